@@ -1,0 +1,104 @@
+"""The door: data from outside is checked here once, and trusted inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError
+from closedloop.interfaces import FloatArray, Generator
+
+#: How far beyond [0, 1] rounding may carry a pixel before it counts as out of range; such values are clipped.
+ROUNDING = 1e-4
+
+
+def check_images(images: NDArray[Any], *, resolution: int | None = None, name: str = "images") -> NDArray[np.float32]:
+    """Returns ``images`` as float32 if they are ``(n, 3, h, w)``, finite, RGB in [0, 1].
+
+    Args:
+        images: The array to check.
+        resolution: Height and width that are required, in pixels; None for any.
+        name: The argument's name in the error.
+
+    Raises:
+        InvalidArgumentError: With what was expected, what came and the likely cure.
+    """
+    array = np.asarray(images)
+    _check_shape(array, resolution, name)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InvalidArgumentError(
+            f"{name}: expected floating-point RGB in [0, 1], got {array.dtype}; divide 8-bit images by 255."
+        )
+    if array.size == 0:
+        return array.astype(np.float32)
+    low, high = float(array.min()), float(array.max())
+    if np.isnan(low) or np.isnan(high):
+        bad = np.unique(np.nonzero(np.isnan(array))[0])[:5].tolist()
+        raise InvalidArgumentError(f"{name}: expected finite values in [0, 1], got NaN in image {bad}.")
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise InvalidArgumentError(
+            f"{name}: expected RGB in [0, 1], got values in [{low:.4g}, {high:.4g}]; "
+            + ("divide by 255." if high > 2 else "undo the normalization, or clip.")
+        )
+    return np.clip(array, 0, 1, dtype=np.float32) if low < 0 or high > 1 else array.astype(np.float32, copy=False)
+
+
+def _check_shape(array: NDArray[Any], resolution: int | None, name: str) -> None:
+    size = "h, w" if resolution is None else f"{resolution}, {resolution}"
+    if array.ndim != 4 or array.shape[1] != 3 or 0 in array.shape[2:]:
+        cure = ""
+        if array.ndim == 3 and array.shape[0] == 3:
+            cure = " Add a batch axis: images[None]."
+        elif array.ndim == 4 and array.shape[-1] == 3:
+            cure = " The colours come last here: images.transpose(0, 3, 1, 2)."
+        raise InvalidArgumentError(f"{name}: expected shape (n, 3, {size}), got {array.shape}.{cure}")
+    if resolution is not None and array.shape[2:] != (resolution, resolution):
+        raise InvalidArgumentError(
+            f"{name}: expected shape (n, 3, {size}), got {array.shape}; resize them, or use a generator with "
+            f"resolution={resolution}."
+        )
+
+
+def check_generated(images: NDArray[Any], n: int, generator: Generator) -> NDArray[np.float32]:
+    """Returns a generator's images if they are ``(n, 3, h, w)`` in [0, 1].
+
+    Raises:
+        GeneratorError: Otherwise.
+    """
+    try:
+        checked = check_images(images, name=f"generator {generator.name!r}")
+    except InvalidArgumentError as error:
+        raise GeneratorError(str(error)) from error
+    if len(checked) != n:
+        raise GeneratorError(f"generator {generator.name!r}: expected {n} images for {n} codes, got {len(checked)}.")
+    return checked
+
+
+def check_responses(responses: Any, n: int, units: int, subject: str) -> FloatArray:
+    """Returns a subject's responses if they are ``(n, units)`` or ``(n, units, time)`` numbers.
+
+    NaN is a lost presentation and passes; infinity does not.
+
+    Raises:
+        SubjectError: Otherwise.
+    """
+    try:
+        array = np.asarray(responses)
+    except (ValueError, TypeError) as error:
+        raise SubjectError(f"subject {subject!r}: expected an array of responses, got {responses!r:.80}.") from error
+    if array.dtype.kind not in "fiub":
+        raise SubjectError(f"subject {subject!r}: expected numbers, got {array.dtype} from {type(responses).__name__}.")
+    if array.ndim not in (2, 3) or array.shape[:2] != (n, units):
+        cure = ""
+        if array.shape == (n,) and units == 1:
+            cure = " Return responses[:, None] for a single unit."
+        raise SubjectError(
+            f"subject {subject!r}: expected responses of shape ({n}, {units}) or ({n}, {units}, time) "
+            f"for {n} images and {units} units, got {array.shape}.{cure}"
+        )
+    array = array.astype(np.float64) if array.dtype.kind != "f" else array
+    if np.isinf(array).any():
+        raise SubjectError(f"subject {subject!r}: a response is infinite; expected finite numbers, or NaN where lost.")
+    return array

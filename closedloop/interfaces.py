@@ -1,0 +1,256 @@
+"""The nouns of an experiment, as protocols that outsiders can implement without importing closedloop.
+
+Arrays are numpy throughout: codes ``(n, d)`` float, images ``(n, 3, h, w)`` float32 RGB in [0, 1], responses
+``(n, units)`` or ``(n, units, time)`` float with NaN for a lost presentation, scores ``(n,)`` float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FloatArray = NDArray[np.floating[Any]]
+#: A tree of plain values (dict, list, str, numbers, None) and numpy arrays: all that a saved state may hold.
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The codes that a generator understands: describes, validates and draws them.
+
+    Attributes:
+        dim: Length of a code.
+        low: Lower bound of each coordinate, ``-inf`` where there is none.
+        high: Upper bound of each coordinate, ``inf`` where there is none.
+        scale: Standard deviation of the prior in an unbounded space, N(0, scale²) on each coordinate. A bounded
+            space has the uniform distribution between its bounds as prior, and `scale` is its standard deviation.
+    """
+
+    dim: int
+    low: float = -np.inf
+    high: float = np.inf
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if int(self.dim) != self.dim or self.dim < 1:
+            raise InvalidArgumentError(f"dim: expected a whole number of at least 1, got {self.dim!r}.")
+        if not self.low < self.high:
+            raise InvalidArgumentError(f"low, high: expected low < high, got {self.low} and {self.high}.")
+        if np.isfinite(self.low) != np.isfinite(self.high):
+            raise InvalidArgumentError(
+                f"low, high: expected two finite bounds or none, got {self.low} and {self.high}."
+            )
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise InvalidArgumentError(f"scale: expected a finite number above 0, got {self.scale!r}.")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every coordinate has a lower and an upper bound."""
+        return bool(np.isfinite(self.low))
+
+    @property
+    def center(self) -> FloatArray:
+        """The middle of the prior, ``(dim,)``: zeros, or midway between the bounds."""
+        return np.full(self.dim, (self.low + self.high) / 2 if self.bounded else 0.0)
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """Draws ``n`` codes ``(n, dim)`` from the prior."""
+        if self.bounded:
+            return rng.uniform(self.low, self.high, (n, self.dim))
+        return self.scale * rng.standard_normal((n, self.dim))
+
+    def clip(self, codes: FloatArray) -> FloatArray:
+        """Moves each coordinate to the nearest value within the bounds; a new array."""
+        return np.clip(codes, self.low, self.high) if self.bounded else codes.copy()
+
+    def check(self, codes: FloatArray) -> FloatArray:
+        """Returns ``codes`` if they are ``(n, dim)``, finite and within the bounds.
+
+        Raises:
+            InvalidArgumentError: Otherwise, with what was expected and what came.
+        """
+        codes = np.asarray(codes)
+        if codes.ndim != 2 or codes.shape[1] != self.dim:
+            raise InvalidArgumentError(f"codes: expected shape (n, {self.dim}), got {codes.shape}.")
+        if not np.isfinite(codes).all():
+            raise InvalidArgumentError("codes: expected finite numbers, got NaN or infinity.")
+        if self.bounded and (codes.min(initial=self.high) < self.low or codes.max(initial=self.low) > self.high):
+            raise InvalidArgumentError(
+                f"codes: expected values in [{self.low}, {self.high}], got [{codes.min()}, {codes.max()}]; "
+                "clip them with space.clip(codes)."
+            )
+        return codes
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Turns codes into images. Same codes, same images; an image does not depend on its neighbours in the batch."""
+
+    @property
+    def name(self) -> str:
+        """A short name for records."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """The codes it understands."""
+        ...
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of its images in pixels."""
+        ...
+
+    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """What is studied: shown images, its responses are recorded, and nothing else of it can be touched.
+
+    A subject may be slow, noisy and stateful. It never sees a code.
+    """
+
+    @property
+    def name(self) -> str:
+        """A short name for records."""
+        ...
+
+    @property
+    def units(self) -> Units:
+        """What is recorded, one entry for each column of the responses."""
+        ...
+
+    def record(self, images: NDArray[np.float32]) -> FloatArray:
+        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` or ``(n, units, time)``.
+
+        A row of NaN is a lost presentation.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a subject records: one value for each unit, in the order of the response columns.
+
+    Attributes:
+        neuroid_id: Unique names, for instance ``"lite0.blocks.3.17"``.
+        coords: Further columns by name (``layer``, ``channel``, ``y``, ``x``, ``rf_size`` …), each as long as
+            `neuroid_id`. They become coordinates on the dimension ``neuroid`` of a recording.
+    """
+
+    neuroid_id: tuple[str, ...]
+    coords: Mapping[str, tuple[Any, ...]]
+
+    def __post_init__(self) -> None:
+        if len(set(self.neuroid_id)) != len(self.neuroid_id):
+            raise InvalidArgumentError("units: neuroid_id must be unique; the same unit was asked for twice.")
+        for name, column in self.coords.items():
+            if len(column) != len(self.neuroid_id):
+                raise InvalidArgumentError(
+                    f"units: coordinate {name!r} has {len(column)} entries for {len(self.neuroid_id)} units."
+                )
+
+    def __len__(self) -> int:
+        return len(self.neuroid_id)
+
+    @classmethod
+    def numbered(cls, name: str, count: int) -> Units:
+        """Units without further facts, named ``"{name}.0"``, ``"{name}.1"`` …"""
+        return cls(tuple(f"{name}.{i}" for i in range(count)), {})
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A capability of some subjects and generators: a torch forward pass that keeps the graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images -> responses (subject), or codes -> images (generator), shapes as in the plain call."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A capability: something whose next answer depends on what came before can be saved and brought back exactly."""
+
+    def state(self) -> State:
+        """A tree of plain values and arrays that holds all that is needed to go on identically."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A capability: something that was loaded by name knows how to be loaded again."""
+
+    @property
+    def recipe(self) -> Mapping[str, Any] | None:
+        """``{"name": …, **options}`` for the matching ``load_…`` function; None where it was built by hand."""
+        ...
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """Proposes codes and learns only from their scores. It maximizes.
+
+    The calls alternate: `ask`, then `tell` with those codes. `tell` never changes its arguments, and takes NaN
+    scores (lost presentations).
+    """
+
+    @property
+    def name(self) -> str:
+        """A short name for records."""
+        ...
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether `tell` needs the gradient of the scores with respect to the codes."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """Where it searches."""
+        ...
+
+    def ask(self) -> FloatArray:
+        """The next codes to try, ``(n, dim)``; n may change from call to call."""
+        ...
+
+    def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
+        """Learns from the scores ``(n,)`` of the codes ``(n, dim)`` of the last `ask`."""
+        ...
+
+    def state(self) -> State:
+        """All that is needed to go on identically, the random generator included."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What is to be maximized: responses ``(n, units[, time])`` -> scores ``(n,)``. NaN in, NaN out."""
+
+    def __call__(self, responses: Any) -> Any:
+        """Scores of numpy responses, or of torch responses with their graph."""
+        ...
+
+    def describe(self) -> str:
+        """Its text, which `closedloop.objectives.parse_objective` reads back."""
+        ...

@@ -1,0 +1,141 @@
+"""Images as Fourier coefficients with a 1/f spectrum and natural colour statistics.
+
+The parametrization of Lucid (Olah, Mordvintsev & Schubert 2017, "Feature Visualization"), usable with and without
+gradients: independent coefficients, scaled by the amplitude spectrum of natural images, mixed by Lucid's colour
+matrix, then squashed to [0, 1] by a sigmoid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from closedloop.errors import InvalidArgumentError
+from .pixels import check_resolution
+from closedloop.interfaces import FloatArray, Space
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Lucid's square root of the colour covariance of ImageNet, rows R, G, B; divided by its largest column norm below.
+COLOR_CORRELATION = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+
+
+def color_matrix() -> NDArray[np.float64]:
+    """The matrix ``(3, 3)`` that turns three independent channels into correlated RGB: ``rgb = matrix @ channels``."""
+    largest = np.linalg.norm(COLOR_CORRELATION, axis=0).max()
+    return COLOR_CORRELATION / largest
+
+
+def half_plane(cutoff: float, resolution: int) -> NDArray[np.int_]:
+    """Frequencies ``(m, 2)`` as (ky, kx) in cycles per image up to ``cutoff``, one of each conjugate pair.
+
+    The constant (0, 0) comes first; the Nyquist frequency is left out, for it has no sine.
+    """
+    top = min(int(cutoff), (resolution - 1) // 2)
+    ky, kx = np.mgrid[-top : top + 1, 0 : top + 1]
+    frequencies = np.stack([ky.ravel(), kx.ravel()], axis=1)
+    radius = np.hypot(frequencies[:, 0], frequencies[:, 1])
+    upper = (frequencies[:, 1] > 0) | (frequencies[:, 0] >= 0)
+    kept = frequencies[upper & (radius <= cutoff)]
+    order = np.lexsort((kept[:, 1], kept[:, 0], np.hypot(kept[:, 0], kept[:, 1])))
+    return kept[order]
+
+
+@final
+class Fourier:
+    """Fourier coefficients as codes ``(n, dim)``, prior N(0, 1) on each.
+
+    A draw from the prior is a coloured cloud with the amplitude spectrum ``1 / f**decay`` up to the cutoff, with
+    standard deviation `contrast` before the sigmoid.
+
+    Args:
+        resolution: Height and width in pixels.
+        cutoff: Highest spatial frequency in cycles per image; None takes all that the resolution carries (then the
+            code has about as many coordinates as the image, which suits gradients better than evolution).
+        decay: Exponent of the amplitude spectrum; 1 for natural images.
+        contrast: Standard deviation of a prior draw's red, green and blue before the sigmoid (their mean).
+    """
+
+    name = "fourier"
+
+    def __init__(
+        self, resolution: int = 224, cutoff: float | None = 8.0, decay: float = 1.0, contrast: float = 1.0
+    ) -> None:
+        self.resolution = check_resolution(resolution)
+        highest = (self.resolution - 1) // 2
+        if cutoff is not None and not 1 <= cutoff <= resolution:
+            raise InvalidArgumentError(f"cutoff: expected 1 to {highest} cycles per image, or None, got {cutoff!r}.")
+        if not (np.isfinite(decay) and contrast > 0):
+            raise InvalidArgumentError(f"decay, contrast: expected finite and > 0, got {decay!r} and {contrast!r}.")
+        self.cutoff, self.decay, self.contrast = cutoff, float(decay), float(contrast)
+        self.frequencies = half_plane(highest * 2**0.5 if cutoff is None else cutoff, self.resolution)
+        self._build()
+        self.space = Space(dim=3 * (2 * len(self.frequencies) - 1))
+
+    def _build(self) -> None:
+        """Prepares the gather of codes into spectra, and the two small matrices that make the inverse transform."""
+        ky, kx = self.frequencies.T
+        top_y, top_x = int(np.abs(ky).max()), int(kx.max())
+        modes = len(ky)
+        # Coordinates of one channel: constant, cosines (modes - 1), sines (modes - 1); one more holds zero.
+        gather = np.full((2, 2 * top_y + 1, top_x + 1), 2 * modes - 1)
+        gather[0, ky + top_y, kx] = np.arange(modes)
+        gather[1, ky[1:] + top_y, kx[1:]] = modes + np.arange(modes - 1)
+        self._gather = gather.reshape(2 * (2 * top_y + 1), top_x + 1)
+        position = 2 * np.pi * np.arange(self.resolution) / self.resolution
+        rows = np.outer(position, np.arange(-top_y, top_y + 1))
+        columns = np.outer(np.arange(top_x + 1), position)
+        cos, sin = np.cos(rows), np.sin(rows)
+        # Re and Im of exp(i row) · (a - i b), stacked; then the real part of its product with exp(i column).
+        self._rows = np.block([[cos, sin], [sin, -cos]])
+        self._columns = np.stack([np.cos(columns), np.sin(columns)])
+        self._scale = self._amplitudes(np.hypot(ky, kx))
+        self._colors = color_matrix()
+
+    def _amplitudes(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scale ``(2m - 1,)`` of the coordinates of a channel: 1/f, and unit variance of a pixel after mixing."""
+        amplitude = 1 / np.maximum(radius, 1.0) ** self.decay
+        coordinates = np.concatenate([amplitude, amplitude[1:]])
+        # cos² + sin² = 1: each frequency adds its squared amplitude to the variance of every pixel.
+        pixel_std = np.sqrt((amplitude**2).sum() * (color_matrix() ** 2).sum() / 3)
+        return coordinates * self.contrast / pixel_std
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How `load_generator` makes it again."""
+        return {
+            "name": self.name,
+            "resolution": self.resolution,
+            "cutoff": self.cutoff,
+            "decay": self.decay,
+            "contrast": self.contrast,
+        }
+
+    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        codes = self.space.check(codes).astype(np.float32)
+        channels = codes.reshape(len(codes), 3, -1) * self._scale.astype(np.float32)
+        mixed = np.matmul(self._colors.astype(np.float32), channels)
+        padded = np.pad(mixed, ((0, 0), (0, 0), (0, 1)))
+        halves = self._rows.astype(np.float32) @ padded[..., self._gather]
+        real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
+        cos, sin = self._columns.astype(np.float32)
+        images: NDArray[np.float32] = expit(real @ cos - imaginary @ sin)
+        return images
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """The same in torch; keeps the graph and the precision of ``codes``."""
+        import torch
+
+        channels = codes.reshape(len(codes), 3, -1) * codes.new_tensor(self._scale)
+        mixed = codes.new_tensor(self._colors) @ channels
+        padded = torch.nn.functional.pad(mixed, (0, 1))
+        halves = codes.new_tensor(self._rows) @ padded[..., torch.as_tensor(self._gather, device=codes.device)]
+        real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
+        cos, sin = codes.new_tensor(self._columns)
+        return torch.sigmoid(real @ cos - imaginary @ sin)

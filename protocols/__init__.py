@@ -1,0 +1,4 @@
+"""Protocols: experiments as functions over subjects, generators and optimizers."""
+
+if __name__ != "closedloop.protocols":
+    raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
