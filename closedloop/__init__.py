@@ -1,0 +1,46 @@
+"""closedloop: what does this neuron want to see?
+
+A network or a neuron is a *subject*: it is shown images and its responses are recorded. A *generator* turns codes into
+images, an *optimizer* proposes codes and learns only from scores, and the loop goes round. This package imports without
+torch; networks live in `closedloop.subjects`, generators in `closedloop.generators`, experiments in
+`closedloop.protocols`.
+"""
+
+from closedloop.errors import ClosedLoopError
+from closedloop.evolution import Thread
+from closedloop.images import ImageSet, natural_references
+from closedloop.interfaces import Generator, Objective, Optimizer, Space, Subject, Units
+from closedloop.loop import Session
+from closedloop.objectives import Difference, Direction, Mean, Suppression, Unit, parse_objective
+from closedloop.optimizers import CMAES, IsotropicES, RandomSearch, load_optimizer
+from closedloop.recording import open_recording
+from closedloop.stopping import Plateau, Target
+from closedloop.summary import summarize
+
+__all__ = [
+    "CMAES",
+    "ClosedLoopError",
+    "Difference",
+    "Direction",
+    "Generator",
+    "ImageSet",
+    "IsotropicES",
+    "Mean",
+    "Objective",
+    "Optimizer",
+    "Plateau",
+    "RandomSearch",
+    "Session",
+    "Space",
+    "Subject",
+    "Suppression",
+    "Target",
+    "Thread",
+    "Unit",
+    "Units",
+    "load_optimizer",
+    "natural_references",
+    "open_recording",
+    "parse_objective",
+    "summarize",
+]

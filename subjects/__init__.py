@@ -2,3 +2,19 @@
 
 if __name__ != "closedloop.subjects":
     raise ImportError("import closedloop.subjects; the folder subjects/ is not a package of its own.")
+
+from .analytic import EnergySubject, GaborSubject, NormalizationSubject
+from .function import FunctionSubject
+from .named import load_subject
+from .onnx_file import OnnxSubject
+from .torch_subject import TorchSubject
+
+__all__ = [
+    "EnergySubject",
+    "FunctionSubject",
+    "GaborSubject",
+    "NormalizationSubject",
+    "OnnxSubject",
+    "TorchSubject",
+    "load_subject",
+]

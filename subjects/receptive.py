@@ -12,13 +12,10 @@ position share the field of the one that sees most.
 
 from __future__ import annotations
 
-import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any, cast
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +24,13 @@ from torch.fx import Node
 
 from closedloop.errors import InvalidArgumentError
 
-Shape = tuple[int, ...]
-#: First pixel and one past the last.
-Span = tuple[int, int]
+from .receptive_rules import Seen, Span, clip, overwrites, shape_of, walk
+
+#: Row and column.
+Pair = tuple[int, int]
 
 #: Noise images that may pass without showing a new pixel before a measurement ends.
-PATIENCE = 6
+PATIENCE = 4
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class ReceptiveField:
         if y < 0 or x < 0:
             raise InvalidArgumentError(f"y, x: expected a position in the map, 0 or more, got ({y}, {x}).")
         (y0, y1), (x0, x1) = (
-            _clip(start + stride * at, start + stride * at + size, length)
+            clip(start + stride * at, start + stride * at + size, length)
             for start, stride, at, size, length in zip(
                 self.start, self.stride, (y, x), self.size, resolution, strict=True
             )
@@ -97,141 +95,208 @@ def computed_fields(module: nn.Module, example: Tensor) -> list[ReceptiveField |
     _check_example(example)
     program = _exported(module, example)
     if program is None:
-        return [None] * len(_outputs_alone(module, example))
-    seen = _walk(program.graph, program.graph_signature.user_inputs, _resolution(example))
+        return [None] * len(_run(module, example))
+    seen = walk(program.graph, program.graph_signature.user_inputs, _resolution(example))
     outputs = {node.name: node for node in program.graph.nodes}
     return [_published(seen, outputs.get(str(name))) for name in program.graph_signature.user_outputs]
 
 
-# What the elements of a tensor see ------------------------------------------------------------------------------------
+def measured_field(
+    module: nn.Module, example: Tensor, output: int, *, images: int = 32, seed: int = 0
+) -> ReceptiveField:
+    """The field of one output of ``module``, from gradients on noise images.
 
+    The unit is a weighted sum over channels, so that a dead channel hides nothing, and each image shows it through
+    other open rectifiers and other maxima; it ends when `PATIENCE` images in a row add nothing. It is that of the
+    middle of the map, with neighbours for the stride; where the image cuts its field off, units at the map's corners
+    show the missing edges.
 
-class _UnknownError(Exception):
-    """What the operation does with positions is not known, or cannot be expressed; the answer is None."""
+    Args:
+        module: ``module(example)`` is a tuple of tensors. Neither parameters, buffers, gradients, mode nor the global
+            random state change.
+        example: An image ``(1, 3, h, w)``; its values do not matter.
+        output: Which of the tensors. A map ``(1, c, y, x)``; tokens ``(1, t, d)``, where the middle one is measured
+            and `start` is its own; or ``(1, f)``.
+        images: At most so many noise images, uniform in [0, 1].
+        seed: Of the noise.
 
-
-@dataclass(frozen=True)
-class _Axis:
-    """Along one axis of the image, element i of dimension `dim` sees ``[start + i * stride, … + size)``.
-
-    `dim` None: all elements see the same ``[start, start + size)``. The image has `length` pixels.
+    Raises:
+        InvalidArgumentError: No gradient reaches the image: the output does not depend on it, is not differentiable,
+            or its units are dead.
     """
-
-    start: int
-    size: int
-    stride: int
-    dim: int | None
-    length: int
-
-    @property
-    def clipped(self) -> Span:
-        return _clip(self.start, self.start + self.size, self.length)
-
-    def over(self, count: int) -> _Axis:
-        """What ``count`` elements see together, within the image."""
-        low, high = _clip(self.start, self.start + (count - 1) * self.stride + self.size, self.length)
-        return self if self.dim is None else _Axis(low, high - low, 0, None, self.length)
-
-    def covers(self, other: _Axis) -> bool:
-        """Whether all elements see at least what one element of ``other``, of fixed dimension, sees."""
-        (low, high), (other_low, other_high) = self.clipped, other.clipped
-        return self.dim is None and low <= other_low and other_high <= high
-
-    def slide(self, kernel: int, stride: int, padding: int, dilation: int = 1) -> _Axis:
-        """After a window along its dimension: Araujo et al. 2019, eqs. 1 and 2."""
-        if self.dim is None:
-            return self
-        start = self.start - padding * self.stride
-        size = self.size + (kernel - 1) * dilation * self.stride
-        return replace(self, start=start, size=size, stride=self.stride * stride)
+    _check_example(example)
+    shape = _output(_run(module, example), output).shape
+    grid = (shape[2], shape[3]) if len(shape) == 4 else (1, 1)
+    resolution = _resolution(example)
+    spans = _shown(module, example, output, _places(grid, _inner), images, seed)
+    if any(_cut(pair, resolution) for pair in spans.values()):
+        spans |= _shown(module, example, output, _places(grid, _outer), images, seed)
+    (rows, row_step, top), (cols, col_step, left) = (
+        _fitted({place[axis]: pair[axis] for place, pair in spans.items()}, grid[axis], resolution[axis])
+        for axis in (0, 1)
+    )
+    return ReceptiveField((rows, cols), (row_step, col_step), (top, left), "gradient")
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What the elements of a tensor see of the image.
+# The trace ------------------------------------------------------------------------------------------------------------
 
-    Attributes:
-        rows: Along the image's rows.
-        cols: Along its columns.
-        scattered: Dimensions over which the elements *together* see ``rows`` × ``cols``, each an unknown part. Then
-            neither axis has a dimension.
-        ragged: Dimensions along which some elements see less than stated (channels of joined branches).
+
+def _exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram | None:
+    """The module as a graph in which no operation changes a tensor that another one reads; None if it has none."""
+    with _undisturbed(example):
+        try:
+            program = torch.export.export(module, (example,), strict=False)
+            if any(map(overwrites, program.graph.nodes)):
+                program = program.run_decompositions({})
+        except Exception:  # noqa: BLE001 - tracing runs any module's code, which may raise anything
+            return None
+    return None if any(map(overwrites, program.graph.nodes)) else program
+
+
+def _published(seen: Mapping[Node, Seen | None], node: Node | None) -> ReceptiveField | None:
+    """The field of an output; None for what does not depend on the image, or not on a regular grid."""
+    found = None if node is None else seen.get(node)
+    if node is None or found is None or found.scattered:
+        return None
+    rank = len(shape_of(node))
+    grid = (2, 3) if rank == 4 else (None, None)
+    channels = {1 if rank == 4 else rank - 1}
+    if found.ragged - channels or any(axis.dim not in (None, dim) for axis, dim in zip(found.axes, grid, strict=True)):
+        return None
+    rows, cols = found.axes
+    return ReceptiveField((rows.size, cols.size), (rows.stride, cols.stride), (rows.start, cols.start), "computed")
+
+
+@contextmanager
+def _undisturbed(example: Tensor) -> Iterator[None]:
+    """Without warnings, and with the global random state as before afterwards."""
+    devices = [example.device] if example.is_cuda else []
+    with warnings.catch_warnings(), torch.random.fork_rng(devices):
+        warnings.simplefilter("ignore")
+        yield
+
+
+# The measurement ------------------------------------------------------------------------------------------------------
+
+
+def _check_example(example: Tensor) -> None:
+    if example.ndim != 4 or example.shape[0] != 1 or not example.is_floating_point():
+        raise InvalidArgumentError(
+            f"example: expected one image (1, 3, h, w) of floats, got {tuple(example.shape)} {example.dtype}."
+        )
+
+
+def _resolution(example: Tensor) -> Pair:
+    return example.shape[2], example.shape[3]
+
+
+def _run(module: nn.Module, images: Tensor, gradient: bool = False) -> Sequence[Tensor]:
+    """The module's outputs; its buffers are stood in for by copies, which a batch norm may update."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    with _undisturbed(images), torch.set_grad_enabled(gradient):
+        outputs = functional_call(module, buffers, (images.clone(),))
+    if not isinstance(outputs, tuple | list) or not all(isinstance(output, Tensor) for output in outputs):
+        raise InvalidArgumentError(f"module: expected a tuple of tensors as its result, got {type(outputs).__name__}.")
+    return outputs
+
+
+def _output(outputs: Sequence[Tensor], output: int) -> Tensor:
+    if not 0 <= output < len(outputs):
+        raise InvalidArgumentError(f"output: expected 0 to {len(outputs) - 1}, got {output!r}.")
+    return outputs[output]
+
+
+def _inner(count: int) -> tuple[int, int, int]:
+    """The middle of ``count`` units, its neighbour, and one to confirm the step between them."""
+    return count // 2, max(count // 2 - 1, 0), count // 4
+
+
+def _outer(count: int) -> tuple[int, int, int]:
+    """The first units and the last."""
+    return 0, min(1, count - 1), count - 1
+
+
+def _places(grid: Pair, choose: Callable[[int], tuple[int, int, int]]) -> list[Pair]:
+    return list(dict.fromkeys(zip(choose(grid[0]), choose(grid[1]), strict=True)))
+
+
+def _cut(pair: tuple[Span, Span], resolution: Pair) -> bool:
+    """Whether what is seen reaches the image's edge, so that there may be more of it."""
+    return any(low == 0 or high == length for (low, high), length in zip(pair, resolution, strict=True))
+
+
+def _shown(
+    module: nn.Module, example: Tensor, output: int, places: list[Pair], images: int, seed: int
+) -> dict[Pair, tuple[Span, Span]]:
+    """The rows and columns from which a gradient reaches the units at ``places``; without those that see nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    touched = torch.zeros(len(places), *_resolution(example), dtype=torch.bool)
+    whole, bounds, calm = _bounds(torch.ones_like(touched[0])), [_bounds(one) for one in touched], 0
+    for _ in range(images):
+        noise = torch.rand(example.shape, generator=generator).to(example)
+        touched |= _touched(module, noise, output, places, generator)
+        before, bounds = bounds, [_bounds(one) for one in touched]
+        calm = calm + 1 if bounds == before else 0
+        if calm == PATIENCE or all(bound == whole for bound in bounds):
+            break
+    if bounds[0] is None:
+        raise InvalidArgumentError(f"output: no gradient of output {output} reaches the image; its units may be dead.")
+    return {place: bound for place, bound in zip(places, bounds, strict=True) if bound is not None}
+
+
+def _touched(module: nn.Module, noise: Tensor, output: int, places: list[Pair], generator: torch.Generator) -> Tensor:
+    """Pixels ``(places, h, w)`` bool with a gradient. Without cuDNN, whose fast algorithms blur an exact zero."""
+    touched = []
+    with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        noise = noise.clone().requires_grad_()
+        found = _output(_run(module, noise, gradient=True), output)
+        if not found.requires_grad:
+            raise InvalidArgumentError(f"output: output {output} has no gradient; it may be detached or whole numbers.")
+        for place in places:
+            unit = _channels(found, place)
+            weighted = (unit * (0.5 + torch.rand(unit.shape, generator=generator).to(unit))).sum()
+            (slope,) = torch.autograd.grad(weighted, noise, retain_graph=True, materialize_grads=True)
+            touched.append((slope != 0).any(dim=1)[0].cpu())
+    return torch.stack(touched)
+
+
+def _channels(found: Tensor, place: Pair) -> Tensor:
+    """All channels at a place of a map ``(1, c, y, x)``, the middle token of ``(1, t, d)``, or all of ``(1, f)``."""
+    if found.ndim == 4:
+        return found[0, :, place[0], place[1]]
+    return found[0, found.shape[1] // 2] if found.ndim == 3 else found.flatten()
+
+
+def _bounds(touched: Tensor) -> tuple[Span, Span] | None:
+    """The rows and columns around all that is true in ``(h, w)``."""
+    if not touched.any():
+        return None
+    rows, cols = (torch.nonzero(touched.any(dim=dim)).flatten().tolist() for dim in (1, 0))
+    return (rows[0], rows[-1] + 1), (cols[0], cols[-1] + 1)
+
+
+def _fitted(found: Mapping[int, Span], count: int, length: int) -> tuple[int, int, int]:
+    """Size, stride and start along one axis from what some of its ``count`` units see, the middle one first.
+
+    An edge counts where the image does not cut it off. Where the units do not follow one step, the field is that of
+    the middle unit, and the step is the mean one.
     """
-
-    rows: _Axis
-    cols: _Axis
-    scattered: frozenset[int] = frozenset()
-    ragged: frozenset[int] = frozenset()
-
-    @property
-    def axes(self) -> tuple[_Axis, _Axis]:
-        return self.rows, self.cols
-
-    @property
-    def positions(self) -> frozenset[int]:
-        """The dimensions along which different parts of the image are seen."""
-        return self.scattered | {axis.dim for axis in self.axes if axis.dim is not None}
-
-    def renumbered(self, new: Callable[[int], int]) -> _Seen:
-        """With dimension d of the tensor called ``new(d)``."""
-        rows, cols = (axis if axis.dim is None else replace(axis, dim=new(axis.dim)) for axis in self.axes)
-        return _Seen(rows, cols, frozenset(map(new, self.scattered)), frozenset(map(new, self.ragged)))
-
-    def spread(self, shape: Shape, dims: Iterable[int]) -> _Seen:
-        """After each element has come to depend on all elements along ``dims``."""
-        merged = {dim % len(shape) for dim in dims}
-        rows, cols = (axis.over(shape[axis.dim]) if axis.dim in merged else axis for axis in self.axes)  # type: ignore[index]
-        return _Seen(rows, cols, self.scattered - merged, self.ragged - merged)
-
-    def without_single(self, shape: Shape) -> _Seen:
-        """With the dimensions of length 1 counted as no dimension."""
-        return self.spread(shape, [dim for dim, count in enumerate(shape) if count == 1])
-
-    def scatter(self, shape: Shape) -> _Seen:
-        """With the regular grid given up, and only what all see together kept."""
-        merged = self.spread(shape, (axis.dim for axis in self.axes if axis.dim is not None))
-        return replace(merged, scattered=self.positions, ragged=self.ragged)
-
-    def widen(self, shape: Shape, wider: Shape) -> _Seen:
-        """After broadcasting from ``shape`` to ``wider``."""
-        shift = len(wider) - len(shape)
-        repeated = [dim for dim, count in enumerate(shape) if count == 1 and wider[dim + shift] > 1]
-        return self.spread(shape, repeated).renumbered(lambda dim: dim + shift)
+    middle = count // 2
+    low, high = found[middle]
+    if all(span == (0, length) for span in found.values()):
+        return length, 0, 0
+    lows = {at: span[0] for at, span in found.items() if span[0] > 0}
+    highs = {at: span[1] for at, span in found.items() if span[1] < length}
+    steps = [edges[at + 1] - edges[at] for edges in (lows, highs) for at in edges if at + 1 in edges]
+    if lows and highs and steps:
+        start, end = (edge - steps[0] * at for edge, at in (_first(lows), _first(highs)))
+        if all(clip(start + steps[0] * at, end + steps[0] * at, length) == found[at] for at in _inner(count)):
+            return end - start, steps[0], start
+    step = 0 if count == 1 or high - low == length else round(length / count)
+    return high - low, step, low - step * middle
 
 
-def _union(a: _Seen, b: _Seen, shape: Shape) -> _Seen:
-    """What two tensors of one shape see together, element by element."""
-    whole_a, whole_b = a.spread(shape, range(len(shape))), b.spread(shape, range(len(shape)))
-    for one, other, whole in ((a, b, whole_b), (b, a, whole_a)):
-        covering = zip(one.axes, whole.axes, strict=True)
-        if not one.positions and not one.ragged and all(axis.covers(hull) for axis, hull in covering):
-            return one
-        del other
-    ragged = a.ragged | b.ragged
-    if not (a.scattered or b.scattered):
-        joined = [_joined(*pair, shape) for pair in zip(a.axes, b.axes, strict=True)]
-        if joined[0] and joined[1]:
-            return _Seen(joined[0], joined[1], ragged=ragged)
-    a, b = a.scatter(shape), b.scatter(shape)
-    rows, cols = (_hull(*pair) for pair in zip(a.axes, b.axes, strict=True))
-    return _Seen(rows, cols, a.scattered | b.scattered, ragged)
-
-
-def _joined(a: _Axis, b: _Axis, shape: Shape) -> _Axis | None:
-    """Two axes together, None where they have different steps."""
-    if (a.dim, a.stride) == (b.dim, b.stride):
-        return _hull(a, b)
-    for one, other in ((a, b), (b, a)):
-        if other.dim is not None and one.covers(other.over(shape[other.dim])):
-            return one
-    return None
-
-
-def _hull(a: _Axis, b: _Axis) -> _Axis:
-    """The shortest interval around two of the same step."""
-    start = min(a.start, b.start)
-    return replace(a, start=start, size=max(a.start + a.size, b.start + b.size) - start)
-
-
-def _clip(low: int, high: int, length: int) -> Span:
-    return min(max(low, 0), length), min(max(high, 0), length)
+def _first(edges: Mapping[int, int]) -> tuple[int, int]:
+    """An edge, of the unit nearest to the middle that has one, and that unit's position."""
+    at = next(iter(edges))
+    return edges[at], at

@@ -1,0 +1,142 @@
+"""Images in and out: folders of photographs, resizing, 8-bit files. RGB in [0, 1], ``(n, 3, h, w)`` float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from closedloop.checks import check_images
+from closedloop.errors import InvalidArgumentError
+
+#: File endings that are read as photographs.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Named images, all of one size, with 8-bit values so that a file can hold them exactly.
+
+    Attributes:
+        ids: A unique name for each.
+        images: ``(n, 3, h, w)`` float32, RGB in [0, 1], multiples of 1/255.
+    """
+
+    ids: tuple[str, ...]
+    images: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.images):
+            raise InvalidArgumentError(f"ids: expected {len(self.images)} names, got {len(self.ids)}.")
+        if len(set(self.ids)) != len(self.ids):
+            raise InvalidArgumentError("ids: expected a different name for each image; two have the same.")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def quantize(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rounds to the nearest multiple of 1/255, as an 8-bit file does."""
+    return from_bytes(to_bytes(images))
+
+
+def to_bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Images in [0, 1] -> 8-bit values of the same shape."""
+    return np.rint(np.asarray(images) * np.float32(255)).astype(np.uint8)
+
+
+def from_bytes(values: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """8-bit values -> images in [0, 1] of the same shape."""
+    return values.astype(np.float32) / np.float32(255)
+
+
+@cache
+def resize_matrix(size: int, new: int) -> NDArray[np.float32]:
+    """Weights ``(new, size)`` of linear interpolation, with the kernel widened when shrinking (antialiased)."""
+    ratio = size / new
+    width = max(ratio, 1.0)
+    centers = (np.arange(new) + 0.5) * ratio - 0.5
+    weights = np.maximum(1 - np.abs(np.arange(size)[None] - centers[:, None]) / width, 0)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.float32]:
+    """Images ``(n, 3, h, w)`` -> ``(n, 3, resolution, resolution)``, bilinear and antialiased; the same if they fit."""
+    height, width = images.shape[2:]
+    if (height, width) == (resolution, resolution):
+        return images
+    rows, columns = resize_matrix(height, resolution), resize_matrix(width, resolution)
+    return np.clip(rows @ images @ columns.T, 0, 1)
+
+
+def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:
+    """One photograph, its central square, resized: ``(3, resolution, resolution)`` 8-bit RGB.
+
+    Raises:
+        InvalidArgumentError: The file is not a readable image.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidArgumentError(f"images: cannot read {path} as an image ({error}).") from error
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    square = picture.crop((left, top, left + side, top + side))
+    if side != resolution:
+        square = square.resize((resolution, resolution), Image.Resampling.BICUBIC)
+    return np.asarray(square).transpose(2, 0, 1)
+
+
+def read_folder(folder: str | Path, resolution: int) -> ImageSet:
+    """All images of a folder in the order of their names: the central square of each, resized.
+
+    Raises:
+        InvalidArgumentError: There is no such folder, no image in it, or an image that cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InvalidArgumentError(f"images: expected a folder of images, got {folder}, which is not a folder.")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise InvalidArgumentError(f"images: no image in {folder}; expected files ending in {', '.join(SUFFIXES)}.")
+    names = [p.stem for p in paths]
+    ids = tuple(p.stem if names.count(p.stem) == 1 else p.name for p in paths)
+    return ImageSet(ids, from_bytes(np.stack([read_image(p, resolution) for p in paths])))
+
+
+def natural_references(resolution: int = 224) -> ImageSet:
+    """The bundled natural photographs; ``closedloop/references/CREDITS.md`` names their authors and licences."""
+    with resources.as_file(resources.files("closedloop") / "references") as folder:
+        return read_folder(folder, resolution)
+
+
+def as_image_set(images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], resolution: int) -> ImageSet:
+    """An image set from a folder, an array ``(n, 3, h, w)`` or another set, at the given resolution.
+
+    Arrays are rounded to 8 bits, so that what is stored is what was shown.
+    """
+    if isinstance(images, (str, Path)):
+        return natural_references(resolution) if str(images) == "bundled" else read_folder(images, resolution)
+    if isinstance(images, ImageSet):
+        ids, array = images.ids, images.images
+    else:
+        array = check_images(np.asarray(images))
+        ids = tuple(f"image-{i:05d}" for i in range(len(array)))
+    if len(array) == 0:
+        raise InvalidArgumentError("images: expected at least one image, got none.")
+    return ImageSet(ids, quantize(resize_images(array, resolution)))
+
+
+def write_png(path: Path, image: NDArray[np.float32]) -> None:
+    """Writes one image ``(3, h, w)`` in [0, 1] as an 8-bit PNG; appears under its name only when complete."""
+    partial = path.with_name(path.name + ".partial")
+    Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(partial, format="PNG", compress_level=1)
+    partial.replace(path)

@@ -1,0 +1,466 @@
+"""The closed loop: ask → generate → present → record → score → tell.
+
+A session goes through phases, one block of presentations at a time: a survey of all reference images, the evolution
+with references interleaved, a re-test that selects among the candidates, and a second, fresh re-test of the selected
+image that confirms its response. Every block is committed before the next begins, so a run can be resumed after any of
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.evolution import REFERENCE, Evolution, Thread
+from closedloop.images import ImageSet, as_image_set, resize_images
+from closedloop.interfaces import FloatArray, State, Stateful, Subject
+from closedloop.optimizers.base import generator_state, restore_generator
+from closedloop.presenting import Presenter, Shown
+from closedloop.recording import Layout, Recording, Rows, version, write_references
+from closedloop.seeds import named_generator
+from closedloop.stopping import StoppingRule
+
+#: The phases of a session, in their order.
+PHASES = ("survey", "evolve", "select", "confirm", "done")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a session.
+
+    Attributes:
+        images: Evolved presentations for each thread, repeats included; never exceeded.
+        repeats: Presentations of each evolved image.
+        interleave: Reference images shown in each generation, taken in turn; they do not count as evolved images.
+        retries: How often a lost presentation is shown again.
+        retest_candidates: Best-scored images of each thread (and references) that are re-tested; 0 for no re-test.
+        retest_repeats: Fresh presentations of each in the re-test, and again of the selected one.
+        soa_s: Nominal seconds from one presentation to the next; gives the coordinate `onset_s`.
+        timeout_s: Seconds that the subject may take for one block of images; None waits for ever.
+        keep: Which evolved images become PNG files: ``"best"`` of each generation, ``"all"`` or ``"none"``.
+        seed: Seed of the presentation order. (Optimizers have seeds of their own.)
+    """
+
+    images: int = 2000
+    repeats: int = 1
+    interleave: int = 4
+    retries: int = 2
+    retest_candidates: int = 5
+    retest_repeats: int = 10
+    soa_s: float = 0.2
+    timeout_s: float | None = None
+    keep: str = "best"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"images": 1, "repeats": 1, "interleave": 0, "retries": 0, "retest_candidates": 0, "retest_repeats": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+                raise InvalidArgumentError(f"{name}: expected a whole number of at least {low}, got {value!r}.")
+        if not self.soa_s > 0 or (self.timeout_s is not None and not self.timeout_s > 0):
+            raise InvalidArgumentError(
+                f"soa_s, timeout_s: expected seconds above 0, got {self.soa_s!r} and {self.timeout_s!r}."
+            )
+        if self.keep not in ("best", "all", "none"):
+            raise InvalidArgumentError(f"keep: expected 'best', 'all' or 'none', got {self.keep!r}.")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images to be shown together.
+
+    Attributes:
+        images: ``(m, 3, h, w)``.
+        ids: Name of each image.
+        threads: Name of the thread of each, or "reference".
+        codes: The code that made each, None for a reference.
+        repeats: Presentations of each, ``(m,)``.
+    """
+
+    images: NDArray[np.float32]
+    ids: list[str]
+    threads: list[str]
+    codes: list[FloatArray | None]
+    repeats: NDArray[np.int64]
+
+    def of(self, thread: str) -> list[int]:
+        """Indices of the images of one thread."""
+        return [i for i, name in enumerate(self.threads) if name == thread]
+
+    @classmethod
+    def join(cls, parts: Sequence[Block]) -> Block:
+        """One block of several."""
+        return cls(
+            np.concatenate([p.images for p in parts]),
+            [i for p in parts for i in p.ids],
+            [t for p in parts for t in p.threads],
+            [c for p in parts for c in p.codes],
+            np.concatenate([p.repeats for p in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One finished block, as observers see it.
+
+    Attributes:
+        index: -1 for the survey, then counted from 0.
+        phase: One of `PHASES`.
+        block: What was shown.
+        shown: The presentations.
+        scores: Score of each image of the block, ``(m,)``; NaN for references.
+        evolutions: The threads after learning from it.
+    """
+
+    index: int
+    phase: str
+    block: Block
+    shown: Shown
+    scores: FloatArray
+    evolutions: Sequence[Evolution]
+
+
+class Observer(Protocol):
+    """Watches a session. It must not change it."""
+
+    def begin(self, session: Session) -> None:
+        """Called once before the first block, or before the first one after a resume."""
+        ...
+
+    def generation(self, generation: Generation) -> None:
+        """Called after each block is committed."""
+        ...
+
+    def end(self, session: Session) -> None:
+        """Called once when the session is over, also after an error."""
+        ...
+
+
+@final
+class Session:
+    """Several evolutions on one subject, with reference images between them.
+
+    Args:
+        subject: Who looks.
+        threads: The evolutions.
+        references: Natural images to compare with: a folder, an array ``(n, 3, h, w)``, an `ImageSet`, ``"bundled"``,
+            or None. Rounded to 8 bits and resized to the largest generator's resolution.
+        stop: Rules that end a thread's evolution before its budget is used up.
+        save: Folder of the run; None keeps it in memory.
+        observers: Watch the session.
+        experiment: What repeats the run, for its folder.
+        **settings: See `Settings`.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        threads: Sequence[Thread],
+        *,
+        references: ImageSet | str | Path | NDArray[Any] | None = None,
+        stop: Sequence[StoppingRule] = (),
+        save: str | Path | None = None,
+        observers: Sequence[Observer] = (),
+        experiment: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        names = [t.name for t in threads]
+        if not names or len(set(names)) != len(names):
+            raise InvalidArgumentError(f"threads: expected one or more with different names, got {names}.")
+        if any(t.optimizer.needs_gradient for t in threads):
+            raise InvalidArgumentError("threads: this session is gradient-free; an optimizer asks for gradients.")
+        self.subject = subject
+        self.settings = Settings(**settings)
+        self.save = save
+        self.stop = tuple(stop)
+        self.observers = tuple(observers)
+        self.experiment = dict(experiment or {})
+        self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
+        self.resolution = max(t.generator.resolution for t in threads)
+        self.references = None if references is None else as_image_set(references, self.resolution)
+        self.phase = "survey" if self.references is not None else "evolve"
+        self.index = -1 if self.references is not None else 0
+        self.presentations = 0
+        self.reasons: dict[str, str] = {}
+        self._order = named_generator(self.settings.seed, "order")
+        self._reference_sums: tuple[FloatArray, FloatArray] | None = None
+
+    def run(self) -> xr.Dataset:
+        """Runs the experiment in a new folder and returns what was recorded.
+
+        Raises:
+            RecordingError: The folder exists, or cannot be written.
+            SubjectError: The subject failed; all finished generations are safe and the run can be resumed.
+        """
+        self._check_budget()
+        recording = Recording.create(self.save, self.layout(), self.experiment)
+        try:
+            if recording.path is not None and self.references is not None:
+                write_references(recording.path, self.references)
+            return self._loop(recording)
+        finally:
+            recording.close()
+
+    def resume(self, recording: Recording) -> xr.Dataset:
+        """Goes on with a reopened recording, to what an uninterrupted run would have given."""
+        state = recording.state()
+        if state is None:
+            recording.use(self.layout())
+        else:
+            self.restore(state)
+        try:
+            return self._loop(recording)
+        finally:
+            recording.close()
+
+    def _loop(self, recording: Recording) -> xr.Dataset:
+        """The closed loop."""
+        presenter = Presenter(self.subject, self.settings.retries, self.settings.timeout_s)
+        for observer in self.observers:
+            observer.begin(self)
+        try:
+            while (block := self._next_block()) is not None:
+                index, phase = self.index, self.phase
+                shown = presenter.show(block.images, block.repeats, self._order)
+                scores = self._learn(block, shown)
+                rows = self._rows(index, phase, block, shown, scores)
+                recording.append(rows, self.state())
+                for observer in self.observers:
+                    observer.generation(Generation(index, phase, block, shown, scores, self.evolutions))
+            recording.finish(self.state())
+            return recording.dataset()
+        finally:
+            for observer in self.observers:
+                observer.end(self)
+
+    # What to show next ----------------------------------------------------------------------------------------------
+
+    def _next_block(self) -> Block | None:
+        """The images of the phase under way; goes on to the next phase where there are none left."""
+        repeats = self.settings.retest_repeats
+        if self.phase == "survey":
+            return self._references_part(range(self._n_references), 1)
+        if self.phase == "evolve":
+            block = self._evolved_block()
+            if block is not None:
+                return block
+            self.phase = "select" if self.settings.retest_candidates else "done"
+        if self.phase == "select":
+            parts = [self._coded_part(e, *e.finalists(), repeats) for e in self.evolutions]
+            return Block.join([*parts, self._references_part(self._best_references(), repeats)])
+        if self.phase == "confirm":
+            parts = [self._coded_part(e, [e.winner[0]], e.winner[1][None], repeats) for e in self.evolutions if e.winner]
+            return Block.join([*parts, self._references_part(self._best_references(1), repeats)])
+        return None
+
+    def _evolved_block(self) -> Block | None:
+        """The next codes of each thread that goes on, and the references whose turn it is; None when all have ended."""
+        parts = []
+        for evolution in self.evolutions:
+            codes = self._ask(evolution)
+            if codes is not None:
+                ids = [f"{evolution.thread.name}-g{self.index:04d}-{i:03d}" for i in range(len(codes))]
+                parts.append(self._coded_part(evolution, ids, codes, self.settings.repeats))
+        if not parts:
+            return None
+        first, count = self.index * self.settings.interleave, min(self.settings.interleave, self._n_references)
+        turn = [(first + i) % self._n_references for i in range(count)]
+        return Block.join([*parts, self._references_part(turn, 1)])
+
+    def _ask(self, evolution: Evolution) -> FloatArray | None:
+        """The thread's next codes; None if it has ended, with the reason kept."""
+        name = evolution.thread.name
+        if name in self.reasons:
+            return None
+        for rule in self.stop:
+            if reason := rule(evolution.history):
+                self.reasons[name] = reason
+                return None
+        codes = evolution.thread.generator.space.check(evolution.thread.optimizer.ask())
+        if evolution.images + len(codes) * self.settings.repeats > self.settings.images:
+            self.reasons[name] = f"budget: {evolution.images} of {self.settings.images} images"
+            return None
+        return codes
+
+    def _coded_part(self, evolution: Evolution, ids: list[str], codes: FloatArray, repeats: int) -> Block:
+        images = resize_images(evolution.generate(codes), self.resolution)
+        n = len(ids)
+        return Block(images, ids, [evolution.thread.name] * n, list(codes), np.full(n, repeats))
+
+    def _references_part(self, which: Sequence[int], repeats: int) -> Block:
+        if self.references is None:
+            return Block(np.empty((0, 3, self.resolution, self.resolution), np.float32), [], [], [], np.empty(0, int))
+        n, chosen = len(which), list(which)
+        ids = [self.references.ids[i] for i in chosen]
+        return Block(self.references.images[chosen], ids, [REFERENCE] * n, [None] * n, np.full(n, repeats))
+
+    @property
+    def _n_references(self) -> int:
+        return 0 if self.references is None else len(self.references)
+
+    def _best_references(self, count: int | None = None) -> list[int]:
+        """The references that each thread's objective likes best, by their mean response so far; no one twice."""
+        if self._reference_sums is None:
+            return []
+        total, number = self._reference_sums
+        means = total / np.where(number > 0, number, np.nan)
+        best: dict[int, None] = {}
+        for evolution in self.evolutions:
+            order = np.argsort(-evolution.thread.objective(means), kind="stable")
+            best.update(dict.fromkeys(order[: count or self.settings.retest_candidates].tolist()))
+        return list(best)
+
+    # What was learnt ------------------------------------------------------------------------------------------------
+
+    def _learn(self, block: Block, shown: Shown) -> FloatArray:
+        """Scores a block, tells the optimizers, and goes on to the next index and phase."""
+        means = shown.means(len(block.ids))
+        scores = np.full(len(block.ids), np.nan)
+        self._count_references(block, shown)
+        for evolution in self.evolutions:
+            own = block.of(evolution.thread.name)
+            if own:
+                scores[own] = evolution.thread.objective(means[own])
+                self._learn_thread(evolution, block, own, scores[own], int(np.isin(shown.stimulus, own).sum()))
+        self.presentations += len(shown.stimulus)
+        self.index += 1
+        if self.phase != "evolve":
+            self.phase = PHASES[PHASES.index(self.phase) + 1]
+        return scores
+
+    def _learn_thread(self, evolution: Evolution, block: Block, own: list[int], scores: FloatArray, shown: int) -> None:
+        ids, codes = [block.ids[i] for i in own], np.stack([block.codes[i] for i in own if block.codes[i] is not None])
+        if self.phase == "evolve":
+            evolution.learn(ids, codes, scores, shown)
+        elif self.phase == "select":
+            best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
+            evolution.winner = (ids[best], codes[best])
+
+    def _count_references(self, block: Block, shown: Shown) -> None:
+        """Adds the block's responses to references to their running sums."""
+        own = block.of(REFERENCE)
+        if self.references is None or not own:
+            return
+        total, number = shown.sums(len(block.ids))
+        if self._reference_sums is None:
+            empty = np.zeros((len(self.references), *total.shape[1:]))
+            self._reference_sums = (empty, empty.copy())
+        which = [self.references.ids.index(block.ids[i]) for i in own]
+        self._reference_sums[0][which] += total[own]
+        self._reference_sums[1][which] += number[own]
+
+    def _rows(self, index: int, phase: str, block: Block, shown: Shown, scores: FloatArray) -> Rows:
+        """The block as it is recorded."""
+        stimulus, n = shown.stimulus, len(shown.stimulus)
+        own = "evolved" if phase == "evolve" else "retest"
+        kinds = [
+            "reference" if thread == REFERENCE and phase in ("survey", "evolve") else own for thread in block.threads
+        ]
+        codes = np.full((len(block.ids), self._latent), np.nan)
+        for i, code in enumerate(block.codes):
+            if code is not None:
+                codes[i, : len(code)] = code
+        first = self.presentations - n
+        coords = {
+            "thread": np.array(block.threads)[stimulus],
+            "generation": np.full(n, index, np.int32),
+            "kind": np.array(kinds)[stimulus],
+            "stimulus_id": np.array(block.ids)[stimulus],
+            "repeat": shown.repeat.astype(np.int32),
+            "onset_s": (first + np.arange(n)) * self.settings.soa_s,
+        }
+        return Rows(coords, shown.responses, codes[stimulus], scores[stimulus], self._kept(phase, block, scores))
+
+    def _kept(self, phase: str, block: Block, scores: FloatArray) -> dict[str, NDArray[np.float32]]:
+        """The images that become files."""
+        keep = self.settings.keep
+        if phase == "survey" or keep == "none":
+            return {}
+        kept: list[int] = []
+        for evolution in self.evolutions:
+            own = [i for i in block.of(evolution.thread.name) if not np.isnan(scores[i])]
+            if own:
+                kept += own if keep == "all" else [own[int(np.argmax(scores[own]))]]
+        return {block.ids[i]: block.images[i] for i in kept}
+
+    # What is stored -------------------------------------------------------------------------------------------------
+
+    @property
+    def _latent(self) -> int:
+        return max(e.thread.generator.space.dim for e in self.evolutions)
+
+    def layout(self) -> Layout:
+        """The shape of the recording: room for every presentation that may come."""
+        s, threads = self.settings, len(self.evolutions)
+        generations = s.images  # at the most: one image in each
+        finalists = threads * (2 * s.retest_candidates + 1)
+        shown = self._n_references + threads * s.images + generations * s.interleave
+        shown += (finalists + 2 * threads) * s.retest_repeats
+        population = sum(self._population(e) for e in self.evolutions)
+        threads_text = {
+            "generator": "; ".join(e.thread.generator.name for e in self.evolutions),
+            "optimizer": "; ".join(e.thread.optimizer.name for e in self.evolutions),
+            "objective": "; ".join(e.thread.objective.describe() for e in self.evolutions),
+            "threads": "; ".join(e.thread.name for e in self.evolutions),
+        }
+        scalars = {"subject": self.subject.name, **threads_text, "seed": s.seed, "closedloop_version": version()}
+        return Layout(
+            capacity=shown * (1 + s.retries),
+            chunk=population * s.repeats + s.interleave,
+            latent=self._latent,
+            units=self.subject.units,
+            scalars=scalars,
+        )
+
+    def _check_budget(self) -> None:
+        """Raises unless each thread can show at least one generation; asks nothing that changes the optimizers."""
+        for evolution in self.evolutions:
+            need = self._population(evolution) * self.settings.repeats
+            if need > self.settings.images:
+                raise InvalidArgumentError(
+                    f"images: expected at least one generation of thread {evolution.thread.name!r}, {need} images, "
+                    f"got {self.settings.images}."
+                )
+
+    @staticmethod
+    def _population(evolution: Evolution) -> int:
+        """How many codes the optimizer would ask for now."""
+        optimizer = evolution.thread.optimizer
+        before = optimizer.state()
+        count = len(optimizer.ask())
+        optimizer.restore(before)
+        return count
+
+    def state(self) -> State:
+        """All that is needed to go on identically."""
+        sums = self._reference_sums
+        return {
+            "phase": self.phase,
+            "index": self.index,
+            "presentations": self.presentations,
+            "reasons": dict(self.reasons),
+            "order": generator_state(self._order),
+            "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
+            "references": None if sums is None else {"total": sums[0], "number": sums[1]},
+            "evolutions": [e.state() for e in self.evolutions],
+        }
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        self.phase, self.index = state["phase"], int(state["index"])
+        self.presentations, self.reasons = int(state["presentations"]), dict(state["reasons"])
+        restore_generator(self._order, state["order"])
+        if isinstance(self.subject, Stateful):
+            self.subject.restore(state["subject"])
+        sums = state["references"]
+        self._reference_sums = None if sums is None else (sums["total"], sums["number"])
+        for evolution, saved in zip(self.evolutions, state["evolutions"], strict=True):
+            evolution.restore(saved)

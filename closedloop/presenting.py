@@ -1,0 +1,127 @@
+"""Showing images to a subject: repeats, shuffled order, time limit, lost presentations shown again."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.checks import check_responses
+from closedloop.errors import ClosedLoopError, SubjectError, SubjectTimeoutError
+from closedloop.interfaces import FloatArray, Subject
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Presentations in the order in which they happened.
+
+    Attributes:
+        stimulus: Index of the image, ``(n,)``.
+        repeat: How many times this image had been shown before in this block, ``(n,)``.
+        responses: ``(n, units[, time])``, NaN where lost.
+    """
+
+    stimulus: NDArray[np.int64]
+    repeat: NDArray[np.int64]
+    responses: FloatArray
+
+    def means(self, stimuli: int) -> FloatArray:
+        """Mean response to each image over its presentations that were not lost, ``(stimuli, units[, time])``."""
+        total, count = self.sums(stimuli)
+        with np.errstate(invalid="ignore"):
+            return total / np.where(count > 0, count, np.nan)
+
+    def sums(self, stimuli: int) -> tuple[FloatArray, FloatArray]:
+        """Sum and number of the responses to each image that were not lost, both ``(stimuli, units[, time])``."""
+        total = np.zeros((stimuli, *self.responses.shape[1:]))
+        count = np.zeros_like(total)
+        valid = ~np.isnan(self.responses)
+        np.add.at(total, self.stimulus, np.where(valid, self.responses, 0))
+        np.add.at(count, self.stimulus, valid)
+        return total, count
+
+
+@dataclass(frozen=True)
+class Presenter:
+    """Shows images to one subject.
+
+    Attributes:
+        subject: Who looks.
+        retries: How many times a lost presentation is shown again before it stays NaN.
+        timeout_s: Seconds that the subject may take for one block; None waits for ever.
+    """
+
+    subject: Subject
+    retries: int = 2
+    timeout_s: float | None = None
+
+    def show(self, images: NDArray[np.float32], repeats: NDArray[np.int64], rng: np.random.Generator) -> Shown:
+        """Shows each image as often as asked, in random order, then what was lost again.
+
+        Args:
+            images: ``(m, 3, h, w)`` float32, RGB in [0, 1].
+            repeats: Presentations of each image, ``(m,)``.
+            rng: Draws the order.
+        """
+        stimulus = rng.permutation(np.repeat(np.arange(len(images)), repeats))
+        blocks, responses = [stimulus], [self._record(images[stimulus])]
+        for _ in range(self.retries):
+            lost = blocks[-1][_lost(responses[-1])]
+            if len(lost) == 0:
+                break
+            blocks.append(rng.permutation(lost))
+            responses.append(self._record(images[blocks[-1]]))
+        order = np.concatenate(blocks)
+        return Shown(order, _occurrence(order), np.concatenate(responses))
+
+    def _record(self, images: NDArray[np.float32]) -> FloatArray:
+        """Responses to a block of images, checked."""
+        name = self.subject.name
+        try:
+            raw = self.subject.record(images) if self.timeout_s is None else self._record_in_time(images)
+        except ClosedLoopError:
+            raise
+        except Exception as error:
+            raise SubjectError(f"subject {name!r} raised {type(error).__name__}: {error}") from error
+        return check_responses(raw, len(images), len(self.subject.units), name)
+
+    def _record_in_time(self, images: NDArray[np.float32]) -> Any:
+        """Records in a thread of its own, so that a subject that hangs does not hang the experiment."""
+        answer: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                answer.put((True, self.subject.record(images)))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+                answer.put((False, error))
+
+        threading.Thread(target=work, daemon=True, name="closedloop-subject").start()
+        try:
+            fine, value = answer.get(timeout=self.timeout_s)
+        except queue.Empty:
+            raise SubjectTimeoutError(
+                f"subject {self.subject.name!r}: no answer to {len(images)} images within timeout_s={self.timeout_s}; "
+                "check the rig, or allow more time."
+            ) from None
+        if fine:
+            return value
+        raise value
+
+
+def _lost(responses: FloatArray) -> NDArray[np.bool_]:
+    """Which presentations gave no response at all, ``(n,)``."""
+    return np.asarray(np.isnan(responses).all(axis=tuple(range(1, responses.ndim))))
+
+
+def _occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each entry, how many equal ones came before it."""
+    count: dict[int, int] = {}
+    repeat = np.empty_like(order)
+    for i, stimulus in enumerate(order.tolist()):
+        repeat[i] = count.get(stimulus, 0)
+        count[stimulus] = repeat[i] + 1
+    return repeat

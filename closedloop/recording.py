@@ -1,0 +1,455 @@
+"""What remains of an experiment: one row for each image shown, written generation by generation, safe against crashes.
+
+A run's folder::
+
+    run/
+      LOCK             held by the process that writes
+      experiment.yaml  repeats the run: closedloop evolve --config run/experiment.yaml
+      data.zarr/       zarr v3 group; arrays have their final shape from the beginning, unwritten rows are NaN, -1 or ""
+      state/           optimizer, random generators and progress after the last two generations
+      images/          PNG of the best image of each generation (or of all)
+      references/      PNG of the reference images, exactly as shown
+      COMMITTED.json   how many rows count; replacing this file is the only commit
+
+A generation is written to the arrays, then the state, then the pointer ``COMMITTED.json`` is replaced atomically.
+Readers look at the pointer first and never see more than it names, so a run can be read while it goes on, and a process
+killed at any moment loses at most the generation under way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import xarray as xr
+import yaml
+import zarr
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from closedloop.errors import RecordingError
+from closedloop.images import ImageSet, read_folder, write_png
+from closedloop.interfaces import FloatArray, State, Units
+from closedloop.states import pack_state, unpack_state
+
+#: Version of the layout above; a reader refuses a newer one.
+SCHEMA = 1
+DATA, STATES, POINTER = "data.zarr", "state", "COMMITTED.json"
+EXPERIMENT, IMAGES, REFERENCES = "experiment.yaml", "images", "references"
+#: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
+PRESENTATION: dict[str, tuple[str, Any]] = {
+    "thread": ("str", ""),
+    "generation": ("int32", -1),
+    "kind": ("str", ""),
+    "stimulus_id": ("str", ""),
+    "repeat": ("int32", -1),
+    "onset_s": ("float64", np.nan),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One generation as it is recorded: a row for each presentation.
+
+    Attributes:
+        coords: The coordinates named in `PRESENTATION`, each ``(n,)``.
+        responses: ``(n, units[, time])``.
+        codes: ``(n, latent)``, NaN where the image has no code or a shorter one.
+        scores: ``(n,)``, NaN where there is none.
+        images: Images to keep, by stimulus id: ``(3, h, w)``.
+    """
+
+    coords: Mapping[str, NDArray[Any]]
+    responses: FloatArray
+    codes: FloatArray
+    scores: FloatArray
+    images: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What must be known before the first generation is written.
+
+    Attributes:
+        capacity: Presentations that the arrays can hold; unwritten ones cost no space.
+        chunk: Presentations in a chunk, about one generation.
+        latent: Length of the longest code.
+        units: What the subject records.
+        scalars: What identifies the run (subject, generator, seed …): scalar coordinates, kept by `xarray.concat`.
+    """
+
+    capacity: int
+    chunk: int
+    latent: int
+    units: Units
+    scalars: Mapping[str, str | int | float]
+
+
+@final
+class Recording:
+    """Writes a run; one writer at a time. Without a folder it is kept in memory.
+
+    Use `create` for a new run and `reopen` to go on with one; both hold the folder's lock until `close`.
+    """
+
+    def __init__(self, path: Path | None, layout: Layout | None = None) -> None:
+        self.path = path
+        self._layout = layout
+        self._lock = None if path is None else _locked(path)
+        self._arrays: dict[str, Any] = {}
+        self._memory = zarr.storage.MemoryStore() if path is None else None
+        self._pointer: dict[str, Any] = {"schema": SCHEMA, "n_presentations": 0, "n_generations": 0, "finished": False}
+        self._started = time.monotonic()
+
+    @classmethod
+    def create(cls, save: str | Path | None, layout: Layout, experiment: Mapping[str, Any]) -> Recording:
+        """Makes the run's folder with the file that repeats it.
+
+        Raises:
+            RecordingError: The folder exists and is not empty, or cannot be made.
+        """
+        if save is None:
+            return cls(None, layout)
+        path = Path(save)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RecordingError(
+                f"save: expected a new or empty folder, got {path}, which holds something; choose another name"
+                + (", or go on with it: closedloop resume " + str(path) if is_run(path) else "")
+                + "."
+            )
+        with _writing(path):
+            (path / STATES).mkdir(parents=True, exist_ok=True)
+            recording = cls(path, layout)
+            text = yaml.safe_dump(dict(experiment), sort_keys=False, allow_unicode=True)
+            _replace(path / EXPERIMENT, text.encode())
+        return recording
+
+    @classmethod
+    def reopen(cls, path: str | Path) -> Recording:
+        """Takes up a run where its last commit left it.
+
+        Raises:
+            RecordingError: No such run, or another process is writing it.
+        """
+        path = Path(path)
+        if not is_run(path):
+            raise RecordingError(f"{path}: not a run of closedloop (no {EXPERIMENT} in it).")
+        recording = cls(path)
+        if (path / POINTER).exists():
+            recording._pointer = read_pointer(path)
+            recording._arrays = _row_arrays(zarr.open_group(path / DATA, mode="r+"))
+            recording._started = time.monotonic() - recording._pointer["elapsed_s"]
+        return recording
+
+    def use(self, layout: Layout) -> None:
+        """Sets the layout of a run that was reopened before its first commit."""
+        self._layout = layout
+
+    @property
+    def n_presentations(self) -> int:
+        """Rows committed so far."""
+        return int(self._pointer["n_presentations"])
+
+    def state(self) -> State | None:
+        """The state saved with the last commit; None before the first."""
+        if self.path is None or "state" not in self._pointer:
+            return None
+        return unpack_state((self.path / self._pointer["state"]).read_bytes())
+
+    def append(self, rows: Rows, state: State) -> None:
+        """Writes one generation and commits it together with the state that follows it.
+
+        Raises:
+            RecordingError: The disk is full or cannot be written; what was committed before stays as it was.
+        """
+        start = self.n_presentations
+        with _writing(self.path):
+            self._write_images(rows)
+            self._write_rows(start, rows)
+            generation = int(self._pointer["n_generations"]) + 1
+            pointer = {
+                **self._pointer,
+                "n_presentations": start + len(rows),
+                "n_generations": generation,
+            }
+            self._commit(pointer, state)
+
+    def finish(self, state: State) -> None:
+        """Marks the run as finished."""
+        with _writing(self.path):
+            self._commit({**self._pointer, "finished": True}, state)
+
+    def _write_images(self, rows: Rows) -> None:
+        if self.path is None or not rows.images:
+            return
+        folder = self.path / IMAGES
+        folder.mkdir(exist_ok=True)
+        for name, image in rows.images.items():
+            write_png(folder / f"{name}.png", image)
+
+    def _write_rows(self, start: int, rows: Rows) -> None:
+        if not self._arrays:
+            self._arrays = _row_arrays(self._make_group(rows))
+        capacity, stop = self._arrays["score"].shape[0], start + len(rows)
+        if stop > capacity:
+            raise RecordingError(f"recording: expected at most {capacity} presentations, got {stop}.")
+        values = {**rows.coords, "responses": rows.responses, "score": rows.scores, "latent_code": rows.codes}
+        for name, array in self._arrays.items():
+            value = values[name]
+            if value.shape[1:] != array.shape[1:]:
+                raise RecordingError(
+                    f"recording: {name} had {array.shape[1:]} values for each presentation before, now {value.shape[1:]}."
+                )
+            array[start:stop] = value.astype(object) if value.dtype.kind == "U" else value
+
+    def _make_group(self, rows: Rows) -> zarr.Group:
+        """Creates the arrays at their final shape, under a temporary name until all are there."""
+        if self._layout is None:
+            raise RecordingError("recording: no layout; call use() first.")
+        if self.path is None:
+            group = zarr.open_group(self._memory, mode="w")
+            _create_arrays(group, self._layout, rows)
+            return group
+        temporary = self.path / (DATA + ".partial")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(self.path / DATA, ignore_errors=True)  # uncommitted: there is no pointer yet
+        _create_arrays(zarr.open_group(temporary, mode="w"), self._layout, rows)
+        temporary.replace(self.path / DATA)
+        return zarr.open_group(self.path / DATA, mode="r+")
+
+    def _commit(self, pointer: dict[str, Any], state: State) -> None:
+        pointer["elapsed_s"] = round(time.monotonic() - self._started, 3)
+        if self.path is None:
+            self._pointer = pointer
+            return
+        name = f"{STATES}/{pointer['n_generations']:06d}.npz"
+        _replace(self.path / name, pack_state(state))
+        pointer["state"] = name
+        self._flush(self.n_presentations, pointer["n_presentations"])
+        _replace(self.path / POINTER, (json.dumps(pointer, indent=1) + "\n").encode())
+        self._pointer = pointer
+        for old in sorted((self.path / STATES).glob("*.npz"))[:-2]:
+            old.unlink(missing_ok=True)
+
+    def _flush(self, start: int, stop: int) -> None:
+        """Asks the disk to keep the chunks of rows ``start`` to ``stop``, so that the pointer never outlives them."""
+        if self.path is None:
+            return
+        for name, array in self._arrays.items():
+            for chunk in range(start // array.chunks[0], -(-stop // array.chunks[0])):
+                _sync(self.path / DATA / name / "c" / "/".join([str(chunk)] + ["0"] * (array.ndim - 1)))
+
+    def dataset(self) -> xr.Dataset:
+        """What is committed, as an xarray Dataset."""
+        if not self._arrays:
+            raise RecordingError("recording: nothing is recorded yet.")
+        return _dataset(self._memory, self._pointer) if self.path is None else open_recording(self.path)
+
+    def close(self) -> None:
+        """Gives the folder's lock back."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _row_arrays(group: zarr.Group) -> dict[str, Any]:
+    """The arrays that have a row for each presentation."""
+    arrays = dict(group.arrays())
+    return {n: a for n, a in arrays.items() if (a.metadata.dimension_names or ("",))[0] == "presentation"}
+
+
+def _create_arrays(group: zarr.Group, layout: Layout, rows: Rows) -> None:
+    """All arrays of a run at their final shape."""
+    n, chunk = layout.capacity, layout.chunk  # what is narrow has longer chunks: fewer files to read back
+
+    def along(name: str, dtype: str, fill: Any, shape: tuple[int, ...] = (), dims: tuple[str, ...] = ()) -> None:
+        group.create_array(
+            name, shape=(n, *shape), chunks=(chunk if shape else max(chunk, 256), *shape), dtype=dtype, fill_value=fill, compressors=None,
+            dimension_names=("presentation", *dims),
+        )  # fmt: skip
+
+    time_axis = ("time_bin",) * (rows.responses.ndim - 2)
+    along("responses", rows.responses.dtype.name, np.nan, rows.responses.shape[1:], ("neuroid", *time_axis))
+    if layout.latent:
+        along("latent_code", "float64", np.nan, (layout.latent,), ("latent",))
+    along("score", "float64", np.nan)
+    for name, (dtype, fill) in PRESENTATION.items():
+        along(name, dtype, fill)
+    neuroid = {"neuroid_id": layout.units.neuroid_id, **layout.units.coords}
+    for name, column in neuroid.items():
+        _create_coordinate(group, name, column, ("neuroid",))
+    for name, scalar in layout.scalars.items():
+        _create_coordinate(group, name, scalar, ())
+    group.attrs["coordinates"] = " ".join([*PRESENTATION, *neuroid, *layout.scalars])
+    group.attrs["closedloop_schema"] = SCHEMA
+
+
+def _create_coordinate(group: zarr.Group, name: str, value: Any, dims: tuple[str, ...]) -> None:
+    array = np.asarray(value)
+    text = array.dtype.kind in "UO"
+    target = group.create_array(
+        name, shape=array.shape, dtype="str" if text else array.dtype.name, compressors=None, dimension_names=dims
+    )
+    target[...] = array.astype(object) if text else array
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a folder is a run of closedloop."""
+    return (Path(path) / EXPERIMENT).is_file()
+
+
+def read_pointer(path: str | Path) -> dict[str, Any]:
+    """How much of a run is committed.
+
+    Raises:
+        RecordingError: Nothing is committed, the pointer cannot be read, or a newer version wrote it.
+    """
+    try:
+        pointer: dict[str, Any] = json.loads((Path(path) / POINTER).read_text())
+        schema = int(pointer["schema"])
+    except FileNotFoundError:
+        what = "the run has no finished generation yet" if is_run(path) else "not a run of closedloop"
+        raise RecordingError(f"{path}: {what} (no {POINTER}).") from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RecordingError(f"{path}: cannot read {POINTER} ({error}).") from error
+    if schema > SCHEMA:
+        raise RecordingError(f"{path}: written by a newer closedloop (schema {schema}, this one knows {SCHEMA}).")
+    return pointer
+
+
+def read_experiment(path: str | Path) -> dict[str, Any]:
+    """The file that repeats a run, as a dictionary.
+
+    Raises:
+        RecordingError: It is missing or not YAML.
+    """
+    try:
+        content = yaml.safe_load((Path(path) / EXPERIMENT).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise RecordingError(f"{path}: cannot read {EXPERIMENT} ({error}).") from error
+    if not isinstance(content, dict):
+        raise RecordingError(f"{path}: {EXPERIMENT} holds no experiment.")
+    return content
+
+
+def open_recording(path: str | Path) -> xr.Dataset:
+    """Opens a running, killed or finished run for reading.
+
+    Args:
+        path: The run's folder.
+
+    Returns:
+        A lazy Dataset with dims ``presentation``, ``neuroid``, ``latent`` (and ``time_bin``): `responses`,
+        `latent_code`, `score`; coordinates `thread`, `generation` (-1 before the evolution), `kind` ("evolved",
+        "reference" or "retest"), `stimulus_id`, `repeat`, `onset_s` on presentations, and what identifies the run as
+        scalar coordinates.
+
+    Raises:
+        RecordingError: Not a run, nothing committed yet, or damaged.
+    """
+    pointer = read_pointer(path)  # first: the arrays may already hold more
+    try:
+        return _dataset(str(Path(path) / DATA), pointer)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise RecordingError(f"{path}: cannot read {DATA} ({error}).") from error
+
+
+def _dataset(store: Any, pointer: Mapping[str, Any]) -> xr.Dataset:
+    dataset = xr.open_zarr(store, chunks=None, consolidated=False, zarr_format=3)
+    dataset = dataset.isel(presentation=slice(0, int(pointer["n_presentations"])))
+    text = {name: c.astype(object) for name, c in dataset.coords.items() if c.dtype.kind == "T"}
+    dataset = dataset.assign_coords(text)  # numpy's new text type is not yet understood by netCDF and pandas
+    dataset.attrs = {
+        "closedloop_schema": SCHEMA,
+        "n_generations": int(pointer["n_generations"]),
+        "finished": int(pointer["finished"]),
+        "elapsed_s": float(pointer["elapsed_s"]),
+    }
+    return dataset
+
+
+def write_references(path: Path, references: ImageSet) -> None:
+    """Keeps the reference images beside the data, exactly as they are shown."""
+    with _writing(path):
+        folder = path / REFERENCES
+        folder.mkdir(exist_ok=True)
+        for i, (name, image) in enumerate(zip(references.ids, references.images, strict=True)):
+            write_png(folder / f"{i:05d}_{_file_name(name)}.png", image)
+        _replace(folder / "ids.json", json.dumps(references.ids).encode())
+
+
+def read_references(path: Path) -> ImageSet | None:
+    """The reference images of a run; None if it has none."""
+    folder = path / REFERENCES
+    if not (folder / "ids.json").exists():
+        return None
+    ids = json.loads((folder / "ids.json").read_text())
+    first = next(iter(sorted(folder.glob("*.png"))))
+    from PIL import Image
+
+    with Image.open(first) as image:
+        resolution = image.height
+    return ImageSet(tuple(ids), read_folder(folder, resolution).images)
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:80]
+
+
+def version() -> str:
+    """The installed version of closedloop."""
+    return metadata.version("closedloop")
+
+
+def _locked(path: Path) -> FileLock:
+    lock = FileLock(path / "LOCK")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RecordingError(f"{path}: another process is writing this run; wait for it, or stop it.") from None
+    return lock
+
+
+@contextmanager
+def _writing(path: Path | None) -> Iterator[None]:
+    """Turns the operating system's errors into one that says what is safe and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordingError(
+            f"{path}: cannot write ({error.strerror or error}). Every finished generation is safe; "
+            f"make room, then go on with: closedloop resume {path}"
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes a file so that it is either as before or complete, and on the disk."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Asks the operating system to bring a file or folder to the disk."""
+    if os.name != "posix" or not path.exists():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

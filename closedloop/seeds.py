@@ -1,0 +1,18 @@
+"""Randomness: one seed, spawned into named random generators. Global random state is never touched."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+
+def named_seed(seed: int, name: str) -> int:
+    """A seed for one purpose, derived from the experiment's seed and the purpose's name; below 2**63."""
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def named_generator(seed: int, name: str) -> np.random.Generator:
+    """A random generator for one purpose: same seed and name, same stream; other names, independent streams."""
+    return np.random.default_rng(named_seed(seed, name))

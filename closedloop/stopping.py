@@ -1,0 +1,83 @@
+"""When to stop before the budget is used up. A rule is a function of what has been scored so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, final
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError
+
+
+class Scored(NamedTuple):
+    """The scores of one thread in one generation.
+
+    Attributes:
+        best: Highest score in the generation, NaN if all were lost.
+        mean: Mean score.
+        images: Evolved presentations of this thread up to and with this generation.
+    """
+
+    best: float
+    mean: float
+    images: int
+
+
+class StoppingRule(Protocol):
+    """Looks at the generations of one thread, oldest first, and gives a reason to stop or None."""
+
+    def __call__(self, history: Sequence[Scored]) -> str | None:
+        """A sentence for the record, or None to go on."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Plateau:
+    """Stops when the generation mean has not risen for a while.
+
+    The mean, not the best: the best of a noisy generation is a matter of luck.
+
+    Attributes:
+        generations: Length of the two windows that are compared, the last one and the one before.
+        gain: Relative rise of the window mean that counts as progress.
+    """
+
+    generations: int = 25
+    gain: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.generations < 2 or not self.gain >= 0:
+            raise InvalidArgumentError(
+                f"Plateau: expected generations >= 2 and gain >= 0, got {self.generations} and {self.gain}."
+            )
+
+    def __call__(self, history: Sequence[Scored]) -> str | None:
+        """A reason once two whole windows differ by less than `gain`."""
+        if len(history) < 2 * self.generations:
+            return None
+        means = np.array([s.mean for s in history[-2 * self.generations :]])
+        before, after = np.nanmean(means[: self.generations]), np.nanmean(means[self.generations :])
+        if after - before > self.gain * abs(before):
+            return None
+        return f"plateau: the mean rose by less than {self.gain:.1%} over {self.generations} generations"
+
+
+@final
+@dataclass(frozen=True)
+class Target:
+    """Stops when the mean of a generation reaches a score.
+
+    Attributes:
+        score: The score to reach.
+    """
+
+    score: float
+
+    def __call__(self, history: Sequence[Scored]) -> str | None:
+        """A reason once the last generation's mean is at the target."""
+        if history and history[-1].mean >= self.score:
+            return f"target: the generation mean reached {self.score:g}"
+        return None

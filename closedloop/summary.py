@@ -1,0 +1,163 @@
+"""What a run found, from its recording alone: re-tested means with their standard errors, never a noisy maximum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from closedloop.errors import RecordingError
+from closedloop.evolution import REFERENCE
+from closedloop.interfaces import FloatArray
+from closedloop.objectives import parse_objective
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over fresh presentations of one image.
+
+    Attributes:
+        stimulus_id: Which image.
+        mean: Mean score; NaN where nothing was presented.
+        sem: Standard error of the mean; 0 for a subject that always answers the same, NaN below two presentations.
+        n: Presentations that were not lost.
+    """
+
+    stimulus_id: str
+    mean: float
+    sem: float
+    n: int
+
+    @classmethod
+    def of(cls, stimulus_id: str, scores: FloatArray) -> Estimate:
+        """The estimate from single-presentation scores ``(n,)``."""
+        valid = scores[~np.isnan(scores)]
+        n = len(valid)
+        mean = float(valid.mean()) if n else float("nan")
+        sem = float(valid.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+        return cls(stimulus_id, mean, sem, n)
+
+    def __str__(self) -> str:
+        if self.n == 0:
+            return "not re-tested"
+        return f"{self.mean:.4g} ± {self.sem:.2g}" if self.n > 1 else f"{self.mean:.4g}"
+
+
+@dataclass(frozen=True)
+class ThreadSummary:
+    """What one thread found.
+
+    Attributes:
+        thread: Its name.
+        objective: What was maximized.
+        evolved: The evolved image, from the fresh re-test after its selection.
+        natural: The best reference image, re-tested likewise.
+        ratio: evolved / natural; NaN unless both are above 0.
+        ratio_sem: Its standard error to first order.
+        noisy_maximum: The highest score during the evolution, an optimistic number.
+        curse: Winner's curse: the noisy maximum minus the re-tested mean of the very image that gave it.
+        images: Evolved presentations.
+        generations: Generations of the evolution.
+        lost: Presentations of this thread that gave no response.
+    """
+
+    thread: str
+    objective: str
+    evolved: Estimate
+    natural: Estimate
+    ratio: float
+    ratio_sem: float
+    noisy_maximum: float
+    curse: float
+    images: int
+    generations: int
+    lost: int
+
+
+def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
+    """Summarizes each thread of a recording that `open_recording` or a protocol returned.
+
+    Raises:
+        RecordingError: The recording lacks what every run of an evolution holds.
+    """
+    try:
+        names = str(recording["threads"].item()).split("; ")
+        objectives = str(recording["objective"].item()).split("; ")
+    except KeyError as error:
+        raise RecordingError(f"recording: expected an evolution, but it has no {error}.") from None
+    return [_thread(recording, n, o) for n, o in zip(names, objectives, strict=True)]
+
+
+def _thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
+    thread, kind = recording["thread"].values, recording["kind"].values
+    generation = recording["generation"].values
+    own = thread == name
+    evolved_rows = own & (kind == "evolved")
+    scores = recording["score"].values[evolved_rows]
+    evolved = _confirmed(recording, objective, own)
+    natural = _confirmed(recording, objective, thread == REFERENCE)
+    ratio, ratio_sem = _ratio(evolved, natural)
+    maximum = float(np.nanmax(scores)) if np.isfinite(scores).any() else float("nan")
+    responses = recording["responses"]
+    shown = responses.isel(presentation=np.flatnonzero(own)).values
+    return ThreadSummary(
+        thread=name,
+        objective=objective,
+        evolved=evolved,
+        natural=natural,
+        ratio=ratio,
+        ratio_sem=ratio_sem,
+        noisy_maximum=maximum,
+        curse=maximum - _retested_mean(recording, objective, own, evolved_rows),
+        images=int(evolved_rows.sum()),
+        generations=len(np.unique(generation[evolved_rows])),
+        lost=int(np.isnan(shown).all(axis=tuple(range(1, shown.ndim))).sum()),
+    )
+
+
+def _retested_mean(recording: xr.Dataset, objective: str, own: FloatArray, evolved_rows: FloatArray) -> float:
+    """Mean re-tested score of the image with the highest score of the evolution; NaN if it was not re-tested."""
+    scores = np.where(evolved_rows, recording["score"].values, np.nan)
+    if np.isnan(scores).all():
+        return float("nan")
+    ids = recording["stimulus_id"].values
+    again = own & (recording["kind"].values == "retest") & (ids == ids[np.nanargmax(scores)])
+    return Estimate.of("", single_scores(recording, objective, np.flatnonzero(again))).mean
+
+
+def single_scores(recording: xr.Dataset, objective: str, rows: FloatArray) -> FloatArray:
+    """Score of each single presentation ``(n,)`` in the rows given by index."""
+    responses = recording["responses"].isel(presentation=rows).values
+    scores: FloatArray = parse_objective(objective)(responses)
+    return scores
+
+
+def _confirmed(recording: xr.Dataset, objective: str, own: FloatArray) -> Estimate:
+    """The best image of the last re-test: the selected one, in presentations that did not select it."""
+    retest = own & (recording["kind"].values == "retest")
+    generation = recording["generation"].values
+    if not retest.any() or np.unique(generation[recording["kind"].values == "retest"]).size < 2:
+        return Estimate("", float("nan"), float("nan"), 0)
+    last = np.flatnonzero(retest & (generation == generation[recording["kind"].values == "retest"].max()))
+    ids, scores = recording["stimulus_id"].values[last], single_scores(recording, objective, last)
+    earlier = np.flatnonzero(retest & (generation < generation[last[0]]))
+    chosen = _preferred(recording, objective, ids, earlier) if len(last) else ""
+    return Estimate.of(chosen, scores[ids == chosen])
+
+
+def _preferred(recording: xr.Dataset, objective: str, ids: FloatArray, earlier: FloatArray) -> str:
+    """Which of the confirmed images the selecting re-test liked best (several threads confirm several references)."""
+    names = sorted(set(ids.tolist()))
+    if len(names) == 1:
+        return str(names[0])
+    scores, shown = single_scores(recording, objective, earlier), recording["stimulus_id"].values[earlier]
+    return str(max(names, key=lambda name: np.nan_to_num(np.nanmean(scores[shown == name]), nan=-np.inf)))
+
+
+def _ratio(a: Estimate, b: Estimate) -> tuple[float, float]:
+    """a / b with its standard error by the delta method; NaN unless both means are above 0."""
+    if not (a.mean > 0 and b.mean > 0):
+        return float("nan"), float("nan")
+    ratio = a.mean / b.mean
+    return ratio, ratio * float(np.hypot(a.sem / a.mean, b.sem / b.mean))

