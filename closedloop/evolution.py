@@ -37,7 +37,9 @@ class Thread:
 
     def __post_init__(self) -> None:
         if not self.name.replace("-", "").replace("_", "").isalnum() or self.name == REFERENCE:
-            raise InvalidArgumentError(f"name: expected letters, digits, '-' or '_' (not 'reference'), got {self.name!r}.")
+            raise InvalidArgumentError(
+                f"name: expected letters, digits, '-' or '_' (not 'reference'), got {self.name!r}."
+            )
         asked, given = self.generator.space, self.optimizer.space
         if asked != given:
             raise InvalidArgumentError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -95,11 +96,11 @@ def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:
     return np.asarray(square).transpose(2, 0, 1)
 
 
-def read_folder(folder: str | Path, resolution: int) -> ImageSet:
-    """All images of a folder in the order of their names: the central square of each, resized.
+def folder_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path]]:
+    """Names and paths of the images in a folder, in the order of their names.
 
     Raises:
-        InvalidArgumentError: There is no such folder, no image in it, or an image that cannot be read.
+        InvalidArgumentError: There is no such folder, or no image in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -107,8 +108,17 @@ def read_folder(folder: str | Path, resolution: int) -> ImageSet:
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
         raise InvalidArgumentError(f"images: no image in {folder}; expected files ending in {', '.join(SUFFIXES)}.")
-    names = [p.stem for p in paths]
-    ids = tuple(p.stem if names.count(p.stem) == 1 else p.name for p in paths)
+    stems = Counter(p.stem for p in paths)
+    return tuple(p.stem if stems[p.stem] == 1 else p.name for p in paths), paths
+
+
+def read_folder(folder: str | Path, resolution: int) -> ImageSet:
+    """All images of a folder in the order of their names: the central square of each, resized.
+
+    Raises:
+        InvalidArgumentError: There is no such folder, no image in it, or an image that cannot be read.
+    """
+    ids, paths = folder_images(folder)
     return ImageSet(ids, from_bytes(np.stack([read_image(p, resolution) for p in paths])))
 
 

@@ -167,7 +167,7 @@ class Units:
 
     @classmethod
     def numbered(cls, name: str, count: int) -> Units:
-        """Units without further facts, named ``"{name}.0"``, ``"{name}.1"`` …"""
+        """Units without further facts, named ``"{name}.0"``, ``"{name}.1"`` and so on."""
         return cls(tuple(f"{name}.{i}" for i in range(count)), {})
 
 

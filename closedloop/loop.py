@@ -8,8 +8,8 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -17,14 +17,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from closedloop.describe import describe_session
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import REFERENCE, Evolution, Thread
 from closedloop.images import ImageSet, as_image_set, resize_images
 from closedloop.interfaces import FloatArray, State, Stateful, Subject
-from closedloop.optimizers.base import generator_state, restore_generator
 from closedloop.presenting import Presenter, Shown
 from closedloop.recording import Layout, Recording, Rows, version, write_references
-from closedloop.seeds import named_generator
+from closedloop.seeds import generator_state, named_generator, restore_generator
 from closedloop.stopping import StoppingRule
 
 #: The phases of a session, in their order.
@@ -156,7 +156,6 @@ class Session:
         stop: Rules that end a thread's evolution before its budget is used up.
         save: Folder of the run; None keeps it in memory.
         observers: Watch the session.
-        experiment: What repeats the run, for its folder.
         **settings: See `Settings`.
     """
 
@@ -169,7 +168,6 @@ class Session:
         stop: Sequence[StoppingRule] = (),
         save: str | Path | None = None,
         observers: Sequence[Observer] = (),
-        experiment: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         names = [t.name for t in threads]
@@ -182,10 +180,10 @@ class Session:
         self.save = save
         self.stop = tuple(stop)
         self.observers = tuple(observers)
-        self.experiment = dict(experiment or {})
         self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
         self.resolution = max(t.generator.resolution for t in threads)
         self.references = None if references is None else as_image_set(references, self.resolution)
+        self._source = references
         self.phase = "survey" if self.references is not None else "evolve"
         self.index = -1 if self.references is not None else 0
         self.presentations = 0
@@ -201,13 +199,8 @@ class Session:
             SubjectError: The subject failed; all finished generations are safe and the run can be resumed.
         """
         self._check_budget()
-        recording = Recording.create(self.save, self.layout(), self.experiment)
-        try:
-            if recording.path is not None and self.references is not None:
-                write_references(recording.path, self.references)
-            return self._loop(recording)
-        finally:
-            recording.close()
+        recording = Recording.create(self.save, self.layout(), describe_session(self, self._source))
+        return self._loop(recording)
 
     def resume(self, recording: Recording) -> xr.Dataset:
         """Goes on with a reopened recording, to what an uninterrupted run would have given."""
@@ -216,17 +209,16 @@ class Session:
             recording.use(self.layout())
         else:
             self.restore(state)
-        try:
-            return self._loop(recording)
-        finally:
-            recording.close()
+        return self._loop(recording)
 
     def _loop(self, recording: Recording) -> xr.Dataset:
         """The closed loop."""
         presenter = Presenter(self.subject, self.settings.retries, self.settings.timeout_s)
-        for observer in self.observers:
-            observer.begin(self)
         try:
+            if recording.path is not None and self.references is not None:
+                write_references(recording.path, self.references)
+            for observer in self.observers:
+                observer.begin(self)
             while (block := self._next_block()) is not None:
                 index, phase = self.index, self.phase
                 shown = presenter.show(block.images, block.repeats, self._order)
@@ -238,6 +230,7 @@ class Session:
             recording.finish(self.state())
             return recording.dataset()
         finally:
+            recording.close()
             for observer in self.observers:
                 observer.end(self)
 
@@ -257,7 +250,9 @@ class Session:
             parts = [self._coded_part(e, *e.finalists(), repeats) for e in self.evolutions]
             return Block.join([*parts, self._references_part(self._best_references(), repeats)])
         if self.phase == "confirm":
-            parts = [self._coded_part(e, [e.winner[0]], e.winner[1][None], repeats) for e in self.evolutions if e.winner]
+            parts = [
+                self._coded_part(e, [e.winner[0]], e.winner[1][None], repeats) for e in self.evolutions if e.winner
+            ]
             return Block.join([*parts, self._references_part(self._best_references(1), repeats)])
         return None
 

@@ -57,7 +57,9 @@ class Linear:
 
     def __add__(self, other: Linear | float) -> Linear:
         if isinstance(other, Linear):
-            merged = {u: self.weights.get(u, 0.0) + other.weights.get(u, 0.0) for u in {**self.weights, **other.weights}}
+            merged = {
+                u: self.weights.get(u, 0.0) + other.weights.get(u, 0.0) for u in {**self.weights, **other.weights}
+            }
             return Linear(merged, self.constant + other.constant)
         return Linear(self.weights, self.constant + _number(other))
 

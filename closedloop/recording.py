@@ -35,6 +35,7 @@ import yaml
 import zarr
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from PIL import Image
 
 from closedloop.errors import RecordingError
 from closedloop.images import ImageSet, read_folder, write_png
@@ -380,9 +381,11 @@ def _dataset(store: Any, pointer: Mapping[str, Any]) -> xr.Dataset:
 
 
 def write_references(path: Path, references: ImageSet) -> None:
-    """Keeps the reference images beside the data, exactly as they are shown."""
+    """Keeps the reference images beside the data, exactly as they are shown; once, the list of names last."""
     with _writing(path):
         folder = path / REFERENCES
+        if (folder / "ids.json").exists():
+            return
         folder.mkdir(exist_ok=True)
         for i, (name, image) in enumerate(zip(references.ids, references.images, strict=True)):
             write_png(folder / f"{i:05d}_{_file_name(name)}.png", image)
@@ -395,11 +398,8 @@ def read_references(path: Path) -> ImageSet | None:
     if not (folder / "ids.json").exists():
         return None
     ids = json.loads((folder / "ids.json").read_text())
-    first = next(iter(sorted(folder.glob("*.png"))))
-    from PIL import Image
-
-    with Image.open(first) as image:
-        resolution = image.height
+    with Image.open(next(folder.glob("*.png"))) as first:
+        resolution = first.height
     return ImageSet(tuple(ids), read_folder(folder, resolution).images)
 
 

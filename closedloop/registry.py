@@ -43,7 +43,9 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
     except ClosedLoopError:
         raise
     except ImportError as error:
-        raise MissingExtraError(f"{kind[:-1]} {head!r}: {error}. Install what it needs: pip install {error.name}") from error
+        raise MissingExtraError(
+            f"{kind[:-1]} {head!r}: {error}. Install what it needs: pip install {error.name}"
+        ) from error
     given = (tail, *arguments) if tail else arguments
     _check_options(f"{kind[:-1]} {name!r}", factory, given, options)
     return factory(*given, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -16,3 +17,13 @@ def named_seed(seed: int, name: str) -> int:
 def named_generator(seed: int, name: str) -> np.random.Generator:
     """A random generator for one purpose: same seed and name, same stream; other names, independent streams."""
     return np.random.default_rng(named_seed(seed, name))
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """The state of a random generator as plain values."""
+    return dict(rng.bit_generator.state)
+
+
+def restore_generator(rng: np.random.Generator, state: dict[str, Any]) -> None:
+    """Puts a random generator back to a saved state."""
+    rng.bit_generator.state = state

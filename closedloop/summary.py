@@ -156,7 +156,7 @@ def _preferred(recording: xr.Dataset, objective: str, ids: FloatArray, earlier: 
 
 
 def _ratio(a: Estimate, b: Estimate) -> tuple[float, float]:
-    """a / b with its standard error by the delta method; NaN unless both means are above 0."""
+    """A / b with its standard error by the delta method; NaN unless both means are above 0."""
     if not (a.mean > 0 and b.mean > 0):
         return float("nan"), float("nan")
     ratio = a.mean / b.mean

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from closedloop.errors import InvalidArgumentError
-from .pixels import check_resolution
 from closedloop.interfaces import FloatArray, Space
+
+from .pixels import check_resolution
 
 if TYPE_CHECKING:
     from torch import Tensor

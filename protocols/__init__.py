@@ -2,3 +2,9 @@
 
 if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
+
+from .evolve import evolve
+from .present import present
+from .resume import resume
+
+__all__ = ["evolve", "present", "resume"]

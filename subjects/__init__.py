@@ -5,6 +5,7 @@ if __name__ != "closedloop.subjects":
 
 from .analytic import EnergySubject, GaborSubject, NormalizationSubject
 from .function import FunctionSubject
+from .layers import Layer, layers_of
 from .named import load_subject
 from .onnx_file import OnnxSubject
 from .torch_subject import TorchSubject
@@ -13,8 +14,10 @@ __all__ = [
     "EnergySubject",
     "FunctionSubject",
     "GaborSubject",
+    "Layer",
     "NormalizationSubject",
     "OnnxSubject",
     "TorchSubject",
+    "layers_of",
     "load_subject",
 ]

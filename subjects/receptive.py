@@ -12,9 +12,11 @@ position share the field of the one that sees most.
 
 from __future__ import annotations
 
+import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 import torch
@@ -129,6 +131,8 @@ def measured_field(
     grid = (shape[2], shape[3]) if len(shape) == 4 else (1, 1)
     resolution = _resolution(example)
     spans = _shown(module, example, output, _places(grid, _inner), images, seed)
+    if (grid[0] // 2, grid[1] // 2) not in spans:
+        raise InvalidArgumentError(f"output: no gradient of output {output} reaches the image; its units may be dead.")
     if any(_cut(pair, resolution) for pair in spans.values()):
         spans |= _shown(module, example, output, _places(grid, _outer), images, seed)
     (rows, row_step, top), (cols, col_step, left) = (
@@ -143,7 +147,7 @@ def measured_field(
 
 def _exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram | None:
     """The module as a graph in which no operation changes a tensor that another one reads; None if it has none."""
-    with _undisturbed(example):
+    with _undisturbed(example), _silent():
         try:
             program = torch.export.export(module, (example,), strict=False)
             if any(map(overwrites, program.graph.nodes)):
@@ -174,6 +178,18 @@ def _undisturbed(example: Tensor) -> Iterator[None]:
     with warnings.catch_warnings(), torch.random.fork_rng(devices):
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the log and the listings that a failing trace writes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 # The measurement ------------------------------------------------------------------------------------------------------
@@ -236,11 +252,9 @@ def _shown(
         noise = torch.rand(example.shape, generator=generator).to(example)
         touched |= _touched(module, noise, output, places, generator)
         before, bounds = bounds, [_bounds(one) for one in touched]
-        calm = calm + 1 if bounds == before else 0
+        calm = calm + 1 if bounds == before and None not in bounds else 0
         if calm == PATIENCE or all(bound == whole for bound in bounds):
             break
-    if bounds[0] is None:
-        raise InvalidArgumentError(f"output: no gradient of output {output} reaches the image; its units may be dead.")
     return {place: bound for place, bound in zip(places, bounds, strict=True) if bound is not None}
 
 
@@ -290,7 +304,7 @@ def _fitted(found: Mapping[int, Span], count: int, length: int) -> tuple[int, in
     steps = [edges[at + 1] - edges[at] for edges in (lows, highs) for at in edges if at + 1 in edges]
     if lows and highs and steps:
         start, end = (edge - steps[0] * at for edge, at in (_first(lows), _first(highs)))
-        if all(clip(start + steps[0] * at, end + steps[0] * at, length) == found[at] for at in _inner(count)):
+        if all(clip(start + steps[0] * at, end + steps[0] * at, length) == found.get(at) for at in _inner(count)):
             return end - start, steps[0], start
     step = 0 if count == 1 or high - low == length else round(length / count)
     return high - low, step, low - step * middle

@@ -1,0 +1,5 @@
+"""The command line: ``closedloop evolve``, ``resume``, ``units``, ``record``, ``show``."""
+
+from closedloop.cli.app import main
+
+__all__ = ["main"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from closedloop.errors import CallOrderError, InvalidArgumentError
@@ -57,16 +55,6 @@ def check_tell(asked: FloatArray | None, codes: FloatArray, scores: FloatArray) 
     if np.isinf(scores).any():
         raise InvalidArgumentError("scores: expected finite numbers, or NaN for a lost presentation; got infinity.")
     return codes.astype(float, copy=False), scores
-
-
-def generator_state(rng: np.random.Generator) -> dict[str, Any]:
-    """The state of a random generator as plain values."""
-    return dict(rng.bit_generator.state)
-
-
-def restore_generator(rng: np.random.Generator, state: dict[str, Any]) -> None:
-    """Puts a random generator back to a saved state."""
-    rng.bit_generator.state = state
 
 
 def log_weights(n: int) -> FloatArray:

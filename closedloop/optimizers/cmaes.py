@@ -20,9 +20,8 @@ from closedloop.optimizers.base import (
     check_positive,
     check_start,
     check_tell,
-    generator_state,
-    restore_generator,
 )
+from closedloop.seeds import generator_state, restore_generator
 
 #: Above this dimension the full covariance (8 · dim² bytes, several copies) is left for the diagonal one.
 FULL_LIMIT = 1024
@@ -133,9 +132,7 @@ class CMAES:
             self._es.number_of_solutions_asked = 0
             return
         costs = np.where(lost, -np.median(scores[~lost]), -scores)
-        center = self._es.gp.pheno(
-            self._es.mean, into_bounds=self._es.boundary_handler.repair
-        )
+        center = self._es.gp.pheno(self._es.mean, into_bounds=self._es.boundary_handler.repair)
         told = [center.copy() if gone else code.copy() for gone, code in zip(lost, codes, strict=True)]
         self._es.tell(told, costs.tolist())
 

@@ -19,10 +19,9 @@ from closedloop.optimizers.base import (
     check_start,
     check_tell,
     field_population,
-    generator_state,
     log_weights,
-    restore_generator,
 )
+from closedloop.seeds import generator_state, restore_generator
 
 
 @final

@@ -1,3 +1,4 @@
+import logging
 import random
 
 import pytest
@@ -198,6 +199,7 @@ def causal(m, x):
         lambda m, x: (F.interpolate(m.a(x), scale_factor=2),),
         lambda m, x: (m.a(F.pad(x, (1, 1, 1, 1), mode="reflect")),),
         lambda m, x: (m.a(x).cumsum(2),),
+        lambda m, x: (torch.cat([m.a(x), m.a(x)], 2),),
         lambda m, x: (F.conv_transpose2d(x, m.a.weight),),
         lambda m, x: (m.a(x) + x[:, :, :3, :4],),
         lambda m, x: (torch.cat([m.a(x), F.max_pool2d(x, 18, 16, 1)], 1)[:, :3],),
@@ -215,6 +217,15 @@ def test_the_unknown_is_measured_and_does_not_reach_backwards() -> None:
     assert (facts(before), before.method) == (square(3, 1, 0), "computed")
     assert (facts(rolled), rolled.method) == (square(3, 1, 0), "gradient")
     assert (facts(after), after.method) == (square(5, 1, 0), "gradient")
+
+
+def test_decomposed_operations_are_known_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    export = torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda *args, **kw: export(*args, **kw).run_decompositions())
+    assert computed(Outputs(*STEM, nn.ZeroPad2d((1, 0, 1, 0)), conv(8, 8))) == square(19, 4, -9)
+    assert computed(Outputs(conv(padding=1), nn.GroupNorm(1, 3), nn.Flatten(), nn.Linear(9216, 2))) == WHOLE
+    assert computed(Function(channels_last, a=conv(padding=1))) == square(3, 1, -1)
+    assert computed(Outputs(nn.ConvTranspose2d(3, 3, 3))) is None
 
 
 # Against what the outputs depend on -----------------------------------------------------------------------------------
@@ -250,6 +261,7 @@ def dependence(module: nn.Module, resolution: tuple[int, int], y: int, x: int):
     return found
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @given(stack=st.lists(layers(), min_size=1, max_size=4), data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_computed_boxes_are_what_units_depend_on(stack, data) -> None:
@@ -263,12 +275,11 @@ def test_computed_boxes_are_what_units_depend_on(stack, data) -> None:
     (field,) = computed_fields(module, torch.zeros(1, 3, *resolution, dtype=torch.float64))
     assert field is not None
     y0, x0, y1, x1 = field.box(y, x, resolution)
-    for at, low, high, axis in ((y, y0, y1, 0), (x, x0, x1, 1)):
-        reached = dependence(module, resolution, y, x)[axis]
-        if high - low == field.size[axis]:
-            assert reached == (low, high)
-        else:
-            assert reached == (0, 0) or (low <= reached[0] and reached[1] <= high), at
+    reached = dependence(module, resolution, y, x)
+    if (y1 - y0, x1 - x0) == field.size:
+        assert reached == [(y0, y1), (x0, x1)]
+    for (low, high), (first, last) in zip(reached, [(y0, y1), (x0, x1)], strict=True):
+        assert low == high or first <= low < high <= last
 
 
 @pytest.mark.parametrize(
@@ -300,6 +311,7 @@ def test_measured_where_units_follow_no_common_step_is_the_middle_unit() -> None
 
     field = measured_field(Function(windows), EXAMPLE, 0)
     assert field.box(24, 32, (48, 64)) == (16, 32, 32, 48)
+    assert field.stride == (1, 1)
 
 
 def test_dead_channels_do_not_hide_the_field() -> None:
@@ -311,9 +323,22 @@ def test_dead_channels_do_not_hide_the_field() -> None:
     assert facts(measured_field(module, EXAMPLE, 0)) == square(5, 1, 0)
 
 
-def test_normalized_channels_whose_sum_is_constant_are_measured() -> None:
-    module = Function(lambda m, x: (m.a(x).softmax(1),), a=conv())
+def test_channels_whose_sum_is_constant_are_measured() -> None:
+    module = Function(lambda m, x: (torch.cat([m.a(x), -m.a(x)], 1),), a=conv())
     assert facts(measured_field(module, EXAMPLE, 0)) == square(3, 1, 0)
+
+
+@pytest.mark.parametrize("seed", range(4, 8))
+def test_edges_that_few_images_show_are_measured(seed: int) -> None:
+    module = Function(lambda m, x: (m.a(F.relu(x - 0.95)),), a=conv())
+    assert facts(measured_field(module, EXAMPLE, 0, seed=seed)) == square(3, 1, 0)
+
+
+def test_corners_that_see_only_padding_are_left_out() -> None:
+    module = Outputs(nn.ZeroPad2d(9), conv(kernel=31, padding=15))
+    assert facts(measured_field(module, EXAMPLE, 0)) == square(31, 1, -24)
+    module = Outputs(conv(kernel=45, padding=22), nn.ZeroPad2d(30))
+    assert measured_field(module, EXAMPLE, 0).box(54, 62, (48, 64)) == (2, 10, 47, 55)
 
 
 # The box --------------------------------------------------------------------------------------------------------------
@@ -382,6 +407,12 @@ def test_batch_statistics_of_training_mode_see_the_whole_image() -> None:
     example = torch.rand(1, 3, 12, 12)
     assert facts(measured_field(module, example, 0)) == ((12, 12), (0, 0), (0, 0))
     assert computed(module, example) in (None, ((12, 12), (0, 0), (0, 0)))
+
+
+def test_a_failing_trace_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    assert computed(Function(lambda m, x: (m.a(x) if x.sum() > 0 else x,), a=conv())) is None
+    assert capfd.readouterr() == ("", "")
+    assert logging.root.manager.disable == logging.NOTSET
 
 
 def test_measurement_repeats() -> None:

@@ -1,0 +1,186 @@
+"""The commands. Heavy imports happen inside them, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.main import get_command
+
+from closedloop.errors import ClosedLoopError, InvalidArgumentError
+
+app = typer.Typer(
+    name="closedloop",
+    help="What does this neuron want to see? Evolve images that excite a unit of a network, without a gradient.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SubjectOption = Annotated[
+    str | None,
+    typer.Option(help="lite0, torchvision:NAME, timm:NAME, onnx:FILE, gabor, energy …", show_default="lite0"),
+]
+LayerOption = Annotated[
+    str | None, typer.Option(help="Layer, or 'output'; see: closedloop units.", show_default="output")
+]
+WeightsOption = Annotated[str | None, typer.Option(help="File with weights, or 'random'.", show_default="pretrained")]
+EngineOption = Annotated[str | None, typer.Option(help="auto, onnx, compile or eager.", show_default="auto")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda …", show_default="cpu")]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of the whole experiment.", show_default="0")]
+TimeoutOption = Annotated[
+    float | None, typer.Option(help="Seconds the subject may take for one block.", show_default="no limit")
+]
+RetriesOption = Annotated[
+    int | None, typer.Option(help="How often a lost presentation is shown again.", show_default="2")
+]
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
+
+
+@app.callback()
+def root(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """What does this neuron want to see? Evolve images that excite a unit of a network, without a gradient."""
+
+
+@app.command()
+def evolve(
+    config: Annotated[
+        Path | None, typer.Option(help="A whole experiment in YAML; options given besides it take precedence.")
+    ] = None,
+    subject: SubjectOption = None,
+    layer: LayerOption = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Unit to excite: 7, '(12,3,4)' …; several with --objective.", show_default="971")
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="What to maximize: 'unit(0) - 0.5*unit(1)', 'mean(0,1)' …", show_default="unit(0)"),
+    ] = None,
+    generator: Annotated[str | None, typer.Option(help="fourier, pixels …", show_default="fourier")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="cma, cma-diagonal, isotropic, random …", show_default="cma-diagonal")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Budget of evolved images.", show_default="6000")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Presentations of each image.", show_default="1")] = None,
+    references: Annotated[
+        str | None, typer.Option(help="Folder of natural images, or 'none'.", show_default="bundled photographs")
+    ] = None,
+    interleave: Annotated[int | None, typer.Option(help="References in each generation.", show_default="4")] = None,
+    retest_candidates: Annotated[
+        int | None, typer.Option(help="Best images that are re-tested; 0 for none.", show_default="5")
+    ] = None,
+    retest_repeats: Annotated[int | None, typer.Option(help="Presentations in the re-test.", show_default="10")] = None,
+    plateau: Annotated[
+        int | None,
+        typer.Option(help="Stop when the mean has not risen for this many generations.", show_default="never"),
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Stop when a generation's mean reaches this score.", show_default="never")
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Images to keep as files: best (of each generation), all, none.", show_default="best"),
+    ] = None,
+    seed: SeedOption = None,
+    retries: RetriesOption = None,
+    timeout_s: TimeoutOption = None,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--save", help="Folder of the run; must be new.", show_default="runs/…")
+    ] = None,
+) -> None:
+    """Evolve an image for a unit, and compare it with natural images."""
+    from closedloop.cli.running import run_evolution
+
+    run_evolution(config, out, _given(locals(), "config", "out"))
+
+
+@app.command()
+def resume(run: RunArgument) -> None:
+    """Go on with a run that was killed or failed; the result is that of an uninterrupted run."""
+    from closedloop.cli.running import run_resume
+
+    run_resume(run)
+
+
+@app.command()
+def units(
+    subject: SubjectOption = None,
+    layer: Annotated[str | None, typer.Option(help="Only this layer, with its units' names.")] = None,
+    depth: Annotated[int, typer.Option(help="Levels of the network's modules to list; 0 for all.")] = 2,
+    weights: WeightsOption = None,
+) -> None:
+    """List a network's layers: shape, number of units, receptive field."""
+    from closedloop.cli.listing import list_units
+
+    list_units(subject or "lite0", layer, depth, {} if weights is None else {"weights": weights})
+
+
+@app.command()
+def record(
+    images: Annotated[Path | None, typer.Option(help="Folder of images.", show_default="bundled photographs")] = None,
+    subject: SubjectOption = None,
+    layer: LayerOption = None,
+    units: Annotated[str, typer.Option(help="Units: 7, 0-9, all, random:50, '(12,3,4)' …")] = "all",
+    repeats: Annotated[int, typer.Option(help="Presentations of each image.")] = 1,
+    seed: SeedOption = None,
+    retries: RetriesOption = None,
+    timeout_s: TimeoutOption = None,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--save", help="Folder of the run; must be new.", show_default="runs/…")
+    ] = None,
+) -> None:
+    """Record responses to a folder of images."""
+    from closedloop.cli.running import run_record
+
+    run_record(images, out, _given(locals(), "images", "out"))
+
+
+@app.command()
+def show(
+    run: RunArgument,
+    figure: Annotated[
+        Path | None, typer.Option(help="Where to write the figure (.png, .pdf, .svg).", show_default="RUN/summary.png")
+    ] = None,
+) -> None:
+    """Show what a run found: the table, and the figure."""
+    from closedloop.cli.report import show_run
+
+    show_run(run, figure)
+
+
+def _given(values: dict[str, Any], *without: str) -> dict[str, Any]:
+    """The options that were given."""
+    return {k: v for k, v in values.items() if v is not None and k not in without and not k.startswith("run_")}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line. Errors that a user can cause end it with status 2 and one message, without a traceback."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in words
+    words = [w for w in words if w != "--debug"]
+    stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+    warnings.showwarning = lambda message, *_rest, **_more: stderr.print(
+        f"Warning: {message}", style="yellow", markup=False
+    )
+    try:
+        get_command(app)(words, prog_name="closedloop")
+    except (ClosedLoopError, InvalidArgumentError) as error:
+        if debug:
+            raise
+        stderr.print(f"Error: {error}", style="red", markup=False)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        stderr.print("Interrupted. Every finished generation is safe: closedloop resume RUN", markup=False)
+        raise SystemExit(130) from None

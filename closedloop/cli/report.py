@@ -1,0 +1,105 @@
+"""What a person sees at the end: the table and the figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.recording import open_recording, read_pointer
+from closedloop.summary import ThreadSummary, summarize
+
+console = Console(soft_wrap=False)
+_FORMATS = (".png", ".pdf", ".svg")
+
+
+def show_run(run: Path, figure: Path | None) -> None:
+    """Prints a run's table and writes its figure.
+
+    Raises:
+        RecordingError: Not a run.
+        InvalidArgumentError: The figure's format is not known.
+    """
+    if figure is not None and figure.suffix.lower() not in _FORMATS:
+        raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(_FORMATS)}, got {figure}.")
+    recording = open_recording(run)
+    pointer = read_pointer(run)
+    if "threads" not in recording.coords:
+        console.print(_responses_table(recording))
+        return
+    summaries = summarize(recording)
+    console.print(_table(summaries, pointer["elapsed_s"]))
+    for line in _remarks(summaries, bool(pointer["finished"]), run):
+        console.print(line, highlight=False, markup=False)
+    console.print(f"Run:    {run}", highlight=False)
+    for path in write_figures(run, summaries, figure):
+        console.print(f"Figure: {path}", highlight=False)
+
+
+def write_figures(run: Path, summaries: list[ThreadSummary], figure: Path | None) -> list[Path]:
+    """One figure for each thread; returns their paths."""
+    from closedloop.figures import plot_evolution
+
+    paths = []
+    for summary in summaries:
+        name = "summary.png" if len(summaries) == 1 else f"summary-{summary.thread}.png"
+        path = run / name if figure is None else figure
+        if figure is not None and len(summaries) > 1:
+            path = figure.with_stem(f"{figure.stem}-{summary.thread}")
+        try:
+            plot_evolution(run, summary.thread).savefig(path)
+        except OSError as error:
+            raise RecordingError(f"figure: cannot write {path} ({error}).") from error
+        paths.append(path)
+    return paths
+
+
+def _table(summaries: list[ThreadSummary], seconds: float) -> Table:
+    table = Table(title="Preferred stimulus, re-tested in fresh presentations", title_justify="left")
+    for name in ("thread", "objective"):
+        table.add_column(name)
+    for name in ("evolved ± s.e.", "best natural ± s.e.", "ratio", "winner's curse", "images", "seconds"):
+        table.add_column(name, justify="right")
+    for s in summaries:
+        ratio = f"{s.ratio:.3f} ± {s.ratio_sem:.2g}" if np.isfinite(s.ratio) else "–"
+        curse = f"{s.curse:.3g}" if np.isfinite(s.curse) else "–"
+        table.add_row(
+            s.thread, s.objective, str(s.evolved), str(s.natural), ratio, curse, str(s.images), f"{seconds:.0f}"
+        )
+    return table
+
+
+def _remarks(summaries: list[ThreadSummary], finished: bool, run: Path) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    lines = [] if finished else [f"The run is not finished. Go on: closedloop resume {run}"]
+    for s in summaries:
+        if finished and s.evolved.n == 0:
+            lines.append(f"Thread {s.thread}: no re-test, so no response is reported (--retest-candidates 0).")
+        if s.evolved.n > 1 and s.evolved.sem == 0:
+            lines.append(f"Thread {s.thread}: the subject is deterministic; repeats are identical and the s.e. is 0.")
+        if s.lost:
+            lines.append(f"Thread {s.thread}: {s.lost} presentations were lost.")
+        if s.evolved.n and s.evolved.mean == 0 == s.noisy_maximum:
+            lines.append(f"Thread {s.thread}: the unit never responded; try another unit, or a wider first step.")
+    return lines
+
+
+def _responses_table(recording: xr.Dataset) -> Table:
+    """For a recorded set of images: the three that each unit likes best."""
+    table = Table(title="Images with the highest mean response", title_justify="left")
+    for name in ("unit", "first", "second", "third"):
+        table.add_column(name)
+    ids = recording["stimulus_id"].values
+    names = np.unique(ids)
+    for i, unit in enumerate(recording["neuroid_id"].values[:20]):
+        responses = recording["responses"].isel(neuroid=i).values
+        means = np.array([np.nanmean(responses[ids == n]) for n in names])
+        best = np.argsort(-means)[:3]
+        table.add_row(str(unit), *(f"{names[j]} ({means[j]:.3g})" for j in best))
+    if recording.sizes["neuroid"] > 20:
+        table.caption = f"the first 20 of {recording.sizes['neuroid']} units"
+    return table

@@ -1,0 +1,184 @@
+"""What the commands that record do: build the experiment, watch it, and say what was found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from closedloop.cli.report import console, show_run
+from closedloop.errors import InvalidArgumentError
+from closedloop.experiment import (
+    Experiment,
+    build_rules,
+    build_subject,
+    build_threads,
+    parse_experiment,
+    read_experiment_file,
+)
+from closedloop.loop import Generation, Session
+from closedloop.protocols import present
+from closedloop.protocols import resume as resume_run
+from closedloop.recording import open_recording, read_experiment
+from closedloop.subjects import load_subject
+
+#: What a bare `closedloop evolve` does.
+DEFAULTS: dict[str, Any] = {"subject": "lite0", "generator": "fourier", "optimizer": "cma-diagonal", "images": 6000}
+DEFAULT_UNIT = "971"
+_SUBJECT = ("layer", "weights", "engine", "device")
+
+
+def run_evolution(config: Path | None, out: Path | None, given: dict[str, Any]) -> None:
+    """``closedloop evolve``."""
+    with console.status("Loading the subject …"):
+        experiment = merge(None if config is None else read_experiment_file(config), given)
+        session = Session(
+            build_subject(experiment),
+            build_threads(experiment),
+            references=experiment.references,
+            stop=build_rules(experiment),
+            save=_folder(out, experiment),
+            observers=[Bar()],
+            **experiment.settings,
+        )
+    session.run()
+    show_run(Path(str(session.save)), None)
+
+
+def merge(experiment: Experiment | None, given: dict[str, Any]) -> Experiment:
+    """An experiment from a file (or the defaults) and the options that were given besides it."""
+    content: dict[str, Any] = dict(DEFAULTS) if experiment is None else experiment.model_dump(exclude_unset=True)
+    if experiment is not None and len(experiment.threads) == 1:
+        content.update({k: v for k, v in content.pop("threads")[0].items() if k != "name"})
+    if "threads" in content and {"generator", "optimizer", "objective"} & given.keys():
+        raise InvalidArgumentError("config: it holds several threads; change generator and optimizer in the file.")
+    subject = content["subject"] if isinstance(content["subject"], dict) else {"name": content["subject"]}
+    if "subject" in given:
+        subject = {"name": given["subject"]}
+    subject |= {k: given[k] for k in _SUBJECT if k in given}
+    if "unit" in given or ("units" not in subject and "layer" not in subject and subject["name"] == "lite0"):
+        subject["units"] = given.get("unit", DEFAULT_UNIT)
+    for part in ("generator", "optimizer"):
+        if part in given:
+            content[part] = {"name": given[part]}
+    if "plateau" in given or "target" in given:
+        rules = {"plateau": "generations", "target": "score"}
+        content["stop"] = [{"name": n, key: given[n]} for n, key in rules.items() if n in given]
+    if given.get("references", "") == "none":
+        given = {**given, "references": None}
+    plain = set(Experiment.model_fields) - {"subject", "threads", "stop"} | {"objective"}
+    content |= {k: v for k, v in given.items() if k in plain}
+    return parse_experiment({**content, "subject": subject}, "options")
+
+
+def run_resume(run: Path) -> None:
+    """``closedloop resume``."""
+    kind = read_experiment(run).get("protocol")
+    if kind == "present":
+        with _present_bar() as progress:
+            resume_run(run, progress=progress)
+        console.print(f"Recorded {open_recording(run).sizes['presentation']} presentations in {run}.")
+    else:
+        resume_run(run, observers=[Bar()])
+        show_run(run, None)
+
+
+def run_record(images: Path | None, out: Path | None, given: dict[str, Any]) -> None:
+    """``closedloop record``."""
+    options = {k: given[k] for k in (*_SUBJECT, "units") if k in given}
+    with console.status("Loading the subject …"):
+        subject = load_subject(given.get("subject", "lite0"), **options)
+    folder = out or _free(Path("runs") / f"{_safe(subject.name)}-recorded")
+    settings = {k: given[k] for k in ("repeats", "seed", "retries", "timeout_s") if k in given}
+    with _present_bar() as progress:
+        recording = present(
+            subject, "bundled" if images is None else images, save=folder, progress=progress, **settings
+        )
+    console.print(f"Recorded {recording.sizes['presentation']} presentations × {recording.sizes['neuroid']} units.")
+    console.print(f"Run: {folder}    Open it: closedloop.open_recording({str(folder)!r})", highlight=False)
+
+
+class Bar:
+    """A progress bar: images shown, images a second, best and mean so far, time left."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+        )
+        self._task: Any = None
+        self._started = (0.0, 0)
+
+    def begin(self, session: Session) -> None:
+        """Starts the bar where the session stands."""
+        done = sum(e.images for e in session.evolutions)
+        total = session.settings.images * len(session.evolutions)
+        console.print(f"Run: {session.save}", highlight=False)
+        self._progress.start()
+        self._task = self._progress.add_task("surveying references", total=total, completed=done, facts="")
+        self._started = (time.monotonic(), session.presentations)
+        self._shown = session.presentations
+
+    def generation(self, generation: Generation) -> None:
+        """Moves it on."""
+        self._shown += len(generation.shown.stimulus)
+        seconds = time.monotonic() - self._started[0]
+        rate = (self._shown - self._started[1]) / max(seconds, 1e-9)
+        done = sum(e.images for e in generation.evolutions)
+        name = {"survey": "evolving", "evolve": "evolving", "select": "re-testing", "confirm": "done"}[generation.phase]
+        self._progress.update(
+            self._task, completed=done, description=name, facts=f"{rate:.0f} images/s  {_facts(generation)}"
+        )
+
+    def end(self, session: Session) -> None:
+        """Stops the bar."""
+        self._progress.stop()
+
+
+def _facts(generation: Generation) -> str:
+    """Best so far and mean of the last generation, of the first thread."""
+    history = generation.evolutions[0].history
+    if not history:
+        return ""
+    best = max((s.best for s in history if not np.isnan(s.best)), default=float("nan"))
+    return f"best {best:.4g}  mean {history[-1].mean:.4g}"
+
+
+@contextmanager
+def _present_bar() -> Iterator[Callable[[int, int], None]]:
+    with Progress(
+        TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task("recording", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _folder(out: Path | None, experiment: Experiment) -> Path:
+    """The run's folder; without ``--out`` a free name under ``runs/``."""
+    if out is not None:
+        return out
+    subject = experiment.subject
+    parts = [subject.name, subject.options.get("layer", "output"), str(subject.options.get("units", ""))]
+    return _free(Path("runs") / _safe("-".join(p for p in parts if p)))
+
+
+def _free(path: Path) -> Path:
+    """The path, or with the first number behind it that is not taken."""
+    number, free = 2, path
+    while free.exists():
+        free, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return free
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-")[:80]

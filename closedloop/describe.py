@@ -1,0 +1,87 @@
+"""A session as the file that repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from closedloop.evolution import Thread
+from closedloop.interfaces import Described
+from closedloop.recording import REFERENCES, version
+from closedloop.stopping import Plateau, StoppingRule, Target
+
+if TYPE_CHECKING:
+    from closedloop.loop import Session
+
+#: Stands for something that was handed over as a Python object and has no name to load it by.
+OBJECT = "python-object"
+
+
+def describe_session(session: Session, references: Any) -> dict[str, Any]:
+    """Plain values for ``experiment.yaml``.
+
+    Args:
+        session: The session.
+        references: What the user named as references, before it was read.
+    """
+    threads = [_thread(e.thread) for e in session.evolutions]
+    parts = {k: v for k, v in threads[0].items() if k != "name"} if len(threads) == 1 else {"threads": threads}
+    if len(threads) == 1 and threads[0]["name"] != "main":
+        parts = {"threads": threads}
+    return {
+        "closedloop": version(),
+        "protocol": "evolve",
+        "subject": recipe(session.subject),
+        **parts,
+        "references": source(references),
+        "stop": [_rule(rule) for rule in session.stop],
+        **asdict(session.settings),
+    }
+
+
+def recipe(part: Any) -> dict[str, Any]:
+    """How a subject, generator or optimizer is loaded again."""
+    known = part.recipe if isinstance(part, Described) else None
+    if known is None:
+        return {"name": OBJECT, "description": f"{type(part).__name__} {part.name}"}
+    return {key: plain(value) for key, value in known.items()}
+
+
+def source(images: Any) -> str | None:
+    """Where images come from: a folder, "bundled", the run's own copy, or nowhere."""
+    if images is None or (isinstance(images, str) and images == "bundled"):
+        return images
+    return str(Path(images).resolve()) if isinstance(images, (str, Path)) else REFERENCES
+
+
+def plain(value: Any) -> Any:
+    """Values that YAML can hold."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _thread(thread: Thread) -> dict[str, Any]:
+    return {
+        "name": thread.name,
+        "generator": recipe(thread.generator),
+        "optimizer": recipe(thread.optimizer),
+        "objective": thread.objective.describe(),
+    }
+
+
+def _rule(rule: StoppingRule) -> dict[str, Any]:
+    known: Sequence[type[Any]] = (Plateau, Target)
+    if isinstance(rule, tuple(known)):
+        return {"name": type(rule).__name__.lower(), **vars(rule)}
+    return {"name": OBJECT, "description": repr(rule)}

@@ -1,0 +1,172 @@
+"""Experiments as files: a whole experiment in YAML, validated, and built from names.
+
+The same form is read by ``closedloop evolve --config`` and written into each run's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from closedloop import registry
+from closedloop.describe import OBJECT
+from closedloop.errors import InvalidArgumentError
+from closedloop.evolution import Thread
+from closedloop.interfaces import Generator, Optimizer, Subject
+from closedloop.loop import Settings
+from closedloop.objectives import parse_objective
+from closedloop.stopping import Plateau, StoppingRule, Target
+
+_RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Named(BaseModel):
+    """Something that is loaded by name; all other entries are its options."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class ThreadPart(_Strict):
+    """One evolution."""
+
+    name: str = "main"
+    generator: Named
+    optimizer: Named
+    objective: str = "unit(0)"
+
+
+class Experiment(_Strict):
+    """A whole experiment: subject, one or more threads, references, stopping rules, and the session's settings.
+
+    With one thread, `generator`, `optimizer` and `objective` may stand at the top; several go into `threads`.
+    """
+
+    closedloop: str = ""
+    protocol: str = "evolve"
+    subject: Named
+    threads: list[ThreadPart] = Field(default_factory=list)
+    references: str | None = "bundled"
+    stop: list[Named] = Field(default_factory=list)
+    images: int = Settings.images
+    repeats: int = Settings.repeats
+    interleave: int = Settings.interleave
+    retries: int = Settings.retries
+    retest_candidates: int = Settings.retest_candidates
+    retest_repeats: int = Settings.retest_repeats
+    soa_s: float = Settings.soa_s
+    timeout_s: float | None = Settings.timeout_s
+    keep: str = Settings.keep
+    seed: int = Settings.seed
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_thread(cls, content: Any) -> Any:
+        """Moves a single thread's parts into `threads`, and short names into their long form."""
+        if not isinstance(content, dict):
+            return content
+        content = {k: _named(v) if k == "subject" else v for k, v in content.items()}
+        single = {k: content.pop(k) for k in ("generator", "optimizer", "objective") if k in content}
+        if single and content.get("threads"):
+            raise ValueError("give either threads, or generator, optimizer and objective at the top")
+        threads = content.get("threads") or [single]
+        content["threads"] = [
+            {k: _named(v) if k in ("generator", "optimizer") else v for k, v in t.items()} for t in threads
+        ]
+        return content
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `Settings`."""
+        return {name: getattr(self, name) for name in Settings.__dataclass_fields__}
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def parse_experiment(content: Any, where: str) -> Experiment:
+    """Validates an experiment.
+
+    Raises:
+        InvalidArgumentError: With each entry that does not fit.
+    """
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise InvalidArgumentError(f"{where}: not a valid experiment. " + "; ".join(lines) + ".") from error
+
+
+def read_experiment_file(path: str | Path) -> Experiment:
+    """Reads an experiment from YAML. A relative folder of references is looked for beside the file.
+
+    Raises:
+        InvalidArgumentError: There is no such file, it is not YAML, or not a valid experiment.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidArgumentError(f"config: cannot read {path} as YAML ({error}).") from error
+    experiment = parse_experiment(content, str(path))
+    beside = path.parent / str(experiment.references)
+    if experiment.references not in (None, "bundled") and beside.is_dir():
+        experiment.references = str(beside)
+    return experiment
+
+
+def build_subject(experiment: Experiment) -> Subject:
+    """Loads the subject of an experiment.
+
+    Raises:
+        InvalidArgumentError: It was handed over as a Python object and has no name to load it by.
+    """
+    subject: Subject = _load("subjects", experiment.subject)
+    return subject
+
+
+def build_threads(experiment: Experiment) -> list[Thread]:
+    """Builds the threads of an experiment, with fresh optimizers."""
+    threads = []
+    for part in experiment.threads:
+        generator: Generator = _load("generators", part.generator)
+        options = {"seed": experiment.seed, **part.optimizer.options}
+        optimizer: Optimizer = _load("optimizers", Named(name=part.optimizer.name, **options), generator.space)
+        threads.append(Thread(generator, optimizer, parse_objective(part.objective), part.name))
+    return threads
+
+
+def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:
+    """Builds the stopping rules of an experiment."""
+    rules = []
+    for rule in experiment.stop:
+        if rule.name not in _RULES:
+            raise InvalidArgumentError(f"stop: expected one of {sorted(_RULES)}, got {rule.name!r}.")
+        try:
+            rules.append(_RULES[rule.name](**rule.options))
+        except TypeError as error:
+            raise InvalidArgumentError(f"stop: {rule.name}: {error}.") from error
+    return rules
+
+
+def _load(kind: str, part: Named, *arguments: Any) -> Any:
+    if part.name == OBJECT:
+        raise InvalidArgumentError(
+            f"{kind[:-1]}: it was handed over as a Python object ({part.options.get('description', '')}) and cannot be "
+            f"loaded by name; go on from Python: closedloop.protocols.resume(RUN, {kind[:-1]}=…)."
+        )
+    return registry.build(kind, part.name, *arguments, **part.options)

@@ -1,0 +1,234 @@
+"""Figures of a recording. Each draws into matplotlib axes or a figure of its own and returns it; nothing is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from numpy.typing import NDArray
+from PIL import Image
+
+from closedloop.errors import RecordingError
+from closedloop.evolution import REFERENCE
+from closedloop.objectives import parse_objective
+from closedloop.recording import IMAGES, open_recording, read_references
+from closedloop.summary import Estimate, ThreadSummary, summarize
+
+#: Okabe & Ito's colours, distinct for colour-blind readers.
+EVOLVED, NATURAL, INK = "#D55E00", "#0072B2", "#333333"
+#: Images in the strip above the trajectory.
+STRIP = 8
+
+
+def plot_trajectory(recording: xr.Dataset, ax: Axes, thread: str = "main") -> Axes:
+    """The scores of an evolution: each image, the generation mean, and the band of one standard deviation around it.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        ax: Where to draw.
+        thread: Which evolution.
+    """
+    scores = generation_scores(recording, thread)
+    shown, mean, sd = scores["images"].values, scores["mean"].values, scores["sd"].values
+    every = scores["score"].values
+    ax.plot(
+        np.repeat(shown, every.shape[1]),
+        every.ravel(),
+        ".",
+        ms=2,
+        alpha=0.18,
+        color=EVOLVED,
+        mec="none",
+        rasterized=True,
+    )
+    ax.fill_between(shown, mean - sd, mean + sd, color=EVOLVED, alpha=0.22, lw=0, label="± 1 s.d. over images")
+    ax.plot(shown, mean, color=EVOLVED, lw=2, label="generation mean")
+    ax.set_xlabel("evolved images shown")
+    ax.set_xlim(0, shown.max() * 1.12)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    return ax
+
+
+def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset:
+    """Scores by generation of one thread's evolution.
+
+    Returns:
+        ``score (generation, image)``; over images ``mean``, ``sd``, ``best`` and ``best_id``; and ``images``, the number
+        of evolved presentations up to and with the generation.
+
+    Raises:
+        RecordingError: The thread has no evolved image.
+    """
+    own = np.flatnonzero((recording["thread"].values == thread) & (recording["kind"].values == "evolved"))
+    if len(own) == 0:
+        raise RecordingError(f"recording: thread {thread!r} has no evolved image yet.")
+    generation = recording["generation"].values[own]
+    ids, score = recording["stimulus_id"].values[own], recording["score"].values[own]
+    numbers, count = np.unique(generation, return_counts=True)
+    first = [np.unique(ids[generation == g], return_index=True) for g in numbers]
+    table = np.full((len(numbers), max(len(names) for names, _ in first)), np.nan)
+    names = np.full(table.shape, "", dtype=object)
+    for row, (g, (own_names, index)) in enumerate(zip(numbers, first, strict=True)):
+        table[row, : len(index)], names[row, : len(index)] = score[generation == g][index], own_names
+    best = np.argmax(np.where(np.isnan(table), -np.inf, table), axis=1)
+    rows = np.arange(len(numbers))
+    valid = np.maximum((~np.isnan(table)).sum(1), 1)
+    mean = np.nansum(table, 1) / valid
+    spread = np.sqrt(np.nansum((table - mean[:, None]) ** 2, 1) / np.maximum(valid - 1, 1))
+    return xr.Dataset(
+        {
+            "score": (("generation", "image"), table),
+            "mean": ("generation", mean),
+            "sd": ("generation", spread),
+            "best": ("generation", table[rows, best]),
+            "best_id": ("generation", names[rows, best]),
+            "images": ("generation", np.cumsum(count)),
+        },
+        coords={"generation": numbers},
+    )
+
+
+def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
+    """One evolution on a page: its best images over time, its trajectory, and what it found beside nature's best.
+
+    Args:
+        run: The run's folder.
+        thread: Which evolution.
+    """
+    recording = open_recording(run)
+    summary = next((s for s in summarize(recording) if s.thread == thread), None)
+    if summary is None:
+        raise RecordingError(f"{run}: no thread {thread!r}; it has {[s.thread for s in summarize(recording)]}.")
+    figure = Figure(figsize=(11, 6.6), dpi=150, layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=[2.5, 1.25], height_ratios=[1, 3.1])
+    scores = generation_scores(recording, thread)
+    _draw_strip(figure.add_subplot(grid[0, 0]), Path(run), scores)
+    axes = figure.add_subplot(grid[1, 0])
+    plot_trajectory(recording, axes, thread)
+    _draw_estimates(axes, summary)
+    axes.set_ylabel(f"response  ({_unit_name(recording, summary.objective)})")
+    axes.legend(loc="lower right", frameon=False, fontsize=8.5)
+    _draw_pair(figure, grid[:, 1], Path(run), recording, summary)
+    figure.suptitle(_title(recording, summary), x=0.012, ha="left", fontsize=12.5, weight="bold", color=INK)
+    return figure
+
+
+def _draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
+    """The re-tested numbers: a line for the best natural image, a diamond with its error for the evolved one."""
+    end = ax.get_xlim()[1]
+    if summary.natural.n:
+        ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best natural image, re-tested")
+        sem = np.nan_to_num(summary.natural.sem)
+        ax.axhspan(summary.natural.mean - sem, summary.natural.mean + sem, color=NATURAL, alpha=0.18, lw=0)
+    if summary.evolved.n:
+        ax.errorbar(
+            end * 0.965, summary.evolved.mean, np.nan_to_num(summary.evolved.sem), fmt="D", ms=8, color=EVOLVED,
+            mec="white", mew=1, capsize=4, label="evolved image, re-tested", zorder=5,
+        )  # fmt: skip
+
+
+def _draw_strip(ax: Axes, run: Path, scores: xr.Dataset) -> None:
+    """The best image of some generations, above the place on the axis where they were shown."""
+    ax.axis("off")
+    numbers = np.unique(np.linspace(0, scores.sizes["generation"] - 1, STRIP).round().astype(int))
+    right = float(scores["images"][-1]) * 1.12
+    ax.set_xlim(0, right)
+    ax.set_ylim(0, 1)
+    places = np.linspace(0.06, 0.94 / 1.0, STRIP) * right
+    for place, number in zip(places, numbers, strict=False):
+        image = _stored(run, str(scores["best_id"].values[number]))
+        label = f"{int(scores['images'][number])} images"
+        if image is None:
+            ax.text(place, 0.5, "not kept", ha="center", va="center", fontsize=8, color=INK)
+        else:
+            zoom = 58 / image.shape[0]
+            ax.add_artist(AnnotationBbox(OffsetImage(image, zoom=zoom), (place, 0.58), frameon=False, pad=0))
+        ax.text(
+            place, 0.0, f"{label}\n{float(scores['best'][number]):.3g}", ha="center", va="top", fontsize=8, color=INK
+        )
+
+
+def _draw_pair(figure: Figure, place: object, run: Path, recording: xr.Dataset, summary: ThreadSummary) -> None:
+    """The evolved image above the best natural ones, each with its number."""
+    inner = place.subgridspec(3, 3, height_ratios=[3, 1, 0.55])  # type: ignore[attr-defined]
+    top = figure.add_subplot(inner[0, :])
+    _show(top, _stored(run, summary.evolved.stimulus_id))
+    top.set_title(f"evolved: {summary.evolved}", color=EVOLVED, fontsize=11, weight="bold")
+    for column, estimate in enumerate(best_references(recording, summary, 3)):
+        ax = figure.add_subplot(inner[1, column])
+        _show(ax, _reference(run, estimate.stimulus_id))
+        ax.set_title(f"{estimate.mean:.3g}", color=NATURAL, fontsize=9.5, weight="bold")
+    text = figure.add_subplot(inner[2, :])
+    text.axis("off")
+    text.text(0.5, 0.95, _verdict(summary), ha="center", va="top", fontsize=8.5, color=INK, linespacing=1.5)
+
+
+def _verdict(summary: ThreadSummary) -> str:
+    lines = ["natural images that the unit likes best"] if summary.natural.n else ["no reference images"]
+    if np.isfinite(summary.ratio):
+        error = f" ± {summary.ratio_sem:.2g}" if summary.ratio_sem > 0 else ""
+        lines.append(f"evolved ÷ best natural = {summary.ratio:.2f}{error}")
+    return "\n".join(lines)
+
+
+def best_references(recording: xr.Dataset, summary: ThreadSummary, count: int) -> list[Estimate]:
+    """The references with the highest mean score over all their presentations; the confirmed one comes first."""
+    rows = np.flatnonzero(recording["thread"].values == REFERENCE)
+    if len(rows) == 0:
+        return []
+    responses = recording["responses"].isel(presentation=rows).values
+    scores = parse_objective(summary.objective)(responses)
+    ids = recording["stimulus_id"].values[rows]
+    estimates = [Estimate.of(str(name), scores[ids == name]) for name in np.unique(ids)]
+    ranked = sorted((e for e in estimates if e.n), key=lambda e: -e.mean)
+    confirmed = [summary.natural] if summary.natural.n else []
+    others = [e for e in ranked if e.stimulus_id != summary.natural.stimulus_id]
+    return [*confirmed, *others][:count]
+
+
+def _show(ax: Axes, image: NDArray[np.uint8] | None) -> None:
+    ax.axis("off")
+    if image is None:
+        ax.text(0.5, 0.5, "image not kept", ha="center", va="center", transform=ax.transAxes, color=INK)
+    else:
+        ax.imshow(image, interpolation="lanczos")
+
+
+def _stored(run: Path, stimulus_id: str) -> NDArray[np.uint8] | None:
+    path = run / IMAGES / f"{stimulus_id}.png"
+    if not path.is_file():
+        return None
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _reference(run: Path, stimulus_id: str) -> NDArray[np.uint8] | None:
+    references = read_references(run)
+    if references is None or stimulus_id not in references.ids:
+        return None
+    image = references.images[references.ids.index(stimulus_id)]
+    return np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
+
+
+def _unit_name(recording: xr.Dataset, objective: str) -> str:
+    """Words for the objective: the unit's name and class where it is a single unit."""
+    if objective != "unit(0)" or recording.sizes["neuroid"] != 1:
+        return objective
+    label = str(recording["label"].values[0]) if "label" in recording.coords else ""
+    name = str(recording["neuroid_id"].values[0])
+    return f"{name} “{label}”" if label else name
+
+
+def _title(recording: xr.Dataset, summary: ThreadSummary) -> str:
+    parts: Sequence[str] = [
+        f"What does {_unit_name(recording, summary.objective)} want to see?",
+        f"{recording['generator'].item()} · {recording['optimizer'].item()} · {summary.images} images · "
+        f"seed {recording['seed'].item()}",
+    ]
+    return "   ".join(parts)

@@ -1,0 +1,49 @@
+"""What the contracts share."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from closedloop.interfaces import State
+from closedloop.states import pack_state, unpack_state
+
+
+def through_a_file(state: State) -> State:
+    """The state as it comes back from a saved run."""
+    return unpack_state(pack_state(state))
+
+
+def relative_error(actual: Any, expected: Any) -> float:
+    """Largest absolute difference over the largest absolute expected value; infinite where the NaNs differ."""
+    actual, expected = np.asarray(actual, dtype=float), np.asarray(expected, dtype=float)
+    if actual.shape != expected.shape or not np.array_equal(np.isnan(actual), np.isnan(expected)):
+        return float("inf")
+    valid = ~np.isnan(expected)
+    if not valid.any():
+        return 0.0
+    largest = float(np.abs(expected[valid]).max())
+    difference = float(np.abs(actual[valid] - expected[valid]).max())
+    return difference / largest if largest > 0 else difference
+
+
+@contextmanager
+def untouched_randomness() -> Iterator[None]:
+    """Fails if the block reads or writes the global random state of Python, numpy or (if imported) torch."""
+    before = _global_randomness()
+    yield
+    changed = [name for name, state in _global_randomness().items() if name in before and state != before[name]]
+    assert not changed, f"expected the global random state to be left alone, but that of {changed} has changed"
+
+
+def _global_randomness() -> dict[str, Any]:
+    _, keys, position, *rest = np.random.get_state()  # noqa: NPY002 - looked at, to see that nobody draws from it
+    states: dict[str, Any] = {"random": random.getstate(), "numpy": (keys.tobytes(), position, *rest)}  # type: ignore[union-attr]
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()
+    return states

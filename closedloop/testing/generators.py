@@ -1,0 +1,191 @@
+"""What every generator promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from closedloop import registry
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import Described, Differentiable, FloatArray, Generator
+from closedloop.testing.common import untouched_randomness
+
+
+class GeneratorContract:
+    """Tests a generator: derive from it, name the class ``Test…``, and define `make`.
+
+    Attributes:
+        tolerance: Largest difference that rounding may make, in units of the image range [0, 1].
+        refusal: The error for codes that are not in the space.
+    """
+
+    tolerance: float = 1e-5
+    refusal: type[Exception] = InvalidArgumentError
+
+    def make(self) -> Generator:
+        """The generator to test."""
+        raise NotImplementedError("define make(self), which returns the generator to test")
+
+    def small(self) -> Generator:
+        """An instance with a short code, for the numerical check of its gradient; `make()` unless overridden."""
+        return self.make()
+
+    def red_code(self) -> FloatArray | None:
+        """A code ``(dim,)`` whose image must be red, to prove the order of the colours; None to leave it out."""
+        return None
+
+    def codes(self, n: int = 3) -> FloatArray:
+        """Codes ``(n, dim)`` from the prior."""
+        return self.make().space.sample(n, np.random.default_rng(0))
+
+    def test_is_a_generator(self) -> None:
+        """It has a name, a space, a resolution, and can be called."""
+        generator = self.make()
+        assert isinstance(generator, Generator)
+        assert isinstance(generator.name, str)
+        assert generator.name
+        assert generator.resolution >= 1
+        assert generator.space.dim >= 1
+
+    def test_images_are_rgb_in_0_1(self) -> None:
+        """``(n, 3, resolution, resolution)`` float32 in [0, 1], for codes from the prior and for its middle."""
+        generator = self.make()
+        for codes in (self.codes(3), generator.space.center[None]):
+            images = generator(codes)
+            assert isinstance(images, np.ndarray)
+            assert images.shape == (len(codes), 3, generator.resolution, generator.resolution)
+            assert images.dtype == np.float32
+            assert np.isfinite(images).all()
+            assert images.min() >= 0
+            assert images.max() <= 1
+
+    def test_different_codes_give_different_images(self) -> None:
+        """No two draws from the prior look the same."""
+        first, second = self.make()(self.codes(2))
+        assert np.abs(first - second).max() > 1 / 255
+
+    def test_empty_batch(self) -> None:
+        """No code, no image."""
+        generator = self.make()
+        assert generator(self.codes(0)).shape == (0, 3, generator.resolution, generator.resolution)
+
+    def test_samples_are_in_the_space(self) -> None:
+        """What the space draws, it accepts."""
+        space = self.make().space
+        codes = space.sample(5, np.random.default_rng(1))
+        assert codes.shape == (5, space.dim)
+        space.check(codes)
+        space.check(space.center[None])
+
+    def test_same_codes_same_images(self) -> None:
+        """Bit by bit, in the same object and in a new one."""
+        generator, codes = self.make(), self.codes()
+        images = generator(codes).copy()
+        np.testing.assert_array_equal(generator(codes), images)
+        np.testing.assert_array_equal(self.make()(codes), images)
+
+    def test_an_image_does_not_depend_on_the_batch(self) -> None:
+        """A code gives alone what it gives among others, and wherever it stands."""
+        generator, codes = self.make(), self.codes()
+        whole = generator(codes)
+        self._assert_close(np.concatenate([generator(code[None]) for code in codes]), whole)
+        self._assert_close(generator(codes[::-1].copy())[::-1], whole)
+
+    def test_codes_are_not_changed(self) -> None:
+        """Neither by the call, nor through the images it returns."""
+        generator, codes = self.make(), self.codes()
+        before = codes.copy()
+        generator(codes)[:] = 0
+        np.testing.assert_array_equal(codes, before)
+
+    def test_images_are_not_changed_later(self) -> None:
+        """What was returned is not a buffer that the next call overwrites."""
+        generator, codes = self.make(), self.codes(4)
+        first = generator(codes[:2])
+        before = first.copy()
+        generator(codes[2:])
+        np.testing.assert_array_equal(first, before)
+
+    @pytest.mark.parametrize("wrong", ["length", "no batch axis", "NaN", "infinity", "bounds"])
+    def test_refuses_what_is_not_a_code(self, wrong: str) -> None:
+        """With `refusal`."""
+        generator = self.make()
+        if wrong == "bounds" and not generator.space.bounded:
+            pytest.skip("has no bounds")
+        with pytest.raises(self.refusal, match=r"codes: expected .*got"):
+            generator(_spoilt(self.codes(), wrong, generator.space.high))
+
+    def test_global_random_state_is_left_alone(self) -> None:
+        """A generator draws nothing from it."""
+        codes = self.codes()
+        with untouched_randomness():
+            self.make()(codes)
+
+    def test_colors_are_in_the_order_rgb(self) -> None:
+        """The image of `red_code` is red, not blue."""
+        code = self.red_code()
+        if code is None:
+            pytest.skip("red_code() is not defined")
+        red, green, blue = self.make()(np.asarray(code, dtype=float)[None])[0].mean((1, 2))
+        assert red > green
+        assert red > blue
+
+    def test_forward_agrees_with_the_call(self) -> None:
+        """In the precision of the codes, where it is `Differentiable`."""
+        generator = _differentiable(self.make())
+        import torch
+
+        codes = self.codes()
+        for dtype in (torch.float32, torch.float64):
+            with torch.no_grad():
+                images = generator.forward(torch.from_numpy(codes).to(dtype))
+            assert images.dtype == dtype
+            self._assert_close(images.numpy(), self.make()(codes))
+
+    def test_gradient_is_right(self) -> None:
+        """The gradient of `small` against finite differences in float64, where it is `Differentiable`."""
+        generator = self.small()
+        differentiable = _differentiable(generator)
+        import torch
+
+        space = generator.space
+        inside = space.center + 0.9 * (space.sample(2, np.random.default_rng(2)) - space.center)
+        codes = torch.from_numpy(inside).requires_grad_()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            assert torch.autograd.gradcheck(differentiable.forward, (codes,), fast_mode=space.dim > 64)
+
+    def test_recipe_makes_it_again(self) -> None:
+        """``load_generator(**recipe)`` gives identical images, where it has a recipe."""
+        generator, codes = self.make(), self.codes()
+        recipe: Any = generator.recipe if isinstance(generator, Described) else None
+        if recipe is None:
+            pytest.skip("has no recipe")
+        again = registry.build("generators", **recipe)
+        assert again.space == generator.space
+        np.testing.assert_array_equal(again(codes), generator(codes))
+
+    def _assert_close(self, actual: Any, expected: Any) -> None:
+        actual = np.asarray(actual)
+        assert actual.shape == np.shape(expected)
+        error = float(np.abs(actual - expected).max())
+        assert error <= self.tolerance, f"expected equal images, largest difference {error:.2g} > {self.tolerance:g}"
+
+
+def _differentiable(generator: Generator) -> Differentiable:
+    if not isinstance(generator, Differentiable):
+        pytest.skip("has no forward")
+    return generator
+
+
+def _spoilt(codes: FloatArray, wrong: str, high: float) -> FloatArray:
+    """Codes with one thing wrong with them."""
+    if wrong == "length":
+        return np.concatenate([codes, codes[:, :1]], axis=1)
+    if wrong == "no batch axis":
+        return codes[0]
+    spoilt = codes.copy()
+    spoilt[-1, -1] = {"NaN": np.nan, "infinity": np.inf, "bounds": high + 0.01 * abs(high) + 0.01}[wrong]
+    return spoilt

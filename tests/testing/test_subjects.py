@@ -1,0 +1,5 @@
+from closedloop.subjects import GaborSubject
+from closedloop.testing import SubjectContract
+class TestGabor(SubjectContract):
+    def make(self):
+        return GaborSubject()
