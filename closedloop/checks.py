@@ -25,7 +25,10 @@ def check_images(images: NDArray[Any], *, resolution: int | None = None, name: s
     Raises:
         InvalidArgumentError: With what was expected, what came and the likely cure.
     """
-    array = np.asarray(images)
+    try:
+        array = np.asarray(images)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InvalidArgumentError(f"{name}: expected an array of images, got {type(images).__name__} ({error}).") from error
     _check_shape(array, resolution, name)
     if not np.issubdtype(array.dtype, np.floating):
         raise InvalidArgumentError(
@@ -34,7 +37,7 @@ def check_images(images: NDArray[Any], *, resolution: int | None = None, name: s
     if array.size == 0:
         return array.astype(np.float32)
     low, high = float(array.min()), float(array.max())
-    if np.isnan(low) or np.isnan(high):
+    if np.isnan(low):
         bad = np.unique(np.nonzero(np.isnan(array))[0])[:5].tolist()
         raise InvalidArgumentError(f"{name}: expected finite values in [0, 1], got NaN in image {bad}.")
     if low < -ROUNDING or high > 1 + ROUNDING:
@@ -86,8 +89,10 @@ def check_responses(responses: Any, n: int, units: int, subject: str) -> FloatAr
     """
     try:
         array = np.asarray(responses)
-    except (ValueError, TypeError) as error:
-        raise SubjectError(f"subject {subject!r}: expected an array of responses, got {responses!r:.80}.") from error
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; torch tensors that need their graph
+        raise SubjectError(
+            f"subject {subject!r}: expected an array of responses, got {type(responses).__name__} ({error})."
+        ) from error
     if array.dtype.kind not in "fiub":
         raise SubjectError(f"subject {subject!r}: expected numbers, got {array.dtype} from {type(responses).__name__}.")
     if array.ndim not in (2, 3) or array.shape[:2] != (n, units):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from closedloop.errors import RecordingError
 from closedloop.evolution import REFERENCE
+from closedloop.images import to_bytes
 from closedloop.objectives import parse_objective
 from closedloop.recording import IMAGES, open_recording, read_references
 from closedloop.summary import Estimate, ThreadSummary, summarize
@@ -212,8 +213,7 @@ def _reference(run: Path, stimulus_id: str) -> NDArray[np.uint8] | None:
     references = read_references(run)
     if references is None or stimulus_id not in references.ids:
         return None
-    image = references.images[references.ids.index(stimulus_id)]
-    return np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
+    return to_bytes(references.images[references.ids.index(stimulus_id)]).transpose(1, 2, 0)
 
 
 def _unit_name(recording: xr.Dataset, objective: str) -> str:

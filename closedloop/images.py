@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError
@@ -50,7 +50,8 @@ def quantize(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def to_bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Images in [0, 1] -> 8-bit values of the same shape."""
-    return np.rint(np.asarray(images) * np.float32(255)).astype(np.uint8)
+    values: NDArray[np.uint8] = np.rint(np.asarray(images) * np.float32(255)).astype(np.uint8)
+    return values
 
 
 def from_bytes(values: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -65,7 +66,8 @@ def resize_matrix(size: int, new: int) -> NDArray[np.float32]:
     width = max(ratio, 1.0)
     centers = (np.arange(new) + 0.5) * ratio - 0.5
     weights = np.maximum(1 - np.abs(np.arange(size)[None] - centers[:, None]) / width, 0)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    normalized: NDArray[np.float32] = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return normalized
 
 
 def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.float32]:
@@ -78,14 +80,14 @@ def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.fl
 
 
 def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:
-    """One photograph, its central square, resized: ``(3, resolution, resolution)`` 8-bit RGB.
+    """One photograph, upright, its central square, resized: ``(3, resolution, resolution)`` 8-bit RGB.
 
     Raises:
         InvalidArgumentError: The file is not a readable image.
     """
     try:
         with Image.open(path) as opened:
-            picture = opened.convert("RGB")
+            picture = _as_rgb(ImageOps.exif_transpose(opened))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidArgumentError(f"images: cannot read {path} as an image ({error}).") from error
     side = min(picture.size)
@@ -110,6 +112,18 @@ def folder_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path]]:
         raise InvalidArgumentError(f"images: no image in {folder}; expected files ending in {', '.join(SUFFIXES)}.")
     stems = Counter(p.stem for p in paths)
     return tuple(p.stem if stems[p.stem] == 1 else p.name for p in paths), paths
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    """8-bit RGB: transparent parts show mid-grey, 16-bit grey values are divided by 257."""
+    if picture.mode == "F":
+        raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        return Image.fromarray(np.rint(np.asarray(picture, dtype=float) / 257).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        grey = Image.new("RGBA", picture.size, (128, 128, 128, 255))
+        picture = Image.alpha_composite(grey, picture.convert("RGBA"))
+    return picture.convert("RGB")
 
 
 def read_folder(folder: str | Path, resolution: int) -> ImageSet:

@@ -332,7 +332,7 @@ class Session:
         return scores
 
     def _learn_thread(self, evolution: Evolution, block: Block, own: list[int], scores: FloatArray, shown: int) -> None:
-        ids, codes = [block.ids[i] for i in own], np.stack([block.codes[i] for i in own if block.codes[i] is not None])
+        ids, codes = [block.ids[i] for i in own], np.stack([c for i in own if (c := block.codes[i]) is not None])
         if self.phase == "evolve":
             evolution.learn(ids, codes, scores, shown)
         elif self.phase == "select":
@@ -400,13 +400,13 @@ class Session:
         shown = self._n_references + threads * s.images + generations * s.interleave
         shown += (finalists + 2 * threads) * s.retest_repeats
         population = sum(self._population(e) for e in self.evolutions)
-        threads_text = {
+        threads_text: dict[str, str | int | float] = {
             "generator": "; ".join(e.thread.generator.name for e in self.evolutions),
             "optimizer": "; ".join(e.thread.optimizer.name for e in self.evolutions),
             "objective": "; ".join(e.thread.objective.describe() for e in self.evolutions),
             "threads": "; ".join(e.thread.name for e in self.evolutions),
         }
-        scalars = {"subject": self.subject.name, **threads_text, "seed": s.seed, "closedloop_version": version()}
+        scalars: dict[str, str | int | float] = {"subject": self.subject.name, **threads_text, "seed": s.seed, "closedloop_version": version()}
         return Layout(
             capacity=shown * (1 + s.retries),
             chunk=population * s.repeats + s.interleave,

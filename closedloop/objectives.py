@@ -31,6 +31,10 @@ class Linear:
     constant: float = 0.0
     text: str = field(default="", compare=False)
 
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.constant, *self.weights.values()]).all():
+            raise InvalidArgumentError("objective: expected finite weights, got NaN or infinity.")
+
     def __call__(self, responses: Any) -> Any:
         """Responses ``(n, units[, time])``, numpy or torch -> scores ``(n,)`` of the same kind."""
         columns = list(self.weights)
@@ -177,11 +181,13 @@ def parse_objective(text: str) -> Linear:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError) as error:
+        value = _evaluate(tree.body, text)
+    except InvalidArgumentError:
+        raise
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InvalidArgumentError(
-            f"objective: expected an expression such as 'unit(0) - 0.5*unit(3)', got {text!r}."
+            f"objective: expected an expression such as 'unit(0) - 0.5*unit(3)', got {text!r:.200}."
         ) from error
-    value = _evaluate(tree.body, text)
     if not isinstance(value, Linear):
         raise InvalidArgumentError(f"objective: expected at least one unit, got {text!r}; for instance 'unit(0)'.")
     return value
@@ -202,10 +208,20 @@ def _evaluate(node: ast.AST, text: str) -> Any:
 
 
 def _operate(node: ast.BinOp, text: str) -> Any:
-    try:
-        return _OPERATORS[type(node.op)](_evaluate(node.left, text), _evaluate(node.right, text))
-    except (TypeError, ZeroDivisionError) as error:
-        raise InvalidArgumentError(f"objective: cannot compute {ast.unparse(node)!r} in {text!r}: {error}.") from error
+    """The value of a chain of operators; a sum of n terms is a tree n deep on its left, so that side is a loop."""
+    chain: list[ast.BinOp] = []
+    first: ast.AST = node
+    while isinstance(first, ast.BinOp) and type(first.op) in _OPERATORS:
+        chain.append(first)
+        first = first.left
+    value = _evaluate(first, text)
+    for step in reversed(chain):
+        right = _evaluate(step.right, text)
+        try:
+            value = _OPERATORS[type(step.op)](value, right)
+        except (TypeError, ZeroDivisionError, OverflowError) as error:
+            raise InvalidArgumentError(f"objective: cannot compute {text!r:.200}: {error}.") from error
+    return value
 
 
 def _call(name: str, arguments: list[Any], text: str) -> Linear:
@@ -213,5 +229,5 @@ def _call(name: str, arguments: list[Any], text: str) -> Linear:
         raise InvalidArgumentError(f"objective: unknown function {name!r} in {text!r}.{closest(name, _FUNCTIONS)}")
     try:
         return _FUNCTIONS[name](*arguments)
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise InvalidArgumentError(f"objective: {name}: {error}.") from error

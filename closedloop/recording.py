@@ -266,7 +266,7 @@ class Recording:
 
 def _row_arrays(group: zarr.Group) -> dict[str, Any]:
     """The arrays that have a row for each presentation."""
-    arrays = dict(group.arrays())
+    arrays: dict[str, Any] = dict(group.arrays())
     return {n: a for n, a in arrays.items() if (a.metadata.dimension_names or ("",))[0] == "presentation"}
 
 
@@ -367,7 +367,7 @@ def open_recording(path: str | Path) -> xr.Dataset:
 
 
 def _dataset(store: Any, pointer: Mapping[str, Any]) -> xr.Dataset:
-    dataset = xr.open_zarr(store, chunks=None, consolidated=False, zarr_format=3)
+    dataset: xr.Dataset = xr.open_zarr(store, chunks=None, consolidated=False, zarr_format=3)
     dataset = dataset.isel(presentation=slice(0, int(pointer["n_presentations"])))
     text = {name: c.astype(object) for name, c in dataset.coords.items() if c.dtype.kind == "T"}
     dataset = dataset.assign_coords(text)  # numpy's new text type is not yet understood by netCDF and pandas

@@ -35,12 +35,13 @@ def unpack_state(data: bytes) -> State:
         RecordingError: The bytes are not such a file.
     """
     try:
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            raise ValueError(f"{len(data)} bytes that are no .npz file")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        tree = json.loads(str(arrays.pop("tree")))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise RecordingError(f"state: not a saved state of closedloop ({error}).") from error
-    state = _unflatten(tree, arrays)
+        state = _unflatten(json.loads(str(arrays.pop("tree"))), arrays)
+    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        raise RecordingError(f"state: not a saved state of closedloop, or a damaged one ({error}).") from error
     if not isinstance(state, dict):
         raise RecordingError("state: not a saved state of closedloop (no tree).")
     return state
@@ -53,11 +54,14 @@ def _flatten(value: Any, arrays: dict[str, np.ndarray[Any, Any]], where: str) ->
         arrays[f"a{len(arrays)}"] = value
         return {_ARRAY: f"a{len(arrays) - 1}"}
     if isinstance(value, dict):
-        return {str(k): _flatten(v, arrays, f"{where}.{k}") for k, v in value.items()}
+        for key in value:
+            if not isinstance(key, str) or key == _ARRAY:
+                raise RecordingError(f"{where}: cannot save the key {key!r}; expected text other than {_ARRAY!r}.")
+        return {k: _flatten(v, arrays, f"{where}.{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_flatten(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise RecordingError(f"{where}: cannot save a {type(value).__name__}; expected numbers, text, lists or arrays.")

@@ -59,7 +59,10 @@ class Plateau:
         if len(history) < 2 * self.generations:
             return None
         means = np.array([s.mean for s in history[-2 * self.generations :]])
-        before, after = np.nanmean(means[: self.generations]), np.nanmean(means[self.generations :])
+        windows = [w[~np.isnan(w)] for w in (means[: self.generations], means[self.generations :])]
+        if any(len(w) == 0 for w in windows):
+            return None  # all lost: nothing is known
+        before, after = windows[0].mean(), windows[1].mean()
         if after - before > self.gain * abs(before):
             return None
         return f"plateau: the mean rose by less than {self.gain:.1%} over {self.generations} generations"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
 from closedloop.evolution import REFERENCE
@@ -126,7 +128,7 @@ def _retested_mean(recording: xr.Dataset, objective: str, own: FloatArray, evolv
     return Estimate.of("", single_scores(recording, objective, np.flatnonzero(again))).mean
 
 
-def single_scores(recording: xr.Dataset, objective: str, rows: FloatArray) -> FloatArray:
+def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:
     """Score of each single presentation ``(n,)`` in the rows given by index."""
     responses = recording["responses"].isel(presentation=rows).values
     scores: FloatArray = parse_objective(objective)(responses)
@@ -146,13 +148,14 @@ def _confirmed(recording: xr.Dataset, objective: str, own: FloatArray) -> Estima
     return Estimate.of(chosen, scores[ids == chosen])
 
 
-def _preferred(recording: xr.Dataset, objective: str, ids: FloatArray, earlier: FloatArray) -> str:
+def _preferred(recording: xr.Dataset, objective: str, ids: NDArray[Any], earlier: NDArray[np.intp]) -> str:
     """Which of the confirmed images the selecting re-test liked best (several threads confirm several references)."""
     names = sorted(set(ids.tolist()))
     if len(names) == 1:
         return str(names[0])
     scores, shown = single_scores(recording, objective, earlier), recording["stimulus_id"].values[earlier]
-    return str(max(names, key=lambda name: np.nan_to_num(np.nanmean(scores[shown == name]), nan=-np.inf)))
+    means = {name: Estimate.of(name, scores[shown == name]).mean for name in names}
+    return str(max(names, key=lambda name: np.nan_to_num(means[name], nan=-np.inf)))
 
 
 def _ratio(a: Estimate, b: Estimate) -> tuple[float, float]:

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 #: Lucid's square root of the colour covariance of ImageNet, rows R, G, B; divided by its largest column norm below.
 COLOR_CORRELATION = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 
+#: Below this norm a code has no direction; its image is grey.
+_TINY = 1e-12
+
 
 def color_matrix() -> NDArray[np.float64]:
     """The matrix ``(3, 3)`` that turns three independent channels into correlated RGB: ``rgb = matrix @ channels``."""
-    largest = np.linalg.norm(COLOR_CORRELATION, axis=0).max()
-    return COLOR_CORRELATION / largest
+    matrix: NDArray[np.float64] = COLOR_CORRELATION / np.linalg.norm(COLOR_CORRELATION, axis=0).max()
+    return matrix
 
 
 def half_plane(cutoff: float, resolution: int) -> NDArray[np.int_]:
@@ -42,9 +45,9 @@ def half_plane(cutoff: float, resolution: int) -> NDArray[np.int_]:
     frequencies = np.stack([ky.ravel(), kx.ravel()], axis=1)
     radius = np.hypot(frequencies[:, 0], frequencies[:, 1])
     upper = (frequencies[:, 1] > 0) | (frequencies[:, 0] >= 0)
-    kept = frequencies[upper & (radius <= cutoff)]
+    kept: NDArray[np.int_] = frequencies[upper & (radius <= cutoff)]
     order = np.lexsort((kept[:, 1], kept[:, 0], np.hypot(kept[:, 0], kept[:, 1])))
-    return kept[order]
+    return kept.take(order, axis=0)
 
 
 @final
@@ -52,7 +55,9 @@ class Fourier:
     """Fourier coefficients as codes ``(n, dim)``, prior N(0, 1) on each.
 
     A draw from the prior is a coloured cloud with the amplitude spectrum ``1 / f**decay`` up to the cutoff, with
-    standard deviation `contrast` before the sigmoid.
+    standard deviation `contrast` before the sigmoid. A Gaussian code of many dimensions lies close to the sphere of
+    radius ``sqrt(dim)``; by default every code is moved to that sphere, which fixes the contrast of all images. Without
+    it, an evolution drifts outward to saturated black and white.
 
     Args:
         resolution: Height and width in pixels.
@@ -60,12 +65,18 @@ class Fourier:
             code has about as many coordinates as the image, which suits gradients better than evolution).
         decay: Exponent of the amplitude spectrum; 1 for natural images.
         contrast: Standard deviation of a prior draw's red, green and blue before the sigmoid (their mean).
+        shell: Move codes to the sphere of radius ``sqrt(dim)``; False leaves them as they are, as Lucid does.
     """
 
     name = "fourier"
 
     def __init__(
-        self, resolution: int = 224, cutoff: float | None = 8.0, decay: float = 1.0, contrast: float = 1.0
+        self,
+        resolution: int = 224,
+        cutoff: float | None = 8.0,
+        decay: float = 1.0,
+        contrast: float = 1.0,
+        shell: bool = True,
     ) -> None:
         self.resolution = check_resolution(resolution)
         highest = (self.resolution - 1) // 2
@@ -74,6 +85,7 @@ class Fourier:
         if not (np.isfinite(decay) and contrast > 0):
             raise InvalidArgumentError(f"decay, contrast: expected finite and > 0, got {decay!r} and {contrast!r}.")
         self.cutoff, self.decay, self.contrast = cutoff, float(decay), float(contrast)
+        self.shell = bool(shell)
         self.frequencies = half_plane(highest * 2**0.5 if cutoff is None else cutoff, self.resolution)
         self._build()
         self.space = Space(dim=3 * (2 * len(self.frequencies) - 1))
@@ -101,10 +113,10 @@ class Fourier:
     def _amplitudes(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scale ``(2m - 1,)`` of the coordinates of a channel: 1/f, and unit variance of a pixel after mixing."""
         amplitude = 1 / np.maximum(radius, 1.0) ** self.decay
-        coordinates = np.concatenate([amplitude, amplitude[1:]])
+        coordinates: NDArray[np.float64] = np.concatenate([amplitude, amplitude[1:]])
         # cos² + sin² = 1: each frequency adds its squared amplitude to the variance of every pixel.
         pixel_std = np.sqrt((amplitude**2).sum() * (color_matrix() ** 2).sum() / 3)
-        return coordinates * self.contrast / pixel_std
+        return np.multiply(coordinates, self.contrast / pixel_std)
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -115,11 +127,15 @@ class Fourier:
             "cutoff": self.cutoff,
             "decay": self.decay,
             "contrast": self.contrast,
+            "shell": self.shell,
         }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
         """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
-        codes = self.space.check(codes).astype(np.float32)
+        codes = self.space.check(codes)
+        if self.shell:
+            codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
+        codes = codes.astype(np.float32)
         channels = codes.reshape(len(codes), 3, -1) * self._scale.astype(np.float32)
         mixed = np.matmul(self._colors.astype(np.float32), channels)
         padded = np.pad(mixed, ((0, 0), (0, 0), (0, 1)))
@@ -133,6 +149,8 @@ class Fourier:
         """The same in torch; keeps the graph and the precision of ``codes``."""
         import torch
 
+        if self.shell:
+            codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(_TINY))
         channels = codes.reshape(len(codes), 3, -1) * codes.new_tensor(self._scale)
         mixed = codes.new_tensor(self._colors) @ channels
         padded = torch.nn.functional.pad(mixed, (0, 1))

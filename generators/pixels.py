@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def check_resolution(resolution: int) -> int:
     """Returns ``resolution`` if it is a whole number of pixels between 2 and 4096."""
-    if int(resolution) != resolution or not 2 <= resolution <= 4096:
+    whole = isinstance(resolution, (int, np.integer)) and not isinstance(resolution, bool)
+    if not whole or not 2 <= resolution <= 4096:
         raise InvalidArgumentError(f"resolution: expected 2 to 4096 pixels, got {resolution!r}.")
     return int(resolution)
 
@@ -44,7 +45,7 @@ class Pixels:
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
         """Codes ``(n, dim)`` in [0, 1] -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         codes = self.space.check(codes)
-        return codes.reshape(-1, 3, self.resolution, self.resolution).astype(np.float32)
+        return codes.reshape(len(codes), 3, self.resolution, self.resolution).astype(np.float32)
 
     def forward(self, codes: Tensor) -> Tensor:
         """The same in torch; keeps the graph and the precision of ``codes``."""

@@ -36,15 +36,24 @@ class FunctionSubject:
     def _describe(self, units: int | Sequence[str] | Units) -> Units:
         if isinstance(units, Units):
             return units
-        if isinstance(units, int) and not isinstance(units, bool) and units >= 1:
-            return Units.numbered(self.name, units)
-        if isinstance(units, Sequence) and len(units) and all(isinstance(u, str) for u in units):
+        if isinstance(units, (int, np.integer)) and not isinstance(units, bool) and units >= 1:
+            return Units.numbered(self.name, int(units))
+        if isinstance(units, (list, tuple)) and units and all(isinstance(u, str) for u in units):
             return Units(tuple(units), {})
         raise InvalidArgumentError(f"units: expected a number of at least 1, or names, got {units!r}.")
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Images ``(n, 3, h, w)`` -> responses ``(n, units[, time])``."""
-        responses = np.asarray(self._function(check_images(images)))
-        if responses.ndim == 1 and len(self.units) == 1:
-            responses = responses[:, None]
-        return check_responses(responses, len(images), len(self.units), self.name)
+        shown = check_images(images)
+        responses = self._function(shown.copy())  # which it may overwrite
+        if len(self.units) == 1 and _is_row(responses, len(shown)):
+            responses = np.asarray(responses)[:, None]
+        return check_responses(responses, len(shown), len(self.units), self.name)
+
+
+def _is_row(responses: Any, n: int) -> bool:
+    """Whether a function returned ``(n,)``, one number for each image."""
+    try:
+        return bool(np.shape(responses) == (n,))
+    except ValueError:  # rows of different length
+        return False

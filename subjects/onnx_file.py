@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from closedloop.checks import check_images
@@ -14,8 +15,13 @@ from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsErr
 from closedloop.images import resize_images
 from closedloop.interfaces import FloatArray, Units
 
-from .probe import OUTPUT
-from .units import LayerShape, UnitIndex, UnitSpec, parse_units
+from .probe import OUTPUT, check_colors, reason
+from .units import LayerShape, UnitIndex, UnitSpec, parse_units, units_text
+
+#: Images shown together to a graph with a free batch axis.
+BATCH = 32
+#: Element types of an input, by their names in ONNX Runtime.
+TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
 @final
@@ -55,32 +61,38 @@ class OnnxSubject:
         self._path = Path(path)
         self.name = name or self._path.stem
         self._session = _session(self._path, layer)
-        entry = self._session.get_inputs()[0]
-        if len(entry.shape) != 4 or entry.shape[1] not in (3, None) and not isinstance(entry.shape[1], str):
-            raise InvalidArgumentError(f"onnx: expected an input (n, 3, h, w) in {path}, got {entry.shape}.")
-        declared = entry.shape[2] if isinstance(entry.shape[2], int) else 224
-        self.resolution = int(resolution or declared)
-        self._batch = entry.shape[0] if isinstance(entry.shape[0], int) else None
-        self._entry = entry.name
-        self._mean = np.asarray(mean, np.float32).reshape(3, 1, 1)
-        self._std = np.asarray(std, np.float32).reshape(3, 1, 1)
-        sample = self._run(np.zeros((1, 3, self.resolution, self.resolution), np.float32))
-        shape = LayerShape(layer, sample.shape[1:])
-        self._indices = parse_units(units, shape, seed)
+        self._entry, self._type, self._batch, declared = _entry(self._session, self._path)
+        self.resolution = int(resolution or declared or 224)
+        if declared and self.resolution != declared:
+            raise InvalidArgumentError(f"resolution: {path} takes images of {declared} pixels, got {resolution}.")
+        self._mean = np.array(check_colors("mean", mean), np.float32).reshape(3, 1, 1)
+        self._std = np.array(check_colors("std", std), np.float32).reshape(3, 1, 1)
+        self._indices = parse_units(units, self._survey(layer), seed)
         self._options = {
-            "layer": layer, "units": units, "resolution": self.resolution, "mean": tuple(mean), "std": tuple(std),
-            "seed": seed,
+            "layer": layer, "units": units_text(units), "resolution": self.resolution,
+            "mean": list(map(float, mean)), "std": list(map(float, std)), "seed": seed,
         }  # fmt: skip
         self.units = self._describe(layer, self._indices)
 
+    def _survey(self, layer: str) -> LayerShape:
+        """The shape of the layer for one image."""
+        size = self.resolution
+        try:
+            sample = self._run(np.zeros((1, 3, size, size), np.float32))
+        except Exception as error:
+            raise InvalidArgumentError(
+                f"onnx: {self._path} cannot be run on an RGB image of {size} x {size} pixels ({reason(error)}). Give "
+                "the resolution it was made for."
+            ) from error
+        if not isinstance(sample, np.ndarray) or sample.ndim < 1 or len(sample) != 1:
+            raise InvalidArgumentError(f"layer: {layer!r} is not a tensor with a batch axis in {self._path}.")
+        return LayerShape(layer, sample.shape[1:])
+
     def _describe(self, layer: str, indices: list[UnitIndex]) -> Units:
-        ids = tuple(
-            f"{self.name}.{layer}.{u.channel}" + ("" if u.position == "none" else f"@{u.y},{u.x}") for u in indices
-        )
-        columns: dict[str, tuple[Any, ...]] = {"layer": (layer,) * len(ids)}
+        columns: dict[str, tuple[Any, ...]] = {"layer": (layer,) * len(indices)}
         for field in ("channel", "y", "x", "position"):
             columns[field] = tuple(getattr(u, field) for u in indices)
-        return Units(ids, columns)
+        return Units(tuple(f"{self.name}.{layer}.{u.name}" for u in indices), columns)
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -91,22 +103,30 @@ class OnnxSubject:
         """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` float32."""
         images = (resize_images(check_images(images), self.resolution) - self._mean) / self._std
         flat = [u.flat for u in self._indices]
-        size = self._batch or 32
-        parts = [self._run(images[i : i + size]).reshape(-1, *self._flat)[:, flat] for i in range(0, len(images), size)]
-        return np.concatenate(parts) if parts else np.empty((0, len(flat)), np.float32)
+        size = self._batch or BATCH
+        parts = [self._run(images[i : i + size]) for i in range(0, len(images), size)]
+        responses = [part.reshape(len(part), -1)[:, flat].astype(np.float32) for part in parts]
+        return np.concatenate(responses) if responses else np.empty((0, len(flat)), np.float32)
 
-    @property
-    def _flat(self) -> tuple[int]:
-        return (self._length,)
-
-    def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Output for normalized images; a graph with a fixed batch is filled up."""
+    def _run(self, images: NDArray[np.float32]) -> NDArray[Any]:
+        """Output for at most a batch of normalized images; a graph with a fixed batch is filled up."""
         count = len(images)
-        if self._batch and count < self._batch:
+        if self._batch:
             images = np.concatenate([images, np.repeat(images[-1:], self._batch - count, 0)])
-        output: NDArray[np.float32] = self._session.run(None, {self._entry: np.ascontiguousarray(images)})[0][:count]
-        self._length = int(np.prod(output.shape[1:]))
-        return output
+        output: NDArray[Any] = self._session.run(None, {self._entry: images.astype(self._type)})[0]
+        return output[:count]
+
+
+def _entry(session: Any, path: Path) -> tuple[str, str, int | None, int | None]:
+    """Name, element type, fixed batch size and fixed resolution of a graph's input; None where they are free."""
+    entries = session.get_inputs()
+    found = ", ".join(f"{e.name} {e.shape} {e.type}" for e in entries)
+    if len(entries) != 1 or len(entries[0].shape) != 4 or entries[0].type not in TYPES:
+        raise InvalidArgumentError(f"onnx: expected one floating-point input (n, 3, h, w) in {path}, got {found}.")
+    batch, colors, height, width = (size if isinstance(size, int) else None for size in entries[0].shape)
+    if colors not in (3, None) or (height and width and height != width):
+        raise InvalidArgumentError(f"onnx: expected square RGB images (n, 3, h, w) in {path}, got {found}.")
+    return entries[0].name, TYPES[entries[0].type], batch, height or width
 
 
 def _session(path: Path, layer: str) -> Any:
@@ -115,18 +135,24 @@ def _session(path: Path, layer: str) -> Any:
     import onnxruntime
 
     if not path.is_file():
-        raise WeightsError(f"onnx: expected a file, got {path}, which does not exist.")
+        raise WeightsError(
+            f"onnx: expected a file, got {path}, which {'is a folder' if path.is_dir() else 'does not exist'}."
+        )
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except Exception as error:
-        raise WeightsError(f"onnx: cannot read {path} as an ONNX model ({type(error).__name__}: {error}).") from error
-    tensors = [name for node in model.graph.node for name in node.output]
+        raise WeightsError(f"onnx: cannot read {path} as an ONNX model ({reason(error)}).") from error
+    tensors = [name for node in model.graph.node for name in node.output if name]
     wanted = model.graph.output[0].name if layer == OUTPUT else layer
     if wanted not in tensors:
         raise UnknownNameError(f"layer: no tensor {layer!r} in {path}.{closest(layer, [OUTPUT, *tensors])}")
     del model.graph.output[:]
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(wanted))
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    except Exception as error:
+        raise WeightsError(f"onnx: ONNX Runtime cannot run {path} ({reason(error)}).") from error

@@ -1,8 +1,8 @@
 """Reading the inside of a torch module without leaving a trace.
 
 A `Probe` runs a module and returns what chosen layers gave. Hooks exist only while it runs; what they see is copied at
-once, so an in-place operation that follows cannot change it. `undisturbed` puts a module and torch's global random state
-back to where they were.
+once, so an in-place operation that follows cannot change it. `undisturbed` puts a module and torch's global random
+state back to where they were.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +39,31 @@ def as_tensor(output: Any, layer: str) -> Tensor:
     if isinstance(output, (tuple, list)) and output:
         return as_tensor(output[0], layer)
     raise InvalidArgumentError(f"layer {layer!r}: expected an output tensor, got {type(output).__name__}.")
+
+
+def check_colors(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    """Returns three finite numbers for R, G and B, above 0 where they are a standard deviation (``name`` "std").
+
+    Raises:
+        InvalidArgumentError: Otherwise.
+    """
+    array = np.asarray(values)
+    if array.shape != (3,) or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise InvalidArgumentError(f"{name}: expected three numbers, one for each of R, G and B, got {values!r}.")
+    if name == "std" and array.min() <= 0:
+        raise InvalidArgumentError(f"std: expected numbers above 0, got {values!r}.")
+    return tuple(float(v) for v in array)
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """The floating-point type that a network computes in: that of its first weight, float32 without weights."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, for use within a clearer one."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 class Probe(nn.Module):
@@ -69,6 +95,7 @@ class Probe(nn.Module):
         self.model = model
         self.layers = tuple(layers)
         self.calls = calls
+        self.dtype = dtype_of(model)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         for i, pick in enumerate(picks or ()):
@@ -76,20 +103,26 @@ class Probe(nn.Module):
         self.picked = picks is not None
         self.training = False  # the exporter puts all modules in the mode of the outermost one when it is done
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Number of picked units of each layer; empty where whole outputs are returned."""
+        return tuple(len(self.get_buffer(f"pick{i}")) for i in range(len(self.layers))) if self.picked else ()
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> for each layer its output ``(n, …)``, or its picked units ``(n, units)``.
+        """Images ``(n, 3, h, w)`` in [0, 1] -> for each layer its output ``(n, …)`` or picked units ``(n, units)``.
 
         A layer that is called several times in one pass gives its last output.
         """
         seen: dict[str, Tensor] = {}
-        left = None if self.calls is None or _exporting() else dict(self.calls)
+        endless = self.calls is None or torch.compiler.is_compiling()  # torch.export loses count at an exception
+        left = None if endless else dict(self.calls or {})
         with ExitStack() as hooks:
             for i, layer in enumerate(self.layers):
                 if layer != OUTPUT:
                     handle = self.model.get_submodule(layer).register_forward_hook(self._hook(i, layer, seen, left))
                     hooks.callback(handle.remove)
             try:
-                result = self.model((images - self.mean) / self.std)
+                result = self.model(((images - self.mean) / self.std).to(self.dtype))
                 if OUTPUT in self.layers:
                     seen[OUTPUT] = self._take(self.layers.index(OUTPUT), as_tensor(result, OUTPUT))
             except _Stop:
@@ -117,18 +150,13 @@ class Probe(nn.Module):
         return output.flatten(1).index_select(1, self.get_buffer(f"pick{i}"))
 
 
-def _exporting() -> bool:
-    """Whether the pass is being traced, where stopping early has no meaning: what is not needed is cut from the graph."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
-
-
 def find_layer(model: nn.Module, layer: str) -> str:
     """Returns ``layer`` if the model has such a module, or if it is "output".
 
     Raises:
         UnknownNameError: Otherwise, with the nearest names.
     """
-    names = [name for name, _ in model.named_modules() if name]
+    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     if layer != OUTPUT and layer not in names:
         raise UnknownNameError(f"layer: no layer {layer!r} in this network.{closest(layer, [OUTPUT, *names])}")
     return layer
@@ -138,36 +166,67 @@ def find_layer(model: nn.Module, layer: str) -> str:
 def undisturbed(model: nn.Module, random_state: Tensor | None = None) -> Iterator[None]:
     """Runs a network in evaluation mode, and puts everything back, also after an exception.
 
-    Each module's mode, the values of buffers, and torch's global random state are as before.
+    Each module's mode, the buffers, `requires_grad`, and torch's global random state are as before. Meanwhile no
+    parameter asks for a gradient, so a backward pass through what was computed leaves their `.grad` alone; and the
+    buffers are copies, so that a graph which holds one stays valid.
 
     Args:
         model: The network.
-        random_state: State of torch's CPU random generator to begin with; None for the global one's.
+        random_state: State of a CPU random generator that the network draws from instead of the global one; it moves
+            on.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = [(b, b.detach().clone(), b._version) for b in model.buffers()]
-    devices = {p.device.index or 0 for p in model.parameters() if p.is_cuda}
-    with torch.random.fork_rng(devices=sorted(devices)):
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    buffers = [dict(module._buffers) for module in modules]
+    with _random_numbers(model, random_state):
         try:
-            for module, _ in modes:
+            for module in modules:
                 module.training = False
-            if random_state is not None:
-                torch.set_rng_state(random_state)
+            for parameter in trained:
+                parameter.requires_grad_(False)
+            _copy_buffers(modules)
             yield
-            if random_state is not None:
-                random_state.copy_(torch.get_rng_state())
         finally:
-            for module, mode in modes:
+            for parameter in trained:
+                parameter.requires_grad_(True)
+            for module, mode, own in zip(modules, modes, buffers, strict=True):
                 module.training = mode
-            with torch.no_grad():
-                for buffer, before, revision in buffers:
-                    if buffer._version != revision:
-                        buffer.copy_(before)
+                module._buffers.clear()
+                module._buffers.update(own)
+
+
+def _copy_buffers(modules: Sequence[nn.Module]) -> None:
+    """Puts a copy in the place of each buffer; one that several modules share stays shared."""
+    copies: dict[int, Tensor] = {}
+    for module in modules:
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                if id(buffer) not in copies:
+                    copies[id(buffer)] = buffer.detach().clone()
+                module._buffers[name] = copies[id(buffer)]
+
+
+@contextmanager
+def _random_numbers(model: nn.Module, state: Tensor | None) -> Iterator[None]:
+    """Torch's global random generators as a network finds them: at ``state``, or where they are. Put back after."""
+    tensors = (*model.parameters(), *model.buffers())
+    devices = sorted({t.device.index or 0 for t in tensors if t.is_cuda})
+    with torch.random.fork_rng(devices=devices):
+        if state is not None:
+            torch.set_rng_state(state)
+            for device in devices:
+                torch.cuda.default_generators[device].manual_seed(int(torch.randint(2**62, ())))
+        yield
+        if state is not None:
+            state.copy_(torch.get_rng_state())
 
 
 @torch.no_grad()
 def survey(model: nn.Module, example: Tensor) -> dict[str, tuple[tuple[int, ...], int]]:
-    """Which layers run for an image: shape of the last output for one image, and number of calls, in order of calls.
+    """Which layers return a tensor with a batch axis for an image: its shape without that axis, and how often.
+
+    In the order of the last calls; the shape is that of the last call.
 
     Args:
         model: The network.
@@ -181,15 +240,16 @@ def survey(model: nn.Module, example: Tensor) -> dict[str, tuple[tuple[int, ...]
                 tensor = as_tensor(output, name)
             except InvalidArgumentError:
                 return
-            if tensor.ndim >= 2 and tensor.shape[0] == len(example):
+            if tensor.ndim >= 1 and tensor.shape[0] == len(example):
                 seen[name] = (tuple(tensor.shape[1:]), seen.pop(name, ((), 0))[1] + 1)
 
         return hook
 
     with ExitStack() as hooks, undisturbed(model):
-        for name, module in model.named_modules():
+        for name, module in model.named_modules(remove_duplicate=False):
             if name:
                 hooks.callback(module.register_forward_hook(watch(name)).remove)
-        result = as_tensor(model(example), OUTPUT)
-    seen[OUTPUT] = (tuple(result.shape[1:]), 1)
+        result = model(example)
+    seen.pop(OUTPUT, None)
+    watch(OUTPUT)(model, (), result)
     return seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, final
 
 import numpy as np
@@ -17,8 +18,8 @@ from closedloop.images import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, State, Units
 
 from .engines import build_engine
-from .probe import OUTPUT, Probe, find_layer, survey, undisturbed
-from .receptive import ReceptiveField, receptive_fields
+from .probe import OUTPUT, Probe, check_colors, dtype_of, find_layer, reason, survey, undisturbed
+from .receptive import ReceptiveField, computed_fields, measured_field
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units
 
 #: Memory that the activations of one chunk of images may take on a CPU, in bytes.
@@ -30,8 +31,9 @@ class TorchSubject:
     """Records units of a torch network.
 
     Images of another size are resized (bilinear, antialiased) to `resolution`, then normalized by `mean` and `std`.
-    The network is run in evaluation mode and left exactly as it was found: modes, buffers, gradients, hooks, and
-    torch's global random state. A network that draws random numbers draws them from a stream of the subject's own.
+    The network is run in evaluation mode, in the floating-point type of its weights, and left exactly as it was found:
+    modes, buffers, gradients, hooks, and torch's global random state. A network that draws torch's random numbers draws
+    them from a stream of the subject's own.
 
     Args:
         model: The network, from normalized images ``(n, 3, h, w)`` to anything.
@@ -42,7 +44,7 @@ class TorchSubject:
         resolution: Height and width of the network's input in pixels.
         mean: Mean of each colour channel (RGB, images in [0, 1]) that is subtracted.
         std: Standard deviation of each colour channel that divides.
-        device: Where to run; None for where the network's weights are.
+        device: Where to run, and where the network is moved to; None for where its weights are.
         engine: "auto", "eager", "compile" or "onnx"; see `closedloop.subjects.engines`.
         autocast: Half precision on a GPU.
         name: For records; default the class of the network.
@@ -76,20 +78,17 @@ class TorchSubject:
             raise InvalidArgumentError(
                 f"model: expected a torch.nn.Module, got {type(model).__name__}; wrap a function in FunctionSubject."
             )
-        layers = [layer] if isinstance(layer, str) else list(layer)
-        if not layers or len(set(layers)) != len(layers):
-            raise InvalidArgumentError(f"layer: expected one or more different layers, got {layers}.")
         self.name = name or type(model).__name__
-        self.resolution = int(resolution)
-        self.model = model if device is None else model.to(device)
-        self._device = _device_of(self.model)
-        self._mean, self._std = _colors("mean", mean), _colors("std", std)
+        self.resolution = _check_resolution(resolution)
+        self.model = model
+        self._device = _placed(model, device)
+        self._mean, self._std = check_colors("mean", mean), check_colors("std", std)
         self._labels = labels
-        self._layers = [find_layer(model, name) for name in layers]
-        self._shapes, calls, self._bytes = self._survey()
+        self._layers = _check_layers(model, layer)
+        self._shapes, self._calls, self._bytes = self._survey()
         self._indices = self._parse(units, seed)
         picks = [torch.tensor([u.flat for u in i], device=self._device) for i in self._indices]
-        self._probe = Probe(model, self._layers, self._mean, self._std, picks, calls).to(self._device)
+        self._probe = Probe(model, self._layers, self._mean, self._std, picks, self._calls).to(self._device)
         self._random = torch.Generator().manual_seed(seed).get_state()
         with undisturbed(model):
             self._engine = build_engine(engine, self._probe, self.resolution, self._device, autocast)
@@ -97,18 +96,26 @@ class TorchSubject:
 
     def _survey(self) -> tuple[list[LayerShape], dict[str, int], int]:
         """Shapes of the recorded layers, how often each is called, and bytes of activations for one image."""
-        example = torch.zeros(1, 3, self.resolution, self.resolution, device=self._device)
-        found = survey(self.model, example)
+        size = (self.resolution, self.resolution)
+        example = torch.zeros(1, 3, *size, device=self._device, dtype=dtype_of(self.model))
+        try:
+            found = survey(self.model, example)
+        except Exception as error:
+            raise InvalidArgumentError(
+                f"model: it cannot be run on an RGB image of {size[0]} x {size[1]} pixels ({reason(error)}). Give the "
+                "resolution it was made for; wrap a network for other images in a module that converts them."
+            ) from error
         for name in self._layers:
             if name not in found:
                 raise InvalidArgumentError(
                     f"layer: {name!r} does not run, or returns no tensor with a batch axis, for an image of "
-                    f"{self.resolution} x {self.resolution} pixels."
+                    f"{size[0]} x {size[1]} pixels."
                 )
         largest = max(int(np.prod(shape)) for shape, _ in found.values())
         shapes = [LayerShape(name, found[name][0]) for name in self._layers]
         # About four of the largest activations live at a time.
-        return shapes, {n: found[n][1] for n in self._layers}, 4 * 4 * max(largest, example.numel())
+        needed = 4 * example.element_size() * max(largest, example.numel())
+        return shapes, {n: found[n][1] for n in self._layers}, needed
 
     def _parse(self, units: UnitSpec | Mapping[str, UnitSpec], seed: int) -> list[list[UnitIndex]]:
         if not isinstance(units, Mapping):
@@ -147,7 +154,7 @@ class TorchSubject:
             **{f"rf_{side}": boxes[:, i].tolist() for i, side in enumerate(("y0", "x0", "y1", "x1"))},
             "rf_method": [field.method for _, _, field in rows],
         }
-        ids = tuple(f"{self.name}.{layer}.{_number(u)}" for layer, u, _ in rows)
+        ids = tuple(f"{self.name}.{layer}.{u.name}" for layer, u, _ in rows)
         return Units(ids, {name: tuple(column) for name, column in columns.items()})
 
     def _label(self, layer: str, unit: UnitIndex) -> str:
@@ -155,11 +162,12 @@ class TorchSubject:
         return str(self._labels[unit.channel]) if known and self._labels is not None else ""
 
     def receptive_fields(self) -> list[ReceptiveField]:
-        """The receptive field of each recorded layer."""
-        probe = Probe(self.model, self._layers, self._mean, self._std).to(self._device)
+        """The receptive field of each recorded layer; the whole image, "unknown", where it cannot be found."""
+        probe = Probe(self.model, self._layers, self._mean, self._std, calls=self._calls).to(self._device)
         example = torch.full((1, 3, self.resolution, self.resolution), 0.5, device=self._device)
         with undisturbed(self.model):
-            return receptive_fields(probe, example)
+            computed = computed_fields(probe, example)
+            return [known or _measured(probe, example, i) for i, known in enumerate(computed)]
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` float32."""
@@ -205,18 +213,32 @@ class TorchSubject:
         self._random = torch.from_numpy(np.array(state["random"]))
 
 
-def _number(unit: UnitIndex) -> str:
-    return str(unit.channel) if unit.position == "none" else f"{unit.channel}@{unit.y},{unit.x}"
+def _check_resolution(resolution: int) -> int:
+    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 1:
+        raise InvalidArgumentError(f"resolution: expected a whole number of pixels, got {resolution!r}.")
+    return int(resolution)
 
 
-def _colors(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    colors = tuple(float(v) for v in values)
-    if len(colors) != 3 or not np.isfinite(colors).all() or (name == "std" and min(colors) <= 0):
-        raise InvalidArgumentError(f"{name}: expected three numbers, one for each of R, G and B, got {values!r}.")
-    return colors
+def _check_layers(model: nn.Module, layer: str | Sequence[str]) -> list[str]:
+    layers = [layer] if isinstance(layer, str) else list(layer)
+    if not layers or not all(isinstance(name, str) for name in layers) or len(set(layers)) != len(layers):
+        raise InvalidArgumentError(f"layer: expected the names of one or more different layers, got {layers!r:.200}.")
+    return [find_layer(model, name) for name in layers]
 
 
-def _device_of(model: nn.Module) -> torch.device:
-    tensor = next(model.parameters(), None)
-    tensor = next(model.buffers(), None) if tensor is None else tensor
-    return torch.device("cpu") if tensor is None else tensor.device
+def _placed(model: nn.Module, device: str | torch.device | None) -> torch.device:
+    """The device of a network, moved there if one is asked for."""
+    if device is not None:
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise InvalidArgumentError(f"device: cannot run on {str(device)!r} ({reason(error)}).") from error
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device(device or "cpu") if tensor is None else tensor.device
+
+
+def _measured(probe: Probe, example: Tensor, output: int) -> ReceptiveField:
+    try:
+        return measured_field(probe, example, output)
+    except InvalidArgumentError:  # no gradient: the network may round or search, and still be recorded
+        return ReceptiveField((example.shape[2], example.shape[3]), (0, 0), (0, 0), "unknown")

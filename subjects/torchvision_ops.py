@@ -7,7 +7,7 @@ import fails because the operators' names are unknown. Their declarations are en
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -26,7 +26,7 @@ def import_torchvision() -> Any:
         except RuntimeError as error:
             if "torchvision::" not in str(error):
                 raise
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library: Any = cast(Any, torch.library).Library("torchvision", "FRAGMENT")
         for schema in _SCHEMAS:
             if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
                 library.define(schema)

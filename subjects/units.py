@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -44,6 +44,11 @@ class UnitIndex:
     flat: int
     position: str
 
+    @property
+    def name(self) -> str:
+        """Its name within the layer: ``"7"``, or ``"7@3,4"`` for channel 7 at row 3, column 4."""
+        return str(self.channel) if self.position == "none" else f"{self.channel}@{self.y},{self.x}"
+
 
 @dataclass(frozen=True)
 class LayerShape:
@@ -56,7 +61,7 @@ class LayerShape:
         if not 1 <= len(self.shape) <= 3:
             raise InvalidArgumentError(
                 f"layer {self.layer!r}: expected an output of shape (n, units), (n, channels, h, w) or "
-                f"(n, tokens, channels), got (n, {', '.join(map(str, self.shape))})."
+                f"(n, tokens, channels), got ({', '.join(map(str, ('n', *self.shape)))})."
             )
 
     @property
@@ -67,7 +72,8 @@ class LayerShape:
     @property
     def positions(self) -> tuple[int, int]:
         """Rows and columns of the map; (1, tokens) for tokens, (1, 1) without positions."""
-        return {1: (1, 1), 2: (1, self.shape[0]), 3: self.shape[1:]}[len(self.shape)]  # type: ignore[return-value]
+        rows, columns = {1: (1, 1), 2: (1, self.shape[0]), 3: self.shape[1:]}[len(self.shape)]
+        return rows, columns
 
     def central(self, channel: int) -> UnitIndex:
         """A channel at the central position: of a map, or of tokens without a class token."""
@@ -100,8 +106,25 @@ def parse_units(spec: UnitSpec, shape: LayerShape, seed: int = 0) -> list[UnitIn
     flat = [u.flat for u in units]
     if len(set(flat)) != len(flat):
         twice = next(u for u in units if flat.count(u.flat) > 1)
-        raise InvalidArgumentError(f"units: channel {twice.channel} of layer {shape.layer!r} is named twice in {spec!r}.")
+        raise InvalidArgumentError(f"units: unit {twice.name} of layer {shape.layer!r} is named twice in {spec!r}.")
     return units
+
+
+def units_text(spec: Any) -> Any:
+    """A specification as text, which a file can hold and `parse_units` reads back; a mapping entry by entry."""
+    if isinstance(spec, Mapping):
+        return {layer: units_text(of_layer) for layer, of_layer in spec.items()}
+    if _is_position(spec):
+        return "({},{},{})".format(*spec)
+    if isinstance(spec, range) and len(spec) > 1 and spec.step == 1:
+        return f"{spec.start}-{spec.stop - 1}"
+    if isinstance(spec, (list, tuple, range, np.ndarray)):
+        return ",".join(str(units_text(item)) for item in spec)
+    return str(spec)
+
+
+def _is_position(spec: Any) -> bool:
+    return isinstance(spec, tuple) and len(spec) == 3 and all(isinstance(i, (int, np.integer)) for i in spec)
 
 
 def _parse(spec: Any, shape: LayerShape, seed: int) -> Iterator[UnitIndex]:
@@ -110,8 +133,9 @@ def _parse(spec: Any, shape: LayerShape, seed: int) -> Iterator[UnitIndex]:
             yield from _parse_text(item, shape, seed)
     elif isinstance(spec, (int, np.integer)) and not isinstance(spec, bool):
         yield shape.central(_in_range(int(spec), shape))
-    elif isinstance(spec, tuple) and len(spec) == 3 and all(isinstance(i, (int, np.integer)) for i in spec):
-        yield _positioned(*map(int, spec), shape)
+    elif _is_position(spec):
+        channel, y, x = map(int, spec)
+        yield _positioned(channel, y, x, shape)
     elif isinstance(spec, (list, tuple, range, np.ndarray)):
         for item in spec:
             yield from _parse(item, shape, seed)
@@ -134,6 +158,8 @@ def _parse_text(item: str, shape: LayerShape, seed: int) -> Iterator[UnitIndex]:
         yield from (shape.central(c) for c in _draw(int(match[1]), shape, seed))
     elif match := re.fullmatch(r"(\d+)-(\d+)", item):
         first, last = int(match[1]), int(match[2])
+        if last < first:
+            raise InvalidArgumentError(f"units: expected the smaller number first, got {item!r}.")
         yield from (shape.central(_in_range(c, shape)) for c in range(first, last + 1))
     elif match := re.fullmatch(r"\(\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\)", item):
         yield _positioned(int(match[1]), int(match[2]), int(match[3]), shape)

@@ -16,7 +16,9 @@ def check_positive(name: str, value: float | None) -> None:
 
 def check_population(population: int | None, minimum: int) -> None:
     """Raises unless ``population`` is None or a whole number of at least ``minimum``."""
-    if population is not None and (int(population) != population or population < minimum):
+    if population is None:
+        return
+    if isinstance(population, bool) or not isinstance(population, (int, np.integer)) or population < minimum:
         raise InvalidArgumentError(f"population: expected a whole number of at least {minimum}, got {population!r}.")
 
 
@@ -27,7 +29,8 @@ def check_start(start: FloatArray | None, space: Space) -> FloatArray:
     start = np.asarray(start, dtype=float)
     if start.shape != (space.dim,):
         raise InvalidArgumentError(f"start: expected shape ({space.dim},), got {start.shape}.")
-    return space.check(start[None])[0].copy()
+    checked: FloatArray = space.check(start[None])[0].copy()
+    return checked
 
 
 def check_tell(asked: FloatArray | None, codes: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
+from closedloop.seeds import check_seed
 from closedloop.optimizers.base import (
     check_population,
     check_positive,
@@ -30,10 +31,12 @@ _STRATEGY = (
     "sigma", "mean", "mean_old", "mean_old_old", "mean_after_tell", "pc", "pc2", "pc_neg", "countiter", "countevals",
     "itereigenupdated", "count_eigen", "noiseS", "hsiglist", "_sigma_old", "_isotropic_mean_shift",
     "_isotropic_mean_shift_iteration", "number_of_solutions_asked", "number_of_injections_delivered",
-    "_is_independent_sample", "_flgtelldone",
+    "pop_injection_directions", "_is_independent_sample", "_flgtelldone",
 )  # fmt: skip
 _PARTS = ("sm", "adapt_sigma", "fit")
 _COVARIANCE = ("C", "B", "D", "dC")
+#: Above a condition number of 1e12 pycma moves the covariance into a linear map from sampled to proposed codes.
+_TRANSFORM = ("_tf_matrix", "_tf_matrix_inv")
 
 
 def _plain(value: Any) -> bool:
@@ -48,7 +51,7 @@ def _plain(value: Any) -> bool:
 def _copy(value: Any) -> Any:
     """A copy of a plain value, with numpy scalars as numpy arrays stay: type and bits unchanged."""
     if isinstance(value, np.ndarray):
-        return value.copy()
+        return value.copy(order="K")  # a matrix in another order is multiplied with other rounding
     if isinstance(value, list):
         return [_copy(v) for v in value]
     if isinstance(value, dict):
@@ -90,14 +93,17 @@ class CMAES:
         self.space = space
         self.covariance = covariance
         self.name = "cma" if covariance == "full" else "cma-diagonal"
-        self._rng = np.random.default_rng(seed)
-        self._es = self._strategy(check_start(start, space), sigma * space.scale, population)
+        self._rng = np.random.default_rng(check_seed(seed))
+        self._first = (check_start(start, space), sigma * space.scale, population)
+        self._es = self._strategy(*self._first)
         self.population: int = self._es.sp.popsize
-        self._options = {"seed": seed, "covariance": covariance, "population": self.population, "sigma": sigma}
+        self._options: dict[str, Any] = {"seed": seed, "covariance": covariance, "population": self.population, "sigma": sigma}
+        self._options |= {} if start is None else {"start": self._first[0].tolist()}
         self._asked: FloatArray | None = None
+        self._before: State | None = None
 
     def _strategy(self, start: FloatArray, sigma: float, population: int | None) -> Any:
-        options = {
+        options: dict[str, Any] = {
             "randn": lambda *shape: self._rng.standard_normal(shape),
             "seed": np.nan,
             "verbose": -9,
@@ -116,6 +122,7 @@ class CMAES:
 
     def ask(self) -> FloatArray:
         """Draws λ codes ``(λ, dim)`` from N(m, σ² C)."""
+        self._before = self._snapshot()
         self._asked = np.asarray(self._es.ask(), dtype=float)
         return self._asked.copy()
 
@@ -125,7 +132,7 @@ class CMAES:
         A lost code takes part as the mean itself, in the middle of the ranking: it moves nothing.
         """
         codes, scores = check_tell(self._asked, codes, scores)
-        self._asked = None
+        self._asked, self._before = None, None
         lost = np.isnan(scores)
         if lost.all():
             self._es._flgtelldone = True
@@ -137,21 +144,28 @@ class CMAES:
         self._es.tell(told, costs.tolist())
 
     def state(self) -> State:
-        """Mean, step size, covariance, paths, pending codes and random generator."""
+        """Mean, step size, covariance, paths and random generator, as they were before an `ask` that is pending.
+
+        Drawing the pending codes again brings back all that pycma remembers of them until `tell`.
+        """
+        snapshot = self._snapshot() if self._before is None else _copy(self._before)
+        return {**snapshot, "pending": self._asked is not None}
+
+    def _snapshot(self) -> State:
         es = self._es
         parts = {name: _plain_attributes(getattr(es, name)) for name in _PARTS}
         return {
             "strategy": {k: _copy(getattr(es, k)) for k in _STRATEGY if hasattr(es, k)},
             "sigma_vec": _plain_attributes(es.sigma_vec),
+            "transform": {k: _copy(getattr(es.gp, k)) for k in _TRANSFORM if hasattr(es.gp, k)},
             **parts,
-            "asked": None if self._asked is None else self._asked.copy(),
             "rng": generator_state(self._rng),
         }
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
-        es = self._es
-        if state["strategy"]["countiter"] > 0 and es.countiter == 0:
+        es = self._es = self._strategy(*self._first)
+        if state["strategy"]["countiter"] > 0:
             es.tell(es.ask(), [0.0] * self.population)  # pycma makes some of its parts in the first generation
         for name, value in state["strategy"].items():
             setattr(es, name, _copy(value))
@@ -161,8 +175,14 @@ class CMAES:
         for name in _COVARIANCE:
             if hasattr(es.sm, name):
                 setattr(es, name, getattr(es.sm, name))
-        self._asked = None if state["asked"] is None else np.array(state["asked"])
+        if state["transform"]:
+            for name, value in state["transform"].items():
+                setattr(es.gp, name, _copy(value))
+            es.gp.tf_pheno, es.gp.tf_geno, es.gp.isidentity = es._tfp, es._tfg, False
+        self._asked, self._before = None, None
         restore_generator(self._rng, state["rng"])
+        if state["pending"]:
+            self.ask()
 
 
 def _plain_attributes(part: Any) -> State:
@@ -170,6 +190,16 @@ def _plain_attributes(part: Any) -> State:
     return {k: _copy(v) for k, v in vars(part).items() if _plain(v)}
 
 
-def diagonal_cmaes(space: Space, seed: int = 0, **options: Any) -> CMAES:
+def diagonal_cmaes(
+    space: Space,
+    seed: int = 0,
+    *,
+    covariance: str = "diagonal",
+    population: int | None = None,
+    sigma: float = 1.0,
+    start: FloatArray | None = None,
+) -> CMAES:
     """`CMAES` with a diagonal covariance: O(dim) memory."""
-    return CMAES(space, seed, **{**options, "covariance": "diagonal"})
+    if covariance != "diagonal":
+        raise InvalidArgumentError(f"covariance: expected 'diagonal' for cma-diagonal, got {covariance!r}.")
+    return CMAES(space, seed, covariance=covariance, population=population, sigma=sigma, start=start)

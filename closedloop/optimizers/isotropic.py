@@ -13,6 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from closedloop.interfaces import FloatArray, Space, State
+from closedloop.seeds import check_seed
 from closedloop.optimizers.base import (
     check_population,
     check_positive,
@@ -53,9 +54,10 @@ class IsotropicES:
         check_positive("sigma", sigma)
         self.space = space
         self.population = field_population(space.dim) if population is None else int(population)
-        self._options = {"seed": seed, "population": self.population, "sigma": sigma}
-        self._rng = np.random.default_rng(seed)
+        self._options: dict[str, Any] = {"seed": seed, "population": self.population, "sigma": sigma}
+        self._rng = np.random.default_rng(check_seed(seed))
         self._m = check_start(start, space)
+        self._options |= {} if start is None else {"start": self._m.tolist()}
         self._sigma = sigma * space.scale
         self._p = np.zeros(space.dim)
         self._asked: FloatArray | None = None
@@ -80,7 +82,7 @@ class IsotropicES:
             return
         ranked = kept[np.argsort(-scores[kept], kind="stable")]
         w = log_weights(len(ranked))
-        mu_eff = 1 / np.sum(w**2)
+        mu_eff = float(1 / np.sum(w**2))
         y = w @ (codes[ranked[: len(w)]] - self._m) / self._sigma
         self._m = self._m + self._sigma * y  # eq. 42 with c_m = 1
         self._adapt(y, mu_eff)

@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from closedloop.interfaces import FloatArray, Space, State
+from closedloop.seeds import check_seed
 from closedloop.optimizers.base import check_population, check_tell
 from closedloop.seeds import generator_state, restore_generator
 
@@ -30,7 +31,7 @@ class RandomSearch:
         self.space = space
         self.population = int(population)
         self._options = {"seed": seed, "population": self.population}
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(check_seed(seed))
         self._asked: FloatArray | None = None
 
     @property

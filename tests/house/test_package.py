@@ -1,0 +1,59 @@
+"""The package as it is built: one import root, every folder listed, nothing missing and nothing foreign in the wheel."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def folders() -> set[str]:
+    """The packages that the folders hold, by their installed names."""
+    found = set()
+    for top in ("closedloop", "subjects", "generators", "protocols"):
+        for init in (ROOT / top).rglob("__init__.py"):
+            parts = init.parent.relative_to(ROOT).parts
+            found.add(".".join(parts if top == "closedloop" else ("closedloop", *parts)))
+    return found
+
+
+def test_packages_are_listed():
+    assert folders() == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
+def test_wheel_contents(wheel):
+    result = subprocess.run([sys.executable, "-m", "check_wheel_contents", str(wheel)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_wheel_has_one_root_types_and_photographs(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"closedloop"}
+    assert "closedloop/py.typed" in names
+    assert "closedloop/references/CREDITS.md" in names
+    assert sum(n.startswith("closedloop/references/") and n.endswith(".jpg") for n in names) >= 100
+    assert not [n for n in names if n.endswith(".pyi")]
+
+
+def test_entry_points_load():
+    from importlib import metadata
+
+    for kind in ("subjects", "generators", "optimizers"):
+        entries = metadata.entry_points(group=f"closedloop.{kind}")
+        declared = PROJECT["project"]["entry-points"][f"closedloop.{kind}"]
+        assert {e.name for e in entries} >= set(declared)
+        for entry in entries:
+            assert callable(entry.load())

@@ -1,0 +1,52 @@
+"""The house style that no linter checks."""
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [p for top in ("closedloop", "subjects", "generators", "protocols") for p in sorted((ROOT / top).rglob("*.py"))]
+
+
+def functions(path: Path) -> list[tuple[str, int]]:
+    """Names and numbers of code lines of a file's functions, docstrings, blanks and comments left out."""
+    text = path.read_text().splitlines()
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = text[body[0].lineno - 1 : node.end_lineno] if body else []
+            found.append((f"{path.name}:{node.name}", sum(bool(x.strip()) and not x.strip().startswith("#") for x in lines)))
+    return found
+
+
+def test_functions_are_small():
+    found = [f for path in SOURCES for f in functions(path)]
+    assert not [f for f in found if f[1] > 80]
+    assert statistics.median(n for _, n in found) <= 8
+
+
+def test_files_are_small():
+    lengths = {p.relative_to(ROOT).as_posix(): len(p.read_text().splitlines()) for p in SOURCES}
+    assert not {p: n for p, n in lengths.items() if n > 700}
+    assert statistics.median(lengths.values()) <= 200
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: p.name)
+def test_every_expected_error_names_its_message(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.raises":
+            assert any(k.arg == "match" for k in node.keywords), f"{path}:{node.lineno}"
+
+
+def test_no_input_is_checked_by_assert():
+    for path in SOURCES:
+        if "testing" not in path.parts:
+            assert not [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Assert)], path
+
+
+def test_plain_append_is_never_used():
+    assert not [p for p in SOURCES if re.search(r"append_dim\s*=", p.read_text())]

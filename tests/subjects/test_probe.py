@@ -1,0 +1,367 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from closedloop.errors import InvalidArgumentError, UnknownNameError
+from closedloop.subjects.probe import (
+    OUTPUT,
+    Probe,
+    as_tensor,
+    check_colors,
+    dtype_of,
+    find_layer,
+    reason,
+    survey,
+    undisturbed,
+)
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+
+
+class Net(nn.Module):
+    """A layer followed by an operation in place, a layer used twice, a branch that never runs, and another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=True)
+        self.twice = nn.Conv2d(4, 4, 3, padding=1)
+        self.unused = nn.Linear(2, 2)
+        self.alias = self.conv
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(self.conv(x)))
+        x = self.twice(self.twice(x))
+        return self.fc(x.mean((2, 3)))
+
+
+class Function(nn.Module):
+    """A forward pass written in place, with some modules it may use."""
+
+    def __init__(self, function, **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor):
+        return self.function(self, x)
+
+
+@pytest.fixture
+def net() -> Net:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Net()
+        net.norm.running_mean.uniform_(-1, 1)
+    return net.eval()
+
+
+def probe(model: nn.Module, *layers: str, **options) -> Probe:
+    return Probe(model, layers, MEAN, STD, **options)
+
+
+def images(n: int = 2) -> Tensor:
+    return torch.rand(n, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+def normalized(x: Tensor) -> Tensor:
+    return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def hooks_of(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+# What is recorded -----------------------------------------------------------------------------------------------------
+
+
+def test_several_layers_at_once(net):
+    x = images()
+    conv, fc, output = probe(net, "conv", "fc", OUTPUT)(x)
+    torch.testing.assert_close(conv, net.conv(normalized(x)))
+    torch.testing.assert_close(fc, net(normalized(x)))
+    torch.testing.assert_close(output, fc)
+
+
+@pytest.mark.parametrize("picked", [False, True])
+def test_what_is_recorded_is_a_copy(net, picked):
+    picks = [torch.arange(4 * 36)] if picked else None
+    (recorded,) = probe(net, "norm", picks=picks)(images())  # a ReLU in place follows
+    expected = net.norm(net.conv(normalized(images())))
+    assert (expected < 0).any()
+    torch.testing.assert_close(recorded.reshape(expected.shape), expected)
+
+
+def test_picked_units(net):
+    picks = [torch.tensor([7, 0, 100]), torch.tensor([4])]
+    conv, fc = probe(net, "conv", "fc", picks=picks)(images())
+    whole_conv, whole_fc = probe(net, "conv", "fc")(images())
+    assert torch.equal(conv, whole_conv.flatten(1)[:, [7, 0, 100]])
+    assert torch.equal(fc, whole_fc[:, [4]])
+    assert probe(net, "conv", "fc", picks=picks).widths == (3, 1)
+    assert probe(net, "conv").widths == ()
+
+
+@pytest.mark.parametrize("calls", [None, {"twice": 2}])
+def test_a_layer_called_twice_gives_its_last_output(net, calls):
+    (recorded,) = probe(net, "twice", calls=calls)(images())
+    before = net.relu(net.norm(net.conv(normalized(images()))))
+    torch.testing.assert_close(recorded, net.twice(net.twice(before)))
+
+
+def test_the_layers_above_the_deepest_one_do_not_run(net):
+    ran = []
+    for name in ("norm", "relu", "fc"):
+        net.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
+    probe(net, "conv", "norm", calls={"conv": 1, "norm": 1})(images())
+    assert ran == ["norm"]
+    probe(net, "conv", OUTPUT, calls={"conv": 1, OUTPUT: 1})(images())
+    assert ran == ["norm", "norm", "relu", "fc"]
+
+
+def test_a_layer_that_does_not_run(net):
+    with pytest.raises(InvalidArgumentError, match="layer 'unused': it did not run for this image"):
+        probe(net, "conv", "unused")(images())
+    assert hooks_of(net) == 0
+
+
+def test_both_names_of_one_layer(net):
+    assert find_layer(net, "alias") == "alias"
+    conv, alias = probe(net, "conv", "alias")(images())
+    assert torch.equal(conv, alias)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_network_computes_in_its_own_type(net, dtype):
+    (recorded,) = probe(net.to(dtype), OUTPUT)(images())
+    assert recorded.dtype == dtype_of(net) == dtype
+    torch.testing.assert_close(recorded, net(normalized(images()).to(dtype)))
+    assert dtype_of(nn.ReLU()) == torch.float32
+
+
+def test_the_gradient_passes(net):
+    x = images().requires_grad_()
+    probe(net, "norm")(x)[0].sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda x: x,
+        lambda x: (x, None),
+        lambda x: [x],
+        lambda x: {"logits": x, "hidden": 2 * x},
+        lambda x: {"aux": 2 * x, "out": x},
+        lambda x: {"first": x, "second": 2 * x},
+        lambda x: ({"out": (x,)}, 2 * x),
+    ],
+)
+def test_the_tensor_in_an_output(wrap):
+    x = torch.ones(2, 3)
+    assert as_tensor(wrap(x), "layer") is x
+
+
+@pytest.mark.parametrize("nothing", [None, (), {}, "text", {"out": None}])
+def test_an_output_without_a_tensor(nothing):
+    with pytest.raises(InvalidArgumentError, match="layer 'conv': expected an output tensor, got"):
+        as_tensor(nothing, "conv")
+
+
+# Hooks ----------------------------------------------------------------------------------------------------------------
+
+
+class _Interrupt:
+    """Stands for what may go wrong in the middle of a pass."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __call__(self, *_: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt("broken")])
+@pytest.mark.parametrize("where", ["in the model", "in a hook"])
+def test_no_hook_stays_behind(net, error, where):
+    if where == "in the model":
+        net.relu.forward = _Interrupt(error)
+    else:
+        handle = net.relu.register_forward_hook(_Interrupt(error))
+    for run in (lambda: probe(net, "conv", "fc")(images()), lambda: survey(net, images(1))):
+        with pytest.raises(type(error), match="broken"):
+            run()
+    if where == "in a hook":
+        assert hooks_of(net) == 1
+        handle.remove()
+    assert hooks_of(net) == 0
+
+
+def test_the_hooks_of_the_user_stay_and_are_seen(net):
+    calls = []
+    net.conv.register_forward_hook(lambda module, arguments, output: (calls.append("after"), output + 1)[1])
+    net.conv.register_forward_pre_hook(lambda module, arguments: calls.append("before"))
+    (recorded,) = probe(net, "conv", calls={"conv": 1})(images())
+    assert calls == ["before", "after"]
+    assert hooks_of(net) == 2
+    torch.testing.assert_close(recorded, net.conv(normalized(images())))
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_name_gets_a_suggestion(net):
+    with pytest.raises(UnknownNameError, match=r"layer: no layer 'con' in this network\. Did you mean 'conv'"):
+        find_layer(net, "con")
+    with pytest.raises(UnknownNameError, match="Did you mean 'output'"):
+        find_layer(net, "outputs")
+    with pytest.raises(UnknownNameError, match="no layer ''"):
+        find_layer(net, "")
+    assert find_layer(net, OUTPUT) == OUTPUT
+
+
+@pytest.mark.parametrize("wrong", [0.5, (0.5, 0.5), (0.5, np.nan, 0.5), ("a", "b", "c"), None])
+def test_colors_are_three_numbers(wrong):
+    with pytest.raises(InvalidArgumentError, match="mean: expected three numbers, one for each of R, G and B, got"):
+        check_colors("mean", wrong)
+
+
+def test_a_standard_deviation_is_above_zero():
+    assert check_colors("mean", (0, -1, 2)) == (0.0, -1.0, 2.0)
+    assert check_colors("std", np.array([1, 2, 3])) == (1.0, 2.0, 3.0)
+    with pytest.raises(InvalidArgumentError, match="std: expected numbers above 0"):
+        check_colors("std", (1, 0, 1))
+
+
+def test_the_first_line_of_an_error():
+    assert reason(ValueError("first\nsecond")) == "ValueError: first"
+    assert reason(ValueError()) == "ValueError"
+    assert len(reason(ValueError("x" * 1000))) < 250
+
+
+# Undisturbed ----------------------------------------------------------------------------------------------------------
+
+
+class Changing(nn.Module):
+    """Changes its buffers at every pass, in evaluation mode too: in place, past autograd, and for new ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 1, 1))
+        self.register_buffer("added", torch.zeros(3, 1, 1))
+        self.register_buffer("data", torch.zeros(2))
+        self.register_buffer("replaced", torch.zeros(2))
+        self.register_buffer("absent", None)
+        self.inner = nn.BatchNorm2d(3)
+        self.shared = nn.Module()
+        self.shared.register_buffer("added", self.added)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.added += 1
+        assert torch.equal(self.shared.added, self.added)
+        self.data.data.add_(1)
+        self.replaced = self.replaced + 1
+        self.absent = torch.ones(1)
+        return self.inner(x * self.weight * self.added)
+
+
+def test_buffers_are_as_before_and_the_same_objects():
+    model = Changing()
+    before = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers(remove_duplicate=False)}
+    with undisturbed(model):
+        model(images())
+        assert model.added.max() == 1
+    after = dict(model.named_buffers(remove_duplicate=False))
+    assert after.keys() == before.keys()
+    assert all(after[name] is old and torch.equal(old, value) for name, (old, value) in before.items())
+    assert model.absent is None
+
+
+def test_a_graph_outlives_the_buffers_it_used():
+    model, x = Changing(), images().requires_grad_()
+    with undisturbed(model):
+        y = model(x)
+    y.square().sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("broken"), KeyboardInterrupt("broken")])
+def test_modes_gradients_and_random_state_are_as_before(net, error):
+    net.train()
+    net.norm.eval()
+    net.twice.weight.requires_grad_(False)
+    net.fc.weight.grad = torch.ones_like(net.fc.weight)
+    modes = [m.training for m in net.modules()]
+    requires = [p.requires_grad for p in net.parameters()]
+    weights = copy.deepcopy(net.state_dict())
+    state = torch.get_rng_state()
+
+    def run() -> None:
+        with undisturbed(net):
+            assert not any(m.training for m in net.modules())
+            torch.rand(3)
+            net(images().requires_grad_()).sum().backward()
+            if error is not None:
+                raise error
+
+    if error is None:
+        run()
+    else:
+        with pytest.raises(type(error), match="broken"):
+            run()
+    assert modes == [m.training for m in net.modules()]
+    assert True in modes
+    assert False in modes
+    assert requires == [p.requires_grad for p in net.parameters()]
+    assert torch.equal(net.fc.weight.grad, torch.ones_like(net.fc.weight))
+    assert all(p.grad is None for p in net.parameters() if p is not net.fc.weight)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in net.state_dict().items())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_random_stream_moves_on_and_the_global_one_does_not(net):
+    state, stream = torch.get_rng_state(), torch.Generator().manual_seed(5).get_state()
+    expected = torch.rand(4, generator=torch.Generator().manual_seed(5))
+    with undisturbed(net, stream):
+        first = torch.rand(2)
+    with undisturbed(net, stream):
+        second = torch.rand(2)
+    assert torch.equal(torch.cat([first, second]), expected)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+# Survey ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_survey_counts_calls_and_shapes(net):
+    state = torch.get_rng_state()
+    found = survey(net.train(), images(1))
+    assert found["conv"] == found["alias"] == ((4, 6, 6), 1)
+    assert found["twice"] == ((4, 6, 6), 2)
+    assert found["fc"] == found[OUTPUT] == ((5,), 1)
+    assert "unused" not in found
+    assert hooks_of(net) == 0
+    assert net.training
+    assert torch.equal(state, torch.get_rng_state())
+    assert net.norm.num_batches_tracked == 0
+
+
+def test_a_survey_leaves_out_what_has_no_batch_axis():
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten()[:7]
+
+    model = Function(lambda self, x: (self.odd(x), self.conv(x))[0], odd=Odd(), conv=nn.Conv2d(3, 2, 1))
+    assert survey(model, images(1)) == {"conv": ((2, 6, 6), 1)}
+
+
+def test_the_output_of_the_network_is_meant_even_if_a_module_has_its_name():
+    model = Function(lambda self, x: self.output(x).mean((2, 3)), output=nn.Conv2d(3, 2, 1))
+    assert survey(model, images(1))[OUTPUT] == ((2,), 1)
+    assert probe(model, OUTPUT)(images())[0].shape == (2, 2)
