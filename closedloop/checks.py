@@ -28,7 +28,9 @@ def check_images(images: NDArray[Any], *, resolution: int | None = None, name: s
     try:
         array = np.asarray(images)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InvalidArgumentError(f"{name}: expected an array of images, got {type(images).__name__} ({error}).") from error
+        raise InvalidArgumentError(
+            f"{name}: expected an array of images, got {type(images).__name__} ({error})."
+        ) from error
     _check_shape(array, resolution, name)
     if not np.issubdtype(array.dtype, np.floating):
         raise InvalidArgumentError(

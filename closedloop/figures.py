@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -60,8 +58,8 @@ def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset
     """Scores by generation of one thread's evolution.
 
     Returns:
-        ``score (generation, image)``; over images ``mean``, ``sd``, ``best`` and ``best_id``; and ``images``, the number
-        of evolved presentations up to and with the generation.
+        ``score (generation, image)``; over images ``mean``, ``sd``, ``best`` and ``best_id``; and ``images``, the
+        number of evolved presentations up to and with the generation.
 
     Raises:
         RecordingError: The thread has no evolved image.
@@ -103,75 +101,93 @@ def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
         thread: Which evolution.
     """
     recording = open_recording(run)
-    summary = next((s for s in summarize(recording) if s.thread == thread), None)
-    if summary is None:
-        raise RecordingError(f"{run}: no thread {thread!r}; it has {[s.thread for s in summarize(recording)]}.")
-    figure = Figure(figsize=(11, 6.6), dpi=150, layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=[2.5, 1.25], height_ratios=[1, 3.1])
-    scores = generation_scores(recording, thread)
-    _draw_strip(figure.add_subplot(grid[0, 0]), Path(run), scores)
-    axes = figure.add_subplot(grid[1, 0])
+    summaries = {s.thread: s for s in summarize(recording)}
+    if thread not in summaries:
+        raise RecordingError(f"{run}: no thread {thread!r}; it has {sorted(summaries)}.")
+    summary = summaries[thread]
+    figure = Figure(figsize=(11.5, 6.4), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.06)  # type: ignore[union-attr]
+    heading, body = figure.subfigures(2, 1, height_ratios=[0.085, 1])
+    left, right = body.subfigures(1, 2, width_ratios=[2.35, 1])
+    _draw_heading(heading, recording, summary)
+    strip, axes = left.subplots(2, 1, height_ratios=[1, 3.2])
     plot_trajectory(recording, axes, thread)
     _draw_estimates(axes, summary)
-    axes.set_ylabel(f"response  ({_unit_name(recording, summary.objective)})")
+    axes.set_ylabel("response" if recording.sizes["neuroid"] == 1 else f"score  {summary.objective}")
     axes.legend(loc="lower right", frameon=False, fontsize=8.5)
-    _draw_pair(figure, grid[:, 1], Path(run), recording, summary)
-    figure.suptitle(_title(recording, summary), x=0.012, ha="left", fontsize=12.5, weight="bold", color=INK)
+    _draw_strip(strip, Path(run), generation_scores(recording, thread))
+    _draw_exemplars(right, Path(run), recording, summary)
     return figure
+
+
+def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSummary) -> None:
+    """What was asked, and how."""
+    question = f"What does {summary.target} want to see?"
+    setting = (
+        f"{recording['generator'].item()} images, {recording['optimizer'].item()}, {summary.images} of them shown, "
+        f"seed {recording['seed'].item()}"
+    )
+    figure.text(0.012, 0.62, question, fontsize=14, weight="bold", color=INK, va="center")
+    figure.text(0.012, 0.08, setting, fontsize=9.5, color=INK, va="center")
 
 
 def _draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
     """The re-tested numbers: a line for the best natural image, a diamond with its error for the evolved one."""
     end = ax.get_xlim()[1]
     if summary.natural.n:
-        ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best natural image, re-tested")
         sem = np.nan_to_num(summary.natural.sem)
         ax.axhspan(summary.natural.mean - sem, summary.natural.mean + sem, color=NATURAL, alpha=0.18, lw=0)
+        ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best natural image, re-tested")
     if summary.evolved.n:
+        error = np.nan_to_num(summary.evolved.sem) or None
         ax.errorbar(
-            end * 0.965, summary.evolved.mean, np.nan_to_num(summary.evolved.sem), fmt="D", ms=8, color=EVOLVED,
-            mec="white", mew=1, capsize=4, label="evolved image, re-tested", zorder=5,
+            end * 0.965, summary.evolved.mean, error, fmt="D", ms=8, color=EVOLVED, mec="white", mew=1, capsize=4,
+            label="evolved image, re-tested", zorder=5, ls="none",
         )  # fmt: skip
 
 
 def _draw_strip(ax: Axes, run: Path, scores: xr.Dataset) -> None:
-    """The best image of some generations, above the place on the axis where they were shown."""
+    """The best image of some generations, with the images shown until then and its score."""
     ax.axis("off")
     numbers = np.unique(np.linspace(0, scores.sizes["generation"] - 1, STRIP).round().astype(int))
-    right = float(scores["images"][-1]) * 1.12
-    ax.set_xlim(0, right)
-    ax.set_ylim(0, 1)
-    places = np.linspace(0.06, 0.94 / 1.0, STRIP) * right
-    for place, number in zip(places, numbers, strict=False):
-        image = _stored(run, str(scores["best_id"].values[number]))
-        label = f"{int(scores['images'][number])} images"
-        if image is None:
-            ax.text(place, 0.5, "not kept", ha="center", va="center", fontsize=8, color=INK)
-        else:
-            zoom = 58 / image.shape[0]
-            ax.add_artist(AnnotationBbox(OffsetImage(image, zoom=zoom), (place, 0.58), frameon=False, pad=0))
-        ax.text(
-            place, 0.0, f"{label}\n{float(scores['best'][number]):.3g}", ha="center", va="top", fontsize=8, color=INK
-        )
+    for column, number in enumerate(numbers):
+        cell = ax.inset_axes((column / STRIP, 0.2, 0.94 / STRIP, 0.8))
+        _show(cell, _stored(run, str(scores["best_id"].values[number])))
+        shown, best = int(scores["images"][number]), float(scores["best"][number])
+        cell.text(
+            0.5, -0.07, f"{best:.3g}\nafter {shown}", transform=cell.transAxes, ha="center", va="top", fontsize=8,
+            color=INK, linespacing=1.3,
+        )  # fmt: skip
 
 
-def _draw_pair(figure: Figure, place: object, run: Path, recording: xr.Dataset, summary: ThreadSummary) -> None:
+def _draw_exemplars(figure: SubFigure, run: Path, recording: xr.Dataset, summary: ThreadSummary) -> None:
     """The evolved image above the best natural ones, each with its number."""
-    inner = place.subgridspec(3, 3, height_ratios=[3, 1, 0.55])  # type: ignore[attr-defined]
-    top = figure.add_subplot(inner[0, :])
+    grid = figure.add_gridspec(3, 3, height_ratios=[3, 1.05, 0.3])
+    top = figure.add_subplot(grid[0, :])
     _show(top, _stored(run, summary.evolved.stimulus_id))
-    top.set_title(f"evolved: {summary.evolved}", color=EVOLVED, fontsize=11, weight="bold")
+    top.set_title(f"evolved  {_number(summary.evolved)}", color=EVOLVED, fontsize=12, weight="bold")
     for column, estimate in enumerate(best_references(recording, summary, 3)):
-        ax = figure.add_subplot(inner[1, column])
+        ax = figure.add_subplot(grid[1, column])
         _show(ax, _reference(run, estimate.stimulus_id))
-        ax.set_title(f"{estimate.mean:.3g}", color=NATURAL, fontsize=9.5, weight="bold")
-    text = figure.add_subplot(inner[2, :])
+        ax.set_title(f"{estimate.mean:.3g}", color=NATURAL, fontsize=10, weight="bold")
+    text = figure.add_subplot(grid[2, :])
     text.axis("off")
-    text.text(0.5, 0.95, _verdict(summary), ha="center", va="top", fontsize=8.5, color=INK, linespacing=1.5)
+    text.text(0.5, 1.0, _verdict(recording, summary), ha="center", va="top", fontsize=9, color=INK, linespacing=1.5)
 
 
-def _verdict(summary: ThreadSummary) -> str:
-    lines = ["natural images that the unit likes best"] if summary.natural.n else ["no reference images"]
+def _number(estimate: Estimate) -> str:
+    """The mean, with its standard error where repeats differ."""
+    if estimate.n == 0:
+        return "not re-tested"
+    return f"{estimate.mean:.4g} ± {estimate.sem:.2g}" if estimate.sem > 0 else f"{estimate.mean:.4g}"
+
+
+def _verdict(recording: xr.Dataset, summary: ThreadSummary) -> str:
+    if not summary.natural.n:
+        return "no natural image was re-tested"
+    rows = recording["thread"].values == REFERENCE
+    count = len(np.unique(recording["stimulus_id"].values[rows]))
+    lines = [f"the best of {count} natural images"]
     if np.isfinite(summary.ratio):
         error = f" ± {summary.ratio_sem:.2g}" if summary.ratio_sem > 0 else ""
         lines.append(f"evolved ÷ best natural = {summary.ratio:.2f}{error}")
@@ -214,21 +230,3 @@ def _reference(run: Path, stimulus_id: str) -> NDArray[np.uint8] | None:
     if references is None or stimulus_id not in references.ids:
         return None
     return to_bytes(references.images[references.ids.index(stimulus_id)]).transpose(1, 2, 0)
-
-
-def _unit_name(recording: xr.Dataset, objective: str) -> str:
-    """Words for the objective: the unit's name and class where it is a single unit."""
-    if objective != "unit(0)" or recording.sizes["neuroid"] != 1:
-        return objective
-    label = str(recording["label"].values[0]) if "label" in recording.coords else ""
-    name = str(recording["neuroid_id"].values[0])
-    return f"{name} “{label}”" if label else name
-
-
-def _title(recording: xr.Dataset, summary: ThreadSummary) -> str:
-    parts: Sequence[str] = [
-        f"What does {_unit_name(recording, summary.objective)} want to see?",
-        f"{recording['generator'].item()} · {recording['optimizer'].item()} · {summary.images} images · "
-        f"seed {recording['seed'].item()}",
-    ]
-    return "   ".join(parts)

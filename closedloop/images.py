@@ -119,10 +119,11 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
-        return Image.fromarray(np.rint(np.asarray(picture, dtype=float) / 257).clip(0, 255).astype(np.uint8)).convert("RGB")
+        grey = np.rint(np.asarray(picture, dtype=float) / 257).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
     if picture.has_transparency_data:
-        grey = Image.new("RGBA", picture.size, (128, 128, 128, 255))
-        picture = Image.alpha_composite(grey, picture.convert("RGBA"))
+        behind = Image.new("RGBA", picture.size, (128, 128, 128, 255))
+        picture = Image.alpha_composite(behind, picture.convert("RGBA"))
     return picture.convert("RGB")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from typing import Any
-
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError
@@ -22,7 +20,8 @@ def check_seed(seed: Any) -> int:
 def named_seed(seed: int, name: str) -> int:
     """A seed for one purpose, derived from the experiment's seed and the purpose's name; below 2**63."""
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    return int(np.random.SeedSequence(check_seed(seed), spawn_key=(key,)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    sequence = np.random.SeedSequence(check_seed(seed), spawn_key=(key,))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def named_generator(seed: int, name: str) -> np.random.Generator:

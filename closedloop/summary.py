@@ -53,6 +53,7 @@ class ThreadSummary:
     Attributes:
         thread: Its name.
         objective: What was maximized.
+        target: The same in words: the unit and its class where it is a single unit.
         evolved: The evolved image, from the fresh re-test after its selection.
         natural: The best reference image, re-tested likewise.
         ratio: evolved / natural; NaN unless both are above 0.
@@ -66,6 +67,7 @@ class ThreadSummary:
 
     thread: str
     objective: str
+    target: str
     evolved: Estimate
     natural: Estimate
     ratio: float
@@ -83,11 +85,11 @@ def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
     Raises:
         RecordingError: The recording lacks what every run of an evolution holds.
     """
-    try:
-        names = str(recording["threads"].item()).split("; ")
-        objectives = str(recording["objective"].item()).split("; ")
-    except KeyError as error:
-        raise RecordingError(f"recording: expected an evolution, but it has no {error}.") from None
+    missing = [name for name in ("threads", "objective") if name not in recording]
+    if missing:
+        raise RecordingError(f"recording: expected an evolution, but it has no {', '.join(missing)}.")
+    names = str(recording["threads"].item()).split("; ")
+    objectives = str(recording["objective"].item()).split("; ")
     return [_thread(recording, n, o) for n, o in zip(names, objectives, strict=True)]
 
 
@@ -106,6 +108,7 @@ def _thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
     return ThreadSummary(
         thread=name,
         objective=objective,
+        target=target_name(recording, objective),
         evolved=evolved,
         natural=natural,
         ratio=ratio,
@@ -116,6 +119,17 @@ def _thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
         generations=len(np.unique(generation[evolved_rows])),
         lost=int(np.isnan(shown).all(axis=tuple(range(1, shown.ndim))).sum()),
     )
+
+
+def target_name(recording: xr.Dataset, objective: str) -> str:
+    """Words for an objective: the unit's name and class where it is the response of a single unit."""
+    weights = parse_objective(objective).weights
+    if len(weights) != 1 or objective != f"unit({next(iter(weights))})":
+        return objective
+    column = next(iter(weights))
+    name = str(recording["neuroid_id"].values[column])
+    label = str(recording["label"].values[column]) if "label" in recording.coords else ""
+    return f"{name} “{label}”" if label else name
 
 
 def _retested_mean(recording: xr.Dataset, objective: str, own: FloatArray, evolved_rows: FloatArray) -> float:

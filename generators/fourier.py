@@ -81,8 +81,8 @@ class Fourier:
         self.resolution = check_resolution(resolution)
         highest = (self.resolution - 1) // 2
         if cutoff is not None and not 1 <= cutoff <= resolution:
-            raise InvalidArgumentError(f"cutoff: expected 1 to {highest} cycles per image, or None, got {cutoff!r}.")
-        if not (np.isfinite(decay) and contrast > 0):
+            raise InvalidArgumentError(f"cutoff: expected 1 to {resolution} cycles per image, or None, got {cutoff!r}.")
+        if not (np.isfinite(decay) and np.isfinite(contrast) and contrast > 0):
             raise InvalidArgumentError(f"decay, contrast: expected finite and > 0, got {decay!r} and {contrast!r}.")
         self.cutoff, self.decay, self.contrast = cutoff, float(decay), float(contrast)
         self.shell = bool(shell)
@@ -136,7 +136,7 @@ class Fourier:
         if self.shell:
             codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
         codes = codes.astype(np.float32)
-        channels = codes.reshape(len(codes), 3, -1) * self._scale.astype(np.float32)
+        channels = codes.reshape(len(codes), 3, self.space.dim // 3) * self._scale.astype(np.float32)
         mixed = np.matmul(self._colors.astype(np.float32), channels)
         padded = np.pad(mixed, ((0, 0), (0, 0), (0, 1)))
         halves = self._rows.astype(np.float32) @ padded[..., self._gather]
@@ -151,7 +151,7 @@ class Fourier:
 
         if self.shell:
             codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(_TINY))
-        channels = codes.reshape(len(codes), 3, -1) * codes.new_tensor(self._scale)
+        channels = codes.reshape(len(codes), 3, self.space.dim // 3) * codes.new_tensor(self._scale)
         mixed = codes.new_tensor(self._colors) @ channels
         padded = torch.nn.functional.pad(mixed, (0, 1))
         halves = codes.new_tensor(self._rows) @ padded[..., torch.as_tensor(self._gather, device=codes.device)]

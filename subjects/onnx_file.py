@@ -15,7 +15,7 @@ from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsErr
 from closedloop.images import resize_images
 from closedloop.interfaces import FloatArray, Units
 
-from .probe import OUTPUT, check_colors, reason
+from .probe import OUTPUT, check_colors, check_resolution, reason
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units, units_text
 
 #: Images shown together to a graph with a free batch axis.
@@ -62,7 +62,7 @@ class OnnxSubject:
         self.name = name or self._path.stem
         self._session = _session(self._path, layer)
         self._entry, self._type, self._batch, declared = _entry(self._session, self._path)
-        self.resolution = int(resolution or declared or 224)
+        self.resolution = check_resolution(resolution or declared or 224)
         if declared and self.resolution != declared:
             raise InvalidArgumentError(f"resolution: {path} takes images of {declared} pixels, got {resolution}.")
         self._mean = np.array(check_colors("mean", mean), np.float32).reshape(3, 1, 1)
@@ -84,7 +84,7 @@ class OnnxSubject:
                 f"onnx: {self._path} cannot be run on an RGB image of {size} x {size} pixels ({reason(error)}). Give "
                 "the resolution it was made for."
             ) from error
-        if not isinstance(sample, np.ndarray) or sample.ndim < 1 or len(sample) != 1:
+        if not isinstance(sample, np.ndarray) or sample.ndim < 1 or len(sample) != (self._batch or 1):
             raise InvalidArgumentError(f"layer: {layer!r} is not a tensor with a batch axis in {self._path}.")
         return LayerShape(layer, sample.shape[1:])
 
@@ -104,17 +104,18 @@ class OnnxSubject:
         images = (resize_images(check_images(images), self.resolution) - self._mean) / self._std
         flat = [u.flat for u in self._indices]
         size = self._batch or BATCH
-        parts = [self._run(images[i : i + size]) for i in range(0, len(images), size)]
-        responses = [part.reshape(len(part), -1)[:, flat].astype(np.float32) for part in parts]
-        return np.concatenate(responses) if responses else np.empty((0, len(flat)), np.float32)
+        responses = np.empty((len(images), len(flat)), np.float32)
+        for i in range(0, len(images), size):
+            output = self._run(images[i : i + size])
+            responses[i : i + size] = output.reshape(len(output), -1)[: len(images) - i, flat]
+        return responses
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[Any]:
-        """Output for at most a batch of normalized images; a graph with a fixed batch is filled up."""
-        count = len(images)
+        """Output for at most a batch of normalized images; the batch of a graph that fixes it is filled up."""
         if self._batch:
-            images = np.concatenate([images, np.repeat(images[-1:], self._batch - count, 0)])
+            images = np.concatenate([images, np.repeat(images[-1:], self._batch - len(images), 0)])
         output: NDArray[Any] = self._session.run(None, {self._entry: images.astype(self._type)})[0]
-        return output[:count]
+        return output
 
 
 def _entry(session: Any, path: Path) -> tuple[str, str, int | None, int | None]:
@@ -140,10 +141,11 @@ def _session(path: Path, layer: str) -> Any:
         )
     try:
         model = onnx.load(path)
-        onnx.checker.check_model(model)
     except Exception as error:
         raise WeightsError(f"onnx: cannot read {path} as an ONNX model ({reason(error)}).") from error
     tensors = [name for node in model.graph.node for name in node.output if name]
+    if not tensors or not model.graph.output:
+        raise WeightsError(f"onnx: cannot read {path} as an ONNX model (it computes nothing).")
     wanted = model.graph.output[0].name if layer == OUTPUT else layer
     if wanted not in tensors:
         raise UnknownNameError(f"layer: no tensor {layer!r} in {path}.{closest(layer, [OUTPUT, *tensors])}")

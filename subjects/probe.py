@@ -55,6 +55,17 @@ def check_colors(name: str, values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(v) for v in array)
 
 
+def check_resolution(resolution: int) -> int:
+    """Returns a whole number of pixels of at least 1.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 1:
+        raise InvalidArgumentError(f"resolution: expected a whole number of pixels, got {resolution!r}.")
+    return int(resolution)
+
+
 def dtype_of(model: nn.Module) -> torch.dtype:
     """The floating-point type that a network computes in: that of its first weight, float32 without weights."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
@@ -114,8 +125,8 @@ class Probe(nn.Module):
         A layer that is called several times in one pass gives its last output.
         """
         seen: dict[str, Tensor] = {}
-        endless = self.calls is None or torch.compiler.is_compiling()  # torch.export loses count at an exception
-        left = None if endless else dict(self.calls or {})
+        calls = None if torch.compiler.is_compiling() else self.calls  # torch.export trips over the exception
+        left = None if calls is None else dict(calls)
         with ExitStack() as hooks:
             for i, layer in enumerate(self.layers):
                 if layer != OUTPUT:

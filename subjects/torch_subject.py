@@ -18,7 +18,7 @@ from closedloop.images import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, State, Units
 
 from .engines import build_engine
-from .probe import OUTPUT, Probe, check_colors, dtype_of, find_layer, reason, survey, undisturbed
+from .probe import OUTPUT, Probe, check_colors, check_resolution, dtype_of, find_layer, reason, survey, undisturbed
 from .receptive import ReceptiveField, computed_fields, measured_field
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units
 
@@ -79,7 +79,7 @@ class TorchSubject:
                 f"model: expected a torch.nn.Module, got {type(model).__name__}; wrap a function in FunctionSubject."
             )
         self.name = name or type(model).__name__
-        self.resolution = _check_resolution(resolution)
+        self.resolution = check_resolution(resolution)
         self.model = model
         self._device = _placed(model, device)
         self._mean, self._std = check_colors("mean", mean), check_colors("std", std)
@@ -213,12 +213,6 @@ class TorchSubject:
         self._random = torch.from_numpy(np.array(state["random"]))
 
 
-def _check_resolution(resolution: int) -> int:
-    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 1:
-        raise InvalidArgumentError(f"resolution: expected a whole number of pixels, got {resolution!r}.")
-    return int(resolution)
-
-
 def _check_layers(model: nn.Module, layer: str | Sequence[str]) -> list[str]:
     layers = [layer] if isinstance(layer, str) else list(layer)
     if not layers or not all(isinstance(name, str) for name in layers) or len(set(layers)) != len(layers):
@@ -231,10 +225,11 @@ def _placed(model: nn.Module, device: str | torch.device | None) -> torch.device
     if device is not None:
         try:
             model.to(device)
+            return torch.empty(0, device=device).device
         except (RuntimeError, AssertionError) as error:
             raise InvalidArgumentError(f"device: cannot run on {str(device)!r} ({reason(error)}).") from error
     tensor = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device(device or "cpu") if tensor is None else tensor.device
+    return torch.device("cpu") if tensor is None else tensor.device
 
 
 def _measured(probe: Probe, example: Tensor, output: int) -> ReceptiveField:

@@ -59,18 +59,32 @@ def write_figures(run: Path, summaries: list[ThreadSummary], figure: Path | None
 
 
 def _table(summaries: list[ThreadSummary], seconds: float) -> Table:
+    """One column for each thread."""
     table = Table(title="Preferred stimulus, re-tested in fresh presentations", title_justify="left")
-    for name in ("thread", "objective"):
-        table.add_column(name)
-    for name in ("evolved ± s.e.", "best natural ± s.e.", "ratio", "winner's curse", "images", "seconds"):
-        table.add_column(name, justify="right")
+    table.add_column("")
     for s in summaries:
-        ratio = f"{s.ratio:.3f} ± {s.ratio_sem:.2g}" if np.isfinite(s.ratio) else "–"
-        curse = f"{s.curse:.3g}" if np.isfinite(s.curse) else "–"
-        table.add_row(
-            s.thread, s.objective, str(s.evolved), str(s.natural), ratio, curse, str(s.images), f"{seconds:.0f}"
-        )
+        table.add_column(s.thread, justify="right")
+    rows = [
+        ("target", [s.target for s in summaries]),
+        ("evolved best ± s.e.", [str(s.evolved) for s in summaries]),
+        ("best natural reference ± s.e.", [str(s.natural) for s in summaries]),
+        ("evolved ÷ natural", [_pair(s.ratio, s.ratio_sem) for s in summaries]),
+        ("highest score while evolving", [_finite(s.noisy_maximum) for s in summaries]),
+        ("winner's curse of that image", [_finite(s.curse) for s in summaries]),
+        ("images", [str(s.images) for s in summaries]),
+    ]
+    for name, cells in rows:
+        table.add_row(name, *cells)
+    table.add_row("seconds, all threads", f"{seconds:.0f}")
     return table
+
+
+def _finite(value: float) -> str:
+    return f"{value:.4g}" if np.isfinite(value) else "–"
+
+
+def _pair(value: float, error: float) -> str:
+    return f"{value:.3g} ± {error:.2g}" if np.isfinite(value) else "–"
 
 
 def _remarks(summaries: list[ThreadSummary], finished: bool, run: Path) -> list[str]:

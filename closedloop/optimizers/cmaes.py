@@ -15,14 +15,13 @@ import numpy as np
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
-from closedloop.seeds import check_seed
 from closedloop.optimizers.base import (
     check_population,
     check_positive,
     check_start,
     check_tell,
 )
-from closedloop.seeds import generator_state, restore_generator
+from closedloop.seeds import check_seed, generator_state, restore_generator
 
 #: Above this dimension the full covariance (8 · dim² bytes, several copies) is left for the diagonal one.
 FULL_LIMIT = 1024
@@ -97,7 +96,12 @@ class CMAES:
         self._first = (check_start(start, space), sigma * space.scale, population)
         self._es = self._strategy(*self._first)
         self.population: int = self._es.sp.popsize
-        self._options: dict[str, Any] = {"seed": seed, "covariance": covariance, "population": self.population, "sigma": sigma}
+        self._options: dict[str, Any] = {
+            "seed": seed,
+            "covariance": covariance,
+            "population": self.population,
+            "sigma": sigma,
+        }
         self._options |= {} if start is None else {"start": self._first[0].tolist()}
         self._asked: FloatArray | None = None
         self._before: State | None = None

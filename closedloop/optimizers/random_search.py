@@ -8,9 +8,8 @@ from typing import Any, final
 import numpy as np
 
 from closedloop.interfaces import FloatArray, Space, State
-from closedloop.seeds import check_seed
 from closedloop.optimizers.base import check_population, check_tell
-from closedloop.seeds import generator_state, restore_generator
+from closedloop.seeds import check_seed, generator_state, restore_generator
 
 
 @final

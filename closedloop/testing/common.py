@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
 from collections.abc import Iterator
@@ -42,8 +43,8 @@ def untouched_randomness() -> Iterator[None]:
 
 
 def _global_randomness() -> dict[str, Any]:
-    _, keys, position, *rest = np.random.get_state()  # noqa: NPY002 - looked at, to see that nobody draws from it
-    states: dict[str, Any] = {"random": random.getstate(), "numpy": (keys.tobytes(), position, *rest)}  # type: ignore[union-attr]
-    if "torch" in sys.modules:
-        states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()
+    drawn = np.random.get_state(legacy=False)  # noqa: NPY002 - looked at, to see that nobody draws from it
+    states: dict[str, Any] = {"random": random.getstate(), "numpy": pickle.dumps(drawn)}
+    if (torch := sys.modules.get("torch")) is not None:
+        states["torch"] = torch.get_rng_state().numpy().tobytes()
     return states

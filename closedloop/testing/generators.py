@@ -185,7 +185,7 @@ def _spoilt(codes: FloatArray, wrong: str, high: float) -> FloatArray:
     if wrong == "length":
         return np.concatenate([codes, codes[:, :1]], axis=1)
     if wrong == "no batch axis":
-        return codes[0]
+        return np.asarray(codes[0])
     spoilt = codes.copy()
     spoilt[-1, -1] = {"NaN": np.nan, "infinity": np.inf, "bounds": high + 0.01 * abs(high) + 0.01}[wrong]
     return spoilt

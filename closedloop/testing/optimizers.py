@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from closedloop import registry
 from closedloop.errors import CallOrderError, InvalidArgumentError
@@ -276,7 +277,7 @@ def _go_on(optimizer: Optimizer, pending: FloatArray | None, landscape: Landscap
     return [pending.copy(), *trail(optimizer, landscape, 4)]
 
 
-def _lost(n: int, lost: str, rng: np.random.Generator) -> FloatArray:
+def _lost(n: int, lost: str, rng: np.random.Generator) -> NDArray[np.intp]:
     """Indices of the presentations that gave no response."""
     count = {"some": max(n // 3, 1), "all but one": n - 1, "all": n}[lost]
     return rng.permutation(n)[:count]

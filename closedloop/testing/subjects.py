@@ -171,11 +171,11 @@ class SubjectContract:
 def _spoilt(images: NDArray[np.float32], wrong: str) -> NDArray[np.float32]:
     """Images with one thing wrong with them."""
     if wrong == "no batch axis":
-        return images[0]
+        return np.asarray(images[0])
     if wrong == "one color":
         return images[:, :1]
     if wrong == "colors last":
         return images.transpose(0, 2, 3, 1)
-    spoilt = images.copy()
+    spoilt: NDArray[np.float32] = images.copy()
     spoilt[-1, 1, 0, 0] = {"NaN": np.nan, "above 1": 1.5, "below 0": -0.5}[wrong]
     return spoilt

@@ -151,7 +151,9 @@ def test_an_export_leaves_the_network_alone(net):
 # The choice -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [({"onnx": 1, "eager": 2}, "onnx"), ({"onnx": 2, "eager": 1}, "eager")])
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [({"onnx": 1, "eager": 2}, "onnx"), ({"onnx": 2, "eager": 1}, "eager")]
+)
 def test_auto_takes_the_fastest_without_a_word(net, monkeypatch, seconds, expected):
     monkeypatch.setattr(engines, "_seconds", lambda engine, images: seconds[engine.name])
     assert subject(net).engine == expected
@@ -184,7 +186,9 @@ def test_a_wrong_export_is_found_and_warned_of_once(wrong):
 
 
 def test_the_warning_says_what_went_wrong():
-    with pytest.warns(EngineWarning, match=r"onnx differs from eager torch by .* expected at most 1e-03\. Recording with"):
+    with pytest.warns(
+        EngineWarning, match=r"onnx differs from eager torch by .* expected at most 1e-03\. Recording with"
+    ):
         subject(Function(WRONG["a branch on the batch"]))
     with pytest.warns(EngineWarning, match="cannot be run by the fast engine .*ZeroDivisionError"):
         subject(Function(WRONG["an exception"]))
@@ -245,8 +249,8 @@ def test_the_probe_batch_is_fixed_and_of_all_brightnesses():
 def test_parity_is_relative_to_the_largest_response_of_a_unit():
     expected = np.array([[1, 100], [-2, 50]], np.float32)
     assert parity(expected, expected) == 0
-    assert parity(expected + [[0.02, 0], [0, 0]], expected) == pytest.approx(0.01)
-    assert parity(expected + [[0, 0], [0, -1]], expected) == pytest.approx(0.01)
+    assert parity(expected + np.float32([[0.02, 0], [0, 0]]), expected) == pytest.approx(0.01)
+    assert parity(expected + np.float32([[0, 0], [0, -1]]), expected) == pytest.approx(0.01)
 
 
 def test_parity_of_a_silent_unit_is_relative_to_its_layer():
@@ -268,7 +272,9 @@ def test_threads_are_those_of_torch(net, monkeypatch):
 
     seen = []
     real = onnxruntime.InferenceSession
-    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a: (seen.append(a[1].intra_op_num_threads), real(*a))[1])
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda *a: (seen.append(a[1].intra_op_num_threads), real(*a))[1]
+    )
     Onnx(probe(net, "fc"), torch.from_numpy(images(2)))
     assert seen == [torch.get_num_threads()]
 

@@ -120,7 +120,9 @@ def test_errors_say_what_was_expected_and_what_came(spec, message):
 
 
 def test_a_layer_without_positions_takes_none():
-    with pytest.raises(InvalidArgumentError, match=r"\(3, 0, 0\) names a position, but layer 'fc' has none; give 3 alone"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"\(3, 0, 0\) names a position, but layer 'fc' has none; give 3 alone"
+    ):
         parse_units((3, 0, 0), FLAT)
 
 
@@ -157,4 +159,8 @@ def test_a_specification_as_text_means_the_same(spec):
 
 
 def test_a_mapping_as_text():
-    assert units_text({"a": (1, 2, 3), "b": range(4), "c": np.array([1, 2])}) == {"a": "(1,2,3)", "b": "0-3", "c": "1,2"}
+    assert units_text({"a": (1, 2, 3), "b": range(4), "c": np.array([1, 2])}) == {
+        "a": "(1,2,3)",
+        "b": "0-3",
+        "c": "1,2",
+    }

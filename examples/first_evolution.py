@@ -1,0 +1,19 @@
+"""Evolve an image for one class unit of EfficientNet-Lite0 and print what was found.
+
+python examples/first_evolution.py [IMAGES]
+"""
+
+import sys
+
+from closedloop import CMAES, open_recording, summarize
+from closedloop.generators import load_generator
+from closedloop.protocols import evolve
+from closedloop.subjects import load_subject
+
+images = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+subject = load_subject("lite0", layer="output", units=[7])
+generator = load_generator("fourier", resolution=224)
+evolve(subject, generator, CMAES(generator.space, seed=0, covariance="diagonal"), images=images, save="runs/first")
+
+for thread in summarize(open_recording("runs/first")):
+    print(f"{thread.target}: evolved {thread.evolved}, best natural {thread.natural}, ratio {thread.ratio:.2f}")

@@ -1,0 +1,135 @@
+"""A process that runs small evolutions in forks of itself, each of which can be killed at any moment.
+
+It reads one JSON command a line (``{"action": "run", "folder": …}``) and answers on stdout: the fork's process id, a line
+after each commit, and how the fork ended. One import of the libraries serves all the kills. It imports numpy, xarray and
+zarr, but no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from closedloop import CMAES, IsotropicES, Session, Thread, Unit, Units
+from closedloop.generators import Fourier, Pixels
+from closedloop.protocols import present, resume
+from closedloop.seeds import generator_state, named_generator, restore_generator
+
+UNITS = 2
+SIDE = 16
+
+
+class NoisyCells:
+    """Linear cells with noise, adaptation and lost trials; what they answer next depends on all that came before."""
+
+    name = "noisy-cells"
+    units = Units(("noisy.0", "noisy.1"), {"layer": ("a", "b"), "rf_size": (1.5, 2.5)})
+
+    def __init__(self):
+        self._rng = named_generator(3, "noise")
+        self._filters = named_generator(4, "filters").standard_normal((3 * SIDE**2, UNITS)) / SIDE
+        self._adaptation = np.zeros(UNITS)
+
+    def record(self, images):
+        drive = (images.reshape(len(images), -1) - 0.5).astype(float) @ self._filters
+        noise = self._rng.standard_normal(drive.shape)
+        lost = self._rng.random(len(images)) < 0.1
+        answer = drive + 0.3 * noise - self._adaptation
+        answer[lost] = np.nan
+        self._adaptation = 0.9 * self._adaptation + 0.1 * drive.mean(0)
+        return answer
+
+    def state(self):
+        return {"rng": generator_state(self._rng), "adaptation": self._adaptation}
+
+    def restore(self, state):
+        restore_generator(self._rng, state["rng"])
+        self._adaptation = np.array(state["adaptation"])
+
+
+class Told:
+    """Reports each commit."""
+
+    def begin(self, session):
+        say("begins")
+
+    def generation(self, generation):
+        say("committed")
+
+    def end(self, session):
+        pass
+
+
+def say(text):
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def threads():
+    """Two evolutions of different resolution, code length and algorithm."""
+    fourier, pixels = Fourier(resolution=SIDE, cutoff=3), Pixels(resolution=8)
+    return [
+        Thread(fourier, CMAES(fourier.space, seed=1, population=6), Unit(0), "full"),
+        Thread(pixels, IsotropicES(pixels.space, seed=2, population=5), Unit(1) - 0.5 * Unit(0), "isotropic"),
+    ]
+
+
+def session(folder, references):
+    return Session(
+        NoisyCells(), threads(), references=references, save=folder, observers=[Told()], seed=5,
+        images=66, repeats=2, interleave=2, retest_candidates=2, retest_repeats=3, keep="all",
+    )  # fmt: skip
+
+
+def perform(command):
+    folder, references = Path(command["folder"]), command["references"]
+    if command.get("die_at") is not None:
+        die_at(command["die_at"], command["before"])
+    if command["action"] == "run":
+        session(folder, references).run()
+    elif command["action"] == "resume":
+        resume(folder, subject=NoisyCells(), observers=[Told()], progress=lambda done, total: say("committed"))
+    elif command["action"] == "present":
+        present(NoisyCells(), references, resolution=SIDE, repeats=40, save=folder, seed=5)
+
+
+def die_at(count, before):
+    """Kills this process at its n-th renaming of a file, just before it or just after."""
+    rename, left = os.replace, [count]
+
+    def replace(source, target):
+        left[0] -= 1
+        if left[0] < 0 and before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(source, target)
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = replace
+
+
+def main():
+    say("ready")
+    for line in sys.stdin:
+        command = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                perform(command)
+                code = 0
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        say(f"pid {child}")
+        say(f"ended {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+
+
+if __name__ == "__main__":
+    main()

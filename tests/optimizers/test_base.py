@@ -1,0 +1,115 @@
+"""The optimizers' door, and the numbers they share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from closedloop.errors import CallOrderError, InvalidArgumentError, UnknownNameError
+from closedloop.interfaces import Space
+from closedloop.optimizers import load_optimizer
+from closedloop.optimizers.base import check_start, check_tell, field_population, log_weights
+
+NAMES = ["cma", "cma-diagonal", "isotropic", "random"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_by_name(name):
+    optimizer = load_optimizer(name, Space(4), 1, population=6)
+    assert optimizer.name == name
+    assert optimizer.ask().shape == (6, 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"populaton": 3}, "'populaton'. Did you mean 'population'?"),
+        ({"population": 0}, "population: expected a whole number of at least .*, got 0"),
+        ({"population": 7.5}, "population: expected a whole number"),
+        ({"population": "many"}, "population: expected a whole number"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, got -1"),
+        ({"seed": 0.5}, "seed: expected a whole number"),
+    ],
+)
+def test_bad_options(name, options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        load_optimizer(name, Space(4), **options)
+
+
+@pytest.mark.parametrize("name", ["cma", "cma-diagonal", "isotropic"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": 0.0}, "sigma: expected a finite number above 0, got 0.0"),
+        ({"sigma": np.nan}, "sigma: expected a finite number above 0"),
+        ({"start": np.zeros(3)}, r"start: expected shape \(4,\), got \(3,\)"),
+        ({"start": np.full(4, 2.0)}, r"codes: expected values in \[0.0, 1.0\]"),
+        ({"start": np.full(4, np.nan)}, "codes: expected finite numbers"),
+    ],
+)
+def test_bad_options_of_those_that_learn(name, options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        load_optimizer(name, Space(4, low=0.0, high=1.0), **options)
+
+
+@pytest.mark.parametrize("name", ["cma", "cma-diagonal", "isotropic"])
+def test_start_is_where_it_starts_and_is_in_the_recipe(name):
+    start = np.array([1.0, -2.0, 3.0, 0.5])
+    optimizer = load_optimizer(name, Space(4, scale=5.0), 0, start=start, sigma=1e-6)
+    start[:] = 0
+    codes = optimizer.ask()
+    np.testing.assert_allclose(codes, np.broadcast_to([1.0, -2.0, 3.0, 0.5], codes.shape), atol=1e-4)
+    recipe = dict(optimizer.recipe)
+    again = load_optimizer(recipe.pop("name"), Space(4, scale=5.0), **recipe)
+    np.testing.assert_array_equal(again.ask(), codes)
+
+
+@pytest.mark.parametrize("name", ["cma", "cma-diagonal", "isotropic"])
+@pytest.mark.parametrize("sigma", [0.25, 1.0])
+def test_first_step_is_in_units_of_the_prior(name, sigma):
+    for space in (Space(50, scale=4.0), Space(50, low=-1e3, high=1e3, scale=4.0)):
+        first = load_optimizer(name, space, 0, sigma=sigma, population=400).ask()
+        assert first.std() == pytest.approx(4 * sigma, rel=0.03)
+
+
+def test_unknown_name():
+    with pytest.raises(UnknownNameError, match=r"optimizer: no optimizer named 'cmaes'. Did you mean 'cma'"):
+        load_optimizer("cmaes", Space(2))
+
+
+def test_check_tell():
+    asked = np.arange(6.0).reshape(3, 2)
+    codes, scores = check_tell(asked, asked.copy(), [1, np.nan, 3])
+    assert scores.dtype == codes.dtype == np.float64
+    with pytest.raises(CallOrderError, match=r"tell: expected a call of ask\(\) first"):
+        check_tell(None, asked, scores)
+    with pytest.raises(InvalidArgumentError, match="expected the 3 codes of the last ask"):
+        check_tell(asked, asked + 1e-12, scores)
+    with pytest.raises(InvalidArgumentError, match=r"scores: expected shape \(3,\), got \(2,\)"):
+        check_tell(asked, asked, scores[:2])
+
+
+def test_check_start():
+    np.testing.assert_array_equal(check_start(None, Space(2, low=0.0, high=1.0)), [0.5, 0.5])
+    given = np.ones(2)
+    assert not np.shares_memory(check_start(given, Space(2)), given)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 41])
+def test_log_weights(n):
+    weights = log_weights(n)
+    assert len(weights) == max(n // 2, 1)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights > 0).all()
+    assert (np.diff(weights) < 0).all()
+
+
+def test_log_weights_of_the_tutorial():
+    raw = np.log(5.5) - np.log([1, 2, 3, 4, 5])  # λ = 10, Hansen 2016, eq. 49
+    np.testing.assert_allclose(log_weights(10), raw / raw.sum())
+
+
+def test_field_population():
+    assert field_population(4096) == 40
+    assert field_population(1) == 4

@@ -1,0 +1,119 @@
+"""The door: images and responses from outside."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from closedloop.checks import check_generated, check_images, check_responses
+from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError
+from closedloop.interfaces import Space
+
+GOOD = np.random.default_rng(0).random((2, 3, 4, 5), dtype=np.float32)
+
+
+def with_pixel(value, dtype=np.float64):
+    images = GOOD.astype(dtype)
+    images[1, 2, 3, 4] = value
+    return images
+
+
+def test_good_images_pass_unchanged():
+    assert check_images(GOOD) is GOOD
+    double = check_images(GOOD.astype(np.float64))
+    assert double.dtype == np.float32
+    np.testing.assert_array_equal(double, GOOD)
+    assert check_images(np.empty((0, 3, 4, 4))).shape == (0, 3, 4, 4)
+
+
+def test_rounding_is_clipped_and_the_argument_is_not_changed():
+    images = with_pixel(1 + 5e-5)
+    assert check_images(images).max() == 1
+    assert images.max() == 1 + 5e-5
+    assert check_images(with_pixel(-5e-5)).min() == 0
+    assert check_images(with_pixel(1 + 5e-5, np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (GOOD[0], "images: expected shape (n, 3, h, w), got (3, 4, 5). Add a batch axis: images[None]."),
+        (GOOD.transpose(0, 2, 3, 1), "got (2, 4, 5, 3). The colours come last here: images.transpose(0, 3, 1, 2)."),
+        (GOOD[:, :1], "expected shape (n, 3, h, w), got (2, 1, 4, 5)"),
+        (GOOD[..., :0], "expected shape (n, 3, h, w)"),
+        ((GOOD * 255).astype(np.uint8), "got uint8; divide 8-bit images by 255"),
+        (with_pixel(np.nan), "got NaN in image [1]"),
+        (with_pixel(np.inf), "expected RGB in [0, 1]"),
+        (with_pixel(200.0), "divide by 255"),
+        (with_pixel(-1.5), "undo the normalization, or clip"),
+        (with_pixel(1.001), "expected RGB in [0, 1]"),
+        ([[1.0], [2.0, 3.0]], "expected an array of images, got list"),
+    ],
+)
+def test_bad_images(images, message):
+    with pytest.raises(InvalidArgumentError, match=re.escape(message)):
+        check_images(images)
+
+
+def test_resolution_and_name():
+    square = np.zeros((1, 3, 4, 4), np.float32)
+    assert check_images(square, resolution=4) is square
+    with pytest.raises(InvalidArgumentError, match=r"photos: expected shape \(n, 3, 8, 8\).*resolution=8"):
+        check_images(square, resolution=8, name="photos")
+
+
+class Made:
+    name = "made"
+    space = Space(2)
+    resolution = 4
+
+    def __call__(self, codes):
+        return np.full((len(codes), 3, 4, 4), 0.5, np.float32)
+
+
+def test_generated():
+    images = Made()(np.zeros((2, 2)))
+    assert check_generated(images, 2, Made()) is images
+    with pytest.raises(GeneratorError, match="generator 'made': expected 3 images for 3 codes, got 2"):
+        check_generated(images, 3, Made())
+    with pytest.raises(GeneratorError, match=r"generator 'made': expected RGB in \[0, 1\]"):
+        check_generated(images * 4, 2, Made())
+
+
+def test_good_responses():
+    for shape in [(3, 2), (3, 2, 7), (0, 2)]:
+        responses = np.zeros(shape, np.float32)
+        assert check_responses(responses, shape[0], 2, "s") is responses
+    assert check_responses([[1, 2]], 1, 2, "s").dtype == np.float64
+    assert check_responses(np.array([[True]]), 1, 1, "s").dtype == np.float64
+    assert np.isnan(check_responses([[np.nan, 1.0]], 1, 2, "s")).tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize(
+    ("responses", "message"),
+    [
+        (np.zeros((3, 1)), "expected responses of shape (3, 2) or (3, 2, time) for 3 images and 2 units, got (3, 1)"),
+        (np.zeros(3), "got (3,)"),
+        (np.zeros((3, 2, 1, 1)), "got (3, 2, 1, 1)"),
+        ([["a", "b"]], "expected numbers, got <U1 from list"),
+        (None, "expected numbers, got object from NoneType"),
+        ([[1.0], [2.0, 3.0]], "expected an array of responses, got list"),
+        (np.full((3, 2), np.inf), "a response is infinite"),
+    ],
+)
+def test_bad_responses(responses, message):
+    with pytest.raises(SubjectError, match="subject 's': .*" + re.escape(message)):
+        check_responses(responses, 3, 2, "s")
+
+
+def test_a_forgotten_unit_axis_is_named():
+    with pytest.raises(SubjectError, match=r"Return responses\[:, None\] for a single unit"):
+        check_responses(np.zeros(3), 3, 1, "s")
+
+
+def test_a_tensor_with_its_graph_is_named():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(SubjectError, match=r"got Tensor .*detach"):
+        check_responses(torch.ones(1, 1, requires_grad=True) * 2, 1, 1, "s")

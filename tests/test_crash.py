@@ -1,0 +1,227 @@
+"""Killed at any moment, a run opens, holds every finished generation, and resumes to the recording of a run in one go."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from closedloop.errors import RecordingError
+from closedloop.images import write_png
+from closedloop.recording import is_run, open_recording, read_pointer
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
+KILLS = 30
+#: Renames of files at which a process kills itself: all of the store's creation, then some of every part of a run.
+CREATION = range(0, 40, 3)
+
+
+class Server:
+    """Talks to the process of `crash_child.py`."""
+
+    def __init__(self):
+        script = Path(__file__).with_name("crash_child.py")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert self._line() == "ready"
+
+    def _line(self):
+        line = self.process.stdout.readline()
+        assert line, "the server of children died"
+        return line.strip()
+
+    def perform(self, action, folder, references, kill_after_s=None, **options):
+        """How the child ended (0 well, -9 killed), and how many commits it told of."""
+        command = {"action": action, "folder": str(folder), "references": str(references), **options}
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        pid = int(self._line().split()[1])
+        timer = None
+        if kill_after_s is not None:
+            timer = threading.Timer(kill_after_s, _kill, [pid])
+            timer.start()
+        told = 0
+        while not (line := self._line()).startswith("ended"):
+            told += line == "committed"
+        if timer is not None:
+            timer.cancel()
+        return int(line.split()[1]), told
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(30)
+
+
+def _kill(pid):
+    """Kills a child of the server; one that has just ended is no longer there."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("natural")
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        write_png(folder / f"picture-{i}.png", rng.random((3, 16, 16), dtype=np.float32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(server, references, tmp_path_factory):
+    """An uninterrupted run: its folder, its recording, its duration in seconds and its number of commits."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    start = time.monotonic()
+    code, commits = server.perform("run", folder, references)
+    assert code == 0
+    seconds = time.monotonic() - start
+    recording = open_recording(folder).load()
+    assert recording.attrs["n_generations"] == commits > 7
+    assert set(recording["kind"].values) == {"evolved", "reference", "retest"}
+    assert np.isnan(recording["responses"]).any()
+    return folder, recording, seconds, commits
+
+
+def assert_equal(found: xr.Dataset, expected: xr.Dataset):
+    """Every variable and coordinate, its type and its bits; NaN equals NaN."""
+    assert set(found.variables) == set(expected.variables)
+    for name in expected.variables:
+        one, other = found[name], expected[name]
+        assert one.dims == other.dims
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one.values, other.values, err_msg=name)
+
+
+def files(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def assert_same_run(folder, whole):
+    expected_folder, expected, _, commits = whole
+    found = open_recording(folder)
+    assert_equal(found.load(), expected)
+    assert (found.attrs["finished"], found.attrs["n_generations"]) == (1, commits)
+    for name in ("images", "references"):
+        assert files(folder / name) == files(expected_folder / name)
+
+
+def committed(folder, whole):
+    """How many generations a killed run holds; whatever it holds is what the uninterrupted run holds."""
+    try:
+        found = open_recording(folder)
+    except RecordingError as error:
+        assert not (folder / "COMMITTED.json").exists()
+        assert "no finished generation yet" in str(error) or "not a run" in str(error)
+        return 0
+    assert_equal(found.load(), whole[1].isel(presentation=slice(0, found.sizes["presentation"])))
+    return found.attrs["n_generations"]
+
+
+def go_on(server, folder, references, **options):
+    """Resumes a run; one that was killed before its folder was complete begins again in the same place."""
+    return server.perform("resume" if is_run(folder) else "run", folder, references, **options)
+
+
+@pytest.mark.parametrize("chain", range(KILLS // 5))
+def test_killed_at_random_moments(server, references, whole, tmp_path, chain):
+    rng = np.random.default_rng(chain)
+    folder, held, killed = tmp_path / "run", 0, 0
+    while killed < 5:
+        code, told = go_on(server, folder, references, kill_after_s=rng.uniform(0, 0.45 * whole[2]))
+        assert code in (0, -signal.SIGKILL)
+        before, held = held, committed(folder, whole)
+        assert held >= before + told
+        killed += code != 0
+        if code == 0:
+            assert_same_run(folder, whole)
+            shutil.rmtree(folder)
+            held = 0
+    assert go_on(server, folder, references)[0] == 0
+    assert_same_run(folder, whole)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_killed_while_the_store_is_created(server, references, whole, tmp_path, before):
+    for count in CREATION:
+        folder = tmp_path / f"run-{count}"
+        code, told = server.perform("run", folder, references, die_at=count, before=before)
+        assert code == -signal.SIGKILL
+        assert committed(folder, whole) >= told
+    for count in list(CREATION)[:: len(CREATION) // 3]:
+        folder = tmp_path / f"run-{count}"
+        assert go_on(server, folder, references)[0] == 0
+        assert_same_run(folder, whole)
+
+
+def test_killed_at_every_kind_of_write_in_turn(server, references, whole, tmp_path):
+    """One run, killed again and again some writes further on, in each of its phases."""
+    folder, held, code = tmp_path / "run", 0, -signal.SIGKILL
+    counts, kills = iter(np.random.default_rng(9).integers(20, 90, 1000).tolist()), 0
+    while code:
+        code, told = go_on(server, folder, references, die_at=next(counts), before=bool(kills % 2))
+        before, held = held, committed(folder, whole)
+        assert held >= before + told
+        kills += code != 0
+    assert kills > 5
+    assert_same_run(folder, whole)
+
+
+def test_killed_while_presenting(server, references, tmp_path):
+    assert server.perform("present", tmp_path / "whole", references)[0] == 0
+    expected = open_recording(tmp_path / "whole").load()
+    assert server.perform("present", tmp_path / "run", references, die_at=10, before=True)[0] == -signal.SIGKILL
+    with pytest.raises(RecordingError, match="no finished generation yet"):
+        open_recording(tmp_path / "run")
+    assert server.perform("resume", tmp_path / "run", references)[0] == 0
+    assert_equal(open_recording(tmp_path / "run").load(), expected)
+
+
+def test_a_reader_never_meets_an_error(server, references, whole, tmp_path):
+    """Opens the run again and again while it is written; lengths only grow, and every value is already right."""
+    folder, lengths, problems, done = tmp_path / "run", [], [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            if not (folder / "COMMITTED.json").exists():
+                time.sleep(0.002)
+                continue
+            try:
+                found = open_recording(folder).load()
+                n = found.sizes["presentation"]
+                assert n == read_pointer(folder)["n_presentations"] or n < whole[1].sizes["presentation"]
+                assert_equal(found, whole[1].isel(presentation=slice(0, n)))
+                lengths.append(n)
+            except Exception as error:  # noqa: BLE001 - any error at all is what is looked for
+                problems.append(error)
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert server.perform("run", folder, references)[0] == 0
+    done.set()
+    reader.join(30)
+    assert not problems, problems
+    assert len(set(lengths)) > 2
+    assert lengths == sorted(lengths)

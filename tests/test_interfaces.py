@@ -1,0 +1,101 @@
+"""The space of codes, and the description of units."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from closedloop import interfaces
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import Space, Units
+
+BOX = Space(3, low=-1.0, high=3.0, scale=4 / 12**0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 0}, "dim: expected a whole number of at least 1, got 0"),
+        ({"dim": 2.5}, "dim: expected a whole number"),
+        ({"dim": 2, "low": 1.0, "high": 1.0}, "expected low < high, got 1.0 and 1.0"),
+        ({"dim": 2, "low": np.nan}, "expected low < high"),
+        ({"dim": 2, "low": 0.0}, "two finite bounds or none"),
+        ({"dim": 2, "high": 0.0}, "two finite bounds or none"),
+        ({"dim": 2, "scale": 0.0}, "scale: expected a finite number above 0"),
+        ({"dim": 2, "scale": np.inf}, "scale: expected a finite number above 0"),
+    ],
+)
+def test_space_refuses(options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        Space(**options)
+
+
+def test_center():
+    np.testing.assert_array_equal(Space(2).center, [0.0, 0.0])
+    np.testing.assert_array_equal(BOX.center, [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("space", [Space(3, scale=2.5), BOX])
+def test_samples_follow_the_prior(space):
+    codes = space.sample(20_000, np.random.default_rng(0))
+    assert codes.shape == (20_000, 3)
+    np.testing.assert_allclose(codes.mean(0), space.center, atol=0.06)
+    np.testing.assert_allclose(codes.std(0), space.scale, rtol=0.02)
+    np.testing.assert_array_equal(codes, space.sample(20_000, np.random.default_rng(0)))
+
+
+def test_clip_makes_a_new_array_within_the_bounds():
+    codes = np.array([[-5.0, 0.5, 9.0]])
+    clipped = BOX.clip(codes)
+    np.testing.assert_array_equal(clipped, [[-1.0, 0.5, 3.0]])
+    np.testing.assert_array_equal(codes, [[-5.0, 0.5, 9.0]])
+    free = Space(3).clip(codes)
+    np.testing.assert_array_equal(free, codes)
+    assert not np.shares_memory(free, codes)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (np.zeros(3), "codes: expected shape (n, 3), got (3,)"),
+        (np.zeros((2, 4)), "codes: expected shape (n, 3), got (2, 4)"),
+        (np.array([[0.0, np.nan, 0.0]]), "codes: expected finite numbers"),
+        (np.array([[0.0, np.inf, 0.0]]), "codes: expected finite numbers"),
+        (np.array([[0.0, 3.001, 0.0]]), "codes: expected values in [-1.0, 3.0], got [0.0, 3.001]; clip them"),
+        (np.array([[0.0, -1.001, 0.0]]), "codes: expected values in [-1.0, 3.0]"),
+    ],
+)
+def test_check_refuses(codes, message):
+    with pytest.raises(InvalidArgumentError, match=re.escape(message)):
+        BOX.check(codes)
+
+
+def test_check_accepts_the_bounds_and_no_code():
+    edge = np.array([[-1.0, 3.0, 0.0]])
+    assert BOX.check(edge) is edge
+    assert BOX.check(np.empty((0, 3))).shape == (0, 3)
+    assert Space(2).check([[1e9, -1e9]]).shape == (1, 2)
+
+
+def test_units():
+    units = Units(("a", "b"), {"layer": ("x", "y")})
+    assert len(units) == 2
+    assert Units.numbered("n", 3).neuroid_id == ("n.0", "n.1", "n.2")
+    with pytest.raises(InvalidArgumentError, match="the same unit was asked for twice"):
+        Units(("a", "a"), {})
+    with pytest.raises(InvalidArgumentError, match="coordinate 'layer' has 1 entries for 2 units"):
+        Units(("a", "b"), {"layer": ("x",)})
+
+
+def test_outsiders_need_not_import_closedloop():
+    class Foreign:
+        name = "foreign"
+        units = Units.numbered("foreign", 1)
+
+        def record(self, images):
+            return images.mean((1, 2, 3))[:, None]
+
+    assert isinstance(Foreign(), interfaces.Subject)
+    assert not isinstance(Foreign(), (interfaces.Differentiable, interfaces.Stateful, interfaces.Generator))
