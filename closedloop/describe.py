@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +32,18 @@ def describe_session(session: Session, references: Any) -> dict[str, Any]:
     parts = {k: v for k, v in threads[0].items() if k != "name"} if len(threads) == 1 else {"threads": threads}
     if len(threads) == 1 and threads[0]["name"] != "main":
         parts = {"threads": threads}
-    return {
-        "closedloop": version(),
-        "protocol": "evolve",
-        "subject": recipe(session.subject),
-        **parts,
-        "references": source(references),
-        "stop": [_rule(rule) for rule in session.stop],
-        **asdict(session.settings),
-    }
+    whole: dict[str, Any] = plain(
+        {
+            "closedloop": version(),
+            "protocol": "evolve",
+            "subject": recipe(session.subject),
+            **parts,
+            "references": source(references),
+            "stop": [_rule(rule) for rule in session.stop],
+            **asdict(session.settings),
+        }
+    )
+    return whole
 
 
 def recipe(part: Any) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def source(images: Any) -> str | None:
 
 def plain(value: Any) -> Any:
     """Values that YAML can hold."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, range)):
         return [plain(v) for v in value]
@@ -68,7 +71,7 @@ def plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    return str(value) if isinstance(value, Path) else value
+    return value if value is None or type(value) in (bool, int, float, str) else str(value)
 
 
 def _thread(thread: Thread) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,7 +16,7 @@ from closedloop import registry
 from closedloop.describe import OBJECT
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import Thread
-from closedloop.interfaces import Generator, Optimizer, Subject
+from closedloop.interfaces import Generator, Optimizer, Resolved, Subject
 from closedloop.loop import Settings
 from closedloop.objectives import parse_objective
 from closedloop.stopping import Plateau, StoppingRule, Target
@@ -25,7 +25,7 @@ _RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Named(BaseModel):
@@ -56,7 +56,7 @@ class Experiment(_Strict):
     """
 
     closedloop: str = ""
-    protocol: str = "evolve"
+    protocol: Literal["evolve"] = "evolve"
     subject: Named
     threads: list[ThreadPart] = Field(default_factory=list)
     references: str | None = "bundled"
@@ -83,10 +83,14 @@ class Experiment(_Strict):
         if single and content.get("threads"):
             raise ValueError("give either threads, or generator, optimizer and objective at the top")
         threads = content.get("threads") or [single]
-        content["threads"] = [
-            {k: _named(v) if k in ("generator", "optimizer") else v for k, v in t.items()} for t in threads
-        ]
+        if isinstance(threads, list):  # all else is refused by its type
+            content["threads"] = [_long(thread) if isinstance(thread, dict) else thread for thread in threads]
         return content
+
+    @property
+    def names_objective(self) -> bool:
+        """Whether every thread says what it maximizes."""
+        return all("objective" in thread.model_fields_set for thread in self.threads)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -96,6 +100,11 @@ class Experiment(_Strict):
 
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
+
+
+def _long(thread: dict[Any, Any]) -> dict[Any, Any]:
+    """A thread with its short names in their long form."""
+    return {k: _named(v) if k in ("generator", "optimizer") else v for k, v in thread.items()}
 
 
 def parse_experiment(content: Any, where: str) -> Experiment:
@@ -119,7 +128,7 @@ def read_experiment_file(path: str | Path) -> Experiment:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidArgumentError(f"config: cannot read {path} as YAML ({error}).") from error
     experiment = parse_experiment(content, str(path))
@@ -139,11 +148,32 @@ def build_subject(experiment: Experiment) -> Subject:
     return subject
 
 
-def build_threads(experiment: Experiment) -> list[Thread]:
-    """Builds the threads of an experiment, with fresh optimizers."""
+def load_recorded_subject(content: Any, where: str) -> Subject:
+    """Loads a subject from its entry in a run's file: a name, or a name with options.
+
+    Raises:
+        InvalidArgumentError: It is something else, or was handed over as a Python object.
+    """
+    try:
+        part = Named.model_validate(_named(content))
+    except ValidationError as error:
+        raise InvalidArgumentError(
+            f"{where}: subject: expected a name, or a name with options, got {content!r}."
+        ) from error
+    subject: Subject = _load("subjects", part)
+    return subject
+
+
+def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
+    """Builds the threads of an experiment, with fresh optimizers.
+
+    A generator whose resolution is not given takes the subject's, where the subject has one.
+    """
     threads = []
+    matched = {"resolution": subject.resolution} if isinstance(subject, Resolved) else {}
     for part in experiment.threads:
-        generator: Generator = _load("generators", part.generator)
+        named = Named(name=part.generator.name, **{**matched, **part.generator.options})
+        generator: Generator = _load("generators", named)
         options = {"seed": experiment.seed, **part.optimizer.options}
         optimizer: Optimizer = _load("optimizers", Named(name=part.optimizer.name, **options), generator.space)
         threads.append(Thread(generator, optimizer, parse_objective(part.objective), part.name))
@@ -154,6 +184,8 @@ def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:
     """Builds the stopping rules of an experiment."""
     rules = []
     for rule in experiment.stop:
+        if rule.name == OBJECT:
+            raise InvalidArgumentError(_from_python("stop", rule))
         if rule.name not in _RULES:
             raise InvalidArgumentError(f"stop: expected one of {sorted(_RULES)}, got {rule.name!r}.")
         try:
@@ -165,8 +197,14 @@ def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:
 
 def _load(kind: str, part: Named, *arguments: Any) -> Any:
     if part.name == OBJECT:
-        raise InvalidArgumentError(
-            f"{kind[:-1]}: it was handed over as a Python object ({part.options.get('description', '')}) and cannot be "
-            f"loaded by name; go on from Python: closedloop.protocols.resume(RUN, {kind[:-1]}=…)."
-        )
+        raise InvalidArgumentError(_from_python(kind[:-1], part))
     return registry.build(kind, part.name, *arguments, **part.options)
+
+
+def _from_python(what: str, part: Named) -> str:
+    """The error for something that has no name, with the argument of `resume` that takes it."""
+    argument = {"subject": "subject", "stop": "stop"}.get(what, "threads")
+    return (
+        f"{what}: it was handed over as a Python object ({part.options.get('description', '')}) and cannot be loaded "
+        f"by name; go on from Python: closedloop.protocols.resume(RUN, {argument}=…)."
+    )

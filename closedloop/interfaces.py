@@ -194,6 +194,16 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
+class Resolved(Protocol):
+    """A capability of subjects: it works at a resolution of its own, to which a generator can be matched."""
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of its images in pixels."""
+        ...
+
+
+@runtime_checkable
 class Described(Protocol):
     """A capability: something that was loaded by name knows how to be loaded again."""
 

@@ -18,13 +18,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.describe import describe_session
-from closedloop.errors import InvalidArgumentError
+from closedloop.errors import InvalidArgumentError, closest
 from closedloop.evolution import REFERENCE, Evolution, Thread
 from closedloop.images import ImageSet, as_image_set, resize_images
 from closedloop.interfaces import FloatArray, State, Stateful, Subject
+from closedloop.objectives import Linear
 from closedloop.presenting import Presenter, Shown
-from closedloop.recording import Layout, Recording, Rows, version, write_references
-from closedloop.seeds import generator_state, named_generator, restore_generator
+from closedloop.recording import Layout, Recording, Rows, stored_references, version, write_references
+from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 from closedloop.stopping import StoppingRule
 
 #: The phases of a session, in their order.
@@ -65,10 +66,14 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
                 raise InvalidArgumentError(f"{name}: expected a whole number of at least {low}, got {value!r}.")
-        if not self.soa_s > 0 or (self.timeout_s is not None and not self.timeout_s > 0):
-            raise InvalidArgumentError(
-                f"soa_s, timeout_s: expected seconds above 0, got {self.soa_s!r} and {self.timeout_s!r}."
-            )
+        check_seed(self.seed)
+        for name in ("soa_s", "timeout_s"):
+            value = getattr(self, name)
+            if value is None and name == "timeout_s":
+                continue
+            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            if not (number and 0 < value < np.inf):
+                raise InvalidArgumentError(f"{name}: expected seconds above 0, got {value!r}.")
         if self.keep not in ("best", "all", "none"):
             raise InvalidArgumentError(f"keep: expected 'best', 'all' or 'none', got {self.keep!r}.")
 
@@ -144,6 +149,34 @@ class Observer(Protocol):
         ...
 
 
+def _settings(given: dict[str, Any]) -> Settings:
+    """The settings, or an error with what a misspelt one may have meant."""
+    known = Settings.__dataclass_fields__
+    for name in given:
+        if name not in known:
+            raise InvalidArgumentError(f"{name}: no such setting.{closest(name, known)}")
+    return Settings(**given)
+
+
+def _read_references(references: Any, resolution: int) -> ImageSet | None:
+    """The reference images at a resolution; those that another run stored keep their names."""
+    if references is None:
+        return None
+    stored = stored_references(Path(references)) if isinstance(references, (str, Path)) else None
+    return as_image_set(references if stored is None else stored, resolution)
+
+
+def _scores(thread: Thread, responses: FloatArray) -> FloatArray:
+    """Scores ``(n,)`` of mean responses ``(n, units[, time])``, checked."""
+    scores = np.asarray(thread.objective(responses), dtype=float)
+    if scores.shape != (len(responses),) or np.isinf(scores).any():
+        raise InvalidArgumentError(
+            f"thread {thread.name!r}: expected {len(responses)} finite scores (or NaN) from its objective, got shape "
+            f"{scores.shape}{' with infinity' if np.isinf(scores).any() else ''}."
+        )
+    return scores
+
+
 @final
 class Session:
     """Several evolutions on one subject, with reference images between them.
@@ -175,14 +208,19 @@ class Session:
             raise InvalidArgumentError(f"threads: expected one or more with different names, got {names}.")
         if any(t.optimizer.needs_gradient for t in threads):
             raise InvalidArgumentError("threads: this session is gradient-free; an optimizer asks for gradients.")
+        if len({id(t.optimizer) for t in threads}) < len(threads):
+            raise InvalidArgumentError("threads: two of them share one optimizer; build one for each.")
+        for thread in threads:
+            if isinstance(thread.objective, Linear):  # others may ask for a time axis, which is not known yet
+                thread.objective(np.zeros((1, len(subject.units))))
         self.subject = subject
-        self.settings = Settings(**settings)
+        self.settings = _settings(settings)
         self.save = save
         self.stop = tuple(stop)
         self.observers = tuple(observers)
         self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
         self.resolution = max(t.generator.resolution for t in threads)
-        self.references = None if references is None else as_image_set(references, self.resolution)
+        self.references = _read_references(references, self.resolution)
         self._source = references
         self.phase = "survey" if self.references is not None else "evolve"
         self.index = -1 if self.references is not None else 0
@@ -204,12 +242,26 @@ class Session:
 
     def resume(self, recording: Recording) -> xr.Dataset:
         """Goes on with a reopened recording, to what an uninterrupted run would have given."""
-        state = recording.state()
-        if state is None:
-            recording.use(self.layout())
-        else:
-            self.restore(state)
+        try:
+            state = recording.state()
+            if state is None:
+                recording.use(self.layout())
+            else:
+                self._restore(state)
+        except BaseException:
+            recording.close()
+            raise
         return self._loop(recording)
+
+    def _restore(self, state: State) -> None:
+        """Goes back to a saved state, or says that it is another experiment's."""
+        try:
+            self.restore(state)
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise InvalidArgumentError(
+                f"subject, threads: the saved state does not fit them ({type(error).__name__}: {error}); build them as "
+                "for the run."
+            ) from error
 
     def _loop(self, recording: Recording) -> xr.Dataset:
         """The closed loop."""
@@ -221,7 +273,8 @@ class Session:
                 observer.begin(self)
             while (block := self._next_block()) is not None:
                 index, phase = self.index, self.phase
-                shown = presenter.show(block.images, block.repeats, self._order)
+                shown = presenter.show(block.images, block.repeats, self._order, *self._spare(block))
+                recording.check(shown.responses)
                 scores = self._learn(block, shown)
                 rows = self._rows(index, phase, block, shown, scores)
                 recording.append(rows, self.state())
@@ -280,6 +333,8 @@ class Session:
                 self.reasons[name] = reason
                 return None
         codes = evolution.thread.generator.space.check(evolution.thread.optimizer.ask())
+        if len(codes) == 0:
+            raise InvalidArgumentError(f"thread {name!r}: the optimizer asked for no code at all.")
         if evolution.images + len(codes) * self.settings.repeats > self.settings.images:
             self.reasons[name] = f"budget: {evolution.images} of {self.settings.images} images"
             return None
@@ -296,6 +351,19 @@ class Session:
         n, chosen = len(which), list(which)
         ids = [self.references.ids[i] for i in chosen]
         return Block(self.references.images[chosen], ids, [REFERENCE] * n, [None] * n, np.full(n, repeats))
+
+    def _spare(self, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many lost presentations of each thread may be shown again, and the thread of each image of a block.
+
+        The budget holds for all presentations of the evolution. References and re-tests are limited by `retries` alone.
+        """
+        names = [*(e.thread.name for e in self.evolutions), REFERENCE]
+        group = np.array([names.index(thread) for thread in block.threads], dtype=np.int64)
+        spare = np.full(len(names), np.iinfo(np.int64).max)
+        if self.phase == "evolve":
+            for i, evolution in enumerate(self.evolutions):
+                spare[i] = self.settings.images - evolution.images - block.repeats[group == i].sum()
+        return spare, group
 
     @property
     def _n_references(self) -> int:
@@ -323,7 +391,7 @@ class Session:
         for evolution in self.evolutions:
             own = block.of(evolution.thread.name)
             if own:
-                scores[own] = evolution.thread.objective(means[own])
+                scores[own] = _scores(evolution.thread, means[own])
                 self._learn_thread(evolution, block, own, scores[own], int(np.isin(shown.stimulus, own).sum()))
         self.presentations += len(shown.stimulus)
         self.index += 1
@@ -406,7 +474,12 @@ class Session:
             "objective": "; ".join(e.thread.objective.describe() for e in self.evolutions),
             "threads": "; ".join(e.thread.name for e in self.evolutions),
         }
-        scalars: dict[str, str | int | float] = {"subject": self.subject.name, **threads_text, "seed": s.seed, "closedloop_version": version()}
+        scalars: dict[str, str | int | float] = {
+            "subject": self.subject.name,
+            **threads_text,
+            "seed": s.seed,
+            "closedloop_version": version(),
+        }
         return Layout(
             capacity=shown * (1 + s.retries),
             chunk=population * s.repeats + s.interleave,

@@ -59,22 +59,42 @@ class Presenter:
     retries: int = 2
     timeout_s: float | None = None
 
-    def show(self, images: NDArray[np.float32], repeats: NDArray[np.int64], rng: np.random.Generator) -> Shown:
+    def show(
+        self,
+        images: NDArray[np.float32],
+        repeats: NDArray[np.int64],
+        rng: np.random.Generator,
+        spare: NDArray[np.int64] | None = None,
+        group: NDArray[np.int64] | None = None,
+    ) -> Shown:
         """Shows each image as often as asked, in random order, then what was lost again.
 
         Args:
             images: ``(m, 3, h, w)`` float32, RGB in [0, 1].
             repeats: Presentations of each image, ``(m,)``.
             rng: Draws the order.
+            spare: How many lost presentations of each group of images may be shown again, ``(groups,)``; None for
+                any number.
+            group: Group of each image, ``(m,)``; None for one group.
         """
+        left = None if spare is None else spare.copy()
+        group = np.zeros(len(images), dtype=np.int64) if group is None else group
         stimulus = rng.permutation(np.repeat(np.arange(len(images)), repeats))
         blocks, responses = [stimulus], [self._record(images[stimulus])]
         for _ in range(self.retries):
             lost = blocks[-1][_lost(responses[-1])]
+            if left is not None:
+                lost = lost[_occurrence(group[lost]) < left[group[lost]]]
+                left -= np.bincount(group[lost], minlength=len(left))
             if len(lost) == 0:
                 break
             blocks.append(rng.permutation(lost))
             responses.append(self._record(images[blocks[-1]]))
+            if responses[-1].shape[1:] != responses[0].shape[1:]:
+                raise SubjectError(
+                    f"subject {self.subject.name!r}: expected responses of shape {responses[0].shape[1:]} for each "
+                    f"image, as before, got {responses[-1].shape[1:]}."
+                )
         order = np.concatenate(blocks)
         return Shown(order, _occurrence(order), np.concatenate(responses))
 

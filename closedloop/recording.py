@@ -37,7 +37,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
-from closedloop.errors import RecordingError
+from closedloop.errors import RecordingError, SubjectError
 from closedloop.images import ImageSet, read_folder, write_png
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.states import pack_state, unpack_state
@@ -46,6 +46,7 @@ from closedloop.states import pack_state, unpack_state
 SCHEMA = 1
 DATA, STATES, POINTER = "data.zarr", "state", "COMMITTED.json"
 EXPERIMENT, IMAGES, REFERENCES = "experiment.yaml", "images", "references"
+LOCK, NAMES, PARTIAL = "LOCK", "ids.json", ".partial"
 #: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
 PRESENTATION: dict[str, tuple[str, Any]] = {
     "thread": ("str", ""),
@@ -124,17 +125,17 @@ class Recording:
         if save is None:
             return cls(None, layout)
         path = Path(save)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RecordingError(
-                f"save: expected a new or empty folder, got {path}, which holds something; choose another name"
-                + (", or go on with it: closedloop resume " + str(path) if is_run(path) else "")
-                + "."
-            )
+        text = yaml.safe_dump(dict(experiment), sort_keys=False, allow_unicode=True)
         with _writing(path):
-            (path / STATES).mkdir(parents=True, exist_ok=True)
+            _check_free(path)
+            path.mkdir(parents=True, exist_ok=True)
             recording = cls(path, layout)
-            text = yaml.safe_dump(dict(experiment), sort_keys=False, allow_unicode=True)
-            _replace(path / EXPERIMENT, text.encode())
+            try:
+                _check_free(path)  # again: now that it is ours, no other process can have begun in it
+                _replace(path / EXPERIMENT, text.encode())
+            except BaseException:
+                recording.close()
+                raise
         return recording
 
     @classmethod
@@ -147,12 +148,25 @@ class Recording:
         path = Path(path)
         if not is_run(path):
             raise RecordingError(f"{path}: not a run of closedloop (no {EXPERIMENT} in it).")
-        recording = cls(path)
-        if (path / POINTER).exists():
-            recording._pointer = read_pointer(path)
-            recording._arrays = _row_arrays(zarr.open_group(path / DATA, mode="r+"))
-            recording._started = time.monotonic() - recording._pointer["elapsed_s"]
+        with _writing(path):
+            recording = cls(path)
+        try:
+            if (path / POINTER).exists():
+                recording._take_up(path)
+        except BaseException:
+            recording.close()
+            raise
         return recording
+
+    def _take_up(self, path: Path) -> None:
+        """Goes to the last commit."""
+        self._pointer = read_pointer(path)
+        with _reading(path):
+            self._arrays = _row_arrays(zarr.open_group(path / DATA, mode="r+"))
+            missing = ({"responses", "score"} | PRESENTATION.keys()) - self._arrays.keys()
+            if missing:
+                raise ValueError(f"no array {sorted(missing)[0]!r}")
+        self._started = time.monotonic() - self._pointer["elapsed_s"]
 
     def use(self, layout: Layout) -> None:
         """Sets the layout of a run that was reopened before its first commit."""
@@ -163,11 +177,34 @@ class Recording:
         """Rows committed so far."""
         return int(self._pointer["n_presentations"])
 
+    def check(self, responses: FloatArray) -> None:
+        """Looks at responses before anything is learnt from them.
+
+        Raises:
+            SubjectError: A response ``(units[, time])`` has another shape than those that are recorded.
+        """
+        before = self._arrays["responses"].shape[1:] if self._arrays else responses.shape[1:]
+        if responses.shape[1:] != before:
+            raise SubjectError(
+                f"subject: expected responses of shape {before} for each image, as before, got {responses.shape[1:]}."
+            )
+
     def state(self) -> State | None:
-        """The state saved with the last commit; None before the first."""
+        """The state saved with the last commit; None before the first.
+
+        Raises:
+            RecordingError: It is missing or damaged; what is recorded can still be read.
+        """
         if self.path is None or "state" not in self._pointer:
             return None
-        return unpack_state((self.path / self._pointer["state"]).read_bytes())
+        file = self.path / self._pointer["state"]
+        try:
+            return unpack_state(file.read_bytes())
+        except (OSError, RecordingError) as error:
+            raise RecordingError(
+                f"{self.path}: cannot go on, for {self._pointer['state']} cannot be read ({error}). What is recorded "
+                "is safe: open_recording reads it."
+            ) from error
 
     def append(self, rows: Rows, state: State) -> None:
         """Writes one generation and commits it together with the state that follows it.
@@ -211,7 +248,8 @@ class Recording:
             value = values[name]
             if value.shape[1:] != array.shape[1:]:
                 raise RecordingError(
-                    f"recording: {name} had {array.shape[1:]} values for each presentation before, now {value.shape[1:]}."
+                    f"recording: {name} had shape {array.shape[1:]} for each presentation before, now "
+                    f"{value.shape[1:]}."
                 )
             array[start:stop] = value.astype(object) if value.dtype.kind == "U" else value
 
@@ -223,11 +261,14 @@ class Recording:
             group = zarr.open_group(self._memory, mode="w")
             _create_arrays(group, self._layout, rows)
             return group
-        temporary = self.path / (DATA + ".partial")
+        temporary = self.path / (DATA + PARTIAL)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(self.path / DATA, ignore_errors=True)  # uncommitted: there is no pointer yet
         _create_arrays(zarr.open_group(temporary, mode="w"), self._layout, rows)
+        for path in temporary.rglob("*"):
+            _sync(path)
         temporary.replace(self.path / DATA)
+        _sync(self.path)
         return zarr.open_group(self.path / DATA, mode="r+")
 
     def _commit(self, pointer: dict[str, Any], state: State) -> None:
@@ -236,6 +277,7 @@ class Recording:
             self._pointer = pointer
             return
         name = f"{STATES}/{pointer['n_generations']:06d}.npz"
+        (self.path / STATES).mkdir(exist_ok=True)
         _replace(self.path / name, pack_state(state))
         pointer["state"] = name
         self._flush(self.n_presentations, pointer["n_presentations"])
@@ -249,8 +291,9 @@ class Recording:
         if self.path is None:
             return
         for name, array in self._arrays.items():
+            chunks = self.path / DATA / name / "c"
             for chunk in range(start // array.chunks[0], -(-stop // array.chunks[0])):
-                _sync(self.path / DATA / name / "c" / "/".join([str(chunk)] + ["0"] * (array.ndim - 1)))
+                _sync(chunks.joinpath(str(chunk), *["0"] * (array.ndim - 1)))
 
     def dataset(self) -> xr.Dataset:
         """What is committed, as an xarray Dataset."""
@@ -276,9 +319,14 @@ def _create_arrays(group: zarr.Group, layout: Layout, rows: Rows) -> None:
 
     def along(name: str, dtype: str, fill: Any, shape: tuple[int, ...] = (), dims: tuple[str, ...] = ()) -> None:
         group.create_array(
-            name, shape=(n, *shape), chunks=(chunk if shape else max(chunk, 256), *shape), dtype=dtype, fill_value=fill, compressors=None,
+            name,
+            shape=(n, *shape),
+            chunks=(chunk if shape else max(chunk, 256), *shape),
+            dtype=dtype,
+            fill_value=fill,
+            compressors=None,
             dimension_names=("presentation", *dims),
-        )  # fmt: skip
+        )
 
     time_axis = ("time_bin",) * (rows.responses.ndim - 2)
     along("responses", rows.responses.dtype.name, np.nan, rows.responses.shape[1:], ("neuroid", *time_axis))
@@ -302,7 +350,21 @@ def _create_coordinate(group: zarr.Group, name: str, value: Any, dims: tuple[str
     target = group.create_array(
         name, shape=array.shape, dtype="str" if text else array.dtype.name, compressors=None, dimension_names=dims
     )
-    target[...] = array.astype(object) if text else array
+    target[...] = array.astype(str).astype(object) if text else array
+
+
+def _check_free(path: Path) -> None:
+    """Raises unless a run can begin in a folder: it is new, empty, or was left by a run that died at its birth."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RecordingError(f"save: expected a new or empty folder, got {path}, which is a file; choose another name.")
+    if not {entry.name for entry in path.iterdir()} <= {LOCK, EXPERIMENT + PARTIAL}:
+        raise RecordingError(
+            f"save: expected a new or empty folder, got {path}, which holds something; choose another name"
+            + (f", or go on with it: closedloop resume {path}" if is_run(path) else "")
+            + "."
+        )
 
 
 def is_run(path: str | Path) -> bool:
@@ -317,16 +379,29 @@ def read_pointer(path: str | Path) -> dict[str, Any]:
         RecordingError: Nothing is committed, the pointer cannot be read, or a newer version wrote it.
     """
     try:
-        pointer: dict[str, Any] = json.loads((Path(path) / POINTER).read_text())
-        schema = int(pointer["schema"])
+        pointer: dict[str, Any] = json.loads((Path(path) / POINTER).read_text(encoding="utf-8"))
+        if int(pointer["schema"]) <= SCHEMA:
+            _check_pointer(pointer)
     except FileNotFoundError:
         what = "the run has no finished generation yet" if is_run(path) else "not a run of closedloop"
         raise RecordingError(f"{path}: {what} (no {POINTER}).") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise RecordingError(f"{path}: cannot read {POINTER} ({error}).") from error
-    if schema > SCHEMA:
-        raise RecordingError(f"{path}: written by a newer closedloop (schema {schema}, this one knows {SCHEMA}).")
+    if int(pointer["schema"]) > SCHEMA:
+        raise RecordingError(
+            f"{path}: written by a newer closedloop (schema {pointer['schema']}, this one knows {SCHEMA}); update it: "
+            "pip install --upgrade closedloop."
+        )
     return pointer
+
+
+def _check_pointer(pointer: Mapping[str, Any]) -> None:
+    """Raises ValueError, KeyError or TypeError unless it holds what `Recording` writes."""
+    rows, generations = int(pointer["n_presentations"]), int(pointer["n_generations"])
+    if rows < 0 or generations < 0 or not np.isfinite(pointer["elapsed_s"]):
+        raise ValueError(f"{rows} presentations in {generations} generations")
+    if not isinstance(pointer["finished"], bool) or not isinstance(pointer["state"], str):
+        raise TypeError("finished, state: expected true or false, and a file's name")
 
 
 def read_experiment(path: str | Path) -> dict[str, Any]:
@@ -336,8 +411,12 @@ def read_experiment(path: str | Path) -> dict[str, Any]:
         RecordingError: It is missing or not YAML.
     """
     try:
-        content = yaml.safe_load((Path(path) / EXPERIMENT).read_text())
-    except (OSError, yaml.YAMLError) as error:
+        content = yaml.safe_load((Path(path) / EXPERIMENT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordingError(
+            f"{path}: not a run of closedloop (no {EXPERIMENT} in it), or one that died before it began."
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecordingError(f"{path}: cannot read {EXPERIMENT} ({error}).") from error
     if not isinstance(content, dict):
         raise RecordingError(f"{path}: {EXPERIMENT} holds no experiment.")
@@ -360,15 +439,16 @@ def open_recording(path: str | Path) -> xr.Dataset:
         RecordingError: Not a run, nothing committed yet, or damaged.
     """
     pointer = read_pointer(path)  # first: the arrays may already hold more
-    try:
+    with _reading(path):
         return _dataset(str(Path(path) / DATA), pointer)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise RecordingError(f"{path}: cannot read {DATA} ({error}).") from error
 
 
 def _dataset(store: Any, pointer: Mapping[str, Any]) -> xr.Dataset:
     dataset: xr.Dataset = xr.open_zarr(store, chunks=None, consolidated=False, zarr_format=3)
-    dataset = dataset.isel(presentation=slice(0, int(pointer["n_presentations"])))
+    rows = int(pointer["n_presentations"])
+    dataset = dataset.isel(presentation=slice(0, rows))
+    if dataset.sizes["presentation"] != rows or (dataset["kind"].values == "").any():
+        raise ValueError(f"{rows} presentations are committed, but some of them are missing")
     text = {name: c.astype(object) for name, c in dataset.coords.items() if c.dtype.kind == "T"}
     dataset = dataset.assign_coords(text)  # numpy's new text type is not yet understood by netCDF and pandas
     dataset.attrs = {
@@ -384,23 +464,38 @@ def write_references(path: Path, references: ImageSet) -> None:
     """Keeps the reference images beside the data, exactly as they are shown; once, the list of names last."""
     with _writing(path):
         folder = path / REFERENCES
-        if (folder / "ids.json").exists():
+        if (folder / NAMES).exists():
             return
         folder.mkdir(exist_ok=True)
         for i, (name, image) in enumerate(zip(references.ids, references.images, strict=True)):
             write_png(folder / f"{i:05d}_{_file_name(name)}.png", image)
-        _replace(folder / "ids.json", json.dumps(references.ids).encode())
+        _replace(folder / NAMES, json.dumps(references.ids).encode())
 
 
 def read_references(path: Path) -> ImageSet | None:
-    """The reference images of a run; None if it has none."""
-    folder = path / REFERENCES
-    if not (folder / "ids.json").exists():
+    """The reference images of a run; None if it has none.
+
+    Raises:
+        RecordingError: They are damaged.
+    """
+    return stored_references(path / REFERENCES)
+
+
+def stored_references(folder: Path) -> ImageSet | None:
+    """The images of a folder that `write_references` wrote, under their own names; None for any other folder.
+
+    Raises:
+        RecordingError: They are damaged.
+    """
+    if not (folder / NAMES).exists():
         return None
-    ids = json.loads((folder / "ids.json").read_text())
-    with Image.open(next(folder.glob("*.png"))) as first:
-        resolution = first.height
-    return ImageSet(tuple(ids), read_folder(folder, resolution).images)
+    try:
+        ids = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+        with Image.open(min(folder.glob("*.png"))) as first:
+            resolution = first.height
+        return ImageSet(tuple(ids), read_folder(folder, resolution).images)
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordingError(f"{folder}: cannot read the reference images ({error}).") from error
 
 
 def _file_name(name: str) -> str:
@@ -413,7 +508,7 @@ def version() -> str:
 
 
 def _locked(path: Path) -> FileLock:
-    lock = FileLock(path / "LOCK")
+    lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -422,20 +517,29 @@ def _locked(path: Path) -> FileLock:
 
 
 @contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Turns whatever a damaged store raises into one error."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise RecordingError(f"{path}: cannot read {DATA} ({error}); it is incomplete or damaged.") from error
+
+
+@contextmanager
 def _writing(path: Path | None) -> Iterator[None]:
     """Turns the operating system's errors into one that says what is safe and what to do."""
     try:
         yield
     except OSError as error:
-        raise RecordingError(
-            f"{path}: cannot write ({error.strerror or error}). Every finished generation is safe; "
-            f"make room, then go on with: closedloop resume {path}"
-        ) from error
+        safe = "No run was begun; make room, or choose another folder."
+        if path is not None and is_run(path):
+            safe = f"Every finished generation is safe; make room, then go on with: closedloop resume {path}"
+        raise RecordingError(f"{path}: cannot write ({error.strerror or error}). {safe}") from error
 
 
 def _replace(path: Path, data: bytes) -> None:
     """Writes a file so that it is either as before or complete, and on the disk."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     with partial.open("wb") as file:
         file.write(data)
         file.flush()

@@ -36,7 +36,8 @@ class Estimate:
         """The estimate from single-presentation scores ``(n,)``."""
         valid = scores[~np.isnan(scores)]
         n = len(valid)
-        mean = float(valid.mean()) if n else float("nan")
+        same = n > 0 and bool((valid == valid[0]).all())  # a deterministic subject: no rounding of its one answer
+        mean = float(valid[0]) if same else float(valid.mean()) if n else float("nan")
         sem = float(valid.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
         return cls(stimulus_id, mean, sem, n)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,21 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.describe import recipe, source
+from closedloop.checks import check_images
+from closedloop.describe import plain, recipe, source
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import REFERENCE
 from closedloop.images import ImageSet, as_image_set, folder_images, from_bytes, read_image
-from closedloop.interfaces import Stateful, Subject
+from closedloop.interfaces import State, Stateful, Subject
+from closedloop.loop import Settings
 from closedloop.presenting import Presenter, Shown
-from closedloop.recording import Layout, Recording, Rows, version
+from closedloop.recording import REFERENCES, Layout, Recording, Rows, version, write_references
 from closedloop.seeds import generator_state, named_generator, restore_generator
 
 #: Images that are shown, and committed, together.
 BLOCK = 64
+#: What is stored of the arguments, besides subject and images.
+PRESENT_SETTINGS = ("repeats", "resolution", "retries", "timeout_s", "soa_s", "seed")
 
 
 def present(
@@ -59,19 +64,21 @@ def present(
         RecordingError: The folder exists, or cannot be written.
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
-    if repeats < 1 or retries < 0 or not soa_s > 0:
-        raise InvalidArgumentError(
-            f"repeats, retries, soa_s: expected >= 1, >= 0 and > 0, got {repeats}, {retries} and {soa_s}."
-        )
-    settings = {
-        "repeats": repeats, "resolution": resolution, "retries": retries, "timeout_s": timeout_s, "soa_s": soa_s,
-        "seed": seed,
-    }  # fmt: skip
+    Settings(repeats=repeats, retries=retries, timeout_s=timeout_s, soa_s=soa_s, seed=seed)  # checks them
+    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 1:
+        raise InvalidArgumentError(f"resolution: expected a whole number of at least 1, got {resolution!r}.")
+    settings = dict(zip(PRESENT_SETTINGS, (repeats, int(resolution), retries, timeout_s, soa_s, seed), strict=True))
     library = Library.of(images, resolution)
     experiment = {
         "closedloop": version(), "protocol": "present", "subject": recipe(subject), "images": source(images), **settings
     }  # fmt: skip
-    recording = Recording.create(save, _layout(subject, len(library.ids), settings), experiment)
+    recording = Recording.create(save, _layout(subject, len(library.ids), settings), plain(experiment))
+    try:
+        if recording.path is not None and experiment["images"] == REFERENCES:
+            write_references(recording.path, ImageSet(library.ids, library.read(np.arange(len(library.ids)))))
+    except BaseException:
+        recording.close()
+        raise
     return go_on(subject, library, recording, settings, progress)
 
 
@@ -85,40 +92,57 @@ def go_on(
     """Shows what has not been shown yet; a new recording begins at the beginning."""
     order_rng = named_generator(settings["seed"], "order")
     order = order_rng.permutation(len(library.ids))
-    done, shown_before = 0, 0
-    state = recording.state()
-    if state is None:
-        recording.use(_layout(subject, len(library.ids), settings))
-    else:
-        done, shown_before = state["done"], state["presentations"]
-        restore_generator(order_rng, state["order"])
-        if isinstance(subject, Stateful):
-            subject.restore(state["subject"])
+    progressed: dict[str, Any] = {"done": 0, "presentations": 0, "names": _digest(library.ids)}
     presenter = Presenter(subject, settings["retries"], settings["timeout_s"])
 
-    def snapshot() -> dict[str, Any]:
-        return {
-            "done": done,
-            "presentations": shown_before,
-            "order": generator_state(order_rng),
-            "subject": subject.state() if isinstance(subject, Stateful) else None,
-        }
+    def snapshot() -> State:
+        saved = subject.state() if isinstance(subject, Stateful) else None
+        return {**progressed, "order": generator_state(order_rng), "subject": saved}
 
     try:
-        while done < len(order):
+        state = recording.state()
+        if state is None:
+            recording.use(_layout(subject, len(library.ids), settings))
+        else:
+            _restore(state, progressed, order_rng, subject)
+        while (done := progressed["done"]) < len(order):
             block = order[done : done + BLOCK]
             shown = presenter.show(library.read(block), np.full(len(block), settings["repeats"]), order_rng)
-            rows = _rows(
-                shown, [library.ids[i] for i in block], done // BLOCK, shown_before * settings["soa_s"], settings
-            )
-            done, shown_before = done + len(block), shown_before + len(shown.stimulus)
+            recording.check(shown.responses)
+            first_s = progressed["presentations"] * settings["soa_s"]
+            rows = _rows(shown, [library.ids[i] for i in block], done // BLOCK, first_s, settings)
+            progressed["done"] += len(block)
+            progressed["presentations"] += len(shown.stimulus)
             recording.append(rows, snapshot())
             if progress is not None:
-                progress(done, len(order))
+                progress(progressed["done"], len(order))
         recording.finish(snapshot())
         return recording.dataset()
     finally:
         recording.close()
+
+
+def _restore(state: State, progressed: dict[str, Any], order: np.random.Generator, subject: Subject) -> None:
+    """Goes back to a saved state.
+
+    Raises:
+        InvalidArgumentError: It is that of other images, or of another subject.
+    """
+    if state["names"] != progressed["names"]:
+        raise InvalidArgumentError(
+            "images: they are not those with which the run began; put the folder back as it was."
+        )
+    progressed.update(done=state["done"], presentations=state["presentations"])
+    restore_generator(order, state["order"])
+    if isinstance(subject, Stateful):
+        if state["subject"] is None:
+            raise InvalidArgumentError("subject: the run's subject had no state; hand over the same subject.")
+        subject.restore(state["subject"])
+
+
+def _digest(names: Sequence[str]) -> str:
+    """Short text that tells two lists of names apart."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 class Library:
@@ -140,7 +164,12 @@ class Library:
             return cls(ids, lambda which: from_bytes(np.stack([read_image(paths[i], resolution) for i in which])))
         size = resolution
         if not isinstance(images, (str, Path)):
-            size = (images.images if isinstance(images, ImageSet) else np.asarray(images)).shape[-1]
+            array = images.images if isinstance(images, ImageSet) else check_images(images)
+            if array.shape[2] != array.shape[3]:
+                raise InvalidArgumentError(
+                    f"images: expected square images (n, 3, h, h), got {array.shape}; crop them."
+                )
+            size = array.shape[2]
         known = as_image_set(images, size)
         return cls(known.ids, lambda which: known.images[which])
 

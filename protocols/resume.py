@@ -10,11 +10,18 @@ import xarray as xr
 
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import Thread
-from closedloop.experiment import build_rules, build_subject, build_threads, parse_experiment
+from closedloop.experiment import (
+    build_rules,
+    build_subject,
+    build_threads,
+    load_recorded_subject,
+    parse_experiment,
+)
 from closedloop.images import ImageSet
 from closedloop.interfaces import Subject
 from closedloop.loop import Observer, Session
 from closedloop.recording import (
+    EXPERIMENT,
     POINTER,
     REFERENCES,
     Recording,
@@ -25,7 +32,7 @@ from closedloop.recording import (
 )
 from closedloop.stopping import StoppingRule
 
-from .present import Library, go_on
+from .present import PRESENT_SETTINGS, Library, go_on
 
 
 def resume(
@@ -41,7 +48,8 @@ def resume(
 
     Args:
         run: The run's folder.
-        subject: Needed where the run's subject was a Python object without a name.
+        subject: Needed where the run's subject was a Python object without a name. A stateful one is put back to where
+            the last commit left it; before the first commit it must be as it was when the run began.
         threads: Likewise for its generators and optimizers, freshly built as for the run.
         stop: Likewise for stopping rules of one's own.
         observers: Watch the session.
@@ -60,9 +68,13 @@ def resume(
     if content.get("protocol") == "present":
         return _resume_presentation(run, content, subject, progress)
     experiment = parse_experiment(content, str(run))
+    names = [part.name for part in experiment.threads]
+    if threads is not None and [t.name for t in threads] != names:
+        raise InvalidArgumentError(f"threads: expected those of the run, {names}, got {[t.name for t in threads]}.")
+    subject = build_subject(experiment) if subject is None else subject
     session = Session(
-        build_subject(experiment) if subject is None else subject,
-        build_threads(experiment) if threads is None else threads,
+        subject,
+        build_threads(experiment, subject) if threads is None else threads,
         references=_references(run, experiment.references),
         stop=build_rules(experiment) if stop is None else stop,
         save=run,
@@ -90,10 +102,12 @@ def _resume_presentation(
     subject: Subject | None,
     progress: Callable[[int, int], None] | None,
 ) -> xr.Dataset:
-    if content["images"] == REFERENCES:
-        raise InvalidArgumentError(f"{run}: its images were a Python array; present them again in a new run.")
+    missing = {*PRESENT_SETTINGS, "subject", "images"} - content.keys()
+    if missing:
+        raise RecordingError(f"{run}: {EXPERIMENT} lacks {', '.join(sorted(missing))}.")
     if subject is None:
-        subject = build_subject(parse_experiment({"subject": content["subject"]}, str(run)))
-    settings = {k: content[k] for k in ("repeats", "resolution", "retries", "timeout_s", "soa_s", "seed")}
-    library = Library.of(content["images"], settings["resolution"])
+        subject = load_recorded_subject(content["subject"], str(run))
+    settings = {name: content[name] for name in PRESENT_SETTINGS}
+    stored = _references(run, content["images"])
+    library = Library.of(content["images"] if stored is None else stored, settings["resolution"])
     return go_on(subject, library, Recording.reopen(run), settings, progress)

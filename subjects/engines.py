@@ -112,11 +112,10 @@ def export_onnx(probe: Probe, example: Tensor) -> bytes:
     buffer: Any = io.BytesIO()  # the declared type leaves out what the tracing exporter takes
     outputs = [f"layer{i}" for i in range(len(probe.layers))]
     axes = {name: {0: "n"} for name in ["images", *outputs]}
-    with _quiet():
-        torch.onnx.export(
-            probe, (example,), buffer, dynamo=False, input_names=["images"], output_names=outputs, dynamic_axes=axes,
-            opset_version=17,
-        )  # fmt: skip
+    torch.onnx.export(
+        probe, (example,), buffer, dynamo=False, input_names=["images"], output_names=outputs, dynamic_axes=axes,
+        opset_version=17,
+    )  # fmt: skip
     return bytes(buffer.getvalue())
 
 

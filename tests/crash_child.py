@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,7 @@ def die_at(count, before):
 
 
 def main():
+    os.fsync = lambda descriptor: None  # a kill is no power cut: what was written stays, and more kills fit in a minute
     say("ready")
     for line in sys.stdin:
         command = json.loads(line)
@@ -123,6 +125,8 @@ def main():
             try:
                 perform(command)
                 code = 0
+            except Exception:  # noqa: BLE001 - shown, and told by the exit code
+                traceback.print_exc()
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()

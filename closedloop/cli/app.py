@@ -66,6 +66,9 @@ def evolve(
     optimizer: Annotated[
         str | None, typer.Option(help="cma, cma-diagonal, isotropic, random …", show_default="cma-diagonal")
     ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels of the generated images.", show_default="the subject's")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Budget of evolved images.", show_default="6000")] = None,
     repeats: Annotated[int | None, typer.Option(help="Presentations of each image.", show_default="1")] = None,
     references: Annotated[
@@ -129,7 +132,9 @@ def record(
     images: Annotated[Path | None, typer.Option(help="Folder of images.", show_default="bundled photographs")] = None,
     subject: SubjectOption = None,
     layer: LayerOption = None,
-    units: Annotated[str, typer.Option(help="Units: 7, 0-9, all, random:50, '(12,3,4)' …")] = "all",
+    units: Annotated[
+        str | None, typer.Option(help="Units: 7, 0-9, all, random:50, '(12,3,4)' …", show_default="all")
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Presentations of each image.")] = 1,
     seed: SeedOption = None,
     retries: RetriesOption = None,
@@ -176,6 +181,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     try:
         get_command(app)(words, prog_name="closedloop")
+    except SystemExit as end:
+        if end.code:
+            raise
     except (ClosedLoopError, InvalidArgumentError) as error:
         if debug:
             raise

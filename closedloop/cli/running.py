@@ -37,9 +37,15 @@ def run_evolution(config: Path | None, out: Path | None, given: dict[str, Any]) 
     """``closedloop evolve``."""
     with console.status("Loading the subject …"):
         experiment = merge(None if config is None else read_experiment_file(config), given)
+        subject = build_subject(experiment)
+        if len(subject.units) > 1 and not experiment.names_objective:
+            raise InvalidArgumentError(
+                f"unit: expected one unit to excite, got {len(subject.units)} of {subject.name!r}; give --unit, or say "
+                "what to maximize with --objective."
+            )
         session = Session(
-            build_subject(experiment),
-            build_threads(experiment),
+            subject,
+            build_threads(experiment, subject),
             references=experiment.references,
             stop=build_rules(experiment),
             save=_folder(out, experiment),
@@ -55,7 +61,7 @@ def merge(experiment: Experiment | None, given: dict[str, Any]) -> Experiment:
     content: dict[str, Any] = dict(DEFAULTS) if experiment is None else experiment.model_dump(exclude_unset=True)
     if experiment is not None and len(experiment.threads) == 1:
         content.update({k: v for k, v in content.pop("threads")[0].items() if k != "name"})
-    if "threads" in content and {"generator", "optimizer", "objective"} & given.keys():
+    if "threads" in content and {"generator", "optimizer", "objective", "resolution"} & given.keys():
         raise InvalidArgumentError("config: it holds several threads; change generator and optimizer in the file.")
     subject = content["subject"] if isinstance(content["subject"], dict) else {"name": content["subject"]}
     if "subject" in given:
@@ -66,6 +72,11 @@ def merge(experiment: Experiment | None, given: dict[str, Any]) -> Experiment:
     for part in ("generator", "optimizer"):
         if part in given:
             content[part] = {"name": given[part]}
+    if "resolution" in given:
+        generator = content["generator"]
+        content["generator"] = {
+            **(generator if isinstance(generator, dict) else {"name": generator}), "resolution": given["resolution"]
+        }  # fmt: skip
     if "plateau" in given or "target" in given:
         rules = {"plateau": "generations", "target": "score"}
         content["stop"] = [{"name": n, key: given[n]} for n, key in rules.items() if n in given]

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.subjects import TorchSubject, engines
-from closedloop.subjects.engines import Eager, EngineWarning, Onnx, build_engine, export_onnx, parity, probe_batch
+from closedloop.subjects.engines import Eager, EngineWarning, build_engine, export_onnx, parity, probe_batch
 from closedloop.subjects.probe import OUTPUT, Probe, undisturbed
 
 SIZE = 16
@@ -90,7 +90,13 @@ def close(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 def export(model: nn.Module, layer: str) -> onnx.ModelProto:
-    return onnx.load_model_from_string(export_onnx(probe(model, layer), torch.from_numpy(images(2))))
+    return onnx.load_model_from_string(exported(probe(model, layer)))
+
+
+def exported(model: Probe) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return export_onnx(model, torch.from_numpy(images(2)))
 
 
 # ONNX -----------------------------------------------------------------------------------------------------------------
@@ -132,8 +138,13 @@ def test_the_graph_ends_at_the_deepest_layer(net):
 
 
 def test_what_lies_above_the_deepest_layer_need_not_be_exportable():
-    model = Function(lambda x: Negated.apply(x).flatten(1))
-    assert subject(model, "conv", "onnx").engine == "onnx"
+    assert subject(Function(WRONG["an exception"]), "conv", "onnx").engine == "onnx"
+
+
+def test_each_layer_is_compared_on_its_own_scale():
+    wrong = Function(lambda x: x * (1e-6 if len(x) > 1 else 2e-6))
+    with pytest.raises(InvalidArgumentError, match=r"onnx differs from eager torch by 5\.0e-01 relative"):
+        subject(wrong, ["conv", OUTPUT], "onnx")
 
 
 def test_an_export_leaves_the_network_alone(net):
@@ -141,7 +152,7 @@ def test_an_export_leaves_the_network_alone(net):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     state = torch.get_rng_state()
     with undisturbed(net):
-        export_onnx(probe(net.train(), "fc"), torch.from_numpy(images(2)))
+        exported(probe(net.train(), "fc"))
     assert net.training
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
@@ -275,22 +286,23 @@ def test_threads_are_those_of_torch(net, monkeypatch):
     monkeypatch.setattr(
         onnxruntime, "InferenceSession", lambda *a: (seen.append(a[1].intra_op_num_threads), real(*a))[1]
     )
-    Onnx(probe(net, "fc"), torch.from_numpy(images(2)))
+    subject(net, "fc", "onnx")
     assert seen == [torch.get_num_threads()]
 
 
 # Compiled -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_compiled_graph_is_the_exported_probe(net, monkeypatch):
+@pytest.mark.parametrize("layers", [["norm", "twice", OUTPUT], ["norm", "twice"]])
+def test_the_compiled_graph_is_the_exported_probe(net, monkeypatch, layers):
     monkeypatch.setattr(torch, "compile", lambda module, dynamic: module)
     net.train()
     state = torch.get_rng_state()
-    recording = subject(net, ["norm", "twice", OUTPUT], "compile")
+    recording = subject(net, layers, "compile")
     assert recording.engine == "compile"
     assert net.training
     assert torch.equal(state, torch.get_rng_state())
-    eager = subject(net, ["norm", "twice", OUTPUT], "eager")
+    eager = subject(net, layers, "eager")
     for n in (1, 2, 7):
         close(recording.record(images(n)), eager.record(images(n)))
 
@@ -308,7 +320,7 @@ def test_a_network_that_cannot_be_compiled(monkeypatch):
 
 
 def test_an_exported_graph_is_a_file_that_others_can_read(net):
-    model = onnx.load(io.BytesIO(export_onnx(probe(net, "conv", "fc"), torch.from_numpy(images(2)))))
+    model = onnx.load(io.BytesIO(exported(probe(net, "conv", "fc"))))
     onnx.checker.check_model(model)
     assert [entry.name for entry in model.graph.input] == ["images"]
     assert [entry.name for entry in model.graph.output] == ["layer0", "layer1"]

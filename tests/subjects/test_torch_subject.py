@@ -218,6 +218,10 @@ def test_units_say_what_was_recorded(net):
     assert boxes == [(7, 7, 10, 10), (2, 3, 5, 6), (0, 0, SIZE, SIZE), (0, 0, SIZE, SIZE)]
 
 
+def test_an_early_layer_alone_has_a_computed_field(net):
+    assert set(subject(net, layer="norm").units.coords["rf_method"]) == {"computed"}
+
+
 def test_one_specification_for_all_layers(net):
     assert subject(net, layer=["conv", "twice"], units="random:2", seed=3).units.coords["layer"] == (
         "conv", "conv", "twice", "twice",

@@ -1,0 +1,206 @@
+"""The command line, from the words that a user types to what stands on the terminal and on the disk."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import closedloop
+from closedloop.cli import main
+from closedloop.experiment import Experiment
+from closedloop.cli.running import merge
+
+SMALL = ["--subject", "gabor", "--images", "120", "--references", "none"]
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def config(work):
+    """A small experiment on a model neuron."""
+    content = {
+        "subject": {"name": "gabor", "resolution": 16},
+        "generator": {"name": "fourier", "resolution": 16, "cutoff": 4},
+        "optimizer": {"name": "isotropic", "population": 10},
+        "images": 100,
+        "interleave": 2,
+        "retest_repeats": 3,
+    }
+    path = work / "experiment.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def fails(arguments, capsys):
+    """The one message of a command that ends with status 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    message = capsys.readouterr().err
+    assert message.count("Error: ") == 1
+    assert "Traceback" not in message
+    return " ".join(message.split())
+
+
+def test_help_names_every_command():
+    result = subprocess.run([sys.executable, "-m", "closedloop", "--help"], capture_output=True, text=True, check=True)
+    for word in ("evolve", "resume", "units", "record", "show", "--debug"):
+        assert word in result.stdout
+
+
+def test_evolve_writes_a_run_a_table_and_a_figure(config, capsys):
+    main(["evolve", "--config", str(config), "--out", "run"])
+    out = capsys.readouterr().out
+    for word in ("evolved best ± s.e.", "best natural reference", "evolved ÷ natural", "images", "seconds", "gabor"):
+        assert word in out
+    run = config.parent / "run"
+    with Image.open(run / "summary.png") as figure:
+        assert figure.width > 1000
+        assert np.asarray(figure.convert("L")).std() > 10
+    ds = closedloop.open_recording(run)
+    assert ds.attrs["finished"] == 1
+    assert set(ds.kind.values) == {"evolved", "reference", "retest"}
+
+
+def test_the_file_in_the_run_repeats_it(config):
+    main(["evolve", "--config", str(config), "--out", "first"])
+    main(["evolve", "--config", "first/experiment.yaml", "--out", "second"])
+    first, second = closedloop.open_recording("first"), closedloop.open_recording("second")
+    assert first.load().equals(second.load())
+
+
+def test_options_take_precedence_over_the_file(config):
+    main(["evolve", "--config", str(config), "--images", "50", "--seed", "3", "--references", "none", "--out", "run"])
+    ds = closedloop.open_recording("run")
+    assert int((ds.kind == "evolved").sum()) == 50
+    assert int(ds.seed) == 3
+    assert "reference" not in set(ds.kind.values)
+
+
+def test_seed_changes_the_evolution(config):
+    for seed in ("1", "2"):
+        main(["evolve", "--config", str(config), "--seed", seed, "--images", "20", "--out", f"run{seed}"])
+    one, two = (closedloop.open_recording(f"run{s}") for s in "12")
+    assert not np.array_equal(one.score, two.score, equal_nan=True)
+
+
+def test_resume_of_a_finished_run_shows_it(config, capsys):
+    main(["evolve", "--config", str(config), "--out", "run"])
+    capsys.readouterr()
+    main(["resume", "run"])
+    assert "evolved best ± s.e." in capsys.readouterr().out
+
+
+def test_show_writes_a_figure_elsewhere(config, work):
+    main(["evolve", "--config", str(config), "--out", "run"])
+    main(["show", "run", "--figure", "figure.pdf"])
+    assert (work / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_record_and_show_of_recorded_images(work, capsys):
+    folder = work / "images"
+    folder.mkdir()
+    for name in ("dark", "light"):
+        Image.new("RGB", (40, 30), (250, 240, 230) if name == "light" else (5, 10, 20)).save(folder / f"{name}.png")
+    main(["record", "--images", "images", "--subject", "lite0", "--layer", "conv_stem", "--units", "0-4",
+          "--engine", "eager", "--repeats", "2", "--out", "recorded"])  # fmt: skip
+    ds = closedloop.open_recording("recorded")
+    assert dict(ds.sizes) == {"presentation": 4, "neuroid": 5}
+    assert set(ds.stimulus_id.values) == {"dark", "light"}
+    main(["show", "recorded"])
+    assert "light" in capsys.readouterr().out
+
+
+def test_units_lists_layers(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    main(["units", "--layer", "blocks.2"])
+    out = capsys.readouterr().out
+    for word in ("blocks.2", "40 x 28 x 28", "31360", "67 x 67", "8 x 8", "computed"):
+        assert word in out
+
+
+def test_units_of_a_model_neuron(capsys):
+    main(["units", "--subject", "energy"])
+    assert "orientation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evolve", "--layer", "blocks.9x"], "Did you mean 'blocks"),
+        (["evolve", "--unit", "1000"], "1000 is out of range; layer 'output' has channels 0 to 999"),
+        (["evolve", "--layer", "blocks.2"], "expected one unit to excite, got 40 of 'lite0'"),
+        (["evolve", "--subject", "lite9"], "Did you mean 'lite"),
+        (["evolve", *SMALL, "--optimizer", "cmaa"], "Did you mean 'cma"),
+        (["evolve", *SMALL, "--generator", "fourrier"], "Did you mean 'fourier'"),
+        (["evolve", *SMALL, "--images", "3"], "images: expected at least one generation"),
+        (["evolve", *SMALL, "--keep", "some"], "keep: expected 'best', 'all' or 'none'"),
+        (["evolve", *SMALL, "--objective", "unit(4)"], "expected a response column 4"),
+        (["evolve", *SMALL, "--objective", "unti(0)"], "Did you mean 'unit'"),
+        (["evolve", *SMALL[:-1], "nowhere"], "nowhere, which is not a folder"),
+        (["evolve", "--weights", "nowhere.pt"], "nowhere.pt, which does not exist"),
+        (["evolve", "--config", "nowhere.yaml"], "cannot read nowhere.yaml"),
+        (["show", "nowhere"], "not a run of closedloop"),
+        (["resume", "nowhere"], "not a run of closedloop"),
+        (["record", "--images", "nowhere", "--subject", "gabor"], "nowhere, which is not a folder"),
+    ],
+    ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_message_and_nothing_is_written(work, capsys, arguments, message):
+    assert message in fails(arguments, capsys)
+    assert list(work.iterdir()) == []
+
+
+def test_a_pickle_is_refused_as_weights(work, capsys):
+    import pickle
+
+    (work / "evil.pt").write_bytes(pickle.dumps(print))
+    assert "evil.pt" in fails(["evolve", "--weights", "evil.pt"], capsys)
+
+
+def test_an_existing_folder_is_left_alone(work, capsys):
+    (work / "run").mkdir()
+    (work / "run" / "mine.txt").write_text("keep")
+    assert "expected a new or empty folder" in fails(["evolve", *SMALL, "--out", "run"], capsys)
+    assert [p.name for p in (work / "run").iterdir()] == ["mine.txt"]
+
+
+def test_an_unreadable_image_is_named(work, capsys):
+    (work / "images").mkdir()
+    (work / "images" / "broken.jpg").write_bytes(b"no image")
+    assert "broken.jpg as an image" in fails(["evolve", *SMALL[:-1], "images"], capsys)
+
+
+def test_an_invalid_file_names_each_entry(work, capsys):
+    (work / "bad.yaml").write_text("subject: {name: gabor}\nimages: many\nimagse: 3\n")
+    message = fails(["evolve", "--config", "bad.yaml"], capsys)
+    assert "images: Input should be a valid integer" in message
+    assert "imagse: Extra inputs are not permitted" in message
+
+
+def test_debug_shows_the_traceback(work):
+    with pytest.raises(closedloop.ClosedLoopError, match="not a run"):
+        main(["--debug", "show", "nowhere"])
+
+
+def test_free_names_are_counted(config):
+    for _ in range(2):
+        main(["evolve", "--config", str(config), "--images", "20"])
+    assert sorted(p.name for p in (config.parent / "runs").iterdir()) == ["gabor-output", "gabor-output-2"]
+
+
+def test_merge_keeps_the_files_thread_options():
+    file = Experiment.model_validate({"subject": "gabor", "generator": {"name": "pixels", "resolution": 8},
+                                      "optimizer": "random", "objective": "-unit(0)"})  # fmt: skip
+    merged = merge(file, {"images": 7, "plateau": 4})
+    assert merged.threads[0].generator.options == {"resolution": 8}
+    assert merged.threads[0].objective == "-unit(0)"
+    assert merged.images == 7
+    assert merged.stop[0].options == {"generations": 4}
