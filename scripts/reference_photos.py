@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 LICENCES: dict[str, str] = {
     "LicenseRef-Public-Domain": "https://creativecommons.org/publicdomain/mark/1.0/",

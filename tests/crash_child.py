@@ -1,8 +1,8 @@
 """A process that runs small evolutions in forks of itself, each of which can be killed at any moment.
 
-It reads one JSON command a line (``{"action": "run", "folder": …}``) and answers on stdout: the fork's process id, a line
-after each commit, and how the fork ended. One import of the libraries serves all the kills. It imports numpy, xarray and
-zarr, but no torch.
+It reads one JSON command a line (``{"action": "run", "folder": …}``) and answers on stdout: the fork's process id, a
+line after each commit, and how the fork ended. One import of the libraries serves all the kills. It imports numpy,
+xarray and zarr, but no torch.
 """
 
 from __future__ import annotations

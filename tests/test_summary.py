@@ -44,6 +44,8 @@ def recording(rows=ROWS, threads="main", objective="unit(0)", time=None):
             "generation": ("presentation", np.array(generation)),
             "kind": ("presentation", np.array(kind, object)),
             "stimulus_id": ("presentation", np.array(ids, object)),
+            "neuroid_id": ("neuroid", np.array(["v4.7", "v4.9"], object)),
+            "label": ("neuroid", np.array(["owl", ""], object)),
             "threads": threads,
             "objective": objective,
         },
@@ -62,7 +64,8 @@ def test_estimate():
     nothing = Estimate.of("x", np.array([np.nan]))
     assert np.isnan(nothing.mean)
     assert str(nothing) == "not re-tested"
-    assert Estimate.of("x", np.ones(4)).sem == 0
+    same = Estimate.of("x", np.full(10, 0.1))
+    assert (same.mean, same.sem) == (0.1, 0)
 
 
 @pytest.mark.parametrize("time", [None, 3])
@@ -133,6 +136,16 @@ def test_all_lost():
     (found,) = summarize(recording([(*r[:4], np.nan, np.nan) for r in ROWS if r[2] == "evolved"]))
     assert np.isnan(found.noisy_maximum)
     assert found.lost == found.images == 4
+
+
+@pytest.mark.parametrize(
+    ("objective", "target"),
+    [("unit(0)", "v4.7 “owl”"), ("unit(1)", "v4.9"), ("-unit(0)", "-unit(0)"), ("unit(0) + 1.0", "unit(0) + 1.0")],
+)
+def test_target_in_words(objective, target):
+    assert summarize(recording(objective=objective))[0].target == target
+    bare = recording(objective="unit(0)").drop_vars("label")
+    assert summarize(bare)[0].target == "v4.7"
 
 
 def test_single_scores():
