@@ -38,7 +38,7 @@ class Estimate:
         n = len(valid)
         same = n > 0 and bool((valid == valid[0]).all())  # a deterministic subject: no rounding of its one answer
         mean = float(valid[0]) if same else float(valid.mean()) if n else float("nan")
-        sem = float(valid.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+        sem = float("nan") if n < 2 else 0.0 if same else float(valid.std(ddof=1) / np.sqrt(n))
         return cls(stimulus_id, mean, sem, n)
 
     def __str__(self) -> str:

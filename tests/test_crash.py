@@ -129,7 +129,7 @@ def assert_same_run(folder, whole):
 def committed(folder, whole):
     """How many generations a killed run holds; whatever it holds is what the uninterrupted run holds."""
     if not (folder / "COMMITTED.json").exists():
-        with pytest.raises(RecordingError, match="no finished generation yet|not a run"):
+        with pytest.raises(RecordingError, match=r"no finished generation yet|not a run"):
             open_recording(folder)
         return 0
     found = open_recording(folder)

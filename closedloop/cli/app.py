@@ -69,7 +69,7 @@ def evolve(
     resolution: Annotated[
         int | None, typer.Option(help="Pixels of the generated images.", show_default="the subject's")
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Budget of evolved images.", show_default="6000")] = None,
+    images: Annotated[int | None, typer.Option(help="Budget of evolved images.", show_default="4000")] = None,
     repeats: Annotated[int | None, typer.Option(help="Presentations of each image.", show_default="1")] = None,
     references: Annotated[
         str | None, typer.Option(help="Folder of natural images, or 'none'.", show_default="bundled photographs")

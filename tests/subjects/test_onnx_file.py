@@ -119,8 +119,11 @@ def test_inner_tensors(request, which):
 def test_many_images_are_shown_in_batches(dynamic, monkeypatch):
     subject = OnnxSubject(dynamic)
     whole = subject.record(images(7))
+    sizes, run = [], subject._run
+    monkeypatch.setattr(subject, "_run", lambda batch: (sizes.append(len(batch)), run(batch))[1])
     monkeypatch.setattr(onnx_file, "BATCH", 3)
     close(subject.record(images(7)), whole)
+    assert sizes == [3, 3, 1]
 
 
 def test_units_and_names(dynamic):

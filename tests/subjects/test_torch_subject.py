@@ -219,7 +219,8 @@ def test_units_say_what_was_recorded(net):
 
 
 def test_an_early_layer_alone_has_a_computed_field(net):
-    assert set(subject(net, layer="norm").units.coords["rf_method"]) == {"computed"}
+    coords = subject(net.train(), layer="norm").units.coords  # in training mode it would see the whole batch
+    assert (set(coords["rf_method"]), set(coords["rf_y0"]), set(coords["rf_y1"])) == ({"computed"}, {7}, {10})
 
 
 def test_one_specification_for_all_layers(net):
@@ -357,9 +358,20 @@ def test_a_saved_state_does_not_move_on():
     recording = subject(seeded(Noisy))
     state = recording.state()
     before = state["random"].copy()
+    recording.record(images())
+    assert np.array_equal(state["random"], before)
     recording.restore(state)
     recording.record(images())
     assert np.array_equal(state["random"], before)
+
+
+def test_the_gradient_path_draws_from_the_same_stream():
+    recording, other = subject(seeded(Noisy)), subject(seeded(Noisy), seed=1)
+    x = torch.from_numpy(images())
+    first, second = recording.forward(x), recording.forward(x)
+    assert not torch.allclose(first, second)
+    assert not torch.allclose(first, other.forward(x))
+    assert np.array_equal(subject(seeded(Noisy)).record(images()), first.detach().numpy())
 
 
 # All kinds of networks ------------------------------------------------------------------------------------------------
