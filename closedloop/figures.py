@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -105,10 +106,9 @@ def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
     if thread not in summaries:
         raise RecordingError(f"{run}: no thread {thread!r}; it has {sorted(summaries)}.")
     summary = summaries[thread]
-    figure = Figure(figsize=(11.5, 6.4), dpi=150, layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.06)  # type: ignore[union-attr]
-    heading, body = figure.subfigures(2, 1, height_ratios=[0.085, 1])
-    left, right = body.subfigures(1, 2, width_ratios=[2.35, 1])
+    figure = Figure(figsize=(11.5, 6.4), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06))
+    parts = figure.add_gridspec(2, 2, height_ratios=[0.085, 1], width_ratios=[2.35, 1])
+    heading, left, right = (figure.add_subfigure(p) for p in (parts[0, :], parts[1, 0], parts[1, 1]))
     _draw_heading(heading, recording, summary)
     strip, axes = left.subplots(2, 1, height_ratios=[1, 3.2])
     plot_trajectory(recording, axes, thread)

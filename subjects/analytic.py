@@ -290,7 +290,7 @@ class GaborSubject(AnalyticSubject):
     def _respond(self, drives: Any) -> Any:
         return drives.clip(min=0) ** self.exponent
 
-    def _ball_direction(self, unit: int, norm: float) -> Array:  # noqa: ARG002
+    def _ball_direction(self, unit: int, norm: float) -> Array:
         return _unit(self._weights[unit])
 
     def _box_pattern(self, unit: int) -> Array:
@@ -328,7 +328,7 @@ class EnergySubject(AnalyticSubject):
         energy = (drives.reshape(len(drives), self._count, 2) ** 2).sum(-1)
         return (energy > 0) * energy.clip(min=TINY) ** 0.5 if self.root else energy
 
-    def _ball_direction(self, unit: int, norm: float) -> Array:  # noqa: ARG002
+    def _ball_direction(self, unit: int, norm: float) -> Array:
         return _unit(self._weights[2 * unit])
 
     def _box_pattern(self, unit: int) -> Array:

@@ -35,7 +35,9 @@ def wheel(tmp_path_factory):
 
 
 def test_wheel_contents(wheel):
-    result = subprocess.run([sys.executable, "-m", "check_wheel_contents", str(wheel)], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "check_wheel_contents", str(wheel)], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout
 
 

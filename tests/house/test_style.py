@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [p for top in ("closedloop", "subjects", "generators", "protocols") for p in sorted((ROOT / top).rglob("*.py"))]
+ROOMS = ("closedloop", "subjects", "generators", "protocols")
+SOURCES = [p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))]
 
 
 def functions(path: Path) -> list[tuple[str, int]]:
@@ -18,8 +19,8 @@ def functions(path: Path) -> list[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
-            lines = text[body[0].lineno - 1 : node.end_lineno] if body else []
-            found.append((f"{path.name}:{node.name}", sum(bool(x.strip()) and not x.strip().startswith("#") for x in lines)))
+            lines = [x.strip() for x in text[body[0].lineno - 1 : node.end_lineno]] if body else []
+            found.append((f"{path.name}:{node.name}", sum(bool(x) and not x.startswith("#") for x in lines)))
     return found
 
 

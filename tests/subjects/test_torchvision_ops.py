@@ -6,6 +6,7 @@ import torch
 from closedloop.subjects import torchvision_ops
 from closedloop.subjects.torchvision_ops import import_torchvision
 
+
 def test_models_are_there():
     assert import_torchvision() is import_torchvision()
     assert import_torchvision().models.resnet18
