@@ -243,6 +243,7 @@ class Session:
     def resume(self, recording: Recording) -> xr.Dataset:
         """Goes on with a reopened recording, to what an uninterrupted run would have given."""
         try:
+            recording.check_units(self.subject.units)
             state = recording.state()
             if state is None:
                 recording.use(self.layout())

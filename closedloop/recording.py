@@ -37,7 +37,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
-from closedloop.errors import RecordingError, SubjectError
+from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.images import ImageSet, read_folder, write_png
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.states import pack_state, unpack_state
@@ -111,6 +111,7 @@ class Recording:
         self._layout = layout
         self._lock = None if path is None else _locked(path)
         self._arrays: dict[str, Any] = {}
+        self._neuroids: tuple[str, ...] | None = None
         self._memory = zarr.storage.MemoryStore() if path is None else None
         self._pointer: dict[str, Any] = {"schema": SCHEMA, "n_presentations": 0, "n_generations": 0, "finished": False}
         self._started = time.monotonic()
@@ -162,7 +163,9 @@ class Recording:
         """Goes to the last commit."""
         self._pointer = read_pointer(path)
         with _reading(path):
-            self._arrays = _row_arrays(zarr.open_group(path / DATA, mode="r+"))
+            group = zarr.open_group(path / DATA, mode="r+")
+            self._arrays = _row_arrays(group)
+            self._neuroids = tuple(np.asarray(group["neuroid_id"]).tolist())
             missing = ({"responses", "score"} | PRESENTATION.keys()) - self._arrays.keys()
             if missing:
                 raise ValueError(f"no array {sorted(missing)[0]!r}")
@@ -176,6 +179,18 @@ class Recording:
     def n_presentations(self) -> int:
         """Rows committed so far."""
         return int(self._pointer["n_presentations"])
+
+    def check_units(self, units: Units) -> None:
+        """Looks at a subject's units before a reopened run goes on with it.
+
+        Raises:
+            InvalidArgumentError: They are not those that are recorded.
+        """
+        if self._neuroids is not None and units.neuroid_id != self._neuroids:
+            expected, got = (
+                ", ".join(ids[:4]) + (", …" if len(ids) > 4 else "") for ids in (self._neuroids, units.neuroid_id)
+            )
+            raise InvalidArgumentError(f"subject: expected the units of the run, {expected}; got {got}.")
 
     def check(self, responses: FloatArray) -> None:
         """Looks at responses before anything is learnt from them.

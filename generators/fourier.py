@@ -116,7 +116,8 @@ class Fourier:
         coordinates: NDArray[np.float64] = np.concatenate([amplitude, amplitude[1:]])
         # cos² + sin² = 1: each frequency adds its squared amplitude to the variance of every pixel.
         pixel_std = np.sqrt((amplitude**2).sum() * (color_matrix() ** 2).sum() / 3)
-        return np.multiply(coordinates, self.contrast / pixel_std)
+        coordinates *= self.contrast / pixel_std
+        return coordinates
 
     @property
     def recipe(self) -> Mapping[str, Any]:

@@ -100,6 +100,7 @@ def go_on(
         return {**progressed, "order": generator_state(order_rng), "subject": saved}
 
     try:
+        recording.check_units(subject.units)
         state = recording.state()
         if state is None:
             recording.use(_layout(subject, len(library.ids), settings))

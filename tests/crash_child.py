@@ -90,7 +90,7 @@ def session(folder, references):
 def perform(command):
     folder, references = Path(command["folder"]), command["references"]
     if command.get("die_at") is not None:
-        die_at(command["die_at"], command["before"])
+        die_at(command["die_at"], command["before"], command.get("ending", ""))
     if command["action"] == "run":
         session(folder, references).run()
     elif command["action"] == "resume":
@@ -99,12 +99,12 @@ def perform(command):
         present(NoisyCells(), references, resolution=SIDE, repeats=40, save=folder, seed=5)
 
 
-def die_at(count, before):
-    """Kills this process at its n-th renaming of a file, just before it or just after."""
+def die_at(count, before, ending):
+    """Kills this process at its n-th renaming of a file to a name with this ending, just before it or just after."""
     rename, left = os.replace, [count]
 
     def replace(source, target):
-        left[0] -= 1
+        left[0] -= str(target).endswith(ending)
         if left[0] < 0 and before:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target)

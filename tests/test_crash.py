@@ -171,6 +171,18 @@ def test_killed_while_the_store_is_created(server, references, whole, tmp_path):
             assert_same_run(folder, whole)
 
 
+@pytest.mark.parametrize("ending", ["COMMITTED.json", ".npz", "score/c/0", ".png"])
+@pytest.mark.parametrize("before", [True, False])
+def test_killed_around_each_step_of_a_commit(server, references, whole, tmp_path, ending, before):
+    folder, count = tmp_path / "run", 20 if ending == ".png" else 4
+    code, told = server.perform("run", folder, references, die_at=count, before=before, ending=ending)
+    assert code == -signal.SIGKILL
+    assert committed(folder, whole) == told + (ending == "COMMITTED.json" and not before)
+    assert told >= 1
+    assert go_on(server, folder, references)[0] == 0
+    assert_same_run(folder, whole)
+
+
 def test_killed_at_every_kind_of_write_in_turn(server, references, whole, tmp_path):
     """One run, killed again and again some writes further on, in each of its phases."""
     rng = np.random.default_rng(9)
@@ -201,7 +213,7 @@ def test_a_reader_never_meets_an_error(server, references, whole, tmp_path):
 
     def read():
         while not done.is_set():
-            if not (folder / "COMMITTED.json").exists():
+            if not lengths and not (folder / "COMMITTED.json").exists():
                 time.sleep(0.002)
                 continue
             try:

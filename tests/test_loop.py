@@ -307,8 +307,11 @@ def test_the_reported_mean_is_unbiased_where_the_noisy_maximum_is_far_too_high()
     assert np.mean(within) > 0.75
 
 
-def test_the_confirmed_image_is_the_best_of_the_selection_in_fresh_presentations():
-    found = run(Spy(noise=1.0), references=pictures(6))
+@pytest.mark.parametrize("seed", range(6))
+def test_the_confirmed_image_is_the_best_of_the_selection_in_fresh_presentations(seed):
+    subject = Spy(noise=5.0)
+    subject.rng = np.random.default_rng(seed)
+    found = run(subject, [fourier(seed=seed)], pictures(6))
     select = found.isel(presentation=np.flatnonzero(found["generation"].values == 4))
     confirm = found.isel(presentation=np.flatnonzero(found["generation"].values == 5))
     means = (
@@ -436,7 +439,7 @@ def test_the_settings_leave_the_optimizer_as_it_was():
     np.testing.assert_array_equal(thread.optimizer.ask(), other.optimizer.ask())
 
 
-# Failures: what was finished is safe, and the run goes on --------------------------------------------------------------
+# Failures: what was finished is safe, and the run goes on ------------------------------------------------------------
 
 
 def at(call, what):

@@ -1,4 +1,4 @@
-"""The package as it is built: one import root, every folder listed, nothing missing and nothing foreign in the wheel."""
+"""The package as it is built: one import root, every folder listed, nothing missing, nothing foreign."""
 
 import subprocess
 import sys

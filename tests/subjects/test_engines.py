@@ -209,11 +209,11 @@ def test_the_warning_says_what_went_wrong():
 
 def test_an_interrupt_during_the_export_passes(net, monkeypatch):
     def interrupted(*_):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("stop")
 
     monkeypatch.setattr(engines, "export_onnx", interrupted)
     net.train()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stop"):
         subject(net)
     assert all(module.training for module in net.modules())
 
