@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError
+from closedloop.files import replace_file
 
 #: File endings that are read as photographs.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -162,6 +164,6 @@ def as_image_set(images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], r
 
 def write_png(path: Path, image: NDArray[np.float32]) -> None:
     """Writes one image ``(3, h, w)`` in [0, 1] as an 8-bit PNG; appears under its name only when complete."""
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(partial, format="PNG", compress_level=1)
-    partial.replace(path)
+    buffer = io.BytesIO()
+    Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(buffer, format="PNG", compress_level=1)
+    replace_file(path, buffer.getvalue())

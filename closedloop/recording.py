@@ -19,7 +19,6 @@ killed at any moment loses at most the generation under way.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -37,7 +36,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
+from closedloop.columns import Column
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
+from closedloop.files import PARTIAL, replace_file, synchronize
 from closedloop.images import ImageSet, read_folder, write_png
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.states import pack_state, unpack_state
@@ -46,7 +47,7 @@ from closedloop.states import pack_state, unpack_state
 SCHEMA = 1
 DATA, STATES, POINTER = "data.zarr", "state", "COMMITTED.json"
 EXPERIMENT, IMAGES, REFERENCES = "experiment.yaml", "images", "references"
-LOCK, NAMES, PARTIAL = "LOCK", "ids.json", ".partial"
+LOCK, NAMES = "LOCK", "ids.json"
 #: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
 PRESENTATION: dict[str, tuple[str, Any]] = {
     "thread": ("str", ""),
@@ -111,6 +112,7 @@ class Recording:
         self._layout = layout
         self._lock = None if path is None else _locked(path)
         self._arrays: dict[str, Any] = {}
+        self._columns: dict[str, Column] = {}
         self._neuroids: tuple[str, ...] | None = None
         self._memory = zarr.storage.MemoryStore() if path is None else None
         self._pointer: dict[str, Any] = {"schema": SCHEMA, "n_presentations": 0, "n_generations": 0, "finished": False}
@@ -133,7 +135,7 @@ class Recording:
             recording = cls(path, layout)
             try:
                 _check_free(path)  # again: now that it is ours, no other process can have begun in it
-                _replace(path / EXPERIMENT, text.encode())
+                _put(path / EXPERIMENT, text.encode())
             except BaseException:
                 recording.close()
                 raise
@@ -164,7 +166,7 @@ class Recording:
         self._pointer = read_pointer(path)
         with _reading(path):
             group = zarr.open_group(path / DATA, mode="r+")
-            self._arrays = _row_arrays(group)
+            self._use_arrays(group)
             self._neuroids = tuple(np.asarray(group["neuroid_id"]).tolist())
             missing = ({"responses", "score"} | PRESENTATION.keys()) - self._arrays.keys()
             if missing:
@@ -254,7 +256,7 @@ class Recording:
 
     def _write_rows(self, start: int, rows: Rows) -> None:
         if not self._arrays:
-            self._arrays = _row_arrays(self._make_group(rows))
+            self._use_arrays(self._make_group(rows))
         capacity, stop = self._arrays["score"].shape[0], start + len(rows)
         if stop > capacity:
             raise RecordingError(f"recording: expected at most {capacity} presentations, got {stop}.")
@@ -266,7 +268,17 @@ class Recording:
                     f"recording: {name} had shape {array.shape[1:]} for each presentation before, now "
                     f"{value.shape[1:]}."
                 )
-            array[start:stop] = value.astype(object) if value.dtype.kind == "U" else value
+            value = value.astype(object) if value.dtype.kind == "U" else value
+            if self.path is None:
+                array[start:stop] = value
+            else:
+                self._columns[name].write(start, value)
+
+    def _use_arrays(self, group: zarr.Group) -> None:
+        """Takes the arrays of a group as those to write to."""
+        self._arrays = _row_arrays(group)
+        if self.path is not None:
+            self._columns = {name: Column(self.path / DATA / name, array) for name, array in self._arrays.items()}
 
     def _make_group(self, rows: Rows) -> zarr.Group:
         """Creates the arrays at their final shape, under a temporary name until all are there."""
@@ -281,9 +293,9 @@ class Recording:
         shutil.rmtree(self.path / DATA, ignore_errors=True)  # uncommitted: there is no pointer yet
         _create_arrays(zarr.open_group(temporary, mode="w"), self._layout, rows)
         for path in temporary.rglob("*"):
-            _sync(path)
+            synchronize(path)
         temporary.replace(self.path / DATA)
-        _sync(self.path)
+        synchronize(self.path)
         return zarr.open_group(self.path / DATA, mode="r+")
 
     def _commit(self, pointer: dict[str, Any], state: State) -> None:
@@ -293,22 +305,12 @@ class Recording:
             return
         name = f"{STATES}/{pointer['n_generations']:06d}.npz"
         (self.path / STATES).mkdir(exist_ok=True)
-        _replace(self.path / name, pack_state(state))
+        _put(self.path / name, pack_state(state))
         pointer["state"] = name
-        self._flush(self.n_presentations, pointer["n_presentations"])
-        _replace(self.path / POINTER, (json.dumps(pointer, indent=1) + "\n").encode())
+        _put(self.path / POINTER, (json.dumps(pointer, indent=1) + "\n").encode())
         self._pointer = pointer
         for old in sorted((self.path / STATES).glob("*.npz"))[:-2]:
             old.unlink(missing_ok=True)
-
-    def _flush(self, start: int, stop: int) -> None:
-        """Asks the disk to keep the chunks of rows ``start`` to ``stop``, so that the pointer never outlives them."""
-        if self.path is None:
-            return
-        for name, array in self._arrays.items():
-            chunks = self.path / DATA / name / "c"
-            for chunk in range(start // array.chunks[0], -(-stop // array.chunks[0])):
-                _sync(chunks.joinpath(str(chunk), *["0"] * (array.ndim - 1)))
 
     def dataset(self) -> xr.Dataset:
         """What is committed, as an xarray Dataset."""
@@ -484,7 +486,7 @@ def write_references(path: Path, references: ImageSet) -> None:
         folder.mkdir(exist_ok=True)
         for i, (name, image) in enumerate(zip(references.ids, references.images, strict=True)):
             write_png(folder / f"{i:05d}_{_file_name(name)}.png", image)
-        _replace(folder / NAMES, json.dumps(references.ids).encode())
+        _put(folder / NAMES, json.dumps(references.ids).encode())
 
 
 def read_references(path: Path) -> ImageSet | None:
@@ -552,23 +554,7 @@ def _writing(path: Path | None) -> Iterator[None]:
         raise RecordingError(f"{path}: cannot write ({error.strerror or error}). {safe}") from error
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Writes a file so that it is either as before or complete, and on the disk."""
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Asks the operating system to bring a file or folder to the disk."""
-    if os.name != "posix" or not path.exists():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _put(path: Path, data: bytes) -> None:
+    """Replaces a file, and makes its name last."""
+    replace_file(path, data)
+    synchronize(path.parent)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -364,24 +365,32 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, fail_at, call):
 
 
 def test_the_pointer_outlives_no_data(tmp_path, monkeypatch):
-    """Chunks, state and pointer are brought to the disk in this order."""
+    """Chunks, state and pointer are brought to the disk in this order, each before it gets its name."""
     recording = create(tmp_path / "run")
-    synced = []
-    genuine = os.open
-
-    def watch(path, *arguments, **options):
-        synced.append(str(path))
-        return genuine(path, *arguments, **options)
-
     recording.append(rows(4, 0), {})
-    monkeypatch.setattr("closedloop.recording.os.open", watch)
-    monkeypatch.setattr("closedloop.recording._replace", lambda path, data: synced.append(f"replace {path.name}"))
+    done = []
+    sync, rename = os.fsync, Path.replace
+
+    def watch_sync(descriptor):
+        done.append(f"sync {os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        sync(descriptor)
+
+    def watch_rename(path, target):
+        done.append(f"rename {Path(target).relative_to(tmp_path / 'run')}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", watch_sync)
+    monkeypatch.setattr(Path, "replace", watch_rename)
     recording.append(rows(5, 1), {})
     monkeypatch.undo()
     recording.close()
-    names = [s.removeprefix(str(tmp_path / "run" / "data.zarr")) for s in synced]
-    assert {"/responses/c/1/0", "/responses/c/2/0", "/latent_code/c/2/0", "/kind/c/0", "/score/c/0"} <= set(names)
-    assert names.index("replace 000002.npz") < names.index("replace COMMITTED.json") == len(names) - 1
+    renames = [entry for entry in done if entry.startswith("rename")]
+    for chunk in ("responses/c/1/0", "responses/c/2/0", "latent_code/c/2/0", "kind/c/0", "score/c/0"):
+        assert f"rename data.zarr/{chunk}" in renames[:-2]
+    assert renames[-2:] == ["rename state/000002.npz", "rename COMMITTED.json"]
+    for rename_at, entry in enumerate(done):
+        if entry.startswith("rename"):
+            assert done[rename_at - 1] == f"sync {Path(entry).name}.partial"
 
 
 # Damage ---------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,30 @@
+"""Files that are either as they were or complete, whenever the process or the machine dies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Ending of a file that is being written.
+PARTIAL = ".partial"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name, brings it to the disk, and renames it. Its folder is not synchronized."""
+    partial = path.with_name(path.name + PARTIAL)
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def synchronize(path: Path) -> None:
+    """Asks the operating system to bring a file, or the names in a folder, to the disk."""
+    if os.name != "posix" or not path.exists():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
