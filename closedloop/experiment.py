@@ -19,6 +19,7 @@ from closedloop.evolution import Thread
 from closedloop.interfaces import Generator, Optimizer, Resolved, Subject
 from closedloop.loop import Settings
 from closedloop.objectives import parse_objective
+from closedloop.seeds import named_seed
 from closedloop.stopping import Plateau, StoppingRule, Target
 
 _RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}
@@ -86,6 +87,10 @@ class Experiment(_Strict):
         if isinstance(threads, list):  # all else is refused by its type
             content["threads"] = [_long(thread) if isinstance(thread, dict) else thread for thread in threads]
         return content
+
+    def optimizer_seed(self, thread: ThreadPart) -> int:
+        """The seed of a thread's optimizer that names none: the experiment's, or one for each of several threads."""
+        return self.seed if len(self.threads) == 1 else named_seed(self.seed, thread.name)
 
     @property
     def names_objective(self) -> bool:
@@ -174,7 +179,7 @@ def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
     for part in experiment.threads:
         named = Named(name=part.generator.name, **{**matched, **part.generator.options})
         generator: Generator = _load("generators", named)
-        options = {"seed": experiment.seed, **part.optimizer.options}
+        options = {"seed": experiment.optimizer_seed(part), **part.optimizer.options}
         optimizer: Optimizer = _load("optimizers", Named(name=part.optimizer.name, **options), generator.space)
         threads.append(Thread(generator, optimizer, parse_objective(part.objective), part.name))
     return threads

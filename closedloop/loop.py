@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.describe import describe_session
-from closedloop.errors import InvalidArgumentError, closest
+from closedloop.errors import CallOrderError, InvalidArgumentError, closest
 from closedloop.evolution import REFERENCE, Evolution, Thread
 from closedloop.images import ImageSet, as_image_set, resize_images
 from closedloop.interfaces import FloatArray, State, Stateful, Subject
@@ -236,6 +236,8 @@ class Session:
             RecordingError: The folder exists, or cannot be written.
             SubjectError: The subject failed; all finished generations are safe and the run can be resumed.
         """
+        if self.presentations or self.phase == "done":
+            raise CallOrderError("session: it has run already; build a new one, with new optimizers.")
         self._check_budget()
         recording = Recording.create(self.save, self.layout(), describe_session(self, self._source))
         return self._loop(recording)

@@ -17,6 +17,7 @@ from closedloop.experiment import (
     read_experiment_file,
 )
 from closedloop.images import write_png
+from closedloop.seeds import named_seed
 from closedloop.subjects import GaborSubject
 
 SHORT = {"subject": "gabor", "generator": "fourier", "optimizer": "isotropic"}
@@ -77,7 +78,7 @@ def test_names_with_options_and_several_threads():
     assert (a.name, b.name, a.generator.resolution, b.generator.resolution) == ("a", "b", 16, 8)
     assert isinstance(a.optimizer, CMAES)
     assert isinstance(b.optimizer, IsotropicES)
-    assert (a.optimizer.recipe["seed"], b.optimizer.recipe["seed"]) == (2, 3)
+    assert (a.optimizer.recipe["seed"], b.optimizer.recipe["seed"]) == (2, named_seed(3, "b"))
     assert b.objective.describe() == "unit(1) - 0.5*unit(0)"
     assert found.settings["retest_repeats"] == 2
 

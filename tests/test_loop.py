@@ -26,7 +26,14 @@ from closedloop import (
     Units,
     summarize,
 )
-from closedloop.errors import GeneratorError, InvalidArgumentError, RecordingError, SubjectError, SubjectTimeoutError
+from closedloop.errors import (
+    CallOrderError,
+    GeneratorError,
+    InvalidArgumentError,
+    RecordingError,
+    SubjectError,
+    SubjectTimeoutError,
+)
 from closedloop.generators import Fourier, Pixels
 from closedloop.images import ImageSet, resize_images
 from closedloop.loop import Settings
@@ -411,6 +418,13 @@ def test_wrong_arguments(tmp_path, settings, message):
         run(subject, save=tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
     assert not subject.seen
+
+
+def test_a_session_runs_once():
+    again = Session(Spy(), [fourier()], images=12)
+    again.run()
+    with pytest.raises(CallOrderError, match="it has run already; build a new one"):
+        again.run()
 
 
 def test_no_thread_at_all():

@@ -91,6 +91,28 @@ def test_seed_changes_the_evolution(config):
     assert not np.array_equal(one.score, two.score, equal_nan=True)
 
 
+def test_the_seed_of_a_repeated_run_can_be_changed(config):
+    main(["evolve", "--config", str(config), "--images", "20", "--out", "run"])
+    main(["evolve", "--config", "run/experiment.yaml", "--seed", "5", "--out", "other"])
+    assert yaml.safe_load((config.parent / "other" / "experiment.yaml").read_text())["optimizer"]["seed"] == 5
+    one, two = (closedloop.open_recording(run) for run in ("run", "other"))
+    assert not np.array_equal(one.latent_code, two.latent_code, equal_nan=True)
+
+
+def test_several_threads_in_a_file(config, capsys):
+    content = yaml.safe_load(config.read_text())
+    generator = content.pop("generator")
+    optimizer = content.pop("optimizer")
+    content["threads"] = [{"name": n, "generator": generator, "optimizer": optimizer} for n in ("a", "b")]
+    config.write_text(yaml.safe_dump(content))
+    main(["evolve", "--config", str(config), "--images", "20", "--out", "run"])
+    ds = closedloop.open_recording("run")
+    codes = [ds.latent_code.values[(ds.thread == n).values & (ds.generation == 0).values] for n in ("a", "b")]
+    assert codes[0].shape == codes[1].shape == (10, codes[0].shape[1])
+    assert not np.isin(codes[0], codes[1]).any()
+    assert "summary-a.png" in capsys.readouterr().out
+
+
 def test_resume_of_a_finished_run_shows_it(config, capsys):
     main(["evolve", "--config", str(config), "--out", "run"])
     capsys.readouterr()
