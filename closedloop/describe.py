@@ -5,42 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from closedloop.evolution import Thread
-from closedloop.interfaces import Described
+from closedloop.interfaces import Described, Subject
 from closedloop.recording import REFERENCES, version
+from closedloop.settings import Settings
 from closedloop.stopping import Plateau, StoppingRule, Target
-
-if TYPE_CHECKING:
-    from closedloop.loop import Session
 
 #: Stands for something that was handed over as a Python object and has no name to load it by.
 OBJECT = "python-object"
 
 
-def describe_session(session: Session, references: Any) -> dict[str, Any]:
+def describe_session(
+    subject: Subject,
+    threads: Sequence[Thread],
+    references: Any,
+    stop: Sequence[StoppingRule],
+    settings: Settings,
+) -> dict[str, Any]:
     """Plain values for ``experiment.yaml``.
 
     Args:
-        session: The session.
+        subject: Who looks.
+        threads: The evolutions.
         references: What the user named as references, before it was read.
+        stop: The rules that end a thread.
+        settings: The session's numbers.
     """
-    threads = [_thread(e.thread) for e in session.evolutions]
-    parts = {k: v for k, v in threads[0].items() if k != "name"} if len(threads) == 1 else {"threads": threads}
-    if len(threads) == 1 and threads[0]["name"] != "main":
-        parts = {"threads": threads}
+    described = [_thread(thread) for thread in threads]
+    parts: dict[str, Any] = {"threads": described}
+    if len(described) == 1 and described[0]["name"] == "main":
+        parts = {k: v for k, v in described[0].items() if k != "name"}
     whole: dict[str, Any] = plain(
         {
             "closedloop": version(),
             "protocol": "evolve",
-            "subject": recipe(session.subject),
+            "subject": recipe(subject),
             **parts,
             "references": source(references),
-            "stop": [_rule(rule) for rule in session.stop],
-            **asdict(session.settings),
+            "stop": [_rule(rule) for rule in stop],
+            **asdict(settings),
         }
     )
     return whole

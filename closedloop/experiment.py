@@ -17,9 +17,9 @@ from closedloop.describe import OBJECT
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import Thread
 from closedloop.interfaces import Generator, Optimizer, Resolved, Subject
-from closedloop.loop import Settings
 from closedloop.objectives import parse_objective
 from closedloop.seeds import named_seed
+from closedloop.settings import Settings
 from closedloop.stopping import Plateau, StoppingRule, Target
 
 _RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}

@@ -18,64 +18,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.describe import describe_session
-from closedloop.errors import CallOrderError, InvalidArgumentError, closest
+from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.evolution import REFERENCE, Evolution, Thread
 from closedloop.images import ImageSet, as_image_set, resize_images
 from closedloop.interfaces import FloatArray, State, Stateful, Subject
 from closedloop.objectives import Linear
 from closedloop.presenting import Presenter, Shown
 from closedloop.recording import Layout, Recording, Rows, stored_references, version, write_references
-from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
+from closedloop.seeds import generator_state, named_generator, restore_generator
+from closedloop.settings import read_settings
 from closedloop.stopping import StoppingRule
 
 #: The phases of a session, in their order.
 PHASES = ("survey", "evolve", "select", "confirm", "done")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers of a session.
-
-    Attributes:
-        images: Evolved presentations for each thread, repeats included; never exceeded.
-        repeats: Presentations of each evolved image.
-        interleave: Reference images shown in each generation, taken in turn; they do not count as evolved images.
-        retries: How often a lost presentation is shown again.
-        retest_candidates: Best-scored images of each thread (and references) that are re-tested; 0 for no re-test.
-        retest_repeats: Fresh presentations of each in the re-test, and again of the selected one.
-        soa_s: Nominal seconds from one presentation to the next; gives the coordinate `onset_s`.
-        timeout_s: Seconds that the subject may take for one block of images; None waits for ever.
-        keep: Which evolved images become PNG files: ``"best"`` of each generation, ``"all"`` or ``"none"``.
-        seed: Seed of the presentation order. (Optimizers have seeds of their own.)
-    """
-
-    images: int = 2000
-    repeats: int = 1
-    interleave: int = 4
-    retries: int = 2
-    retest_candidates: int = 5
-    retest_repeats: int = 10
-    soa_s: float = 0.2
-    timeout_s: float | None = None
-    keep: str = "best"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"images": 1, "repeats": 1, "interleave": 0, "retries": 0, "retest_candidates": 0, "retest_repeats": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-                raise InvalidArgumentError(f"{name}: expected a whole number of at least {low}, got {value!r}.")
-        check_seed(self.seed)
-        for name in ("soa_s", "timeout_s"):
-            value = getattr(self, name)
-            if value is None and name == "timeout_s":
-                continue
-            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-            if not (number and 0 < value < np.inf):
-                raise InvalidArgumentError(f"{name}: expected seconds above 0, got {value!r}.")
-        if self.keep not in ("best", "all", "none"):
-            raise InvalidArgumentError(f"keep: expected 'best', 'all' or 'none', got {self.keep!r}.")
 
 
 @dataclass(frozen=True)
@@ -149,15 +104,6 @@ class Observer(Protocol):
         ...
 
 
-def _settings(given: dict[str, Any]) -> Settings:
-    """The settings, or an error with what a misspelt one may have meant."""
-    known = Settings.__dataclass_fields__
-    for name in given:
-        if name not in known:
-            raise InvalidArgumentError(f"{name}: no such setting.{closest(name, known)}")
-    return Settings(**given)
-
-
 def _read_references(references: Any, resolution: int) -> ImageSet | None:
     """The reference images at a resolution; those that another run stored keep their names."""
     if references is None:
@@ -189,7 +135,7 @@ class Session:
         stop: Rules that end a thread's evolution before its budget is used up.
         save: Folder of the run; None keeps it in memory.
         observers: Watch the session.
-        **settings: See `Settings`.
+        **settings: See `closedloop.settings.Settings`.
     """
 
     def __init__(
@@ -214,7 +160,7 @@ class Session:
             if isinstance(thread.objective, Linear):  # others may ask for a time axis, which is not known yet
                 thread.objective(np.zeros((1, len(subject.units))))
         self.subject = subject
-        self.settings = _settings(settings)
+        self.settings = read_settings(settings)
         self.save = save
         self.stop = tuple(stop)
         self.observers = tuple(observers)
@@ -239,7 +185,7 @@ class Session:
         if self.presentations or self.phase == "done":
             raise CallOrderError("session: it has run already; build a new one, with new optimizers.")
         self._check_budget()
-        recording = Recording.create(self.save, self.layout(), describe_session(self, self._source))
+        recording = Recording.create(self.save, self.layout(), self._described())
         return self._loop(recording)
 
     def resume(self, recording: Recording) -> xr.Dataset:
@@ -490,6 +436,11 @@ class Session:
             units=self.subject.units,
             scalars=scalars,
         )
+
+    def _described(self) -> dict[str, Any]:
+        """What repeats the run, for its folder."""
+        threads = [e.thread for e in self.evolutions]
+        return describe_session(self.subject, threads, self._source, self.stop, self.settings)
 
     def _check_budget(self) -> None:
         """Raises unless each thread can show at least one generation; asks nothing that changes the optimizers."""

@@ -45,7 +45,7 @@ def evolve(
         stop: Rules that end the evolution before its budget is used up.
         save: Folder of the run; None keeps it in memory.
         observers: Watch the session.
-        **settings: ``images`` (budget, default 2000), ``repeats``, ``seed`` …; see `closedloop.loop.Settings`.
+        **settings: ``images`` (budget, default 2000), ``repeats``, ``seed`` …; see `closedloop.settings.Settings`.
 
     Returns:
         The recording, see `closedloop.open_recording`.

@@ -17,10 +17,10 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import REFERENCE
 from closedloop.images import ImageSet, as_image_set, folder_images, from_bytes, read_image
 from closedloop.interfaces import State, Stateful, Subject
-from closedloop.loop import Settings
 from closedloop.presenting import Presenter, Shown
 from closedloop.recording import REFERENCES, Layout, Recording, Rows, version, write_references
 from closedloop.seeds import generator_state, named_generator, restore_generator
+from closedloop.settings import Settings
 
 #: Images that are shown, and committed, together.
 BLOCK = 64

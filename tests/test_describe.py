@@ -13,6 +13,11 @@ from closedloop.describe import OBJECT, describe_session, plain, recipe, source
 from closedloop.generators import Fourier, Pixels
 
 
+def describe(session, references):
+    threads = [e.thread for e in session.evolutions]
+    return describe_session(session.subject, threads, references, session.stop, session.settings)
+
+
 class Flat:
     name = "flat"
     units = Units.numbered("flat", 2)
@@ -64,7 +69,7 @@ def test_one_thread_stands_at_the_top():
     session = Session(
         Loaded(), [thread()], stop=[Plateau(4, np.float64(0.1)), Target(np.float32(2))], images=np.int64(8)
     )
-    found = describe_session(session, None)
+    found = describe(session, None)
     assert "threads" not in found
     assert found["protocol"] == "evolve"
     assert found["generator"] == Fourier(resolution=16, cutoff=2).recipe
@@ -76,17 +81,17 @@ def test_one_thread_stands_at_the_top():
 
 
 def test_several_threads_or_a_named_one_stand_in_a_list():
-    several = describe_session(Session(Flat(), [thread("a"), thread("b", Pixels(4))], images=8), "bundled")
+    several = describe(Session(Flat(), [thread("a"), thread("b", Pixels(4))], images=8), "bundled")
     assert [(t["name"], t["generator"]["name"]) for t in several["threads"]] == [("a", "fourier"), ("b", "pixels")]
     assert several["references"] == "bundled"
     assert not {"generator", "optimizer", "objective"} & several.keys()
-    assert [t["name"] for t in describe_session(Session(Flat(), [thread("a")], images=8), None)["threads"]] == ["a"]
+    assert [t["name"] for t in describe(Session(Flat(), [thread("a")], images=8), None)["threads"]] == ["a"]
 
 
 def test_rules_of_ones_own():
     def patience(history):
         return None
 
-    found = describe_session(Session(Flat(), [thread()], stop=[patience], images=8), None)["stop"]
+    found = describe(Session(Flat(), [thread()], stop=[patience], images=8), None)["stop"]
     assert found[0]["name"] == OBJECT
     assert "patience" in found[0]["description"]

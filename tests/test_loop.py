@@ -36,10 +36,10 @@ from closedloop.errors import (
 )
 from closedloop.generators import Fourier, Pixels
 from closedloop.images import ImageSet, resize_images
-from closedloop.loop import Settings
 from closedloop.protocols import resume
 from closedloop.recording import open_recording
 from closedloop.seeds import generator_state, restore_generator
+from closedloop.settings import Settings
 
 SIDE = 16
 SMALL = {"images": 24, "interleave": 2, "retest_candidates": 2, "retest_repeats": 3, "seed": 1}
