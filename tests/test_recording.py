@@ -390,7 +390,7 @@ def test_the_pointer_outlives_no_data(tmp_path, monkeypatch):
     assert renames[-2:] == ["rename state/000002.npz", "rename COMMITTED.json"]
     for rename_at, entry in enumerate(done):
         if entry.startswith("rename"):
-            assert done[rename_at - 1] == f"sync {Path(entry).name}.partial"
+            assert done[rename_at - 1] == f"sync {Path(entry.removeprefix('rename ')).name}.partial"
 
 
 # Damage ---------------------------------------------------------------------------------------------------------------
