@@ -17,7 +17,7 @@ from closedloop.evolution import REFERENCE
 from closedloop.images import to_bytes
 from closedloop.objectives import parse_objective
 from closedloop.recording import IMAGES, open_recording, read_references
-from closedloop.summary import Estimate, ThreadSummary, summarize
+from closedloop.summary import Estimate, ThreadSummary, excites_one, summarize
 
 #: Okabe & Ito's colours, distinct for colour-blind readers.
 EVOLVED, NATURAL, INK = "#D55E00", "#0072B2", "#333333"
@@ -40,8 +40,8 @@ def plot_trajectory(recording: xr.Dataset, ax: Axes, thread: str = "main") -> Ax
         np.repeat(shown, every.shape[1]),
         every.ravel(),
         ".",
-        ms=2,
-        alpha=0.18,
+        ms=2.5,
+        alpha=0.3,
         color=EVOLVED,
         mec="none",
         rasterized=True,
@@ -113,7 +113,7 @@ def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
     strip, axes = left.subplots(2, 1, height_ratios=[1, 3.2])
     plot_trajectory(recording, axes, thread)
     _draw_estimates(axes, summary)
-    axes.set_ylabel("response" if recording.sizes["neuroid"] == 1 else f"score  {summary.objective}")
+    axes.set_ylabel("response" if excites_one(summary.objective) else f"score:  {summary.objective}")
     axes.legend(loc="lower right", frameon=False, fontsize=8.5)
     _draw_strip(strip, Path(run), generation_scores(recording, thread))
     _draw_exemplars(right, Path(run), recording, summary)
@@ -122,11 +122,11 @@ def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
 
 def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSummary) -> None:
     """What was asked, and how."""
-    question = f"What does {summary.target} want to see?"
-    setting = (
-        f"{recording['generator'].item()} images, {recording['optimizer'].item()}, {summary.images} of them shown, "
-        f"seed {recording['seed'].item()}"
-    )
+    single = excites_one(summary.objective)
+    question = f"What does {summary.target} want to see?" if single else f"What drives {summary.target}?"
+    place = str(recording["threads"].item()).split("; ").index(summary.thread)
+    generator, optimizer = (str(recording[k].item()).split("; ")[place] for k in ("generator", "optimizer"))
+    setting = f"{generator} images, {optimizer}, {summary.images} of them shown, seed {recording['seed'].item()}"
     figure.text(0.012, 0.62, question, fontsize=14, weight="bold", color=INK, va="center")
     figure.text(0.012, 0.08, setting, fontsize=9.5, color=INK, va="center")
 

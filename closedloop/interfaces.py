@@ -237,7 +237,7 @@ class Optimizer(Protocol):
         ...
 
     def ask(self) -> FloatArray:
-        """The next codes to try, ``(n, dim)``; n may change from call to call."""
+        """The next codes to try, ``(n, dim)``; the same again until they are told, then n may change."""
         ...
 
     def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:

@@ -229,7 +229,7 @@ class Session:
                 recording.append(rows, self.state())
                 for observer in self.observers:
                     observer.generation(Generation(index, phase, block, shown, scores, self.evolutions))
-            recording.finish(self.state())
+            recording.finish(self.state(), "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items()))
             return recording.dataset()
         finally:
             recording.close()

@@ -241,10 +241,10 @@ class Recording:
             }
             self._commit(pointer, state)
 
-    def finish(self, state: State) -> None:
-        """Marks the run as finished."""
+    def finish(self, state: State, reason: str = "") -> None:
+        """Marks the run as finished, and says why it ended."""
         with _writing(self.path):
-            self._commit({**self._pointer, "finished": True}, state)
+            self._commit({**self._pointer, "finished": True, "reason": reason}, state)
 
     def _write_images(self, rows: Rows) -> None:
         if self.path is None or not rows.images:
@@ -473,6 +473,7 @@ def _dataset(store: Any, pointer: Mapping[str, Any]) -> xr.Dataset:
         "n_generations": int(pointer["n_generations"]),
         "finished": int(pointer["finished"]),
         "elapsed_s": float(pointer["elapsed_s"]),
+        "reason": str(pointer.get("reason", "")),
     }
     return dataset
 

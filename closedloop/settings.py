@@ -24,7 +24,8 @@ class Settings:
         retest_candidates: Best-scored images of each thread (and references) that are re-tested; 0 for no re-test.
         retest_repeats: Fresh presentations of each in the re-test, and again of the selected one.
         soa_s: Nominal seconds from one presentation to the next; gives the coordinate `onset_s`.
-        timeout_s: Seconds that the subject may take for one block of images; None waits for ever.
+        timeout_s: Seconds that the subject may take for one block of images; the largest block is the survey of all
+            references. None waits for ever.
         keep: Which evolved images become PNG files: ``"best"`` of each generation, ``"all"`` or ``"none"``.
         seed: Seed of the presentation order. (Optimizers have seeds of their own.)
     """

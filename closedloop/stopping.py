@@ -79,6 +79,10 @@ class Target:
 
     score: float
 
+    def __post_init__(self) -> None:
+        if isinstance(self.score, str) or not np.isfinite(self.score):
+            raise InvalidArgumentError(f"Target: expected a finite score, got {self.score!r}.")
+
     def __call__(self, history: Sequence[Scored]) -> str | None:
         """A reason once the last generation's mean is at the target."""
         if history and history[-1].mean >= self.score:

@@ -57,7 +57,7 @@ class ThreadSummary:
         target: The same in words: the unit and its class where it is a single unit.
         evolved: The evolved image, from the fresh re-test after its selection.
         natural: The best reference image, re-tested likewise.
-        ratio: evolved / natural; NaN unless both are above 0.
+        ratio: evolved / natural; NaN unless the objective is a single unit's response and both are above 0.
         ratio_sem: Its standard error to first order.
         noisy_maximum: The highest score during the evolution, an optimistic number.
         curse: Winner's curse: the noisy maximum minus the re-tested mean of the very image that gave it.
@@ -102,7 +102,7 @@ def _thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
     scores = recording["score"].values[evolved_rows]
     evolved = _confirmed(recording, objective, own)
     natural = _confirmed(recording, objective, thread == REFERENCE)
-    ratio, ratio_sem = _ratio(evolved, natural)
+    ratio, ratio_sem = _ratio(evolved, natural) if excites_one(objective) else (float("nan"), float("nan"))
     maximum = float(np.nanmax(scores)) if np.isfinite(scores).any() else float("nan")
     responses = recording["responses"]
     shown = responses.isel(presentation=np.flatnonzero(own)).values
@@ -124,10 +124,18 @@ def _thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
 
 def target_name(recording: xr.Dataset, objective: str) -> str:
     """Words for an objective: the unit's name and class where it is the response of a single unit."""
-    weights = parse_objective(objective).weights
-    if len(weights) != 1 or objective != f"unit({next(iter(weights))})":
-        return objective
-    column = next(iter(weights))
+    if excites_one(objective):
+        return _unit_name(recording, next(iter(parse_objective(objective).weights)))
+    return f"{objective} of {recording['subject'].item()}"
+
+
+def excites_one(objective: str) -> bool:
+    """Whether an objective is the response of a single unit as it is."""
+    parsed = parse_objective(objective)
+    return list(parsed.weights.values()) == [1.0] and parsed.constant == 0
+
+
+def _unit_name(recording: xr.Dataset, column: int) -> str:
     name = str(recording["neuroid_id"].values[column])
     label = str(recording["label"].values[column]) if "label" in recording.coords else ""
     return f"{name} “{label}”" if label else name

@@ -14,7 +14,7 @@ from closedloop.evolution import Thread
 from closedloop.images import ImageSet
 from closedloop.interfaces import Generator, Objective, Optimizer, Subject
 from closedloop.loop import Observer, Session
-from closedloop.objectives import Unit
+from closedloop.objectives import Unit, parse_objective
 from closedloop.stopping import StoppingRule
 
 
@@ -23,7 +23,7 @@ def evolve(
     generator: Generator,
     optimizer: Optimizer,
     *,
-    objective: Objective | None = None,
+    objective: Objective | str | None = None,
     references: ImageSet | str | Path | NDArray[Any] | None = "bundled",
     stop: Sequence[StoppingRule] = (),
     save: str | Path | None = None,
@@ -39,7 +39,7 @@ def evolve(
         subject: Who looks.
         generator: Turns codes into images.
         optimizer: Proposes codes; built with ``generator.space``.
-        objective: What is maximized; default the response of the only unit.
+        objective: What is maximized, or its text such as "unit(0) - unit(1)"; default the response of the only unit.
         references: Natural images to compare with: a folder, an array ``(n, 3, h, w)`` in [0, 1], an `ImageSet`,
             "bundled", or None.
         stop: Rules that end the evolution before its budget is used up.
@@ -55,6 +55,15 @@ def evolve(
         RecordingError: The folder exists, or cannot be written.
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
+    for name, value, noun in (
+        ("subject", subject, Subject), ("generator", generator, Generator), ("optimizer", optimizer, Optimizer)
+    ):  # fmt: skip
+        if not isinstance(value, noun):
+            raise InvalidArgumentError(
+                f"{name}: expected a {noun.__name__}, got {value!r:.80}; names are loaded by load_{name}(…)."
+            )
+    if isinstance(objective, str):
+        objective = parse_objective(objective)
     thread = Thread(generator, optimizer, default_objective(subject) if objective is None else objective)
     session = Session(subject, [thread], references=references, stop=stop, save=save, observers=observers, **settings)
     return session.run()

@@ -206,7 +206,7 @@ def probe_batch(resolution: int) -> NDArray[np.float32]:
 
 
 def parity(responses: NDArray[np.float32], expected: NDArray[np.float32], widths: Sequence[int] = ()) -> float:
-    """Largest difference of a unit, relative to its largest response (or a thousandth of that of all in its layer).
+    """Largest difference of a unit, relative to its largest response (at least a twentieth of its layer's).
 
     Args:
         responses: ``(n, units)``.
@@ -217,7 +217,7 @@ def parity(responses: NDArray[np.float32], expected: NDArray[np.float32], widths
         return float("inf")
     layers = np.split(np.abs(responses - expected).max(0), np.cumsum(widths)[:-1])
     scales = np.split(np.abs(expected).max(0), np.cumsum(widths)[:-1])
-    floors = [max(1e-3 * float(scale.max()), 1e-12) for scale in scales]
+    floors = [max(0.05 * float(scale.max()), 1e-12) for scale in scales]
     return max(float((d / np.maximum(s, f)).max()) for d, s, f in zip(layers, scales, floors, strict=True))
 
 

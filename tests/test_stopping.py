@@ -62,3 +62,9 @@ def test_target():
     assert first_stop(rule, [1.0, 2.9, np.nan, 3.0, 5.0]) == 4
     assert rule(history([3.0])) == "target: the generation mean reached 3"
     assert rule([Scored(9.0, 2.0, 1)]) is None
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), "high"])
+def test_a_target_is_a_finite_score(score):
+    with pytest.raises(InvalidArgumentError, match="Target: expected a finite score"):
+        Target(score)

@@ -48,6 +48,7 @@ def recording(rows=ROWS, threads="main", objective="unit(0)", time=None):
             "label": ("neuroid", np.array(["owl", ""], object)),
             "threads": threads,
             "objective": objective,
+            "subject": "v4",
         },
     )
 
@@ -140,12 +141,22 @@ def test_all_lost():
 
 @pytest.mark.parametrize(
     ("objective", "target"),
-    [("unit(0)", "v4.7 “owl”"), ("unit(1)", "v4.9"), ("-unit(0)", "-unit(0)"), ("unit(0) + 1.0", "unit(0) + 1.0")],
+    [
+        ("unit(0)", "v4.7 “owl”"),
+        ("unit(1)", "v4.9"),
+        ("-unit(0)", "-unit(0) of v4"),
+        ("unit(0) + 1.0", "unit(0) + 1.0 of v4"),
+    ],
 )
 def test_target_in_words(objective, target):
     assert summarize(recording(objective=objective))[0].target == target
     bare = recording(objective="unit(0)").drop_vars("label")
     assert summarize(bare)[0].target == "v4.7"
+
+
+def test_a_ratio_is_given_for_the_response_of_one_unit_only():
+    assert np.isfinite(summarize(recording())[0].ratio)
+    assert np.isnan(summarize(recording(objective="unit(0) + 5"))[0].ratio)
 
 
 def test_single_scores():

@@ -33,6 +33,8 @@ def show_run(run: Path, figure: Path | None) -> None:
         return
     summaries = summarize(recording)
     console.print(_table(summaries, pointer["elapsed_s"]))
+    if reason := pointer.get("reason"):
+        console.print(f"Ended:  {reason}", highlight=False, markup=False)
     for line in _remarks(summaries, bool(pointer["finished"]), run):
         console.print(line, highlight=False, markup=False)
     console.print(f"Run:    {run}", highlight=False)

@@ -21,6 +21,7 @@ from closedloop.experiment import (
     parse_experiment,
     read_experiment_file,
 )
+from closedloop.images import folder_images
 from closedloop.loop import Generation, Session
 from closedloop.protocols import present
 from closedloop.protocols import resume as resume_run
@@ -40,8 +41,8 @@ def run_evolution(config: Path | None, out: Path | None, given: dict[str, Any]) 
         subject = build_subject(experiment)
         if len(subject.units) > 1 and not experiment.names_objective:
             raise InvalidArgumentError(
-                f"unit: expected one unit to excite, got {len(subject.units)} of {subject.name!r}; give --unit, or say "
-                "what to maximize with --objective."
+                f"unit: expected one unit to excite, got {len(subject.units)} of {subject.name!r}; name one with "
+                "--unit, or say what to maximize with --objective."
             )
         session = Session(
             subject,
@@ -104,6 +105,8 @@ def run_resume(run: Path) -> None:
 
 def run_record(images: Path | None, out: Path | None, given: dict[str, Any]) -> None:
     """``closedloop record``."""
+    if images is not None:
+        folder_images(images)  # before the subject is loaded
     options = {k: given[k] for k in (*_SUBJECT, "units") if k in given}
     with console.status("Loading the subject …"):
         subject = load_subject(given.get("subject", "lite0"), **options)

@@ -10,7 +10,8 @@ from closedloop.interfaces import FloatArray, Space
 
 def check_positive(name: str, value: float | None) -> None:
     """Raises unless ``value`` is None or a finite number above 0."""
-    if value is not None and not (np.isfinite(value) and value > 0):
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if value is not None and not (number and np.isfinite(value) and value > 0):
         raise InvalidArgumentError(f"{name}: expected a finite number above 0, got {value!r}.")
 
 

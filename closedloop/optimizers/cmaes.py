@@ -7,7 +7,8 @@ draws from a random generator of its own, and its state is saved as plain arrays
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, final
 
 import cma
@@ -56,6 +57,14 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _copy(v) for k, v in value.items()}
     return value.item() if isinstance(value, np.generic) else value
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without pycma's warnings: they speak of options set on purpose, and of samples that it corrects itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @final
@@ -115,8 +124,7 @@ class CMAES:
             "bounds": [self.space.low, self.space.high] if self.space.bounded else [None, None],
             **({} if population is None else {"popsize": int(population)}),
         }
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pycma speaks of options that are set on purpose
+        with _unwarned():
             return cma.CMAEvolutionStrategy(start, sigma, options)
 
     @property
@@ -125,9 +133,11 @@ class CMAES:
         return {"name": self.name, **self._options}
 
     def ask(self) -> FloatArray:
-        """Draws λ codes ``(λ, dim)`` from N(m, σ² C)."""
-        self._before = self._snapshot()
-        self._asked = np.asarray(self._es.ask(), dtype=float)
+        """Draws λ codes ``(λ, dim)`` from N(m, σ² C); the same again until they are told."""
+        if self._asked is None:
+            self._before = self._snapshot()
+            with _unwarned():
+                self._asked = np.asarray(self._es.ask(), dtype=float)
         return self._asked.copy()
 
     def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
@@ -145,7 +155,8 @@ class CMAES:
         costs = np.where(lost, -np.median(scores[~lost]), -scores)
         center = self._es.gp.pheno(self._es.mean, into_bounds=self._es.boundary_handler.repair)
         told = [center.copy() if gone else code.copy() for gone, code in zip(lost, codes, strict=True)]
-        self._es.tell(told, costs.tolist())
+        with _unwarned():
+            self._es.tell(told, costs.tolist())
 
     def state(self) -> State:
         """Mean, step size, covariance, paths and random generator, as they were before an `ask` that is pending.

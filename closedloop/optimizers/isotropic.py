@@ -67,9 +67,10 @@ class IsotropicES:
         return {"name": self.name, **self._options}
 
     def ask(self) -> FloatArray:
-        """Draws λ codes ``(λ, dim)``: x = m + σ z, z ~ N(0, I)."""
-        z = self._rng.standard_normal((self.population, self.space.dim))
-        self._asked = self.space.clip(self._m + self._sigma * z)
+        """Draws λ codes ``(λ, dim)``, x = m + σ z with z ~ N(0, I); the same again until they are told."""
+        if self._asked is None:
+            z = self._rng.standard_normal((self.population, self.space.dim))
+            self._asked = self.space.clip(self._m + self._sigma * z)
         return self._asked.copy()
 
     def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:

@@ -39,8 +39,9 @@ class RandomSearch:
         return {"name": self.name, **self._options}
 
     def ask(self) -> FloatArray:
-        """Draws codes ``(population, dim)`` from the prior."""
-        self._asked = self.space.sample(self.population, self._rng)
+        """Draws codes ``(population, dim)`` from the prior; the same again until they are told."""
+        if self._asked is None:
+            self._asked = self.space.sample(self.population, self._rng)
         return self._asked.copy()
 
     def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:

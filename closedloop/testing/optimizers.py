@@ -95,6 +95,15 @@ class OptimizerContract:
         one, other = (trail(self.make(space, seed), hill(space), 2) for seed in (1, 2))
         assert not np.array_equal(one[-1], other[-1])
 
+    def test_asked_again_before_told_gives_the_same(self, space: Space) -> None:
+        """A second `ask` draws nothing new, also after generations were told."""
+        optimizer = self.make(space, 7)
+        for _ in range(3):
+            codes = optimizer.ask()
+            assert np.array_equal(optimizer.ask(), codes)
+            scores, gradients = hill(space)(codes)
+            optimizer.tell(codes, scores, gradients if optimizer.needs_gradient else None)
+
     def test_arguments_are_not_changed(self, space: Space) -> None:
         """`tell` leaves codes, scores and gradients as they are."""
         optimizer, landscape = self.make(space, 0), hill(space)

@@ -86,3 +86,21 @@ def test_a_folder_without_images(tmp_path):
     with pytest.raises(InvalidArgumentError, match="images: no image in"):
         evolve(subject, GENERATOR, IsotropicES(GENERATOR.space), save=tmp_path / "run", references=tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_objective_may_be_text():
+    subject, generator = GaborSubject(resolution=16), Fourier(16, cutoff=3)
+    optimizer = IsotropicES(generator.space, seed=0, population=6)
+    found = evolve(subject, generator, optimizer, objective="-unit(0)", images=12, references=None)
+    assert found["objective"].item() == "-unit(0)"
+    assert found.attrs["reason"] == "main: budget: 12 of 12 images"
+
+
+@pytest.mark.parametrize("name", ["subject", "generator", "optimizer"])
+def test_a_name_in_place_of_an_object(name):
+    generator = Fourier(16, cutoff=3)
+    parts = {"subject": GaborSubject(resolution=16), "generator": generator, "optimizer": IsotropicES(generator.space)}
+    with pytest.raises(
+        InvalidArgumentError, match=rf"{name}: expected a .*, got 'lite0'; names are loaded by load_{name}"
+    ):
+        evolve(**{**parts, name: "lite0"}, images=40, references=None)

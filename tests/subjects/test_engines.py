@@ -258,15 +258,15 @@ def test_the_probe_batch_is_fixed_and_of_all_brightnesses():
 
 
 def test_parity_is_relative_to_the_largest_response_of_a_unit():
-    expected = np.array([[1, 100], [-2, 50]], np.float32)
+    expected = np.array([[10, 100], [-20, 50]], np.float32)
     assert parity(expected, expected) == 0
-    assert parity(expected + np.float32([[0.02, 0], [0, 0]]), expected) == pytest.approx(0.01)
+    assert parity(expected + np.float32([[0.2, 0], [0, 0]]), expected) == pytest.approx(0.01)
     assert parity(expected + np.float32([[0, 0], [0, -1]]), expected) == pytest.approx(0.01)
 
 
 def test_parity_of_a_silent_unit_is_relative_to_its_layer():
     expected = np.array([[0, 100]], np.float32)
-    assert parity(np.array([[1e-5, 100]], np.float32), expected) == pytest.approx(1e-4)
+    assert parity(np.array([[1e-5, 100]], np.float32), expected) == pytest.approx(2e-6)
     small = np.array([[1e-4, 1e4]], np.float32)
     assert parity(2 * small[:, :1], small[:, :1]) == 1
     assert parity(small * [[2, 1]], small) < 1e-4
