@@ -48,7 +48,10 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
         ) from error
     given = (tail, *arguments) if tail else arguments
     _check_options(f"{kind[:-1]} {name!r}", factory, given, options)
-    return factory(*given, **options)
+    try:
+        return factory(*given, **options)
+    except TypeError as error:  # options come from files, where a word may stand for a number
+        raise InvalidArgumentError(f"{kind[:-1]} {name!r}: an option has the wrong type ({error}).") from error
 
 
 def _check_options(what: str, factory: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:

@@ -79,3 +79,8 @@ def test_every_entry_point_can_be_loaded(kind):
     for entry in metadata.entry_points(group=f"closedloop.{kind}"):
         if (entry.dist is None) or entry.dist.name == "closedloop":
             assert callable(entry.load())
+
+
+def test_an_option_of_the_wrong_type():
+    with pytest.raises(InvalidArgumentError, match=r"subject 'gabor': an option has the wrong type \(.*str"):
+        registry.build("subjects", "gabor", exponent="bar")
