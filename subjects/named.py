@@ -305,17 +305,3 @@ def imagenet_classes() -> Sequence[str]:
     models = import_torchvision().models
     categories: Sequence[str] = models.get_model_weights("resnet18").DEFAULT.meta["categories"]
     return categories
-
-
-def class_number(name: str, labels: Sequence[str]) -> int:
-    """The number of a class by its name.
-
-    Raises:
-        InvalidArgumentError: No such class, with the nearest names; or several of that name.
-    """
-    found = [number for number, label in enumerate(labels) if label.lower() == name.lower()]
-    if not found:
-        raise InvalidArgumentError(f"unit: no class {name!r}.{closest(name.lower(), {x.lower() for x in labels})}")
-    if len(found) > 1:
-        raise InvalidArgumentError(f"unit: the classes {found} are all named {name!r}; give the number.")
-    return found[0]
