@@ -57,3 +57,9 @@ def closest(name: str, known: Iterable[str]) -> str:
         return " Did you mean " + " or ".join(repr(n) for n in near) + "?"
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     return f" Known names: {shown}." if names else ""
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, for use within a clearer one."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .probe import OUTPUT, Probe, find_layer, survey, undisturbed
+from closedloop.modules import undisturbed
+
+from .probe import OUTPUT, Probe, find_layer, survey
 from .receptive import ReceptiveField, receptive_fields
 from .torch_subject import TorchSubject
 from .units import LayerShape

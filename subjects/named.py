@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pickle
 import socket
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from closedloop import registry
-from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest
+from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
 from closedloop.interfaces import Subject
+from closedloop.modules import born
+from closedloop.torchvision_ops import imagenet_classes, import_torchvision
+from closedloop.weights import RANDOM, load_weights, read_weights
 
-from .probe import reason
 from .torch_subject import TorchSubject
-from .torchvision_ops import import_torchvision
 from .units import units_text
 
 #: Input size of EfficientNet-Lite0, 1 and 2 (their published evaluation setting).
 LITE_RESOLUTION = {0: 224, 1: 240, 2: 260}
-#: The option `weights` that leaves a network as it is born; it must be asked for by this word.
-RANDOM = "random"
 #: How long a server of weights may stay silent.
 TIMEOUT_S = 10.0
 
@@ -71,7 +68,7 @@ def _lite(size: int, *, weights: str | Path | None = None, seed: int = 0, **opti
     import_torchvision()
     import timm
 
-    model = _born(lambda: timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False), seed)
+    model = born(lambda: timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False), seed)
     if weights is None:
         published = read_weights(_lite_file(size))
         own = model.state_dict()
@@ -115,7 +112,7 @@ def from_torchvision(architecture: str, *, weights: str | Path | None = None, se
         raise UnknownNameError(f"torchvision: no classifier {architecture!r}.{closest(architecture, known)}")
     default = models.get_model_weights(architecture).DEFAULT
     trained = _download(name, lambda: default.get_state_dict(check_hash=True)) if weights is None else {}
-    model = _born(lambda: models.get_model(architecture, weights=None, **_no_init(architecture)), seed)
+    model = born(lambda: models.get_model(architecture, weights=None, **_no_init(architecture)), seed)
     if weights is None:
         model.load_state_dict(trained)
     elif weights != RANDOM:
@@ -153,7 +150,7 @@ def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int
     if not timm.is_model(base):
         raise UnknownNameError(f"timm: no network {architecture!r}.{closest(base, timm.list_models())}")
     try:
-        model = _born(lambda: timm.create_model(architecture, pretrained=False), seed)
+        model = born(lambda: timm.create_model(architecture, pretrained=False), seed)
     except RuntimeError as error:
         raise UnknownNameError(f"timm: {error}") from error
     if weights is None:
@@ -181,7 +178,7 @@ def _timm_pretrained(random: nn.Module, architecture: str, seed: int) -> nn.Modu
     overlay = {"file": cached} if isinstance(cached, str) else None
     if hub and overlay is None:
         get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S)  # the client itself tries for a minute
-    trained = _born(lambda: timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay), seed)
+    trained = born(lambda: timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay), seed)
     before, after = random.state_dict(), trained.state_dict()
     if all(torch.equal(before[key], after[key]) for key in before):
         raise WeightsError("timm left it random")
@@ -210,13 +207,6 @@ def _subject(
     return TorchSubject(model.eval(), name=shown, seed=seed, recipe=recipe, **options)
 
 
-def _born(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A new network whose random weights come from ``seed``; torch's global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return make()
-
-
 def _download(name: str, fetch: Callable[[], Any]) -> Any:
     """Weights from the network; one error, whatever the library underneath raises, and no endless wait."""
     before = socket.getdefaulttimeout()
@@ -230,78 +220,3 @@ def _download(name: str, fetch: Callable[[], Any]) -> Any:
         ) from error
     finally:
         socket.setdefaulttimeout(before)
-
-
-def read_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """A state dictionary from a file, ``.safetensors`` or torch's own format; runs nothing that the file holds.
-
-    Raises:
-        WeightsError: There is no such file, or it is not a state dictionary.
-    """
-    try:
-        path = Path(path)
-    except TypeError:
-        raise WeightsError(f'weights: expected a file or "{RANDOM}", got {path!r}.') from None
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else f'does not exist; an untrained network is asked for by "{RANDOM}"'
-        raise WeightsError(f"weights: expected a file, got {path}, which {what}.")
-    try:
-        state = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"weights: {path} holds something other than tensors, such as Python objects, which could run code, and is "
-            "refused. Save the state dictionary alone: torch.save(model.state_dict(), FILE), or as .safetensors."
-        ) from error
-    except Exception as error:
-        raise WeightsError(f"weights: cannot read {path} as weights ({reason(error)}).") from error
-    for wrapped in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapped), Mapping):
-            state = state[wrapped]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"weights: expected a dictionary of tensors in {path}, got {type(state).__name__}.")
-    return state
-
-
-def _safetensors(path: Path) -> Any:
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-def _torch_file(path: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of formats that it then refuses
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Fills a network from a file; every tensor must find its place.
-
-    Only the counters of batch normalization may be missing, which old files lack and evaluation does not need.
-
-    Raises:
-        WeightsError: The file cannot be read, or keys or shapes do not fit.
-    """
-    state, own = read_weights(path), model.state_dict()
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    missing = sorted(k for k in own.keys() - state.keys() if not k.endswith("num_batches_tracked"))
-    surplus = sorted(state.keys() - own.keys())
-    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
-    if missing or surplus or shapes:
-        raise WeightsError(
-            f"weights: {path} does not fit this network, which has {len(own)} tensors: "
-            + "; ".join(
-                f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-                for what, keys in (("missing", missing), ("surplus", surplus), ("of another shape", sorted(shapes)))
-                if keys
-            )
-            + "."
-        )
-    model.load_state_dict(state)
-
-
-def imagenet_classes() -> Sequence[str]:
-    """The names of the 1,000 ImageNet classes, in the order of a classifier's outputs (from torchvision)."""
-    models = import_torchvision().models
-    categories: Sequence[str] = models.get_model_weights("resnet18").DEFAULT.meta["categories"]
-    return categories

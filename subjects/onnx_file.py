@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from closedloop.checks import check_images
-from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest
+from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason
 from closedloop.images import resize_images
 from closedloop.interfaces import FloatArray, Units
 
-from .probe import OUTPUT, check_colors, check_resolution, reason
+from .probe import OUTPUT, check_colors, check_resolution
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units, units_text
 
 #: Images shown together to a graph with a free batch axis.

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from closedloop.checks import check_images
-from closedloop.errors import InvalidArgumentError
+from closedloop.engines import build_engine, probe_batch
+from closedloop.errors import InvalidArgumentError, reason
 from closedloop.images import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, State, Units
+from closedloop.modules import dtype_of, undisturbed
 
-from .engines import build_engine
-from .probe import OUTPUT, Probe, check_colors, check_resolution, dtype_of, find_layer, reason, survey, undisturbed
+from .probe import OUTPUT, Probe, check_colors, check_resolution, find_layer, survey
 from .receptive import ReceptiveField, computed_fields, measured_field
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units
 
@@ -45,7 +46,7 @@ class TorchSubject:
         mean: Mean of each colour channel (RGB, images in [0, 1]) that is subtracted.
         std: Standard deviation of each colour channel that divides.
         device: Where to run, and where the network is moved to; None for where its weights are.
-        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.subjects.engines`.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
         autocast: Half precision on a GPU.
         name: For records; default the class of the network.
         labels: Names of the units of the layer "output".
@@ -91,7 +92,10 @@ class TorchSubject:
         self._probe = Probe(model, self._layers, self._mean, self._std, picks, self._calls).to(self._device)
         self._random = torch.Generator().manual_seed(seed).get_state()
         with undisturbed(model):
-            self._engine = build_engine(engine, self._probe, self.resolution, self._device, autocast)
+            self._engine = build_engine(
+                engine, self._probe, probe_batch(self.resolution), input_name="images", widths=self._probe.widths,
+                device=self._device, autocast=autocast,
+            )  # fmt: skip
         self._recipe = dict(recipe) if recipe is not None else None
 
     def _survey(self) -> tuple[list[LayerShape], dict[str, int], int]:

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from closedloop import errors
-from closedloop.errors import closest
+from closedloop.errors import closest, reason
 
 ERRORS = [e for _, e in inspect.getmembers(errors, inspect.isclass) if issubclass(e, Exception)]
 
@@ -32,3 +32,9 @@ def test_closest():
     assert closest("zzz", ["pixels", "fourier"]) == " Known names: fourier, pixels."
     assert closest("zzz", [f"n{i:02d}" for i in range(20)]).endswith("n11, ….")
     assert closest("zzz", []) == ""
+
+
+def test_the_first_line_of_an_error():
+    assert reason(ValueError("first\nsecond")) == "ValueError: first"
+    assert reason(ValueError()) == "ValueError"
+    assert len(reason(ValueError("x" * 1000))) < 250

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from closedloop import engines
+from closedloop.engines import Eager, EngineWarning, build_engine, export_onnx, parity, probe_batch
 from closedloop.errors import InvalidArgumentError
-from closedloop.subjects import TorchSubject, engines
-from closedloop.subjects.engines import Eager, EngineWarning, build_engine, export_onnx, parity, probe_batch
-from closedloop.subjects.probe import OUTPUT, Probe, undisturbed
+from closedloop.modules import undisturbed
+from closedloop.subjects import TorchSubject
+from closedloop.subjects.probe import OUTPUT, Probe
 
 SIZE = 16
 CPU = torch.device("cpu")
@@ -96,7 +98,7 @@ def export(model: nn.Module, layer: str) -> onnx.ModelProto:
 def exported(model: Probe) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return export_onnx(model, torch.from_numpy(images(2)))
+        return export_onnx(model, torch.from_numpy(images(2)), "images", len(model.layers))
 
 
 # ONNX -----------------------------------------------------------------------------------------------------------------
@@ -198,7 +200,7 @@ def test_a_wrong_export_is_found_and_warned_of_once(wrong):
 
 def test_the_warning_says_what_went_wrong():
     with pytest.warns(
-        EngineWarning, match=r"onnx differs from eager torch by .* expected at most 1e-03\. Recording with"
+        EngineWarning, match=r"onnx differs from eager torch by .* expected at most 1e-03\. Running it with eager torch"
     ):
         subject(Function(WRONG["a branch on the batch"]))
     with pytest.warns(EngineWarning, match="cannot be run by the fast engine .*ZeroDivisionError"):
@@ -225,8 +227,10 @@ def test_an_unknown_engine(net):
 
 def test_nothing_is_exported_for_eager_or_a_gpu(net, monkeypatch):
     monkeypatch.setattr(engines, "_checked", None)
-    assert build_engine("eager", probe(net, "fc"), SIZE, CPU, False).name == "eager"
-    assert build_engine("auto", probe(net, "fc"), SIZE, torch.device("cuda"), True).name == "eager"
+    given = {"input_name": "images", "widths": (5,)}
+    assert build_engine("eager", probe(net, "fc"), images(2), device=CPU, **given).name == "eager"
+    cuda = torch.device("cuda")
+    assert build_engine("auto", probe(net, "fc"), images(2), device=cuda, autocast=True, **given).name == "eager"
 
 
 def test_half_precision_is_for_a_gpu(net):
@@ -240,6 +244,43 @@ def test_other_floating_point_types_are_recorded_as_float32(net):
     net = seeded(Net).eval()
     assert recording.record(images()).dtype == np.float32
     close(recording.record(images()), subject(net, engine="eager").record(images()))
+
+
+# A generator's decoder ------------------------------------------------------------------------------------------------
+
+
+class Decoder(nn.Module):
+    """From codes to one tensor of images."""
+
+    def __init__(self, wrong: float = 1.0) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 3 * 4 * 4)
+        self.up = nn.ConvTranspose2d(3, 3, 4, stride=2, padding=1)
+        self.wrong = wrong
+
+    def forward(self, codes: Tensor) -> tuple[Tensor]:
+        factor = self.wrong if torch.onnx.is_in_onnx_export() else 1.0
+        return (factor * self.up(self.fc(codes).reshape(-1, 3, 4, 4)).sigmoid(),)
+
+
+def codes(n: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((n, 6)).astype(np.float32)
+
+
+@pytest.mark.parametrize("choice", ["onnx", "auto"])
+def test_images_of_codes_come_from_the_fast_engine(choice):
+    decoder = seeded(Decoder).eval()
+    engine = build_engine(choice, decoder, codes(4), input_name="codes", device=CPU)
+    eager = build_engine("eager", decoder, codes(4), input_name="codes", device=CPU)
+    for n in (1, 5):
+        pictures = engine(codes(n))
+        assert pictures.shape == (n, 3, 8, 8)
+        close(pictures, eager(codes(n)))
+
+
+def test_a_decoder_whose_export_differs_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"onnx differs from eager torch by 1\.0e-02 relative"):
+        build_engine("onnx", seeded(lambda: Decoder(0.99)).eval(), codes(4), input_name="codes", device=CPU)
 
 
 # Parity ---------------------------------------------------------------------------------------------------------------
@@ -323,4 +364,4 @@ def test_an_exported_graph_is_a_file_that_others_can_read(net):
     model = onnx.load(io.BytesIO(exported(probe(net, "conv", "fc"))))
     onnx.checker.check_model(model)
     assert [entry.name for entry in model.graph.input] == ["images"]
-    assert [entry.name for entry in model.graph.output] == ["layer0", "layer1"]
+    assert [entry.name for entry in model.graph.output] == ["output0", "output1"]

@@ -3,8 +3,8 @@ import importlib
 import pytest
 import torch
 
-from closedloop.subjects import torchvision_ops
-from closedloop.subjects.torchvision_ops import import_torchvision
+from closedloop import torchvision_ops
+from closedloop.torchvision_ops import imagenet_classes, import_torchvision
 
 
 def test_models_are_there():
@@ -60,3 +60,9 @@ def test_other_errors_pass(importing, error):
     with pytest.raises(type(error), match=str(error)):
         import_torchvision()
     assert not torchvision_ops._libraries
+
+
+def test_the_classes_are_in_order():
+    labels = imagenet_classes()
+    assert len(labels) == 1000
+    assert (labels[1], labels[293]) == ("goldfish", "cheetah")

@@ -7,6 +7,7 @@ import fails because the operators' names are unknown. Their declarations are en
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -32,3 +33,10 @@ def import_torchvision() -> Any:
                 library.define(schema)
         _libraries.append(library)
     return importlib.import_module("torchvision")
+
+
+def imagenet_classes() -> Sequence[str]:
+    """The names of the 1,000 ImageNet classes, in the order of a classifier's outputs (from torchvision)."""
+    models = import_torchvision().models
+    categories: Sequence[str] = models.get_model_weights("resnet18").DEFAULT.meta["categories"]
+    return categories

@@ -1,0 +1,245 @@
+"""How a torch module is run: eagerly, compiled by torch, or by ONNX Runtime on the graph that its outputs need.
+
+The module takes one tensor ``(n, …)`` and returns a tuple of tensors ``(n, width, …)``: a network's recorded layers for
+images, a generator's images for codes. All engines give the same; on a CPU ONNX Runtime is several times faster. The
+automatic choice takes the fastest that agrees with eager torch on a probe batch.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from closedloop.errors import InvalidArgumentError, closest, reason
+
+#: Largest relative difference from eager torch that an engine may show on the probe batch.
+PARITY = 1e-3
+#: Images in the probe batch of a network.
+PROBE_BATCH = 8
+
+
+class EngineWarning(UserWarning):
+    """A fast engine could not be used; a slower one is."""
+
+
+class Engine(Protocol):
+    """Runs a module on arrays."""
+
+    name: str
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inputs ``(n, …)`` float32 -> the module's outputs, joined along axis 1: ``(n, width, …)`` float32."""
+        ...
+
+
+@final
+class Eager:
+    """Plain torch."""
+
+    name = "eager"
+
+    def __init__(self, module: nn.Module, device: torch.device, autocast: bool = False) -> None:
+        self._module, self._device, self._autocast = module, device, autocast
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device)
+        if self._device.type == "cuda" and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast(self._device.type, enabled=self._autocast and batch.is_cuda):
+            outputs = torch.cat(self._module(batch), dim=1)
+        return outputs.float().cpu().numpy()
+
+
+@final
+class Compiled:
+    """The module's exported graph through ``torch.compile``. Compiling takes a minute; worth it for long runs."""
+
+    name = "compile"
+
+    def __init__(self, module: nn.Module, device: torch.device, example: Tensor) -> None:
+        batch = torch.export.Dim("batch", min=2)
+        program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+        self._run = torch.compile(program.module(), dynamic=True)
+        self._device = device
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        single = len(inputs) == 1
+        batch = torch.from_numpy(np.ascontiguousarray(np.repeat(inputs, 2, 0) if single else inputs)).to(self._device)
+        with torch.no_grad():
+            outputs = torch.cat(self._run(batch), dim=1).float().cpu().numpy()
+        return outputs[:1] if single else outputs
+
+
+@final
+class Onnx:
+    """ONNX Runtime on the CPU. The exported graph holds only what the outputs need."""
+
+    name = "onnx"
+
+    def __init__(self, module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        graph = export_onnx(module, example, input_name, outputs)
+        self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+        self._input = input_name
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        parts = self._session.run(None, {self._input: np.ascontiguousarray(inputs)})
+        return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
+
+
+def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> bytes:
+    """A module as an ONNX model: one input with a free batch axis, and as many outputs as are asked for.
+
+    Uses the tracing exporter: ten times faster than the newer one for these graphs, and what the outputs do not need
+    falls away by itself.
+    """
+    buffer: Any = io.BytesIO()  # the declared type leaves out what the tracing exporter takes
+    names = [f"output{i}" for i in range(outputs)]
+    axes = {name: {0: "n"} for name in [input_name, *names]}
+    torch.onnx.export(
+        module, (example,), buffer, dynamo=False, input_names=[input_name], output_names=names, dynamic_axes=axes,
+        opset_version=17,
+    )  # fmt: skip
+    return bytes(buffer.getvalue())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn of constants and of their own age; the parity check is what counts here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def build_engine(
+    choice: str,
+    module: nn.Module,
+    batch: NDArray[np.float32],
+    *,
+    input_name: str,
+    widths: Sequence[int] = (),
+    device: torch.device,
+    autocast: bool = False,
+) -> Engine:
+    """The engine that runs a module.
+
+    Args:
+        choice: "auto", "eager", "compile" or "onnx".
+        module: What is run: one tensor ``(n, …)`` in, a tuple of tensors ``(n, width, …)`` out.
+        batch: Inputs ``(n, …)``, at least two, on which the fast engine is held against eager torch and timed.
+        input_name: What the inputs are, for the exported graph: "images" or "codes".
+        widths: The width of each output; empty for a single output of any width.
+        device: Where the module is.
+        autocast: Half precision on a GPU.
+
+    Raises:
+        InvalidArgumentError: Unknown engine, or one that cannot run this module or disagrees with eager torch.
+    """
+    known = ("auto", "compile", "eager", "onnx")
+    if choice not in known:
+        raise InvalidArgumentError(f"engine: no engine {choice!r}.{closest(choice, known)}")
+    eager = Eager(module, device, autocast)
+    if choice == "eager" or (choice == "auto" and device.type != "cpu"):
+        return eager
+    example = torch.from_numpy(batch[:2]).to(device)
+
+    def build() -> Engine:
+        if choice == "compile":
+            return Compiled(module, device, example)
+        return Onnx(module, example, input_name, max(1, len(widths)))
+
+    try:
+        fast = _checked(build, eager, batch, widths)
+    except InvalidArgumentError as error:
+        if choice != "auto":
+            raise
+        warnings.warn(f"{error} Running it with eager torch, which is slower.", EngineWarning, stacklevel=3)
+        return eager
+    return fast if choice != "auto" else min((fast, eager), key=lambda engine: _seconds(engine, batch))
+
+
+def _checked(build: Callable[[], Engine], eager: Engine, batch: NDArray[np.float32], widths: Sequence[int]) -> Engine:
+    """Builds an engine and holds it against eager torch, on the whole batch and on its last entry alone."""
+    batches = (batch, batch[-1:])
+    before = torch.get_rng_state()
+    expected = [eager(inputs) for inputs in batches]
+    if not torch.equal(before, torch.get_rng_state()):
+        raise InvalidArgumentError(
+            "engine: this network draws random numbers; only eager torch draws them from the seed it was given."
+        )
+    try:
+        with _quiet():
+            engine = build()
+            outputs = [engine(inputs) for inputs in batches]
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"engine: this network cannot be run by the fast engine ({reason(error)})."
+        ) from error
+    difference = max(parity(got, wanted, widths) for got, wanted in zip(outputs, expected, strict=True))
+    if not difference <= PARITY:
+        raise InvalidArgumentError(
+            f"engine: {engine.name} differs from eager torch by {difference:.1e} relative on a probe batch, "
+            f"expected at most {PARITY:.0e}."
+        )
+    return engine
+
+
+def probe_batch(resolution: int) -> NDArray[np.float32]:
+    """Images on which engines are compared, the same at every call: noise of several grains, then darker to black."""
+    rng = np.random.default_rng(0)
+    images = np.empty((PROBE_BATCH, 3, resolution, resolution), np.float32)
+    for i, brightness in enumerate((1, 1, 1, 1, 0.5, 0.2, 0.05, 0)):
+        cells = -(-resolution // 4 ** (i % 4))
+        grain = rng.random((3, cells, cells), dtype=np.float32)
+        index = np.arange(resolution) * cells // resolution
+        images[i] = brightness * grain[:, index][:, :, index]
+    return images
+
+
+def parity(outputs: NDArray[np.float32], expected: NDArray[np.float32], widths: Sequence[int] = ()) -> float:
+    """Largest difference of a unit, relative to its largest value (at least a twentieth of its layer's).
+
+    Args:
+        outputs: ``(n, units)``; for images every pixel is a unit, ``(n, 3, h, w)``.
+        expected: The same, from the reference.
+        widths: Number of units of each layer, in order; empty for one layer.
+    """
+    if outputs.shape != expected.shape or not np.isfinite(outputs).all():
+        return float("inf")
+    layers = np.split(np.abs(outputs - expected).max(0), np.cumsum(widths)[:-1])
+    scales = np.split(np.abs(expected).max(0), np.cumsum(widths)[:-1])
+    floors = [max(0.05 * float(scale.max()), 1e-12) for scale in scales]
+    return max(float((d / np.maximum(s, f)).max()) for d, s, f in zip(layers, scales, floors, strict=True))
+
+
+def _seconds(engine: Engine, batch: NDArray[np.float32]) -> float:
+    """The shorter of two timings."""
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        engine(batch)
+        times.append(time.perf_counter() - start)
+    return min(times)
