@@ -93,7 +93,7 @@ class Onnx:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised
         graph = export_onnx(module, example, input_name, outputs)
         self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
         self._input = input_name

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def born(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+
+def born(make: Callable[[], Module], seed: int) -> Module:
     """A new network whose random weights come from ``seed``; torch's global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

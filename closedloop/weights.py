@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,30 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises:
         WeightsError: The file cannot be read, or keys or shapes do not fit.
     """
-    state, own = read_weights(path), model.state_dict()
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    missing = sorted(k for k in own.keys() - state.keys() if not k.endswith("num_batches_tracked"))
+    state = {key.removeprefix("module."): value for key, value in read_weights(path).items()}
+    fill(model, state, path, spare=lambda key: key.endswith("num_batches_tracked"))
+
+
+def fill(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    path: str | Path,
+    *,
+    spare: Callable[[str], bool],
+) -> None:
+    """Fills a network from a state dictionary, all or nothing.
+
+    Args:
+        model: The network.
+        state: Tensors by their names in the network.
+        path: Where they come from, for the error.
+        spare: Names that may be missing; the network keeps what it has.
+
+    Raises:
+        WeightsError: Keys or shapes do not fit.
+    """
+    own = model.state_dict()
+    missing = sorted(k for k in own.keys() - state.keys() if not spare(k))
     surplus = sorted(state.keys() - own.keys())
     shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     if missing or surplus or shapes:
@@ -82,4 +103,4 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             )
             + "."
         )
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=False)

@@ -3,26 +3,63 @@
 if __name__ != "closedloop.generators":
     raise ImportError("import closedloop.generators; the folder generators/ is not a package of its own.")
 
-from typing import Any, cast
+import importlib
+from typing import TYPE_CHECKING, Any, cast
 
 from closedloop import registry
 from closedloop.interfaces import Generator
 
+from .cppn import CPPN
 from .fourier import Fourier
+from .onnx_generator import OnnxGenerator
+from .phase import PhaseOnly
 from .pixels import Pixels
+from .wrappers import Masked, Placed, Subspace, Truncated
 
-__all__ = ["Fourier", "Pixels", "load_generator"]
+if TYPE_CHECKING:
+    from .biggan import BigGAN
+    from .deepsim import DeePSiM
+    from .torch_generator import TorchGenerator
+
+__all__ = [
+    "CPPN",
+    "BigGAN",
+    "DeePSiM",
+    "Fourier",
+    "Masked",
+    "OnnxGenerator",
+    "PhaseOnly",
+    "Pixels",
+    "Placed",
+    "Subspace",
+    "TorchGenerator",
+    "Truncated",
+    "load_generator",
+]
+
+#: Imported when first asked for: they need torch, and the room imports without it.
+_WITH_TORCH = {"BigGAN": "biggan", "DeePSiM": "deepsim", "TorchGenerator": "torch_generator"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WITH_TORCH:
+        return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_generator(name: str, **options: Any) -> Generator:
-    """A generator by name: "fourier", "pixels", or one that a plug-in adds.
+    """A generator by name.
 
     Args:
-        name: Its name.
-        **options: Options of its class, such as `resolution`.
+        name: "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "torch:FILE.onnx", the wrappers
+            "truncated", "subspace", "placed" and "masked" (whose option `generator` is a name, or a mapping with a name
+            and options), or one that a plug-in adds.
+        **options: Options of its class, such as `resolution` or `weights`.
 
     Raises:
         UnknownNameError: No such generator.
         InvalidArgumentError: It does not take an option, or its value does not fit.
+        WeightsError: The weights are missing, cannot be read, or do not fit. Never silently random.
+        MissingExtraError: What it needs is not installed.
     """
     return cast(Generator, registry.build("generators", name, **options))

@@ -107,7 +107,7 @@ class Fourier:
         # Re and Im of exp(i row) · (a - i b), stacked; then the real part of its product with exp(i column).
         self._rows = np.block([[cos, sin], [sin, -cos]])
         self._columns = np.stack([np.cos(columns), np.sin(columns)])
-        self._scale = self._amplitudes(np.hypot(ky, kx))
+        self.scale = self._amplitudes(np.hypot(ky, kx))
         self._colors = color_matrix()
 
     def _amplitudes(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,7 +137,7 @@ class Fourier:
         if self.shell:
             codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
         codes = codes.astype(np.float32)
-        channels = codes.reshape(len(codes), 3, self.space.dim // 3) * self._scale.astype(np.float32)
+        channels = codes.reshape(len(codes), 3, self.space.dim // 3) * self.scale.astype(np.float32)
         mixed = np.matmul(self._colors.astype(np.float32), channels)
         padded = np.pad(mixed, ((0, 0), (0, 0), (0, 1)))
         halves = self._rows.astype(np.float32) @ padded[..., self._gather]
@@ -152,7 +152,7 @@ class Fourier:
 
         if self.shell:
             codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(_TINY))
-        channels = codes.reshape(len(codes), 3, self.space.dim // 3) * codes.new_tensor(self._scale)
+        channels = codes.reshape(len(codes), 3, self.space.dim // 3) * codes.new_tensor(self.scale)
         mixed = codes.new_tensor(self._colors) @ channels
         padded = torch.nn.functional.pad(mixed, (0, 1))
         halves = codes.new_tensor(self._rows) @ padded[..., torch.as_tensor(self._gather, device=codes.device)]

@@ -1,0 +1,291 @@
+"""BigGAN-deep (Brock, Donahue & Simonyan 2019) through the package pytorch-pretrained-biggan.
+
+"Large Scale GAN Training for High Fidelity Natural Image Synthesis", ICLR 2019; used in closed loops since Wang & Ponce
+2022 ("High-performance evolutionary algorithms for online neuron control", GECCO).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import truncnorm
+from torch import Tensor, nn
+
+from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
+from closedloop.interfaces import FloatArray, Space
+from closedloop.modules import born
+from closedloop.seeds import check_seed
+from closedloop.torchvision_ops import imagenet_classes
+from closedloop.weights import RANDOM, fill, read_weights
+
+from .decoding import Decoder
+
+Search = Literal["joint", "noise", "class"]
+
+#: Coordinates of the noise, and of the class embedding.
+NOISE = 128
+#: (upsampling, input and output channels in units of the width) of each block, by height and width of the images.
+BLOCKS: dict[int, list[tuple[bool, int, int]]] = {
+    128: [
+        (False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 4), (False, 4, 4),
+        (True, 4, 2), (False, 2, 2), (True, 2, 1),
+    ],
+    256: [
+        (False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 8), (False, 8, 8),
+        (True, 8, 4), (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1),
+    ],
+    512: [
+        (False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 8), (False, 8, 8),
+        (True, 8, 4), (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1), (False, 1, 1), (True, 1, 1),
+    ],
+}  # fmt: skip
+#: Steps that estimate the spectral norm of untrained weights; trained ones bring their estimate along.
+POWER_ITERATIONS = 10
+#: How long the server of the weights may stay silent.
+TIMEOUT_S = 10.0
+
+
+@final
+class BigGAN:
+    """Images of BigGAN-deep trained on ImageNet. Differentiable.
+
+    The network takes noise ``(n, 128)`` and a class embedding ``(n, 128)``. A code of zeros stands for noise of zeros
+    and for the class `label`, or for an embedding of zeros; each coordinate is a step of `noise_scale` or `class_scale`
+    from there, so that the prior is N(0, 1) on all.
+
+    Args:
+        size: "deep-128", "deep-256" or "deep-512".
+        weights: None for the package's own download (kept in its cache); a local folder that holds ``config.json`` and
+            ``pytorch_model.bin`` (or ``biggan-deep-256-config.json`` and ``biggan-deep-256-pytorch_model.bin``); or
+            "random" for an untrained network.
+        search: What the code is: "joint" for noise then class embedding ``(n, 256)``, "noise" or "class" ``(n, 128)``.
+        label: An ImageNet class, by name ("goldfish") or index (1), around which classes are searched; needed for
+            "noise", whose class it is.
+        truncation: Above 0, to 1. The network's activation statistics are those of noise truncated so.
+        noise_scale: Standard deviation of the noise; None for `truncation`.
+        class_scale: Standard deviation of the class embedding; None for that of the 1,000 classes' own embeddings.
+        resolution: Height and width of the images in pixels; None for what the network makes. Others are resized.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
+        device: Where to run.
+        seed: Draws the fixed noise of ``search="class"`` (truncated at two standard deviations), and random weights.
+        channels: Width of an untrained network, in tests; 128 is the published one.
+
+    Raises:
+        MissingExtraError: pytorch-pretrained-biggan is not installed.
+        UnknownNameError: No such size or class.
+        WeightsError: The weights are missing, cannot be read, or do not fit. Never silently random.
+    """
+
+    def __init__(
+        self,
+        size: str = "deep-256",
+        weights: str | Path | None = None,
+        *,
+        search: Search = "joint",
+        label: str | int | None = None,
+        truncation: float = 0.7,
+        noise_scale: float | None = None,
+        class_scale: float | None = None,
+        resolution: int | None = None,
+        engine: str = "auto",
+        device: str | None = None,
+        seed: int = 0,
+        channels: int = 128,
+    ) -> None:
+        pixels, index = _check_choices(size, search, label, truncation)
+        if channels != 128 and weights != RANDOM:
+            raise InvalidArgumentError(f"channels: expected 128, or less for untrained weights, got {channels!r}.")
+        self.name = f"biggan:{size}" if weights != RANDOM else f"biggan:{size}-random"
+        network = _random(pixels, channels, check_seed(seed)) if weights == RANDOM else _trained(size, weights)
+        embeddings = network.embeddings.weight.detach()  # (128, classes)
+        self.label = None if index is None else imagenet_classes()[index]
+        scales = {
+            "noise_scale": _check_scale("noise_scale", truncation if noise_scale is None else noise_scale),
+            "class_scale": _check_scale("class_scale", float(embeddings.std()) if class_scale is None else class_scale),
+        }
+        center = embeddings.new_zeros(2 * NOISE)
+        if index is not None:
+            center[NOISE:] = embeddings[:, index]
+        if search == "class":
+            center[:NOISE] = torch.from_numpy(_fixed_noise(seed, scales["noise_scale"]))
+        steps = torch.tensor([scales["noise_scale"]] * NOISE + [scales["class_scale"]] * NOISE)
+        self.space = Space(2 * NOISE if search == "joint" else NOISE)
+        self._decoder = Decoder(
+            _Searched(network.generator, center, steps, search, truncation), self.space, output_range=(-1.0, 1.0),
+            resolution=resolution, engine=engine, device=device,
+        )  # fmt: skip
+        self.resolution = self._decoder.resolution
+        self._recipe = {
+            "name": f"biggan:{size}",
+            "weights": weights if weights is None or weights == RANDOM else str(Path(weights).resolve()),
+            "search": search, "label": index, "truncation": truncation, **scales, "resolution": self.resolution,
+            "device": device, "seed": seed, "channels": channels,
+        }  # fmt: skip
+
+    @property
+    def engine(self) -> str:
+        """The engine in use: "eager", "compile" or "onnx"."""
+        return self._decoder.engine
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How `load_generator` makes it again, with the engine that was chosen."""
+        return {**self._recipe, "engine": self.engine}
+
+    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        return self._decoder(codes)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """The same in torch; keeps the graph and the precision of ``codes``."""
+        return self._decoder.forward(codes)
+
+
+class _Searched(nn.Module):
+    """The network behind what is searched: codes ``(n, 128)`` or ``(n, 256)`` -> images in [-1, 1]."""
+
+    center: Tensor
+    steps: Tensor
+
+    def __init__(self, generator: nn.Module, center: Tensor, steps: Tensor, search: Search, truncation: float) -> None:
+        super().__init__()
+        self.generator, self.truncation = generator, float(truncation)
+        self.missing = {"joint": (0, 0), "noise": (0, NOISE), "class": (NOISE, 0)}[search]
+        self.register_buffer("center", center)
+        self.register_buffer("steps", steps)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """See the class."""
+        whole = nn.functional.pad(codes, self.missing)
+        images: Tensor = self.generator(self.center + self.steps * whole, self.truncation)
+        return images
+
+
+def class_index(label: str | int) -> int:
+    """The index of an ImageNet class from its name (any case; "_" for a space) or from itself.
+
+    Raises:
+        UnknownNameError: No such class.
+    """
+    names = [name.lower() for name in imagenet_classes()]
+    if isinstance(label, str):
+        wanted = label.lower().replace("_", " ")
+        if wanted not in names:
+            raise UnknownNameError(f"label: no ImageNet class {label!r}.{closest(wanted, names)}")
+        return names.index(wanted)
+    if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < len(names):
+        raise UnknownNameError(f"label: expected an ImageNet class by name or 0 to {len(names) - 1}, got {label!r}.")
+    return int(label)
+
+
+def _check_choices(size: str, search: str, label: str | int | None, truncation: float) -> tuple[int, int | None]:
+    """Height and width of the images, and the index of the class."""
+    sizes = {f"deep-{pixels}": pixels for pixels in BLOCKS}
+    if size not in sizes:
+        raise UnknownNameError(f"biggan: no size {size!r}.{closest(str(size), sizes)}")
+    if search not in ("joint", "noise", "class"):
+        raise InvalidArgumentError(f"search: expected 'joint', 'noise' or 'class', got {search!r}.")
+    if search == "noise" and label is None:
+        raise InvalidArgumentError("label: expected an ImageNet class whose noise is searched, got none.")
+    if not 0 < truncation <= 1:
+        raise InvalidArgumentError(f"truncation: expected a number above 0, to 1, got {truncation!r}.")
+    return sizes[size], None if label is None else class_index(label)
+
+
+def _check_scale(name: str, scale: float) -> float:
+    if not (np.isfinite(scale) and scale > 0):
+        raise InvalidArgumentError(f"{name}: expected a finite number above 0, got {scale!r}.")
+    return float(scale)
+
+
+def _fixed_noise(seed: int, scale: float) -> NDArray[np.float32]:
+    """Noise ``(128,)`` truncated at two standard deviations, as the network was meant to be sampled."""
+    drawn: NDArray[np.float64] = truncnorm.rvs(-2, 2, size=NOISE, random_state=np.random.default_rng(seed))
+    return (scale * drawn).astype(np.float32)
+
+
+def _package() -> Any:
+    try:
+        return importlib.import_module("pytorch_pretrained_biggan")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"biggan: its package cannot be imported ({error}); install it: pip install 'closedloop[biggan]'"
+        ) from error
+
+
+def _random(pixels: int, channels: int, seed: int) -> Any:
+    """An untrained network of the published layout."""
+    package = _package()
+    config = package.BigGANConfig(output_dim=pixels, channel_width=channels, layers=BLOCKS[pixels])
+
+    network: Any = born(lambda: package.BigGAN(config), seed)
+    nn.init.ones_(network.generator.bn.weight)  # left to chance by the package
+    nn.init.zeros_(network.generator.bn.bias)
+    for module in network.modules():
+        for normalize in [*module._forward_pre_hooks.values()] * POWER_ITERATIONS:
+            normalize(module, ())
+    return _baked(network)
+
+
+def _trained(size: str, weights: str | Path | None) -> Any:
+    """The published network, from the package's download or a local folder."""
+    package = _package()
+    config, state = _downloaded(package, size) if weights is None else _local(size, Path(weights))
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        network: Any = born(lambda: package.BigGAN(package.BigGANConfig.from_dict(settings)), 0)
+    except Exception as error:
+        raise WeightsError(f"biggan:{size}: cannot read {config} as its configuration ({reason(error)}).") from error
+    if settings.get("output_dim") != int(size.removeprefix("deep-")):
+        raise WeightsError(f"biggan:{size}: {config} is that of another size, {settings.get('output_dim')} pixels.")
+    own = network.state_dict().keys()
+    # A file of an old torch names the normalized weight beside the original one, and leaves out one of its vectors.
+    found = {k: v for k, v in read_weights(state).items() if k in own or f"{k}_orig" not in own}
+    fill(network, found, state, spare=lambda key: key.endswith(("weight_u", "weight_v")))
+    return _baked(network)
+
+
+def _local(size: str, folder: Path) -> tuple[Path, Path]:
+    for prefix in ("", f"biggan-{size}-"):
+        config, state = folder / f"{prefix}config.json", folder / f"{prefix}pytorch_model.bin"
+        if config.is_file() and state.is_file():
+            return config, state
+    raise WeightsError(
+        f"biggan:{size}: expected a folder with config.json and pytorch_model.bin, got {folder}, which "
+        f"{'lacks them' if folder.is_dir() else 'is not a folder'}; an untrained network is asked for by "
+        f'"{RANDOM}".'
+    )
+
+
+def _downloaded(package: Any, size: str) -> tuple[Path, Path]:
+    """The package's own files, fetched into its cache at the first call."""
+    model = importlib.import_module("pytorch_pretrained_biggan.model")
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
+    try:
+        addresses = (model.PRETRAINED_CONFIG_ARCHIVE_MAP, model.PRETRAINED_MODEL_ARCHIVE_MAP)
+        config, state = (Path(package.cached_path(known[f"biggan-{size}"])) for known in addresses)
+    except Exception as error:
+        raise WeightsError(
+            f"biggan:{size}: its weights could not be downloaded ({reason(error)}). Fetch config.json and "
+            f"pytorch_model.bin elsewhere and pass their folder: weights=FOLDER."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+    return config, state
+
+
+def _baked(network: Any) -> Any:
+    """The network with its spectral normalization worked into the weights, as it is in evaluation mode."""
+    for module in network.modules():
+        if "weight_orig" in module._parameters:
+            nn.utils.remove_spectral_norm(module)
+    return network.eval()

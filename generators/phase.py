@@ -1,0 +1,113 @@
+"""Images with a fixed amplitude spectrum whose phases are the code (MACO).
+
+Fel et al. 2023, "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.describe import source
+from closedloop.errors import InvalidArgumentError
+from closedloop.images import ImageSet, as_image_set
+from closedloop.interfaces import FloatArray, Space
+
+from .fourier import Fourier, color_matrix
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@final
+class PhaseOnly:
+    """Phases as codes ``(n, dim)``, in radians; all images have the same amplitude spectrum. Differentiable.
+
+    The amplitudes are those of natural images in three decorrelated colour channels, from photographs or ``1 /
+    f**decay``. Each frequency up to the cutoff is one coordinate for each channel: of a conjugate pair one is free and
+    the other follows, so that the amplitudes hold exactly at every frequency. The image is 2π-periodic in each
+    coordinate; the prior is N(0, π²), which is uniform on the circle to within 1.5 percent. The mean before the sigmoid
+    is grey.
+
+    Args:
+        resolution: Height and width in pixels.
+        cutoff: Highest spatial frequency in cycles per image; None, as in MACO, takes all that the resolution carries.
+        magnitude: Photographs whose mean amplitude spectrum is held: a folder, "bundled", or an array ``(n, 3, h, w)``
+            in [0, 1]; None for ``1 / f**decay``.
+        decay: Exponent of the amplitude spectrum where there are no photographs.
+        contrast: Standard deviation of red, green and blue before the sigmoid (their mean); the same for every image.
+    """
+
+    name = "phase"
+
+    def __init__(
+        self,
+        resolution: int = 224,
+        cutoff: float | None = 8.0,
+        *,
+        magnitude: ImageSet | str | Path | NDArray[Any] | None = None,
+        decay: float = 1.0,
+        contrast: float = 1.0,
+    ) -> None:
+        self._fourier = Fourier(resolution, cutoff, decay, contrast, shell=False)
+        self.resolution = self._fourier.resolution
+        self._count = len(self._fourier.frequencies) - 1
+        if self._count < 1:
+            raise InvalidArgumentError(f"resolution: expected at least 3 pixels, got {resolution!r}.")
+        self.space = Space(3 * self._count, scale=np.pi)
+        self._amplitudes = self._measured(magnitude)
+        by_hand = magnitude is not None and not isinstance(magnitude, (str, Path))
+        self._recipe = None if by_hand else {
+            "name": self.name, "resolution": self.resolution, "cutoff": cutoff, "magnitude": source(magnitude),
+            "decay": self._fourier.decay, "contrast": self._fourier.contrast,
+        }  # fmt: skip
+
+    def _measured(self, magnitude: ImageSet | str | Path | NDArray[Any] | None) -> NDArray[np.float64]:
+        """Amplitudes ``(3, m)`` of the channels in units of the Fourier generator's coordinates, mean colour left out.
+
+        A cosine of amplitude a has variance a²/2, as two coordinates of variance a²/2 have together.
+        """
+        scale = self._fourier.scale[1 : self._count + 1]
+        natural = np.ones((3, 1)) * scale
+        if magnitude is not None:
+            natural = mean_spectrum(magnitude, self.resolution)[:, *self._fourier.frequencies[1:].T]
+        # Parseval: the channels' variances, mixed by the colour matrix, give the mean variance of red, green and blue.
+        variance = ((color_matrix() ** 2).sum(0) / 3 * (natural**2 / 2).sum(1)).sum()
+        if not variance > 0:
+            raise InvalidArgumentError("magnitude: expected photographs with contrast, got uniform ones.")
+        amplitudes: NDArray[np.float64] = natural * (self._fourier.contrast / variance**0.5) / scale
+        return amplitudes
+
+    @property
+    def recipe(self) -> Mapping[str, Any] | None:
+        """How `load_generator` makes it again; None where the photographs were given as an array."""
+        return self._recipe
+
+    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        codes = self.space.check(codes)
+        return self._fourier(self._coefficients(codes, self._amplitudes, np))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """The same in torch; keeps the graph and the precision of ``codes``."""
+        import torch
+
+        return self._fourier.forward(self._coefficients(codes, codes.new_tensor(self._amplitudes), torch))
+
+    def _coefficients(self, codes: Any, amplitudes: Any, xp: Any) -> Any:
+        """Codes of the Fourier generator, ``(n, …)``: no constant, cosines, sines; ``xp`` is numpy or torch."""
+        phases = codes.reshape(len(codes), 3, self._count)
+        parts = [0 * phases[..., :1], amplitudes * xp.cos(phases), amplitudes * xp.sin(phases)]
+        return xp.concatenate(parts, 2).reshape(len(codes), 3 * (2 * self._count + 1))
+
+
+def mean_spectrum(images: ImageSet | str | Path | NDArray[Any], resolution: int) -> NDArray[np.float64]:
+    """Mean amplitude spectrum ``(3, h, w)`` of photographs in the three channels that the colour matrix mixes."""
+    photographs = as_image_set(images, resolution).images.astype(np.float64)
+    channels = np.einsum("kc,ncyx->nkyx", np.linalg.inv(color_matrix()), photographs)
+    spectrum: NDArray[np.float64] = np.abs(np.fft.fft2(channels)).mean(0)
+    return spectrum

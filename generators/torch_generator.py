@@ -1,0 +1,105 @@
+"""Any torch module that maps codes to images as a generator: a DCGAN, a StyleGAN, the decoder of a VAE."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from closedloop.engines import export_onnx
+from closedloop.errors import InvalidArgumentError
+from closedloop.files import replace_file
+from closedloop.interfaces import FloatArray, Space
+from closedloop.modules import undisturbed
+
+from .decoding import Decoder
+from .onnx_generator import METADATA
+from .raw_images import probe_codes
+
+
+@final
+class TorchGenerator:
+    """Images of a torch module. Differentiable.
+
+    The module is run in evaluation mode and left exactly as it was found. It must give the same image for the same
+    code, whatever else is in the batch: fix a StyleGAN's noise. Values outside the declared range are clipped.
+
+    Args:
+        module: From codes ``(n, *code_shape)`` to images ``(n, 3, s, s)`` RGB, or grey ``(n, 1, s, s)``; a tuple or
+            mapping stands for its first tensor.
+        space: Its codes, for instance ``Space(100)`` for N(0, 1); or their number.
+        output_range: The module's values for black and for white: (-1, 1) for a tanh.
+        code_shape: What one code looks like to the module, such as ``(100, 1, 1)``; None for ``(dim,)``.
+        resolution: Height and width of the images; None for what the module makes. Others are resized.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
+        device: Where to run, and where the module is moved to; None for where its weights are.
+        name: For records; default the class of the module.
+
+    Raises:
+        InvalidArgumentError: The module does not map such codes to images, or an argument does not fit.
+    """
+
+    #: A module has no name to load it by; `save` gives it one.
+    recipe = None
+
+    def __init__(
+        self,
+        module: nn.Module,
+        space: Space | int,
+        *,
+        output_range: Sequence[float] = (-1.0, 1.0),
+        code_shape: Sequence[int] | None = None,
+        resolution: int | None = None,
+        engine: str = "auto",
+        device: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise InvalidArgumentError(f"module: expected a torch.nn.Module, got {type(module).__name__}.")
+        self.name = name or type(module).__name__
+        self.space = space if isinstance(space, Space) else Space(space)
+        self._decoder = Decoder(
+            module, self.space, code_shape=code_shape, output_range=output_range, resolution=resolution,
+            engine=engine, device=device,
+        )  # fmt: skip
+        self.resolution = self._decoder.resolution
+
+    @property
+    def engine(self) -> str:
+        """The engine in use: "eager", "compile" or "onnx"."""
+        return self._decoder.engine
+
+    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        return self._decoder(codes)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """The same in torch; keeps the graph and the precision of ``codes``."""
+        return self._decoder.forward(codes)
+
+    def save(self, path: str | Path) -> None:
+        """Writes an ONNX file that ``load_generator("torch:FILE")`` loads, with name and space inside.
+
+        Such a file holds no code, and needs neither the module's class nor torch; gradients are lost.
+
+        Args:
+            path: Where to; ends in ``.onnx``.
+        """
+        import onnx
+
+        path = Path(path)
+        if path.suffix != ".onnx":
+            raise InvalidArgumentError(f"path: expected a name that ends in .onnx, got {path}.")
+        decoder = self._decoder.module
+        with undisturbed(decoder):
+            example = torch.from_numpy(probe_codes(self.space)[:2])
+            model = onnx.load_model_from_string(export_onnx(decoder, example.to(self._decoder.device), "codes"))
+        space = {k: v for k, v in vars(self.space).items() if np.isfinite(v)}
+        onnx.helper.set_model_props(model, {METADATA: json.dumps({"name": self.name, "space": space})})
+        replace_file(path, model.SerializeToString())
