@@ -113,10 +113,11 @@ def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: in
     buffer: Any = io.BytesIO()  # the declared type leaves out what the tracing exporter takes
     names = [f"output{i}" for i in range(outputs)]
     axes = {name: {0: "n"} for name in [input_name, *names]}
-    torch.onnx.export(
-        module, (example,), buffer, dynamo=False, input_names=[input_name], output_names=names, dynamic_axes=axes,
-        opset_version=17,
-    )  # fmt: skip
+    with _quiet():
+        torch.onnx.export(
+            module, (example,), buffer, dynamo=False, input_names=[input_name], output_names=names, dynamic_axes=axes,
+            opset_version=17,
+        )  # fmt: skip
     return bytes(buffer.getvalue())
 
 

@@ -206,7 +206,7 @@ class DeePSiM:
         resolution: Height and width of the images in pixels; None for what the network makes. Others are resized.
         engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
         device: Where to run.
-        width: Number of channels as a share of the published one; below 1 only for untrained networks, in tests.
+        width: Number of channels as a share of the published one; below 1 for small networks of the same layout.
         seed: Of the random weights.
 
     Raises:
@@ -229,8 +229,8 @@ class DeePSiM:
     ) -> None:
         if layer not in LAYOUTS:
             raise UnknownNameError(f"deepsim: no generator of layer {layer!r}.{closest(str(layer), LAYOUTS)}")
-        if not (0 < width <= 1) or (width != 1 and weights != RANDOM):
-            raise InvalidArgumentError(f"width: expected 1, or less for untrained weights, got {width!r}.")
+        if not 0 < width <= 1:
+            raise InvalidArgumentError(f"width: expected a number above 0, to 1, got {width!r}.")
         layout = LAYOUTS[layer]
         self.name = f"deepsim:{layer}" if weights != RANDOM else f"deepsim:{layer}-random"
         self.network = born(lambda: DeePSiMNetwork(layout, width), check_seed(seed)).eval()

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from closedloop.engines import export_onnx
+from closedloop.engines import build_engine, export_onnx
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import replace_file
 from closedloop.interfaces import FloatArray, Space
@@ -90,16 +90,19 @@ class TorchGenerator:
 
         Args:
             path: Where to; ends in ``.onnx``.
+
+        Raises:
+            InvalidArgumentError: The module cannot be written as ONNX, or would give other images.
         """
         import onnx
 
         path = Path(path)
         if path.suffix != ".onnx":
             raise InvalidArgumentError(f"path: expected a name that ends in .onnx, got {path}.")
-        decoder = self._decoder.module
+        decoder, device, codes = self._decoder.module, self._decoder.device, probe_codes(self.space)
         with undisturbed(decoder):
-            example = torch.from_numpy(probe_codes(self.space)[:2])
-            model = onnx.load_model_from_string(export_onnx(decoder, example.to(self._decoder.device), "codes"))
+            build_engine("onnx", decoder, codes, input_name="codes", device=device)  # it gives the same images
+            model = onnx.load_model_from_string(export_onnx(decoder, torch.from_numpy(codes).to(device), "codes"))
         space = {k: v for k, v in vars(self.space).items() if np.isfinite(v)}
         onnx.helper.set_model_props(model, {METADATA: json.dumps({"name": self.name, "space": space})})
         replace_file(path, model.SerializeToString())

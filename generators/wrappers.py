@@ -130,14 +130,16 @@ class Subspace(Wrapper):
     """A few directions of a generator's space: codes ``(n, dim)`` -> ``middle + codes @ directions``.
 
     The directions are orthonormal: drawn at random around the middle of the prior, or the principal directions of
-    given codes around their mean. A coordinate keeps the inner scale, so the inner codes of a prior draw are shorter
-    than the inner prior's, by ``sqrt(dim / inner dim)``.
+    given codes around their mean.
 
     Args:
         generator: The inner generator, with an unbounded space.
         dim: Number of directions.
         codes: Codes ``(m, inner dim)`` whose principal directions are taken, for instance those of a finished
             evolution; an array, or an ``.npy`` file of one (then the wrapper has a recipe). None draws directions.
+        scale: Standard deviation of the prior on each coordinate. None makes prior draws as long as those of the inner
+            prior (scaled by ``sqrt(inner dim / dim)``: shorter codes give flat images), or, for given codes, takes the
+            standard deviation that these have along the directions (root mean square).
         seed: Of random directions.
         resolution: For an inner generator that is loaded by a name without a resolution.
     """
@@ -148,6 +150,7 @@ class Subspace(Wrapper):
         dim: int = 50,
         *,
         codes: NDArray[Any] | str | Path | None = None,
+        scale: float | None = None,
         seed: int = 0,
         resolution: int | None = None,
     ) -> None:
@@ -158,12 +161,15 @@ class Subspace(Wrapper):
             raise InvalidArgumentError(f"dim: expected 1 to {inner.dim} directions, got {dim!r}.")
         if codes is None:
             self.middle, self.directions = inner.center, random_directions(dim, inner.dim, check_seed(seed))
+            natural = inner.scale * (inner.dim / dim) ** 0.5
         else:
-            self.middle, self.directions = principal_directions(_read_codes(codes, inner), dim)
-        self.space = Space(int(dim), scale=inner.scale)
+            given = _read_codes(codes, inner)
+            self.middle, self.directions = principal_directions(given, dim)
+            natural = float(((given - self.middle) @ self.directions.T).std())
+        self.space = Space(int(dim), scale=natural if scale is None else scale)
         by_hand = codes is not None and not isinstance(codes, (str, Path))
         named = _BY_HAND if by_hand else None if codes is None else str(Path(cast(str, codes)).resolve())
-        self._options = {"dim": int(dim), "codes": named, "seed": seed}
+        self._options = {"dim": int(dim), "codes": named, "scale": self.space.scale, "seed": seed}
 
     def _codes(self, codes: Any) -> Any:
         return _like(self.middle, codes) + codes @ _like(self.directions, codes)

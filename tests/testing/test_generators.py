@@ -119,6 +119,10 @@ class Forgetful(Stripes):
     recipe = {"name": "pixels", "resolution": 2}  # noqa: RUF012
 
 
+class Unwritable(Stripes):
+    recipe = {"name": "pixels", "resolution": np.float32(4)}  # noqa: RUF012
+
+
 @pytest.mark.parametrize(
     ("broken", "test", "arguments"),
     [
@@ -136,6 +140,7 @@ class Forgetful(Stripes):
         (OtherForward, "test_forward_agrees_with_the_call", ()),
         (Detached, "test_gradient_is_right", ()),
         (Forgetful, "test_recipe_makes_it_again", ()),
+        (Unwritable, "test_recipe_makes_it_again", ()),
     ],
 )
 def test_a_defect_is_found(broken, test, arguments):
@@ -143,7 +148,7 @@ def test_a_defect_is_found(broken, test, arguments):
         def make(self):
             return broken()
 
-    with pytest.raises((*FAILURES, RuntimeError), match=r"\S"):
+    with pytest.raises((*FAILURES, RuntimeError, TypeError), match=r"\S"):
         getattr(Contract(), test)(*arguments)
 
 
