@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,15 +55,20 @@ def local(tmp_path_factory):
     return folder, write(folder)
 
 
+@pytest.fixture(scope="module")
+def goldfish(local):
+    return BigGAN("deep-128", local[0], search="noise", label="goldfish", resolution=40, engine="eager")
+
+
 @pytest.fixture
-def contract(local, request):
-    request.cls.folder = local[0]
+def contract(goldfish, request):
+    request.cls.shared = goldfish
 
 
 @pytest.mark.usefixtures("contract")
 class TestBigGANContract(GeneratorContract):
     def make(self):
-        return BigGAN("deep-128", self.folder, search="noise", label="goldfish", resolution=40, engine="eager")
+        return self.shared  # building one takes a second; its recipe builds another
 
     def red_code(self):
         return np.zeros(128)
@@ -82,7 +88,9 @@ def test_shape_range_and_gradients_of_the_three_sizes(size):
     tensor = torch.from_numpy(codes[:1]).float().requires_grad_()
     generator.forward(tensor).square().mean().backward()
     assert torch.isfinite(tensor.grad).all()
-    assert (tensor.grad[:, :128].abs().sum() > 0) and (tensor.grad[:, 128:].abs().sum() > 0)
+    noise, classes = tensor.grad.abs().split(128, 1)
+    assert noise.max() > 0
+    assert classes.max() > 0
 
 
 @needs_biggan
@@ -94,7 +102,7 @@ def test_published_widths_and_counts():
             counts[pixels] = sum(p.numel() for p in package().BigGAN(config).parameters())
         assert blocks[0] == (False, 16, 16)
         assert 4 * 2 ** sum(up for up, _, _ in blocks) == pixels
-        assert all(a[2] == b[1] for a, b in zip(blocks, blocks[1:], strict=False))
+        assert all(a[2] == b[1] for a, b in pairwise(blocks))
     assert package().BigGANConfig().layers == BLOCKS[128]
     # Brock et al. 2019, Table 2 and appendix B: 50.4, 55.9 and 56.2 million.
     assert {k: round(v / 1e6, 1) for k, v in counts.items()} == {128: 50.4, 256: 55.9, 512: 56.2}
