@@ -129,10 +129,10 @@ def _metadata(session: Any, path: Path) -> dict[str, Any]:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA)
     try:
         said = {} if text is None else json.loads(text)
-        known = ("dim", "low", "high", "scale")
-        return (
-            {"name": said["name"], "space": {k: said["space"][k] for k in known if k in said["space"]}} if said else {}
-        )
+        if not said:
+            return {}
+        space = {k: said["space"][k] for k in ("dim", "low", "high", "scale") if k in said["space"]}
+        return {"name": said["name"], "space": space}
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"torch: {path} names its codes in a way that cannot be read ({reason(error)}).") from error
 
