@@ -15,7 +15,7 @@ from closedloop.engines import build_engine
 from closedloop.errors import InvalidArgumentError, reason
 from closedloop.images import resize_matrix
 from closedloop.interfaces import FloatArray, Space
-from closedloop.modules import dtype_of, undisturbed
+from closedloop.modules import undisturbed
 
 from .pixels import check_resolution
 from .raw_images import check_range, check_raw_images, probe_codes
@@ -66,7 +66,7 @@ class ImageDecoder(nn.Module):
 
     def forward(self, codes: Tensor) -> tuple[Tensor]:
         """See the class."""
-        inputs = codes.reshape(-1, *self.code_shape).to(dtype_of(self.module))
+        inputs = _suited(codes.reshape(-1, *self.code_shape), self.module)
         images = first_tensor(self.module(inputs)).to(codes.dtype)
         images = ((images - self.low) / (self.high - self.low)).clamp(0, 1)
         if self.resized:
@@ -144,7 +144,7 @@ def _raw_images(
     module: nn.Module, space: Space, shape: Sequence[int], device: torch.device
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What the module makes of the probe codes, and of the last of them alone."""
-    codes = torch.from_numpy(probe_codes(space)).reshape(-1, *shape).to(device)
+    codes = _suited(torch.from_numpy(probe_codes(space)).reshape(-1, *shape).to(device), module)
     try:
         images, alone = (first_tensor(module(batch)).double().cpu().numpy() for batch in (codes, codes[-1:]))
     except InvalidArgumentError:
@@ -155,6 +155,12 @@ def _raw_images(
             "code_shape it was made for."
         ) from error
     return images, alone
+
+
+def _suited(codes: Tensor, module: nn.Module) -> Tensor:
+    """Codes in the precision of a module's weights; as they are where it has none."""
+    weight = next((p for p in module.parameters() if p.is_floating_point()), codes)
+    return codes.to(weight.dtype)
 
 
 def _placed(module: nn.Module, device: str | None) -> torch.device:

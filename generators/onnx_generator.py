@@ -67,7 +67,9 @@ class OnnxGenerator:
         self.space = Space(**{**declared, "dim": int(np.prod(self._shape))})
         raw = self._run(probe_codes(self.space))
         size = check_raw_images(raw, self._run(probe_codes(self.space)[-1:]))
-        self._low, self._high = check_range(raw, output_range or ((0.0, 1.0) if said else (-1.0, 1.0)))
+        if output_range is None:
+            output_range = (0.0, 1.0) if said else (-1.0, 1.0)
+        self._low, self._high = check_range(raw, output_range)
         self.resolution = size if resolution is None else check_resolution(resolution)
         self._given = {**given, "output_range": [self._low, self._high], "resolution": self.resolution}
 
@@ -127,7 +129,10 @@ def _metadata(session: Any, path: Path) -> dict[str, Any]:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA)
     try:
         said = {} if text is None else json.loads(text)
-        return {**said, "space": {**said["space"]}} if said else {}
+        if not said:
+            return {}
+        space = {k: said["space"][k] for k in ("dim", "low", "high", "scale") if k in said["space"]}
+        return {"name": said["name"], "space": space}
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"torch: {path} names its codes in a way that cannot be read ({reason(error)}).") from error
 

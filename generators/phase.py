@@ -39,7 +39,8 @@ class PhaseOnly:
         magnitude: Photographs whose mean amplitude spectrum is held: a folder, "bundled", or an array ``(n, 3, h, w)``
             in [0, 1]; None for ``1 / f**decay``.
         decay: Exponent of the amplitude spectrum where there are no photographs.
-        contrast: Standard deviation of red, green and blue before the sigmoid (their mean); the same for every image.
+        contrast: Standard deviation of red, green and blue before the sigmoid (their mean), the same for every image to
+            within a percent (the colours of the three channels overlap a little).
     """
 
     name = "phase"
@@ -99,9 +100,12 @@ class PhaseOnly:
         return self._fourier.forward(self._coefficients(codes, codes.new_tensor(self._amplitudes), torch))
 
     def _coefficients(self, codes: Any, amplitudes: Any, xp: Any) -> Any:
-        """Codes of the Fourier generator, ``(n, …)``: no constant, cosines, sines; ``xp`` is numpy or torch."""
+        """Codes of the Fourier generator: no constant, cosines, sines; ``xp`` is numpy or torch.
+
+        a cos(wx + p) = a cos(p) cos(wx) - a sin(p) sin(wx), whose Fourier coefficient has phase p.
+        """
         phases = codes.reshape(len(codes), 3, self._count)
-        parts = [0 * phases[..., :1], amplitudes * xp.cos(phases), amplitudes * xp.sin(phases)]
+        parts = [0 * phases[..., :1], amplitudes * xp.cos(phases), -amplitudes * xp.sin(phases)]
         return xp.concatenate(parts, 2).reshape(len(codes), 3 * (2 * self._count + 1))
 
 
