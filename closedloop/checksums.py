@@ -148,10 +148,11 @@ def check_files(store: Path, sums: Mapping[str, Sum]) -> None:
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Sizes of the files in a folder in bytes, in one pass."""
-    if not folder.is_dir():
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 
 
 @final
