@@ -8,12 +8,14 @@ torch; networks live in `closedloop.subjects`, generators in `closedloop.generat
 
 from closedloop.errors import ClosedLoopError
 from closedloop.evolution import Thread
+from closedloop.exports import export, to_pynapple, to_rsatoolbox
 from closedloop.images import ImageSet, natural_references
 from closedloop.interfaces import Generator, Objective, Optimizer, Space, Subject, Units
 from closedloop.loop import Session
 from closedloop.objectives import Difference, Direction, Mean, Suppression, Unit, parse_objective
 from closedloop.optimizers import CMAES, IsotropicES, RandomSearch, load_optimizer
 from closedloop.recording import open_recording
+from closedloop.stimuli import render
 from closedloop.stopping import Plateau, Target
 from closedloop.summary import summarize
 
@@ -38,9 +40,13 @@ __all__ = [
     "Thread",
     "Unit",
     "Units",
+    "export",
     "load_optimizer",
     "natural_references",
     "open_recording",
     "parse_objective",
+    "render",
     "summarize",
+    "to_pynapple",
+    "to_rsatoolbox",
 ]

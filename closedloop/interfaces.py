@@ -214,6 +214,25 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class Fingerprinted(Protocol):
+    """A capability: something whose answers are decided by weights can tell them from other weights."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of all that decides its answers: its weights and its options."""
+        ...
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """A capability of generators: a first guess of the code of an image."""
+
+    def encode(self, images: NDArray[Any]) -> FloatArray:
+        """Images ``(n, 3, h, w)``, RGB in [0, 1], of any size -> codes ``(n, dim)`` of images like them."""
+        ...
+
+
+@runtime_checkable
 class Optimizer(Protocol):
     """Proposes codes and learns only from their scores. It maximizes.
 
