@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -225,7 +225,6 @@ def _random(pixels: int, channels: int, seed: int) -> Any:
     """An untrained network of the published layout."""
     package = _package()
     config = package.BigGANConfig(output_dim=pixels, channel_width=channels, layers=BLOCKS[pixels])
-
     network: Any = born(lambda: package.BigGAN(config), seed)
     nn.init.ones_(network.generator.bn.weight)  # left to chance by the package
     nn.init.zeros_(network.generator.bn.bias)
@@ -246,11 +245,23 @@ def _trained(size: str, weights: str | Path | None) -> Any:
         raise WeightsError(f"biggan:{size}: cannot read {config} as its configuration ({reason(error)}).") from error
     if settings.get("output_dim") != int(size.removeprefix("deep-")):
         raise WeightsError(f"biggan:{size}: {config} is that of another size, {settings.get('output_dim')} pixels.")
-    own = network.state_dict().keys()
-    # A file of an old torch names the normalized weight beside the original one, and leaves out one of its vectors.
-    found = {k: v for k, v in read_weights(state).items() if k in own or f"{k}_orig" not in own}
-    fill(network, found, state, spare=lambda key: key.endswith(("weight_u", "weight_v")))
+    fill(network, _current(read_weights(state), network.state_dict().keys()), state, spare=lambda key: False)
     return _baked(network)
+
+
+def _current(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
+    """A state as today's torch names it.
+
+    A file of an old torch holds the normalized weight beside the original one, and of the two vectors that estimate its
+    spectral norm only u; then v is the normalized product of the weight's transpose with u, as in the power method.
+    """
+    own = set(own)
+    found = {key: value for key, value in state.items() if key in own or f"{key}_orig" not in own}
+    for key in own - found.keys():
+        base = key.removesuffix("_v")
+        if base != key and {f"{base}_orig", f"{base}_u"} <= found.keys():
+            found[key] = nn.functional.normalize(found[f"{base}_orig"].flatten(1).T @ found[f"{base}_u"], dim=0)
+    return found
 
 
 def _local(size: str, folder: Path) -> tuple[Path, Path]:

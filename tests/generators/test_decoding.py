@@ -60,7 +60,7 @@ def test_gradients_in_the_precision_of_the_codes_leave_the_module_alone(module, 
 
 
 def test_values_outside_the_range_are_clipped(module):
-    decoder = Decoder(module, Space(4), output_range=(0.4, 0.6 + 0.3), engine="eager")
+    decoder = Decoder(module, Space(4), output_range=(0.2, 0.8), engine="eager")
     pictures = decoder(3 * codes(20))
     assert pictures.min() == 0
     assert pictures.max() == 1

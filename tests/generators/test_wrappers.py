@@ -325,8 +325,8 @@ def test_a_wrapped_generator_is_written_and_resumed(tmp_path):
     with pytest.raises(KeyboardInterrupt, match="stop"):
         evolve(subject, *parts(), images=40, references=None, save=tmp_path / "cut", observers=[Interrupt()])
     resumed = resume(tmp_path / "cut")
-    np.testing.assert_array_equal(resumed["response"], whole["response"])
-    np.testing.assert_array_equal(resumed["code"], whole["code"])
+    np.testing.assert_array_equal(resumed["responses"], whole["responses"])
+    np.testing.assert_array_equal(resumed["latent_code"], whole["latent_code"])
 
 
 # Refused --------------------------------------------------------------------------------------------------------------
