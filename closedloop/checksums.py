@@ -38,10 +38,11 @@ class Sum(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, path: str, data: bytes, size: int | None = None) -> Sum:
+    def of(cls, path: str, data: bytes, size: int | None = None, length: int | None = None) -> Sum:
         """The checksum of the first `size` bytes of a file's content, by default of all."""
         covered = memoryview(data)[:size]
-        return cls(path, len(covered), len(data), hashlib.sha256(covered).hexdigest())
+        least = len(data) if length is None else length
+        return cls(path, len(covered), least, hashlib.sha256(covered).hexdigest())
 
     def fits(self, data: bytes) -> bool:
         """Whether this is still the file's content, whatever was written behind the bytes that count."""
