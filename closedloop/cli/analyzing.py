@@ -204,10 +204,10 @@ def _tables(title: str, frame: Frame, rows: Sequence[Sequence[Any]], shown: Sequ
     """A row for each entry; where that is too wide and there are few, a column for each."""
     cells = [[_text(row[i]) for i in shown] for row in rows]
     names = [frame.columns[i] for i in shown]
-    wide = _table(title, names, cells)
-    if console.measure(wide).maximum <= console.width or len(rows) > FEW:
-        return [wide]
-    size = max(max(map(len, column)) for column in cells) + 3
+    widths = [max(map(len, column)) + 3 for column in zip(names, *cells, strict=True)]
+    if sum(widths) < console.width or len(rows) > FEW:
+        return [_table(title, names, cells)]
+    size = max(len(text) for row in cells for text in row) + 3
     fit = max(1, (console.width - max(map(len, names)) - 4) // size)
     groups = [cells[i : i + fit] for i in range(0, len(cells), fit)]
     return [_table(title, [names[0], *(c[0] for c in group)], list(zip(names, *group, strict=True))[1:])
