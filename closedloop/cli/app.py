@@ -166,6 +166,17 @@ def show(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of one or more runs.")],
+    out: Annotated[Path | None, typer.Option(help="The file, ending in .html.", show_default="RUN.html")] = None,
+) -> None:
+    """Write what was found into one HTML file, with figures, images, warnings, and how to repeat it."""
+    from closedloop.cli.reporting import report_runs
+
+    report_runs(runs, out)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or a .nc or .nwb file of one.")],
     to: Annotated[str, typer.Option(help="netcdf, nwb, brainio, csv, png, gif or mp4.")],
@@ -199,6 +210,27 @@ def import_(
     from closedloop.cli.exchange import run_import
 
     run_import(folder, system, out)
+
+
+@app.command()
+def analyze(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; evolutions of several are named RUN/THREAD.")],
+    what: Annotated[
+        str,
+        typer.Option(
+            help="trajectory, success, success_rate, evolved_vs_reference, winners_curse, best_of_k, generations_to, "
+            "images_to, reference_drift, fano_factor, split_half, noise_ceiling, selectivity, sparseness, "
+            "tuning_curve, signal_correlation, noise_correlation, psth, cross_driving, preference_similarity, "
+            "code_geometry, latent_regression, fit_kent."
+        ),
+    ] = "success",
+    thread: Annotated[str | None, typer.Option(help="Only this evolution.", show_default="all")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.", show_default="no file")] = None,
+) -> None:
+    """Analyze runs: one of the functions of closedloop.analysis as a table."""
+    from closedloop.cli.analyzing import analyze_runs
+
+    analyze_runs(runs, what, thread, csv)
 
 
 def _given(values: dict[str, Any], *without: str) -> dict[str, Any]:
