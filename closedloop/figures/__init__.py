@@ -1,0 +1,24 @@
+"""Figures of a recording. Each draws on given matplotlib axes, or on those of a new figure, and returns them.
+
+Nothing is shown, and matplotlib's global state is neither read nor written: ``plot_trajectory(ds).figure.savefig(…)``
+writes PNG, PDF or SVG. Figures carry units, the number of presentations, the seed, and say what an interval is.
+"""
+
+from closedloop.figures.page import plot_evolution
+from closedloop.figures.pictures import Pictures, RunPictures
+from closedloop.figures.style import EVOLVED, INK, NATURAL
+from closedloop.figures.trajectory import generation_scores, plot_threads, plot_trajectory
+from closedloop.summary import best_references
+
+__all__ = [
+    "EVOLVED",
+    "INK",
+    "NATURAL",
+    "Pictures",
+    "RunPictures",
+    "best_references",
+    "generation_scores",
+    "plot_evolution",
+    "plot_threads",
+    "plot_trajectory",
+]

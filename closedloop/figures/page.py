@@ -1,0 +1,103 @@
+"""One evolution on a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from closedloop.errors import RecordingError
+from closedloop.figures.pictures import RunPictures, draw_picture
+from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, part_of, reference_count
+from closedloop.figures.trajectory import draw_strip, generation_scores, plot_trajectory
+from closedloop.recording import open_recording
+from closedloop.summary import Estimate, ThreadSummary, best_references, excites_one, summarize
+
+
+def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
+    """One evolution on a page: its best images over time, its trajectory, and what it found beside nature's best.
+
+    Args:
+        run: The run's folder.
+        thread: Which evolution.
+    """
+    recording = open_recording(run)
+    summaries = {s.thread: s for s in summarize(recording)}
+    if thread not in summaries:
+        raise RecordingError(f"{run}: no thread {thread!r}; it has {sorted(summaries)}.")
+    summary = summaries[thread]
+    figure = Figure(figsize=(11.5, 6.4), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06))
+    parts = figure.add_gridspec(2, 2, height_ratios=[0.085, 1], width_ratios=[2.35, 1])
+    heading, left, right = (figure.add_subfigure(p) for p in (parts[0, :], parts[1, 0], parts[1, 1]))
+    _draw_heading(heading, recording, summary)
+    strip, axes = left.subplots(2, 1, height_ratios=[1, 3.2])
+    plot_trajectory(recording, axes, thread)
+    draw_estimates(axes, summary)
+    axes.legend(loc="lower right", frameon=False, fontsize=8.5)
+    dress(axes)
+    strip.axis("off")
+    pictures = RunPictures(run)
+    draw_strip(strip, generation_scores(recording, thread), pictures, 0.0, 1.0)
+    _draw_exemplars(right, pictures, recording, summary)
+    return figure
+
+
+def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSummary) -> None:
+    """What was asked, and how."""
+    single = excites_one(summary.objective)
+    question = f"What does {summary.target} want to see?" if single else f"What drives {summary.target}?"
+    generator, optimizer = (part_of(recording, name, summary.thread) for name in ("generator", "optimizer"))
+    setting = f"{generator} images, {optimizer}, {summary.images} of them shown, seed {recording['seed'].item()}"
+    figure.text(0.012, 0.62, question, fontsize=14, weight="bold", color=INK, va="center", parse_math=False)
+    figure.text(0.012, 0.08, setting, fontsize=9.5, color=INK, va="center", parse_math=False)
+
+
+def draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
+    """The re-tested numbers: a line for the best natural image, a diamond with its error for the evolved one."""
+    end = ax.get_xlim()[1]
+    if summary.natural.n:
+        sem = np.nan_to_num(summary.natural.sem)
+        ax.axhspan(summary.natural.mean - sem, summary.natural.mean + sem, color=NATURAL, alpha=0.18, lw=0)
+        ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best natural image, re-tested")
+    if summary.evolved.n:
+        error = np.nan_to_num(summary.evolved.sem) or None
+        ax.errorbar(
+            end * 0.965, summary.evolved.mean, error, fmt="D", ms=8, color=EVOLVED, mec="white", mew=1, capsize=4,
+            label="evolved image, re-tested", zorder=5, ls="none",
+        )  # fmt: skip
+
+
+def _draw_exemplars(figure: SubFigure, pictures: RunPictures, recording: xr.Dataset, summary: ThreadSummary) -> None:
+    """The evolved image above the best natural ones, each with its number."""
+    grid = figure.add_gridspec(3, 3, height_ratios=[3, 1.05, 0.3])
+    top = figure.add_subplot(grid[0, :])
+    draw_picture(top, pictures(summary.evolved.stimulus_id))
+    top.set_title(f"evolved  {_number(summary.evolved)}", color=EVOLVED, fontsize=12, weight="bold")
+    for column, estimate in enumerate(best_references(recording, summary, 3)):
+        ax = figure.add_subplot(grid[1, column])
+        draw_picture(ax, pictures.reference(estimate.stimulus_id))
+        ax.set_title(f"{estimate.mean:.3g}", color=NATURAL, fontsize=10, weight="bold")
+    text = figure.add_subplot(grid[2, :])
+    text.axis("off")
+    text.text(0.5, 1.0, _verdict(recording, summary), ha="center", va="top", fontsize=9, color=INK, linespacing=1.5)
+
+
+def _number(estimate: Estimate) -> str:
+    """The mean, with its standard error where repeats differ."""
+    if estimate.n == 0:
+        return "not re-tested"
+    return f"{estimate.mean:.4g} ± {estimate.sem:.2g}" if estimate.sem > 0 else f"{estimate.mean:.4g}"
+
+
+def _verdict(recording: xr.Dataset, summary: ThreadSummary) -> str:
+    if not summary.natural.n:
+        return "no natural image was re-tested"
+    lines = [f"the best of {reference_count(recording)} natural images"]
+    if np.isfinite(summary.ratio):
+        error = f" ± {summary.ratio_sem:.2g}" if summary.ratio_sem > 0 else ""
+        lines.append(f"evolved ÷ best natural = {summary.ratio:.2f}{error}")
+    return "\n".join(lines)
