@@ -124,16 +124,20 @@ def _thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
 
 def best_references(recording: xr.Dataset, summary: ThreadSummary, count: int) -> list[Estimate]:
     """The references with the highest mean score over all their presentations; the confirmed one comes first."""
-    rows = np.flatnonzero(recording["thread"].values == REFERENCE)
-    if len(rows) == 0:
-        return []
-    scores = single_scores(recording, summary.objective, rows)
-    ids = recording["stimulus_id"].values[rows]
-    estimates = [Estimate.of(str(name), scores[ids == name]) for name in np.unique(ids)]
+    estimates = reference_estimates(recording, summary.objective)
     ranked = sorted((e for e in estimates if e.n), key=lambda e: -e.mean)
     confirmed = [summary.natural] if summary.natural.n else []
     others = [e for e in ranked if e.stimulus_id != summary.natural.stimulus_id]
     return [*confirmed, *others][:count]
+
+
+def reference_estimates(recording: xr.Dataset, objective: str) -> list[Estimate]:
+    """The score of each reference image over all its presentations, in the order of their names."""
+    rows = np.flatnonzero(recording["thread"].values == REFERENCE)
+    if len(rows) == 0:
+        return []
+    scores, ids = single_scores(recording, objective, rows), recording["stimulus_id"].values[rows]
+    return [Estimate.of(str(name), scores[ids == name]) for name in np.unique(ids)]
 
 
 def target_name(recording: xr.Dataset, objective: str) -> str:

@@ -165,6 +165,17 @@ def show(
     show_run(run, figure)
 
 
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of one or more runs.")],
+    out: Annotated[Path | None, typer.Option(help="The file, ending in .html.", show_default="RUN.html")] = None,
+) -> None:
+    """Write what was found into one HTML file, with figures, images, warnings, and how to repeat it."""
+    from closedloop.cli.reporting import report_runs
+
+    report_runs(runs, out)
+
+
 def _given(values: dict[str, Any], *without: str) -> dict[str, Any]:
     """The options that were given."""
     return {k: v for k, v in values.items() if v is not None and k not in without and not k.startswith("run_")}

@@ -4,6 +4,7 @@ Nothing is shown, and matplotlib's global state is neither read nor written: ``p
 writes PNG, PDF or SVG. Figures carry units, the number of presentations, the seed, and say what an interval is.
 """
 
+from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.page import plot_evolution
 from closedloop.figures.pictures import Pictures, RunPictures
 from closedloop.figures.style import EVOLVED, INK, NATURAL
@@ -19,6 +20,7 @@ __all__ = [
     "best_references",
     "generation_scores",
     "plot_evolution",
+    "plot_evolved_vs_reference",
     "plot_threads",
     "plot_trajectory",
 ]

@@ -1,6 +1,6 @@
 """What all figures have in common: colours, axes of their own, plain words. matplotlib's global state is never touched.
 
-Colours are those of Okabe & Ito (2008), distinct for colour-blind readers; more than eight lines differ by their dashes.
+Colours are those of Okabe & Ito (2008), distinct for colour-blind readers; more than eight lines differ by dashes too.
 """
 
 from __future__ import annotations

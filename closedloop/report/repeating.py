@@ -1,0 +1,53 @@
+"""How a run is repeated: the commands, word for word, and what cannot be repeated by a command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from closedloop.describe import OBJECT
+from closedloop.recording import EXPERIMENT
+
+
+def experiment_text(experiment: Mapping[str, Any]) -> str:
+    """The file that repeats a run, as text."""
+    return yaml.safe_dump(dict(experiment), sort_keys=False, allow_unicode=True)
+
+
+def objects(experiment: Any) -> list[str]:
+    """What the run was handed as Python objects, which no name can load again: their descriptions."""
+    if isinstance(experiment, Mapping):
+        if experiment.get("name") == OBJECT:
+            return [str(experiment.get("description", "an object without a description"))]
+        return [found for value in experiment.values() for found in objects(value)]
+    return [found for value in experiment for found in objects(value)] if isinstance(experiment, list) else []
+
+
+def commands(run: Path, experiment: Mapping[str, Any], finished: bool) -> list[tuple[str, str]]:
+    """What each command does, and the command as it is typed."""
+    folder = shlex.quote(str(run))
+    found = [] if finished or objects(experiment) else [("go on with it", f"closedloop resume {folder}")]
+    if experiment.get("protocol") == "present":
+        repeat = _record(experiment, f"{run}-again")
+    else:
+        repeat = ["evolve", "--config", str(run / EXPERIMENT), "--out", f"{run}-again"]
+    if not objects(experiment):
+        found.append(("repeat it, bit for bit", shlex.join(["closedloop", *repeat])))
+    return [*found, ("see table and figure", f"closedloop show {folder}")]
+
+
+def _record(experiment: Mapping[str, Any], out: str) -> Sequence[str]:
+    """The words of ``closedloop record`` for a run of recorded images."""
+    subject = dict(experiment["subject"]) if isinstance(experiment["subject"], Mapping) else {}
+    words = ["record", "--subject", str(subject.pop("name", experiment["subject"]))]
+    if experiment.get("images") not in (None, "bundled"):
+        words += ["--images", str(experiment["images"])]
+    known = {k: subject[k] for k in ("layer", "units", "weights", "engine", "device") if subject.get(k) is not None}
+    known |= {k: experiment[k] for k in ("repeats", "seed", "retries") if k in experiment}
+    for name, value in known.items():
+        words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+    return [*words, "--out", out]

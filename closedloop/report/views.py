@@ -1,0 +1,261 @@
+"""What stands in a report, gathered from the runs: words, numbers and pictures, before any HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from closedloop.cautions import Caution, cautions
+from closedloop.figures import RunPictures, generation_scores, plot_evolved_vs_reference, plot_threads, plot_trajectory
+from closedloop.figures.style import part_of, reference_count
+from closedloop.figures.trajectory import milestones
+from closedloop.recording import open_recording, read_experiment
+from closedloop.report.embedding import inline_svg, picture
+from closedloop.report.repeating import commands, experiment_text, objects
+from closedloop.report.wording import estimate, number, presentations, table_rows, verdict
+from closedloop.summary import Estimate, ThreadSummary, best_references, excites_one, summarize
+
+#: Reference images beside the evolved one; longest side of small pictures in pixels.
+EXEMPLARS, SMALL = 6, 160
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its words.
+
+    Attributes:
+        image: The element.
+        value: Its number, large.
+        note: What it is, small.
+    """
+
+    image: Markup
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its caption."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class ThreadView:
+    """One evolution."""
+
+    name: str
+    target: str
+    evolved: Picture
+    references: list[Picture]
+    strip: list[Picture]
+    drawings: list[Drawing]
+
+
+@dataclass(frozen=True)
+class UnitView:
+    """One unit of a run of recorded images, with the images that it likes best."""
+
+    name: str
+    images: list[Picture]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run."""
+
+    label: str
+    path: str
+    question: str
+    sentences: list[str]
+    facts: list[tuple[str, str]]
+    cautions: list[Caution]
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+    threads: list[ThreadView]
+    units: list[UnitView]
+    drawings: list[Drawing]
+    commands: list[tuple[str, str]]
+    objects: list[str]
+    experiment: str
+
+    @property
+    def serious(self) -> list[Caution]:
+        """The cautions that touch the numbers."""
+        return [c for c in self.cautions if c.serious]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is read: its folder, its recording, the file that repeats it, its pictures."""
+
+    path: Path
+    label: str
+    recording: xr.Dataset
+    experiment: dict[str, Any]
+    pictures: RunPictures
+
+    @classmethod
+    def read(cls, path: Path, label: str) -> Run:
+        """Opens a run's folder; nothing in it is changed."""
+        return cls(path, label, open_recording(path), read_experiment(path), RunPictures(path))
+
+
+def run_view(run: Run, place: int) -> RunView:
+    """All that a report says of one run of an evolution."""
+    summaries = summarize(run.recording)
+    started = [s for s in summaries if s.images]
+    return RunView(
+        label=run.label,
+        path=str(run.path),
+        question=_question(run.recording, summaries),
+        sentences=[verdict(s, reference_count(run.recording)) for s in summaries],
+        facts=list(_facts(run)),
+        cautions=cautions(run.recording, run.pictures, str(run.path)),
+        columns=[s.thread for s in summaries],
+        rows=table_rows(summaries),
+        threads=[_thread_view(run, s, f"r{place}t{i}") for i, s in enumerate(started)],
+        units=[],
+        drawings=list(_run_drawings(run, started, f"r{place}")),
+        commands=commands(run.path, run.experiment, bool(run.recording.attrs["finished"])),
+        objects=objects(run.experiment),
+        experiment=experiment_text(run.experiment),
+    )
+
+
+def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
+    targets = list(dict.fromkeys(s.target for s in summaries))
+    if len(targets) > 1:
+        return f"{len(targets)} questions to {recording['subject'].item()}"
+    single = excites_one(summaries[0].objective)
+    return f"What does {targets[0]} want to see?" if single else f"What drives {targets[0]}?"
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
+    """What was run, as pairs of name and value."""
+    ds = run.recording
+    units = ds["neuroid_id"].values
+    yield "subject", str(ds["subject"].item())
+    yield "recorded", f"{len(units)} unit{'s' * (len(units) != 1)}: {_some(units)}"
+    for name in ("generator", "optimizer"):
+        parts = list(dict.fromkeys(str(ds[name].item()).split("; ")))
+        yield name, "; ".join(parts)
+    count = reference_count(ds)
+    yield "references", f"{count} images ({run.experiment.get('references')})" if count else "none"
+    kinds = ds["kind"].values
+    shown = [(name, int((kinds == kind).sum())) for kind, name in _KINDS.items()]
+    yield "presentations", f"{number(len(kinds))}: " + ", ".join(f"{number(n)} {name}" for name, n in shown if n)
+    yield "seed", _seeds(run)
+    yield "time", f"{ds.attrs['elapsed_s']:.0f} s of running"
+    yield "ended", str(ds.attrs["reason"]) if ds.attrs["finished"] else "not finished"
+    yield "closedloop", str(ds["closedloop_version"].item())
+
+
+_KINDS = {"evolved": "evolved", "reference": "of references", "retest": "re-tests"}
+
+
+def _seeds(run: Run) -> str:
+    """The seed of the session, and those of optimizers that differ from it."""
+    session = str(run.recording["seed"].item())
+    threads = run.experiment.get("threads") or [run.experiment]
+    own = {str(t.get("name", "main")): t.get("optimizer", {}).get("seed") for t in threads if isinstance(t, dict)}
+    other = ", ".join(f"{name} {seed}" for name, seed in own.items() if seed is not None and str(seed) != session)
+    return f"{session} (optimizers: {other})" if other else session
+
+
+def _some(names: Any, most: int = 6) -> str:
+    shown = ", ".join(str(n) for n in names[:most])
+    return shown + (", …" if len(names) > most else "")
+
+
+def _thread_view(run: Run, summary: ThreadSummary, prefix: str) -> ThreadView:
+    return ThreadView(
+        name=summary.thread,
+        target=summary.target,
+        evolved=_evolved(run, summary),
+        references=[_exemplar(run, e, i == 0 and bool(summary.natural.n)) for i, e in enumerate(_best(run, summary))],
+        strip=list(_strip(run, summary)),
+        drawings=list(_thread_drawings(run, summary, prefix)),
+    )
+
+
+def _best(run: Run, summary: ThreadSummary) -> list[Estimate]:
+    return best_references(run.recording, summary, EXEMPLARS)
+
+
+def _evolved(run: Run, summary: ThreadSummary) -> Picture:
+    """The selected image; before any re-test the best-scored one so far, said to be so."""
+    if summary.evolved.n:
+        found = summary.evolved
+        image = picture(run.pictures(found.stimulus_id), f"evolved image {found.stimulus_id}")
+        return Picture(image, estimate(found), f"evolved · {presentations(found)}")
+    scores = generation_scores(run.recording, summary.thread)
+    if not np.isfinite(scores["best"].values).any():
+        return Picture(picture(None, "no image has a score"), "–", "evolved · no response yet")
+    best = int(np.nanargmax(scores["best"].values))
+    name = str(scores["best_id"].values[best])
+    image = picture(run.pictures(name), f"best-scored image so far, {name}")
+    return Picture(image, number(summary.noisy_maximum), "best score so far, optimistic · not re-tested")
+
+
+def _exemplar(run: Run, found: Estimate, confirmed: bool) -> Picture:
+    image = run.pictures.reference(found.stimulus_id)
+    alt = f"reference image {found.stimulus_id}"
+    note = presentations(found) if confirmed else f"mean of {found.n} presentation{'s' * (found.n != 1)}"
+    shown = picture(image, alt) if confirmed else picture(image, alt, SMALL)
+    return Picture(shown, estimate(found), f"{found.stimulus_id} · {note}")
+
+
+def _strip(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
+    scores = generation_scores(run.recording, summary.thread)
+    for row in milestones(scores):
+        name, score = str(scores["best_id"].values[row]), number(float(scores["best"][row]), 3)
+        image = picture(run.pictures(name), f"best image of generation {scores['generation'].values[row]}", SMALL)
+        yield Picture(image, score, f"after {number(int(scores['images'][row]))}")
+
+
+def _thread_drawings(run: Run, summary: ThreadSummary, prefix: str) -> Iterator[Drawing]:
+    ds = run.recording
+    ax = plot_trajectory(ds, thread=summary.thread)
+    ax.legend(frameon=False, fontsize=8.5, loc="best")
+    generator, optimizer = (part_of(ds, name, summary.thread) for name in ("generator", "optimizer"))
+    text = (
+        f"Course of the evolution: {number(summary.images)} images in {summary.generations} generations ({generator}, "
+        f"{optimizer}, seed {ds['seed'].item()}). Dots: each image. Line and band: generation mean ± 1 standard deviation."
+    )
+    yield drawing(ax, f"{prefix}a", text)
+    if summary.evolved.n or reference_count(ds):
+        text = (
+            "The evolved image against the references. Diamonds: mean ± standard error of fresh presentations that "
+            "chose neither image. Dots: each reference, mean of all its presentations."
+        )
+        yield drawing(plot_evolved_vs_reference(ds, thread=summary.thread), f"{prefix}b", text)
+
+
+def _run_drawings(run: Run, started: list[ThreadSummary], prefix: str) -> Iterator[Drawing]:
+    if len(started) > 1:
+        text = "The threads side by side. Band: ± standard error over the images of a generation."
+        yield drawing(plot_threads(run.recording), f"{prefix}a", text)
+
+
+def drawing(ax: Axes, prefix: str, text: str) -> Drawing:
+    """A figure as it stands on the page."""
+    return Drawing(inline_svg(ax, prefix, text), text)
+
+
+def runs_drawings(runs: list[Run]) -> Iterator[Drawing]:
+    """Figures of several runs together, where they ask the same question."""
+    evolved = {run.label: run.recording for run in runs if "threads" in run.recording.coords}
+    targets = {(s.target, s.objective) for ds in evolved.values() for s in summarize(ds)}
+    if len(evolved) > 1 and len(targets) == 1:
+        text = "The runs side by side: generation mean, with the band of its standard error over images."
+        yield drawing(plot_threads(evolved), "together", text)

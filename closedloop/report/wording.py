@@ -1,0 +1,88 @@
+"""Numbers and sentences of a report."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from closedloop.summary import Estimate, ThreadSummary
+
+#: Stands where there is no number.
+NONE = "–"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with its significant digits, thousands set apart; a dash where there is none."""
+    if not np.isfinite(value):
+        return NONE
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def with_error(value: float, error: float) -> str:
+    """A number with its standard error; without it where it has none."""
+    return f"{number(value)} ± {error:.2g}" if np.isfinite(value) and np.isfinite(error) else number(value)
+
+
+def estimate(value: Estimate) -> str:
+    """A re-tested mean ± its standard error."""
+    return with_error(value.mean, value.sem) if value.n else "not re-tested"
+
+
+def interval(value: Estimate, level: float = 0.95) -> str:
+    """The confidence interval of a mean, Student's t with n − 1 degrees of freedom; a dash below two presentations."""
+    if value.n < 2:
+        return NONE
+    half = float(stats.t.ppf((1 + level) / 2, value.n - 1)) * value.sem
+    return f"{number(value.mean - half)} to {number(value.mean + half)}"
+
+
+def presentations(value: Estimate) -> str:
+    """How often it was shown, and whether the answers differed."""
+    if value.n == 0:
+        return "no fresh presentation"
+    same = ", all alike" if value.n > 1 and value.sem == 0 else ""
+    return f"{value.n} fresh presentation{'s' * (value.n != 1)}{same}"
+
+
+def verdict(summary: ThreadSummary, references: int) -> str:
+    """The result in one sentence, from re-tested means only."""
+    if not summary.evolved.n:
+        return f"No image has been re-tested for {summary.target} yet, so no response is reported."
+    head = (
+        f"The evolved image drives {summary.target} to {estimate(summary.evolved)} ({presentations(summary.evolved)})"
+    )
+    if not summary.natural.n:
+        return f"{head}; no reference image was re-tested beside it."
+    best = f"the best of {references} reference images ({estimate(summary.natural)}, {presentations(summary.natural)})"
+    if np.isfinite(summary.ratio):
+        return f"{head}: {with_error(summary.ratio, summary.ratio_sem)} times {best}."
+    difference = summary.evolved.mean - summary.natural.mean
+    error = float(np.hypot(summary.evolved.sem, summary.natural.sem))
+    return f"{head}: {with_error(abs(difference), error)} {'above' if difference >= 0 else 'below'} {best}."
+
+
+def table_rows(summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
+    """All that `summarize` gives, a row for each measure and a column for each thread."""
+    rows = [
+        ("target", [s.target for s in summaries]),
+        ("what was maximized", [s.objective for s in summaries]),
+        ("evolved image, re-tested mean ± s.e.m.", [estimate(s.evolved) for s in summaries]),
+        ("95 % interval of the mean", [interval(s.evolved) for s in summaries]),
+        ("fresh presentations", [str(s.evolved.n) for s in summaries]),
+        ("best reference, re-tested mean ± s.e.m.", [estimate(s.natural) for s in summaries]),
+        ("95 % interval of the mean", [interval(s.natural) for s in summaries]),
+        ("fresh presentations", [str(s.natural.n) for s in summaries]),
+        ("evolved ÷ best reference ± s.e.", [with_error(s.ratio, s.ratio_sem) for s in summaries]),
+        ("highest score while evolving (optimistic)", [number(s.noisy_maximum) for s in summaries]),
+        ("winner’s curse of that image", [number(s.curse) for s in summaries]),
+        ("evolved images shown", [number(s.images) for s in summaries]),
+        ("generations", [number(s.generations) for s in summaries]),
+        ("presentations without a response", [number(s.lost) for s in summaries]),
+        ("names of the two images", [_names(s) for s in summaries]),
+    ]
+    return rows
+
+
+def _names(summary: ThreadSummary) -> str:
+    names = [e.stimulus_id for e in (summary.evolved, summary.natural) if e.n]
+    return ", ".join(names) or NONE
