@@ -14,6 +14,7 @@ from closedloop.loop import Session
 from closedloop.objectives import Difference, Direction, Mean, Suppression, Unit, parse_objective
 from closedloop.optimizers import CMAES, IsotropicES, RandomSearch, load_optimizer
 from closedloop.recording import open_recording
+from closedloop.stimuli import render
 from closedloop.stopping import Plateau, Target
 from closedloop.summary import summarize
 
@@ -42,5 +43,6 @@ __all__ = [
     "natural_references",
     "open_recording",
     "parse_objective",
+    "render",
     "summarize",
 ]

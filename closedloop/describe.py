@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from closedloop.evolution import Thread
-from closedloop.interfaces import Described, Subject
+from closedloop.interfaces import Described, Fingerprinted, Subject
 from closedloop.recording import REFERENCES, version
 from closedloop.settings import Settings
 from closedloop.stopping import Plateau, StoppingRule, Target
@@ -59,6 +61,17 @@ def recipe(part: Any) -> dict[str, Any]:
     if known is None:
         return {"name": OBJECT, "description": f"{type(part).__name__} {part.name}"}
     return {key: plain(value) for key, value in known.items()}
+
+
+def fingerprint(part: Any) -> str:
+    """SHA-256 that tells a generator from one with other weights; of its recipe where it has no weights.
+
+    Empty for something built by hand that cannot tell.
+    """
+    if isinstance(part, Fingerprinted):
+        return part.fingerprint
+    known = recipe(part)
+    return "" if known["name"] == OBJECT else hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def source(images: Any) -> str | None:

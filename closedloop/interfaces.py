@@ -214,6 +214,16 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class Fingerprinted(Protocol):
+    """A capability: something whose answers are decided by weights can tell them from other weights."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of all that decides its answers: its weights and its options."""
+        ...
+
+
+@runtime_checkable
 class Optimizer(Protocol):
     """Proposes codes and learns only from their scores. It maximizes.
 

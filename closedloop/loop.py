@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.describe import describe_session
+from closedloop.describe import describe_session, fingerprint, recipe
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.evolution import REFERENCE, Evolution, Thread
 from closedloop.images import ImageSet, as_image_set, resize_images
@@ -419,6 +420,8 @@ class Session:
         population = sum(self._population(e) for e in self.evolutions)
         threads_text: dict[str, str | int | float] = {
             "generator": "; ".join(e.thread.generator.name for e in self.evolutions),
+            "generator_sha256": "; ".join(fingerprint(e.thread.generator) for e in self.evolutions),
+            "generator_recipe": json.dumps([recipe(e.thread.generator) for e in self.evolutions]),
             "optimizer": "; ".join(e.thread.optimizer.name for e in self.evolutions),
             "objective": "; ".join(e.thread.objective.describe() for e in self.evolutions),
             "threads": "; ".join(e.thread.name for e in self.evolutions),

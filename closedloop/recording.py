@@ -107,8 +107,9 @@ class Recording:
     Use `create` for a new run and `reopen` to go on with one; both hold the folder's lock until `close`.
     """
 
-    def __init__(self, path: Path | None, layout: Layout | None = None) -> None:
+    def __init__(self, path: Path | None, layout: Layout | None = None, experiment: str = "") -> None:
         self.path = path
+        self._experiment = experiment
         self._layout = layout
         self._lock = None if path is None else _locked(path)
         self._arrays: dict[str, Any] = {}
@@ -125,10 +126,10 @@ class Recording:
         Raises:
             RecordingError: The folder exists and is not empty, or cannot be made.
         """
-        if save is None:
-            return cls(None, layout)
-        path = Path(save)
         text = yaml.safe_dump(dict(experiment), sort_keys=False, allow_unicode=True)
+        if save is None:
+            return cls(None, layout, text)
+        path = Path(save)
         with _writing(path):
             _check_free(path)
             path.mkdir(parents=True, exist_ok=True)
@@ -316,7 +317,9 @@ class Recording:
         """What is committed, as an xarray Dataset."""
         if not self._arrays:
             raise RecordingError("recording: nothing is recorded yet.")
-        return _dataset(self._memory, self._pointer) if self.path is None else open_recording(self.path)
+        if self.path is not None:
+            return open_recording(self.path)
+        return _dataset(self._memory, self._pointer, self._experiment)
 
     def close(self) -> None:
         """Gives the folder's lock back."""
@@ -457,10 +460,13 @@ def open_recording(path: str | Path) -> xr.Dataset:
     """
     pointer = read_pointer(path)  # first: the arrays may already hold more
     with _reading(path):
-        return _dataset(str(Path(path) / DATA), pointer)
+        experiment = (Path(path) / EXPERIMENT).read_text(encoding="utf-8")
+        dataset = _dataset(str(Path(path) / DATA), pointer, experiment)
+    dataset.encoding["source"] = str(Path(path).resolve())
+    return dataset
 
 
-def _dataset(store: Any, pointer: Mapping[str, Any]) -> xr.Dataset:
+def _dataset(store: Any, pointer: Mapping[str, Any], experiment: str) -> xr.Dataset:
     dataset: xr.Dataset = xr.open_zarr(store, chunks=None, consolidated=False, zarr_format=3)
     rows = int(pointer["n_presentations"])
     dataset = dataset.isel(presentation=slice(0, rows))
@@ -474,7 +480,9 @@ def _dataset(store: Any, pointer: Mapping[str, Any]) -> xr.Dataset:
         "finished": int(pointer["finished"]),
         "elapsed_s": float(pointer["elapsed_s"]),
         "reason": str(pointer.get("reason", "")),
+        "experiment": experiment,
     }
+    dataset.encoding = {}
     return dataset
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from closedloop import registry
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Described, Differentiable, FloatArray, Generator
+from closedloop.interfaces import Described, Differentiable, Fingerprinted, FloatArray, Generator
 from closedloop.testing.common import untouched_randomness
 
 
@@ -166,6 +167,16 @@ class GeneratorContract:
         again = registry.build("generators", **recipe)
         assert again.space == generator.space
         np.testing.assert_array_equal(again(codes), generator(codes))
+
+    def test_fingerprint_is_a_sha256(self) -> None:
+        """64 hexadecimal digits, the same for a new one with the same weights, where it is `Fingerprinted`."""
+        generator = self.make()
+        if not isinstance(generator, Fingerprinted):
+            pytest.skip("has no fingerprint")
+        assert re.fullmatch("[0-9a-f]{64}", generator.fingerprint)
+        again = self.make()
+        assert isinstance(again, Fingerprinted)
+        assert again.fingerprint == generator.fingerprint
 
     def _assert_close(self, actual: Any, expected: Any) -> None:
         actual = np.asarray(actual)

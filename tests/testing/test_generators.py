@@ -39,6 +39,8 @@ class TestStripesInTorch(GeneratorContract):
 
 
 class TorchStripes(Stripes):
+    fingerprint = "0" * 64
+
     def forward(self, codes):
         return codes.sigmoid().reshape(-1, 3, 4, 1).expand(-1, 3, 4, 4)
 
@@ -119,6 +121,10 @@ class Forgetful(Stripes):
     recipe = {"name": "pixels", "resolution": 2}  # noqa: RUF012
 
 
+class Unhashed(Stripes):
+    fingerprint = "version 2"
+
+
 @pytest.mark.parametrize(
     ("broken", "test", "arguments"),
     [
@@ -136,6 +142,7 @@ class Forgetful(Stripes):
         (OtherForward, "test_forward_agrees_with_the_call", ()),
         (Detached, "test_gradient_is_right", ()),
         (Forgetful, "test_recipe_makes_it_again", ()),
+        (Unhashed, "test_fingerprint_is_a_sha256", ()),
     ],
 )
 def test_a_defect_is_found(broken, test, arguments):
