@@ -5,7 +5,6 @@ Each caution has a rule that is stated where it is computed; none is a matter of
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from scipy import stats
 
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
+from closedloop.pictures import Lookup
 from closedloop.summary import ThreadSummary, summarize
 
 #: An evolution shorter than this many generations is too short to say whether it still rises, or at what ceiling it is.
@@ -30,8 +30,8 @@ CLIPPED = 0.3
 
 #: What is looked for, in words.
 CHECKS = (
-    "an unfinished run", "lost presentations", "a dead unit", "no improvement", "an evolution still rising", "a ceiling",
-    "a saturated image", "a missing re-test", "missing references",
+    "an unfinished run", "lost presentations", "a dead unit", "no improvement", "an evolution still rising",
+    "a ceiling", "a saturated image", "a missing re-test", "missing references",
 )  # fmt: skip
 
 
@@ -59,16 +59,12 @@ class Caution:
         return f"{head}  {self.cure}".rstrip()
 
 
-#: The picture ``(h, w, 3)`` 8-bit RGB of an evolved stimulus, None where it is not at hand.
-Lookup = Callable[[str], NDArray[np.uint8] | None]
-
-
 def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "RUN") -> list[Caution]:
     """Looks at a recording for whatever makes its numbers less than they seem.
 
     Args:
         recording: See `closedloop.open_recording`.
-        pictures: With it, for instance ``closedloop.figures.RunPictures(run)``, the evolved images are looked at too.
+        pictures: With it, for instance ``Pictures(recording)``, the evolved images are looked at too.
         run: The run's folder as it stands in commands.
 
     Returns:

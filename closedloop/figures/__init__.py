@@ -6,7 +6,6 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.page import plot_evolution
-from closedloop.figures.pictures import Pictures, RunPictures
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.trajectory import generation_scores, plot_threads, plot_trajectory
 from closedloop.summary import best_references
@@ -15,8 +14,6 @@ __all__ = [
     "EVOLVED",
     "INK",
     "NATURAL",
-    "Pictures",
-    "RunPictures",
     "best_references",
     "generation_scores",
     "plot_evolution",

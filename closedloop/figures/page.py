@@ -11,9 +11,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from closedloop.errors import RecordingError
-from closedloop.figures.pictures import RunPictures, draw_picture
 from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, part_of, reference_count
+from closedloop.figures.tiles import draw_picture
 from closedloop.figures.trajectory import draw_strip, generation_scores, plot_trajectory
+from closedloop.pictures import Pictures
 from closedloop.recording import open_recording
 from closedloop.summary import Estimate, ThreadSummary, best_references, excites_one, summarize
 
@@ -40,7 +41,7 @@ def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
     axes.legend(loc="lower right", frameon=False, fontsize=8.5)
     dress(axes)
     strip.axis("off")
-    pictures = RunPictures(run)
+    pictures = Pictures(recording)
     draw_strip(strip, generation_scores(recording, thread), pictures, 0.0, 1.0)
     _draw_exemplars(right, pictures, recording, summary)
     return figure
@@ -71,7 +72,7 @@ def draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
         )  # fmt: skip
 
 
-def _draw_exemplars(figure: SubFigure, pictures: RunPictures, recording: xr.Dataset, summary: ThreadSummary) -> None:
+def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset, summary: ThreadSummary) -> None:
     """The evolved image above the best natural ones, each with its number."""
     grid = figure.add_gridspec(3, 3, height_ratios=[3, 1.05, 0.3])
     top = figure.add_subplot(grid[0, :])

@@ -9,7 +9,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.errors import RecordingError
-from closedloop.figures.pictures import Pictures, draw_picture
 from closedloop.figures.style import (
     EVOLVED,
     INK,
@@ -22,6 +21,8 @@ from closedloop.figures.style import (
     score_name,
     thread_names,
 )
+from closedloop.figures.tiles import draw_picture
+from closedloop.pictures import Lookup
 from closedloop.summary import ThreadSummary, summarize
 
 #: Images in the strip above the trajectory.
@@ -29,7 +30,7 @@ STRIP = 8
 
 
 def plot_trajectory(
-    recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None, pictures: Pictures | None = None
+    recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None, pictures: Lookup | None = None
 ) -> Axes:
     """The scores of an evolution: each image, the generation mean, and the band of one standard deviation around it.
 
@@ -37,7 +38,7 @@ def plot_trajectory(
         recording: See `closedloop.open_recording`.
         ax: Where to draw; None for a new figure, which is ``result.figure``.
         thread: Which evolution; None where there is only one.
-        pictures: With it, for instance ``RunPictures(run)``, the best images of some generations stand above.
+        pictures: With it, for instance ``Pictures(recording)``, the best images of some generations stand above.
 
     Returns:
         The axes: evolved images shown (x) against the score (y).
@@ -64,7 +65,7 @@ def plot_trajectory(
     return dress(ax)
 
 
-def draw_strip(ax: Axes, scores: xr.Dataset, pictures: Pictures, bottom: float, height: float) -> None:
+def draw_strip(ax: Axes, scores: xr.Dataset, pictures: Lookup, bottom: float, height: float) -> None:
     """The best image of some generations in a row, with its score and the images shown until then.
 
     Args:

@@ -13,9 +13,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from closedloop.cautions import Caution, cautions
-from closedloop.figures import RunPictures, generation_scores, plot_evolved_vs_reference, plot_threads, plot_trajectory
+from closedloop.figures import generation_scores, plot_evolved_vs_reference, plot_threads, plot_trajectory
 from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
+from closedloop.pictures import Pictures
 from closedloop.recording import open_recording, read_experiment
 from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
@@ -102,12 +103,13 @@ class Run:
     label: str
     recording: xr.Dataset
     experiment: dict[str, Any]
-    pictures: RunPictures
+    pictures: Pictures
 
     @classmethod
     def read(cls, path: Path, label: str) -> Run:
         """Opens a run's folder; nothing in it is changed."""
-        return cls(path, label, open_recording(path), read_experiment(path), RunPictures(path))
+        recording = open_recording(path)
+        return cls(path, label, recording, read_experiment(path), Pictures(recording))
 
 
 def run_view(run: Run, place: int) -> RunView:
@@ -230,7 +232,8 @@ def _thread_drawings(run: Run, summary: ThreadSummary, prefix: str) -> Iterator[
     generator, optimizer = (part_of(ds, name, summary.thread) for name in ("generator", "optimizer"))
     text = (
         f"Course of the evolution: {number(summary.images)} images in {summary.generations} generations ({generator}, "
-        f"{optimizer}, seed {ds['seed'].item()}). Dots: each image. Line and band: generation mean ± 1 standard deviation."
+        f"{optimizer}, seed {ds['seed'].item()}). Dots: each image. Line and band: generation mean "
+        "± 1 standard deviation."
     )
     yield drawing(ax, f"{prefix}a", text)
     if summary.evolved.n or reference_count(ds):

@@ -19,8 +19,8 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """A number with its standard error; without it where it has none."""
-    return f"{number(value)} ± {error:.2g}" if np.isfinite(value) and np.isfinite(error) else number(value)
+    """A number with its standard error; without it where it has none, or is that of a deterministic subject."""
+    return f"{number(value)} ± {error:.2g}" if np.isfinite(value) and error > 0 else number(value)
 
 
 def estimate(value: Estimate) -> str:
@@ -48,9 +48,8 @@ def verdict(summary: ThreadSummary, references: int) -> str:
     """The result in one sentence, from re-tested means only."""
     if not summary.evolved.n:
         return f"No image has been re-tested for {summary.target} yet, so no response is reported."
-    head = (
-        f"The evolved image drives {summary.target} to {estimate(summary.evolved)} ({presentations(summary.evolved)})"
-    )
+    found = f"{estimate(summary.evolved)} ({presentations(summary.evolved)})"
+    head = f"The evolved image drives {summary.target} to {found}"
     if not summary.natural.n:
         return f"{head}; no reference image was re-tested beside it."
     best = f"the best of {references} reference images ({estimate(summary.natural)}, {presentations(summary.natural)})"
@@ -63,13 +62,13 @@ def verdict(summary: ThreadSummary, references: int) -> str:
 
 def table_rows(summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
     """All that `summarize` gives, a row for each measure and a column for each thread."""
-    rows = [
+    return [
         ("target", [s.target for s in summaries]),
         ("what was maximized", [s.objective for s in summaries]),
-        ("evolved image, re-tested mean ± s.e.m.", [estimate(s.evolved) for s in summaries]),
+        ("evolved image, re-tested mean ± s.e.m.", [str(s.evolved) for s in summaries]),
         ("95 % interval of the mean", [interval(s.evolved) for s in summaries]),
         ("fresh presentations", [str(s.evolved.n) for s in summaries]),
-        ("best reference, re-tested mean ± s.e.m.", [estimate(s.natural) for s in summaries]),
+        ("best reference, re-tested mean ± s.e.m.", [str(s.natural) for s in summaries]),
         ("95 % interval of the mean", [interval(s.natural) for s in summaries]),
         ("fresh presentations", [str(s.natural.n) for s in summaries]),
         ("evolved ÷ best reference ± s.e.", [with_error(s.ratio, s.ratio_sem) for s in summaries]),
@@ -80,7 +79,6 @@ def table_rows(summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
         ("presentations without a response", [number(s.lost) for s in summaries]),
         ("names of the two images", [_names(s) for s in summaries]),
     ]
-    return rows
 
 
 def _names(summary: ThreadSummary) -> str:

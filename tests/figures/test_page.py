@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from closedloop import IsotropicES, RandomSearch, Session, Thread, Unit, open_recording, summarize
+from closedloop import IsotropicES, RandomSearch, Session, Space, Thread, Unit, open_recording, summarize
 from closedloop.errors import RecordingError
 from closedloop.figures import best_references, generation_scores, plot_evolution, plot_trajectory
 from closedloop.generators import Fourier
@@ -14,6 +14,15 @@ from closedloop.subjects import FunctionSubject
 def responses(images):
     """Two units: redness, and darkness."""
     return np.stack([images[:, 0].mean((1, 2)) - images[:, 1].mean((1, 2)), 1 - images.mean((1, 2, 3))], axis=1)
+
+
+class Nameless:
+    """A generator that no name can load again."""
+
+    name, resolution, space = "nameless", 8, Space(2, 0.0, 1.0)
+
+    def __call__(self, codes):
+        return np.tile(codes[:, :1, None, None], (1, 3, 8, 8)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +83,7 @@ def test_the_second_thread_has_its_own_references(run):
 
 
 def test_images_that_were_not_kept_are_said_to_be(tmp_path):
-    generator = Fourier(16, cutoff=3)
+    generator = Nameless()
     thread = Thread(generator, RandomSearch(generator.space, 0, population=10), Unit(0))
     subject = FunctionSubject(responses, units=2)
     Session(subject, [thread], images=20, keep="none", retest_repeats=2, save=tmp_path / "run").run()
