@@ -5,6 +5,7 @@ Each caution has a rule that is stated where it is computed; none is a matter of
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
+from closedloop import registry
+from closedloop.errors import ClosedLoopError
 from closedloop.evolution import REFERENCE
-from closedloop.interfaces import FloatArray
+from closedloop.interfaces import FloatArray, Generator
 from closedloop.pictures import Lookup
+from closedloop.stimuli import recipes_of
 from closedloop.summary import ThreadSummary, summarize
 
 #: An evolution shorter than this many generations is too short to say whether it still rises, or at what ceiling it is.
@@ -25,13 +29,16 @@ LEVEL = 0.01
 RISE = 0.05
 #: Share of the last quarter's images that have exactly the highest score: a ceiling.
 CEILING = 0.1
-#: Share of an image's values that are black or white (0 or 255) which no bundled photograph reaches.
-CLIPPED = 0.3
+#: Values this close to 0 or 255 count as black or white; 19 of 20 bundled photographs have less than `CLIPPED` of them.
+EDGE, CLIPPED = 5, 0.25
+#: A Gaussian code of many coordinates is as long as the prior's standard deviation times the root of their number; one
+#: that is so many times as long is none that the prior would give.
+STRETCHED = 2.0
 
 #: What is looked for, in words.
 CHECKS = (
     "an unfinished run", "lost presentations", "a dead unit", "no improvement", "an evolution still rising",
-    "a ceiling", "a saturated image", "a missing re-test", "missing references",
+    "a ceiling", "a saturated image", "codes outside the prior", "a missing re-test", "missing references",
 )  # fmt: skip
 
 
@@ -41,7 +48,7 @@ class Caution:
 
     Attributes:
         kind: A word for it: "unfinished", "lost", "dead-unit", "not-converged", "not-improved", "ceiling",
-            "saturated", "no-retest", "no-reference" or "deterministic".
+            "saturated", "left-prior", "no-retest", "no-reference" or "deterministic".
         thread: Whom it concerns; empty for the whole run.
         text: What was seen, with numbers.
         cure: What to do.
@@ -73,8 +80,8 @@ def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "
     found = [*_unfinished(recording, run), *_lost(recording)]
     if "threads" in recording.coords:
         for summary in summarize(recording):
-            own = _of_thread(recording, summary)
-            found += sorted([*own, *_saturated(summary, pictures)], key=lambda c: not c.serious)
+            own = [*_of_thread(recording, summary), *_saturated(summary, pictures), *_left_prior(recording, summary)]
+            found += sorted(own, key=lambda c: not c.serious)
         found += _no_reference(recording)
     return found
 
@@ -214,15 +221,47 @@ def _ceiling(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
 
 
 def _saturated(summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
-    """Rule: `CLIPPED` of the evolved image's values are black or white; none of the bundled photographs is."""
+    """Rule: at least `CLIPPED` of the evolved image's values lie within `EDGE` of black or white."""
     picture = None if pictures is None or not summary.evolved.n else pictures(summary.evolved.stimulus_id)
     if picture is None:
         return []
-    share = float(((picture == 0) | (picture == 255)).mean())
+    share = float(((picture <= EDGE) | (picture >= 255 - EDGE)).mean())
     if share < CLIPPED:
         return []
     text = f"the evolved image is saturated: {share:.0%} of its values are black or white."
     return [Caution("saturated", summary.thread, text, "Bound the contrast of the generator (fourier: shell).")]
+
+
+def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
+    """Rule: the selected code is `STRETCHED` times as long as those of the generator's prior, and its image shows it.
+
+    Where images do not depend on the length of their codes (``fourier`` on its shell), it says nothing. Bounded codes
+    cannot leave their prior; their images are looked at by `_saturated`.
+    """
+    generator = recorded_generator(recording, summary.thread) if summary.evolved.n else None
+    if generator is None or generator.space.bounded:
+        return []
+    space = generator.space
+    row = np.flatnonzero(recording["stimulus_id"].values == summary.evolved.stimulus_id)[0]
+    code = recording["latent_code"].isel(presentation=row).values[: space.dim]
+    ratio = float(np.linalg.norm(code) / (space.scale * np.sqrt(space.dim)))
+    if not ratio >= STRETCHED or np.ptp(generator(np.stack([code, code / ratio])), axis=0).max() < 1 / 255:
+        return []
+    text = f"the evolution left the generator's prior: the selected code is {ratio:.1f} times as long as the prior's."
+    cure = "Its image shows what the generator makes beyond what it was made for; bound the codes."
+    return [Caution("left-prior", summary.thread, text, cure)]
+
+
+def recorded_generator(recording: xr.Dataset, thread: str) -> Generator | None:
+    """The generator of a thread, loaded again; None where that is not possible."""
+    names = str(recording["threads"].item()).split("; ")
+    try:
+        recipe = json.loads(recipes_of(recording.isel(presentation=[0]))[0])[names.index(thread)]
+        options = {k: v for k, v in recipe.items() if k != "name"}
+        generator: Generator = registry.build("generators", recipe["name"], **options)
+    except ClosedLoopError:
+        return None
+    return generator
 
 
 def _no_reference(recording: xr.Dataset) -> list[Caution]:

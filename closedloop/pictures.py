@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import final
@@ -44,18 +44,19 @@ class Pictures:
 
     def __call__(self, stimulus_id: str) -> NDArray[np.uint8] | None:
         """The picture ``(h, w, 3)`` of an evolved image, or None."""
-        return self._remembered(stimulus_id, False)
+        return self.several([stimulus_id])[0]
 
     def reference(self, stimulus_id: str) -> NDArray[np.uint8] | None:
         """The picture ``(h, w, 3)`` of a reference as it was shown, or None."""
-        return self._remembered(stimulus_id, True)
+        return self.several([stimulus_id], reference=True)[0]
 
-    def _remembered(self, name: str, reference: bool) -> NDArray[np.uint8] | None:
-        key = (name, reference)
-        if key not in self._known:
-            kept = self._stored_reference(name) if reference else self._file(name)
-            self._known[key] = self._made(name, reference) if kept is None else kept
-        return self._known[key]
+    def several(self, names: Sequence[str], reference: bool = False) -> list[NDArray[np.uint8] | None]:
+        """The pictures of several evolved images, or references; faster than one by one."""
+        unknown = [name for name in dict.fromkeys(names) if (name, reference) not in self._known]
+        kept = {name: self._stored_reference(name) if reference else self._file(name) for name in unknown}
+        made = self._made([name for name, image in kept.items() if image is None], reference)
+        self._known.update({(name, reference): image for name, image in (kept | made).items()})
+        return [self._known[name, reference] for name in names]
 
     def _file(self, name: str) -> NDArray[np.uint8] | None:
         """The file of an evolved image, if the run kept it."""
@@ -80,21 +81,27 @@ class Pictures:
     def _references(self) -> ImageSet | None:
         return None if self._run is None else read_references(self._run)
 
-    def _made(self, name: str, reference: bool) -> NDArray[np.uint8] | None:
-        """The image made again, or looked up where its experiment took it from."""
-        rows = np.flatnonzero((self._recording["stimulus_id"].values == name) & (self._reference == reference))
-        if len(rows) == 0:
-            return None
+    def _made(self, names: list[str], reference: bool) -> dict[str, NDArray[np.uint8] | None]:
+        """Images made again, or looked up where their experiment took them from."""
+        found: dict[str, NDArray[np.uint8] | None] = dict.fromkeys(names)
+        rows = {name: row for name in names if (row := self._row(name, reference)) is not None}
+        if not rows:
+            return found
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             try:
-                image = render(self._recording, [int(rows[0])])[0]
+                images = to_bytes(render(self._recording, list(rows.values()))).transpose(0, 2, 3, 1)
             except ClosedLoopError as error:
                 self._note(str(error))
-                return None
+                return found
         for warning in heard:
             self._note(str(warning.message))
-        return to_bytes(image).transpose(1, 2, 0)
+        return found | dict(zip(rows, images, strict=True))
+
+    def _row(self, name: str, reference: bool) -> int | None:
+        """The first presentation of an image."""
+        rows = np.flatnonzero((self._recording["stimulus_id"].values == name) & (self._reference == reference))
+        return int(rows[0]) if len(rows) else None
 
     def _note(self, reason: str) -> None:
         if reason not in self.reasons:

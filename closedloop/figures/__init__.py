@@ -6,6 +6,7 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.page import plot_evolution
+from closedloop.figures.population import plot_population
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.trajectory import generation_scores, plot_threads, plot_trajectory
 from closedloop.summary import best_references
@@ -18,6 +19,7 @@ __all__ = [
     "generation_scores",
     "plot_evolution",
     "plot_evolved_vs_reference",
+    "plot_population",
     "plot_threads",
     "plot_trajectory",
 ]
