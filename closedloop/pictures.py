@@ -28,10 +28,14 @@ class Pictures:
     """The pictures of a recording by name, 8-bit RGB.
 
     An evolved image is read from the run's folder if it was kept there, else made again from its code. Where neither is
-    possible there is none, and `reasons` says why; a generator with other weights than recorded is said there too.
+    possible there is none.
 
     Args:
         recording: See `closedloop.open_recording`.
+
+    Attributes:
+        missing: Why there is no picture, where there was none so far.
+        doubts: Why a picture that was made again may look different: the generator's weights are others.
     """
 
     def __init__(self, recording: xr.Dataset) -> None:
@@ -40,7 +44,8 @@ class Pictures:
         self._run = None if source is None else Path(source)
         self._reference = recording["thread"].values == REFERENCE
         self._known: dict[tuple[str, bool], NDArray[np.uint8] | None] = {}
-        self.reasons: list[str] = []
+        self.missing: dict[str, None] = {}
+        self.doubts: dict[str, None] = {}
 
     def __call__(self, stimulus_id: str) -> NDArray[np.uint8] | None:
         """The picture ``(h, w, 3)`` of an evolved image, or None."""
@@ -92,17 +97,13 @@ class Pictures:
             try:
                 images = to_bytes(render(self._recording, list(rows.values()))).transpose(0, 2, 3, 1)
             except ClosedLoopError as error:
-                self._note(str(error))
+                self.missing[str(error)] = None
                 return found
         for warning in heard:
-            self._note(str(warning.message))
+            self.doubts[str(warning.message)] = None
         return found | dict(zip(rows, images, strict=True))
 
     def _row(self, name: str, reference: bool) -> int | None:
         """The first presentation of an image."""
         rows = np.flatnonzero((self._recording["stimulus_id"].values == name) & (self._reference == reference))
         return int(rows[0]) if len(rows) else None
-
-    def _note(self, reason: str) -> None:
-        if reason not in self.reasons:
-            self.reasons.append(reason)

@@ -41,6 +41,11 @@ class Estimate:
         sem = float("nan") if n < 2 else 0.0 if same else float(valid.std(ddof=1) / np.sqrt(n))
         return cls(stimulus_id, mean, sem, n)
 
+    @property
+    def short(self) -> str:
+        """The mean, with its standard error where repeats differ."""
+        return str(self) if self.n == 0 or self.sem > 0 else f"{self.mean:.4g}"
+
     def __str__(self) -> str:
         if self.n == 0:
             return "not re-tested"

@@ -36,7 +36,7 @@ def plot_evolved_vs_reference(recording: xr.Dataset, ax: Axes | None = None, thr
     references = [e for e in reference_estimates(recording, summary.objective) if e.n]
     if not references and not summary.evolved.n:
         raise RecordingError(f"recording: thread {thread!r} has no re-tested image and no reference yet.")
-    ax = new_axes(ax, (6.0, 2.9))
+    ax = new_axes(ax, (5.0, 2.8))
     values = np.array([e.mean for e in references])
     ax.plot(values, _NATURAL + swarm(values), "o", ms=4, alpha=0.55, color=NATURAL, mec="none", label="each reference")
     _draw_estimate(ax, summary.natural, _BEST, NATURAL)
@@ -62,7 +62,7 @@ def _draw_estimate(ax: Axes, estimate: Estimate, y: float, colour: str) -> None:
     error = np.nan_to_num(estimate.sem) or None
     ax.errorbar(estimate.mean, y, xerr=error, fmt="D", ms=8, capsize=4, color=colour, mec="white", mew=1, zorder=5)
     ax.annotate(
-        str(estimate), (estimate.mean, y), (0, 8), textcoords="offset points", ha="center", fontsize=9.5,
+        estimate.short, (estimate.mean, y), (0, 8), textcoords="offset points", ha="center", fontsize=9.5,
         weight="bold", color=INK, parse_math=False,
     )  # fmt: skip
 

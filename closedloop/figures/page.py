@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from closedloop.errors import RecordingError
-from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, part_of, reference_count
+from closedloop.figures.style import EVOLVED, INK, NATURAL, part_of, reference_count
 from closedloop.figures.tiles import draw_picture
 from closedloop.figures.trajectory import draw_strip, generation_scores, plot_trajectory
 from closedloop.pictures import Pictures
 from closedloop.recording import open_recording
-from closedloop.summary import Estimate, ThreadSummary, best_references, excites_one, summarize
+from closedloop.summary import ThreadSummary, best_references, excites_one, summarize
 
 
 def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
@@ -37,9 +35,6 @@ def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
     _draw_heading(heading, recording, summary)
     strip, axes = left.subplots(2, 1, height_ratios=[1, 3.2])
     plot_trajectory(recording, axes, thread)
-    draw_estimates(axes, summary)
-    axes.legend(loc="lower right", frameon=False, fontsize=8.5)
-    dress(axes)
     strip.axis("off")
     pictures = Pictures(recording)
     draw_strip(strip, generation_scores(recording, thread), pictures, 0.0, 1.0)
@@ -57,27 +52,12 @@ def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSumma
     figure.text(0.012, 0.08, setting, fontsize=9.5, color=INK, va="center", parse_math=False)
 
 
-def draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
-    """The re-tested numbers: a line for the best natural image, a diamond with its error for the evolved one."""
-    end = ax.get_xlim()[1]
-    if summary.natural.n:
-        sem = np.nan_to_num(summary.natural.sem)
-        ax.axhspan(summary.natural.mean - sem, summary.natural.mean + sem, color=NATURAL, alpha=0.18, lw=0)
-        ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best natural image, re-tested")
-    if summary.evolved.n:
-        error = np.nan_to_num(summary.evolved.sem) or None
-        ax.errorbar(
-            end * 0.965, summary.evolved.mean, error, fmt="D", ms=8, color=EVOLVED, mec="white", mew=1, capsize=4,
-            label="evolved image, re-tested", zorder=5, ls="none",
-        )  # fmt: skip
-
-
 def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset, summary: ThreadSummary) -> None:
     """The evolved image above the best natural ones, each with its number."""
     grid = figure.add_gridspec(3, 3, height_ratios=[3, 1.05, 0.3])
     top = figure.add_subplot(grid[0, :])
     draw_picture(top, pictures(summary.evolved.stimulus_id))
-    top.set_title(f"evolved  {_number(summary.evolved)}", color=EVOLVED, fontsize=12, weight="bold")
+    top.set_title(f"evolved  {summary.evolved.short}", color=EVOLVED, fontsize=12, weight="bold")
     for column, estimate in enumerate(best_references(recording, summary, 3)):
         ax = figure.add_subplot(grid[1, column])
         draw_picture(ax, pictures.reference(estimate.stimulus_id))
@@ -85,13 +65,6 @@ def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset
     text = figure.add_subplot(grid[2, :])
     text.axis("off")
     text.text(0.5, 1.0, _verdict(recording, summary), ha="center", va="top", fontsize=9, color=INK, linespacing=1.5)
-
-
-def _number(estimate: Estimate) -> str:
-    """The mean, with its standard error where repeats differ."""
-    if estimate.n == 0:
-        return "not re-tested"
-    return f"{estimate.mean:.4g} ± {estimate.sem:.2g}" if estimate.sem > 0 else f"{estimate.mean:.4g}"
 
 
 def _verdict(recording: xr.Dataset, summary: ThreadSummary) -> str:

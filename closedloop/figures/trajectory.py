@@ -12,6 +12,7 @@ from closedloop.errors import RecordingError
 from closedloop.figures.style import (
     EVOLVED,
     INK,
+    NATURAL,
     caption,
     dress,
     line_style,
@@ -41,7 +42,8 @@ def plot_trajectory(
         pictures: With it, for instance ``Pictures(recording)``, the best images of some generations stand above.
 
     Returns:
-        The axes: evolved images shown (x) against the score (y).
+        The axes: evolved images shown (x) against the score (y). The dashed line and the diamond are the re-tested
+        best reference and evolved image, each the mean of fresh presentations ± its standard error.
 
     Raises:
         RecordingError: No such thread, or it has no evolved image yet.
@@ -60,9 +62,26 @@ def plot_trajectory(
     ax.set_xlabel("evolved images shown")
     ax.set_ylabel(score_name(part_of(recording, "objective", thread)))
     ax.set_xlim(0, shown.max() * 1.12)
+    _draw_estimates(ax, next(s for s in summarize(recording) if s.thread == thread))
+    ax.legend(frameon=False, fontsize=8.5, loc="best")
     if pictures is not None:
         draw_strip(ax, scores, pictures, 1.05, 1 / 3.4)
     return dress(ax)
+
+
+def _draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
+    """The re-tested numbers: a line for the best natural image, a diamond with its error for the evolved one."""
+    end = ax.get_xlim()[1]
+    if summary.natural.n:
+        sem = np.nan_to_num(summary.natural.sem)
+        ax.axhspan(summary.natural.mean - sem, summary.natural.mean + sem, color=NATURAL, alpha=0.18, lw=0)
+        ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best natural image, re-tested")
+    if summary.evolved.n:
+        error = np.nan_to_num(summary.evolved.sem) or None
+        ax.errorbar(
+            end * 0.965, summary.evolved.mean, error, fmt="D", ms=8, color=EVOLVED, mec="white", mew=1, capsize=4,
+            label="evolved image, re-tested", zorder=5, ls="none",
+        )  # fmt: skip
 
 
 def draw_strip(ax: Axes, scores: xr.Dataset, pictures: Lookup, bottom: float, height: float) -> None:

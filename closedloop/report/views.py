@@ -14,17 +14,29 @@ from matplotlib.axes import Axes
 
 from closedloop.cautions import Caution, cautions
 from closedloop.figures import generation_scores, plot_evolved_vs_reference, plot_threads, plot_trajectory
+from closedloop.figures.population import population
 from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
+from closedloop.objectives import Unit
 from closedloop.pictures import Pictures
 from closedloop.recording import open_recording, read_experiment
 from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
 from closedloop.report.wording import estimate, number, presentations, table_rows, verdict
-from closedloop.summary import Estimate, ThreadSummary, best_references, excites_one, summarize
+from closedloop.summary import (
+    Estimate,
+    ThreadSummary,
+    best_references,
+    excites_one,
+    reference_estimates,
+    summarize,
+    target_name,
+)
 
 #: Reference images beside the evolved one; longest side of small pictures in pixels.
 EXEMPLARS, SMALL = 6, 160
+#: Units of a run of recorded images whose preferred images are shown.
+MOST_UNITS = 20
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ class ThreadView:
     evolved: Picture
     references: list[Picture]
     strip: list[Picture]
+    sheet: list[Picture]
     drawings: list[Drawing]
 
 
@@ -113,29 +126,62 @@ class Run:
 
 
 def run_view(run: Run, place: int) -> RunView:
-    """All that a report says of one run of an evolution."""
-    summaries = summarize(run.recording)
-    started = [s for s in summaries if s.images]
+    """All that a report says of one run."""
+    evolution = "threads" in run.recording.coords
+    summaries = summarize(run.recording) if evolution else []
+    threads = [_thread_view(run, s, f"r{place}t{i}") for i, s in enumerate(summaries) if s.images]
+    units = [] if evolution else list(unit_views(run))
+    found = cautions(run.recording, run.pictures, str(run.path))
     return RunView(
         label=run.label,
         path=str(run.path),
         question=_question(run.recording, summaries),
-        sentences=[verdict(s, reference_count(run.recording)) for s in summaries],
+        sentences=[verdict(s, reference_count(run.recording)) for s in summaries] or [_recorded(run.recording)],
         facts=list(_facts(run)),
-        cautions=cautions(run.recording, run.pictures, str(run.path)),
+        cautions=[*found, *_picture_cautions(run.pictures)],
         columns=[s.thread for s in summaries],
-        rows=table_rows(summaries),
-        threads=[_thread_view(run, s, f"r{place}t{i}") for i, s in enumerate(started)],
-        units=[],
-        drawings=list(_run_drawings(run, started, f"r{place}")),
+        rows=table_rows(summaries) if summaries else [],
+        threads=threads,
+        units=units,
+        drawings=list(_run_drawings(run, [s for s in summaries if s.images], f"r{place}")),
         commands=commands(run.path, run.experiment, bool(run.recording.attrs["finished"])),
         objects=objects(run.experiment),
         experiment=experiment_text(run.experiment),
     )
 
 
+def _picture_cautions(pictures: Pictures) -> Iterator[Caution]:
+    """What is to be said of the pictures, after all of them were asked for."""
+    for doubt in pictures.doubts:
+        yield Caution("other-weights", "", doubt, "The numbers are those recorded; trust no picture made again.")
+    for reason in pictures.missing:
+        yield Caution("missing-pictures", "", f"some pictures cannot be shown: {reason}", serious=False)
+
+
+def _recorded(recording: xr.Dataset) -> str:
+    """A run of recorded images in one sentence."""
+    images, units = len(set(recording["stimulus_id"].values.tolist())), recording.sizes["neuroid"]
+    shown = number(recording.sizes["presentation"])
+    return (
+        f"{number(images)} images were shown to {recording['subject'].item()}, {shown} presentations in all; "
+        f"{number(units)} unit{'s' * (units != 1)} answered."
+    )
+
+
+def unit_views(run: Run) -> Iterator[UnitView]:
+    """The images that each of the first units likes best, by their mean response."""
+    ds = run.recording
+    for column in range(min(ds.sizes["neuroid"], MOST_UNITS)):
+        found = reference_estimates(ds, Unit(column).describe())
+        best = sorted((e for e in found if e.n), key=lambda e: -e.mean)[:EXEMPLARS]
+        run.pictures.several([e.stimulus_id for e in best], reference=True)
+        yield UnitView(target_name(ds, Unit(column).describe()), [_exemplar(run, e, False) for e in best])
+
+
 def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
     targets = list(dict.fromkeys(s.target for s in summaries))
+    if not targets:
+        return f"What {recording['subject'].item()} answered to images"
     if len(targets) > 1:
         return f"{len(targets)} questions to {recording['subject'].item()}"
     single = excites_one(summaries[0].objective)
@@ -148,17 +194,18 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     units = ds["neuroid_id"].values
     yield "subject", str(ds["subject"].item())
     yield "recorded", f"{len(units)} unit{'s' * (len(units) != 1)}: {_some(units)}"
-    for name in ("generator", "optimizer"):
+    for name in [n for n in ("generator", "optimizer") if n in ds.coords]:
         parts = list(dict.fromkeys(str(ds[name].item()).split("; ")))
         yield name, "; ".join(parts)
     count = reference_count(ds)
-    yield "references", f"{count} images ({run.experiment.get('references')})" if count else "none"
+    source = run.experiment.get("references", run.experiment.get("images"))
+    yield "references", f"{count} images ({source})" if count else "none"
     kinds = ds["kind"].values
     shown = [(name, int((kinds == kind).sum())) for kind, name in _KINDS.items()]
     yield "presentations", f"{number(len(kinds))}: " + ", ".join(f"{number(n)} {name}" for name, n in shown if n)
     yield "seed", _seeds(run)
     yield "time", f"{ds.attrs['elapsed_s']:.0f} s of running"
-    yield "ended", str(ds.attrs["reason"]) if ds.attrs["finished"] else "not finished"
+    yield "ended", (str(ds.attrs["reason"]) or "all was shown") if ds.attrs["finished"] else "not finished"
     yield "closedloop", str(ds["closedloop_version"].item())
 
 
@@ -186,6 +233,7 @@ def _thread_view(run: Run, summary: ThreadSummary, prefix: str) -> ThreadView:
         evolved=_evolved(run, summary),
         references=[_exemplar(run, e, i == 0 and bool(summary.natural.n)) for i, e in enumerate(_best(run, summary))],
         strip=list(_strip(run, summary)),
+        sheet=list(_sheet(run, summary)),
         drawings=list(_thread_drawings(run, summary, prefix)),
     )
 
@@ -212,7 +260,7 @@ def _evolved(run: Run, summary: ThreadSummary) -> Picture:
 def _exemplar(run: Run, found: Estimate, confirmed: bool) -> Picture:
     image = run.pictures.reference(found.stimulus_id)
     alt = f"reference image {found.stimulus_id}"
-    note = presentations(found) if confirmed else f"mean of {found.n} presentation{'s' * (found.n != 1)}"
+    note = presentations(found) if confirmed else f"n = {found.n}"
     shown = picture(image, alt) if confirmed else picture(image, alt, SMALL)
     return Picture(shown, estimate(found), f"{found.stimulus_id} · {note}")
 
@@ -225,15 +273,23 @@ def _strip(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
         yield Picture(image, score, f"after {number(int(scores['images'][row]))}")
 
 
+def _sheet(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
+    """The images of the last generation, best first; none where they cannot be made again."""
+    table = population(run.recording, summary.thread)
+    names = [str(name) for name in table["stimulus_id"].values]
+    for name, score, image in zip(names, table["score"].values, run.pictures.several(names), strict=True):
+        if image is not None:
+            yield Picture(picture(image, f"image {name}", SMALL), number(float(score), 3), "")
+
+
 def _thread_drawings(run: Run, summary: ThreadSummary, prefix: str) -> Iterator[Drawing]:
     ds = run.recording
     ax = plot_trajectory(ds, thread=summary.thread)
-    ax.legend(frameon=False, fontsize=8.5, loc="best")
     generator, optimizer = (part_of(ds, name, summary.thread) for name in ("generator", "optimizer"))
     text = (
         f"Course of the evolution: {number(summary.images)} images in {summary.generations} generations ({generator}, "
         f"{optimizer}, seed {ds['seed'].item()}). Dots: each image. Line and band: generation mean "
-        "± 1 standard deviation."
+        "± 1 standard deviation. Diamond and dashed line: re-tested means ± standard error."
     )
     yield drawing(ax, f"{prefix}a", text)
     if summary.evolved.n or reference_count(ds):
