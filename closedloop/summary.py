@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from closedloop.errors import RecordingError
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
-from closedloop.objectives import parse_objective
+from closedloop.objectives import Linear, parse_objective
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,21 @@ def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
     Raises:
         RecordingError: The recording lacks what every run of an evolution holds.
     """
+    return [_thread(recording, name, objective) for name, objective in thread_objectives(recording)]
+
+
+def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:
+    """Name and objective of each thread of a recording.
+
+    Raises:
+        RecordingError: The recording holds no evolution.
+    """
     missing = [name for name in ("threads", "objective") if name not in recording]
     if missing:
         raise RecordingError(f"recording: expected an evolution, but it has no {', '.join(missing)}.")
     names = str(recording["threads"].item()).split("; ")
     objectives = str(recording["objective"].item()).split("; ")
-    return [_thread(recording, n, o) for n, o in zip(names, objectives, strict=True)]
+    return list(zip(names, objectives, strict=True))
 
 
 def _thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
@@ -175,9 +184,14 @@ def _retested_mean(recording: xr.Dataset, objective: str, own: FloatArray, evolv
 
 
 def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:
-    """Score of each single presentation ``(n,)`` in the rows given by index."""
-    responses = recording["responses"].isel(presentation=rows).values
-    scores: FloatArray = parse_objective(objective)(responses)
+    """Score of each single presentation ``(n,)`` in the rows given by index; only the units that count are loaded."""
+    parsed = parse_objective(objective)
+    units = recording.sizes["neuroid"]
+    columns = [column for column in parsed.weights if column < units]
+    if len(columns) < len(parsed.weights):
+        parsed(np.empty((0, units)))  # says which unit is missing
+    responses = recording["responses"].isel(presentation=rows, neuroid=columns).values
+    scores: FloatArray = Linear(dict(enumerate(parsed.weights.values())), parsed.constant)(responses)
     return scores
 
 

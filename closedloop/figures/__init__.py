@@ -4,11 +4,12 @@ Nothing is shown, and matplotlib's global state is neither read nor written: ``p
 writes PNG, PDF or SVG. Figures carry units, the number of presentations, the seed, and say what an interval is.
 """
 
+from closedloop.analysis import generation_scores
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.page import plot_evolution
 from closedloop.figures.population import plot_population
 from closedloop.figures.style import EVOLVED, INK, NATURAL
-from closedloop.figures.trajectory import generation_scores, plot_threads, plot_trajectory
+from closedloop.figures.trajectory import plot_threads, plot_trajectory
 from closedloop.summary import best_references
 
 __all__ = [

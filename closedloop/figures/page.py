@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from closedloop.analysis import generation_scores
 from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, part_of, reference_count
 from closedloop.figures.tiles import draw_picture
-from closedloop.figures.trajectory import draw_strip, generation_scores, plot_trajectory
+from closedloop.figures.trajectory import draw_strip, plot_trajectory
 from closedloop.pictures import Pictures
 from closedloop.recording import open_recording
 from closedloop.summary import ThreadSummary, best_references, excites_one, summarize

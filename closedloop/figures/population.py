@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from closedloop.analysis import generation_scores
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import INK, caption, new_axes, one_thread
 from closedloop.figures.tiles import draw_picture
-from closedloop.figures.trajectory import generation_scores
 from closedloop.pictures import Pictures
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from closedloop.analysis import generation_scores
 from closedloop.errors import RecordingError
 from closedloop.figures.style import (
     EVOLVED,
@@ -112,45 +113,6 @@ def milestones(scores: xr.Dataset, count: int = STRIP) -> list[int]:
         return []
     places = np.unique(np.linspace(0, len(valid) - 1, count).round().astype(int))
     return [int(i) for i in valid[places]]
-
-
-def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset:
-    """Scores by generation of one thread's evolution.
-
-    Returns:
-        ``score (generation, image)``; over images ``mean``, ``sd``, ``best`` and ``best_id``; and ``images``, the
-        number of evolved presentations up to and with the generation.
-
-    Raises:
-        RecordingError: The thread has no evolved image.
-    """
-    own = np.flatnonzero((recording["thread"].values == thread) & (recording["kind"].values == "evolved"))
-    if len(own) == 0:
-        raise RecordingError(f"recording: thread {thread!r} has no evolved image yet.")
-    generation = recording["generation"].values[own]
-    ids, score = recording["stimulus_id"].values[own], recording["score"].values[own]
-    numbers, count = np.unique(generation, return_counts=True)
-    first = [np.unique(ids[generation == g], return_index=True) for g in numbers]
-    table = np.full((len(numbers), max(len(names) for names, _ in first)), np.nan)
-    names = np.full(table.shape, "", dtype=object)
-    for row, (g, (own_names, index)) in enumerate(zip(numbers, first, strict=True)):
-        table[row, : len(index)], names[row, : len(index)] = score[generation == g][index], own_names
-    best = np.argmax(np.where(np.isnan(table), -np.inf, table), axis=1)
-    rows = np.arange(len(numbers))
-    valid = np.maximum((~np.isnan(table)).sum(1), 1)
-    mean = np.where(np.isnan(table).all(1), np.nan, np.nansum(table, 1) / valid)
-    spread = np.sqrt(np.nansum((table - mean[:, None]) ** 2, 1) / np.maximum(valid - 1, 1))
-    return xr.Dataset(
-        {
-            "score": (("generation", "image"), table),
-            "mean": ("generation", mean),
-            "sd": ("generation", np.where(np.isnan(mean), np.nan, spread)),
-            "best": ("generation", table[rows, best]),
-            "best_id": ("generation", names[rows, best]),
-            "images": ("generation", np.cumsum(count)),
-        },
-        coords={"generation": numbers},
-    )
 
 
 def plot_threads(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | None = None) -> Axes:

@@ -12,8 +12,9 @@ import xarray as xr
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from closedloop.analysis import generation_scores
 from closedloop.cautions import Caution, cautions
-from closedloop.figures import generation_scores, plot_evolved_vs_reference, plot_threads, plot_trajectory
+from closedloop.figures import plot_evolved_vs_reference, plot_threads, plot_trajectory
 from closedloop.figures.population import population
 from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones

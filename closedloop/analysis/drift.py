@@ -1,0 +1,109 @@
+"""Whether the recording itself changed while an evolution went on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from closedloop.analysis.reasons import NOISELESS, choose
+from closedloop.analysis.reliability import nothing
+from closedloop.analysis.runs import RUN
+from closedloop.analysis.units import Moments, Selection, per_unit, select
+from closedloop.interfaces import FloatArray
+
+_NAMES = ("slope", "slope_sem", "p", "correlation", "change", "cv")
+
+
+def reference_drift(recording: xr.Dataset) -> xr.Dataset:
+    """How responses to the same reference images change over generations.
+
+    A line over generations with an intercept for each image, so that it does not matter which images a generation
+    happened to show. Re-tests are left out: the images in them were chosen for their high responses, and would fall
+    back towards the mean without any drift.
+
+    Args:
+        recording: See `closedloop.open_recording`; with references shown between the generations.
+
+    Returns:
+        Over ``neuroid``: `slope` (response per generation), `slope_sem`, `p` (t-test of the slope), `correlation`
+        (partial, with the generation number), `change` (slope × span of generations ÷ mean response, so −0.1 is a loss
+        of a tenth over the run) and `cv` (standard deviation of the generations' mean deviations ÷ mean response). NaN
+        with the reason where no reference was shown in two generations, or (`p`, `slope_sem`, `correlation`) where the
+        unit is noiseless.
+    """
+    kinds = set(recording["kind"].values.tolist()) if "kind" in recording.coords else set()
+    if "reference" not in kinds:
+        select(recording, None)  # says if it is no recording at all
+        return nothing(recording, _NAMES, "no reference images")
+    chosen = _within_runs(recording, select(recording, "reference"))
+    generation = recording["generation"].values[chosen.rows].astype(float)
+    return per_unit(recording, chosen, lambda values: _drift(values, generation, chosen))
+
+
+def _within_runs(recording: xr.Dataset, chosen: Selection) -> Selection:
+    """Images of one name in several runs count as several, for each run has its own clock."""
+    if RUN not in recording.coords:
+        return chosen
+    pairs = np.char.add(recording[RUN].values[chosen.rows].astype(str), "/")
+    names, index = np.unique(np.char.add(pairs, chosen.names[chosen.index].astype(str)), return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    return Selection(chosen.rows[order], index[order], names)
+
+
+def _drift(values: FloatArray, generation: FloatArray, chosen: Selection) -> Mapping[str, NDArray[Any]]:
+    """The line within images, for each unit."""
+    known = ~np.isnan(values)
+    found = Moments.of(values, chosen)
+    when = np.where(known, generation[:, None], np.nan)
+    x = np.where(known, when - Moments.of(when, chosen).mean[chosen.index], 0)
+    y = np.where(known, values - found.mean[chosen.index], 0)
+    n, images = known.sum(0), (found.n > 0).sum(0)
+    df = n - images - 1
+    xx, xy, yy = (x**2).sum(0), (x * y).sum(0), (y**2).sum(0)
+    mean = np.where(known, values, 0).sum(0) / np.maximum(n, 1)
+    span = np.nanmax(when, 0, initial=-np.inf) - np.nanmin(when, 0, initial=np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = xy / xx
+        sem = np.sqrt(np.maximum(yy - slope * xy, 0) / df / xx)
+        p = 2 * stats.t.sf(np.abs(slope / sem), df)
+        correlation = xy / np.sqrt(xx * yy)
+        change = np.where(mean > 0, slope * span / mean, np.nan)
+    deviations = [np.where(known[generation == g].any(0), _mean(y, known, generation == g), np.nan)
+                  for g in np.unique(generation)]  # fmt: skip
+    cv = np.where(mean > 0, _sd(np.stack(deviations)) / np.where(mean > 0, mean, 1), np.nan)
+    still = found.noiseless
+    apart = xx <= 0
+    return {
+        "slope": np.where(apart, np.nan, np.where(still, 0, slope)),
+        "slope_sem": np.where(apart | still | (df < 1), np.nan, sem),
+        "p": np.where(apart | still | (df < 1), np.nan, p),
+        "correlation": np.where(apart | still | (df < 1), np.nan, correlation),
+        "change": np.where(apart, np.nan, np.where(still & (mean > 0), 0, change)),
+        "cv": np.where(apart, np.nan, cv),
+        "reason": choose(
+            (apart, "no reference image was shown in two generations"),
+            (still, f"slope_sem, p, correlation: {NOISELESS}"),
+            (df < 1, "slope_sem, p, correlation: too few presentations"),
+            (mean <= 0, "change, cv: the mean response is not above 0"),
+        ),
+    }
+
+
+def _mean(y: FloatArray, known: NDArray[np.bool_], rows: NDArray[np.bool_]) -> FloatArray:
+    mean: FloatArray = y[rows].sum(0) / np.maximum(known[rows].sum(0), 1)
+    return mean
+
+
+def _sd(table: FloatArray) -> FloatArray:
+    """Standard deviation of each column without its NaN; NaN below two values."""
+    known = ~np.isnan(table)
+    n = known.sum(0)
+    center = np.where(known, table, 0).sum(0) / np.maximum(n, 1)
+    squares = np.where(known, (table - center) ** 2, 0).sum(0)
+    sd: FloatArray = np.sqrt(squares / np.where(n > 1, n - 1, np.nan))
+    return sd

@@ -1,0 +1,38 @@
+"""Why a number is missing: every result carries a text coordinate `reason`, empty where nothing is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+#: Repeats that differ by less than this share of the response are rounding, not noise.
+ROUNDING = 1e-5
+NOISELESS = "noiseless: the repeats of an image are identical, so there is no noise to measure"
+CONSTANT = "the response does not vary over images"
+
+
+def words(reasons: Mapping[str, str]) -> str:
+    """``"ratio: why; auc: why"`` from the reason of each variable that is missing; "" where none is."""
+    return "; ".join(f"{name}: {why}" if name else why for name, why in reasons.items() if why)
+
+
+def scalar(values: Mapping[str, Any], reason: str = "", **coords: Any) -> xr.Dataset:
+    """A Dataset of single numbers with their reason."""
+    return xr.Dataset(dict(values), coords={**coords, "reason": reason})
+
+
+def all_nan(names: Sequence[str], reason: str) -> xr.Dataset:
+    """NaN for each name, for one reason."""
+    return scalar(dict.fromkeys(names, float("nan")), reason)
+
+
+def choose(*cases: tuple[Any, str]) -> NDArray[Any]:
+    """The first reason whose condition holds, for each element; "" where none does."""
+    texts = np.full(np.shape(cases[0][0]), "", dtype=object)
+    for condition, text in reversed(cases):
+        texts[condition] = text
+    return texts

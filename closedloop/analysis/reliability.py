@@ -1,0 +1,302 @@
+"""How reliable responses are: what repeats of the same image say about noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.analysis.reasons import CONSTANT, NOISELESS, choose
+from closedloop.analysis.units import (
+    Kind,
+    Moments,
+    Selection,
+    averaging,
+    correlations,
+    per_unit,
+    pieces,
+    select,
+    unit_coords,
+)
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray
+from closedloop.seeds import named_generator
+
+FEW = "fewer than three images were presented at least twice"
+
+
+def whole_number(name: str, value: int, least: int) -> int:
+    """Returns ``value`` if it is a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InvalidArgumentError(f"{name}: expected a whole number of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def nothing(recording: xr.Dataset, names: tuple[str, ...], reason: str) -> xr.Dataset:
+    """NaN for every unit, for one reason."""
+    units = recording.sizes["neuroid"]
+    coords = {**unit_coords(recording), "reason": ("neuroid", np.full(units, reason, dtype=object))}
+    return xr.Dataset({name: ("neuroid", np.full(units, np.nan)) for name in names}, coords=coords)
+
+
+def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -> xr.Dataset:
+    """Variance over mean of the response to the same image, averaged over images.
+
+    Meant for spike counts: 1 for a Poisson process. Churchland et al. 2010, *Nature Neuroscience*.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        kind: Which presentations: "reference", "retest" …; None for all.
+        repeats: Least number of presentations of an image that counts.
+
+    Returns:
+        Over ``neuroid``: `fano`, the mean over images of the unbiased variance ÷ mean; `slope`, that of the regression
+        of variance on mean through the origin; `n`, the images that count (mean response above 0). NaN with the reason
+        where there are no repeats or no noise.
+    """
+    least = whole_number("repeats", repeats, 2)
+    chosen = select(recording, kind).repeated(least)
+    if len(chosen.names) == 0:
+        return nothing(recording, ("fano", "slope", "n"), f"no image was presented at least {least} times")
+
+    def measure(values: FloatArray) -> Mapping[str, NDArray[Any]]:
+        found = Moments.of(values, chosen)
+        counts = (found.n >= least) & (found.mean > 0)
+        n = counts.sum(0)
+        mean, variance = (np.where(counts, v, 0) for v in (found.mean, found.variance))
+        missing = np.where((n > 0) & ~found.noiseless, 1.0, np.nan)
+        ratio = np.divide(variance, mean, out=np.zeros_like(mean), where=counts)
+        return {
+            "fano": missing * ratio.sum(0) / np.maximum(n, 1),
+            "slope": missing * (mean * variance).sum(0) / np.where(n > 0, (mean**2).sum(0), np.nan),
+            "n": n.astype(float),
+            "reason": choose(
+                (n == 0, f"no image with a mean response above 0 was presented at least {least} times"),
+                (found.noiseless, NOISELESS),
+            ),
+        }
+
+    return per_unit(recording, chosen, measure)
+
+
+def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, seed: int = 0) -> xr.Dataset:
+    """Split-half reliability: correlation over images between the means of two halves of the repeats.
+
+    Averaged over random splits, then corrected to the full number of repeats by Spearman & Brown (1910): 2r / (1 + r).
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        kind: Which presentations: "reference", "retest" …; None for all images presented at least twice.
+        splits: Number of random splits.
+        seed: Seed of the splits.
+
+    Returns:
+        Over ``neuroid``: `r` (mean over splits), `r_sd` (standard deviation over splits) and `reliability`
+        (Spearman-Brown). NaN with the reason where no image was repeated, or the unit has no noise or no signal at all.
+    """
+    splits = whole_number("splits", splits, 1)
+    chosen = select(recording, kind).repeated(2)
+    if len(chosen.names) < 3:
+        return nothing(recording, ("r", "r_sd", "reliability"), FEW)
+    rng = named_generator(seed, "split-half")
+    halves = [_halves(chosen, rng) for _ in range(splits)]
+
+    def measure(values: FloatArray) -> Mapping[str, NDArray[Any]]:
+        found = Moments.of(values, chosen)
+        known = ~np.isnan(values)
+        filled, present = np.where(known, values, 0), known.astype(float)
+        r = np.stack([correlations(_mean(a, filled, present), _mean(b, filled, present)) for a, b in halves])
+        usable = ~(np.isnan(r).any(0) | found.noiseless)
+        mean = np.where(usable, r.mean(0), np.nan)
+        sd = np.where(usable, r.std(0), np.nan)
+        few = (found.n > 1).sum(0) < 3
+        reason = choose((few, FEW), (found.noiseless, NOISELESS), (~usable, CONSTANT))
+        with np.errstate(divide="ignore"):
+            corrected = np.where(mean > -1, 2 * mean / (1 + mean), np.nan)
+        return {"r": mean, "r_sd": sd, "reliability": corrected, "reason": reason}
+
+    return per_unit(recording, chosen, measure).assign_coords(splits=splits, seed=seed)
+
+
+def _halves(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Summing matrices of two random halves of each stimulus's presentations; one is left out of an odd number."""
+    order = np.lexsort((rng.random(len(chosen.rows)), chosen.index))
+    counts = chosen.counts
+    position = np.empty(len(order), dtype=int)
+    position[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    half = (counts // 2)[chosen.index]
+    first, second = position < half, (position >= half) & (position < 2 * half)
+    return tuple(averaging(chosen.index, part, len(counts)) for part in (first, second))
+
+
+def _mean(summing: Any, filled: FloatArray, present: FloatArray) -> FloatArray:
+    n = summing @ present
+    mean: FloatArray = (summing @ filled) / np.where(n > 0, n, np.nan)
+    return mean
+
+
+def _anova(found: Moments) -> dict[str, FloatArray]:
+    """Sums of squares and degrees of freedom between and within stimuli, each ``(units,)``."""
+    total = found.n.sum(0)
+    grand = np.nansum(found.n * found.mean, 0) / np.where(total > 0, total, np.nan)
+    between = np.nansum(found.n * (found.mean - grand) ** 2, 0)
+    df_between = (found.n > 0).sum(0) - 1.0
+    return {
+        "between": between,
+        "within": found.squares.sum(0),
+        "df_between": df_between,
+        "df_within": total - df_between - 1,
+    }
+
+
+def _unfit(found: Moments, parts: Mapping[str, FloatArray]) -> NDArray[Any]:
+    """Why an analysis of variance says nothing about a unit; "" where it does."""
+    return choose(
+        ((parts["df_between"] < 1) | (parts["df_within"] < 1), "too few images, or none presented twice"),
+        (found.noiseless, NOISELESS),
+    )
+
+
+def noise_ceiling(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
+    """The highest correlation that a perfect model could reach with a unit's mean responses, given their noise.
+
+    From a one-way analysis of variance over repeats: the explainable share of the variance of the mean responses is
+    (MS_between − MS_within) ÷ MS_between, the intraclass correlation ICC(1, k) of Shrout & Fleiss 1979; the ceiling is
+    its square root, CC_max of Schoppe et al. 2016 (Sahani & Linden 2003).
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        kind: Which presentations: "reference", "retest" …; None for all images presented at least twice.
+
+    Returns:
+        Over ``neuroid``: `explainable` (at most 1; below 0 by chance where there is no signal) and `ceiling` (0 where
+        explainable is not above 0); and `median`, the median ceiling over units. NaN with the reason for a unit without
+        repeats or noise.
+    """
+    chosen = select(recording, kind).repeated(2)
+    if len(chosen.names) < 3:
+        return nothing(recording, ("explainable", "ceiling"), FEW).assign(median=np.nan)
+
+    def measure(values: FloatArray) -> Mapping[str, NDArray[Any]]:
+        found = Moments.of(values, chosen)
+        parts = _anova(found)
+        reason = _unfit(found, parts)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ms_between, ms_within = parts["between"] / parts["df_between"], parts["within"] / parts["df_within"]
+            share = np.where(reason == "", (ms_between - ms_within) / ms_between, np.nan)
+        return {"explainable": share, "ceiling": np.sqrt(np.maximum(share, 0)), "reason": reason}
+
+    found = per_unit(recording, chosen, measure)
+    known = found["ceiling"].values[~np.isnan(found["ceiling"].values)]
+    return found.assign(median=float(np.median(known)) if len(known) else np.nan)
+
+
+def selectivity(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
+    """One-way analysis of variance over images: does a unit distinguish them, and by how much?
+
+    F = MS_between ÷ MS_within; η² = SS_between ÷ SS_total; ω² = (SS_between − df_between · MS_within) ÷
+    (SS_total + MS_within), which is not inflated by the number of images (Hays 1963).
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        kind: Which presentations: "reference", "retest" …; None for all images presented at least twice.
+
+    Returns:
+        Over ``neuroid``: `f`, `p`, `eta_squared`, `omega_squared`, `df_between`, `df_within`; NaN with the reason where
+        no image was repeated, or repeats are identical.
+    """
+    names = ("f", "p", "eta_squared", "omega_squared", "df_between", "df_within")
+    chosen = select(recording, kind).repeated(2)
+    if len(chosen.names) < 2:
+        return nothing(recording, names, "fewer than two images were presented at least twice")
+    return per_unit(recording, chosen, lambda values: _selectivity(Moments.of(values, chosen)))
+
+
+def _selectivity(found: Moments) -> dict[str, NDArray[Any]]:
+    from scipy.stats import f as f_distribution
+
+    parts = _anova(found)
+    between, within, df_b, df_w = (parts[k] for k in ("between", "within", "df_between", "df_within"))
+    reason = _unfit(found, parts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ms_within = within / df_w
+        f = between / df_b / ms_within
+        total = between + within
+        values = {
+            "f": f,
+            "p": f_distribution.sf(f, df_b, df_w),
+            "eta_squared": between / total,
+            "omega_squared": (between - df_b * ms_within) / (total + ms_within),
+        }
+    usable = reason == ""
+    return {
+        **{name: np.where(usable, value, np.nan) for name, value in values.items()},
+        "df_between": df_b,
+        "df_within": df_w,
+        "reason": reason,
+    }
+
+
+def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 3) -> xr.Dataset:
+    """Correlation between units of their trial-to-trial variability around the mean response to each image.
+
+    Responses are z-scored within each image before they are pooled (Cohen & Kohn 2011, *Nature Neuroscience*). The
+    residuals of all units are held in memory, 4 bytes for each presentation and unit.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        kind: Which presentations: "reference", "retest" …; None for all.
+        repeats: Least number of presentations of an image that counts.
+
+    Returns:
+        `correlation` over ``neuroid`` and ``neuroid_b``; rows and columns of a unit without noise are NaN, with the
+        reason.
+    """
+    least = whole_number("repeats", repeats, 2)
+    chosen = select(recording, kind).repeated(least)
+    units = recording.sizes["neuroid"]
+    if len(chosen.names) == 0:
+        why = np.full(units, f"no image was presented at least {least} times", dtype=object)
+        return correlation_table(recording, np.full((units, units), np.nan), why)
+    found = [_residuals(values, chosen, least) for _, values in pieces(recording, chosen.rows)]
+    residuals = np.concatenate([r for r, _ in found], axis=1)
+    silent = np.concatenate([s for _, s in found])
+    matrix = column_correlation(residuals)
+    empty = np.isnan(np.diag(matrix))
+    return correlation_table(recording, matrix, choose((silent, NOISELESS), (empty, "too few repeats")))
+
+
+def _residuals(values: FloatArray, chosen: Selection, least: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Z-scores within each stimulus ``(n, units)``, and which units have no noise ``(units,)``."""
+    found = Moments.of(values, chosen)
+    sd = np.sqrt(np.where((found.n >= least) & ~found.noiseless & (found.squares > 0), found.variance, np.nan))
+    return ((values - found.mean[chosen.index]) / sd[chosen.index]).astype(np.float32), found.noiseless
+
+
+def column_correlation(values: NDArray[np.floating]) -> FloatArray:
+    """Pearson's correlation between all columns of ``(n, units)`` over the rows that both have, ``(units, units)``.
+
+    The diagonal is 1; NaN where there are fewer than three common rows or no variance.
+    """
+    known = ~np.isnan(values)
+    # Centred on the column's mean: it changes no correlation, and keeps the sums below exact.
+    level = np.nansum(values, 0, dtype=float) / np.maximum(known.sum(0), 1)
+    x, k = np.where(known, values - level, 0).astype(float), known.astype(float)
+    n = k.T @ k
+    sum_a, square_a = x.T @ k, (x**2).T @ k
+    with np.errstate(divide="ignore", invalid="ignore"):
+        covariance = x.T @ x - sum_a * sum_a.T / n
+        variance = square_a - sum_a**2 / n
+        floor = 1e-12 * np.maximum(square_a, 1e-300)
+        size = np.sqrt(np.where(variance > floor, variance, np.nan))
+        matrix: FloatArray = np.where(n > 2, np.clip(covariance / (size * size.T), -1, 1), np.nan)
+    return matrix
+
+
+def correlation_table(recording: xr.Dataset, matrix: FloatArray, reason: NDArray[Any]) -> xr.Dataset:
+    """A matrix between units with their coordinates; those of the second dimension end in ``_b``."""
+    coords = {**unit_coords(recording), **unit_coords(recording, "neuroid_b"), "reason": ("neuroid", reason)}
+    return xr.Dataset({"correlation": (("neuroid", "neuroid_b"), matrix)}, coords=coords)

@@ -1,0 +1,167 @@
+"""Intervals and tests that several analyses share: bootstrap, Holm's correction, the interval of a rate."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from closedloop.analysis.reasons import all_nan, scalar
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray
+from closedloop.seeds import named_generator
+
+Method = Literal["BCa", "percentile"]
+
+
+def bootstrap(
+    samples: ArrayLike | Sequence[ArrayLike],
+    statistic: Callable[..., Any] = np.mean,
+    *,
+    paired: bool = False,
+    method: Method = "BCa",
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Bootstrap interval of a statistic (Efron & Tibshirani 1993, chapters 13 and 14).
+
+    Args:
+        samples: One sample ``(n,)``, or a tuple or list of samples for a statistic of several. NaN is left out; of
+            paired samples the whole pair.
+        statistic: From the samples to a number; it gets one array ``(n,)`` for each sample, and may take ``axis``.
+        paired: Whether entry i of each sample belongs together and is drawn together.
+        method: "BCa" (bias-corrected and accelerated) or "percentile".
+        resamples: Number of resamples.
+        level: Confidence level, between 0 and 1.
+        seed: Seed of the resamples.
+
+    Returns:
+        `estimate`, `low`, `high`, and the coordinates `level`, `seed`, `resamples` and `reason`. The interval is NaN,
+        with the reason, for a sample of fewer than three values or one whose values are all equal.
+
+    Raises:
+        InvalidArgumentError: An argument does not fit.
+    """
+    _check_level(level)
+    if method not in ("BCa", "percentile"):
+        raise InvalidArgumentError(f"method: expected 'BCa' or 'percentile', got {method!r}.")
+    if isinstance(resamples, bool) or not isinstance(resamples, (int, np.integer)) or resamples < 100:
+        raise InvalidArgumentError(f"resamples: expected a whole number of at least 100, got {resamples!r}.")
+    data = _clean(samples, paired)
+    noted = {"level": level, "seed": seed, "resamples": int(resamples)}
+    if min(len(d) for d in data) == 0:
+        return all_nan(("estimate", "low", "high"), "no value").assign_coords(noted)
+    estimate = float(statistic(*data))
+    if reason := _uninformative(data):
+        return scalar({"estimate": estimate, "low": np.nan, "high": np.nan}, reason, **noted)
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # NaN, which gets its reason below
+        found = stats.bootstrap(
+            data, statistic, paired=paired, method=method, n_resamples=int(resamples), confidence_level=level,
+            rng=named_generator(seed, "bootstrap"),
+        ).confidence_interval  # fmt: skip
+    low, high = float(found.low), float(found.high)
+    reason = "" if np.isfinite([low, high]).all() else "the statistic is the same in all resamples"
+    return scalar({"estimate": estimate, "low": low, "high": high}, reason, **noted)
+
+
+def _clean(samples: ArrayLike | Sequence[ArrayLike], paired: bool) -> list[FloatArray]:
+    """The samples without NaN, each ``(n,)``."""
+    several = isinstance(samples, (tuple, list)) and len(samples) > 0 and np.ndim(samples[0]) > 0
+    arrays = [np.asarray(s, dtype=float) for s in (samples if several else [samples])]  # type: ignore[union-attr]
+    shapes = [a.shape for a in arrays]
+    if any(a.ndim != 1 for a in arrays):
+        raise InvalidArgumentError(f"samples: expected one-dimensional samples, got shapes {shapes}.")
+    if not paired:
+        return [a[~np.isnan(a)] for a in arrays]
+    if len(set(shapes)) > 1:
+        raise InvalidArgumentError(f"samples: expected samples of one length for paired=True, got shapes {shapes}.")
+    whole = ~np.isnan(arrays).any(0)
+    return [a[whole] for a in arrays]
+
+
+def _uninformative(data: Sequence[FloatArray]) -> str:
+    """Why samples carry no interval; "" if they do."""
+    if min(len(d) for d in data) < 3:
+        return f"fewer than three values ({min(len(d) for d in data)})"
+    if all((d == d[0]).all() for d in data):
+        return "all values are equal, so nothing can be resampled"
+    return ""
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise InvalidArgumentError(f"level: expected a number between 0 and 1 such as 0.95, got {level!r}.")
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """P-values corrected for their number by Holm (1979): the familywise error stays below alpha.
+
+    Args:
+        p: P-values of any shape; NaN is not counted and stays NaN.
+
+    Returns:
+        Adjusted values of the same shape: a test is significant where its value is below alpha.
+
+    Raises:
+        InvalidArgumentError: A value is not in [0, 1].
+    """
+    values = np.asarray(p, dtype=float)
+    known = values[~np.isnan(values)]
+    if known.size and (known.min() < 0 or known.max() > 1):
+        raise InvalidArgumentError(f"p: expected values in [0, 1], got [{known.min()}, {known.max()}].")
+    order = np.argsort(known, kind="stable")
+    stepped = np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1))
+    adjusted = np.empty_like(known)
+    adjusted[order] = np.minimum(stepped, 1)
+    whole = np.full(values.shape, np.nan)
+    whole[~np.isnan(values)] = adjusted
+    return whole
+
+
+def success_rate(success: xr.Dataset | ArrayLike, *, level: float = 0.95) -> xr.Dataset:
+    """Share of evolutions that succeeded, with its Bayesian interval under a uniform prior.
+
+    With k of n, the interval lies between quantiles of Beta(k + 1, n + 1 − k), as in Wang & Ponce's analyses.
+
+    Args:
+        success: What `success` returned, or a yes or no for each evolution (NaN where it cannot be said).
+        level: Probability of the interval.
+
+    Returns:
+        `rate`, `low`, `high`, `k` and `n`; NaN with the reason where no evolution can be judged.
+    """
+    _check_level(level)
+    values = np.asarray(success["success"] if isinstance(success, xr.Dataset) else success, dtype=float).ravel()
+    known = values[~np.isnan(values)]
+    if not np.isin(known, (0, 1)).all():
+        raise InvalidArgumentError("success: expected yes or no (1 or 0, NaN where unknown) for each evolution.")
+    k, n = int(known.sum()), len(known)
+    if n == 0:
+        return all_nan(("rate", "low", "high"), "no evolution can be judged").assign(k=0, n=0)
+    low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], k + 1, n + 1 - k)
+    return scalar({"rate": k / n, "low": float(low), "high": float(high), "k": k, "n": n}, level=level)
+
+
+def rank_auc(a: FloatArray, b: FloatArray, axis: int = -1) -> Any:
+    """Probability that a draw of ``a`` exceeds one of ``b``, ties counting half: Mann & Whitney's U / (n m)."""
+    n, m = a.shape[axis], b.shape[axis]
+    a, b = np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)
+    shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    both = np.concatenate([np.broadcast_to(a, (*shape, n)), np.broadcast_to(b, (*shape, m))], axis=-1)
+    ranks = stats.rankdata(both, axis=-1)[..., :n]
+    return (ranks.sum(-1) - n * (n + 1) / 2) / (n * m)
+
+
+def cohens_d(a: FloatArray, b: FloatArray, axis: int = -1) -> Any:
+    """Difference of means in units of the pooled standard deviation (Cohen 1988, equation 2.5.1)."""
+    n, m = a.shape[axis], b.shape[axis]
+    pooled = ((n - 1) * a.var(axis, ddof=1) + (m - 1) * b.var(axis, ddof=1)) / (n + m - 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (a.mean(axis) - b.mean(axis)) / np.sqrt(pooled)

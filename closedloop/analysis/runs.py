@@ -1,0 +1,181 @@
+"""Many runs in one Dataset, and the evolutions that a Dataset holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
+from closedloop.objectives import Linear, parse_objective
+from closedloop.summary import thread_objectives
+
+#: The coordinate that tells runs apart, and the attribute that names what was a scalar of each.
+RUN, SCALARS = "run", "run_scalars"
+#: From the Dataset of one run, a thread's name and its objective to the result for that thread.
+Measure = Callable[[xr.Dataset, str, str], xr.Dataset]
+
+
+def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Many runs as one Dataset, in which each presentation still knows its run.
+
+    What was a scalar of a run (subject, generator, seed …) becomes a coordinate on ``presentation``. Codes of different
+    length are padded with NaN. Units are joined by `neuroid_id`: NaN where a run did not record a unit; objectives are
+    rewritten to the joined columns. Runs that were opened with dask chunks stay lazy; others are loaded.
+
+    Args:
+        recordings: What `closedloop.open_recording` or a protocol returned; a mapping gives the runs names, otherwise
+            they are called "0", "1" and so on.
+
+    Returns:
+        The Dataset, with the further coordinate `run` on ``presentation``. Every function of `closedloop.analysis`
+        takes it; evolutions are then called "RUN/THREAD".
+
+    Raises:
+        InvalidArgumentError: No recordings, or such that differ in their time axis.
+    """
+    named = recordings if isinstance(recordings, Mapping) else {str(i): r for i, r in enumerate(recordings)}
+    if not named:
+        raise InvalidArgumentError("recordings: expected at least one recording, got none.")
+    parts = {f"{name}/{run}" if run else name: p for name, r in named.items() for run, p in runs(r)}
+    times = {name: part.sizes.get("time_bin") for name, part in parts.items()}
+    if len(set(times.values())) > 1:
+        raise InvalidArgumentError(
+            f"recordings: expected the same time bins in all, got {times}; average over time_bin first."
+        )
+    units = _joined_units(list(parts.values()))
+    latent = max(part.sizes.get("latent", 0) for part in parts.values())
+    scalars = sorted({str(n) for part in parts.values() for n, c in part.coords.items() if c.ndim == 0})
+    empty = _missing_values(list(parts.values()))
+    aligned = [_aligned(part, name, units, latent, empty) for name, part in parts.items()]
+    whole = xr.concat(
+        aligned, "presentation", data_vars="minimal", coords="minimal", compat="override", join="override",
+        combine_attrs="drop",
+    )  # fmt: skip
+    return whole.assign_coords(units).assign_attrs({SCALARS: " ".join(scalars)})
+
+
+def _joined_units(parts: Sequence[xr.Dataset]) -> dict[str, tuple[str, NDArray[Any]]]:
+    """The coordinates on ``neuroid`` of all units, each once, in the order in which they come."""
+    rows: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        columns = {str(n): c.values for n, c in part.coords.items() if c.dims == ("neuroid",)}
+        for i, unit in enumerate(part["neuroid_id"].values.tolist()):
+            rows.setdefault(unit, {}).update({n: v[i] for n, v in columns.items()})
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    return {name: ("neuroid", _column([row.get(name) for row in rows.values()])) for name in names}
+
+
+def _column(values: list[Any]) -> NDArray[Any]:
+    """Values as an array; those that are missing are "" among texts and NaN among numbers."""
+    text = any(isinstance(v, str) for v in values)
+    filled = [("" if text else np.nan) if v is None else v for v in values]
+    return np.array(filled, dtype=object) if text else np.array(filled)
+
+
+def _missing_values(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
+    """What stands for a scalar or a coordinate of presentations in a run that lacks it: "" for text, else NaN."""
+    return {
+        str(name): "" if coord.dtype.kind in "OUT" else np.nan
+        for part in parts
+        for name, coord in part.coords.items()
+        if coord.dims in ((), ("presentation",))
+    }
+
+
+def _aligned(part: xr.Dataset, run: str, units: Mapping[str, Any], latent: int, empty: Mapping[str, Any]) -> xr.Dataset:
+    """One run over the joined units, with codes of the joined length, and its scalars on each presentation."""
+    joined = units["neuroid_id"][1].tolist()
+    own = part["neuroid_id"].values.tolist()
+    place = {joined.index(unit): column for column, unit in enumerate(own)}
+    column = np.array([place.get(i, -1) for i in range(len(joined))])
+    part = _with_codes(part, latent)
+    scalars = {str(n): c.item() for n, c in part.coords.items() if c.ndim == 0}
+    if "objective" in scalars:
+        texts = str(scalars["objective"]).split("; ")
+        scalars["objective"] = "; ".join(_moved(text, [joined.index(unit) for unit in own]) for text in texts)
+    responses = part["responses"].isel(neuroid=np.maximum(column, 0)).where(xr.DataArray(column >= 0, dims="neuroid"))
+    n = part.sizes["presentation"]
+    lacking = {name: value for name, value in empty.items() if name not in part.coords}
+    spread = {name: ("presentation", _column([v] * n)) for name, v in {**lacking, **scalars, RUN: run}.items()}
+    kept = part.drop_vars(["responses", *(c for c in part.coords if part[c].dims in ((), ("neuroid",)))])
+    return kept.assign(responses=responses.drop_vars(list(responses.coords))).assign_coords(spread)
+
+
+def _with_codes(part: xr.Dataset, latent: int) -> xr.Dataset:
+    """The run with codes of a given length, NaN at their end or altogether."""
+    if latent == 0 or part.sizes.get("latent", 0) == latent:
+        return part
+    if "latent_code" not in part:
+        empty = np.full((part.sizes["presentation"], latent), np.nan)
+        return part.assign(latent_code=(("presentation", "latent"), empty))
+    codes = part["latent_code"].pad(latent=(0, latent - part.sizes["latent"]), constant_values=np.nan)
+    return part.drop_vars("latent_code").assign(latent_code=codes)
+
+
+def _moved(objective: str, columns: Sequence[int]) -> str:
+    """An objective whose column i has become ``columns[i]``; as it is where it cannot be read."""
+    try:
+        parsed = parse_objective(objective)
+    except InvalidArgumentError:
+        return objective
+    if list(columns) == list(range(len(columns))):
+        return objective
+    return Linear({columns[unit]: weight for unit, weight in parsed.weights.items()}, parsed.constant).describe()
+
+
+def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """The runs that `concat` joined, by name and each with its scalars; a single run has the name "".
+
+    Raises:
+        RecordingError: It is not a recording.
+    """
+    if "presentation" not in recording.dims or "responses" not in recording:
+        raise RecordingError(
+            "recording: expected what closedloop.open_recording returns, with responses (presentation, neuroid), got "
+            f"{sorted(map(str, recording.variables))}."
+        )
+    if RUN not in recording.coords:
+        return [("", recording)]
+    column = recording[RUN].values
+    return [(str(name), _single(recording, np.flatnonzero(column == name))) for name in dict.fromkeys(column.tolist())]
+
+
+def _single(recording: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:
+    part = recording.isel(presentation=rows)
+    names = [name for name in str(recording.attrs.get(SCALARS, "")).split() if name in part.coords]
+    values = {name: part[name].values[0] for name in names}
+    return part.drop_vars([RUN, *names]).assign_coords({n: v for n, v in values.items() if v == v and v != ""})
+
+
+def by_thread(recording: xr.Dataset, thread: str | None, measure: Measure) -> xr.Dataset:
+    """A measure of each evolution, along the dimension ``thread``; of a single named one without that dimension.
+
+    Raises:
+        UnknownNameError: No such thread.
+        RecordingError: The recording holds no evolution.
+    """
+    single = {} if RUN in recording.coords else {"": recording}
+    parts = single or dict(runs(recording))
+    evolving = {run: part for run, part in parts.items() if "threads" in part.coords} or parts
+    found = [
+        (f"{run}/{name}" if run else name, part, name, objective)
+        for run, part in evolving.items()
+        for name, objective in thread_objectives(part)
+    ]
+    labels = [label for label, *_ in found]
+    if thread is not None and thread not in labels:
+        raise UnknownNameError(f"thread: no thread {thread!r} in the recording.{closest(thread, labels)}")
+    chosen = [f for f in found if thread in (None, f[0])]
+    results = [measure(part, name, objective).assign_coords(thread=label) for label, part, name, objective in chosen]
+    if thread is not None:
+        return results[0]
+    reasons = np.array([str(r["reason"].item()) for r in results], dtype=object)
+    whole = xr.concat(
+        [r.drop_vars("reason") for r in results], "thread", data_vars="all", coords="minimal", compat="override",
+        join="outer", combine_attrs="override",
+    )  # fmt: skip
+    return whole.assign_coords(reason=("thread", reasons))

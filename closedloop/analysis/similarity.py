@@ -1,0 +1,225 @@
+"""Whether different evolutions found the same: what one unit's image does to another, and how alike the images are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.analysis.preferred import Preferred, preferred
+from closedloop.analysis.reasons import choose
+from closedloop.analysis.runs import concat, runs
+from closedloop.checks import check_generated, check_images
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.interfaces import FloatArray, Generator, Subject
+from closedloop.objectives import parse_objective
+from closedloop.summary import excites_one, thread_objectives
+
+Recordings = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
+#: From images ``(n, 3, h, w)`` to features ``(n, channels)`` or ``(n, channels, h, w)``, of one layer or of several.
+Features = Callable[[NDArray[np.float32]], Any]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One evolution and what it found."""
+
+    label: str
+    part: xr.Dataset
+    objective: str
+    image: Preferred
+
+
+def _all_found(recordings: Recordings) -> list[_Found]:
+    recording = recordings if isinstance(recordings, xr.Dataset) else concat(recordings)
+    found = [
+        _Found(f"{run}/{name}" if run else name, part, objective, preferred(part, name))
+        for run, part in runs(recording)
+        if "threads" in part.coords
+        for name, objective in thread_objectives(part)
+    ]
+    if not found:
+        raise RecordingError("recordings: expected at least one evolution, got none.")
+    return found
+
+
+def cross_driving(recordings: Recordings) -> xr.Dataset:
+    """Response of each evolution's unit to the image that was evolved for every other.
+
+    M[i, j] is the mean response of the unit of evolution j to the image evolved for i, in fresh presentations after the
+    selection; where a run has no re-test, to the images of its last generation (`basis` says which).
+
+    Args:
+        recordings: One recording with several threads, or several recordings of the same subject in which each records
+            all the units, or what `concat` made of them.
+
+    Returns:
+        Over ``evolved_for`` (i) and ``responding`` (j), both named by thread: `response`, `sem` (NaN below two
+        presentations), `n`, and `normalized`, M[i, j] ÷ M[j, j]; coordinates `unit` on ``responding``, `basis` on
+        ``evolved_for``, and `reason`. NaN where run i did not record unit j, where evolution j excited more than one
+        unit, and for `normalized` where M[j, j] is not above 0.
+    """
+    found = _all_found(recordings)
+    labels = [f.label for f in found]
+    units = [_target(f) for f in found]
+    shape = (len(found), len(found))
+    mean, sem, n = (np.full(shape, np.nan) for _ in range(3))
+    for i, f in enumerate(found):
+        recorded = f.part["neuroid_id"].values.tolist()
+        columns = [recorded.index(u) if u in recorded else -1 for u in units]
+        values = _responses(f.part, f.image.rows, columns)
+        mean[i], sem[i], n[i] = values
+    own = np.diag(mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        normalized = np.where(own > 0, mean / own, np.nan)
+    several = np.broadcast_to(np.array([u == "" for u in units]), shape)
+    reason = choose(
+        (several, "the evolution excited more than a single unit"),
+        (np.isnan(mean), "the unit was not recorded, or every presentation was lost"),
+        (np.broadcast_to(~(own > 0), shape), "normalized: the unit's response to its own image is not above 0"),
+        (np.isnan(sem), "sem: a single presentation"),
+    )
+    dims = ("evolved_for", "responding")
+    return xr.Dataset(
+        {"response": (dims, mean), "normalized": (dims, normalized), "sem": (dims, sem), "n": (dims, n)},
+        coords={
+            "evolved_for": labels,
+            "responding": labels,
+            "unit": ("responding", np.array(units, dtype=object)),
+            "basis": ("evolved_for", np.array([f.image.basis for f in found], dtype=object)),
+            "reason": (dims, reason),
+        },
+    )
+
+
+def _target(found: _Found) -> str:
+    """The `neuroid_id` of the unit that an evolution excited; "" if it is not a single one."""
+    if not excites_one(found.objective):
+        return ""
+    return str(found.part["neuroid_id"].values[next(iter(parse_objective(found.objective).weights))])
+
+
+def _responses(
+    part: xr.Dataset, rows: NDArray[np.intp], columns: Sequence[int]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean, standard error and number of the responses of some units (-1: not recorded) in some presentations."""
+    chosen = part["responses"].isel(presentation=rows, neuroid=np.maximum(columns, 0))
+    values = chosen.values.astype(float)
+    values = values.mean(-1) if values.ndim == 3 else values
+    values[:, np.array(columns) < 0] = np.nan
+    known = ~np.isnan(values)
+    n = known.sum(0).astype(float)
+    low = np.fmin.reduce(values, axis=0) if len(values) else np.full(len(columns), np.nan)
+    deviation = np.where(known, values - low, 0)
+    mean = deviation.sum(0) / np.where(n > 0, n, np.nan)
+    squares = np.maximum((deviation**2).sum(0) - n * np.nan_to_num(mean) ** 2, 0)
+    return low + mean, np.sqrt(squares / np.where(n > 1, n - 1, np.nan) / np.where(n > 1, n, np.nan)), n
+
+
+def preference_similarity(
+    recordings: Recordings, *, generator: Generator | None = None, features: Subject | Features | None = None
+) -> xr.Dataset:
+    """How alike the images are that different evolutions found, in latent and in image space.
+
+    Args:
+        recordings: As for `cross_driving`.
+        generator: Makes the images of the codes; without it there is no image space.
+        features: What measures images: a subject, or a function; see `embedding`. None compares pixels.
+
+    Returns:
+        Over ``thread`` and ``thread_b``: `cosine` between codes, and `distance` between images (see `embedding`).
+        `reason` says why a pair is NaN: no codes, or codes of different length.
+
+    Raises:
+        InvalidArgumentError: The codes are not those of the generator.
+    """
+    found = _all_found(recordings)
+    codes = [f.image.code for f in found]
+    n = len(found)
+    cosine, reason = np.full((n, n), np.nan), np.full((n, n), "", dtype=object)
+    for i, a in enumerate(codes):
+        for j, b in enumerate(codes):
+            cosine[i, j], reason[i, j] = _cosine(a, b)
+    variables = {"cosine": cosine}
+    if generator is not None:
+        variables["distance"] = _image_distance(codes, generator, features)
+    elif features is not None:
+        raise InvalidArgumentError("features: expected a generator beside them, which makes the images of the codes.")
+    labels = [f.label for f in found]
+    return xr.Dataset(
+        {name: (("thread", "thread_b"), table) for name, table in variables.items()},
+        coords={"thread": labels, "thread_b": labels, "reason": (("thread", "thread_b"), reason)},
+    )
+
+
+def _cosine(a: FloatArray | None, b: FloatArray | None) -> tuple[float, str]:
+    if a is None or b is None or len(a) == 0 or len(b) == 0:
+        return np.nan, "no code was recorded"
+    if len(a) != len(b):
+        return np.nan, f"codes of different length, {len(a)} and {len(b)}"
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return (float(np.clip(a @ b / size, -1, 1)), "") if size > 0 else (np.nan, "a code is zero")
+
+
+def _image_distance(
+    codes: Sequence[FloatArray | None], generator: Generator, features: Subject | Features | None
+) -> FloatArray:
+    table = np.full((len(codes), len(codes)), np.nan)
+    known = [i for i, code in enumerate(codes) if code is not None and len(code) == generator.space.dim]
+    if not known:
+        raise InvalidArgumentError(
+            f"generator: expected the one that made the codes, got one for codes of length {generator.space.dim}."
+        )
+    batch = np.stack([code for i in known if (code := codes[i]) is not None])
+    points = embedding(check_generated(generator(batch), len(batch), generator), features)
+    table[np.ix_(known, known)] = squared_distances(points, points)
+    return table
+
+
+def embedding(images: NDArray[np.float32], features: Subject | Features | None = None) -> FloatArray:
+    """Points whose squared Euclidean distance is a perceptual distance between images.
+
+    Features are normalized to length 1 over channels (at each position), divided by the square root of the number of
+    positions, and put side by side over layers: the distance of LPIPS without its learnt weights (Zhang et al. 2018,
+    *CVPR*, equation 1). Without features the points are the pixels, and the squared distance is the mean squared error.
+
+    Args:
+        images: ``(n, 3, h, w)``, RGB in [0, 1].
+        features: A subject (its responses are the features), or a function from images to ``(n, channels)`` or
+            ``(n, channels, h, w)``, or to a list of such arrays, one for each layer.
+
+    Returns:
+        ``(n, points)``.
+
+    Raises:
+        InvalidArgumentError: The features have another shape, or are not finite.
+    """
+    images = check_images(images)
+    if features is None:
+        pixels: FloatArray = images.reshape(len(images), -1) / np.sqrt(np.prod(images.shape[1:]))
+        return pixels
+    answer = features.record(images) if isinstance(features, Subject) else features(images)
+    layers = answer if isinstance(answer, (list, tuple)) else [answer]
+    return np.concatenate([_normalized(np.asarray(layer, dtype=float), len(images)) for layer in layers], axis=1)
+
+
+def _normalized(layer: FloatArray, n: int) -> FloatArray:
+    if layer.ndim < 2 or len(layer) != n or not np.isfinite(layer).all():
+        raise InvalidArgumentError(
+            f"features: expected finite numbers of shape ({n}, channels) or ({n}, channels, h, w) for {n} images, got "
+            f"{layer.shape}{'' if np.isfinite(layer).all() else ' with NaN or infinity'}."
+        )
+    positions = int(np.prod(layer.shape[2:]))
+    length = np.sqrt((layer**2).sum(1, keepdims=True))
+    points: FloatArray = (layer / (length + 1e-10)).reshape(n, -1) / np.sqrt(positions)
+    return points
+
+
+def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Squared Euclidean distances ``(n, m)`` between points ``(n, d)`` and ``(m, d)``."""
+    table: FloatArray = np.stack([((a - point) ** 2).sum(1) for point in b], axis=1)
+    return table

@@ -1,0 +1,294 @@
+"""How the responses of an evolution rise over generations, and whether they do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from closedloop.analysis.reasons import all_nan, scalar
+from closedloop.analysis.resampling import holm
+from closedloop.analysis.runs import by_thread
+from closedloop.analysis.smoothing import smooth
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.evolution import REFERENCE
+from closedloop.interfaces import FloatArray
+from closedloop.seeds import named_generator
+from closedloop.summary import single_scores
+
+#: Generations that are pooled at the beginning and at the end.
+WINDOW = 2
+
+
+def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset:
+    """Scores by generation of one thread's evolution, in the recording of one run.
+
+    Returns:
+        ``score (generation, image)``; over images ``mean``, ``sd``, ``best`` and ``best_id``; and ``images``, the
+        number of evolved presentations up to and with the generation.
+
+    Raises:
+        RecordingError: The thread has no evolved image.
+    """
+    own = np.flatnonzero((recording["thread"].values == thread) & (recording["kind"].values == "evolved"))
+    if len(own) == 0:
+        raise RecordingError(f"recording: thread {thread!r} has no evolved image yet.")
+    generation = recording["generation"].values[own]
+    ids, score = recording["stimulus_id"].values[own], recording["score"].values[own]
+    numbers, count = np.unique(generation, return_counts=True)
+    first = [np.unique(ids[generation == g], return_index=True) for g in numbers]
+    table = np.full((len(numbers), max(len(names) for names, _ in first)), np.nan)
+    names = np.full(table.shape, "", dtype=object)
+    for row, (g, (own_names, index)) in enumerate(zip(numbers, first, strict=True)):
+        table[row, : len(index)], names[row, : len(index)] = score[generation == g][index], own_names
+    best = np.argmax(np.where(np.isnan(table), -np.inf, table), axis=1)
+    rows = np.arange(len(numbers))
+    mean, spread, _ = _moments(table)
+    return xr.Dataset(
+        {
+            "score": (("generation", "image"), table),
+            "mean": ("generation", mean),
+            "sd": ("generation", np.nan_to_num(spread)),
+            "best": ("generation", table[rows, best]),
+            "best_id": ("generation", names[rows, best]),
+            "images": ("generation", np.cumsum(count)),
+        },
+        coords={"generation": numbers},
+    )
+
+
+def _moments(table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean, standard deviation and number of the known values of each row; NaN below one and two values."""
+    n = (~np.isnan(table)).sum(1)
+    mean = np.nansum(table, 1) / np.where(n > 0, n, np.nan)
+    squares = np.nansum((table - mean[:, None]) ** 2, 1)
+    return mean, np.sqrt(squares / np.where(n > 1, n - 1, np.nan)), n
+
+
+def trajectory(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
+    """Scores by generation: mean, standard error, maximum, and the references beside them (Ponce et al. 2019).
+
+    Args:
+        recording: See `closedloop.open_recording`; of one run, or of several that `concat` joined.
+        thread: Which evolution; None for all, along the dimension ``thread``.
+
+    Returns:
+        Over ``generation``: `mean`, `sem` (standard error over images), `maximum` and `n` of the images' scores;
+        `smoothed`, the posterior mean of a Gaussian process through the means (constant × squared exponential of 1 to 5
+        generations + white noise); `baseline` and `baseline_sem` of the references shown in that generation, by the
+        thread's objective; and `images`, the evolved presentations up to and with the generation. `reason` says why
+        values are missing.
+
+    Raises:
+        RecordingError: The recording holds no evolution, or its thread no evolved image yet.
+    """
+    return by_thread(recording, thread, _trajectory)
+
+
+def _trajectory(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
+    scores = generation_scores(part, name)
+    generation = scores["generation"].values
+    mean, sd, n = _moments(scores["score"].values)
+    baseline, baseline_sem, reason = _baseline(part, objective, generation)
+    columns = {
+        "mean": mean,
+        "sem": sd / np.sqrt(n),
+        "maximum": scores["best"].values,
+        "smoothed": smooth(generation.astype(float), mean),
+        "baseline": baseline,
+        "baseline_sem": baseline_sem,
+        "n": n,
+        "images": scores["images"].values,
+    }
+    coords = {"generation": generation, "reason": reason}
+    return xr.Dataset({name: ("generation", column) for name, column in columns.items()}, coords=coords)
+
+
+def _baseline(part: xr.Dataset, objective: str, generation: FloatArray) -> tuple[FloatArray, FloatArray, str]:
+    """Mean and standard error of the references' single scores in each generation."""
+    numbers = part["generation"].values
+    shown = (part["thread"].values == REFERENCE) & (part["kind"].values == "reference")
+    rows = np.flatnonzero(shown & np.isin(numbers, generation))
+    empty = np.full(len(generation), np.nan)
+    if len(rows) == 0:
+        return empty, empty, "baseline: no reference was shown during the evolution"
+    try:
+        scores = single_scores(part, objective, rows)
+    except InvalidArgumentError as error:
+        return empty, empty, f"baseline: {error}"
+    tables = [scores[numbers[rows] == g] for g in generation]
+    padded = np.full((len(generation), max(map(len, tables))), np.nan)
+    for row, values in enumerate(tables):
+        padded[row, : len(values)] = values
+    mean, sd, n = _moments(padded)
+    lacking = "baseline: no reference in some generations" if np.isnan(mean).any() else ""
+    return mean, sd / np.sqrt(np.maximum(n, 1)), lacking
+
+
+def generations_to(recording: xr.Dataset, share: float = 0.63, thread: str | None = None) -> xr.Dataset:
+    """Generations until an evolution has made a share of its rise.
+
+    The rise goes from the smoothed mean of the first generation to the highest smoothed mean; 63 % of it is the time
+    constant of an exponential approach.
+
+    Args:
+        recording: See `trajectory`.
+        share: Share of the rise, above 0 and at most 1.
+        thread: Which evolution; None for all, along the dimension ``thread``.
+
+    Returns:
+        `generations`, counted from the first and interpolated linearly; NaN with the reason where nothing rises.
+    """
+    _check_share(share)
+
+    def measure(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
+        found = _trajectory(part, name, objective)
+        height = found["smoothed"].values
+        top = float(np.nanmax(height)) if np.isfinite(height).any() else np.nan
+        return _crossing("generations", found["generation"].values.astype(float), height, top, share)
+
+    return by_thread(recording, thread, measure)
+
+
+def images_to(recording: xr.Dataset, share: float = 0.9, thread: str | None = None) -> xr.Dataset:
+    """Evolved images shown until an evolution has made a share of the way to its final response.
+
+    The way goes from the smoothed mean of the first generation to the mean of the last two generations.
+
+    Args:
+        recording: See `trajectory`.
+        share: Share of the way, above 0 and at most 1; usual are 0.5 and 0.9.
+        thread: Which evolution; None for all, along the dimension ``thread``.
+
+    Returns:
+        `images`, interpolated linearly between generations; NaN with the reason where nothing rises.
+    """
+    _check_share(share)
+
+    def measure(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
+        found = _trajectory(part, name, objective)
+        height, final = found["smoothed"].values, found["mean"].values[-WINDOW:]
+        top = float(np.nanmean(final)) if np.isfinite(final).any() else np.nan
+        return _crossing("images", found["images"].values.astype(float), height, top, share, count_first=True)
+
+    return by_thread(recording, thread, measure)
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise InvalidArgumentError(f"share: expected a number above 0 and at most 1 such as 0.9, got {share!r}.")
+
+
+def _crossing(
+    name: str, x: FloatArray, height: FloatArray, top: float, share: float, count_first: bool = False
+) -> xr.Dataset:
+    """Where a curve first reaches ``height[0] + share (top - height[0])``, between its points by a straight line."""
+    if np.isnan(height).any() or np.isnan(top):
+        return all_nan((name,), "fewer than three generations with a score").assign_coords(share=share)
+    if top <= height[0] or not np.ptp(height) > 0:
+        return all_nan((name,), "the trajectory does not rise").assign_coords(share=share)
+    level = height[0] + share * (top - height[0])
+    above = np.flatnonzero(height >= level)
+    if len(above) == 0:
+        return all_nan((name,), "the smoothed trajectory does not get that high").assign_coords(share=share)
+    i = int(above[0])
+    at = x[i] if i == 0 else x[i - 1] + (x[i] - x[i - 1]) * (level - height[i - 1]) / (height[i] - height[i - 1])
+    return scalar({name: float(at - (0 if count_first else x[0]))}, share=share)
+
+
+def success(
+    recording: xr.Dataset,
+    thread: str | None = None,
+    *,
+    window: int = WINDOW,
+    alpha: float = 0.05,
+    permutations: int = 1999,
+    alternative: Literal["end", "maximum"] = "end",
+    seed: int = 0,
+) -> xr.Dataset:
+    """Whether an evolution succeeded: its last generations against its first.
+
+    The test of Ponce et al. (2019) and Wang & Ponce: scores of the images of the last two generations against those of
+    the first two (Welch's t-test, two-sided, with t above 0). The best two consecutive generations against the first
+    two would be selected on the very data; its p-value here comes from permutations of the images over all generations
+    that repeat the selection. Permutation p-values are (1 + b) / (1 + permutations), Phipson & Smyth 2010.
+
+    Args:
+        recording: See `trajectory`.
+        thread: Which evolution; None for all, along the dimension ``thread``.
+        window: Generations at the beginning and at the end.
+        alpha: Level of the test after Holm's correction over the evolutions.
+        permutations: Number of random permutations.
+        alternative: Which test decides: "end" (Welch, last against first) or "maximum" (permutation, best against
+            first).
+        seed: Seed of the permutations.
+
+    Returns:
+        `first`, `last`, `maximum` (mean scores of the windows), `decline` (maximum − last), `t`, `df`, `p`,
+        `p_permutation` (last > first), `p_maximum`, `p_holm` (of the test that decides) and `success` (1 or 0); NaN
+        with the reason where there are too few generations or scores do not vary.
+    """
+    if isinstance(window, bool) or not isinstance(window, (int, np.integer)) or window < 1:
+        raise InvalidArgumentError(f"window: expected a whole number of generations of at least 1, got {window!r}.")
+    if not 0 < alpha < 1:
+        raise InvalidArgumentError(f"alpha: expected a number between 0 and 1 such as 0.05, got {alpha!r}.")
+    if alternative not in ("end", "maximum"):
+        raise InvalidArgumentError(f"alternative: expected 'end' or 'maximum', got {alternative!r}.")
+    found = by_thread(recording, thread, lambda part, name, _: _success(part, name, int(window), permutations, seed))
+    adjusted = holm(found["p" if alternative == "end" else "p_maximum"].values)
+    rises = found["last" if alternative == "end" else "maximum"] > found["first"]
+    verdict = np.where(np.isnan(adjusted), np.nan, (adjusted < alpha) & rises.values)
+    dims = found["p"].dims
+    found = found.assign(p_holm=(dims, adjusted), success=(dims, verdict))
+    return found.assign_coords(alpha=alpha, window=int(window), permutations=permutations, seed=seed)
+
+
+#: What `success` measures of one evolution.
+_SUCCESS = ("first", "last", "maximum", "decline", "t", "df", "p", "p_permutation", "p_maximum")
+
+
+def _success(part: xr.Dataset, name: str, window: int, permutations: int, seed: int) -> xr.Dataset:
+    table = generation_scores(part, name)["score"].values
+    if len(table) < 2 * window:
+        return all_nan(_SUCCESS, f"{len(table)} generations; the test needs at least {2 * window}")
+    blocks = [row[~np.isnan(row)] for row in table]
+    first, last = np.concatenate(blocks[:window]), np.concatenate(blocks[-window:])
+    if min(len(first), len(last)) < 2:
+        return all_nan(_SUCCESS, "fewer than two scores at the beginning or at the end")
+    best = float(_window_means(np.concatenate(blocks), [len(b) for b in blocks], window).max())
+    means = {"first": first.mean(), "last": last.mean(), "maximum": best, "decline": best - last.mean()}
+    if np.ptp(np.concatenate(blocks)) == 0 or (np.ptp(first) == 0 and np.ptp(last) == 0):
+        missing = dict.fromkeys(("t", "df", "p", "p_permutation", "p_maximum"), np.nan)
+        return scalar({**means, **missing}, "scores within the first and the last generations do not vary")
+    test = stats.ttest_ind(last, first, equal_var=False)
+    rng = named_generator(seed, f"success {name}")
+    ends = _permutation(np.concatenate([first, last]), [len(first), len(last)], 1, permutations, rng)
+    whole = _permutation(np.concatenate(blocks), [len(b) for b in blocks], window, permutations, rng)
+    tests = {"t": test.statistic, "df": test.df, "p": test.pvalue, "p_permutation": ends, "p_maximum": whole}
+    return scalar({**means, **{key: float(value) for key, value in tests.items()}})
+
+
+def _window_means(scores: FloatArray, sizes: list[int], window: int) -> FloatArray:
+    """Mean score of every ``window`` consecutive generations of given sizes; -inf where all scores were lost."""
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    sums = np.concatenate([[0.0], np.cumsum(scores)])[ends]
+    total, count = sums[window:] - sums[:-window], ends[window:] - ends[:-window]
+    means: FloatArray = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+    return means
+
+
+def _permutation(
+    scores: FloatArray, sizes: list[int], window: int, permutations: int, rng: np.random.Generator
+) -> float:
+    """P-value of the highest later window's mean minus the first's, under exchange of the images."""
+
+    def rise(values: FloatArray) -> float:
+        means = _window_means(values, sizes, window)
+        return float(means[window:].max() - means[0])
+
+    observed = rise(scores)
+    tolerance = 1e-12 * max(abs(observed), 1e-300)
+    reached = sum(rise(rng.permutation(scores)) >= observed - tolerance for _ in range(permutations))
+    return (1 + reached) / (1 + permutations)

@@ -1,0 +1,215 @@
+"""Reading responses unit by unit: which presentations count, in pieces that fit into memory, grouped by stimulus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import sparse
+
+from closedloop.analysis.reasons import ROUNDING
+from closedloop.analysis.runs import RUN
+from closedloop.errors import InvalidArgumentError, RecordingError, closest
+from closedloop.evolution import REFERENCE
+from closedloop.interfaces import FloatArray
+
+#: Response values that are read at once (64 MB in double precision).
+PIECE = 2**23
+Kind = str | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Presentations that are analysed, sorted by stimulus.
+
+    Attributes:
+        rows: Their indices, ``(n,)``.
+        index: Number of the stimulus of each, ``(n,)``, ascending.
+        names: Names of the stimuli, ``(stimuli,)``.
+    """
+
+    rows: NDArray[np.intp]
+    index: NDArray[np.intp]
+    names: NDArray[Any]
+
+    @property
+    def counts(self) -> NDArray[np.intp]:
+        """Presentations of each stimulus."""
+        return np.bincount(self.index, minlength=len(self.names))
+
+    def repeated(self, least: int) -> Selection:
+        """Only the stimuli with at least so many presentations."""
+        many = self.counts >= least
+        kept = many[self.index]
+        return Selection(self.rows[kept], (np.cumsum(many) - 1)[self.index[kept]], self.names[many])
+
+
+def select(recording: xr.Dataset, kind: Kind, *, by: str = "stimulus_id", natural: bool = False) -> Selection:
+    """The presentations of some kinds, grouped by a coordinate.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        kind: "evolved", "reference", "retest" …, or several; None for all.
+        by: Coordinate of presentations that groups them.
+        natural: Whether None means the references, where there are any.
+
+    Raises:
+        RecordingError: No presentation of that kind.
+        InvalidArgumentError: No such coordinate.
+    """
+    coords = [str(n) for n, c in recording.coords.items() if c.dims == ("presentation",)]
+    if "presentation" not in recording.dims or "responses" not in recording or "kind" not in coords:
+        raise RecordingError(
+            "recording: expected what closedloop.open_recording returns, with responses and kind on presentations, "
+            f"got {sorted(map(str, recording.variables))}."
+        )
+    if by not in coords:
+        raise InvalidArgumentError(f"by: expected a coordinate of presentations, got {by!r}.{closest(by, coords)}")
+    kinds = recording["kind"].values.astype(str)
+    if kind is None:
+        wanted = kinds == "reference" if natural and (kinds == "reference").any() else np.full(len(kinds), True)
+    else:
+        wanted = np.isin(kinds, [kind] if isinstance(kind, str) else list(kind))
+    if not wanted.any():
+        raise RecordingError(f"kind: no presentation of kind {kind!r}; the recording has {sorted(set(kinds))}.")
+    groups = _groups(recording, by)
+    if groups.dtype.kind == "f":
+        wanted &= ~np.isnan(groups)
+    rows = np.flatnonzero(wanted)
+    names, index = np.unique(groups[rows], return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    return Selection(rows[order], index[order], names.astype(object) if names.dtype.kind == "U" else names)
+
+
+def _groups(recording: xr.Dataset, by: str) -> NDArray[Any]:
+    """Values of a coordinate; of joined runs, evolved images of one name are kept apart."""
+    values = recording[by].values
+    if values.dtype.kind not in "OUT":
+        return np.asarray(values)
+    values = values.astype(str)
+    if by != "stimulus_id" or RUN not in recording.coords:
+        return np.asarray(values)
+    threads, names = recording["thread"].values, recording[RUN].values
+    pairs = zip(values, threads, names, strict=True)
+    return np.array([v if thread == REFERENCE else f"{run}/{v}" for v, thread, run in pairs])
+
+
+def pieces(recording: xr.Dataset, rows: NDArray[np.intp], time: bool = False) -> Iterator[tuple[slice, FloatArray]]:
+    """Responses of some presentations, a few units at a time.
+
+    Yields:
+        Which units, and their responses ``(n, units)`` in double precision, averaged over time bins; with ``time``
+        ``(n, units, time)``.
+    """
+    responses = recording["responses"]
+    units, bins = recording.sizes["neuroid"], recording.sizes.get("time_bin", 1)
+    width = max(1, PIECE // max(1, len(rows) * bins))
+    for start in range(0, units, width):
+        chosen = slice(start, min(start + width, units))
+        values = responses.isel(presentation=rows, neuroid=chosen).values.astype(float)
+        yield chosen, values.mean(-1) if values.ndim == 3 and not time else values
+
+
+def unit_coords(recording: xr.Dataset, dim: str = "neuroid") -> dict[str, tuple[str, NDArray[Any]]]:
+    """The coordinates of the units, for a result along a dimension ``dim``."""
+    own = {str(n): c.values for n, c in recording.coords.items() if c.dims == ("neuroid",)}
+    return {name if dim == "neuroid" else f"{name}_{dim[-1]}": (dim, values) for name, values in own.items()}
+
+
+def per_unit(
+    recording: xr.Dataset, selection: Selection, measure: Callable[[FloatArray], Mapping[str, NDArray[Any]]]
+) -> xr.Dataset:
+    """A measure of each unit's responses.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        selection: Which presentations.
+        measure: From responses ``(n, units)`` in the order of the selection to results ``(units,)`` by name, among them
+            `reason`.
+
+    Returns:
+        The results over ``neuroid``, with the units' coordinates and `reason`.
+    """
+    found = [measure(values) for _, values in pieces(recording, selection.rows)]
+    whole = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+    reason = whole.pop("reason")
+    coords = {**unit_coords(recording), "reason": ("neuroid", reason)}
+    return xr.Dataset({name: ("neuroid", column) for name, column in whole.items()}, coords=coords)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Responses by stimulus, all ``(stimuli, units)``; lost presentations are left out.
+
+    Attributes:
+        n: Number.
+        mean: Mean, NaN where n is 0.
+        squares: Sum of squared deviations from the mean, exactly 0 where all repeats are identical.
+    """
+
+    n: FloatArray
+    mean: FloatArray
+    squares: FloatArray
+
+    @classmethod
+    def of(cls, values: FloatArray, selection: Selection) -> Moments:
+        """Of responses ``(n, units)`` in the order of the selection."""
+        starts = np.searchsorted(selection.index, np.arange(len(selection.names)))
+        low = np.fmin.reduceat(values, starts, axis=0)  # deviations from it are exactly 0 for identical repeats
+        deviation = values - low[selection.index]
+        known = ~np.isnan(deviation)
+        deviation[~known] = 0
+        n = np.add.reduceat(known.astype(float), starts, axis=0)
+        total, squares = (np.add.reduceat(d, starts, axis=0) for d in (deviation, deviation**2))
+        some = np.where(n > 0, n, np.nan)
+        return cls(n, low + total / some, np.maximum(squares - total**2 / np.maximum(n, 1), 0))
+
+    @property
+    def variance(self) -> FloatArray:
+        """Unbiased variance over repeats, NaN below two."""
+        return self.squares / np.where(self.n > 1, self.n - 1, np.nan)
+
+    @property
+    def noiseless(self) -> NDArray[np.bool_]:
+        """Whether a unit's repeats differ by no more than rounding, ``(units,)``; False where none is repeated."""
+        df = np.maximum(self.n - 1, 0).sum(0)
+        size = np.nansum(self.n * self.mean**2, 0) / np.maximum(self.n.sum(0), 1)
+        noise = self.squares.sum(0) / np.maximum(df, 1)
+        return np.asarray((df > 0) & (noise <= ROUNDING**2 * size))
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Whether a unit's mean response is the same for all stimuli but for rounding, ``(units,)``."""
+        known = ~np.isnan(self.mean)
+        high, low = (f(np.where(known, self.mean, s), 0) for f, s in ((np.max, -np.inf), (np.min, np.inf)))
+        with np.errstate(invalid="ignore"):
+            flat = high - low <= ROUNDING**2 * np.maximum(np.abs(high), np.abs(low))
+        return np.asarray(flat | (known.sum(0) < 2))
+
+
+def means(recording: xr.Dataset, selection: Selection) -> FloatArray:
+    """Mean response of each unit to each stimulus, ``(stimuli, units)``."""
+    return np.concatenate([Moments.of(v, selection).mean for _, v in pieces(recording, selection.rows)], axis=1)
+
+
+def averaging(index: NDArray[np.intp], chosen: NDArray[np.bool_], stimuli: int) -> sparse.csr_array:
+    """The matrix ``(stimuli, n)`` that sums the chosen presentations of each stimulus."""
+    rows = np.flatnonzero(chosen)
+    return sparse.csr_array((np.ones(len(rows)), (index[rows], rows)), shape=(stimuli, len(index)))
+
+
+def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Pearson's correlation of the columns of ``a`` and ``b`` ``(n, units)``, over the rows that both have.
+
+    Returns ``(units,)``; NaN where a column does not vary, or has fewer than three rows.
+    """
+    known = ~(np.isnan(a) | np.isnan(b))
+    n = known.sum(0)
+    x, y = (np.where(known, v - np.nansum(np.where(known, v, 0), 0) / np.maximum(n, 1), 0) for v in (a, b))
+    size = np.sqrt((x**2).sum(0) * (y**2).sum(0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((n > 2) & (size > 0), (x * y).sum(0) / size, np.nan)
