@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from closedloop import registry
+from closedloop.analysis import holm, reference_drift, success
 from closedloop.errors import ClosedLoopError
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray, Generator
+from closedloop.objectives import parse_objective
 from closedloop.pictures import Lookup
 from closedloop.stimuli import recipes_of
-from closedloop.summary import ThreadSummary, summarize
+from closedloop.summary import ThreadSummary, summarize, thread_objectives
 
 #: An evolution shorter than this many generations is too short to say whether it still rises, or at what ceiling it is.
 LEAST_GENERATIONS = 10
@@ -27,6 +29,8 @@ LEAST_GENERATIONS = 10
 LEVEL = 0.01
 #: Rise between the last two fifths of an evolution, as a share of its whole rise, that counts as unfinished.
 RISE = 0.05
+#: Change of the response to references over the run, as a share of their mean response, that counts as drift.
+DRIFT = 0.1
 #: Share of the last quarter's images that have exactly the highest score: a ceiling.
 CEILING = 0.1
 #: Values this close to 0 or 255 count as black or white; 19 of 20 bundled photographs have less than `CLIPPED` of them.
@@ -37,7 +41,7 @@ STRETCHED = 2.0
 
 #: What is looked for, in words.
 CHECKS = (
-    "an unfinished run", "lost presentations", "a dead unit", "no improvement", "an evolution still rising",
+    "an unfinished run", "lost presentations", "drift", "a dead unit", "no improvement", "an evolution still rising",
     "a ceiling", "a saturated image", "codes outside the prior", "a missing re-test", "missing references",
 )  # fmt: skip
 
@@ -47,7 +51,7 @@ class Caution:
     """One thing that a reader must know.
 
     Attributes:
-        kind: A word for it: "unfinished", "lost", "dead-unit", "not-converged", "not-improved", "ceiling",
+        kind: A word for it: "unfinished", "lost", "drift", "dead-unit", "not-converged", "not-improved", "ceiling",
             "saturated", "left-prior", "no-retest", "no-reference" or "deterministic".
         thread: Whom it concerns; empty for the whole run.
         text: What was seen, with numbers.
@@ -79,6 +83,7 @@ def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "
     """
     found = [*_unfinished(recording, run), *_lost(recording)]
     if "threads" in recording.coords:
+        found += _drift(recording)
         for summary in summarize(recording):
             own = [*_of_thread(recording, summary), *_saturated(summary, pictures), *_left_prior(recording, summary)]
             found += sorted(own, key=lambda c: not c.serious)
@@ -92,7 +97,7 @@ def _of_thread(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
     if scores.dead:
         return [_dead(summary, scores)]
     finished = bool(recording.attrs.get("finished", 1))
-    found = [*_not_improved(summary, scores), *_not_converged(summary, scores), *_ceiling(summary, scores)]
+    found = [*_not_improved(recording, summary), *_not_converged(summary, scores), *_ceiling(summary, scores)]
     if finished and summary.evolved.n == 0:
         text = "no image was re-tested, so no response is reported; scores while evolving are optimistic."
         found.append(Caution("no-retest", summary.thread, text, "Set retest_candidates above 0."))
@@ -166,18 +171,17 @@ def _dead(summary: ThreadSummary, scores: _Scores) -> Caution:
     return Caution("dead-unit", summary.thread, text, "Try another unit, or a wider first step.")
 
 
-def _not_improved(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
-    """Rule: the images of the last two generations do not score higher than those of the first two (Welch's t-test)."""
-    if len(scores.means) < LEAST_GENERATIONS:
-        return []
-    numbers = np.unique(scores.generation)
-    first, last = (scores.score[np.isin(scores.generation, part)] for part in (numbers[:2], numbers[-2:]))
-    p = _welch(last, first)
-    if not p > LEVEL:
+def _not_improved(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
+    """Rule: the images of the last two generations do not score higher than those of the first two.
+
+    The test is that of `closedloop.analysis.success`.
+    """
+    found = success(recording, summary.thread, permutations=1)
+    if float(found["success"]) != 0:
         return []
     text = (
-        f"the evolution did not improve: last two generations {last.mean():.4g}, first two {first.mean():.4g} "
-        f"(p = {p:.2g})."
+        f"the evolution did not improve: last two generations {float(found['last']):.4g}, first two "
+        f"{float(found['first']):.4g} (p = {float(found['p']):.2g})."
     )
     return [Caution("not-improved", summary.thread, text, "Try another generator, more images, or more repeats.")]
 
@@ -262,6 +266,27 @@ def recorded_generator(recording: xr.Dataset, thread: str) -> Generator | None:
     except ClosedLoopError:
         return None
     return generator
+
+
+def _drift(recording: xr.Dataset) -> list[Caution]:
+    """Rule: responses to the same references change over generations by more than `DRIFT`, significantly (Holm).
+
+    Only the units that an objective counts are looked at; of them the one that changed most is named.
+    """
+    columns = sorted({u for _, objective in thread_objectives(recording) for u in parse_objective(objective).weights})
+    found = reference_drift(recording.isel(neuroid=columns))
+    p, change = holm(found["p"].values), found["change"].values
+    drifting = np.flatnonzero((p < LEVEL) & (np.abs(change) > DRIFT))
+    if len(drifting) == 0:
+        return []
+    worst = drifting[np.argmax(np.abs(change[drifting]))]
+    unit = recording["neuroid_id"].values[columns[worst]]
+    text = (
+        f"responses drifted: the answers of {unit} to the same reference images changed by {change[worst]:+.0%} in the "
+        f"course of the evolution (p = {p[worst]:.2g})."
+    )
+    cure = "Scores of different generations cannot be compared; the re-tested means, shown side by side, can."
+    return [Caution("drift", "", text, cure)]
 
 
 def _no_reference(recording: xr.Dataset) -> list[Caution]:

@@ -6,10 +6,12 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 
 from closedloop.analysis import generation_scores
 from closedloop.figures.comparison import plot_evolved_vs_reference
+from closedloop.figures.landscape import plot_landscape
 from closedloop.figures.page import plot_evolution
-from closedloop.figures.population import plot_population
+from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.trajectory import plot_threads, plot_trajectory
+from closedloop.figures.units import plot_cross_driving, plot_reliability
 from closedloop.summary import best_references
 
 __all__ = [
@@ -18,9 +20,13 @@ __all__ = [
     "NATURAL",
     "best_references",
     "generation_scores",
+    "plot_code_plane",
+    "plot_cross_driving",
     "plot_evolution",
     "plot_evolved_vs_reference",
+    "plot_landscape",
     "plot_population",
+    "plot_reliability",
     "plot_threads",
     "plot_trajectory",
 ]

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closedloop.analysis import generation_scores
-from closedloop.errors import InvalidArgumentError
-from closedloop.figures.style import INK, caption, new_axes, one_thread
+from closedloop.analysis import code_geometry, generation_scores
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.figures.style import COLOURS, INK, caption, colour_bar, dress, new_axes, one_thread
 from closedloop.figures.tiles import draw_picture
 from closedloop.pictures import Pictures
 
@@ -77,3 +77,50 @@ def population(recording: xr.Dataset, thread: str, generation: int | None = None
     return xr.Dataset(
         {"stimulus_id": ("image", names[order]), "score": ("image", score[order])}, coords={"generation": number}
     )
+
+
+def plot_code_plane(recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None) -> Axes:
+    """The codes of an evolution in the plane of their first two principal axes, and the path of their mean.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        ax: Where to draw; None for a new figure.
+        thread: Which evolution; None where there is only one.
+
+    Returns:
+        The axes: first (x) and second (y) principal axis of all evolved codes, in units of the code. Each dot is a
+        code, coloured by its generation; the line is the mean code of each generation.
+
+    Raises:
+        RecordingError: No such thread, no evolved image yet, or codes that do not span a plane.
+    """
+    thread = one_thread(recording, thread)
+    geometry = code_geometry(recording, thread, axes=2)
+    path = geometry["path"].values
+    if np.isnan(path).any():
+        raise RecordingError(f"recording: the codes of thread {thread!r} span no plane: {geometry['reason'].item()}.")
+    own = np.flatnonzero((recording["thread"].values == thread) & (recording["kind"].values == "evolved"))
+    codes = np.nan_to_num(recording["latent_code"].isel(presentation=own).values)
+    places = (codes - np.nan_to_num(geometry["center"].values)) @ np.nan_to_num(geometry["components"].values).T
+    ax = new_axes(ax, (5.2, 4.0))
+    dots = ax.scatter(
+        places[:, 0],
+        places[:, 1],
+        c=recording["generation"].values[own],
+        s=7,
+        cmap=COLOURS,
+        alpha=0.6,
+        lw=0,
+        rasterized=True,
+    )
+    ax.plot(*path.T, color=INK, lw=1.2)
+    for place, word in ((path[0], "start"), (path[-1], "end")):
+        ax.plot(*place, "o", ms=6, color=INK)
+        ax.annotate(word, place, (6, 6), textcoords="offset points", fontsize=9)
+    first, second = (f"{share:.0%}" for share in geometry["share"].values)
+    ax.set_xlabel(f"first principal axis of the codes ({first} of variance)")
+    ax.set_ylabel(f"second ({second})")
+    colour_bar(ax, dots, "generation")
+    growth = float(geometry["norm_growth"])
+    caption(ax, f"{len(own)} codes, seed {recording['seed'].item()}; length of the codes × {growth:.2g}")
+    return dress(ax)

@@ -9,10 +9,11 @@ from typing import Any
 
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
-from closedloop.errors import RecordingError
+from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import REFERENCE
 from closedloop.summary import excites_one
 
@@ -35,10 +36,15 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": CYCLE[index % len(CYCLE)], "ls": _DASHES[index // len(CYCLE) % len(_DASHES)]}
 
 
-def dress(ax: Axes) -> Axes:
-    """Gives axes their look when all is drawn: no box, one ink, names as they are written (``$`` is no formula)."""
+def dress(ax: Axes, box: bool = False) -> Axes:
+    """Gives axes their look when all is drawn: one ink, names as they are written (``$`` is no formula).
+
+    Args:
+        ax: The axes, which are returned.
+        box: Whether a line goes all around, as suits a map.
+    """
     for side, spine in ax.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
+        spine.set_visible(box or side in ("left", "bottom"))
         spine.set_color(INK)
     ax.tick_params(colors=INK, labelsize=9)
     for text in _texts(ax):
@@ -52,6 +58,28 @@ def _texts(ax: Axes) -> list[Text]:
     legend = ax.get_legend()
     own = [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label]
     return own if legend is None else [*own, *legend.get_texts()]
+
+
+def colour_bar(ax: Axes, drawn: ScalarMappable, label: str) -> None:
+    """A colour scale beside the axes, with its name."""
+    bar = whole_figure(ax).colorbar(drawn, ax=ax, fraction=0.045, pad=0.03)
+    bar.set_label(label, color=INK, fontsize=9)
+    bar.ax.tick_params(colors=INK, labelsize=8.5)
+    bar.outline.set_edgecolor(INK)
+
+
+def whole_figure(ax: Axes) -> Figure:
+    """The figure that holds some axes.
+
+    Raises:
+        InvalidArgumentError: They belong to none.
+    """
+    figure: Figure | SubFigure | None = ax.figure
+    while isinstance(figure, SubFigure):
+        figure = figure.figure
+    if figure is None:
+        raise InvalidArgumentError("ax: expected axes of a figure, got axes that were removed from theirs.")
+    return figure
 
 
 def caption(ax: Axes, text: str) -> None:

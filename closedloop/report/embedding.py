@@ -9,12 +9,11 @@ import re
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from closedloop.errors import InvalidArgumentError
-from closedloop.figures import INK
+from closedloop.figures.style import INK, whole_figure
 
 #: What matplotlib writes of itself: none of it, so that the same run gives the same page.
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -35,20 +34,6 @@ def inline_svg(ax: Axes, prefix: str, label: str) -> Markup:
     body = _renamed(body, prefix).replace(INK.lower(), "currentColor")
     frame = "" if box is None else box.group(1)
     return Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(frame, label) + Markup(body)
-
-
-def whole_figure(ax: Axes) -> Figure:
-    """The figure that holds some axes.
-
-    Raises:
-        InvalidArgumentError: They belong to none.
-    """
-    figure: Figure | SubFigure | None = ax.figure
-    while isinstance(figure, SubFigure):
-        figure = figure.figure
-    if figure is None:
-        raise InvalidArgumentError("ax: expected axes of a figure, got axes that were removed from theirs.")
-    return figure
 
 
 def _svg_text(figure: Figure) -> str:

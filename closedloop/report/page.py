@@ -44,7 +44,7 @@ def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") ->
         version=version(),
         style=Markup((folder / "style.css").read_text(encoding="utf-8")),  # ours, and no place for markup
         runs=views,
-        together=list(runs_drawings(read)),
+        together=runs_drawings(read),
         checks=CHECKS,
         command=shlex.join(command),
     )

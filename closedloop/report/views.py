@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,19 @@ from matplotlib.axes import Axes
 
 from closedloop.analysis import generation_scores
 from closedloop.cautions import Caution, cautions
-from closedloop.figures import plot_evolved_vs_reference, plot_threads, plot_trajectory
+from closedloop.errors import RecordingError
+from closedloop.figures import (
+    plot_code_plane,
+    plot_cross_driving,
+    plot_evolved_vs_reference,
+    plot_reliability,
+    plot_threads,
+    plot_trajectory,
+)
 from closedloop.figures.population import population
 from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
-from closedloop.objectives import Unit
+from closedloop.objectives import Unit, parse_objective
 from closedloop.pictures import Pictures
 from closedloop.recording import open_recording, read_experiment
 from closedloop.report.embedding import inline_svg, picture
@@ -99,6 +108,7 @@ class RunView:
     threads: list[ThreadView]
     units: list[UnitView]
     drawings: list[Drawing]
+    omitted: list[str]
     commands: list[tuple[str, str]]
     objects: list[str]
     experiment: str
@@ -107,6 +117,31 @@ class RunView:
     def serious(self) -> list[Caution]:
         """The cautions that touch the numbers."""
         return [c for c in self.cautions if c.serious]
+
+
+class Sketches:
+    """Draws figures for a page; what cannot be drawn is said in words instead.
+
+    Args:
+        prefix: Starts the ids of all its figures.
+
+    Attributes:
+        omitted: Which figures could not be drawn, and why.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix, self._count = prefix, 0
+        self.omitted: list[str] = []
+
+    def draw(self, name: str, plot: Callable[[], Axes], caption: str) -> Drawing | None:
+        """The figure that a function draws, or None with the reason kept."""
+        try:
+            ax = plot()
+        except RecordingError as error:
+            self.omitted.append(f"{name}: {str(error).removeprefix('recording: ')}")
+            return None
+        self._count += 1
+        return Drawing(inline_svg(ax, f"{self._prefix}f{self._count}", caption), caption)
 
 
 @dataclass(frozen=True)
@@ -130,7 +165,8 @@ def run_view(run: Run, place: int) -> RunView:
     """All that a report says of one run."""
     evolution = "threads" in run.recording.coords
     summaries = summarize(run.recording) if evolution else []
-    threads = [_thread_view(run, s, f"r{place}t{i}") for i, s in enumerate(summaries) if s.images]
+    sketches = Sketches(f"r{place}")
+    threads = [_thread_view(run, s, sketches) for s in summaries if s.images]
     units = [] if evolution else list(unit_views(run))
     found = cautions(run.recording, run.pictures, str(run.path))
     return RunView(
@@ -144,7 +180,8 @@ def run_view(run: Run, place: int) -> RunView:
         rows=table_rows(summaries) if summaries else [],
         threads=threads,
         units=units,
-        drawings=list(_run_drawings(run, [s for s in summaries if s.images], f"r{place}")),
+        drawings=_run_drawings(run, [s for s in summaries if s.images], sketches),
+        omitted=sketches.omitted,
         commands=commands(run.path, run.experiment, bool(run.recording.attrs["finished"])),
         objects=objects(run.experiment),
         experiment=experiment_text(run.experiment),
@@ -227,7 +264,7 @@ def _some(names: Any, most: int = 6) -> str:
     return shown + (", …" if len(names) > most else "")
 
 
-def _thread_view(run: Run, summary: ThreadSummary, prefix: str) -> ThreadView:
+def _thread_view(run: Run, summary: ThreadSummary, sketches: Sketches) -> ThreadView:
     return ThreadView(
         name=summary.thread,
         target=summary.target,
@@ -235,7 +272,7 @@ def _thread_view(run: Run, summary: ThreadSummary, prefix: str) -> ThreadView:
         references=[_exemplar(run, e, i == 0 and bool(summary.natural.n)) for i, e in enumerate(_best(run, summary))],
         strip=list(_strip(run, summary)),
         sheet=list(_sheet(run, summary)),
-        drawings=list(_thread_drawings(run, summary, prefix)),
+        drawings=_thread_drawings(run, summary, sketches),
     )
 
 
@@ -283,39 +320,67 @@ def _sheet(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
             yield Picture(picture(image, f"image {name}", SMALL), number(float(score), 3), "")
 
 
-def _thread_drawings(run: Run, summary: ThreadSummary, prefix: str) -> Iterator[Drawing]:
-    ds = run.recording
-    ax = plot_trajectory(ds, thread=summary.thread)
-    generator, optimizer = (part_of(ds, name, summary.thread) for name in ("generator", "optimizer"))
-    text = (
+def _thread_drawings(run: Run, summary: ThreadSummary, sketches: Sketches) -> list[Drawing]:
+    ds, thread = run.recording, summary.thread
+    generator, optimizer = (part_of(ds, name, thread) for name in ("generator", "optimizer"))
+    course = (
         f"Course of the evolution: {number(summary.images)} images in {summary.generations} generations ({generator}, "
-        f"{optimizer}, seed {ds['seed'].item()}). Dots: each image. Line and band: generation mean "
-        "± 1 standard deviation. Diamond and dashed line: re-tested means ± standard error."
+        f"{optimizer}, seed {ds['seed'].item()}). Dots: each image. Line and band: generation mean ± 1 standard "
+        "deviation. Diamond and dashed line: re-tested means ± standard error."
     )
-    yield drawing(ax, f"{prefix}a", text)
-    if summary.evolved.n or reference_count(ds):
-        text = (
-            "The evolved image against the references. Diamonds: mean ± standard error of fresh presentations that "
-            "chose neither image. Dots: each reference, mean of all its presentations."
-        )
-        yield drawing(plot_evolved_vs_reference(ds, thread=summary.thread), f"{prefix}b", text)
+    against = (
+        "The evolved image against the references. Diamonds: mean ± standard error of fresh presentations that chose "
+        "neither image. Dots: each reference, mean of all its presentations."
+    )
+    plane = (
+        "The codes in the plane of their first two principal axes, coloured by generation; the line is the mean "
+        "code of each generation."
+    )
+    drawn = [
+        sketches.draw(f"references beside {thread}", lambda: plot_evolved_vs_reference(ds, thread=thread), against),
+        sketches.draw(f"course of {thread}", lambda: plot_trajectory(ds, thread=thread), course),
+        sketches.draw(f"codes of {thread}", lambda: plot_code_plane(ds, thread=thread), plane),
+    ]
+    return [d for d in drawn if d is not None]
 
 
-def _run_drawings(run: Run, started: list[ThreadSummary], prefix: str) -> Iterator[Drawing]:
+def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) -> list[Drawing]:
+    ds, drawn = run.recording, []
     if len(started) > 1:
-        text = "The threads side by side. Band: ± standard error over the images of a generation."
-        yield drawing(plot_threads(run.recording), f"{prefix}a", text)
+        text = (
+            "The threads side by side. Line and band: generation mean ± standard error over images. Diamonds: "
+            "re-tested evolved images ± standard error."
+        )
+        drawn.append(sketches.draw("threads side by side", lambda: plot_threads(ds), text))
+    if len({s.objective for s in started}) > 1:
+        text = (
+            "Cross-driving: the response of each thread’s unit (columns) to the image that was evolved for each "
+            "(rows), mean ± standard error; colour relative to the unit’s response to its own image."
+        )
+        drawn.append(sketches.draw("cross-driving", lambda: plot_cross_driving(ds), text))
+    for unit in _target_units(ds, started):
+        name = f"reliability of {ds['neuroid_id'].values[unit]}"
+        text = f"R{name[1:]}: each reference image’s mean response in two random halves of its repeats (seed 0)."
+        drawn.append(sketches.draw(name, partial(plot_reliability, ds, unit=unit, kind="reference"), text))
+    return [d for d in drawn if d is not None]
 
 
-def drawing(ax: Axes, prefix: str, text: str) -> Drawing:
-    """A figure as it stands on the page."""
-    return Drawing(inline_svg(ax, prefix, text), text)
+def _target_units(recording: xr.Dataset, started: list[ThreadSummary]) -> list[int]:
+    """Columns of the units that threads excite; the first units where images were only recorded."""
+    if not started:
+        return list(range(min(recording.sizes["neuroid"], 3)))
+    return list(dict.fromkeys(u for s in started for u in list(parse_objective(s.objective).weights)[:1]))
 
 
-def runs_drawings(runs: list[Run]) -> Iterator[Drawing]:
+def runs_drawings(runs: list[Run]) -> list[Drawing]:
     """Figures of several runs together, where they ask the same question."""
     evolved = {run.label: run.recording for run in runs if "threads" in run.recording.coords}
     targets = {(s.target, s.objective) for ds in evolved.values() for s in summarize(ds)}
-    if len(evolved) > 1 and len(targets) == 1:
-        text = "The runs side by side: generation mean, with the band of its standard error over images."
-        yield drawing(plot_threads(evolved), "together", text)
+    if len(evolved) < 2 or len(targets) > 1:
+        return []
+    text = (
+        "The runs side by side. Line and band: generation mean ± standard error over images. Diamonds: re-tested "
+        "evolved images ± standard error."
+    )
+    drawn = Sketches("all").draw("runs side by side", lambda: plot_threads(evolved), text)
+    return [] if drawn is None else [drawn]
