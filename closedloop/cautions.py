@@ -94,6 +94,8 @@ def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "
 def _of_thread(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
     """What concerns one thread's evolution and re-test."""
     scores = _Scores.of(recording, summary.thread)
+    if len(scores.score) == 0:
+        return []  # nothing was scored: the run has just begun, or all was lost, which is said of the run
     if scores.dead:
         return [_dead(summary, scores)]
     finished = bool(recording.attrs.get("finished", 1))

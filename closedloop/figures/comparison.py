@@ -36,7 +36,7 @@ def plot_evolved_vs_reference(recording: xr.Dataset, ax: Axes | None = None, thr
     references = [e for e in reference_estimates(recording, summary.objective) if e.n]
     if not references and not summary.evolved.n:
         raise RecordingError(f"recording: thread {thread!r} has no re-tested image and no reference yet.")
-    ax = new_axes(ax, (5.0, 2.8))
+    ax = new_axes(ax, (4.5, 2.7))
     values = np.array([e.mean for e in references])
     ax.plot(values, _NATURAL + swarm(values), "o", ms=4, alpha=0.55, color=NATURAL, mec="none", label="each reference")
     _draw_estimate(ax, summary.natural, _BEST, NATURAL)

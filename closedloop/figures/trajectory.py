@@ -76,7 +76,7 @@ def _draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
     if summary.natural.n:
         sem = np.nan_to_num(summary.natural.sem)
         ax.axhspan(summary.natural.mean - sem, summary.natural.mean + sem, color=NATURAL, alpha=0.18, lw=0)
-        ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best natural image, re-tested")
+        ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best reference, re-tested")
     if summary.evolved.n:
         error = np.nan_to_num(summary.evolved.sem) or None
         ax.errorbar(

@@ -97,7 +97,7 @@ def plot_reliability(
     own = recording.isel(neuroid=[unit])
     found, ceiling = split_half(own, kind=kind, seed=seed), noise_ceiling(own, kind=kind)
     if reason := str(found["reason"].values[0]):
-        raise RecordingError(f"recording: no reliability of {own['neuroid_id'].values[0]}: {reason}.")
+        raise RecordingError(f"recording: {reason}.")
     halves = random_halves(own, kind, seed)
     ax = new_axes(ax, (4.4, 4.0))
     ax.plot(*halves.T, "o", ms=4.5, alpha=0.6, color=NATURAL, mec="none")

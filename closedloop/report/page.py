@@ -16,6 +16,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import replace_file
 from closedloop.recording import version
 from closedloop.report.views import Run, run_view, runs_drawings
+from closedloop.report.wording import BOOTSTRAP
 
 
 def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") -> str:
@@ -47,6 +48,7 @@ def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") ->
         together=runs_drawings(read),
         checks=CHECKS,
         command=shlex.join(command),
+        bootstrap=BOOTSTRAP,
     )
 
 

@@ -31,11 +31,12 @@ def commands(run: Path, experiment: Mapping[str, Any], finished: bool) -> list[t
     """What each command does, and the command as it is typed."""
     folder = shlex.quote(str(run))
     found = [] if finished or objects(experiment) else [("go on with it", f"closedloop resume {folder}")]
+    repeat: Sequence[str] = ()
     if experiment.get("protocol") == "present":
         repeat = _record(experiment, f"{run}-again")
-    else:
+    elif experiment.get("protocol", "evolve") == "evolve":
         repeat = ["evolve", "--config", str(run / EXPERIMENT), "--out", f"{run}-again"]
-    if not objects(experiment):
+    if repeat and not objects(experiment):
         found.append(("repeat it, bit for bit", shlex.join(["closedloop", *repeat])))
     return [*found, ("see table and figure", f"closedloop show {folder}")]
 

@@ -20,6 +20,7 @@ from closedloop.figures import (
     plot_code_plane,
     plot_cross_driving,
     plot_evolved_vs_reference,
+    plot_landscape,
     plot_reliability,
     plot_threads,
     plot_trajectory,
@@ -111,6 +112,7 @@ class RunView:
     omitted: list[str]
     commands: list[tuple[str, str]]
     objects: list[str]
+    protocol: str
     experiment: str
 
     @property
@@ -124,21 +126,23 @@ class Sketches:
 
     Args:
         prefix: Starts the ids of all its figures.
-
-    Attributes:
-        omitted: Which figures could not be drawn, and why.
     """
 
     def __init__(self, prefix: str) -> None:
         self._prefix, self._count = prefix, 0
-        self.omitted: list[str] = []
+        self._reasons: dict[str, list[str]] = {}
+
+    @property
+    def omitted(self) -> list[str]:
+        """Which figures could not be drawn, and why."""
+        return [f"{', '.join(names)}: {reason}" for reason, names in self._reasons.items()]
 
     def draw(self, name: str, plot: Callable[[], Axes], caption: str) -> Drawing | None:
         """The figure that a function draws, or None with the reason kept."""
         try:
             ax = plot()
         except RecordingError as error:
-            self.omitted.append(f"{name}: {str(error).removeprefix('recording: ')}")
+            self._reasons.setdefault(str(error).removeprefix("recording: ").rstrip("."), []).append(name)
             return None
         self._count += 1
         return Drawing(inline_svg(ax, f"{self._prefix}f{self._count}", caption), caption)
@@ -173,17 +177,18 @@ def run_view(run: Run, place: int) -> RunView:
         label=run.label,
         path=str(run.path),
         question=_question(run.recording, summaries),
-        sentences=[verdict(s, reference_count(run.recording)) for s in summaries] or [_recorded(run.recording)],
+        sentences=_sentences(run.recording, summaries),
         facts=list(_facts(run)),
         cautions=[*found, *_picture_cautions(run.pictures)],
         columns=[s.thread for s in summaries],
-        rows=table_rows(summaries) if summaries else [],
+        rows=table_rows(run.recording, summaries) if summaries else [],
         threads=threads,
         units=units,
         drawings=_run_drawings(run, [s for s in summaries if s.images], sketches),
         omitted=sketches.omitted,
         commands=commands(run.path, run.experiment, bool(run.recording.attrs["finished"])),
         objects=objects(run.experiment),
+        protocol=str(run.experiment.get("protocol", "evolve")),
         experiment=experiment_text(run.experiment),
     )
 
@@ -194,6 +199,15 @@ def _picture_cautions(pictures: Pictures) -> Iterator[Caution]:
         yield Caution("other-weights", "", doubt, "The numbers are those recorded; trust no picture made again.")
     for reason in pictures.missing:
         yield Caution("missing-pictures", "", f"some pictures cannot be shown: {reason}", serious=False)
+
+
+def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[str]:
+    """What was found, a sentence for each thread."""
+    if not summaries:
+        return [_recorded(recording)]
+    found = [verdict(s, reference_count(recording)) for s in summaries]
+    several = len(summaries) > 1
+    return [f"{s.thread}: {text}" if several else text for s, text in zip(summaries, found, strict=True)]
 
 
 def _recorded(recording: xr.Dataset) -> str:
@@ -358,11 +372,22 @@ def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) ->
             "(rows), mean ± standard error; colour relative to the unit’s response to its own image."
         )
         drawn.append(sketches.draw("cross-driving", lambda: plot_cross_driving(ds), text))
+    if "plane" in ds.coords:
+        drawn += _landscapes(ds, sketches)
     for unit in _target_units(ds, started):
         name = f"reliability of {ds['neuroid_id'].values[unit]}"
         text = f"R{name[1:]}: each reference image’s mean response in two random halves of its repeats (seed 0)."
         drawn.append(sketches.draw(name, partial(plot_reliability, ds, unit=unit, kind="reference"), text))
     return [d for d in drawn if d is not None]
+
+
+def _landscapes(recording: xr.Dataset, sketches: Sketches) -> Iterator[Drawing | None]:
+    """The planes of a tuning landscape, of the first units."""
+    for unit in range(min(recording.sizes["neuroid"], 3)):
+        for plane in dict.fromkeys(str(p) for p in recording["plane"].values if str(p)):
+            name = f"tuning landscape of {recording['neuroid_id'].values[unit]}, {plane}"
+            text = f"T{name[1:]}: mean response; cross and line are peak and half height of the Kent fit."
+            yield sketches.draw(name, partial(plot_landscape, recording, plane=plane, unit=unit), text)
 
 
 def _target_units(recording: xr.Dataset, started: list[ThreadSummary]) -> list[int]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import xarray as xr
 from scipy import stats
 
+from closedloop.analysis import evolved_vs_reference, success
 from closedloop.summary import Estimate, ThreadSummary
 
 #: Stands where there is no number.
 NONE = "–"
+#: How the bootstrap intervals are made: the defaults of `evolved_vs_reference`.
+BOOTSTRAP = "BCa, 2,000 resamples, seed 0"
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -60,8 +64,9 @@ def verdict(summary: ThreadSummary, references: int) -> str:
     return f"{head}: {with_error(abs(difference), error)} {'above' if difference >= 0 else 'below'} {best}."
 
 
-def table_rows(summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
-    """All that `summarize` gives, a row for each measure and a column for each thread."""
+def table_rows(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
+    """All that `summarize` gives and the tests beside it, a row for each measure and a column for each thread."""
+    tests = [_tests(recording, s) for s in summaries]
     return [
         ("target", [s.target for s in summaries]),
         ("what was maximized", [s.objective for s in summaries]),
@@ -72,6 +77,7 @@ def table_rows(summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
         ("95 % interval of the mean", [interval(s.natural) for s in summaries]),
         ("fresh presentations", [str(s.natural.n) for s in summaries]),
         ("evolved ÷ best reference ± s.e.", [with_error(s.ratio, s.ratio_sem) for s in summaries]),
+        *((name, [found[name] for found in tests]) for name in tests[0]),
         ("highest score while evolving (optimistic)", [number(s.noisy_maximum) for s in summaries]),
         ("winner’s curse of that image", [number(s.curse) for s in summaries]),
         ("evolved images shown", [number(s.images) for s in summaries]),
@@ -79,6 +85,41 @@ def table_rows(summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
         ("presentations without a response", [number(s.lost) for s in summaries]),
         ("names of the two images", [_names(s) for s in summaries]),
     ]
+
+
+def _tests(recording: xr.Dataset, summary: ThreadSummary) -> dict[str, str]:
+    """What `closedloop.analysis` says of one thread, in words by name."""
+    names = (
+        "95 % interval of the ratio",
+        "AUC, evolved against references",
+        "effect size",
+        "last against first generations",
+    )
+    if not summary.images:
+        return dict.fromkeys(names, NONE)
+    found = evolved_vs_reference(recording, summary.thread)
+    cells = (_range(found, "ratio"), _measure(found, "auc"), _measure(found, "effect_size"))
+    return dict(zip(names, (*cells, _success(recording, summary)), strict=True))
+
+
+def _measure(found: xr.Dataset, name: str) -> str:
+    """A number, with its interval where it has one."""
+    interval_ = _range(found, name)
+    return number(float(found[name]), 3) + (f" ({interval_})" if interval_ != NONE else "")
+
+
+def _range(found: xr.Dataset, name: str) -> str:
+    low, high = (float(found[f"{name}_{end}"]) for end in ("low", "high"))
+    return f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NONE
+
+
+def _success(recording: xr.Dataset, summary: ThreadSummary) -> str:
+    """The test of the rise, Holm over the threads that began."""
+    found = success(recording, permutations=1).sel(thread=summary.thread)
+    first, last, p = (float(found[name]) for name in ("first", "last", "p_holm"))
+    if np.isnan(p):
+        return NONE
+    return f"{number(first)} → {number(last)}, p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
 
 
 def _names(summary: ThreadSummary) -> str:
