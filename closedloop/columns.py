@@ -15,6 +15,7 @@ import zarr
 from numcodecs import VLenUTF8
 from numpy.typing import NDArray
 
+from closedloop.checksums import Sum
 from closedloop.files import replace_file
 
 
@@ -34,17 +35,27 @@ class Column:
         self._number = -1
         self._chunk: NDArray[Any] = np.empty(0)
 
-    def write(self, start: int, values: NDArray[Any]) -> None:
-        """Writes rows ``start`` to ``start + len(values)``; what stands before them in their chunks stays."""
-        stop = start + len(values)
+    def write(self, start: int, values: NDArray[Any]) -> list[Sum]:
+        """Writes rows ``start`` to ``start + len(values)``; what stands before them in their chunks stays.
+
+        Returns:
+            Checksums of the chunk files, up to the last row written.
+        """
+        stop, sums = start + len(values), []
         for number in range(start // self._rows, -(-stop // self._rows)):
             first = number * self._rows
             begin, end = max(start, first), min(stop, first + self._rows)
             self._go_to(number)
             self._chunk[begin - first : end - first] = values[begin - start : end - start]
-            file = self._folder.joinpath("c", str(number), *["0"] * (self._array.ndim - 1))
+            name = "/".join(["c", str(number), *["0"] * (self._array.ndim - 1)])
+            file = self._folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(file, self._bytes())
+            data = self._bytes(self._rows)
+            replace_file(file, data)
+            # Encoded rows follow each other, so the first ones are as long alone as in the whole chunk.
+            size = len(self._bytes(end - first)) if self._text else (end - first) * (len(data) // self._rows)
+            sums.append(Sum.of(f"{self._folder.name}/{name}", data, size))
+        return sums
 
     def _go_to(self, number: int) -> None:
         """Takes a chunk into memory, as it stands on the disk."""
@@ -57,5 +68,6 @@ class Column:
         chunk[: len(stored)] = stored
         self._chunk, self._number = chunk, number
 
-    def _bytes(self) -> bytes:
-        return bytes(VLenUTF8().encode(self._chunk)) if self._text else self._chunk.tobytes()
+    def _bytes(self, rows: int) -> bytes:
+        chunk = self._chunk[:rows]
+        return bytes(VLenUTF8().encode(chunk)) if self._text else chunk.tobytes()

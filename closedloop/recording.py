@@ -9,11 +9,13 @@ A run's folder::
       state/           optimizer, random generators and progress after the last two generations
       images/          PNG of the best image of each generation (or of all)
       references/      PNG of the reference images, exactly as shown
-      COMMITTED.json   how many rows count; replacing this file is the only commit
+      CHECKSUMS        SHA-256 of each file of data.zarr, up to its last committed row
+      COMMITTED.json   how many rows and checksums count; replacing this file is the only commit
 
-A generation is written to the arrays, then the state, then the pointer ``COMMITTED.json`` is replaced atomically.
-Readers look at the pointer first and never see more than it names, so a run can be read while it goes on, and a process
-killed at any moment loses at most the generation under way.
+A generation is written to the arrays, then their checksums, then the state, then the pointer ``COMMITTED.json`` is
+replaced atomically. Readers look at the pointer first and never see more than it names, so a run can be read while it
+goes on, and a process killed at any moment loses at most the generation under way. A file that is lost, cut short or
+changed is an error when it is read, never a lost presentation.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
+from closedloop.checksums import CheckedStore, ChecksumFile, Sum, check_files, read_sums, sums_of
 from closedloop.columns import Column
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.files import PARTIAL, replace_file, synchronize
@@ -44,10 +47,10 @@ from closedloop.interfaces import FloatArray, State, Units
 from closedloop.states import pack_state, unpack_state
 
 #: Version of the layout above; a reader refuses a newer one.
-SCHEMA = 1
+SCHEMA = 2
 DATA, STATES, POINTER = "data.zarr", "state", "COMMITTED.json"
 EXPERIMENT, IMAGES, REFERENCES = "experiment.yaml", "images", "references"
-LOCK, NAMES = "LOCK", "ids.json"
+LOCK, NAMES, CHECKSUMS = "LOCK", "ids.json", "CHECKSUMS"
 #: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
 PRESENTATION: dict[str, tuple[str, Any]] = {
     "thread": ("str", ""),
@@ -116,6 +119,7 @@ class Recording:
         self._columns: dict[str, Column] = {}
         self._neuroids: tuple[str, ...] | None = None
         self._memory = zarr.storage.MemoryStore() if path is None else None
+        self._checksums: ChecksumFile | None = None
         self._pointer: dict[str, Any] = {"schema": SCHEMA, "n_presentations": 0, "n_generations": 0, "finished": False}
         self._started = time.monotonic()
 
@@ -166,6 +170,9 @@ class Recording:
         """Goes to the last commit."""
         self._pointer = read_pointer(path)
         with _reading(path):
+            if "checksums" in self._pointer:  # a run of schema 1 goes on without
+                check_files(path / DATA, _sums(path, self._pointer))
+                self._checksums = ChecksumFile(path / CHECKSUMS, self._pointer["checksums"])
             group = zarr.open_group(path / DATA, mode="r+")
             self._use_arrays(group)
             self._neuroids = tuple(np.asarray(group["neuroid_id"]).tolist())
@@ -256,8 +263,13 @@ class Recording:
             write_png(folder / f"{name}.png", image)
 
     def _write_rows(self, start: int, rows: Rows) -> None:
+        sums: list[Sum] = []
         if not self._arrays:
             self._use_arrays(self._make_group(rows))
+            if self.path is not None:
+                self._checksums = ChecksumFile(self.path / CHECKSUMS)
+        if self.path is not None and self._checksums is not None and start == 0:
+            sums = sums_of(self.path / DATA)
         capacity, stop = self._arrays["score"].shape[0], start + len(rows)
         if stop > capacity:
             raise RecordingError(f"recording: expected at most {capacity} presentations, got {stop}.")
@@ -273,7 +285,9 @@ class Recording:
             if self.path is None:
                 array[start:stop] = value
             else:
-                self._columns[name].write(start, value)
+                sums += self._columns[name].write(start, value)
+        if self._checksums is not None:
+            self._checksums.write(sums)
 
     def _use_arrays(self, group: zarr.Group) -> None:
         """Takes the arrays of a group as those to write to."""
@@ -308,8 +322,12 @@ class Recording:
         (self.path / STATES).mkdir(exist_ok=True)
         _put(self.path / name, pack_state(state))
         pointer["state"] = name
+        if self._checksums is not None:
+            pointer["checksums"] = self._checksums.mark
         _put(self.path / POINTER, (json.dumps(pointer, indent=1) + "\n").encode())
         self._pointer = pointer
+        if self._checksums is not None:
+            self._checksums.keep()
         for old in sorted((self.path / STATES).glob("*.npz"))[:-2]:
             old.unlink(missing_ok=True)
 
@@ -402,9 +420,8 @@ def read_pointer(path: str | Path) -> dict[str, Any]:
         pointer: dict[str, Any] = json.loads((Path(path) / POINTER).read_text(encoding="utf-8"))
         if int(pointer["schema"]) <= SCHEMA:
             _check_pointer(pointer)
-    except FileNotFoundError:
-        what = "the run has no finished generation yet" if is_run(path) else "not a run of closedloop"
-        raise RecordingError(f"{path}: {what} (no {POINTER}).") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise RecordingError(f"{path}: {_what_it_is(Path(path))} (no {POINTER}).") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise RecordingError(f"{path}: cannot read {POINTER} ({error}).") from error
     if int(pointer["schema"]) > SCHEMA:
@@ -415,6 +432,17 @@ def read_pointer(path: str | Path) -> dict[str, Any]:
     return pointer
 
 
+def _what_it_is(path: Path) -> str:
+    """Words for a path that holds no committed run."""
+    if is_run(path):
+        return "the run has no finished generation yet"
+    if is_run(path.parent) and path.name == DATA:
+        return f"not a run of closedloop, but the data of one; open its folder, {path.parent}"
+    if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
+        return "not a run of closedloop, but another zarr store; open it with xarray.open_zarr"
+    return "not a run of closedloop" + ("" if path.exists() else ": there is no such folder or file")
+
+
 def _check_pointer(pointer: Mapping[str, Any]) -> None:
     """Raises ValueError, KeyError or TypeError unless it holds what `Recording` writes."""
     rows, generations = int(pointer["n_presentations"]), int(pointer["n_generations"])
@@ -422,6 +450,13 @@ def _check_pointer(pointer: Mapping[str, Any]) -> None:
         raise ValueError(f"{rows} presentations in {generations} generations")
     if not isinstance(pointer["finished"], bool) or not isinstance(pointer["state"], str):
         raise TypeError("finished, state: expected true or false, and a file's name")
+    if int(pointer["schema"]) > 1 and (int(pointer["checksums"]["bytes"]) < 0 or not pointer["checksums"]["sha256"]):
+        raise ValueError("checksums: expected a number of bytes and their SHA-256")
+
+
+def _sums(path: Path, pointer: Mapping[str, Any]) -> dict[str, Sum]:
+    """The checksums that count."""
+    return read_sums(path / CHECKSUMS, pointer["checksums"])
 
 
 def read_experiment(path: str | Path) -> dict[str, Any]:
@@ -444,26 +479,41 @@ def read_experiment(path: str | Path) -> dict[str, Any]:
 
 
 def open_recording(path: str | Path) -> xr.Dataset:
-    """Opens a running, killed or finished run for reading.
+    """Opens a running, killed or finished run for reading, or an export of one. Nothing on the disk is changed.
 
     Args:
-        path: The run's folder.
+        path: The run's folder, or a file that ``closedloop export`` wrote: ``.nc`` or ``.nwb``.
 
     Returns:
         A lazy Dataset with dims ``presentation``, ``neuroid``, ``latent`` (and ``time_bin``): `responses`,
         `latent_code`, `score`; coordinates `thread`, `generation` (-1 before the evolution), `kind` ("evolved",
         "reference" or "retest"), `stimulus_id`, `repeat`, `onset_s` on presentations, and what identifies the run as
-        scalar coordinates.
+        scalar coordinates. ``attrs["experiment"]`` is the file that repeats the run.
 
     Raises:
-        RecordingError: Not a run, nothing committed yet, or damaged.
+        RecordingError: Not a run, nothing committed yet, or damaged. What is lost or changed in a chunk is noticed when
+            its values are read.
+        MissingExtraError: The format of an export needs an extra.
     """
+    if Path(path).is_file():
+        from closedloop.exports import read_export  # here, for it needs libraries of its own
+
+        return read_export(Path(path))
     pointer = read_pointer(path)  # first: the arrays may already hold more
     with _reading(path):
         experiment = (Path(path) / EXPERIMENT).read_text(encoding="utf-8")
-        dataset = _dataset(str(Path(path) / DATA), pointer, experiment)
+        dataset = _dataset(_store(Path(path), pointer), pointer, experiment)
     dataset.encoding["source"] = str(Path(path).resolve())
     return dataset
+
+
+def _store(path: Path, pointer: Mapping[str, Any]) -> Any:
+    """What zarr reads a run from: its folder, with checksums where there are some."""
+    if "checksums" not in pointer:
+        return str(path / DATA)
+    sums = _sums(path, pointer)
+    check_files(path / DATA, sums)
+    return CheckedStore(path / DATA, sums)
 
 
 def _dataset(store: Any, pointer: Mapping[str, Any], experiment: str) -> xr.Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -414,10 +415,117 @@ def test_a_damaged_pointer(tmp_path, content):
 
 def test_a_newer_schema(tmp_path):
     folder = written(tmp_path / "run")
-    (folder / "COMMITTED.json").write_text(json.dumps({"schema": 2, "something": "else"}))
+    (folder / "COMMITTED.json").write_text(json.dumps({"schema": 3, "something": "else"}))
     for read in (read_pointer, open_recording, Recording.reopen):
-        with pytest.raises(RecordingError, match=r"newer closedloop \(schema 2, this one knows 1\); update it"):
+        with pytest.raises(RecordingError, match=r"newer closedloop \(schema 3, this one knows 2\); update it"):
             read(folder)
+
+
+CHUNKS = ["responses/c/1/0", "latent_code/c/0/0", "score/c/0", "stimulus_id/c/0", "rf_size/c/0", "subject/c"]
+
+
+def spoil(file, damage):
+    data = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    elif damage == "half":
+        file.write_bytes(data[: len(data) // 2])
+    else:
+        data[min(len(data) // 3, 20)] ^= 1  # among the rows that count
+        file.write_bytes(data)
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+@pytest.mark.parametrize("damage", ["gone", "half", "one bit"])
+def test_a_damaged_chunk_is_never_read_as_data(tmp_path, chunk, damage):
+    folder = written(tmp_path / "run")
+    spoil(folder / "data.zarr" / chunk, damage)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    words = {"gone": "is missing", "half": "is cut short", "one bit": r"is damaged \(its checksum"}[damage]
+    with pytest.raises(RecordingError, match=f"{chunk} {words}"):
+        open_recording(folder).load()
+    if damage != "one bit":
+        with pytest.raises(RecordingError, match=f"{chunk} {words}"):
+            Recording.reopen(folder)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+def test_a_chunk_that_is_lost_after_opening_is_noticed(tmp_path):
+    folder = written(tmp_path / "run")
+    found = open_recording(folder)
+    (folder / "data.zarr" / "responses" / "c" / "0" / "0").unlink()
+    with pytest.raises(RecordingError, match="responses/c/0/0 is missing; restore it"):
+        found["responses"].load()
+    assert np.isfinite(found["latent_code"]).all()
+
+
+@pytest.mark.parametrize("damage", ["gone", "half", "one bit"])
+def test_damaged_checksums(tmp_path, damage):
+    folder = written(tmp_path / "run")
+    spoil(folder / "CHECKSUMS", damage)
+    for read in (open_recording, Recording.reopen):
+        with pytest.raises(RecordingError, match=r"cannot read data\.zarr \(.*CHECKSUMS"):
+            read(folder)
+
+
+def test_checksums_are_those_of_other_programs(tmp_path):
+    folder = written(tmp_path / "run", generations=3)
+    last = {}
+    for line in (folder / "CHECKSUMS").read_text().splitlines():
+        digest, size, _, name = line.split(" ", 3)
+        last[name] = (digest, int(size))
+    files = {p.relative_to(folder / "data.zarr").as_posix() for p in (folder / "data.zarr").rglob("*") if p.is_file()}
+    assert set(last) == files
+    for name, (digest, size) in last.items():
+        assert hashlib.sha256((folder / "data.zarr" / name).read_bytes()[:size]).hexdigest() == digest
+
+
+def test_checksums_go_on_after_a_failed_commit(tmp_path, monkeypatch):
+    """In the same process, at the very first commit and at a later one."""
+    recording = create(tmp_path / "run")
+    for generation in (0, 1):
+        with monkeypatch.context() as patch:
+            patch.setattr("closedloop.recording.pack_state", lambda state: 1 / 0)
+            with pytest.raises(ZeroDivisionError, match="division"):
+                recording.append(rows(7, generation, seed=9), {})
+        recording.append(rows(4, generation), {})
+    recording.close()
+    assert_holds(open_recording(tmp_path / "run").load(), rows(4, 0), rows(4, 1))
+    Recording.reopen(tmp_path / "run").close()
+
+
+def first_schema(folder):
+    """The run as the first schema had it."""
+    pointer = json.loads((folder / "COMMITTED.json").read_text())
+    pointer.pop("checksums")
+    (folder / "COMMITTED.json").write_text(json.dumps({**pointer, "schema": 1}))
+    (folder / "CHECKSUMS").unlink()
+    return folder
+
+
+def test_a_run_of_the_first_schema_is_read_and_gone_on_with(tmp_path):
+    folder = first_schema(written(tmp_path / "run"))
+    assert_holds(open_recording(folder).load(), rows(4, 0), rows(4, 1))
+    recording = Recording.reopen(folder)
+    recording.append(rows(4, 2), {"g": 2})
+    recording.close()
+    assert_holds(open_recording(folder).load(), rows(4, 0), rows(4, 1), rows(4, 2))
+    assert not (folder / "CHECKSUMS").exists()
+    assert read_pointer(folder)["schema"] == 1
+
+
+def test_other_things_than_runs_are_named(tmp_path):
+    folder = written(tmp_path / "run")
+    zarr.open_group(tmp_path / "other", mode="w").create_array("x", shape=(3,), dtype="f4")
+    (tmp_path / "text").write_text("no run")
+    for path, message in (
+        (folder / "data.zarr", f"the data of one; open its folder, {folder}"),
+        (tmp_path / "other", r"another zarr store; open it with xarray\.open_zarr"),
+        (tmp_path / "nowhere", "there is no such folder or file"),
+        (tmp_path / "text", r"expected a run's folder, or a file ending in \.nc or \.nwb"),
+    ):
+        with pytest.raises(RecordingError, match=message):
+            open_recording(path)
 
 
 @pytest.mark.parametrize("damage", ["gone", "half", "empty"])
@@ -456,8 +564,10 @@ def test_a_truncated_chunk_of_text(tmp_path):
 def test_a_store_that_lacks_an_array_cannot_be_gone_on_with(tmp_path):
     folder = written(tmp_path / "run")
     shutil.rmtree(folder / "data.zarr" / "score")
-    with pytest.raises(RecordingError, match=r"cannot read data.zarr \(no array 'score'\)"):
+    with pytest.raises(RecordingError, match=r"cannot read data.zarr \(score/zarr.json is missing\)"):
         Recording.reopen(folder)
+    with pytest.raises(RecordingError, match=r"cannot read data.zarr \(no array 'score'\)"):
+        Recording.reopen(first_schema(folder))
 
 
 def test_more_rows_than_the_store_holds(tmp_path):
