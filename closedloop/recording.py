@@ -67,7 +67,7 @@ class Rows:
     """One generation as it is recorded: a row for each presentation.
 
     Attributes:
-        coords: The coordinates named in `PRESENTATION`, each ``(n,)``.
+        coords: The coordinates named in `PRESENTATION` and in the layout, each ``(n,)``.
         responses: ``(n, units[, time])``.
         codes: ``(n, latent)``, NaN where the image has no code or a shorter one.
         scores: ``(n,)``, NaN where there is none.
@@ -93,6 +93,7 @@ class Layout:
         chunk: Presentations in a chunk, about one generation.
         latent: Length of the longest code.
         units: What the subject records.
+        coords: Further coordinates of each presentation: name -> (dtype, value of an unwritten row).
         scalars: What identifies the run (subject, generator, seed …): scalar coordinates, kept by `xarray.concat`.
     """
 
@@ -101,6 +102,7 @@ class Layout:
     latent: int
     units: Units
     scalars: Mapping[str, str | int | float]
+    coords: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
 
 
 @final
@@ -249,6 +251,16 @@ class Recording:
             }
             self._commit(pointer, state)
 
+    def keep(self, name: str, data: bytes) -> None:
+        """Keeps a further file in the run's folder, before the first generation; in memory there is none.
+
+        Raises:
+            RecordingError: The disk is full or cannot be written.
+        """
+        if self.path is not None:
+            with _writing(self.path):
+                _put(self.path / name, data)
+
     def finish(self, state: State, reason: str = "") -> None:
         """Marks the run as finished, and says why it ended."""
         with _writing(self.path):
@@ -371,14 +383,15 @@ def _create_arrays(group: zarr.Group, layout: Layout, rows: Rows) -> None:
     if layout.latent:
         along("latent_code", "float64", np.nan, (layout.latent,), ("latent",))
     along("score", "float64", np.nan)
-    for name, (dtype, fill) in PRESENTATION.items():
+    coords = {**PRESENTATION, **layout.coords}
+    for name, (dtype, fill) in coords.items():
         along(name, dtype, fill)
     neuroid = {"neuroid_id": layout.units.neuroid_id, **layout.units.coords}
     for name, column in neuroid.items():
         _create_coordinate(group, name, column, ("neuroid",))
     for name, scalar in layout.scalars.items():
         _create_coordinate(group, name, scalar, ())
-    group.attrs["coordinates"] = " ".join([*PRESENTATION, *neuroid, *layout.scalars])
+    group.attrs["coordinates"] = " ".join([*coords, *neuroid, *layout.scalars])
     group.attrs["closedloop_schema"] = SCHEMA
 
 

@@ -4,7 +4,8 @@ if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
 from .evolve import evolve
+from .landscape import landscape
 from .present import present
 from .resume import resume
 
-__all__ = ["evolve", "present", "resume"]
+__all__ = ["evolve", "landscape", "present", "resume"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from closedloop.describe import plain, recipe, source
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import REFERENCE
 from closedloop.images import ImageSet, as_image_set, folder_images, from_bytes, read_image
-from closedloop.interfaces import State, Stateful, Subject
+from closedloop.interfaces import FloatArray, State, Stateful, Subject
 from closedloop.presenting import Presenter, Shown
 from closedloop.recording import REFERENCES, Layout, Recording, Rows, version, write_references
 from closedloop.seeds import generator_state, named_generator, restore_generator
@@ -72,7 +73,7 @@ def present(
     experiment = {
         "closedloop": version(), "protocol": "present", "subject": recipe(subject), "images": source(images), **settings
     }  # fmt: skip
-    recording = Recording.create(save, _layout(subject, len(library.ids), settings), plain(experiment))
+    recording = Recording.create(save, layout(subject, library, settings), plain(experiment))
     try:
         if recording.path is not None and experiment["images"] == REFERENCES:
             write_references(recording.path, ImageSet(library.ids, library.read(np.arange(len(library.ids)))))
@@ -103,7 +104,7 @@ def go_on(
         recording.check_units(subject.units)
         state = recording.state()
         if state is None:
-            recording.use(_layout(subject, len(library.ids), settings))
+            recording.use(layout(subject, library, settings))
         else:
             _restore(state, progressed, order_rng, subject)
         while (done := progressed["done"]) < len(order):
@@ -111,7 +112,7 @@ def go_on(
             shown = presenter.show(library.read(block), np.full(len(block), settings["repeats"]), order_rng)
             recording.check(shown.responses)
             first_s = progressed["presentations"] * settings["soa_s"]
-            rows = _rows(shown, [library.ids[i] for i in block], done // BLOCK, first_s, settings)
+            rows = _rows(shown, library, block, done // BLOCK, first_s, settings)
             progressed["done"] += len(block)
             progressed["presentations"] += len(shown.stimulus)
             recording.append(rows, snapshot())
@@ -146,23 +147,38 @@ def _digest(names: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
 class Library:
     """Images by number, read when they are needed: a folder may hold more than memory.
 
-    Args:
+    Attributes:
         ids: Name of each image.
         read: Numbers ``(n,)`` -> images ``(n, 3, h, w)`` float32 in [0, 1].
+        thread: Stands in the column `thread`.
+        kind: Stands in the column `kind`.
+        latent: Length of the codes; 0 where images have none.
+        codes: Numbers ``(n,)`` -> codes ``(n, latent)``.
+        coords: Further coordinates of each image, by name: ``(images,)``, text or numbers.
+        scalars: What identifies the run besides subject and seed.
     """
 
-    def __init__(self, ids: Sequence[str], read: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> None:
-        self.ids, self.read = tuple(ids), read
+    ids: tuple[str, ...]
+    read: Callable[[NDArray[np.int64]], NDArray[np.float32]]
+    thread: str = REFERENCE
+    kind: str = "reference"
+    latent: int = 0
+    codes: Callable[[NDArray[np.int64]], FloatArray] = lambda which: np.empty((len(which), 0))
+    coords: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    scalars: Mapping[str, str | int | float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, images: ImageSet | str | Path | NDArray[Any], resolution: int) -> Library:
         """A library of a folder, read lazily, or of images in memory."""
         if isinstance(images, (str, Path)) and str(images) != "bundled":
             ids, paths = folder_images(images)
-            return cls(ids, lambda which: from_bytes(np.stack([read_image(paths[i], resolution) for i in which])))
+            return cls(
+                tuple(ids), lambda which: from_bytes(np.stack([read_image(paths[i], resolution) for i in which]))
+            )
         size = resolution
         if not isinstance(images, (str, Path)):
             array = images.images if isinstance(images, ImageSet) else check_images(images)
@@ -175,20 +191,29 @@ class Library:
         return cls(known.ids, lambda which: known.images[which])
 
 
-def _layout(subject: Subject, count: int, settings: dict[str, Any]) -> Layout:
-    shown = settings["repeats"] * (1 + settings["retries"])
-    scalars = {"subject": subject.name, "seed": settings["seed"], "closedloop_version": version()}
-    return Layout(count * shown, BLOCK * settings["repeats"], 0, subject.units, scalars)
+def layout(subject: Subject, library: Library, settings: dict[str, Any]) -> Layout:
+    """The shape of the recording: room for every presentation that may come."""
+    capacity = len(library.ids) * settings["repeats"] * (1 + settings["retries"])
+    scalars = {"subject": subject.name, **library.scalars, "seed": settings["seed"], "closedloop_version": version()}
+    coords: dict[str, tuple[str, Any]] = {
+        name: ("str", "") if column.dtype.kind in "OU" else ("float64", np.nan)
+        for name, column in library.coords.items()
+    }
+    return Layout(capacity, BLOCK * settings["repeats"], library.latent, subject.units, scalars, coords)
 
 
-def _rows(shown: Shown, ids: list[str], index: int, first_s: float, settings: dict[str, Any]) -> Rows:
+def _rows(
+    shown: Shown, library: Library, block: NDArray[np.int64], index: int, first_s: float, settings: dict[str, Any]
+) -> Rows:
     n = len(shown.stimulus)
+    which = block[shown.stimulus]
     coords = {
-        "thread": np.full(n, REFERENCE),
+        "thread": np.full(n, library.thread),
         "generation": np.full(n, index, np.int32),
-        "kind": np.full(n, "reference"),
-        "stimulus_id": np.array(ids)[shown.stimulus],
+        "kind": np.full(n, library.kind),
+        "stimulus_id": np.array(library.ids)[which],
         "repeat": shown.repeat.astype(np.int32),
         "onset_s": first_s + np.arange(n) * settings["soa_s"],
+        **{name: column[which] for name, column in library.coords.items()},
     }
-    return Rows(coords, shown.responses, np.empty((n, 0)), np.full(n, np.nan))
+    return Rows(coords, shown.responses, library.codes(which), np.full(n, np.nan))

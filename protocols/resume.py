@@ -18,7 +18,7 @@ from closedloop.experiment import (
     parse_experiment,
 )
 from closedloop.images import ImageSet
-from closedloop.interfaces import Subject
+from closedloop.interfaces import Generator, Subject
 from closedloop.loop import Observer, Session
 from closedloop.recording import (
     EXPERIMENT,
@@ -32,6 +32,7 @@ from closedloop.recording import (
 )
 from closedloop.stopping import StoppingRule
 
+from .landscape import LANDSCAPE, LANDSCAPE_SETTINGS, stored_library
 from .present import PRESENT_SETTINGS, Library, go_on
 
 
@@ -40,6 +41,7 @@ def resume(
     *,
     subject: Subject | None = None,
     threads: Sequence[Thread] | None = None,
+    generator: Generator | None = None,
     stop: Sequence[StoppingRule] | None = None,
     observers: Sequence[Observer] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -51,9 +53,10 @@ def resume(
         subject: Needed where the run's subject was a Python object without a name. A stateful one is put back to where
             the last commit left it; before the first commit it must be as it was when the run began.
         threads: Likewise for its generators and optimizers, freshly built as for the run.
+        generator: Likewise for the generator of a landscape.
         stop: Likewise for stopping rules of one's own.
         observers: Watch the session.
-        progress: For a run of `present`: called with images shown so far and of all.
+        progress: For a run of `present` or `landscape`: called with images shown so far and of all.
 
     Returns:
         The recording; of a finished run at once.
@@ -67,6 +70,8 @@ def resume(
         return open_recording(run)
     if content.get("protocol") == "present":
         return _resume_presentation(run, content, subject, progress)
+    if content.get("protocol") == LANDSCAPE:
+        return _resume_landscape(run, content, subject, generator, progress)
     experiment = parse_experiment(content, str(run))
     names = [part.name for part in experiment.threads]
     if threads is not None and [t.name for t in threads] != names:
@@ -102,12 +107,32 @@ def _resume_presentation(
     subject: Subject | None,
     progress: Callable[[int, int], None] | None,
 ) -> xr.Dataset:
-    missing = {*PRESENT_SETTINGS, "subject", "images"} - content.keys()
-    if missing:
-        raise RecordingError(f"{run}: {EXPERIMENT} lacks {', '.join(sorted(missing))}.")
+    _check_complete(run, content, *PRESENT_SETTINGS, "subject", "images")
     if subject is None:
         subject = load_recorded_subject(content["subject"], str(run))
     settings = {name: content[name] for name in PRESENT_SETTINGS}
     stored = _references(run, content["images"])
     library = Library.of(content["images"] if stored is None else stored, settings["resolution"])
     return go_on(subject, library, Recording.reopen(run), settings, progress)
+
+
+def _resume_landscape(
+    run: str | Path,
+    content: dict[str, Any],
+    subject: Subject | None,
+    generator: Generator | None,
+    progress: Callable[[int, int], None] | None,
+) -> xr.Dataset:
+    _check_complete(run, content, *LANDSCAPE_SETTINGS, "subject", "generator", "planes")
+    library = stored_library(run, content, generator)
+    if subject is None:
+        subject = load_recorded_subject(content["subject"], str(run))
+    settings = {name: content[name] for name in LANDSCAPE_SETTINGS}
+    return go_on(subject, library, Recording.reopen(run), settings, progress)
+
+
+def _check_complete(run: str | Path, content: dict[str, Any], *names: str) -> None:
+    """Raises unless the experiment file holds all these entries."""
+    missing = set(names) - content.keys()
+    if missing:
+        raise RecordingError(f"{run}: {EXPERIMENT} lacks {', '.join(sorted(missing))}.")

@@ -80,8 +80,9 @@ class KentFit:
 def fit_kent_function(theta_deg: FloatArray, phi_deg: FloatArray, responses: FloatArray) -> KentFit:
     """Fits the Kent function to responses ``(n,)`` at points of the sphere by least squares, from several starts.
 
-    Bounds: κ in [0, 1000], 0 ≤ β ≤ κ / 2 (one peak), amplitude ≥ 0. Amplitude and baseline are linear and solved for
-    in each step (variable projection, Golub & Pereyra 1973).
+    Bounds: κ in [0, 1000], 0 ≤ β ≤ κ / 2 (one peak), amplitude ≥ 0, and a baseline not below the lowest response nor,
+    where that is positive, below 0: without it a cosine would be fitted by κ near 0 on a baseline far below 0.
+    Amplitude and baseline are linear and solved for in each step (variable projection, Golub & Pereyra 1973).
     """
     known = ~np.isnan(responses)
     y = responses[known]
@@ -115,13 +116,17 @@ def _descend(z: FloatArray, y: FloatArray, start: FloatArray) -> tuple[float, Fl
 
     The ellipse enters as the fraction 2 β / κ, so that its bound is a box.
     """
+    lowest = min(0.0, float(y.min()))
 
     def linear(x: FloatArray) -> tuple[FloatArray, float, float]:
         shape = _shape(z, x[0], x[1], x[2], x[3], x[3] * x[4] / 2)
         centered = shape - shape.mean()
         size = float(centered @ centered)
         amplitude = max(float(centered @ y) / size, 0.0) if size > 0 else 0.0
-        return shape, amplitude, float(y.mean() - amplitude * shape.mean())
+        baseline = float(y.mean() - amplitude * shape.mean())
+        if baseline < lowest:
+            amplitude, baseline = float(shape @ (y - lowest)) / float(shape @ shape), lowest
+        return shape, amplitude, baseline
 
     def residual(x: FloatArray) -> FloatArray:
         shape, amplitude, baseline = linear(x)

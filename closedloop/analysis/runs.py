@@ -160,7 +160,7 @@ def by_thread(recording: xr.Dataset, thread: str | None, measure: Measure) -> xr
     """
     single = {} if RUN in recording.coords else {"": recording}
     parts = single or dict(runs(recording))
-    evolving = {run: part for run, part in parts.items() if "threads" in part.coords} or parts
+    evolving = {run: part for run, part in parts.items() if "objective" in part.coords} or parts
     found = [
         (f"{run}/{name}" if run else name, part, name, objective)
         for run, part in evolving.items()

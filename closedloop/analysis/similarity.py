@@ -39,7 +39,7 @@ def _all_found(recordings: Recordings) -> list[_Found]:
     found = [
         _Found(f"{run}/{name}" if run else name, part, objective, preferred(part, name))
         for run, part in runs(recording)
-        if "threads" in part.coords
+        if "objective" in part.coords
         for name, objective in thread_objectives(part)
     ]
     if not found:

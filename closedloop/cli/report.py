@@ -30,7 +30,7 @@ def show_run(run: Path, figure: Path | None) -> None:
         raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(_FORMATS)}, got {figure}.")
     recording = open_recording(run)
     pointer = read_pointer(run)
-    if "threads" not in recording.coords:
+    if "objective" not in recording.coords:
         console.print(_responses_table(recording))
         return
     summaries = summarize(recording)

@@ -94,7 +94,7 @@ def merge(experiment: Experiment | None, given: dict[str, Any]) -> Experiment:
 def run_resume(run: Path) -> None:
     """``closedloop resume``."""
     kind = read_experiment(run).get("protocol")
-    if kind == "present":
+    if kind in ("present", "landscape"):
         with _present_bar() as progress:
             resume_run(run, progress=progress)
         console.print(f"Recorded {open_recording(run).sizes['presentation']} presentations in {run}.")

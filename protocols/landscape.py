@@ -1,0 +1,301 @@
+"""Sample the sphere of codes around a preferred stimulus, plane by plane: its tuning landscape."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from closedloop import registry
+from closedloop.analysis.codes import principal_axes
+from closedloop.analysis.landscapes import sphere_points
+from closedloop.analysis.preferred import evolved_codes, preferred
+from closedloop.checks import check_generated
+from closedloop.describe import OBJECT, fingerprint, plain, recipe
+from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
+from closedloop.interfaces import FloatArray, Generator, Subject
+from closedloop.recording import Recording, version
+from closedloop.seeds import named_generator
+from closedloop.settings import Settings
+from closedloop.summary import thread_objectives
+
+from .present import Library, go_on, layout
+
+#: Stands in the columns `thread` and `kind`.
+LANDSCAPE = "landscape"
+#: The file in a run's folder that holds the directions of its planes.
+BASIS = "basis.npz"
+#: What is stored of the arguments, besides subject, generator and directions.
+LANDSCAPE_SETTINGS = ("steps", "extent_deg", "radius", "repeats", "retries", "timeout_s", "soa_s", "seed")
+#: Two directions by name, such as ("pc1", "random"), or as one text, "pc1-random".
+Plane = str | tuple[str, str]
+
+
+def landscape(
+    subject: Subject,
+    generator: Generator,
+    center: xr.Dataset | ArrayLike,
+    *,
+    thread: str | None = None,
+    codes: ArrayLike | None = None,
+    planes: Sequence[Plane] = (("pc1", "pc2"), ("pc1", "random")),
+    steps: int = 11,
+    extent_deg: float = 90.0,
+    radius: float | None = None,
+    repeats: int = 1,
+    retries: int = 2,
+    timeout_s: float | None = None,
+    soa_s: float = 0.2,
+    seed: int = 0,
+    save: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset:
+    """Responses to images on the sphere of codes around a preferred one (Wang & Ponce 2022, *Cell Reports*).
+
+    In each plane two directions at right angles to the center span a half sphere with it. The code at longitude theta
+    and latitude phi is radius · (cos θ cos φ center + sin θ cos φ first + sin φ second), so (0, 0) is the center.
+    Usual grids are 11 × 11 points 18° apart (in vivo) and 21 × 21 points 9° apart (in silico), both over ±90°.
+
+    Args:
+        subject: Who looks.
+        generator: Turns codes into images; its space must be unbounded.
+        center: The recording of an evolution, whose re-tested image is the center (without a re-test the mean code of
+            the last generation); or a code ``(dim,)``.
+        thread: Which evolution of the recording; needed where there are several.
+        codes: Codes ``(n, dim)`` whose principal axes are "pc1", "pc2" …, after the direction of the center is taken
+            out of them; default those of the evolution.
+        planes: Pairs of directions: "pc1", "pc2" …, or "random".
+        steps: Points along each angle, odd so that the center is one of them.
+        extent_deg: Largest angle, at most 90.
+        radius: Length of all codes; default the mean length of the last generation's codes, or that of the center.
+        repeats: Presentations of each image.
+        retries: How often a lost presentation is shown again.
+        timeout_s: Seconds that the subject may take for one block; None waits for ever.
+        soa_s: Nominal seconds from one presentation to the next.
+        seed: Seed of the order and of random directions.
+        save: Folder of the run; None keeps it in memory.
+        progress: Called after each block with the number of images shown so far and of all.
+
+    Returns:
+        The recording, with `kind` and `thread` "landscape", codes, and the coordinates `plane`, `theta_deg` and
+        `phi_deg` on presentations; for `closedloop.analysis.fit_kent` and `closedloop.analysis.radial_tuning`.
+
+    Raises:
+        InvalidArgumentError: An argument does not fit; nothing is written.
+        RecordingError: The folder exists, or cannot be written.
+        SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
+    """
+    Settings(repeats=repeats, retries=retries, timeout_s=timeout_s, soa_s=soa_s, seed=seed)  # checks them
+    _check_grid(generator, steps, extent_deg, radius)
+    point, explored, length = _center(center, thread, generator)
+    if codes is not None:
+        explored = generator.space.check(np.asarray(codes, dtype=float))
+    basis = _basis(point, explored, [_pair(p) for p in planes], seed)
+    values = (int(steps), float(extent_deg), float(radius or length), repeats, retries, timeout_s, soa_s, seed)
+    settings = dict(zip(LANDSCAPE_SETTINGS, values, strict=True))
+    library = landscape_library(generator, basis, settings)
+    experiment = {
+        "closedloop": version(), "protocol": LANDSCAPE, "subject": recipe(subject), "generator": recipe(generator),
+        "planes": list(basis), **settings,
+    }  # fmt: skip
+    recording = Recording.create(save, layout(subject, library, settings), plain(experiment))
+    try:
+        recording.keep(BASIS, _pack(basis))
+    except BaseException:
+        recording.close()
+        raise
+    return go_on(subject, library, recording, settings, progress)
+
+
+def _check_grid(generator: Generator, steps: int, extent_deg: float, radius: float | None) -> None:
+    if generator.space.bounded:
+        raise InvalidArgumentError(
+            f"generator: expected an unbounded space of codes, for a landscape lies on a sphere; {generator.name!r} is "
+            f"bounded to [{generator.space.low}, {generator.space.high}]."
+        )
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 3 or steps % 2 == 0:
+        raise InvalidArgumentError(
+            f"steps: expected an odd number of at least 3, so that the center is among the points; got {steps!r}."
+        )
+    if not 0 < extent_deg <= 90:
+        raise InvalidArgumentError(f"extent_deg: expected an angle above 0 and at most 90 degrees, got {extent_deg!r}.")
+    if radius is not None and not (np.isfinite(radius) and radius > 0):
+        raise InvalidArgumentError(f"radius: expected a length above 0, got {radius!r}.")
+
+
+def _center(
+    center: xr.Dataset | ArrayLike, thread: str | None, generator: Generator
+) -> tuple[FloatArray, FloatArray | None, float]:
+    """The code at the center ``(dim,)``, the codes that were explored, and the length of codes on the sphere."""
+    if not isinstance(center, xr.Dataset):
+        point = np.asarray(center, dtype=float)
+        if point.ndim != 1:
+            raise InvalidArgumentError(f"center: expected a recording or one code (dim,), got shape {point.shape}.")
+        generator.space.check(point[None])
+        explored, length = None, float(np.linalg.norm(point))
+    else:
+        name = _thread(center, thread)
+        found = preferred(center, name).code
+        if found is None or len(found) != generator.space.dim:
+            raise InvalidArgumentError(
+                f"center: expected a recording with codes of the generator, of length {generator.space.dim}, got "
+                f"{'none' if found is None else len(found)}."
+            )
+        point, (explored, rows) = found, evolved_codes(center, name)
+        generation = center["generation"].values[rows]
+        length = float(np.linalg.norm(explored[generation == generation.max()], axis=1).mean())
+    if not np.linalg.norm(point) > 0:
+        raise InvalidArgumentError("center: expected a code that is not zero, for it gives the direction of the peak.")
+    return point, explored, length
+
+
+def _thread(recording: xr.Dataset, thread: str | None) -> str:
+    names = [name for name, _ in thread_objectives(recording)]
+    if thread is None and len(names) > 1:
+        raise InvalidArgumentError(f"thread: the recording has several, {names}; say which one.")
+    if thread is not None and thread not in names:
+        raise UnknownNameError(f"thread: no thread {thread!r} in the recording.{closest(thread, names)}")
+    return names[0] if thread is None else thread
+
+
+def _pair(plane: Plane) -> tuple[str, str]:
+    """The names of two directions."""
+    pair = tuple(plane.split("-")) if isinstance(plane, str) else tuple(plane)
+    known = all(isinstance(p, str) and (p == "random" or (p[:2] == "pc" and p[2:].isdecimal())) for p in pair)
+    if len(pair) != 2 or not known or (pair[0] == pair[1] != "random") or "pc0" in pair:
+        raise InvalidArgumentError(
+            f"planes: expected pairs of different directions, 'pc1', 'pc2' … or 'random', got {plane!r}."
+        )
+    return pair[0], pair[1]
+
+
+def _basis(
+    center: FloatArray, codes: FloatArray | None, planes: Sequence[tuple[str, str]], seed: int
+) -> dict[str, FloatArray]:
+    """Center and two directions of each plane, orthonormal ``(3, dim)``, by the plane's name."""
+    if not planes:
+        raise InvalidArgumentError("planes: expected at least one pair of directions, got none.")
+    peak = center / np.linalg.norm(center)
+    highest = max((int(name[2:]) for plane in planes for name in plane if name != "random"), default=0)
+    components = _components(peak, codes, highest)
+    rng = named_generator(seed, LANDSCAPE)
+    basis: dict[str, FloatArray] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for plane in planes:
+        chosen = [components[int(name[2:]) - 1] if name != "random" else None for name in plane]
+        rows = [peak, *(direction for direction in chosen if direction is not None)]
+        while len(rows) < 3:
+            rows.append(_random_direction(rows, rng))
+        if plane[0] == "random" != plane[1]:
+            rows = [rows[0], rows[2], rows[1]]
+        seen[plane] += 1
+        basis["-".join(plane) + (f"-{seen[plane]}" if seen[plane] > 1 else "")] = np.stack(rows)
+    return basis
+
+
+def _components(peak: FloatArray, codes: FloatArray | None, count: int) -> FloatArray:
+    """The principal axes of the codes without the direction of the peak, ``(count, dim)``."""
+    if count == 0:
+        return np.empty((0, len(peak)))
+    if codes is None:
+        raise InvalidArgumentError(
+            "codes: expected codes (n, dim) for the directions 'pc1' …; hand them over, give a recording as center, or "
+            "choose planes of 'random' directions."
+        )
+    axes, _ = principal_axes(codes - np.outer(codes @ peak, peak), count)
+    if len(axes) < count:
+        raise InvalidArgumentError(
+            f"planes: expected directions up to 'pc{len(axes)}', as many as the codes vary along, got 'pc{count}'."
+        )
+    return axes
+
+
+def _random_direction(others: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
+    """A unit vector drawn at right angles to others that are orthonormal."""
+    known = np.stack(others)
+    if known.shape[1] <= len(known):
+        raise InvalidArgumentError(f"planes: codes of length {known.shape[1]} have no {len(known) + 1} directions.")
+    draw: FloatArray = rng.standard_normal(known.shape[1])
+    for _ in range(2):  # twice: the first pass leaves a rounding error
+        draw = draw - known.T @ (known @ draw)
+    unit: FloatArray = draw / np.linalg.norm(draw)
+    return unit
+
+
+def landscape_library(generator: Generator, basis: Mapping[str, FloatArray], settings: Mapping[str, Any]) -> Library:
+    """The images of all planes, made when they are shown.
+
+    Args:
+        generator: Turns codes into images.
+        basis: Center and two directions of each plane, ``(3, dim)``.
+        settings: `steps`, `extent_deg` and `radius`.
+    """
+    steps, angles = settings["steps"], np.linspace(-settings["extent_deg"], settings["extent_deg"], settings["steps"])
+    plane, i, j = (index.ravel() for index in np.indices((len(basis), steps, steps)))
+    names, frames = np.array(list(basis), dtype=object), np.stack(list(basis.values()))
+    theta, phi = angles[i], angles[j]
+
+    def codes(which: NDArray[np.int64]) -> FloatArray:
+        points = sphere_points(theta[which], phi[which])
+        made: FloatArray = settings["radius"] * np.einsum("nk,nkd->nd", points, frames[plane[which]])
+        return made
+
+    return Library(
+        ids=tuple(f"{names[p]}-{a:02d}-{b:02d}" for p, a, b in zip(plane, i, j, strict=True)),
+        read=lambda which: check_generated(generator(codes(which)), len(which), generator),
+        thread=LANDSCAPE,
+        kind=LANDSCAPE,
+        latent=frames.shape[2],
+        codes=codes,
+        coords={"plane": names[plane], "theta_deg": theta, "phi_deg": phi},
+        scalars={
+            "generator": generator.name,
+            "generator_sha256": fingerprint(generator),
+            "generator_recipe": json.dumps([recipe(generator)]),
+            "threads": LANDSCAPE,
+        },
+    )
+
+
+def _pack(basis: Mapping[str, FloatArray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: np.asarray(frame) for name, frame in basis.items()})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def stored_library(run: str | Path, content: Mapping[str, Any], generator: Generator | None) -> Library:
+    """The images of a landscape that was begun, from its folder.
+
+    Args:
+        run: The run's folder.
+        content: Its experiment file.
+        generator: Needed where it was a Python object without a name.
+
+    Raises:
+        RecordingError: The folder does not hold all that is needed.
+        InvalidArgumentError: The generator cannot be loaded by name and was not handed over.
+    """
+    try:
+        with np.load(Path(run) / BASIS, allow_pickle=False) as file:
+            basis = {name: file[name] for name in content["planes"]}
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordingError(
+            f"{run}: it ended before its directions were stored, or {BASIS} is damaged ({error}); begin it again."
+        ) from error
+    if generator is None:
+        options = dict(content["generator"])
+        name = options.pop("name")
+        if name == OBJECT:
+            raise InvalidArgumentError(
+                f"{run}: its generator was a Python object ({options.get('description', '')}); hand it over again: "
+                "resume(RUN, generator=…)."
+            )
+        generator = registry.build("generators", name, **options)
+    return landscape_library(generator, basis, content)
