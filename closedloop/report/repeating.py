@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from closedloop.describe import OBJECT
-from closedloop.recording import EXPERIMENT
+from closedloop.recording import EXPERIMENT, REFERENCES
 
 
 def experiment_text(experiment: Mapping[str, Any]) -> str:
@@ -41,13 +41,23 @@ def commands(run: Path, experiment: Mapping[str, Any], finished: bool) -> list[t
     return [*found, ("see table and figure", f"closedloop show {folder}")]
 
 
+#: Options of a subject that ``closedloop record`` takes, and what the others must be for it to record the same.
+_TAKEN = ("layer", "units", "weights", "engine", "device")
+_FIXED = {"seed": 0, "resolution": 224, "soa_s": 0.2, "timeout_s": None}
+
+
 def _record(experiment: Mapping[str, Any], out: str) -> Sequence[str]:
-    """The words of ``closedloop record`` for a run of recorded images."""
+    """The words of ``closedloop record`` for a run of recorded images; none where it has no option for all of it."""
     subject = dict(experiment["subject"]) if isinstance(experiment["subject"], Mapping) else {}
-    words = ["record", "--subject", str(subject.pop("name", experiment["subject"]))]
+    name = str(subject.pop("name", experiment["subject"]))
+    other = {k: v for k, v in subject.items() if k not in _TAKEN}
+    other |= {k: experiment[k] for k in ("resolution", "soa_s", "timeout_s") if k in experiment}
+    if any(k not in _FIXED or v != _FIXED[k] for k, v in other.items()) or experiment.get("images") == REFERENCES:
+        return []
+    words = ["record", "--subject", name]
     if experiment.get("images") not in (None, "bundled"):
         words += ["--images", str(experiment["images"])]
-    known = {k: subject[k] for k in ("layer", "units", "weights", "engine", "device") if subject.get(k) is not None}
+    known = {k: subject[k] for k in _TAKEN if subject.get(k) is not None}
     known |= {k: experiment[k] for k in ("repeats", "seed", "retries") if k in experiment}
     for name, value in known.items():
         words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]

@@ -120,6 +120,11 @@ class RunView:
         """The cautions that touch the numbers."""
         return [c for c in self.cautions if c.serious]
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether a command repeats it."""
+        return any(what.startswith("repeat") for what, _ in self.commands)
+
 
 class Sketches:
     """Draws figures for a page; what cannot be drawn is said in words instead.
