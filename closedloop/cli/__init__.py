@@ -1,4 +1,4 @@
-"""The command line: ``closedloop evolve``, ``resume``, ``units``, ``record``, ``show``."""
+"""The command line: ``closedloop evolve``, ``resume``, ``units``, ``record``, ``show``, ``export``, ``import``."""
 
 from closedloop.cli.app import main
 

@@ -176,6 +176,42 @@ def report(
     report_runs(runs, out)
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a .nc or .nwb file of one.")],
+    to: Annotated[str, typer.Option(help="netcdf, nwb, brainio, csv, png, gif or mp4.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File or folder to write; must be new.", show_default="named after the run")
+    ] = None,
+    which: Annotated[
+        str | None, typer.Option(help="png: best (of each generation) or all.", show_default="best")
+    ] = None,
+    images: Annotated[bool | None, typer.Option(help="nwb: write the images too.", show_default="images")] = None,
+    experimenter: Annotated[str | None, typer.Option(help="nwb: 'Last name, first name'.")] = None,
+    institution: Annotated[str | None, typer.Option(help="nwb: where it was done.")] = None,
+    identifier: Annotated[str | None, typer.Option(help="brainio: of the assembly, 'lab.AuthorYear'.")] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Where the reference images are.", show_default="in the run")
+    ] = None,
+) -> None:
+    """Write a run in another format of the field."""
+    from closedloop.cli.exchange import run_export
+
+    run_export(run, to, out, _given(locals(), "run", "to", "out"))
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Result folder of another system.")],
+    system: Annotated[str, typer.Option("--from", help="xdream or p-xdream.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run to make; must be new.")],
+) -> None:
+    """Make a run of what another system recorded."""
+    from closedloop.cli.exchange import run_import
+
+    run_import(folder, system, out)
+
+
 def _given(values: dict[str, Any], *without: str) -> dict[str, Any]:
     """The options that were given."""
     return {k: v for k, v in values.items() if v is not None and k not in without and not k.startswith("run_")}

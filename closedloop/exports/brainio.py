@@ -1,9 +1,9 @@
 """A recording as Brain-Score takes it: an assembly, a stimulus set, and its images (BrainIO).
 
 Conventions of BrainIO 1.1: the assembly is a netCDF4 file with one variable ``data`` over ``presentation``, ``neuroid``
-(and ``time_bin``), ``stimulus_id`` on presentations and ``neuroid_id`` on neuroids, the attributes ``identifier`` and
-``stimulus_set_identifier``; the stimulus set is a CSV file with ``stimulus_id`` and ``filename``; the images lie flat in
-a ZIP.
+(and ``time_bin``), ``stimulus_id`` on presentations, ``neuroid_id`` on neuroids, and the attributes ``identifier`` and
+``stimulus_set_identifier``; the stimulus set is a CSV file with ``stimulus_id`` and ``filename``; the images lie flat
+in a ZIP.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import xarray as xr
 from PIL import Image
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.exports.pictures import BLOCK
+from closedloop.exports.pictures import BLOCK, file_name
 from closedloop.exports.writing import complete, require
 from closedloop.images import to_bytes
 from closedloop.stimuli import render
@@ -105,20 +104,10 @@ def _write_stimuli(recording: xr.Dataset, folder: Path, name: str, sources: dict
         for first in range(0, len(rows), BLOCK):
             part = rows[first : first + BLOCK]
             for row, image in zip(part, render(recording, part, **sources), strict=True):
-                file = _image_name(str(facts["stimulus_id"][row]), taken)
+                file = file_name(str(facts["stimulus_id"][row]), taken)
                 writer.writerow(
                     [facts["stimulus_id"][row], file, *(facts[k][row] for k in facts if k != "stimulus_id")]
                 )
                 buffer = io.BytesIO()
                 Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(buffer, format="PNG")
                 archive.writestr(file, buffer.getvalue())
-
-
-def _image_name(stimulus_id: str, taken: set[str]) -> str:
-    """A file's name that no other image has: its id, with a number behind it where two ids look the same."""
-    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in stimulus_id)[:80]
-    name = next(
-        n for n in (f"{stem}{end}.png" for end in chain([""], (f"-{i}" for i in count(2)))) if n.lower() not in taken
-    )
-    taken.add(name.lower())
-    return name

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import REFERENCE
 from closedloop.exports.pictures import BLOCK, best_of_generations
-from closedloop.exports.writing import complete, require
+from closedloop.exports.writing import GAP_S, complete, require
 from closedloop.images import to_bytes
 from closedloop.recording import EXPERIMENT, version
 from closedloop.stimuli import experiment_of, render
@@ -133,7 +133,7 @@ def _times(recording: xr.Dataset) -> tuple[NDArray[np.float64], float]:
     """Begin of each presentation in seconds, and the time from one to the next; counted where it was not recorded."""
     onset = recording["onset_s"].values.astype(float)
     steps = np.diff(onset)
-    if not np.isfinite(onset).all() or (steps <= 0).any() or onset[0] < 0:
+    if not np.isfinite(onset).all() or (steps <= 2 * GAP_S).any() or onset[0] < 0:
         return np.arange(len(onset), dtype=float), 1.0
     return onset, float(np.median(steps)) if len(steps) else 1.0
 
@@ -180,7 +180,7 @@ def _began(recording: xr.Dataset) -> datetime:
 
 def _subject(pynwb: Any, name: str, given: Mapping[str, Any] | None) -> Any:
     flat = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    facts: dict[str, Any] = {"subject_id": flat}
+    facts: dict[str, Any] = {"subject_id": flat, "description": f"Subject of closedloop: {name}"}
     if given is None:
         facts |= {"species": SYNTHETIC, "sex": "U", "age": "P0D"}
         facts["description"] = f"IN SILICO MODEL, not an animal: {name}"
@@ -245,11 +245,10 @@ def _add_trials(session: _Session) -> None:
     """One trial for each presentation, with its coordinates and its score."""
     vector = session.pynwb.core.VectorData
     start, score = session.start_s, session.recording["score"].values
+    stop = np.append(start[1:], start[-1] + session.soa_s) - GAP_S
     columns = [
         vector(name="start_time", description="Begin of the presentation in seconds", data=start),
-        vector(
-            name="stop_time", description="Begin of the next one", data=np.append(start[1:], start[-1] + session.soa_s)
-        ),
+        vector(name="stop_time", description="A microsecond before the next one begins", data=stop),
         *_columns_along(session, "presentation"),
         _column(session, "score", score, "Score of the image: of its mean response in this block"),
     ]

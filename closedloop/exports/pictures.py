@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ def best_of_generations(recording: xr.Dataset) -> list[Best]:
 
 
 def write(recording: xr.Dataset, out: Path, *, which: str = "best", resize: int | None = None, **sources: Any) -> None:
-    """Writes images as PNG files, named ``thread-generation-score-stimulus_id``.
+    """Writes images as PNG files, named by `stimulus_id` and score.
 
     Args:
         recording: Whose images.
@@ -65,13 +66,14 @@ def write(recording: xr.Dataset, out: Path, *, which: str = "best", resize: int 
         RecordingError: The folder exists, or cannot be written.
     """
     rows = _rows(recording, which)
-    facts = {name: recording[name].values for name in ("thread", "generation", "stimulus_id", "score")}
+    facts = {name: recording[name].values for name in ("thread", "stimulus_id", "score")}
     with complete(out) as temporary:
         temporary.mkdir()
+        taken: set[str] = set()
         for first in range(0, len(rows), BLOCK):
             part = rows[first : first + BLOCK]
             for row, image in zip(part, enlarge(render(recording, part, **sources), resize), strict=True):
-                write_png(temporary / _name(facts, int(row)), image)
+                write_png(temporary / file_name(_stem(facts, int(row)), taken), image)
 
 
 def _rows(recording: xr.Dataset, which: str) -> NDArray[np.int64]:
@@ -91,12 +93,20 @@ def _rows(recording: xr.Dataset, which: str) -> NDArray[np.int64]:
     return np.flatnonzero(chosen)
 
 
-def _name(facts: Mapping[str, NDArray[Any]], row: int) -> str:
-    score = facts["score"][row]
-    parts = [facts["thread"][row], f"g{facts['generation'][row]:04d}"]
-    parts += [] if np.isnan(score) else [f"{score:.4g}"]
-    text = "-".join(str(part) for part in (*parts, facts["stimulus_id"][row]))
-    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in text)[:120] + ".png"
+def _stem(facts: Mapping[str, NDArray[Any]], row: int) -> str:
+    """Thread, name and score of an image."""
+    thread, name, score = (facts[key][row] for key in ("thread", "stimulus_id", "score"))
+    parts = [] if str(name).startswith(str(thread)) else [thread]
+    return "-".join(str(part) for part in (*parts, name, *([] if np.isnan(score) else [f"{score:.4g}"])))
+
+
+def file_name(stem: str, taken: set[str]) -> str:
+    """A PNG's name that no other has, which is then taken: the text, with a number where two texts look the same."""
+    flat = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in stem)[:100]
+    numbered = chain([flat], (f"{flat}-{i}" for i in count(2)))
+    name = next(name for name in numbered if name.lower() not in taken)  # some disks do not tell A from a
+    taken.add(name.lower())
+    return f"{name}.png"
 
 
 def enlarge(images: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:

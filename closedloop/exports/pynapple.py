@@ -8,10 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.exports.writing import require
-
-#: pynapple joins or cuts intervals that touch, so each ends this much before the next.
-GAP_S = 1e-6
+from closedloop.exports.writing import GAP_S, require
 
 
 class Pynapple(NamedTuple):

@@ -19,9 +19,9 @@ def to_rsatoolbox(recording: xr.Dataset) -> Any:
 
     A presentation of which any response was lost is left out, for a dissimilarity of it has no meaning. Coordinates on
     presentations (and `score`) become ``obs_descriptors``, those on units ``channel_descriptors``, and what identifies
-    the run ``descriptors``. So ``rsatoolbox.rdm.calc_rdm(d, method="correlation", descriptor="stimulus_id")`` compares
-    images, and ``descriptor="generation"`` compares generations; ``cv_descriptor="repeat"`` cross-validates where
-    every image was shown several times.
+    the run ``descriptors``; numbers are floats. So ``rsatoolbox.rdm.calc_rdm(d, descriptor="stimulus_id")`` compares
+    images, and ``descriptor="generation"`` generations; with ``cv_descriptor="repeat"`` it cross-validates, where every
+    image was shown several times.
 
     Args:
         recording: What `open_recording` returned, or a part of it.
@@ -36,6 +36,8 @@ def to_rsatoolbox(recording: xr.Dataset) -> Any:
     data = require("rsatoolbox.data", "rsa", "to_rsatoolbox")
     whole = recording.isel(presentation=_complete(recording))
     observations = {**_along(whole, "presentation"), "score": whole["score"].values}
+    for name, values in observations.items():  # rsatoolbox averages numbers, and puts NaN into arrays of their type
+        observations[name] = values.astype(float) if values.dtype.kind in "iu" else values
     facts = {
         "descriptors": {str(n): c.item() for n, c in whole.coords.items() if c.ndim == 0},
         "obs_descriptors": observations,

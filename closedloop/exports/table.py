@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from closedloop.exports.writing import complete
+from closedloop.recording import PRESENTATION
 
 #: Presentations that are read at once.
 BLOCK = 256
@@ -39,9 +40,10 @@ def write(recording: xr.Dataset, out: Path) -> None:
 
 def _facts(recording: xr.Dataset) -> list[str]:
     """Names of the columns that come before the responses."""
-    coords = [str(n) for n, c in recording.coords.items() if c.dims == ("presentation",)]
+    along = [str(n) for n, c in recording.coords.items() if c.dims == ("presentation",)]
     scalars = [str(n) for n, c in recording.coords.items() if c.ndim == 0 and n != "generator_recipe"]
-    return [*coords, "score", *scalars]
+    own = [name for name in PRESENTATION if name in along]
+    return [*own, *sorted(set(along) - set(own)), "score", *sorted(scalars)]
 
 
 def _columns(recording: xr.Dataset) -> list[str]:

@@ -11,6 +11,9 @@ from typing import Any
 
 from closedloop.errors import MissingExtraError, RecordingError
 
+#: pynapple joins or cuts intervals that touch, so each ends this much before the next begins.
+GAP_S = 1e-6
+
 
 def require(module: str, extra: str, what: str) -> Any:
     """Imports a package that an extra installs.
@@ -43,7 +46,10 @@ def complete(out: Path) -> Iterator[Path]:
     temporary = out.with_name(f".partial-{out.name}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        remove(temporary)
+    except OSError as error:
+        raise RecordingError(f"out: cannot make {out.parent} ({error.strerror or error}).") from error
+    remove(temporary)
+    try:
         yield temporary
         temporary.rename(out)
     except OSError as error:
