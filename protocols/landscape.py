@@ -222,7 +222,7 @@ def _random_direction(others: Sequence[FloatArray], rng: np.random.Generator) ->
     known = np.stack(others)
     if known.shape[1] <= len(known):
         raise InvalidArgumentError(f"planes: codes of length {known.shape[1]} have no {len(known) + 1} directions.")
-    draw: FloatArray = rng.standard_normal(known.shape[1])
+    draw: FloatArray = rng.standard_normal((known.shape[1],))
     for _ in range(2):  # twice: the first pass leaves a rounding error
         draw = draw - known.T @ (known @ draw)
     unit: FloatArray = draw / np.linalg.norm(draw)

@@ -25,6 +25,8 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
 
+#: Presentations whose products are summed at once.
+ROWS = 1024
 FEW = "fewer than three images were presented at least twice"
 
 
@@ -284,11 +286,16 @@ def column_correlation(values: NDArray[np.floating]) -> FloatArray:
     known = ~np.isnan(values)
     # Centred on the column's mean: it changes no correlation, and keeps the sums below exact.
     level = np.nansum(values, 0, dtype=float) / np.maximum(known.sum(0), 1)
-    x, k = np.where(known, values - level, 0).astype(float), known.astype(float)
-    n = k.T @ k
-    sum_a, square_a = x.T @ k, (x**2).T @ k
+    n, sum_a, square_a, product = (np.zeros((values.shape[1], values.shape[1])) for _ in range(4))
+    for start in range(0, len(values), ROWS):
+        rows = slice(start, start + ROWS)
+        x, k = np.where(known[rows], values[rows] - level, 0), known[rows].astype(float)
+        n += k.T @ k
+        sum_a += x.T @ k
+        square_a += (x**2).T @ k
+        product += x.T @ x
     with np.errstate(divide="ignore", invalid="ignore"):
-        covariance = x.T @ x - sum_a * sum_a.T / n
+        covariance = product - sum_a * sum_a.T / n
         variance = square_a - sum_a**2 / n
         floor = 1e-12 * np.maximum(square_a, 1e-300)
         size = np.sqrt(np.where(variance > floor, variance, np.nan))

@@ -17,8 +17,9 @@ from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
 
-#: Response values that are read at once (64 MB in double precision).
-PIECE = 2**23
+#: Response values that are read at once (8 MB in double precision) unless that took more than so many passes over the
+#: file, whose chunks hold all units of a generation.
+PIECE, PASSES = 2**20, 16
 Kind = str | Sequence[str] | None
 
 
@@ -75,7 +76,9 @@ def select(recording: xr.Dataset, kind: Kind, *, by: str = "stimulus_id", natura
     else:
         wanted = np.isin(kinds, [kind] if isinstance(kind, str) else list(kind))
     if not wanted.any():
-        raise RecordingError(f"kind: no presentation of kind {kind!r}; the recording has {sorted(set(kinds))}.")
+        raise RecordingError(
+            f"kind: no presentation of kind {kind!r}; the recording has {sorted(set(kinds.tolist()))}."
+        )
     groups = _groups(recording, by)
     if groups.dtype.kind == "f":
         wanted &= ~np.isnan(groups)
@@ -107,7 +110,7 @@ def pieces(recording: xr.Dataset, rows: NDArray[np.intp], time: bool = False) ->
     """
     responses = recording["responses"]
     units, bins = recording.sizes["neuroid"], recording.sizes.get("time_bin", 1)
-    width = max(1, PIECE // max(1, len(rows) * bins))
+    width = max(1, PIECE // max(1, len(rows) * bins), -(-units // PASSES))
     for start in range(0, units, width):
         chosen = slice(start, min(start + width, units))
         values = responses.isel(presentation=rows, neuroid=chosen).values.astype(float)
