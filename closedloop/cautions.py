@@ -21,7 +21,7 @@ from closedloop.interfaces import FloatArray, Generator
 from closedloop.objectives import parse_objective
 from closedloop.pictures import Lookup
 from closedloop.stimuli import recipes_of
-from closedloop.summary import ThreadSummary, summarize, thread_objectives
+from closedloop.summary import ThreadSummary, is_evolution, summarize, thread_objectives
 
 #: An evolution shorter than this many generations is too short to say whether it still rises, or at what ceiling it is.
 LEAST_GENERATIONS = 10
@@ -82,7 +82,7 @@ def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "
         The cautions: of the whole run first, then of each thread; within each, serious ones first.
     """
     found = [*_unfinished(recording, run), *_lost(recording)]
-    if "threads" in recording.coords:
+    if is_evolution(recording):
         found += _drift(recording)
         for summary in summarize(recording):
             own = [*_of_thread(recording, summary), *_saturated(summary, pictures), *_left_prior(recording, summary)]

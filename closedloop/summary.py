@@ -94,6 +94,11 @@ def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
     return [_thread(recording, name, objective) for name, objective in thread_objectives(recording)]
 
 
+def is_evolution(recording: xr.Dataset) -> bool:
+    """Whether a recording holds evolutions, and not only responses to given images."""
+    return {"threads", "objective"} <= set(map(str, recording.coords))
+
+
 def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:
     """Name and objective of each thread of a recording.
 

@@ -13,7 +13,7 @@ from closedloop.cautions import cautions
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.pictures import Pictures
 from closedloop.recording import open_recording, read_pointer
-from closedloop.summary import ThreadSummary, summarize
+from closedloop.summary import ThreadSummary, is_evolution, summarize
 
 console = Console(soft_wrap=False)
 _FORMATS = (".png", ".pdf", ".svg")
@@ -30,7 +30,7 @@ def show_run(run: Path, figure: Path | None) -> None:
         raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(_FORMATS)}, got {figure}.")
     recording = open_recording(run)
     pointer = read_pointer(run)
-    if "objective" not in recording.coords:
+    if not is_evolution(recording):
         console.print(_responses_table(recording))
         return
     summaries = summarize(recording)

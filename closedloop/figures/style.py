@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import REFERENCE
-from closedloop.summary import excites_one
+from closedloop.summary import excites_one, thread_objectives
 
 #: Evolved images, natural images, and words and lines.
 EVOLVED, NATURAL, INK = "#D55E00", "#0072B2", "#333333"
@@ -93,9 +93,7 @@ def thread_names(recording: xr.Dataset) -> list[str]:
     Raises:
         RecordingError: It is not the recording of an evolution.
     """
-    if "threads" not in recording.coords:
-        raise RecordingError("recording: expected an evolution, but it has no threads; it holds recorded images only.")
-    return str(recording["threads"].item()).split("; ")
+    return [name for name, _ in thread_objectives(recording)]
 
 
 def one_thread(recording: xr.Dataset, thread: str | None) -> str:

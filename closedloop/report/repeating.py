@@ -28,17 +28,19 @@ def objects(experiment: Any) -> list[str]:
 
 
 def commands(run: Path, experiment: Mapping[str, Any], finished: bool) -> list[tuple[str, str]]:
-    """What each command does, and the command as it is typed."""
-    folder = shlex.quote(str(run))
-    found = [] if finished or objects(experiment) else [("go on with it", f"closedloop resume {folder}")]
+    """What each command does, and the command as it is typed; for an export its experiment is to be saved first."""
+    export = run.is_file()
+    out, config = (run.stem, EXPERIMENT) if export else (str(run), str(run / EXPERIMENT))
     repeat: Sequence[str] = ()
     if experiment.get("protocol") == "present":
-        repeat = _record(experiment, f"{run}-again")
+        repeat = _record(experiment, f"{out}-again")
     elif experiment.get("protocol", "evolve") == "evolve":
-        repeat = ["evolve", "--config", str(run / EXPERIMENT), "--out", f"{run}-again"]
-    if repeat and not objects(experiment):
-        found.append(("repeat it, bit for bit", shlex.join(["closedloop", *repeat])))
-    return [*found, ("see table and figure", f"closedloop show {folder}")]
+        repeat = ["evolve", "--config", config, "--out", f"{out}-again"]
+    found: dict[str, Sequence[str]] = {"go on with it": ["resume", str(run)]} if not (finished or export) else {}
+    found |= {"repeat it, bit for bit": repeat} if repeat else {}
+    found = {} if objects(experiment) else found
+    found |= {} if export else {"see table and figure": ["show", str(run)]}
+    return [(what, shlex.join(["closedloop", *words])) for what, words in found.items()]
 
 
 #: Options of a subject that ``closedloop record`` takes, and what the others must be for it to record the same.

@@ -30,15 +30,17 @@ from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
 from closedloop.objectives import Unit, parse_objective
 from closedloop.pictures import Pictures
-from closedloop.recording import open_recording, read_experiment
+from closedloop.recording import open_recording
 from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
 from closedloop.report.wording import estimate, number, presentations, table_rows, verdict
+from closedloop.stimuli import experiment_of
 from closedloop.summary import (
     Estimate,
     ThreadSummary,
     best_references,
     excites_one,
+    is_evolution,
     reference_estimates,
     summarize,
     target_name,
@@ -100,6 +102,7 @@ class RunView:
 
     label: str
     path: str
+    exported: bool
     question: str
     sentences: list[str]
     facts: list[tuple[str, str]]
@@ -155,7 +158,7 @@ class Sketches:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it is read: its folder, its recording, the file that repeats it, its pictures."""
+    """A run as it is read: its folder or export, its recording, the experiment that repeats it, its pictures."""
 
     path: Path
     label: str
@@ -165,14 +168,14 @@ class Run:
 
     @classmethod
     def read(cls, path: Path, label: str) -> Run:
-        """Opens a run's folder; nothing in it is changed."""
+        """Opens a run's folder, or an export of one; nothing on the disk is changed."""
         recording = open_recording(path)
-        return cls(path, label, recording, read_experiment(path), Pictures(recording))
+        return cls(path, label, recording, experiment_of(recording), Pictures(recording))
 
 
 def run_view(run: Run, place: int) -> RunView:
     """All that a report says of one run."""
-    evolution = "threads" in run.recording.coords
+    evolution = is_evolution(run.recording)
     summaries = summarize(run.recording) if evolution else []
     sketches = Sketches(f"r{place}")
     threads = [_thread_view(run, s, sketches) for s in summaries if s.images]
@@ -181,6 +184,7 @@ def run_view(run: Run, place: int) -> RunView:
     return RunView(
         label=run.label,
         path=str(run.path),
+        exported=run.path.is_file(),
         question=_question(run.recording, summaries),
         sentences=_sentences(run.recording, summaries),
         facts=list(_facts(run)),
@@ -191,7 +195,7 @@ def run_view(run: Run, place: int) -> RunView:
         units=units,
         drawings=_run_drawings(run, [s for s in summaries if s.images], sketches),
         omitted=sketches.omitted,
-        commands=commands(run.path, run.experiment, bool(run.recording.attrs["finished"])),
+        commands=commands(run.path, run.experiment, bool(run.recording.attrs.get("finished", 1))),
         objects=objects(run.experiment),
         protocol=str(run.experiment.get("protocol", "evolve")),
         experiment=experiment_text(run.experiment),
@@ -232,13 +236,15 @@ def unit_views(run: Run) -> Iterator[UnitView]:
         found = reference_estimates(ds, Unit(column).describe())
         best = sorted((e for e in found if e.n), key=lambda e: -e.mean)[:EXEMPLARS]
         run.pictures.several([e.stimulus_id for e in best], reference=True)
-        yield UnitView(target_name(ds, Unit(column).describe()), [_exemplar(run, e, False) for e in best])
+        if best:
+            yield UnitView(target_name(ds, Unit(column).describe()), [_exemplar(run, e, False) for e in best])
 
 
 def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
     targets = list(dict.fromkeys(s.target for s in summaries))
     if not targets:
-        return f"What {recording['subject'].item()} answered to images"
+        what = "The tuning landscape of" if "plane" in recording.coords else "Responses of"
+        return f"{what} {_some(recording['neuroid_id'].values, 2)}"
     if len(targets) > 1:
         return f"{len(targets)} questions to {recording['subject'].item()}"
     single = excites_one(summaries[0].objective)
@@ -261,8 +267,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     shown = [(name, int((kinds == kind).sum())) for kind, name in _KINDS.items()]
     yield "presentations", f"{number(len(kinds))}: " + ", ".join(f"{number(n)} {name}" for name, n in shown if n)
     yield "seed", _seeds(run)
-    yield "time", f"{ds.attrs['elapsed_s']:.0f} s of running"
-    yield "ended", (str(ds.attrs["reason"]) or "all was shown") if ds.attrs["finished"] else "not finished"
+    if "elapsed_s" in ds.attrs:
+        yield "time", f"{ds.attrs['elapsed_s']:.0f} s of running"
+    finished = bool(ds.attrs.get("finished", 1))
+    yield "ended", (str(ds.attrs.get("reason", "")) or "all was shown") if finished else "not finished"
     yield "closedloop", str(ds["closedloop_version"].item())
 
 
@@ -404,7 +412,7 @@ def _target_units(recording: xr.Dataset, started: list[ThreadSummary]) -> list[i
 
 def runs_drawings(runs: list[Run]) -> list[Drawing]:
     """Figures of several runs together, where they ask the same question."""
-    evolved = {run.label: run.recording for run in runs if "threads" in run.recording.coords}
+    evolved = {run.label: run.recording for run in runs if is_evolution(run.recording)}
     targets = {(s.target, s.objective) for ds in evolved.values() for s in summarize(ds)}
     if len(evolved) < 2 or len(targets) > 1:
         return []
