@@ -39,7 +39,7 @@ EDGE, CLIPPED = 5, 0.25
 #: that is so many times as long is none that the prior would give.
 STRETCHED = 2.0
 
-#: What is looked for, in words.
+#: What is looked for, in words; the first two in every run, the others in evolutions.
 CHECKS = (
     "an unfinished run", "lost presentations", "drift", "a dead unit", "no improvement", "an evolution still rising",
     "a ceiling", "a saturated image", "codes outside the prior", "a missing re-test", "missing references",

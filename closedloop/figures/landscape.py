@@ -43,7 +43,7 @@ def plot_landscape(recording: xr.Dataset, ax: Axes | None = None, plane: str | N
     ax.set_xlabel("longitude on the sphere of codes (°)")
     ax.set_ylabel("latitude (°)")
     ax.set_aspect("equal")
-    caption(ax, f"{chosen}, {recording['neuroid_id'].values[unit]}: {words}")
+    caption(ax, f"{chosen}: {words}; n = {len(theta)} images")
     return dress(ax, box=True)
 
 

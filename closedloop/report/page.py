@@ -11,7 +11,6 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from closedloop.cautions import CHECKS
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import replace_file
 from closedloop.recording import version
@@ -46,7 +45,6 @@ def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") ->
         style=Markup((folder / "style.css").read_text(encoding="utf-8")),  # ours, and no place for markup
         runs=views,
         together=runs_drawings(read),
-        checks=CHECKS,
         command=shlex.join(command),
         bootstrap=BOOTSTRAP,
     )

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from closedloop.analysis import generation_scores
-from closedloop.cautions import Caution, cautions
+from closedloop.cautions import CHECKS, Caution, cautions
 from closedloop.errors import RecordingError
 from closedloop.figures import (
     plot_code_plane,
@@ -107,6 +107,7 @@ class RunView:
     sentences: list[str]
     facts: list[tuple[str, str]]
     cautions: list[Caution]
+    checks: tuple[str, ...]
     columns: list[str]
     rows: list[tuple[str, list[str]]]
     threads: list[ThreadView]
@@ -189,6 +190,7 @@ def run_view(run: Run, place: int) -> RunView:
         sentences=_sentences(run.recording, summaries),
         facts=list(_facts(run)),
         cautions=[*found, *_picture_cautions(run.pictures)],
+        checks=CHECKS if evolution else CHECKS[:2],
         columns=[s.thread for s in summaries],
         rows=table_rows(run.recording, summaries) if summaries else [],
         threads=threads,
@@ -274,7 +276,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "closedloop", str(ds["closedloop_version"].item())
 
 
-_KINDS = {"evolved": "evolved", "reference": "of references", "retest": "re-tests"}
+_KINDS = {"evolved": "evolved", "reference": "of references", "retest": "re-tests", "landscape": "of the landscape"}
 
 
 def _seeds(run: Run) -> str:
@@ -387,7 +389,7 @@ def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) ->
         drawn.append(sketches.draw("cross-driving", lambda: plot_cross_driving(ds), text))
     if "plane" in ds.coords:
         drawn += _landscapes(ds, sketches)
-    for unit in _target_units(ds, started):
+    for unit in _target_units(ds, started) if reference_count(ds) else []:
         name = f"reliability of {ds['neuroid_id'].values[unit]}"
         text = f"R{name[1:]}: each reference image’s mean response in two random halves of its repeats (seed 0)."
         drawn.append(sketches.draw(name, partial(plot_reliability, ds, unit=unit, kind="reference"), text))

@@ -9,8 +9,12 @@ import pytest
 from closedloop import open_recording, summarize
 from closedloop.cautions import cautions
 from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.exports import export
+from closedloop.generators import load_generator
 from closedloop.pictures import Pictures
+from closedloop.protocols.landscape import landscape
 from closedloop.report import build_report, write_report
+from closedloop.subjects import load_subject
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +164,7 @@ def test_recorded_images(recorded, read):
     assert "12 images were shown to two-units, 36 presentations in all; 2 units answered." in parsed.text
     assert f"{float(means.max()):.4g}" in parsed.text
     assert f"{best} · n = 3" in parsed.text
-    assert "No warning" in parsed.text
+    assert "No warning Looked for: an unfinished run, lost presentations." in parsed.text
     assert "Noisy two-units" in parsed.text
 
 
@@ -179,6 +183,30 @@ def test_a_run_without_retests_reports_no_response(gabor, read):
     assert "No image has been re-tested for" in parsed.text
     assert "best score so far, optimistic · not re-tested" in parsed.text
     assert f"closedloop evolve --config {gabor}/experiment.yaml --out {gabor}-again" in parsed.text
+
+
+def test_a_tuning_landscape(gabor, tmp_path, read):
+    subject, generator = load_subject("gabor", resolution=16), load_generator("fourier", resolution=16, cutoff=3)
+    landscape(subject, generator, open_recording(gabor), steps=5, save=tmp_path / "run")
+    parsed = read(build_report([tmp_path / "run"]))
+    labels = [attrs["aria-label"] for attrs in parsed.named("svg")]
+    assert [label.split(":")[0] for label in labels] == [
+        f"Tuning landscape of gabor.0, {plane}" for plane in ("pc1-pc2", "pc1-random")
+    ]
+    assert "The tuning landscape of gabor.0" in parsed.text
+    assert "It was recorded by closedloop.protocols.landscape" in parsed.text
+    assert "50 of the landscape" in parsed.text
+
+
+def test_an_export_is_reported_like_its_run(run, tmp_path, read):
+    pytest.importorskip("h5netcdf")
+    pytest.importorskip("h5py")
+    export(run, "netcdf", tmp_path / "run.nc")
+    parsed = read(build_report([tmp_path / "run.nc"]))
+    for s in summarize(open_recording(run)):
+        assert str(s.evolved) in parsed.text
+    assert "save this as experiment.yaml" in parsed.text
+    assert "closedloop show" not in parsed.text
 
 
 def test_nothing_is_written_on_reading(run):
