@@ -8,6 +8,7 @@ torch; networks live in `closedloop.subjects`, generators in `closedloop.generat
 
 from closedloop.errors import ClosedLoopError
 from closedloop.evolution import Thread
+from closedloop.exports import export, to_pynapple, to_rsatoolbox
 from closedloop.images import ImageSet, natural_references
 from closedloop.interfaces import Generator, Objective, Optimizer, Space, Subject, Units
 from closedloop.loop import Session
@@ -39,10 +40,13 @@ __all__ = [
     "Thread",
     "Unit",
     "Units",
+    "export",
     "load_optimizer",
     "natural_references",
     "open_recording",
     "parse_objective",
     "render",
     "summarize",
+    "to_pynapple",
+    "to_rsatoolbox",
 ]

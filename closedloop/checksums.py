@@ -38,10 +38,11 @@ class Sum(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, path: str, data: bytes, size: int | None = None) -> Sum:
+    def of(cls, path: str, data: bytes, size: int | None = None, length: int | None = None) -> Sum:
         """The checksum of the first `size` bytes of a file's content, by default of all."""
         covered = memoryview(data)[:size]
-        return cls(path, len(covered), len(data), hashlib.sha256(covered).hexdigest())
+        least = len(data) if length is None else length
+        return cls(path, len(covered), least, hashlib.sha256(covered).hexdigest())
 
     def fits(self, data: bytes) -> bool:
         """Whether this is still the file's content, whatever was written behind the bytes that count."""
@@ -148,10 +149,11 @@ def check_files(store: Path, sums: Mapping[str, Sum]) -> None:
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Sizes of the files in a folder in bytes, in one pass."""
-    if not folder.is_dir():
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 
 
 @final

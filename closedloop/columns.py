@@ -52,10 +52,16 @@ class Column:
             file.parent.mkdir(parents=True, exist_ok=True)
             data = self._bytes(self._rows)
             replace_file(file, data)
-            # Encoded rows follow each other, so the first ones are as long alone as in the whole chunk.
-            size = len(self._bytes(end - first)) if self._text else (end - first) * (len(data) // self._rows)
-            sums.append(Sum.of(f"{self._folder.name}/{name}", data, size))
+            sums.append(Sum.of(f"{self._folder.name}/{name}", data, *self._sizes(data, end - first)))
         return sums
+
+    def _sizes(self, data: bytes, rows: int) -> tuple[int, int]:
+        """Bytes of the first rows of a chunk, and the least that the whole takes whatever stands in the rest."""
+        if not self._text:
+            return rows * (len(data) // self._rows), len(data)
+        # Encoded texts follow each other, so the first ones are as long alone as in the chunk; an empty one takes 4.
+        size = len(self._bytes(rows))
+        return size, size + 4 * (self._rows - rows)
 
     def _go_to(self, number: int) -> None:
         """Takes a chunk into memory, as it stands on the disk."""

@@ -371,7 +371,7 @@ def _create_arrays(group: zarr.Group, layout: Layout, rows: Rows) -> None:
         group.create_array(
             name,
             shape=(n, *shape),
-            chunks=(chunk if shape else max(chunk, 256), *shape),
+            chunks=(chunk if shape else max(chunk, 1024), *shape),
             dtype=dtype,
             fill_value=fill,
             compressors=None,
@@ -535,8 +535,8 @@ def _dataset(store: Any, pointer: Mapping[str, Any], experiment: str) -> xr.Data
     dataset = dataset.isel(presentation=slice(0, rows))
     if dataset.sizes["presentation"] != rows or (dataset["kind"].values == "").any():
         raise ValueError(f"{rows} presentations are committed, but some of them are missing")
-    text = {name: c.astype(object) for name, c in dataset.coords.items() if c.dtype.kind == "T"}
-    dataset = dataset.assign_coords(text)  # numpy's new text type is not yet understood by netCDF and pandas
+    # Put together anew, for to assign coordinates would load and compare all of them.
+    dataset = xr.Dataset({n: dataset.variables[n] for n in dataset.data_vars}, _plain_text(dataset))
     dataset.attrs = {
         "closedloop_schema": SCHEMA,
         "n_generations": int(pointer["n_generations"]),
@@ -547,6 +547,12 @@ def _dataset(store: Any, pointer: Mapping[str, Any], experiment: str) -> xr.Data
     }
     dataset.encoding = {}
     return dataset
+
+
+def _plain_text(dataset: xr.Dataset) -> dict[Any, xr.Variable]:
+    """The coordinates, text as Python's own: netCDF and pandas do not yet understand numpy's new type of text."""
+    variables = {name: dataset.variables[name] for name in dataset.coords}
+    return {n: v.astype(object) if v.dtype.kind == "T" else v for n, v in variables.items()}
 
 
 def write_references(path: Path, references: ImageSet) -> None:

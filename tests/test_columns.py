@@ -52,6 +52,25 @@ def test_rows_are_written_again_after_a_failure(tmp_path):
     assert target[:3].tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("dtype", "shape", "fill"), [("float32", (3,), np.nan), ("int32", (), -1), ("str", (), "")])
+def test_a_checksum_stays_right_whatever_is_written_behind_its_rows(tmp_path, dtype, shape, fill):
+    target = array(tmp_path, dtype, shape, 10, fill)
+    long, short = (np.array([f"{word}{i}" for i in range(4)], dtype=object) for word in ("häßlich", "a"))
+    if dtype != "str":
+        long, short = (np.arange(4 * max(1, int(np.prod(shape)))).reshape(4, *shape).astype(dtype) + k for k in (0, 9))
+    [first] = Column(tmp_path / "x", target).write(0, long[:2])
+    for behind in (long, short[:1]):  # a generation that was cut off, then another in its place
+        Column(tmp_path / "x", target).write(2, behind)
+        data = (tmp_path / first.path).read_bytes()
+        assert first.fits(data)
+        assert not first.fits(data[: first.length - 1])
+        changed = bytearray(data)
+        changed[first.size - 1] ^= 1
+        assert not first.fits(bytes(changed))
+    Column(tmp_path / "x", target).write(1, short[:1])
+    assert not first.fits((tmp_path / first.path).read_bytes())
+
+
 def test_nothing_unfinished_stays(tmp_path):
     target = array(tmp_path, "int32", fill=-1)
     Column(tmp_path / "x", target).write(0, np.arange(12, dtype="int32"))

@@ -34,8 +34,8 @@ def write(recording: xr.Dataset, out: Path, *, size: int = 256, rate_hz: float =
         raise InvalidArgumentError(f"size, rate_hz: expected 1 to 4096 and 0.1 to 60, got {size!r} and {rate_hz!r}.")
     video = out.suffix.lower() == ".mp4"
     ffmpeg = require("imageio_ffmpeg", "video", "the format mp4") if video else None
-    pictures = frames(recording, size, **sources)
     with complete(out) as temporary:
+        pictures = frames(recording, size, **sources)
         if ffmpeg is None:
             _write_gif(temporary, pictures, rate_hz)
         else:

@@ -101,17 +101,17 @@ def write(
     """
     pynwb = require("pynwb", "nwb", "the format nwb")
     _check(recording)
-    start_s, soa_s = _times(recording)
-    file = _header(pynwb, recording, session_start, experimenter, institution, subject)
-    session = _Session(pynwb, recording, file, start_s, soa_s, sources)
-    for add in (_add_trials, _add_neuroids, _add_responses, _add_codes, _add_generations):
-        add(session)
-    if images:
-        _add_evolved(session)
-        _add_references(session)
-    session.file.notes = json.dumps(_notes(session))
-    with complete(out) as temporary, pynwb.NWBHDF5IO(str(temporary), "w") as io:
-        io.write(file)
+    with complete(out) as temporary:
+        file = _header(pynwb, recording, session_start, experimenter, institution, subject)
+        session = _Session(pynwb, recording, file, *_times(recording), sources)
+        for add in (_add_trials, _add_neuroids, _add_responses, _add_codes, _add_generations):
+            add(session)
+        if images:
+            _add_evolved(session)
+            _add_references(session)
+        file.notes = json.dumps(_notes(session))
+        with pynwb.NWBHDF5IO(str(temporary), "w") as io:
+            io.write(file)
 
 
 def _check(recording: xr.Dataset) -> None:

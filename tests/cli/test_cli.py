@@ -51,7 +51,7 @@ def fails(arguments, capsys):
 
 def test_help_names_every_command():
     result = subprocess.run([sys.executable, "-m", "closedloop", "--help"], capture_output=True, text=True, check=True)
-    for word in ("evolve", "resume", "units", "record", "show", "--debug"):
+    for word in ("evolve", "resume", "units", "record", "show", "export", "import", "--debug"):
         assert word in result.stdout
 
 
