@@ -109,3 +109,14 @@ def check_responses(responses: Any, n: int, units: int, subject: str) -> FloatAr
     if np.isinf(array).any():
         raise SubjectError(f"subject {subject!r}: a response is infinite; expected finite numbers, or NaN where lost.")
     return array
+
+
+def check_whole(name: str, value: Any, least: int) -> int:
+    """Returns ``value`` if it is a whole number of at least ``least``.
+
+    Raises:
+        InvalidArgumentError: Otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InvalidArgumentError(f"{name}: expected a whole number of at least {least}, got {value!r}.")
+    return int(value)

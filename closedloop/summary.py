@@ -91,7 +91,7 @@ def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
     Raises:
         RecordingError: The recording lacks what every run of an evolution holds.
     """
-    return [_thread(recording, name, objective) for name, objective in thread_objectives(recording)]
+    return [summarize_thread(recording, name, objective) for name, objective in thread_objectives(recording)]
 
 
 def is_evolution(recording: xr.Dataset) -> bool:
@@ -113,7 +113,8 @@ def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:
     return list(zip(names, objectives, strict=True))
 
 
-def _thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
+def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
+    """Summarizes one thread, of which `thread_objectives` gives name and objective."""
     thread, kind = recording["thread"].values, recording["kind"].values
     generation = recording["generation"].values
     own = thread == name

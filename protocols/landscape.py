@@ -141,8 +141,8 @@ def _center(
         generator.space.check(point[None])
         explored, length = None, float(np.linalg.norm(point))
     else:
-        name = _thread(center, thread)
-        found = preferred(center, name).code
+        name, objective = _thread(center, thread)
+        found = preferred(center, name, objective).code
         if found is None or len(found) != generator.space.dim:
             raise InvalidArgumentError(
                 f"center: expected a recording with codes of the generator, of length {generator.space.dim}, got "
@@ -156,13 +156,15 @@ def _center(
     return point, explored, length
 
 
-def _thread(recording: xr.Dataset, thread: str | None) -> str:
-    names = [name for name, _ in thread_objectives(recording)]
+def _thread(recording: xr.Dataset, thread: str | None) -> tuple[str, str]:
+    """Name and objective of the evolution that is asked for."""
+    names = dict(thread_objectives(recording))
     if thread is None and len(names) > 1:
-        raise InvalidArgumentError(f"thread: the recording has several, {names}; say which one.")
+        raise InvalidArgumentError(f"thread: the recording has several, {list(names)}; say which one.")
     if thread is not None and thread not in names:
         raise UnknownNameError(f"thread: no thread {thread!r} in the recording.{closest(thread, names)}")
-    return names[0] if thread is None else thread
+    name = next(iter(names)) if thread is None else thread
+    return name, names[name]
 
 
 def _pair(plane: Plane) -> tuple[str, str]:
@@ -237,7 +239,8 @@ def landscape_library(generator: Generator, basis: Mapping[str, FloatArray], set
         basis: Center and two directions of each plane, ``(3, dim)``.
         settings: `steps`, `extent_deg` and `radius`.
     """
-    steps, angles = settings["steps"], np.linspace(-settings["extent_deg"], settings["extent_deg"], settings["steps"])
+    steps, half = settings["steps"], settings["steps"] // 2
+    angles = settings["extent_deg"] * np.arange(-half, half + 1) / half  # the middle one is exactly 0
     plane, i, j = (index.ravel() for index in np.indices((len(basis), steps, steps)))
     names, frames = np.array(list(basis), dtype=object), np.stack(list(basis.values()))
     theta, phi = angles[i], angles[j]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.preferred import evolved_codes
 from closedloop.analysis.reasons import all_nan
-from closedloop.analysis.reliability import whole_number
 from closedloop.analysis.runs import by_thread
+from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
@@ -59,7 +59,7 @@ def code_geometry(recording: xr.Dataset, thread: str | None = None, *, axes: int
     Raises:
         RecordingError: The recording holds no codes.
     """
-    count = whole_number("axes", axes, 1)
+    count = check_whole("axes", axes, 1)
     _need_codes(recording)
 
     def measure(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
@@ -142,7 +142,7 @@ def latent_regression(
         `r_squared` (below 0 where the prediction is worse than the mean), `correlation`, `alpha` and `weights (latent)`
         (score per unit of code, of a fit to all images), `n`; NaN with the reason for too few images or equal scores.
     """
-    folds = whole_number("folds", folds, 2)
+    folds = check_whole("folds", folds, 2)
     strengths = np.asarray(alphas, dtype=float)
     if strengths.ndim != 1 or strengths.size == 0 or not (np.isfinite(strengths) & (strengths > 0)).all():
         raise InvalidArgumentError(f"alphas: expected one or more finite numbers above 0, got {alphas!r}.")

@@ -15,10 +15,11 @@ from closedloop.analysis.reasons import scalar, words
 from closedloop.analysis.resampling import Method, bootstrap, cohens_d, rank_auc
 from closedloop.analysis.runs import by_thread
 from closedloop.analysis.trajectories import WINDOW, generation_scores
+from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
-from closedloop.summary import ThreadSummary, excites_one, single_scores, summarize
+from closedloop.summary import ThreadSummary, excites_one, single_scores, summarize_thread
 
 
 def evolved_vs_reference(
@@ -51,9 +52,10 @@ def evolved_vs_reference(
         `evolved` and `reference` (population means), `effect_size`, `auc`, `ratio`, `percentile` (0 to 100), each of
         the middle two and `ratio` with ``_low`` and ``_high``, `n_evolved`, `n_reference`; NaN with the reason.
     """
+    window = check_whole("window", window, 1)
 
     def measure(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
-        summary = next(s for s in summarize(part) if s.thread == name)
+        summary = summarize_thread(part, name, objective)
         evolved = generation_scores(part, name)["score"].values[-window:].ravel()
         evolved = evolved[~np.isnan(evolved)]
         natural = reference_means(part, objective)["mean"].values
@@ -199,7 +201,7 @@ def best_of_k(recording: xr.Dataset, k: int | Sequence[int], thread: str | None 
             "expected": "" if counts.max() <= len(mean) else f"k above the {len(mean)} reference images",
             "retested": "" if twice else "not every reference image was presented twice",
         }
-        summary = next(s for s in summarize(part) if s.thread == name)
+        summary = summarize_thread(part, name, objective)
         columns = {"expected": ("k", expected), "retested": ("k", np.array(halves) if twice else expected * np.nan)}
         return xr.Dataset(
             {**columns, "evolved": summary.evolved.mean, "n_reference": len(mean)},
@@ -237,7 +239,7 @@ def winners_curse(recording: xr.Dataset, thread: str | None = None) -> xr.Datase
     """
 
     def measure(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
-        summary = next(s for s in summarize(part) if s.thread == name)
+        summary = summarize_thread(part, name, objective)
         gaps = _candidate_gaps(part, name, objective)
         maximum, gap = summary.noisy_maximum, summary.curse
         values = {

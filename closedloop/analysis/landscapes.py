@@ -10,10 +10,9 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from closedloop.analysis.reliability import whole_number
 from closedloop.analysis.similarity import Features, embedding, squared_distances
-from closedloop.analysis.units import Moments, means, select, unit_coords
-from closedloop.checks import check_generated
+from closedloop.analysis.units import Moments, means, pieces, select, unit_coords
+from closedloop.checks import check_generated, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray, Generator, Subject
 
@@ -282,7 +281,7 @@ def radial_tuning(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | st
         decreasing function that fits best (isotonic regression) has fallen half way from its highest to its lowest
         value. NaN with the reason where the response does not vary, or does not fall.
     """
-    count = whole_number("bins", bins, 2)
+    count = check_whole("bins", bins, 2)
     x = _distances(recording, distance)
     used = np.flatnonzero(~np.isnan(x))
     if len(used) < 3 or np.ptp(x[used]) == 0:
@@ -292,13 +291,14 @@ def radial_tuning(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | st
     place[used] = np.minimum(np.searchsorted(edges, x[used], side="right") - 1, count - 1)
     marked = recording.assign_coords(bin=("presentation", place))
     chosen = select(marked, None, by="bin")
-    values = _all_units(marked, chosen.rows)
-    found = Moments.of(values, chosen)
-    fitted = [_radial(x[chosen.rows], column) for column in values.T]
+    found, fitted = [], []
+    for _, values in pieces(marked, chosen.rows):
+        found.append(Moments.of(values, chosen))
+        fitted += [_radial(x[chosen.rows], column) for column in values.T]
     spearman, half = (np.array([f[i] for f in fitted], dtype=float) for i in (0, 1))
     reason = np.array([f[2] for f in fitted], dtype=object)
     numbers = chosen.names.astype(int)
-    columns = {"mean": found.mean, "sem": np.sqrt(found.variance / np.maximum(found.n, 1)), "n": found.n}
+    columns = {name: np.concatenate([getattr(f, name) for f in found], axis=1) for name in ("mean", "sem", "n")}
     return xr.Dataset(
         {
             **{name: (("bin", "neuroid"), column) for name, column in columns.items()},
@@ -308,11 +308,6 @@ def radial_tuning(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | st
         },
         coords={"bin": numbers, **unit_coords(recording), "reason": ("neuroid", reason)},
     )
-
-
-def _all_units(recording: xr.Dataset, rows: NDArray[np.intp]) -> FloatArray:
-    values = recording["responses"].isel(presentation=rows).values.astype(float)
-    return values.mean(-1) if values.ndim == 3 else values
 
 
 def _distances(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | str) -> FloatArray:

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.interfaces import FloatArray
-from closedloop.summary import ThreadSummary, summarize
+from closedloop.summary import ThreadSummary, summarize_thread
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Preferred:
     code: FloatArray | None
 
 
-def preferred(part: xr.Dataset, name: str) -> Preferred:
+def preferred(part: xr.Dataset, name: str, objective: str) -> Preferred:
     """What a thread of a single run found."""
-    summary = next(s for s in summarize(part) if s.thread == name)
+    summary = summarize_thread(part, name, objective)
     thread, kind, generation = (part[c].values for c in ("thread", "kind", "generation"))
     if summary.evolved.n:
         rows = confirmed_rows(part, summary)

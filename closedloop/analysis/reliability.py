@@ -21,20 +21,13 @@ from closedloop.analysis.units import (
     select,
     unit_coords,
 )
-from closedloop.errors import InvalidArgumentError
+from closedloop.checks import check_whole
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
 
 #: Presentations whose products are summed at once.
 ROWS = 1024
 FEW = "fewer than three images were presented at least twice"
-
-
-def whole_number(name: str, value: int, least: int) -> int:
-    """Returns ``value`` if it is a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InvalidArgumentError(f"{name}: expected a whole number of at least {least}, got {value!r}.")
-    return int(value)
 
 
 def nothing(recording: xr.Dataset, names: tuple[str, ...], reason: str) -> xr.Dataset:
@@ -59,7 +52,7 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
         of variance on mean through the origin; `n`, the images that count (mean response above 0). NaN with the reason
         where there are no repeats or no noise.
     """
-    least = whole_number("repeats", repeats, 2)
+    least = check_whole("repeats", repeats, 2)
     chosen = select(recording, kind).repeated(least)
     if len(chosen.names) == 0:
         return nothing(recording, ("fano", "slope", "n"), f"no image was presented at least {least} times")
@@ -99,7 +92,7 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
         Over ``neuroid``: `r` (mean over splits), `r_sd` (standard deviation over splits) and `reliability`
         (Spearman-Brown). NaN with the reason where no image was repeated, or the unit has no noise or no signal at all.
     """
-    splits = whole_number("splits", splits, 1)
+    splits = check_whole("splits", splits, 1)
     chosen = select(recording, kind).repeated(2)
     if len(chosen.names) < 3:
         return nothing(recording, ("r", "r_sd", "reliability"), FEW)
@@ -257,7 +250,7 @@ def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int 
         `correlation` over ``neuroid`` and ``neuroid_b``; rows and columns of a unit without noise are NaN, with the
         reason.
     """
-    least = whole_number("repeats", repeats, 2)
+    least = check_whole("repeats", repeats, 2)
     chosen = select(recording, kind).repeated(least)
     units = recording.sizes["neuroid"]
     if len(chosen.names) == 0:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from closedloop.analysis.reasons import all_nan, scalar
+from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
@@ -51,10 +52,9 @@ def bootstrap(
     _check_level(level)
     if method not in ("BCa", "percentile"):
         raise InvalidArgumentError(f"method: expected 'BCa' or 'percentile', got {method!r}.")
-    if isinstance(resamples, bool) or not isinstance(resamples, (int, np.integer)) or resamples < 100:
-        raise InvalidArgumentError(f"resamples: expected a whole number of at least 100, got {resamples!r}.")
+    resamples = check_whole("resamples", resamples, 100)
     data = _clean(samples, paired)
-    noted = {"level": level, "seed": seed, "resamples": int(resamples)}
+    noted = {"level": level, "seed": seed, "resamples": resamples}
     if min(len(d) for d in data) == 0:
         return all_nan(("estimate", "low", "high"), "no value").assign_coords(noted)
     estimate = float(statistic(*data))
@@ -63,7 +63,7 @@ def bootstrap(
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # NaN, which gets its reason below
         found = stats.bootstrap(
-            data, statistic, paired=paired, method=method, n_resamples=int(resamples), confidence_level=level,
+            data, statistic, paired=paired, method=method, n_resamples=resamples, confidence_level=level,
             rng=named_generator(seed, "bootstrap"),
         ).confidence_interval  # fmt: skip
     low, high = float(found.low), float(found.high)

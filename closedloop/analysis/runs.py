@@ -158,8 +158,7 @@ def by_thread(recording: xr.Dataset, thread: str | None, measure: Measure) -> xr
         UnknownNameError: No such thread.
         RecordingError: The recording holds no evolution.
     """
-    single = {} if RUN in recording.coords else {"": recording}
-    parts = single or dict(runs(recording))
+    parts = dict(runs(recording))
     evolving = {run: part for run, part in parts.items() if "objective" in part.coords} or parts
     found = [
         (f"{run}/{name}" if run else name, part, name, objective)

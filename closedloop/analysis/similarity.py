@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.preferred import Preferred, preferred
 from closedloop.analysis.reasons import choose
 from closedloop.analysis.runs import concat, runs
+from closedloop.analysis.units import Moments, Selection
 from closedloop.checks import check_generated, check_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray, Generator, Subject
@@ -37,7 +38,7 @@ class _Found:
 def _all_found(recordings: Recordings) -> list[_Found]:
     recording = recordings if isinstance(recordings, xr.Dataset) else concat(recordings)
     found = [
-        _Found(f"{run}/{name}" if run else name, part, objective, preferred(part, name))
+        _Found(f"{run}/{name}" if run else name, part, objective, preferred(part, name, objective))
         for run, part in runs(recording)
         if "objective" in part.coords
         for name, objective in thread_objectives(part)
@@ -111,13 +112,11 @@ def _responses(
     values = chosen.values.astype(float)
     values = values.mean(-1) if values.ndim == 3 else values
     values[:, np.array(columns) < 0] = np.nan
-    known = ~np.isnan(values)
-    n = known.sum(0).astype(float)
-    low = np.fmin.reduce(values, axis=0) if len(values) else np.full(len(columns), np.nan)
-    deviation = np.where(known, values - low, 0)
-    mean = deviation.sum(0) / np.where(n > 0, n, np.nan)
-    squares = np.maximum((deviation**2).sum(0) - n * np.nan_to_num(mean) ** 2, 0)
-    return low + mean, np.sqrt(squares / np.where(n > 1, n - 1, np.nan) / np.where(n > 1, n, np.nan)), n
+    if len(rows) == 0:
+        empty = np.full(len(columns), np.nan)
+        return empty, empty, np.zeros(len(columns))
+    found = Moments.of(values, Selection(rows, np.zeros(len(rows), np.intp), np.array(["all"])))
+    return found.mean[0], found.sem[0], found.n[0]
 
 
 def preference_similarity(

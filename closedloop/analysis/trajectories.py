@@ -12,6 +12,7 @@ from closedloop.analysis.reasons import all_nan, scalar
 from closedloop.analysis.resampling import holm
 from closedloop.analysis.runs import by_thread
 from closedloop.analysis.smoothing import smooth
+from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
@@ -230,19 +231,18 @@ def success(
         `p_permutation` (last > first), `p_maximum`, `p_holm` (of the test that decides) and `success` (1 or 0); NaN
         with the reason where there are too few generations or scores do not vary.
     """
-    if isinstance(window, bool) or not isinstance(window, (int, np.integer)) or window < 1:
-        raise InvalidArgumentError(f"window: expected a whole number of generations of at least 1, got {window!r}.")
+    window, permutations = check_whole("window", window, 1), check_whole("permutations", permutations, 1)
     if not 0 < alpha < 1:
         raise InvalidArgumentError(f"alpha: expected a number between 0 and 1 such as 0.05, got {alpha!r}.")
     if alternative not in ("end", "maximum"):
         raise InvalidArgumentError(f"alternative: expected 'end' or 'maximum', got {alternative!r}.")
-    found = by_thread(recording, thread, lambda part, name, _: _success(part, name, int(window), permutations, seed))
+    found = by_thread(recording, thread, lambda part, name, _: _success(part, name, window, permutations, seed))
     adjusted = holm(found["p" if alternative == "end" else "p_maximum"].values)
     rises = found["last" if alternative == "end" else "maximum"] > found["first"]
     verdict = np.where(np.isnan(adjusted), np.nan, (adjusted < alpha) & rises.values)
     dims = found["p"].dims
     found = found.assign(p_holm=(dims, adjusted), success=(dims, verdict))
-    return found.assign_coords(alpha=alpha, window=int(window), permutations=permutations, seed=seed)
+    return found.assign_coords(alpha=alpha, window=window, permutations=permutations, seed=seed)
 
 
 #: What `success` measures of one evolution.

@@ -30,14 +30,9 @@ def tuning_curve(recording: xr.Dataset, by: str = "stimulus_id", *, kind: Kind =
     """
     chosen = select(recording, kind, by=by, natural=by == "stimulus_id")
     found = [Moments.of(values, chosen) for _, values in pieces(recording, chosen.rows)]
-    mean, n, variance = (np.concatenate([getattr(f, c) for f in found], axis=1) for c in ("mean", "n", "variance"))
+    mean, sem, n = (np.concatenate([getattr(f, c) for f in found], axis=1) for c in ("mean", "sem", "n"))
     rank = np.argsort(np.argsort(np.where(np.isnan(mean), np.inf, -mean), axis=0, kind="stable"), axis=0) + 1.0
-    columns = {
-        "mean": mean,
-        "sem": np.sqrt(variance / np.maximum(n, 1)),
-        "n": n,
-        "rank": np.where(np.isnan(mean), np.nan, rank),
-    }
+    columns = {"mean": mean, "sem": sem, "n": n, "rank": np.where(np.isnan(mean), np.nan, rank)}
     reason = choose(
         (np.isnan(mean).any(0), "every presentation of some images was lost"),
         ((n < 2).any(0), "sem: some images were presented once"),
@@ -140,9 +135,9 @@ def psth(recording: xr.Dataset, by: str = "kind", *, kind: Kind = None) -> xr.Da
     found = []
     for _, values in pieces(recording, chosen.rows, time=True):
         moments = Moments.of(values.reshape(len(values), -1), chosen)
-        found.append([m.reshape(len(chosen.names), -1, bins) for m in (moments.mean, moments.n, moments.variance)])
-    mean, n, variance = (np.concatenate([f[i] for f in found], axis=1).swapaxes(1, 2) for i in range(3))
-    columns = {"mean": mean, "sem": np.sqrt(variance / np.maximum(n, 1)), "n": n}
+        found.append([m.reshape(len(chosen.names), -1, bins) for m in (moments.mean, moments.sem, moments.n)])
+    mean, sem, n = (np.concatenate([f[i] for f in found], axis=1).swapaxes(1, 2) for i in range(3))
+    columns = {"mean": mean, "sem": sem, "n": n}
     latencies, reason = _latencies(mean, times)
     own = {str(name): coord for name, coord in recording.coords.items() if coord.dims == ("time_bin",)}
     unit = "ms" if "time_bin_start" in own else "bins"

@@ -177,6 +177,11 @@ class Moments:
         return self.squares / np.where(self.n > 1, self.n - 1, np.nan)
 
     @property
+    def sem(self) -> FloatArray:
+        """Standard error of the mean, NaN below two repeats."""
+        return np.sqrt(self.variance / np.maximum(self.n, 1))
+
+    @property
     def noiseless(self) -> NDArray[np.bool_]:
         """Whether a unit's repeats differ by no more than rounding, ``(units,)``; False where none is repeated."""
         df = np.maximum(self.n - 1, 0).sum(0)

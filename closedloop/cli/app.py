@@ -212,6 +212,27 @@ def import_(
     run_import(folder, system, out)
 
 
+@app.command()
+def analyze(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; evolutions of several are named RUN/THREAD.")],
+    what: Annotated[
+        str,
+        typer.Option(
+            help="trajectory, success, success_rate, evolved_vs_reference, winners_curse, best_of_k, generations_to, "
+            "images_to, reference_drift, fano_factor, split_half, noise_ceiling, selectivity, sparseness, "
+            "tuning_curve, signal_correlation, noise_correlation, psth, cross_driving, preference_similarity, "
+            "code_geometry, latent_regression, fit_kent."
+        ),
+    ] = "success",
+    thread: Annotated[str | None, typer.Option(help="Only this evolution.", show_default="all")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.", show_default="no file")] = None,
+) -> None:
+    """Analyze runs: one of the functions of closedloop.analysis as a table."""
+    from closedloop.cli.analyzing import analyze_runs
+
+    analyze_runs(runs, what, thread, csv)
+
+
 def _given(values: dict[str, Any], *without: str) -> dict[str, Any]:
     """The options that were given."""
     return {k: v for k, v in values.items() if v is not None and k not in without and not k.startswith("run_")}

@@ -11,17 +11,17 @@ SCORES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 def test_a_retested_image_in_the_presentations_that_did_not_choose_it(evolution):
     retests = {"main-g0001-002": ([6.0, 7.0], [5.0, 7.0]), "main-g0001-001": ([1.0], [])}
     recording = evolution(SCORES, codes=CODES, retests=retests)
-    found = preferred(recording, "main")
+    found = preferred(recording, "main", "unit(0)")
     assert found.basis == "re-test"
     assert recording["responses"].values[found.rows, 0].tolist() == [5, 7]
     assert found.code.tolist() == CODES[1, 2].tolist()
 
 
 def test_without_a_retest_the_last_generation(evolution):
-    found = preferred(evolution(SCORES, codes=CODES), "main")
+    found = preferred(evolution(SCORES, codes=CODES), "main", "unit(0)")
     assert found.basis == "last generation"
     assert found.code.tolist() == CODES[1].mean(0).tolist()
-    assert preferred(evolution(SCORES), "main").code is None
+    assert preferred(evolution(SCORES), "main", "unit(0)").code is None
 
 
 def test_codes_come_once_and_without_padding(evolution):

@@ -160,7 +160,8 @@ def test_seed_decides_the_permutations(evolution, rng):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, "window: expected a whole number of generations"),
+        ({"window": 0}, "window: expected a whole number of at least 1"),
+        ({"permutations": 0}, "permutations: expected a whole number of at least 1"),
         ({"alpha": 5}, "alpha: expected a number between 0 and 1"),
         ({"alternative": "max"}, "alternative: expected 'end' or 'maximum', got 'max'"),
     ],
