@@ -41,6 +41,11 @@ class Estimate:
         sem = float("nan") if n < 2 else 0.0 if same else float(valid.std(ddof=1) / np.sqrt(n))
         return cls(stimulus_id, mean, sem, n)
 
+    @property
+    def short(self) -> str:
+        """The mean, with its standard error where repeats differ."""
+        return str(self) if self.n == 0 or self.sem > 0 else f"{self.mean:.4g}"
+
     def __str__(self) -> str:
         if self.n == 0:
             return "not re-tested"
@@ -89,6 +94,11 @@ def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
     return [summarize_thread(recording, name, objective) for name, objective in thread_objectives(recording)]
 
 
+def is_evolution(recording: xr.Dataset) -> bool:
+    """Whether a recording holds evolutions, and not only responses to given images."""
+    return {"threads", "objective"} <= set(map(str, recording.coords))
+
+
 def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:
     """Name and objective of each thread of a recording.
 
@@ -130,6 +140,24 @@ def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> Thread
         generations=len(np.unique(generation[evolved_rows])),
         lost=int(np.isnan(shown).all(axis=tuple(range(1, shown.ndim))).sum()),
     )
+
+
+def best_references(recording: xr.Dataset, summary: ThreadSummary, count: int) -> list[Estimate]:
+    """The references with the highest mean score over all their presentations; the confirmed one comes first."""
+    estimates = reference_estimates(recording, summary.objective)
+    ranked = sorted((e for e in estimates if e.n), key=lambda e: -e.mean)
+    confirmed = [summary.natural] if summary.natural.n else []
+    others = [e for e in ranked if e.stimulus_id != summary.natural.stimulus_id]
+    return [*confirmed, *others][:count]
+
+
+def reference_estimates(recording: xr.Dataset, objective: str) -> list[Estimate]:
+    """The score of each reference image over all its presentations, in the order of their names."""
+    rows = np.flatnonzero(recording["thread"].values == REFERENCE)
+    if len(rows) == 0:
+        return []
+    scores, ids = single_scores(recording, objective, rows), recording["stimulus_id"].values[rows]
+    return [Estimate.of(str(name), scores[ids == name]) for name in np.unique(ids)]
 
 
 def target_name(recording: xr.Dataset, objective: str) -> str:

@@ -9,9 +9,11 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+from closedloop.cautions import cautions
 from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.pictures import Pictures
 from closedloop.recording import open_recording, read_pointer
-from closedloop.summary import ThreadSummary, summarize
+from closedloop.summary import ThreadSummary, is_evolution, summarize
 
 console = Console(soft_wrap=False)
 _FORMATS = (".png", ".pdf", ".svg")
@@ -28,15 +30,15 @@ def show_run(run: Path, figure: Path | None) -> None:
         raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(_FORMATS)}, got {figure}.")
     recording = open_recording(run)
     pointer = read_pointer(run)
-    if "objective" not in recording.coords:
+    if not is_evolution(recording):
         console.print(_responses_table(recording))
         return
     summaries = summarize(recording)
     console.print(_table(summaries, pointer["elapsed_s"]))
     if reason := pointer.get("reason"):
         console.print(f"Ended:  {reason}", highlight=False, markup=False)
-    for line in _remarks(summaries, bool(pointer["finished"]), run):
-        console.print(line, highlight=False, markup=False)
+    for caution in cautions(recording, Pictures(recording), str(run)):
+        console.print(str(caution), highlight=False, markup=False)
     console.print(f"Run:    {run}", highlight=False)
     for path in write_figures(run, summaries, figure):
         console.print(f"Figure: {path}", highlight=False)
@@ -87,21 +89,6 @@ def _finite(value: float) -> str:
 
 def _pair(value: float, error: float) -> str:
     return f"{value:.3g} ± {error:.2g}" if np.isfinite(value) else "–"
-
-
-def _remarks(summaries: list[ThreadSummary], finished: bool, run: Path) -> list[str]:
-    """What a reader must know before trusting the numbers."""
-    lines = [] if finished else [f"The run is not finished. Go on: closedloop resume {run}"]
-    for s in summaries:
-        if finished and s.evolved.n == 0:
-            lines.append(f"Thread {s.thread}: no re-test, so no response is reported (--retest-candidates 0).")
-        if s.evolved.n > 1 and s.evolved.sem == 0:
-            lines.append(f"Thread {s.thread}: the subject is deterministic; repeats are identical and the s.e. is 0.")
-        if s.lost:
-            lines.append(f"Thread {s.thread}: {s.lost} presentations were lost.")
-        if s.evolved.n and s.evolved.mean == 0 == s.noisy_maximum:
-            lines.append(f"Thread {s.thread}: the unit never responded; try another unit, or a wider first step.")
-    return lines
 
 
 def _responses_table(recording: xr.Dataset) -> Table:

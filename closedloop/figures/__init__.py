@@ -1,0 +1,32 @@
+"""Figures of a recording. Each draws on given matplotlib axes, or on those of a new figure, and returns them.
+
+Nothing is shown, and matplotlib's global state is neither read nor written: ``plot_trajectory(ds).figure.savefig(…)``
+writes PNG, PDF or SVG. Figures carry units, the number of presentations, the seed, and say what an interval is.
+"""
+
+from closedloop.analysis import generation_scores
+from closedloop.figures.comparison import plot_evolved_vs_reference
+from closedloop.figures.landscape import plot_landscape
+from closedloop.figures.page import plot_evolution
+from closedloop.figures.population import plot_code_plane, plot_population
+from closedloop.figures.style import EVOLVED, INK, NATURAL
+from closedloop.figures.trajectory import plot_threads, plot_trajectory
+from closedloop.figures.units import plot_cross_driving, plot_reliability
+from closedloop.summary import best_references
+
+__all__ = [
+    "EVOLVED",
+    "INK",
+    "NATURAL",
+    "best_references",
+    "generation_scores",
+    "plot_code_plane",
+    "plot_cross_driving",
+    "plot_evolution",
+    "plot_evolved_vs_reference",
+    "plot_landscape",
+    "plot_population",
+    "plot_reliability",
+    "plot_threads",
+    "plot_trajectory",
+]

@@ -1,0 +1,82 @@
+"""What was found, against what nature offers."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from closedloop.errors import RecordingError
+from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, new_axes, one_thread, score_name
+from closedloop.interfaces import FloatArray
+from closedloop.summary import Estimate, reference_estimates, summarize
+
+#: The rows of the figure, from the bottom.
+_NATURAL, _BEST, _EVOLVED = 0.0, 1.0, 1.7
+
+
+def plot_evolved_vs_reference(recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None) -> Axes:
+    """The evolved image against the references: each reference's mean, the best of them and the evolved one re-tested.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        ax: Where to draw; None for a new figure.
+        thread: Which evolution; None where there is only one.
+
+    Returns:
+        The axes: the score (x) by kind (y). The two re-tested means come from fresh presentations that chose neither
+        image; a reference's dot is the mean of all its presentations.
+
+    Raises:
+        RecordingError: No such thread, or there is neither a reference nor a re-test.
+    """
+    thread = one_thread(recording, thread)
+    summary = next(s for s in summarize(recording) if s.thread == thread)
+    references = [e for e in reference_estimates(recording, summary.objective) if e.n]
+    if not references and not summary.evolved.n:
+        raise RecordingError(f"recording: thread {thread!r} has no re-tested image and no reference yet.")
+    ax = new_axes(ax, (4.5, 2.7))
+    values = np.array([e.mean for e in references])
+    ax.plot(values, _NATURAL + swarm(values), "o", ms=4, alpha=0.55, color=NATURAL, mec="none", label="each reference")
+    _draw_estimate(ax, summary.natural, _BEST, NATURAL)
+    _draw_estimate(ax, summary.evolved, _EVOLVED, EVOLVED)
+    rows = {_NATURAL: f"references\n(n = {len(references)})", _BEST: "best reference\nre-tested",
+            _EVOLVED: "evolved\nre-tested"}  # fmt: skip
+    ax.set_yticks(list(rows), labels=list(rows.values()))
+    ax.set_ylim(_NATURAL - 0.6, _EVOLVED + 0.5)
+    ax.set_xlabel(score_name(summary.objective))
+    ax.margins(x=0.12)
+    repeats = max(summary.evolved.n, summary.natural.n)
+    caption(ax, f"re-tested: mean ± s.e.m. of {repeats} fresh presentations" if repeats else "nothing was re-tested")
+    dress(ax)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(left=False)
+    return ax
+
+
+def _draw_estimate(ax: Axes, estimate: Estimate, y: float, colour: str) -> None:
+    """A re-tested mean with its error and its number."""
+    if estimate.n == 0:
+        return
+    error = np.nan_to_num(estimate.sem) or None
+    ax.errorbar(estimate.mean, y, xerr=error, fmt="D", ms=8, capsize=4, color=colour, mec="white", mew=1, zorder=5)
+    ax.annotate(
+        estimate.short, (estimate.mean, y), (0, 8), textcoords="offset points", ha="center", fontsize=9.5,
+        weight="bold", color=INK, parse_math=False,
+    )  # fmt: skip
+
+
+def swarm(values: FloatArray, height: float = 0.42, bins: int = 40) -> NDArray[np.float64]:
+    """Heights ``(n,)`` within ± `height` that spread equal values apart: the widest where there are most of them."""
+    spread = np.zeros(len(values))
+    if len(values) == 0:
+        return spread
+    edges = np.linspace(values.min(), values.max(), bins + 1)[1:-1]
+    place = np.searchsorted(edges, values)
+    most = np.bincount(place).max()
+    for b in np.unique(place):
+        own = np.flatnonzero(place == b)
+        rank = np.arange(len(own)) - (len(own) - 1) / 2
+        spread[own] = rank * 2 * height / max(most, 8)
+    return spread

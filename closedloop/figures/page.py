@@ -1,0 +1,79 @@
+"""One evolution on a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from closedloop.analysis import generation_scores
+from closedloop.errors import RecordingError
+from closedloop.figures.style import EVOLVED, INK, NATURAL, part_of, reference_count
+from closedloop.figures.tiles import draw_picture
+from closedloop.figures.trajectory import draw_strip, plot_trajectory
+from closedloop.pictures import Pictures
+from closedloop.recording import open_recording
+from closedloop.summary import ThreadSummary, best_references, excites_one, summarize
+
+
+def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
+    """One evolution on a page: its best images over time, its trajectory, and what it found beside nature's best.
+
+    Args:
+        run: The run's folder.
+        thread: Which evolution.
+    """
+    recording = open_recording(run)
+    summaries = {s.thread: s for s in summarize(recording)}
+    if thread not in summaries:
+        raise RecordingError(f"{run}: no thread {thread!r}; it has {sorted(summaries)}.")
+    summary = summaries[thread]
+    figure = Figure(figsize=(11.5, 6.4), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06))
+    parts = figure.add_gridspec(2, 2, height_ratios=[0.085, 1], width_ratios=[2.35, 1])
+    heading, left, right = (figure.add_subfigure(p) for p in (parts[0, :], parts[1, 0], parts[1, 1]))
+    _draw_heading(heading, recording, summary)
+    strip, axes = left.subplots(2, 1, height_ratios=[1, 3.2])
+    plot_trajectory(recording, axes, thread)
+    strip.axis("off")
+    pictures = Pictures(recording)
+    draw_strip(strip, generation_scores(recording, thread), pictures, 0.0, 1.0)
+    _draw_exemplars(right, pictures, recording, summary)
+    return figure
+
+
+def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSummary) -> None:
+    """What was asked, and how."""
+    single = excites_one(summary.objective)
+    question = f"What does {summary.target} want to see?" if single else f"What drives {summary.target}?"
+    generator, optimizer = (part_of(recording, name, summary.thread) for name in ("generator", "optimizer"))
+    setting = f"{generator} images, {optimizer}, {summary.images} of them shown, seed {recording['seed'].item()}"
+    figure.text(0.012, 0.62, question, fontsize=14, weight="bold", color=INK, va="center", parse_math=False)
+    figure.text(0.012, 0.08, setting, fontsize=9.5, color=INK, va="center", parse_math=False)
+
+
+def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset, summary: ThreadSummary) -> None:
+    """The evolved image above the best natural ones, each with its number."""
+    grid = figure.add_gridspec(3, 3, height_ratios=[3, 1.05, 0.3])
+    top = figure.add_subplot(grid[0, :])
+    draw_picture(top, pictures(summary.evolved.stimulus_id))
+    top.set_title(f"evolved  {summary.evolved.short}", color=EVOLVED, fontsize=12, weight="bold")
+    for column, estimate in enumerate(best_references(recording, summary, 3)):
+        ax = figure.add_subplot(grid[1, column])
+        draw_picture(ax, pictures.reference(estimate.stimulus_id))
+        ax.set_title(f"{estimate.mean:.3g}", color=NATURAL, fontsize=10, weight="bold")
+    text = figure.add_subplot(grid[2, :])
+    text.axis("off")
+    text.text(0.5, 1.0, _verdict(recording, summary), ha="center", va="top", fontsize=9, color=INK, linespacing=1.5)
+
+
+def _verdict(recording: xr.Dataset, summary: ThreadSummary) -> str:
+    if not summary.natural.n:
+        return "no natural image was re-tested"
+    lines = [f"the best of {reference_count(recording)} natural images"]
+    if np.isfinite(summary.ratio):
+        error = f" ± {summary.ratio_sem:.2g}" if summary.ratio_sem > 0 else ""
+        lines.append(f"evolved ÷ best natural = {summary.ratio:.2f}{error}")
+    return "\n".join(lines)

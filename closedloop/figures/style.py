@@ -1,0 +1,127 @@
+"""What all figures have in common: colours, axes of their own, plain words. matplotlib's global state is never touched.
+
+Colours are those of Okabe & Ito (2008), distinct for colour-blind readers; more than eight lines differ by dashes too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.text import Text
+
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.evolution import REFERENCE
+from closedloop.summary import excites_one, thread_objectives
+
+#: Evolved images, natural images, and words and lines.
+EVOLVED, NATURAL, INK = "#D55E00", "#0072B2", "#333333"
+#: One colour for each thread.
+CYCLE = (EVOLVED, NATURAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
+_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+#: Perceptually uniform, readable in grey and by colour-blind readers.
+COLOURS = "viridis"
+
+
+def new_axes(ax: Axes | None, size_in: tuple[float, float] = (6.0, 3.8)) -> Axes:
+    """The given axes, or those of a new figure that belongs to no window and no global list."""
+    return Figure(figsize=size_in, dpi=150, layout="constrained").add_subplot() if ax is None else ax
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """Colour and dashes of the line with this number; all of the first 32 differ."""
+    return {"color": CYCLE[index % len(CYCLE)], "ls": _DASHES[index // len(CYCLE) % len(_DASHES)]}
+
+
+def dress(ax: Axes, box: bool = False) -> Axes:
+    """Gives axes their look when all is drawn: one ink, names as they are written (``$`` is no formula).
+
+    Args:
+        ax: The axes, which are returned.
+        box: Whether a line goes all around, as suits a map.
+    """
+    for side, spine in ax.spines.items():
+        spine.set_visible(box or side in ("left", "bottom"))
+        spine.set_color(INK)
+    ax.tick_params(colors=INK, labelsize=9)
+    for text in _texts(ax):
+        text.set_parse_math(False)
+        if text.get_color() in ("black", "k", "#000000"):
+            text.set_color(INK)
+    return ax
+
+
+def _texts(ax: Axes) -> list[Text]:
+    legend = ax.get_legend()
+    own = [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label]
+    return own if legend is None else [*own, *legend.get_texts()]
+
+
+def colour_bar(ax: Axes, drawn: ScalarMappable, label: str) -> None:
+    """A colour scale beside the axes, with its name."""
+    bar = whole_figure(ax).colorbar(drawn, ax=ax, fraction=0.045, pad=0.03)
+    bar.set_label(label, color=INK, fontsize=9)
+    bar.ax.tick_params(colors=INK, labelsize=8.5)
+    bar.outline.set_edgecolor(INK)
+
+
+def whole_figure(ax: Axes) -> Figure:
+    """The figure that holds some axes.
+
+    Raises:
+        InvalidArgumentError: They belong to none.
+    """
+    figure: Figure | SubFigure | None = ax.figure
+    while isinstance(figure, SubFigure):
+        figure = figure.figure
+    if figure is None:
+        raise InvalidArgumentError("ax: expected axes of a figure, got axes that were removed from theirs.")
+    return figure
+
+
+def caption(ax: Axes, text: str) -> None:
+    """Says above the axes, on the left, what is shown: n, seed, and what an interval is."""
+    ax.set_title(text, loc="left", fontsize=9, color=INK, parse_math=False)
+
+
+def thread_names(recording: xr.Dataset) -> list[str]:
+    """The names of a recording's threads, in their order.
+
+    Raises:
+        RecordingError: It is not the recording of an evolution.
+    """
+    return [name for name, _ in thread_objectives(recording)]
+
+
+def one_thread(recording: xr.Dataset, thread: str | None) -> str:
+    """The thread that was named, or the only one.
+
+    Raises:
+        RecordingError: There is no such thread, or there are several and none was named.
+    """
+    names = thread_names(recording)
+    if thread is None and len(names) > 1:
+        raise RecordingError(f"thread: the recording has several, name one of {names}.")
+    if thread is not None and thread not in names:
+        raise RecordingError(f"recording: no thread {thread!r}; it has {names}.")
+    return names[0] if thread is None else thread
+
+
+def part_of(recording: xr.Dataset, name: str, thread: str) -> str:
+    """A thread's own entry of a scalar coordinate that holds one for each: generator, optimizer, objective."""
+    place = thread_names(recording).index(thread)
+    return str(recording[name].item()).split("; ")[place]
+
+
+def score_name(objective: str) -> str:
+    """What the score is: a unit's response in its own units, or the objective's text."""
+    return "response" if excites_one(objective) else f"score:  {objective}"
+
+
+def reference_count(recording: xr.Dataset) -> int:
+    """How many different reference images were shown."""
+    own = recording["thread"].values == REFERENCE
+    return len(set(recording["stimulus_id"].values[own].tolist()))

@@ -1,0 +1,79 @@
+"""Figures and pictures as parts of an HTML page: vector graphics that take the page's colour, images as data."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from closedloop.figures.style import INK, whole_figure
+
+#: What matplotlib writes of itself: none of it, so that the same run gives the same page.
+_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+def inline_svg(ax: Axes, prefix: str, label: str) -> Markup:
+    """The figure of some axes as an inline SVG element that is legible in light and dark.
+
+    Args:
+        ax: From a function of `closedloop.figures`; words and lines in its ink take the page's text colour.
+        prefix: Starts every id in it, so that several graphics can stand on one page.
+        label: What a screen reader says.
+    """
+    text = _svg_text(whole_figure(ax))
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    head, body = text.split(">", 1)
+    box = re.search(r'viewBox="([^"]*)"', head)
+    body = _renamed(body, prefix).replace(INK.lower(), "currentColor")
+    frame = "" if box is None else box.group(1)
+    return Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(frame, label) + Markup(body)
+
+
+def _svg_text(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata=_METADATA)
+    return buffer.getvalue()
+
+
+def _renamed(svg: str, prefix: str) -> str:
+    """The same graphic with ids ``{prefix}-0``, ``{prefix}-1`` … (matplotlib's are partly random, and repeat)."""
+    names: dict[str, str] = {}
+    for name in re.findall(r'\bid="([^"]*)"', svg):
+        names.setdefault(name, f"{prefix}-{len(names)}")
+    svg = re.sub(r'\bid="([^"]*)"', lambda m: f'id="{names[m.group(1)]}"', svg)
+    return re.sub(r"#([\w-]+)(?=[\")])", lambda m: f"#{names.get(m.group(1), m.group(1))}", svg)
+
+
+def data_uri(image: NDArray[np.uint8], longest: int | None = None) -> str:
+    """A picture ``(h, w, 3)`` as a ``data:`` address.
+
+    Args:
+        image: 8-bit RGB.
+        longest: Longest side in pixels of a small copy, compressed with loss; None for the picture itself, without.
+    """
+    picture, buffer = Image.fromarray(image), io.BytesIO()
+    if longest is None or max(picture.size) <= longest:
+        picture.save(buffer, format="PNG", optimize=True)
+        return _data("png", buffer)
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    picture.save(buffer, format="JPEG", quality=88)
+    return _data("jpeg", buffer)
+
+
+def _data(kind: str, buffer: io.BytesIO) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def picture(image: NDArray[np.uint8] | None, alt: str, longest: int | None = None) -> Markup:
+    """An ``img`` element, or words where there is no picture to show."""
+    if image is None:
+        return Markup('<div class="missing">image not kept<span>{}</span></div>').format(alt)
+    size = Markup('width="{}" height="{}"').format(image.shape[1], image.shape[0])
+    return Markup('<img src="{}" alt="{}" {}>').format(data_uri(image, longest), alt, size)

@@ -1,0 +1,79 @@
+"""A report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.files import replace_file
+from closedloop.recording import version
+from closedloop.report.views import Run, run_view, runs_drawings
+from closedloop.report.wording import BOOTSTRAP
+
+
+def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") -> str:
+    """One HTML page about one or more runs: what was found, what to beware of, and how to repeat it.
+
+    It needs no network and no other file: pictures and figures stand in it. What comes from the runs (names, labels,
+    the experiment) is escaped.
+
+    Args:
+        runs: Their folders; running, killed or finished.
+        out: The file's name, as it stands in the command at the end of the page.
+
+    Raises:
+        InvalidArgumentError: No run, or the same one twice.
+        RecordingError: Not a run, nothing recorded yet, or damaged.
+    """
+    read = [Run.read(path, label) for path, label in _labelled(runs)]
+    views = [run_view(run, place) for place, run in enumerate(read)]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    folder = resources.files("closedloop.report")
+    template = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
+    command = ["closedloop", "report", *(str(run.path) for run in read), "--out", str(out)]
+    return template.render(
+        title=views[0].question if len(views) == 1 else f"{len(views)} runs of closedloop",
+        date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        version=version(),
+        style=Markup((folder / "style.css").read_text(encoding="utf-8")),  # ours, and no place for markup
+        runs=views,
+        together=runs_drawings(read),
+        command=shlex.join(command),
+        bootstrap=BOOTSTRAP,
+    )
+
+
+def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
+    """Writes `build_report` into a file, which appears under its name only when complete.
+
+    Raises:
+        InvalidArgumentError: The name does not end in ``.html``, or a folder has it; see also `build_report`.
+        RecordingError: A run cannot be read, or the file cannot be written.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        raise InvalidArgumentError(f"out: expected the name of a file that ends in .html, got {path}.")
+    page = build_report(runs, path)
+    try:
+        replace_file(path, page.encode())
+    except OSError as error:
+        raise RecordingError(f"out: cannot write {path} ({error.strerror or error}); choose another place.") from error
+    return path
+
+
+def _labelled(runs: Sequence[str | Path]) -> list[tuple[Path, str]]:
+    """Each run's folder with a short name that no other has."""
+    paths = [Path(run) for run in runs]
+    if not paths:
+        raise InvalidArgumentError("runs: expected the folder of at least one run, got none.")
+    if len({p.resolve() for p in paths}) < len(paths):
+        raise InvalidArgumentError(f"runs: expected different runs, got one twice in {', '.join(map(str, paths))}.")
+    names = [p.resolve().name for p in paths]
+    return [(p, name if names.count(name) == 1 else str(p)) for p, name in zip(paths, names, strict=True)]

@@ -1,0 +1,426 @@
+"""What stands in a report, gathered from the runs: words, numbers and pictures, before any HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from closedloop.analysis import generation_scores
+from closedloop.cautions import CHECKS, Caution, cautions
+from closedloop.errors import RecordingError
+from closedloop.figures import (
+    plot_code_plane,
+    plot_cross_driving,
+    plot_evolved_vs_reference,
+    plot_landscape,
+    plot_reliability,
+    plot_threads,
+    plot_trajectory,
+)
+from closedloop.figures.population import population
+from closedloop.figures.style import part_of, reference_count
+from closedloop.figures.trajectory import milestones
+from closedloop.objectives import Unit, parse_objective
+from closedloop.pictures import Pictures
+from closedloop.recording import open_recording
+from closedloop.report.embedding import inline_svg, picture
+from closedloop.report.repeating import commands, experiment_text, objects
+from closedloop.report.wording import estimate, number, presentations, table_rows, verdict
+from closedloop.stimuli import experiment_of
+from closedloop.summary import (
+    Estimate,
+    ThreadSummary,
+    best_references,
+    excites_one,
+    is_evolution,
+    reference_estimates,
+    summarize,
+    target_name,
+)
+
+#: Reference images beside the evolved one; longest side of small pictures in pixels.
+EXEMPLARS, SMALL = 6, 160
+#: Units of a run of recorded images whose preferred images are shown.
+MOST_UNITS = 20
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its words.
+
+    Attributes:
+        image: The element.
+        value: Its number, large.
+        note: What it is, small.
+    """
+
+    image: Markup
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its caption."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class ThreadView:
+    """One evolution."""
+
+    name: str
+    target: str
+    evolved: Picture
+    references: list[Picture]
+    strip: list[Picture]
+    sheet: list[Picture]
+    drawings: list[Drawing]
+
+
+@dataclass(frozen=True)
+class UnitView:
+    """One unit of a run of recorded images, with the images that it likes best."""
+
+    name: str
+    images: list[Picture]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run."""
+
+    label: str
+    path: str
+    exported: bool
+    question: str
+    sentences: list[str]
+    facts: list[tuple[str, str]]
+    cautions: list[Caution]
+    checks: tuple[str, ...]
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+    threads: list[ThreadView]
+    units: list[UnitView]
+    drawings: list[Drawing]
+    omitted: list[str]
+    commands: list[tuple[str, str]]
+    objects: list[str]
+    protocol: str
+    experiment: str
+
+    @property
+    def serious(self) -> list[Caution]:
+        """The cautions that touch the numbers."""
+        return [c for c in self.cautions if c.serious]
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a command repeats it."""
+        return any(what.startswith("repeat") for what, _ in self.commands)
+
+
+class Sketches:
+    """Draws figures for a page; what cannot be drawn is said in words instead.
+
+    Args:
+        prefix: Starts the ids of all its figures.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix, self._count = prefix, 0
+        self._reasons: dict[str, list[str]] = {}
+
+    @property
+    def omitted(self) -> list[str]:
+        """Which figures could not be drawn, and why."""
+        return [f"{', '.join(names)}: {reason}" for reason, names in self._reasons.items()]
+
+    def draw(self, name: str, plot: Callable[[], Axes], caption: str) -> Drawing | None:
+        """The figure that a function draws, or None with the reason kept."""
+        try:
+            ax = plot()
+        except RecordingError as error:
+            self._reasons.setdefault(str(error).removeprefix("recording: ").rstrip("."), []).append(name)
+            return None
+        self._count += 1
+        return Drawing(inline_svg(ax, f"{self._prefix}f{self._count}", caption), caption)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is read: its folder or export, its recording, the experiment that repeats it, its pictures."""
+
+    path: Path
+    label: str
+    recording: xr.Dataset
+    experiment: dict[str, Any]
+    pictures: Pictures
+
+    @classmethod
+    def read(cls, path: Path, label: str) -> Run:
+        """Opens a run's folder, or an export of one; nothing on the disk is changed."""
+        recording = open_recording(path)
+        return cls(path, label, recording, experiment_of(recording), Pictures(recording))
+
+
+def run_view(run: Run, place: int) -> RunView:
+    """All that a report says of one run."""
+    evolution = is_evolution(run.recording)
+    summaries = summarize(run.recording) if evolution else []
+    sketches = Sketches(f"r{place}")
+    threads = [_thread_view(run, s, sketches) for s in summaries if s.images]
+    units = [] if evolution else list(unit_views(run))
+    found = cautions(run.recording, run.pictures, str(run.path))
+    return RunView(
+        label=run.label,
+        path=str(run.path),
+        exported=run.path.is_file(),
+        question=_question(run.recording, summaries),
+        sentences=_sentences(run.recording, summaries),
+        facts=list(_facts(run)),
+        cautions=[*found, *_picture_cautions(run.pictures)],
+        checks=CHECKS if evolution else CHECKS[:2],
+        columns=[s.thread for s in summaries],
+        rows=table_rows(run.recording, summaries) if summaries else [],
+        threads=threads,
+        units=units,
+        drawings=_run_drawings(run, [s for s in summaries if s.images], sketches),
+        omitted=sketches.omitted,
+        commands=commands(run.path, run.experiment, bool(run.recording.attrs.get("finished", 1))),
+        objects=objects(run.experiment),
+        protocol=str(run.experiment.get("protocol", "evolve")),
+        experiment=experiment_text(run.experiment),
+    )
+
+
+def _picture_cautions(pictures: Pictures) -> Iterator[Caution]:
+    """What is to be said of the pictures, after all of them were asked for."""
+    for doubt in pictures.doubts:
+        yield Caution("other-weights", "", doubt, "The numbers are those recorded; trust no picture made again.")
+    for reason in pictures.missing:
+        yield Caution("missing-pictures", "", f"some pictures cannot be shown: {reason}", serious=False)
+
+
+def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[str]:
+    """What was found, a sentence for each thread."""
+    if not summaries:
+        return [_recorded(recording)]
+    found = [verdict(s, reference_count(recording)) for s in summaries]
+    several = len(summaries) > 1
+    return [f"{s.thread}: {text}" if several else text for s, text in zip(summaries, found, strict=True)]
+
+
+def _recorded(recording: xr.Dataset) -> str:
+    """A run of recorded images in one sentence."""
+    images, units = len(set(recording["stimulus_id"].values.tolist())), recording.sizes["neuroid"]
+    shown = number(recording.sizes["presentation"])
+    return (
+        f"{number(images)} images were shown to {recording['subject'].item()}, {shown} presentations in all; "
+        f"{number(units)} unit{'s' * (units != 1)} answered."
+    )
+
+
+def unit_views(run: Run) -> Iterator[UnitView]:
+    """The images that each of the first units likes best, by their mean response."""
+    ds = run.recording
+    for column in range(min(ds.sizes["neuroid"], MOST_UNITS)):
+        found = reference_estimates(ds, Unit(column).describe())
+        best = sorted((e for e in found if e.n), key=lambda e: -e.mean)[:EXEMPLARS]
+        run.pictures.several([e.stimulus_id for e in best], reference=True)
+        if best:
+            yield UnitView(target_name(ds, Unit(column).describe()), [_exemplar(run, e, False) for e in best])
+
+
+def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
+    targets = list(dict.fromkeys(s.target for s in summaries))
+    if not targets:
+        what = "The tuning landscape of" if "plane" in recording.coords else "Responses of"
+        return f"{what} {_some(recording['neuroid_id'].values, 2)}"
+    if len(targets) > 1:
+        return f"{len(targets)} questions to {recording['subject'].item()}"
+    single = excites_one(summaries[0].objective)
+    return f"What does {targets[0]} want to see?" if single else f"What drives {targets[0]}?"
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
+    """What was run, as pairs of name and value."""
+    ds = run.recording
+    units = ds["neuroid_id"].values
+    yield "subject", str(ds["subject"].item())
+    yield "recorded", f"{len(units)} unit{'s' * (len(units) != 1)}: {_some(units)}"
+    for name in [n for n in ("generator", "optimizer") if n in ds.coords]:
+        parts = list(dict.fromkeys(str(ds[name].item()).split("; ")))
+        yield name, "; ".join(parts)
+    count = reference_count(ds)
+    source = run.experiment.get("references", run.experiment.get("images"))
+    yield "references", f"{count} images ({source})" if count else "none"
+    kinds = ds["kind"].values
+    shown = [(name, int((kinds == kind).sum())) for kind, name in _KINDS.items()]
+    yield "presentations", f"{number(len(kinds))}: " + ", ".join(f"{number(n)} {name}" for name, n in shown if n)
+    yield "seed", _seeds(run)
+    if "elapsed_s" in ds.attrs:
+        yield "time", f"{ds.attrs['elapsed_s']:.0f} s of running"
+    finished = bool(ds.attrs.get("finished", 1))
+    yield "ended", (str(ds.attrs.get("reason", "")) or "all was shown") if finished else "not finished"
+    yield "closedloop", str(ds["closedloop_version"].item())
+
+
+_KINDS = {"evolved": "evolved", "reference": "of references", "retest": "re-tests", "landscape": "of the landscape"}
+
+
+def _seeds(run: Run) -> str:
+    """The seed of the session, and those of optimizers that differ from it."""
+    session = str(run.recording["seed"].item())
+    threads = run.experiment.get("threads") or [run.experiment]
+    own = {str(t.get("name", "main")): t.get("optimizer", {}).get("seed") for t in threads if isinstance(t, dict)}
+    other = ", ".join(f"{name} {seed}" for name, seed in own.items() if seed is not None and str(seed) != session)
+    return f"{session} (optimizers: {other})" if other else session
+
+
+def _some(names: Any, most: int = 6) -> str:
+    shown = ", ".join(str(n) for n in names[:most])
+    return shown + (", …" if len(names) > most else "")
+
+
+def _thread_view(run: Run, summary: ThreadSummary, sketches: Sketches) -> ThreadView:
+    return ThreadView(
+        name=summary.thread,
+        target=summary.target,
+        evolved=_evolved(run, summary),
+        references=[_exemplar(run, e, i == 0 and bool(summary.natural.n)) for i, e in enumerate(_best(run, summary))],
+        strip=list(_strip(run, summary)),
+        sheet=list(_sheet(run, summary)),
+        drawings=_thread_drawings(run, summary, sketches),
+    )
+
+
+def _best(run: Run, summary: ThreadSummary) -> list[Estimate]:
+    return best_references(run.recording, summary, EXEMPLARS)
+
+
+def _evolved(run: Run, summary: ThreadSummary) -> Picture:
+    """The selected image; before any re-test the best-scored one so far, said to be so."""
+    if summary.evolved.n:
+        found = summary.evolved
+        image = picture(run.pictures(found.stimulus_id), f"evolved image {found.stimulus_id}")
+        return Picture(image, estimate(found), f"evolved · {presentations(found)}")
+    scores = generation_scores(run.recording, summary.thread)
+    if not np.isfinite(scores["best"].values).any():
+        return Picture(picture(None, "no image has a score"), "–", "evolved · no response yet")
+    best = int(np.nanargmax(scores["best"].values))
+    name = str(scores["best_id"].values[best])
+    image = picture(run.pictures(name), f"best-scored image so far, {name}")
+    return Picture(image, number(summary.noisy_maximum), "best score so far, optimistic · not re-tested")
+
+
+def _exemplar(run: Run, found: Estimate, confirmed: bool) -> Picture:
+    image = run.pictures.reference(found.stimulus_id)
+    alt = f"reference image {found.stimulus_id}"
+    note = presentations(found) if confirmed else f"n = {found.n}"
+    shown = picture(image, alt) if confirmed else picture(image, alt, SMALL)
+    return Picture(shown, estimate(found), f"{found.stimulus_id} · {note}")
+
+
+def _strip(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
+    scores = generation_scores(run.recording, summary.thread)
+    for row in milestones(scores):
+        name, score = str(scores["best_id"].values[row]), number(float(scores["best"][row]), 3)
+        image = picture(run.pictures(name), f"best image of generation {scores['generation'].values[row]}", SMALL)
+        yield Picture(image, score, f"after {number(int(scores['images'][row]))}")
+
+
+def _sheet(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
+    """The images of the last generation, best first; none where they cannot be made again."""
+    table = population(run.recording, summary.thread)
+    names = [str(name) for name in table["stimulus_id"].values]
+    for name, score, image in zip(names, table["score"].values, run.pictures.several(names), strict=True):
+        if image is not None:
+            yield Picture(picture(image, f"image {name}", SMALL), number(float(score), 3), "")
+
+
+def _thread_drawings(run: Run, summary: ThreadSummary, sketches: Sketches) -> list[Drawing]:
+    ds, thread = run.recording, summary.thread
+    generator, optimizer = (part_of(ds, name, thread) for name in ("generator", "optimizer"))
+    course = (
+        f"Course of the evolution: {number(summary.images)} images in {summary.generations} generations ({generator}, "
+        f"{optimizer}, seed {ds['seed'].item()}). Dots: each image. Line and band: generation mean ± 1 standard "
+        "deviation. Diamond and dashed line: re-tested means ± standard error."
+    )
+    against = (
+        "The evolved image against the references. Diamonds: mean ± standard error of fresh presentations that chose "
+        "neither image. Dots: each reference, mean of all its presentations."
+    )
+    plane = (
+        "The codes in the plane of their first two principal axes, coloured by generation; the line is the mean "
+        "code of each generation."
+    )
+    drawn = [
+        sketches.draw(f"references beside {thread}", lambda: plot_evolved_vs_reference(ds, thread=thread), against),
+        sketches.draw(f"course of {thread}", lambda: plot_trajectory(ds, thread=thread), course),
+        sketches.draw(f"codes of {thread}", lambda: plot_code_plane(ds, thread=thread), plane),
+    ]
+    return [d for d in drawn if d is not None]
+
+
+def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) -> list[Drawing]:
+    ds, drawn = run.recording, []
+    if len(started) > 1:
+        text = (
+            "The threads side by side. Line and band: generation mean ± standard error over images. Diamonds: "
+            "re-tested evolved images ± standard error."
+        )
+        drawn.append(sketches.draw("threads side by side", lambda: plot_threads(ds), text))
+    if len({s.objective for s in started}) > 1:
+        text = (
+            "Cross-driving: the response of each thread’s unit (columns) to the image that was evolved for each "
+            "(rows), mean ± standard error; colour relative to the unit’s response to its own image."
+        )
+        drawn.append(sketches.draw("cross-driving", lambda: plot_cross_driving(ds), text))
+    if "plane" in ds.coords:
+        drawn += _landscapes(ds, sketches)
+    for unit in _target_units(ds, started) if reference_count(ds) else []:
+        name = f"reliability of {ds['neuroid_id'].values[unit]}"
+        text = f"R{name[1:]}: each reference image’s mean response in two random halves of its repeats (seed 0)."
+        drawn.append(sketches.draw(name, partial(plot_reliability, ds, unit=unit, kind="reference"), text))
+    return [d for d in drawn if d is not None]
+
+
+def _landscapes(recording: xr.Dataset, sketches: Sketches) -> Iterator[Drawing | None]:
+    """The planes of a tuning landscape, of the first units."""
+    for unit in range(min(recording.sizes["neuroid"], 3)):
+        for plane in dict.fromkeys(str(p) for p in recording["plane"].values if str(p)):
+            name = f"tuning landscape of {recording['neuroid_id'].values[unit]}, {plane}"
+            text = f"T{name[1:]}: mean response; cross and line are peak and half height of the Kent fit."
+            yield sketches.draw(name, partial(plot_landscape, recording, plane=plane, unit=unit), text)
+
+
+def _target_units(recording: xr.Dataset, started: list[ThreadSummary]) -> list[int]:
+    """Columns of the units that threads excite; the first units where images were only recorded."""
+    if not started:
+        return list(range(min(recording.sizes["neuroid"], 3)))
+    return list(dict.fromkeys(u for s in started for u in list(parse_objective(s.objective).weights)[:1]))
+
+
+def runs_drawings(runs: list[Run]) -> list[Drawing]:
+    """Figures of several runs together, where they ask the same question."""
+    evolved = {run.label: run.recording for run in runs if is_evolution(run.recording)}
+    targets = {(s.target, s.objective) for ds in evolved.values() for s in summarize(ds)}
+    if len(evolved) < 2 or len(targets) > 1:
+        return []
+    text = (
+        "The runs side by side. Line and band: generation mean ± standard error over images. Diamonds: re-tested "
+        "evolved images ± standard error."
+    )
+    drawn = Sketches("all").draw("runs side by side", lambda: plot_threads(evolved), text)
+    return [] if drawn is None else [drawn]

@@ -1,0 +1,127 @@
+"""Numbers and sentences of a report."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from closedloop.analysis import evolved_vs_reference, success
+from closedloop.summary import Estimate, ThreadSummary
+
+#: Stands where there is no number.
+NONE = "–"
+#: How the bootstrap intervals are made: the defaults of `evolved_vs_reference`.
+BOOTSTRAP = "BCa, 2,000 resamples, seed 0"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with its significant digits, thousands set apart; a dash where there is none."""
+    if not np.isfinite(value):
+        return NONE
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def with_error(value: float, error: float) -> str:
+    """A number with its standard error; without it where it has none, or is that of a deterministic subject."""
+    return f"{number(value)} ± {error:.2g}" if np.isfinite(value) and error > 0 else number(value)
+
+
+def estimate(value: Estimate) -> str:
+    """A re-tested mean ± its standard error."""
+    return with_error(value.mean, value.sem) if value.n else "not re-tested"
+
+
+def interval(value: Estimate, level: float = 0.95) -> str:
+    """The confidence interval of a mean, Student's t with n − 1 degrees of freedom; a dash below two presentations."""
+    if value.n < 2:
+        return NONE
+    half = float(stats.t.ppf((1 + level) / 2, value.n - 1)) * value.sem
+    return f"{number(value.mean - half)} to {number(value.mean + half)}"
+
+
+def presentations(value: Estimate) -> str:
+    """How often it was shown, and whether the answers differed."""
+    if value.n == 0:
+        return "no fresh presentation"
+    same = ", all alike" if value.n > 1 and value.sem == 0 else ""
+    return f"{value.n} fresh presentation{'s' * (value.n != 1)}{same}"
+
+
+def verdict(summary: ThreadSummary, references: int) -> str:
+    """The result in one sentence, from re-tested means only."""
+    if not summary.evolved.n:
+        return f"No image has been re-tested for {summary.target} yet, so no response is reported."
+    found = f"{estimate(summary.evolved)} ({presentations(summary.evolved)})"
+    head = f"The evolved image drives {summary.target} to {found}"
+    if not summary.natural.n:
+        return f"{head}; no reference image was re-tested beside it."
+    best = f"the best of {references} reference images ({estimate(summary.natural)}, {presentations(summary.natural)})"
+    if np.isfinite(summary.ratio):
+        return f"{head}: {with_error(summary.ratio, summary.ratio_sem)} times {best}."
+    difference = summary.evolved.mean - summary.natural.mean
+    error = float(np.hypot(summary.evolved.sem, summary.natural.sem))
+    return f"{head}: {with_error(abs(difference), error)} {'above' if difference >= 0 else 'below'} {best}."
+
+
+def table_rows(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
+    """All that `summarize` gives and the tests beside it, a row for each measure and a column for each thread."""
+    tests = [_tests(recording, s) for s in summaries]
+    return [
+        ("target", [s.target for s in summaries]),
+        ("what was maximized", [s.objective for s in summaries]),
+        ("evolved image, re-tested mean ± s.e.m.", [str(s.evolved) for s in summaries]),
+        ("95 % interval of the mean", [interval(s.evolved) for s in summaries]),
+        ("fresh presentations", [str(s.evolved.n) for s in summaries]),
+        ("best reference, re-tested mean ± s.e.m.", [str(s.natural) for s in summaries]),
+        ("95 % interval of the mean", [interval(s.natural) for s in summaries]),
+        ("fresh presentations", [str(s.natural.n) for s in summaries]),
+        ("evolved ÷ best reference ± s.e.", [with_error(s.ratio, s.ratio_sem) for s in summaries]),
+        *((name, [found[name] for found in tests]) for name in tests[0]),
+        ("highest score while evolving (optimistic)", [number(s.noisy_maximum) for s in summaries]),
+        ("winner’s curse of that image", [number(s.curse) for s in summaries]),
+        ("evolved images shown", [number(s.images) for s in summaries]),
+        ("generations", [number(s.generations) for s in summaries]),
+        ("presentations without a response", [number(s.lost) for s in summaries]),
+        ("names of the two images", [_names(s) for s in summaries]),
+    ]
+
+
+def _tests(recording: xr.Dataset, summary: ThreadSummary) -> dict[str, str]:
+    """What `closedloop.analysis` says of one thread, in words by name."""
+    names = (
+        "95 % interval of the ratio",
+        "AUC, evolved against references",
+        "effect size",
+        "last against first generations",
+    )
+    if not summary.images:
+        return dict.fromkeys(names, NONE)
+    found = evolved_vs_reference(recording, summary.thread)
+    cells = (_range(found, "ratio"), _measure(found, "auc"), _measure(found, "effect_size"))
+    return dict(zip(names, (*cells, _success(recording, summary)), strict=True))
+
+
+def _measure(found: xr.Dataset, name: str) -> str:
+    """A number, with its interval where it has one."""
+    interval_ = _range(found, name)
+    return number(float(found[name]), 3) + (f" ({interval_})" if interval_ != NONE else "")
+
+
+def _range(found: xr.Dataset, name: str) -> str:
+    low, high = (float(found[f"{name}_{end}"]) for end in ("low", "high"))
+    return f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NONE
+
+
+def _success(recording: xr.Dataset, summary: ThreadSummary) -> str:
+    """The test of the rise, Holm over the threads that began."""
+    found = success(recording, permutations=1).sel(thread=summary.thread)
+    first, last, p = (float(found[name]) for name in ("first", "last", "p_holm"))
+    if np.isnan(p):
+        return NONE
+    return f"{number(first)} → {number(last)}, p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
+
+
+def _names(summary: ThreadSummary) -> str:
+    names = [e.stimulus_id for e in (summary.evolved, summary.natural) if e.n]
+    return ", ".join(names) or NONE

@@ -1,0 +1,76 @@
+"""The commands are those that repeat the run."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from closedloop import open_recording
+from closedloop.cli import main
+from closedloop.recording import read_experiment
+from closedloop.report.repeating import commands, experiment_text, objects
+
+OBJECT = {"name": "python-object", "description": "Rig rig"}
+
+
+def command(run, experiment, what, finished=True):
+    found = dict(commands(Path(run), experiment, finished))
+    return found.get(what)
+
+
+def test_an_evolution_is_repeated_by_its_command(gabor, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command(gabor, read_experiment(gabor), "repeat it, bit for bit"))
+    words[words.index("--out") + 1] = "again"
+    content = (
+        (gabor / "experiment.yaml").read_text().replace("references: references", f"references: {gabor}/references")
+    )
+    (tmp_path / "experiment.yaml").write_text(content)
+    words[words.index("--config") + 1] = "experiment.yaml"
+    main(words[1:])
+    assert open_recording("again").load().drop_vars("stimulus_id").equals(
+        open_recording(gabor).load().drop_vars("stimulus_id")
+    )  # fmt: skip
+
+
+def test_recorded_images_are_repeated_by_their_command(tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my photos").mkdir()
+    for i in range(3):
+        Image.new("RGB", (16, 16), (80 * i, 90, 30)).save(tmp_path / "my photos" / f"{i}.png")
+    main(["record", "--layer", "conv_stem", "--units", "0-4", "--engine", "eager", "--images", "my photos",
+          "--repeats", "2", "--seed", "3", "--out", "a b"])  # fmt: skip
+    words = shlex.split(command("a b", read_experiment("a b"), "repeat it, bit for bit"))
+    main(words[1:])
+    assert open_recording("a b-again").load().equals(open_recording("a b").load())
+
+
+def test_an_unfinished_run_goes_on_and_folders_are_quoted():
+    assert command("my run", {"protocol": "evolve"}, "go on with it", finished=False) == "closedloop resume 'my run'"
+    assert command("my run", {"protocol": "evolve"}, "go on with it") is None
+
+
+@pytest.mark.parametrize("experiment", [{"subject": OBJECT}, {"threads": [{"name": "a", "generator": OBJECT}]}])
+def test_python_objects_cannot_be_repeated_by_a_command(experiment):
+    assert objects(experiment) == ["Rig rig"]
+    assert [what for what, _ in commands(Path("run"), experiment, False)] == ["see table and figure"]
+
+
+def test_options_that_the_command_lacks_are_not_lost_in_silence(recorded):
+    experiment = read_experiment(recorded)
+    assert command("run", {**experiment, "subject": "gabor"}, "repeat it, bit for bit") is None  # images from memory
+    named = {"protocol": "present", "subject": {"name": "gabor"}, "images": "bundled"}
+    assert command("run", named, "repeat it, bit for bit") == "closedloop record --subject gabor --out run-again"
+    assert command("run", {**named, "resolution": 64}, "repeat it, bit for bit") is None
+    turned = {**named, "subject": {"name": "gabor", "orientation_deg": 45.0}}
+    assert command("run", turned, "repeat it, bit for bit") is None
+
+
+def test_another_protocol_has_no_command_to_repeat_it():
+    assert command("run", {"protocol": "landscape"}, "repeat it, bit for bit") is None
+
+
+def test_the_text_is_that_of_the_file(gabor):
+    assert experiment_text(read_experiment(gabor)) == (gabor / "experiment.yaml").read_text()

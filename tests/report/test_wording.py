@@ -1,0 +1,77 @@
+"""Numbers and sentences with known answers."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from closedloop import open_recording, summarize
+from closedloop.analysis import evolved_vs_reference, success
+from closedloop.report.wording import NONE, interval, number, presentations, table_rows, verdict, with_error
+from closedloop.summary import Estimate, ThreadSummary
+
+NOTHING = Estimate("", math.nan, math.nan, 0)
+SUMMARY = ThreadSummary(
+    thread="main", objective="unit(0)", target="unit 7", evolved=Estimate("a", 20.0, 1.0, 16),
+    natural=Estimate("b", 10.0, 0.5, 16), ratio=2.0, ratio_sem=0.1414, noisy_maximum=30.0, curse=9.0, images=1000,
+    generations=50, lost=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(1234.0, "1,234"), (12.3456, "12.35"), (0.0, "0"), (-3.0, "-3"), (math.nan, NONE)]
+)
+def test_numbers(value, words):
+    assert number(value) == words
+
+
+def test_an_error_of_zero_or_none_is_left_out():
+    assert with_error(2.0, 0.12345) == "2 ± 0.12"
+    assert with_error(2.0, 0.0) == with_error(2.0, math.nan) == "2"
+    assert with_error(math.nan, 1.0) == NONE
+
+
+def test_the_interval_is_students():
+    scores = np.array([3.0, 5.0, 4.0, 8.0])
+    low, high = stats.t.interval(0.95, 3, scores.mean(), stats.sem(scores))
+    assert interval(Estimate.of("a", scores)) == f"{low:.4g} to {high:.4g}"
+    assert interval(Estimate("a", 3.0, math.nan, 1)) == NONE
+
+
+def test_presentations():
+    assert presentations(Estimate("a", 1.0, 0.0, 10)) == "10 fresh presentations, all alike"
+    assert presentations(Estimate("a", 1.0, math.nan, 1)) == "1 fresh presentation"
+    assert presentations(NOTHING) == "no fresh presentation"
+
+
+def test_verdicts():
+    assert verdict(SUMMARY, 160) == (
+        "The evolved image drives unit 7 to 20 ± 1 (16 fresh presentations): 2 ± 0.14 times the best of 160 reference "
+        "images (10 ± 0.5, 16 fresh presentations)."
+    )
+    below = replace(SUMMARY, ratio=math.nan, ratio_sem=math.nan, natural=Estimate("b", 23.0, 0.0, 16))
+    assert ": 3 ± 1 below the best of 160" in verdict(below, 160)
+    assert verdict(replace(SUMMARY, natural=NOTHING), 0).endswith("; no reference image was re-tested beside it.")
+    assert verdict(replace(SUMMARY, evolved=NOTHING), 5).startswith("No image has been re-tested for unit 7 yet")
+
+
+def test_the_table_says_what_the_analysis_says(run):
+    recording = open_recording(run)
+    rows = dict(table_rows(recording, summarize(recording)))
+    found, rise = evolved_vs_reference(recording, "red"), success(recording).sel(thread="red")
+    low, high = float(found["ratio_low"]), float(found["ratio_high"])
+    assert rows["95 % interval of the ratio"][0] == f"{low:.3g} to {high:.3g}"
+    assert rows["AUC, evolved against references"][0].startswith(f"{float(found['auc']):.3g}")
+    assert rows["effect size"][0].startswith(f"{float(found['effect_size']):.3g} (")
+    assert rows["last against first generations"][0].startswith(
+        f"{float(rise['first']):.4g} → {float(rise['last']):.4g}"
+    )
+
+
+def test_a_thread_that_has_not_begun_has_dashes(run):
+    recording = open_recording(run)
+    survey = recording.isel(presentation=np.flatnonzero(recording.generation.values < 0))
+    rows = dict(table_rows(survey, summarize(survey)))
+    assert rows["effect size"] == rows["last against first generations"] == [NONE, NONE]
