@@ -12,7 +12,7 @@ from closedloop.images import ImageSet, natural_references
 from closedloop.interfaces import Generator, Objective, Optimizer, Space, Subject, Units
 from closedloop.loop import Session
 from closedloop.objectives import Difference, Direction, Mean, Suppression, Unit, parse_objective
-from closedloop.optimizers import CMAES, IsotropicES, RandomSearch, load_optimizer
+from closedloop.optimizers import CMAES, IsotropicES, RandomSearch, SphereCMA, load_optimizer
 from closedloop.recording import open_recording
 from closedloop.stopping import Plateau, Target
 from closedloop.summary import summarize
@@ -32,6 +32,7 @@ __all__ = [
     "RandomSearch",
     "Session",
     "Space",
+    "SphereCMA",
     "Subject",
     "Suppression",
     "Target",
