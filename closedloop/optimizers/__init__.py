@@ -5,12 +5,28 @@ from typing import Any, cast
 from closedloop import registry
 from closedloop.interfaces import Optimizer, Space
 from closedloop.optimizers.base import check_budget
+from closedloop.optimizers.cholesky import CholeskyCMAES
 from closedloop.optimizers.cmaes import CMAES
+from closedloop.optimizers.fdgd import FDGD
+from closedloop.optimizers.genetic import GeneticAlgorithm
 from closedloop.optimizers.isotropic import IsotropicES
+from closedloop.optimizers.nes import NES
 from closedloop.optimizers.random_search import RandomSearch
+from closedloop.optimizers.separable import SeparableCMA
 from closedloop.optimizers.sphere import SphereCMA
 
-__all__ = ["CMAES", "IsotropicES", "RandomSearch", "SphereCMA", "load_optimizer"]
+__all__ = [
+    "CMAES",
+    "FDGD",
+    "NES",
+    "CholeskyCMAES",
+    "GeneticAlgorithm",
+    "IsotropicES",
+    "RandomSearch",
+    "SeparableCMA",
+    "SphereCMA",
+    "load_optimizer",
+]
 
 
 def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None = None, **options: Any) -> Optimizer:
