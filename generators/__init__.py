@@ -9,9 +9,10 @@ from closedloop import registry
 from closedloop.interfaces import Generator
 
 from .fourier import Fourier
+from .metric import image_metric
 from .pixels import Pixels
 
-__all__ = ["Fourier", "Pixels", "load_generator"]
+__all__ = ["Fourier", "Pixels", "image_metric", "load_generator"]
 
 
 def load_generator(name: str, **options: Any) -> Generator:

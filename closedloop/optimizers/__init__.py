@@ -9,6 +9,7 @@ from closedloop.optimizers.cholesky import CholeskyCMAES
 from closedloop.optimizers.cmaes import CMAES
 from closedloop.optimizers.fdgd import FDGD
 from closedloop.optimizers.genetic import GeneticAlgorithm
+from closedloop.optimizers.hessian import HessianCMA
 from closedloop.optimizers.isotropic import IsotropicES
 from closedloop.optimizers.nes import NES
 from closedloop.optimizers.random_search import RandomSearch
@@ -21,6 +22,7 @@ __all__ = [
     "NES",
     "CholeskyCMAES",
     "GeneticAlgorithm",
+    "HessianCMA",
     "IsotropicES",
     "RandomSearch",
     "SeparableCMA",

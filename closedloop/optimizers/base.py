@@ -43,6 +43,11 @@ class AskTell(ABC):
         given = {key: value for key, value in self._options.items() if value is not None}
         return {"name": self.name, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in given.items()}}
 
+    @property
+    def pending(self) -> bool:
+        """Whether codes were asked for and not yet told."""
+        return self._asked is not None
+
     def ask(self) -> FloatArray:
         """The next codes ``(n, dim)``; the same again until they are told."""
         if self._asked is None:
