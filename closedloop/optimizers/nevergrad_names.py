@@ -13,7 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
-from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, closest
+from closedloop.errors import InvalidArgumentError, MissingExtraError, OptimizerError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import AskTell, check_budget, check_population, check_positive, field_population
 
@@ -103,8 +103,14 @@ class Nevergrad(AskTell):
 
     def _propose(self) -> FloatArray:
         """The next codes ``(population, dim)``."""
-        with _unwarned():
-            self._candidates = [self._inner.ask() for _ in range(self.population)]
+        try:
+            with _unwarned():
+                self._candidates = [self._inner.ask() for _ in range(self.population)]
+        except RuntimeError as error:  # the CMA of nevergrad 1.0 trips over its own restarts
+            raise OptimizerError(
+                f"{self.name}: nevergrad failed after {self._inner.num_tell} codes ({str(error).splitlines()[0]}). What "
+                "was recorded is safe; take another method, or 'cma' or 'cma-diagonal'."
+            ) from error
         return self.space.clip(np.stack([candidate.value for candidate in self._candidates]))
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:

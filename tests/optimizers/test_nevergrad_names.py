@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError
+from closedloop.errors import InvalidArgumentError, MissingExtraError, OptimizerError, UnknownNameError
 from closedloop.interfaces import Space
 from closedloop.optimizers import load_optimizer
 from closedloop.testing import OptimizerContract
@@ -92,6 +92,18 @@ def test_what_takes_one_at_a_time():
     asked = trail(optimizer, hill(Space(4)), 30)
     assert {len(codes) for codes in asked} == {1}
     assert len(np.unique(np.concatenate(asked), axis=0)) > 10
+
+
+def test_a_failure_of_nevergrad_says_so(monkeypatch):
+    optimizer = load_optimizer("nevergrad:CMA", Space(4), population=6)
+    trail(optimizer, hill(Space(4)), 2)
+
+    def fails():
+        raise RuntimeError("Mean shift samples are expected but missing.\nThis happens if")
+
+    monkeypatch.setattr(optimizer._inner, "ask", fails)
+    with pytest.raises(OptimizerError, match=r"nevergrad failed after 12 codes \(Mean shift .* missing.\)"):
+        optimizer.ask()
 
 
 def test_without_the_extra(monkeypatch):
