@@ -108,8 +108,8 @@ class Nevergrad(AskTell):
                 self._candidates = [self._inner.ask() for _ in range(self.population)]
         except RuntimeError as error:  # the CMA of nevergrad 1.0 trips over its own restarts
             raise OptimizerError(
-                f"{self.name}: nevergrad failed after {self._inner.num_tell} codes ({str(error).splitlines()[0]}). What "
-                "was recorded is safe; take another method, or 'cma' or 'cma-diagonal'."
+                f"{self.name}: nevergrad failed after {self._inner.num_tell} codes ({str(error).splitlines()[0]}). "
+                "What was recorded is safe; take another method, or 'cma' or 'cma-diagonal'."
             ) from error
         return self.space.clip(np.stack([candidate.value for candidate in self._candidates]))
 
