@@ -15,7 +15,7 @@ import numpy as np
 
 from closedloop.errors import InvalidArgumentError, MissingExtraError, OptimizerError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Space, State
-from closedloop.optimizers.base import AskTell, check_budget, check_population, check_positive, field_population
+from closedloop.optimizers.base import AskTell, check_budget, check_population, check_positive
 
 try:
     import nevergrad
@@ -47,8 +47,8 @@ class Nevergrad(AskTell):
         space: Where to search. Bounds are kept by nevergrad.
         seed: Seed of its own random generator.
         images: Budget of codes, at least 1; default 3000. Many of its optimizers plan with it.
-        population: Codes for each generation, asked for without knowing each other's scores; default
-            4 + 3 log2(dim).
+        population: Codes for each generation, asked for without knowing each other's scores; default 4 + 8 ln(dim),
+            70 for 4096 dimensions, the largest population that nevergrad's own CMA takes by itself.
         sigma: First standard deviation of mutations, in units of the space's prior standard deviation.
 
     Raises:
@@ -75,7 +75,7 @@ class Nevergrad(AskTell):
             raise InvalidArgumentError("nevergrad: expected a method after the colon, for instance 'nevergrad:CMA'.")
         if method not in nevergrad.optimizers.registry:
             raise UnknownNameError(f"nevergrad: no method {method!r}.{closest(method, nevergrad.optimizers.registry)}")
-        self.population = field_population(space.dim) if population is None else int(population)
+        self.population = 4 + int(8 * np.log(space.dim)) if population is None else int(population)
         super().__init__(space, seed, images=images, population=self.population, sigma=sigma)
         self.name, self.method = f"nevergrad:{method}", method
         self.images, self.sigma = IMAGES if images is None else int(images), sigma
@@ -106,10 +106,10 @@ class Nevergrad(AskTell):
         try:
             with _unwarned():
                 self._candidates = [self._inner.ask() for _ in range(self.population)]
-        except RuntimeError as error:  # the CMA of nevergrad 1.0 trips over its own restarts
+        except RuntimeError as error:  # such as its CMA above 300 dimensions, asked for less than its own population
             raise OptimizerError(
                 f"{self.name}: nevergrad failed after {self._inner.num_tell} codes ({str(error).splitlines()[0]}). "
-                "What was recorded is safe; take another method, or 'cma' or 'cma-diagonal'."
+                "What was recorded is safe; leave population at its default, or take another method."
             ) from error
         return self.space.clip(np.stack([candidate.value for candidate in self._candidates]))
 

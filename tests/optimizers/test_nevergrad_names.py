@@ -94,6 +94,15 @@ def test_what_takes_one_at_a_time():
     assert len(np.unique(np.concatenate(asked), axis=0)) > 10
 
 
+@pytest.mark.parametrize("method", ["CMA", "NGOpt"])
+def test_goes_through_many_generations_in_many_dimensions(method):
+    """Asked for less than its own population, nevergrad's CMA fails after some."""
+    space = Space(320, scale=2.0)
+    optimizer = load_optimizer(f"nevergrad:{method}", space, 0, images=1500)
+    asked = trail(optimizer, hill(space), 30)
+    assert hill(space)(asked[-1])[0].mean() > hill(space)(asked[0])[0].mean()
+
+
 def test_a_failure_of_nevergrad_says_so(monkeypatch):
     optimizer = load_optimizer("nevergrad:CMA", Space(4), population=6)
     trail(optimizer, hill(Space(4)), 2)
