@@ -42,6 +42,9 @@ class Nevergrad(AskTell):
     come from the seed alone, asking and telling again brings it back exactly, in the time that its own work took.
     Lost codes are never told.
 
+    Above 300 dimensions nevergrad 1.0.12 loses step with pycma 4.5 and fails after some 2,000 codes, in "CMA" and in
+    what chooses it, such as "NGOpt"; that is an `OptimizerError`, and the loop's record stays whole.
+
     Args:
         method: Its name in ``nevergrad.optimizers.registry``, such as "CMA", "DiagonalCMA", "NGOpt", "TwoPointsDE".
         space: Where to search. Bounds are kept by nevergrad.
@@ -106,10 +109,10 @@ class Nevergrad(AskTell):
         try:
             with _unwarned():
                 self._candidates = [self._inner.ask() for _ in range(self.population)]
-        except RuntimeError as error:  # such as its CMA above 300 dimensions, asked for less than its own population
+        except RuntimeError as error:  # its CMA above 300 dimensions loses step with pycma 4.5 after some generations
             raise OptimizerError(
                 f"{self.name}: nevergrad failed after {self._inner.num_tell} codes ({str(error).splitlines()[0]}). "
-                "What was recorded is safe; leave population at its default, or take another method."
+                "What was recorded is safe; take another method, or 'cma' and 'cma-diagonal' without nevergrad."
             ) from error
         return self.space.clip(np.stack([candidate.value for candidate in self._candidates]))
 
