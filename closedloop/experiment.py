@@ -66,6 +66,8 @@ class Experiment(_Strict):
     images: int = Settings.images
     repeats: int = Settings.repeats
     interleave: int = Settings.interleave
+    drift: str = Settings.drift
+    drift_memory: float = Settings.drift_memory
     retries: int = Settings.retries
     retest_candidates: int = Settings.retest_candidates
     retest_repeats: int = Settings.retest_repeats
