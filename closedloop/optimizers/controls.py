@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
-from closedloop import registry
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Described, FloatArray, Optimizer, Space, State
+from closedloop.optimizers.loading import load_optimizer
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
 
@@ -114,7 +114,4 @@ def noise(
 def _inner(name: str, space: Space, seed: int, images: int | None, options: dict[str, Any]) -> Optimizer:
     if not isinstance(name, str):
         raise InvalidArgumentError("optimizer: expected a name after the colon, for instance 'shuffled:cma'.")
-    given = (
-        options if images is None or not registry.takes("optimizers", name, "images") else {**options, "images": images}
-    )
-    return cast(Optimizer, registry.build("optimizers", name, space, seed, **given))
+    return load_optimizer(name, space, seed, images=images, **options)
