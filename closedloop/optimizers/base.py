@@ -39,8 +39,8 @@ class AskTell(ABC):
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """How `load_optimizer` makes it again."""
-        given = {key: value for key, value in self._options.items() if value is not None}
+        """How `load_optimizer` makes it again; also that it was given no budget, where it takes one."""
+        given = {key: value for key, value in self._options.items() if value is not None or key == "images"}
         return {"name": self.name, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in given.items()}}
 
     @property
