@@ -24,7 +24,7 @@ class AskTell(ABC):
     Args:
         space: Where to search.
         seed: Seed of its own random generator.
-        **options: What makes it again; None is left out, arrays become lists.
+        **options: What makes it again; None is left out (but for `images`), arrays become lists.
     """
 
     name: str
