@@ -41,6 +41,10 @@ class GeneratorError(ClosedLoopError):
     """The generator returned something that is not a batch of images."""
 
 
+class OptimizerError(ClosedLoopError):
+    """An optimizer of another package failed in itself."""
+
+
 class RecordingError(ClosedLoopError):
     """A recording cannot be created, read, or written."""
 

@@ -16,8 +16,9 @@ from closedloop import registry
 from closedloop.describe import OBJECT
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import Thread
-from closedloop.interfaces import Generator, Optimizer, Resolved, Subject
+from closedloop.interfaces import Generator, Optimizer, Resolved, Space, Subject
 from closedloop.objectives import parse_objective
+from closedloop.optimizers import load_optimizer
 from closedloop.seeds import named_seed
 from closedloop.settings import Settings
 from closedloop.stopping import Plateau, StoppingRule, Target
@@ -65,6 +66,8 @@ class Experiment(_Strict):
     images: int = Settings.images
     repeats: int = Settings.repeats
     interleave: int = Settings.interleave
+    drift: str = Settings.drift
+    drift_memory: float = Settings.drift_memory
     retries: int = Settings.retries
     retest_candidates: int = Settings.retest_candidates
     retest_repeats: int = Settings.retest_repeats
@@ -179,10 +182,18 @@ def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
     for part in experiment.threads:
         named = Named(name=part.generator.name, **{**matched, **part.generator.options})
         generator: Generator = _load("generators", named)
-        options = {"seed": experiment.optimizer_seed(part), **part.optimizer.options}
-        optimizer: Optimizer = _load("optimizers", Named(name=part.optimizer.name, **options), generator.space)
+        optimizer = _load_optimizer(experiment, part, generator.space)
         threads.append(Thread(generator, optimizer, parse_objective(part.objective), part.name))
     return threads
+
+
+def _load_optimizer(experiment: Experiment, part: ThreadPart, space: Space) -> Optimizer:
+    """The optimizer of a thread, told the seed and the budget of codes unless it names its own."""
+    name, options = part.optimizer.name, part.optimizer.options
+    if name == OBJECT:
+        raise InvalidArgumentError(_from_python("optimizer", part.optimizer))
+    budget = max(experiment.images // max(experiment.repeats, 1), 1)
+    return load_optimizer(name, space, **{"seed": experiment.optimizer_seed(part), "images": budget, **options})
 
 
 def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:

@@ -19,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.describe import describe_session, fingerprint, recipe
+from closedloop.drift import DriftCorrection
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.evolution import REFERENCE, Evolution, Thread
 from closedloop.images import ImageSet, as_image_set, resize_images
@@ -173,6 +174,9 @@ class Session:
         self.index = -1 if self.references is not None else 0
         self.presentations = 0
         self.reasons: dict[str, str] = {}
+        if self.references is None and self.settings.drift != "none":
+            raise InvalidArgumentError(f"references: expected some for drift={self.settings.drift!r}, got None.")
+        self._drift = DriftCorrection(self.settings.drift, self.settings.drift_memory)
         self._order = named_generator(self.settings.seed, "order")
         self._reference_sums: tuple[FloatArray, FloatArray] | None = None
 
@@ -338,6 +342,8 @@ class Session:
         means = shown.means(len(block.ids))
         scores = np.full(len(block.ids), np.nan)
         self._count_references(block, shown)
+        if self.settings.drift != "none" and self.phase in ("survey", "evolve"):
+            means = self._without_drift(block, means)
         for evolution in self.evolutions:
             own = block.of(evolution.thread.name)
             if own:
@@ -366,9 +372,23 @@ class Session:
         if self._reference_sums is None:
             empty = np.zeros((len(self.references), *total.shape[1:]))
             self._reference_sums = (empty, empty.copy())
-        which = [self.references.ids.index(block.ids[i]) for i in own]
+        which = self._numbers(block, own)
         self._reference_sums[0][which] += total[own]
         self._reference_sums[1][which] += number[own]
+
+    def _without_drift(self, block: Block, means: FloatArray) -> FloatArray:
+        """Mean responses, corrected by what the block's references tell; a re-test compares within one block."""
+        own = block.of(REFERENCE)
+        if self.phase == "survey":
+            self._drift.begin(means[own])
+            return means
+        self._drift.learn(self._numbers(block, own), means[own])
+        return self._drift.correct(means)
+
+    def _numbers(self, block: Block, own: list[int]) -> list[int]:
+        """Which references stand at the given places of a block."""
+        ids = [] if self.references is None else self.references.ids
+        return [ids.index(block.ids[i]) for i in own]
 
     def _rows(self, index: int, phase: str, block: Block, shown: Shown, scores: FloatArray) -> Rows:
         """The block as it is recorded."""
@@ -475,6 +495,7 @@ class Session:
             "order": generator_state(self._order),
             "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
             "references": None if sums is None else {"total": sums[0], "number": sums[1]},
+            "drift": self._drift.state(),
             "evolutions": [e.state() for e in self.evolutions],
         }
 
@@ -487,5 +508,6 @@ class Session:
             self.subject.restore(state["subject"])
         sums = state["references"]
         self._reference_sums = None if sums is None else (sums["total"], sums["number"])
+        self._drift.restore(state["drift"])
         for evolution, saved in zip(self.evolutions, state["evolutions"], strict=True):
             evolution.restore(saved)

@@ -34,7 +34,24 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
         InvalidArgumentError: It does not take one of the options.
         MissingExtraError: What it needs is not installed.
     """
-    head, _, tail = name.partition(":")
+    factory = _factory(kind, name)
+    tail = name.partition(":")[2]
+    given = (tail, *arguments) if tail else arguments
+    _check_options(f"{kind[:-1]} {name!r}", factory, given, options)
+    try:
+        return factory(*given, **options)
+    except TypeError as error:  # options come from files, where a word may stand for a number
+        raise InvalidArgumentError(f"{kind[:-1]} {name!r}: an option has the wrong type ({error}).") from error
+
+
+def takes(kind: str, name: str, option: str) -> bool:
+    """Whether what a name stands for takes an option; raises as `build` does if the name is not known."""
+    return option in inspect.signature(_factory(kind, name)).parameters
+
+
+def _factory(kind: str, name: str) -> Callable[..., Any]:
+    """What a name, without its own argument, stands for."""
+    head = name.partition(":")[0]
     found = [e for e in metadata.entry_points(group=f"closedloop.{kind}") if e.name == head]
     if not found:
         raise UnknownNameError(f"{kind[:-1]}: no {kind[:-1]} named {name!r}.{closest(head, names(kind))}")
@@ -46,12 +63,7 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
         raise MissingExtraError(
             f"{kind[:-1]} {head!r}: {error}. Install what it needs: pip install {error.name}"
         ) from error
-    given = (tail, *arguments) if tail else arguments
-    _check_options(f"{kind[:-1]} {name!r}", factory, given, options)
-    try:
-        return factory(*given, **options)
-    except TypeError as error:  # options come from files, where a word may stand for a number
-        raise InvalidArgumentError(f"{kind[:-1]} {name!r}: an option has the wrong type ({error}).") from error
+    return factory
 
 
 def _check_options(what: str, factory: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:

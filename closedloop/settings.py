@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from closedloop.drift import METHODS
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.seeds import check_seed
 
@@ -20,6 +21,10 @@ class Settings:
         images: Evolved presentations for each thread, repeats included; never exceeded.
         repeats: Presentations of each evolved image.
         interleave: Reference images shown in each generation, taken in turn; they do not count as evolved images.
+        drift: What is done about slow drift of the subject, before scores reach the optimizers: ``"none"``, or
+            ``"divide"`` by or ``"regress"`` on the interleaved references; see `closedloop.drift`. It pays where these
+            tell more than noise: some 20 in each generation.
+        drift_memory: Generations within which a reference's response is forgotten (to 1/e) in the correction.
         retries: How often a lost presentation is shown again.
         retest_candidates: Best-scored images of each thread (and references) that are re-tested; 0 for no re-test.
         retest_repeats: Fresh presentations of each in the re-test, and again of the selected one.
@@ -33,6 +38,8 @@ class Settings:
     images: int = 2000
     repeats: int = 1
     interleave: int = 4
+    drift: str = "none"
+    drift_memory: float = 2.0
     retries: int = 2
     retest_candidates: int = 5
     retest_repeats: int = 10
@@ -48,13 +55,19 @@ class Settings:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
                 raise InvalidArgumentError(f"{name}: expected a whole number of at least {low}, got {value!r}.")
         check_seed(self.seed)
-        for name in ("soa_s", "timeout_s"):
+        for name, unit in {"soa_s": "seconds", "timeout_s": "seconds", "drift_memory": "generations"}.items():
             value = getattr(self, name)
             if value is None and name == "timeout_s":
                 continue
             number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
             if not (number and 0 < value < np.inf):
-                raise InvalidArgumentError(f"{name}: expected seconds above 0, got {value!r}.")
+                raise InvalidArgumentError(f"{name}: expected {unit} above 0, got {value!r}.")
+        if self.drift not in METHODS:
+            raise InvalidArgumentError(f"drift: expected 'none', 'divide' or 'regress', got {self.drift!r}.")
+        if self.drift != "none" and self.interleave == 0:
+            raise InvalidArgumentError(
+                f"interleave: expected references in each generation for drift={self.drift!r}, got 0."
+            )
         if self.keep not in ("best", "all", "none"):
             raise InvalidArgumentError(f"keep: expected 'best', 'all' or 'none', got {self.keep!r}.")
 

@@ -11,6 +11,8 @@ from closedloop.interfaces import Generator
 
 from .cppn import CPPN
 from .fourier import Fourier
+from .inversion import invert
+from .metric import image_metric
 from .onnx_generator import OnnxGenerator
 from .phase import PhaseOnly
 from .pixels import Pixels
@@ -19,6 +21,7 @@ from .wrappers import Masked, Placed, Subspace, Truncated
 if TYPE_CHECKING:
     from .biggan import BigGAN
     from .deepsim import DeePSiM
+    from .native import Native
     from .torch_generator import TorchGenerator
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "DeePSiM",
     "Fourier",
     "Masked",
+    "Native",
     "OnnxGenerator",
     "PhaseOnly",
     "Pixels",
@@ -34,11 +38,18 @@ __all__ = [
     "Subspace",
     "TorchGenerator",
     "Truncated",
+    "image_metric",
+    "invert",
     "load_generator",
 ]
 
 #: Imported when first asked for: they need torch, and the room imports without it.
-_WITH_TORCH = {"BigGAN": "biggan", "DeePSiM": "deepsim", "TorchGenerator": "torch_generator"}
+_WITH_TORCH = {
+    "BigGAN": "biggan",
+    "DeePSiM": "deepsim",
+    "Native": "native",
+    "TorchGenerator": "torch_generator",
+}
 
 
 def __getattr__(name: str) -> Any:

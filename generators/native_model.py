@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import cast, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 #: An image of r x r pixels has a code of CHANNELS x r/STRIDE x r/STRIDE numbers: 512 at 128 pixels.
 CHANNELS, STRIDE = 8, 16
@@ -39,7 +40,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = ENCODER_WIDTHS
         layers: list[nn.Module] = [nn.Conv2d(12, widths[0], 3, padding=1)]
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in itertools.pairwise(widths):
             layers += [nn.LeakyReLU(_SLOPE), nn.Conv2d(a, b, 4, 2, 1)]
         layers += [Residual(widths[-1]), nn.LeakyReLU(_SLOPE), nn.Conv2d(widths[-1], CHANNELS, 3, padding=1)]
         self.f = nn.Sequential(*layers)
@@ -65,7 +66,7 @@ class SpatialDecoder(nn.Module):
         self.whole = nn.Sequential(Residual(GLOBAL_WIDTH), Residual(GLOBAL_WIDTH))
         self.back = nn.Conv2d(GLOBAL_WIDTH, 4 * widths[0], 1)
         self.mix = Residual(widths[0])
-        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in itertools.pairwise(widths))
         self.refine = nn.ModuleList(Residual(b) for b in widths[1:])
         self.last = nn.Conv2d(widths[-1], 12, 3, padding=1)
         self._initialize()

@@ -21,10 +21,10 @@ from typing import Any, cast, final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from closedloop.errors import InvalidArgumentError, WeightsError, reason
 from closedloop.files import replace_file

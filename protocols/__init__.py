@@ -3,9 +3,10 @@
 if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
+from .controls import pure_noise, random_codes, shuffled_scores
 from .evolve import evolve
 from .landscape import landscape
 from .present import present
 from .resume import resume
 
-__all__ = ["evolve", "landscape", "present", "resume"]
+__all__ = ["evolve", "landscape", "present", "pure_noise", "random_codes", "resume", "shuffled_scores"]

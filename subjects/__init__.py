@@ -7,16 +7,24 @@ from .analytic import EnergySubject, GaborSubject, NormalizationSubject
 from .function import FunctionSubject
 from .layers import Layer, layers_of
 from .named import load_subject
+from .noise import Drift, Gain, NegativeBinomial, Poisson
 from .onnx_file import OnnxSubject
 from .torch_subject import TorchSubject
+from .wrapping import Lossy, Repeated
 
 __all__ = [
+    "Drift",
     "EnergySubject",
     "FunctionSubject",
     "GaborSubject",
+    "Gain",
     "Layer",
+    "Lossy",
+    "NegativeBinomial",
     "NormalizationSubject",
     "OnnxSubject",
+    "Poisson",
+    "Repeated",
     "TorchSubject",
     "layers_of",
     "load_subject",

@@ -60,9 +60,9 @@ def run_evolution(config: Path | None, out: Path | None, given: dict[str, Any]) 
 def merge(experiment: Experiment | None, given: dict[str, Any]) -> Experiment:
     """An experiment from a file (or the defaults) and the options that were given besides it."""
     content: dict[str, Any] = dict(DEFAULTS) if experiment is None else experiment.model_dump(exclude_unset=True)
-    if "seed" in given:
+    for name in {"seed", "images"} & given.keys():
         for thread in content.get("threads", []):
-            thread["optimizer"].pop("seed", None)  # the seed of the whole experiment is asked for
+            thread["optimizer"].pop(name, None)  # that of the whole experiment is asked for
     if experiment is not None and len(experiment.threads) == 1:
         content.update({k: v for k, v in content.pop("threads")[0].items() if k != "name"})
     if "threads" in content and {"generator", "optimizer", "objective", "resolution"} & given.keys():

@@ -2,10 +2,107 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import numpy as np
+from numpy.typing import NDArray
 
 from closedloop.errors import CallOrderError, InvalidArgumentError
-from closedloop.interfaces import FloatArray, Space
+from closedloop.interfaces import FloatArray, Space, State
+from closedloop.seeds import check_seed, generator_state, restore_generator
+
+
+class AskTell(ABC):
+    """The calls that the optimizers written here share; what remains is to propose codes and to learn from scores.
+
+    Attributes:
+        memory: Names, without the leading underscore, of the attributes that change from generation to generation:
+            numbers, arrays, or None. They are the saved state, with the pending codes and the random generator.
+
+    Args:
+        space: Where to search.
+        seed: Seed of its own random generator.
+        **options: What makes it again; None is left out (but for `images`), arrays become lists.
+    """
+
+    name: str
+    needs_gradient = False
+    memory: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, space: Space, seed: int, **options: Any) -> None:
+        self.space = space
+        self._rng = np.random.default_rng(check_seed(seed))
+        self._asked: FloatArray | None = None
+        self._options: dict[str, Any] = {"seed": seed, **options}
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How `load_optimizer` makes it again; also that it was given no budget, where it takes one."""
+        given = {key: value for key, value in self._options.items() if value is not None or key == "images"}
+        return {"name": self.name, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in given.items()}}
+
+    @property
+    def pending(self) -> bool:
+        """Whether codes were asked for and not yet told."""
+        return self._asked is not None
+
+    def ask(self) -> FloatArray:
+        """The next codes ``(n, dim)``; the same again until they are told."""
+        if self._asked is None:
+            self._asked = self._propose()
+        return self._asked.copy()
+
+    def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
+        """Learns from the scores ``(n,)`` of the codes of the last `ask`; NaN where a presentation was lost."""
+        codes, scores = check_tell(self._asked, codes, scores)
+        self._asked = None
+        self._learn(codes, scores)
+
+    @abstractmethod
+    def _propose(self) -> FloatArray:
+        """Draws the next codes ``(n, dim)``."""
+
+    @abstractmethod
+    def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
+        """Learns from checked codes ``(n, dim)`` and scores ``(n,)``, some or all NaN; changes neither."""
+
+    def state(self) -> State:
+        """What is in `memory`, the pending codes and the random generator."""
+        remembered = {name: _copied(getattr(self, f"_{name}")) for name in self.memory}
+        return {**remembered, "asked": _copied(self._asked), "rng": generator_state(self._rng)}
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        for name in (*self.memory, "asked"):
+            setattr(self, f"_{name}", _copied(state[name]))
+        restore_generator(self._rng, state["rng"])
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raises unless ``value`` is one of the known words."""
+    if value not in known:
+        raise InvalidArgumentError(f"{name}: expected {' or '.join(map(repr, known))}, got {value!r}.")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raises unless ``value`` is a number from 0 to 1."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not (number and 0 <= value <= 1):
+        raise InvalidArgumentError(f"{name}: expected a number from 0 to 1, got {value!r}.")
+
+
+def check_budget(images: int | None) -> None:
+    """Raises unless the budget ``images`` is None or a whole number of at least 1."""
+    if images is None:
+        return
+    if isinstance(images, bool) or not isinstance(images, (int, np.integer)) or images < 1:
+        raise InvalidArgumentError(f"images: expected a whole number of at least 1, got {images!r}.")
 
 
 def check_positive(name: str, value: float | None) -> None:
@@ -71,3 +168,32 @@ def log_weights(n: int) -> FloatArray:
 def field_population(dim: int) -> int:
     """The field's population size 4 + 3 log2(dim): 40 for a code of 4096 (Wang & Ponce 2022)."""
     return int(4 + np.floor(3 * np.log2(dim)))
+
+
+def ranked(scores: FloatArray) -> NDArray[np.intp]:
+    """Indices of the scores ``(n,)`` that are not lost, best first."""
+    kept = np.flatnonzero(~np.isnan(scores))
+    return np.asarray(kept[np.argsort(-scores[kept], kind="stable")])
+
+
+def cumulative_step(p: FloatArray, z: FloatArray, mu_eff: float) -> tuple[FloatArray, float]:
+    """Cumulative step-size adaptation (Hansen 2016, eqs. 43-44), with c_σ = √μ_eff / (√μ_eff + √N).
+
+    Args:
+        p: Path so far, ``(dim,)``.
+        z: Weighted mean of the standard normal samples that made the selected codes, ``(dim,)``.
+        mu_eff: Variance-effective number of selected codes.
+
+    Returns:
+        The new path, and the factor for the step size.
+    """
+    n = len(p)
+    c = np.sqrt(mu_eff) / (np.sqrt(mu_eff) + np.sqrt(n))
+    d = 1 + c + 2 * max(0.0, np.sqrt((mu_eff - 1) / (n + 1)) - 1)
+    p = (1 - c) * p + np.sqrt(c * (2 - c) * mu_eff) * z
+    return p, float(np.exp(c / d * (np.linalg.norm(p) / expected_norm(n) - 1)))
+
+
+def expected_norm(n: int) -> float:
+    """E‖N(0, I)‖ in ``n`` dimensions (Hansen 2016, p. 28)."""
+    return float(np.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2)))

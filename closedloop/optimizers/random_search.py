@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+from typing import final
 
-import numpy as np
-
-from closedloop.interfaces import FloatArray, Space, State
-from closedloop.optimizers.base import check_population, check_tell
-from closedloop.seeds import check_seed, generator_state, restore_generator
+from closedloop.interfaces import FloatArray, Space
+from closedloop.optimizers.base import AskTell, check_population
 
 
 @final
-class RandomSearch:
+class RandomSearch(AskTell):
     """Draws codes from the prior and learns nothing.
 
     Args:
@@ -23,40 +19,14 @@ class RandomSearch:
     """
 
     name = "random"
-    needs_gradient = False
 
     def __init__(self, space: Space, seed: int = 0, *, population: int = 40) -> None:
         check_population(population, 1)
-        self.space = space
+        super().__init__(space, seed, population=int(population))
         self.population = int(population)
-        self._options = {"seed": seed, "population": self.population}
-        self._rng = np.random.default_rng(check_seed(seed))
-        self._asked: FloatArray | None = None
 
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """How `load_optimizer` makes it again."""
-        return {"name": self.name, **self._options}
+    def _propose(self) -> FloatArray:
+        return self.space.sample(self.population, self._rng)
 
-    def ask(self) -> FloatArray:
-        """Draws codes ``(population, dim)`` from the prior; the same again until they are told."""
-        if self._asked is None:
-            self._asked = self.space.sample(self.population, self._rng)
-        return self._asked.copy()
-
-    def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
-        """Checks the answer, and forgets it."""
-        check_tell(self._asked, codes, scores)
-        self._asked = None
-
-    def state(self) -> State:
-        """Pending codes and random generator."""
-        return {
-            "rng": generator_state(self._rng),
-            "asked": None if self._asked is None else self._asked.copy(),
-        }
-
-    def restore(self, state: State) -> None:
-        """Goes back to a saved state."""
-        self._asked = None if state["asked"] is None else np.array(state["asked"])
-        restore_generator(self._rng, state["rng"])
+    def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
+        """Forgets the answer."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from closedloop import registry
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.interfaces import Described, FloatArray, Optimizer, Space
+from closedloop.optimizers import load_optimizer
 from closedloop.testing.common import through_a_file, untouched_randomness
 
 #: Scores ``(n,)`` and their gradient ``(n, dim)`` for codes ``(n, dim)``.
@@ -236,6 +237,16 @@ class OptimizerContract:
             pytest.skip("has no recipe")
         again = registry.build("optimizers", recipe.pop("name"), space, **recipe)
         assert_same(trail(again, hill(space), 4), trail(optimizer, hill(space), 4))
+
+    def test_takes_a_budget(self, space: Space) -> None:
+        """By name, with or without use for it; past it the codes stay valid. Where it has a recipe."""
+        optimizer = self.make(space, 5)
+        recipe: Any = dict(optimizer.recipe or {}) if isinstance(optimizer, Described) else {}
+        if not recipe:
+            pytest.skip("has no recipe")
+        limited = load_optimizer(recipe.pop("name"), space, **{**recipe, "images": 30})
+        for codes in trail(limited, slope, 12):
+            space.check(codes)
 
 
 def hill(space: Space) -> Landscape:

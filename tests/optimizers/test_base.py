@@ -8,14 +8,18 @@ import pytest
 from closedloop.errors import CallOrderError, InvalidArgumentError, UnknownNameError
 from closedloop.interfaces import Space
 from closedloop.optimizers import load_optimizer
-from closedloop.optimizers.base import check_start, check_tell, field_population, log_weights
+from closedloop.optimizers.base import check_start, check_tell, cumulative_step, field_population, log_weights
+from closedloop.testing.optimizers import hill
 
-NAMES = ["cma", "cma-diagonal", "isotropic", "random"]
+STEPPING = ["cma", "cma-diagonal", "cholesky-cma", "separable-cma", "isotropic"]
+NAMES = [*STEPPING, "random", "sphere-cma", "xdream-ga", "ga-2019", "fdgd", "nes"]
+#: The 2019 algorithm keeps its ten best, more than a small population has.
+SMALL = {"ga-2019": {"n_conserve": 2}}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_by_name(name):
-    optimizer = load_optimizer(name, Space(4), 1, population=6)
+    optimizer = load_optimizer(name, Space(4), 1, population=6, images=100, **SMALL.get(name, {}))
     assert optimizer.name == name
     assert optimizer.ask().shape == (6, 4)
 
@@ -37,7 +41,7 @@ def test_bad_options(name, options, message):
         load_optimizer(name, Space(4), **options)
 
 
-@pytest.mark.parametrize("name", ["cma", "cma-diagonal", "isotropic"])
+@pytest.mark.parametrize("name", STEPPING)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -53,7 +57,7 @@ def test_bad_options_of_those_that_learn(name, options, message):
         load_optimizer(name, Space(4, low=0.0, high=1.0), **options)
 
 
-@pytest.mark.parametrize("name", ["cma", "cma-diagonal", "isotropic"])
+@pytest.mark.parametrize("name", STEPPING)
 def test_start_is_where_it_starts_and_is_in_the_recipe(name):
     start = np.array([1.0, -2.0, 3.0, 0.5])
     optimizer = load_optimizer(name, Space(4, scale=5.0), 0, start=start, sigma=1e-6)
@@ -65,12 +69,36 @@ def test_start_is_where_it_starts_and_is_in_the_recipe(name):
     np.testing.assert_array_equal(again.ask(), codes)
 
 
-@pytest.mark.parametrize("name", ["cma", "cma-diagonal", "isotropic"])
+@pytest.mark.parametrize("name", STEPPING)
 @pytest.mark.parametrize("sigma", [0.25, 1.0])
 def test_first_step_is_in_units_of_the_prior(name, sigma):
     for space in (Space(50, scale=4.0), Space(50, low=-1e3, high=1e3, scale=4.0)):
         first = load_optimizer(name, space, 0, sigma=sigma, population=400).ask()
         assert first.std() == pytest.approx(4 * sigma, rel=0.03)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("images", [0, -3, 2.5, True])
+def test_bad_budget(name, images):
+    with pytest.raises(InvalidArgumentError, match="images: expected a whole number of at least 1, got"):
+        load_optimizer(name, Space(4), images=images)
+
+
+@pytest.mark.parametrize("name", [*STEPPING, "fdgd", "nes"])
+def test_moves_and_stretches_with_the_problem(name):
+    """A shifted start and problem give shifted codes; a stretched space and problem give stretched codes."""
+    shift = np.array([5.0, -3.0, 2.0, 0.5, -8.0, 1.0])
+    plain, shifted, stretched = (
+        load_optimizer(name, Space(6, scale=scale), 3, start=start)
+        for scale, start in ((1.0, np.zeros(6)), (1.0, shift), (4.0, np.zeros(6)))
+    )
+    for _ in range(8):
+        codes, moved, wide = plain.ask(), shifted.ask(), stretched.ask()
+        np.testing.assert_allclose(moved, codes + shift, atol=1e-9)
+        np.testing.assert_allclose(wide, 4 * codes, atol=1e-9)
+        scores = hill(plain.space)(codes)[0]
+        for optimizer, told in ((plain, codes), (shifted, moved), (stretched, wide)):
+            optimizer.tell(told, scores)
 
 
 def test_unknown_name():
@@ -113,3 +141,15 @@ def test_log_weights_of_the_tutorial():
 def test_field_population():
     assert field_population(4096) == 40
     assert field_population(1) == 4
+
+
+def test_the_path_keeps_its_length_on_chance():
+    """For standard normal steps ‖p‖ stays at its expectation, and the step size at its value."""
+    rng, p, log_factor, lengths = np.random.default_rng(0), np.zeros(50), 0.0, []
+    for _ in range(4000):
+        z = rng.standard_normal(50) / np.sqrt(5.0)
+        p, factor = cumulative_step(p, z, 5.0)
+        log_factor += np.log(factor)
+        lengths.append(np.linalg.norm(p))
+    assert np.mean(lengths[100:]) == pytest.approx(50**0.5, rel=0.03)
+    assert abs(log_factor / 4000) < 0.01

@@ -182,6 +182,10 @@ class WrongRecipe(Wrapped):
     recipe = {"name": "isotropic", "seed": 99}  # noqa: RUF012
 
 
+class UnknownName(Wrapped):
+    recipe = {"name": "isotropik", "seed": 5}  # noqa: RUF012
+
+
 @pytest.mark.parametrize(
     ("broken", "test", "arguments"),
     [
@@ -206,6 +210,7 @@ class WrongRecipe(Wrapped):
         (Kept, "test_arguments_are_not_kept", (UNBOUNDED,)),
         (Explodes, "test_any_scale_of_scores", (UNBOUNDED, "flat")),
         (WrongRecipe, "test_recipe_makes_it_again", (UNBOUNDED,)),
+        (UnknownName, "test_takes_a_budget", (UNBOUNDED,)),
     ],
 )
 def test_a_defect_is_found(broken, test, arguments):

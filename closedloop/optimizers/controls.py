@@ -1,0 +1,117 @@
+"""Controls: optimizers that are told scores which say nothing about their codes.
+
+What an evolution does without a signal is not nothing: codes grow, their principal components oscillate, and the best
+of many noisy scores is high. A control shows how much of a result is of this kind. By name: ``shuffled:cma``,
+``noise:sphere-cma`` and so on, for any optimizer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import Described, FloatArray, Optimizer, Space, State
+from closedloop.optimizers.loading import load_optimizer
+from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
+
+
+class _Control(ABC):
+    """Hands on everything but the scores.
+
+    Args:
+        optimizer: The optimizer that is kept in the dark; gradient-free.
+        seed: Of what it is told instead.
+    """
+
+    kind: ClassVar[str]
+    needs_gradient = False
+
+    def __init__(self, optimizer: Optimizer, seed: int = 0) -> None:
+        if optimizer.needs_gradient:
+            raise InvalidArgumentError(f"optimizer: expected one without gradients, got {optimizer.name!r}.")
+        self.optimizer = optimizer
+        self.space = optimizer.space
+        self.name = f"{self.kind}:{optimizer.name}"
+        self._seed = check_seed(seed)
+        self._rng = named_generator(seed, self.kind)
+
+    @property
+    def recipe(self) -> Mapping[str, Any] | None:
+        """How `load_optimizer` makes it again; None where the optimizer inside has no recipe."""
+        inner = self.optimizer.recipe if isinstance(self.optimizer, Described) else None
+        return None if inner is None else {**inner, "name": f"{self.kind}:{inner['name']}", "control_seed": self._seed}
+
+    def ask(self) -> FloatArray:
+        """The next codes of the optimizer inside."""
+        return self.optimizer.ask()
+
+    def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
+        """Tells it other scores; NaN stays where it is."""
+        before = generator_state(self._rng)
+        given = np.array(scores, dtype=float)
+        if given.ndim == 1:  # all else the optimizer inside refuses
+            valid = np.flatnonzero(~np.isnan(given))
+            given[valid] = self._instead(given[valid])
+        try:
+            self.optimizer.tell(codes, given)
+        except BaseException:
+            restore_generator(self._rng, before)
+            raise
+
+    @abstractmethod
+    def _instead(self, scores: FloatArray) -> FloatArray:
+        """What is told instead of the scores ``(n,)``, infinity included."""
+
+    def state(self) -> State:
+        """That of the optimizer inside, and the random generator."""
+        return {"optimizer": self.optimizer.state(), "rng": generator_state(self._rng)}
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        self.optimizer.restore(state["optimizer"])
+        restore_generator(self._rng, state["rng"])
+
+
+@final
+class ShuffledScores(_Control):
+    """The scores of each generation in random order: their distribution without their meaning."""
+
+    kind = "shuffled"
+
+    def _instead(self, scores: FloatArray) -> FloatArray:
+        return self._rng.permutation(scores)
+
+
+@final
+class NoiseScores(_Control):
+    """Standard normal noise, whatever was recorded."""
+
+    kind = "noise"
+
+    def _instead(self, scores: FloatArray) -> FloatArray:
+        noise = self._rng.standard_normal(len(scores))
+        return np.where(np.isinf(scores), scores, noise)  # infinity is refused by the optimizer inside
+
+
+def shuffled(
+    name: str, space: Space, seed: int = 0, *, control_seed: int = 0, images: int | None = None, **options: Any
+) -> ShuffledScores:
+    """``shuffled:NAME``: `ShuffledScores` of an optimizer by name."""
+    return ShuffledScores(_inner(name, space, seed, images, options), control_seed)
+
+
+def noise(
+    name: str, space: Space, seed: int = 0, *, control_seed: int = 0, images: int | None = None, **options: Any
+) -> NoiseScores:
+    """``noise:NAME``: `NoiseScores` of an optimizer by name."""
+    return NoiseScores(_inner(name, space, seed, images, options), control_seed)
+
+
+def _inner(name: str, space: Space, seed: int, images: int | None, options: dict[str, Any]) -> Optimizer:
+    if not isinstance(name, str):
+        raise InvalidArgumentError("optimizer: expected a name after the colon, for instance 'shuffled:cma'.")
+    return load_optimizer(name, space, seed, images=images, **options)

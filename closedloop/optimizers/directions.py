@@ -1,0 +1,37 @@
+"""What FDGD and NES share: random directions, in mirrored pairs, and scores without their scale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray
+
+
+def check_pairs(population: int, antithetic: bool) -> None:
+    """Raises unless ``population`` can be split into pairs, where it must be."""
+    if antithetic and population % 2:
+        raise InvalidArgumentError(f"population: expected an even number for antithetic pairs, got {population}.")
+
+
+def draw_directions(rng: np.random.Generator, n: int, dim: int, antithetic: bool) -> FloatArray:
+    """Standard normal directions ``(n, dim)``; if antithetic the second half mirrors the first."""
+    if not antithetic:
+        return rng.standard_normal((n, dim))
+    half = rng.standard_normal((n // 2, dim))
+    return np.concatenate([half, -half])
+
+
+def score_weights(scores: FloatArray, antithetic: bool) -> FloatArray:
+    """Weights ``(n,)`` whose sum with directions is their mean, each times its standardized score.
+
+    The scores count less their mean and over their standard deviation. A lost code, and where antithetic its mirror
+    image, has no part in the mean.
+    """
+    lost = np.isnan(scores)
+    if antithetic:
+        lost = lost | np.roll(lost, len(scores) // 2)
+    kept = scores[~lost]
+    if len(kept) < 2 or np.ptp(kept) == 0:
+        return np.zeros(len(scores))
+    return np.where(lost, 0.0, (scores - kept.mean()) / kept.std() / len(kept))

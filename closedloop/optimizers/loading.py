@@ -1,0 +1,33 @@
+"""Optimizers by name."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from closedloop import registry
+from closedloop.interfaces import Optimizer, Space
+from closedloop.optimizers.base import check_budget
+
+
+def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None = None, **options: Any) -> Optimizer:
+    """An optimizer by name, or one that a plug-in adds.
+
+    "cma", "cma-diagonal", "cholesky-cma", "sphere-cma", "isotropic", "separable-cma", "xdream-ga", "ga-2019", "fdgd",
+    "nes", "random"; "nevergrad:NAME" for those of nevergrad; "shuffled:NAME" and "noise:NAME" for controls.
+
+    Args:
+        name: Its name.
+        space: Where to search, usually ``generator.space``.
+        seed: Seed of its own random generator.
+        images: Budget of codes, at least 1, for those that plan with it (their classes have an argument of this name);
+            the others are built without.
+        **options: Options of its class.
+
+    Raises:
+        UnknownNameError: No such optimizer.
+        InvalidArgumentError: It does not take an option, or its value does not fit.
+    """
+    check_budget(images)
+    if images is not None and registry.takes("optimizers", name, "images"):
+        options["images"] = int(images)
+    return cast(Optimizer, registry.build("optimizers", name, space, seed, **options))

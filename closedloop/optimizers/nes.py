@@ -1,0 +1,75 @@
+"""Natural evolution strategy with one step size for all directions.
+
+Settings: Xiao & Kreiman 2020, "XDream", PLoS Computational Biology (20 samples, radius 1.25, learning rate 1.75 and
+for the radius 0.05, antithetic). Equations: Glasmachers et al. 2010, "Exponential natural evolution strategies", GECCO,
+Algorithm 1 without the shape matrix; the scores are standardized instead of ranked.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from closedloop.interfaces import FloatArray, Space
+from closedloop.optimizers.base import AskTell, check_population, check_positive, check_start
+from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
+
+
+@final
+class NES(AskTell):
+    """Follows the natural gradient of the expected score of N(μ, σ² I). O(dim) memory.
+
+    A lost code takes its mirror image with it.
+
+    Args:
+        space: Where to search. In a bounded space codes are moved to the bounds.
+        seed: Seed of its own random generator.
+        population: Codes for each generation.
+        radius: First σ in units of the space's prior standard deviation.
+        lr: Learning rate of the mean, η_μ.
+        radius_lr: Learning rate of σ, η_σ.
+        antithetic: Whether codes come in pairs, mirrored at the mean.
+        start: First mean ``(dim,)``; default the middle of the prior.
+    """
+
+    name = "nes"
+    memory = ("mu", "sigma")
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int = 0,
+        *,
+        population: int = 20,
+        radius: float = 1.25,
+        lr: float = 1.75,
+        radius_lr: float = 0.05,
+        antithetic: bool = True,
+        start: FloatArray | None = None,
+    ) -> None:
+        check_population(population, 2)
+        check_pairs(population, antithetic)
+        for name, value in {"radius": radius, "lr": lr, "radius_lr": radius_lr}.items():
+            check_positive(name, value)
+        self._mu = check_start(start, space)
+        super().__init__(
+            space, seed, population=int(population), radius=radius, lr=lr, radius_lr=radius_lr, antithetic=antithetic,
+            start=None if start is None else self._mu,
+        )  # fmt: skip
+        self.population, self.antithetic = int(population), antithetic
+        self.lr, self.radius_lr = lr, radius_lr
+        self._sigma = radius * space.scale
+
+    def _propose(self) -> FloatArray:
+        """Codes ``(population, dim)`` μ + σ u."""
+        u = draw_directions(self._rng, self.population, self.space.dim, self.antithetic)
+        return self.space.clip(self._mu + self._sigma * u)
+
+    def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
+        """μ ← μ + η_μ σ mean(s u); σ ← σ exp(η_σ / 2 · mean(s (‖u‖² / dim - 1)))."""
+        u = (codes - self._mu) / self._sigma
+        s = score_weights(scores, self.antithetic)
+        self._mu = self.space.clip(self._mu + self.lr * self._sigma * (s @ u))
+        growth = float(s @ ((u**2).mean(1) - 1))
+        self._sigma = float(self._sigma * np.exp(self.radius_lr / 2 * growth))

@@ -1,0 +1,151 @@
+"""Subjects around a subject: what they share, lost presentations, and averages over presentations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop import registry
+from closedloop.checks import check_responses
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import Described, FloatArray, Resolved, State, Stateful, Subject
+from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
+
+
+class Wrapper(ABC):
+    """A subject that changes what another one answers. Wrappers can be put around each other.
+
+    It records the units of the subject inside, saves its state with its own, and has a resolution where that one has.
+    It is not differentiable: the subject inside, `subject`, may be.
+
+    Attributes:
+        kind: A short word for records.
+        subject: The subject inside.
+
+    Args:
+        subject: The subject inside; or its name, or a mapping ``{"name": …, **options}``, to load it.
+        seed: Of its own random generator; wrappers of different kinds draw independently with the same seed.
+        **options: What makes it again.
+    """
+
+    kind: ClassVar[str]
+    resolution: int
+
+    def __init__(self, subject: Subject | str | Mapping[str, Any], seed: int, **options: Any) -> None:
+        self.subject = as_subject(subject)
+        self.units = self.subject.units
+        self.name = f"{self.subject.name}+{self.kind}"
+        if isinstance(self.subject, Resolved):
+            self.resolution = self.subject.resolution
+        self._options = {**options, "seed": check_seed(seed)}
+        self._rng = named_generator(seed, self.kind)
+
+    @property
+    def recipe(self) -> Mapping[str, Any] | None:
+        """How `load_subject` makes it again; None where the subject inside was built by hand."""
+        inner = self.subject.recipe if isinstance(self.subject, Described) else None
+        return None if inner is None else {"name": self.kind, **self._options, "subject": dict(inner)}
+
+    def record(self, images: NDArray[np.float32]) -> FloatArray:
+        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units[, time])``, NaN where lost."""
+        return self._changed(self._inner(images))
+
+    def _inner(self, images: NDArray[np.float32]) -> FloatArray:
+        """The responses of the subject inside, checked, as an array of our own."""
+        responses = check_responses(self.subject.record(images), len(images), len(self.units), self.subject.name)
+        return responses.astype(np.float64)
+
+    @abstractmethod
+    def _changed(self, responses: FloatArray) -> FloatArray:
+        """Responses ``(n, units[, time])``, NaN where lost -> those of the wrapper."""
+
+    def state(self) -> State:
+        """The random generator, and the state of the subject inside."""
+        inner = self.subject.state() if isinstance(self.subject, Stateful) else None
+        return {"rng": generator_state(self._rng), "subject": inner}
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        if isinstance(self.subject, Stateful):
+            self.subject.restore(state["subject"])
+        restore_generator(self._rng, state["rng"])
+
+
+def as_subject(subject: Subject | str | Mapping[str, Any]) -> Subject:
+    """The subject itself, or the one that a name or recipe stands for."""
+    if isinstance(subject, str):
+        return cast(Subject, registry.build("subjects", subject))
+    if isinstance(subject, Mapping):
+        if not isinstance(subject.get("name"), str):
+            raise InvalidArgumentError(f"subject: expected a mapping with a name, got {dict(subject)!r:.80}.")
+        options = {key: value for key, value in subject.items() if key != "name"}
+        return cast(Subject, registry.build("subjects", subject["name"], **options))
+    if not isinstance(subject, Subject):
+        raise InvalidArgumentError(f"subject: expected a subject, a name or a recipe, got {type(subject).__name__}.")
+    return subject
+
+
+def check_number(name: str, value: Any, low: float, high: float = np.inf) -> float:
+    """Returns ``value`` if it is a finite number from ``low`` to ``high``."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not (number and np.isfinite(value) and low <= value <= high):
+        upper = "" if np.isinf(high) else f" and at most {high:g}"
+        raise InvalidArgumentError(f"{name}: expected a finite number of at least {low:g}{upper}, got {value!r}.")
+    return float(value)
+
+
+@final
+class Lossy(Wrapper):
+    """Loses whole presentations, as a trial does that the animal aborts.
+
+    Args:
+        subject: The subject inside; or its name, or a mapping ``{"name": …, **options}``.
+        rate: Probability that a presentation is lost, 0 to 1.
+        seed: Of the losses.
+    """
+
+    kind = "lossy"
+
+    def __init__(self, subject: Subject | str | Mapping[str, Any], rate: float = 0.05, seed: int = 0) -> None:
+        self.rate = check_number("rate", rate, 0, 1)
+        super().__init__(subject, seed, rate=self.rate)
+
+    def _changed(self, responses: FloatArray) -> FloatArray:
+        responses[self._rng.random(len(responses)) < self.rate] = np.nan
+        return responses
+
+
+@final
+class Repeated(Wrapper):
+    """Averages several presentations of each image; lost ones are left out of the mean.
+
+    Each call shows all images once, then all once more, and so on. The budget of an experiment counts what it shows,
+    not what is averaged here: for repeats that count, use the setting ``repeats`` of a session.
+
+    Args:
+        subject: The subject inside; or its name, or a mapping ``{"name": …, **options}``.
+        n: Presentations of each image, at least 1.
+    """
+
+    kind = "repeated"
+
+    def __init__(self, subject: Subject | str | Mapping[str, Any], n: int = 5) -> None:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise InvalidArgumentError(f"n: expected a whole number of at least 1, got {n!r}.")
+        self.n = int(n)
+        super().__init__(subject, 0, n=self.n)
+        del self._options["seed"]  # it draws nothing
+
+    def record(self, images: NDArray[np.float32]) -> FloatArray:
+        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> mean responses ``(n, units[, time])``, NaN where all were lost."""
+        return self._changed(np.stack([self._inner(images) for _ in range(self.n)]))
+
+    def _changed(self, responses: FloatArray) -> FloatArray:
+        """Responses ``(repeats, n, units[, time])`` -> their mean over repeats."""
+        count = np.sum(~np.isnan(responses), axis=0)
+        total = np.nansum(responses, axis=0)
+        return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
