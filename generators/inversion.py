@@ -83,13 +83,12 @@ def invert(
         raise InvalidArgumentError(f"steps: expected a whole number of at least 0, got {steps!r}.")
     codes = _first_codes(generator, target)
     if method == "gradient":
-        parts = [
-            _by_gradient(generator, target[i : i + _CHUNK], codes[i : i + _CHUNK], steps, rate, features, feature_weight)
-            for i in range(0, len(target), _CHUNK)
-        ]
+        chunks = [slice(i, i + _CHUNK) for i in range(0, len(target), _CHUNK)]
+        parts = [_by_gradient(generator, target[c], codes[c], steps, rate, features, feature_weight) for c in chunks]
         codes = np.concatenate([codes[:0], *parts])
     elif method == "evolution":
-        found = [_by_evolution(generator, t, c, steps, seed + i) for i, (t, c) in enumerate(zip(target, codes, strict=True))]
+        pairs = enumerate(zip(target, codes, strict=True))
+        found = [_by_evolution(generator, image, code, steps, seed + i) for i, (image, code) in pairs]
         codes = np.stack(found) if found else codes
     drawn = generator(codes)
     return Inversion(codes, drawn, _error(drawn, target), method)

@@ -7,7 +7,7 @@ from typing import cast, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 #: An image of r x r pixels has a code of CHANNELS x r/STRIDE x r/STRIDE numbers: 512 at 128 pixels.
 CHANNELS, STRIDE = 8, 16
@@ -29,7 +29,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return cast(Tensor, x + self.b(F.leaky_relu(self.a(F.leaky_relu(x, _SLOPE)), _SLOPE)))
+        return cast(Tensor, x + self.b(functional.leaky_relu(self.a(functional.leaky_relu(x, _SLOPE)), _SLOPE)))
 
 
 @final
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        return cast(Tensor, self.f(F.pixel_unshuffle(images, 2)))
+        return cast(Tensor, self.f(functional.pixel_unshuffle(images, 2)))
 
 
 @final
@@ -84,11 +84,11 @@ class SpatialDecoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """See the class."""
         x = self.first(codes)
-        whole = self.whole(self.down(F.leaky_relu(x, _SLOPE)))
-        x = self.mix(x + F.pixel_shuffle(self.back(F.leaky_relu(whole, _SLOPE)), 2))
+        whole = self.whole(self.down(functional.leaky_relu(x, _SLOPE)))
+        x = self.mix(x + functional.pixel_shuffle(self.back(functional.leaky_relu(whole, _SLOPE)), 2))
         for up, refine in zip(self.up, self.refine, strict=True):
-            x = refine(F.pixel_shuffle(up(F.leaky_relu(x, _SLOPE)), 2))
-        return F.pixel_shuffle(self.last(F.leaky_relu(x, _SLOPE)), 2)
+            x = refine(functional.pixel_shuffle(up(functional.leaky_relu(x, _SLOPE)), 2))
+        return functional.pixel_shuffle(self.last(functional.leaky_relu(x, _SLOPE)), 2)
 
 
 @final
@@ -111,7 +111,8 @@ class Prior(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Codes ``(n, d)`` -> spatial codes ``(n, 8, side, side)``."""
-        return (self.mean + codes @ self.axes).reshape(-1, CHANNELS, self.side, self.side)
+        spatial: Tensor = (self.mean + codes @ self.axes).reshape(-1, CHANNELS, self.side, self.side)
+        return spatial
 
     def invert(self, spatial: Tensor) -> Tensor:
         """Spatial codes ``(n, 8, side, side)`` -> codes ``(n, d)``; 0 along axes on which photographs do not differ."""
@@ -145,4 +146,5 @@ class NativeNetwork(nn.Module):
 def principal_axes(covariance: Tensor) -> Tensor:
     """Principal axes of a covariance ``(d, d)`` as rows, times their standard deviations, largest first."""
     values, vectors = torch.linalg.eigh(covariance.double())
-    return (values.clamp_min(0).sqrt() * vectors).T.flip(0).float().contiguous()
+    axes: Tensor = (values.clamp_min(0).sqrt() * vectors).T.flip(0).float().contiguous()
+    return axes

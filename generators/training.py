@@ -2,8 +2,8 @@
 
 An autoencoder learns to draw photographs from a spatial code. Its losses are those of DeePSiM: pixels, features of a
 frozen network, and an adversary. The adversary looks at the features of the same frozen network (Sauer et al. 2021,
-"Projected GANs Converge Faster"), at reconstructions and at draws from the prior, N(0, I) along the principal axes of the
-codes. The frozen network must not be the subject that will be studied: to the generator a subject is a black box.
+"Projected GANs Converge Faster"), at reconstructions and at draws from the prior, N(0, I) along the principal axes of
+the codes. The frozen network must not be the subject that will be studied: to the generator a subject is a black box.
 
 All random numbers of a step follow from the seed and the step's number, so that what resumes goes on as if it had never
 stopped.
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from closedloop.errors import InvalidArgumentError, WeightsError, reason
 from closedloop.files import replace_file
@@ -223,7 +223,7 @@ class Trainer:
             if start is not None:
                 self.nets.load_state_dict(start)
             self.adversary = self._new_adversary()
-        self.nets.to(self.device, memory_format=torch.channels_last)
+        self.nets.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.nets.state_dict().items()}
         self.adam = torch.optim.Adam(self.nets.parameters(), settings.learning_rate, (0.9, 0.99))
         self.adversary_adam = torch.optim.Adam(self.adversary.parameters(), settings.adversary_rate, (0.5, 0.99))
@@ -267,7 +267,7 @@ class Trainer:
             features = [f.float() for f in self.taps(images)]
         losses, loss = self._losses(real, images, codes, wanted, features)
         self.adam.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.adam.step()
         if judged:
             losses["judged"] = self._teach_adversary(wanted, features)
@@ -334,10 +334,13 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             real = self.adversary([f.detach() for f in _maps(wanted)])
             drawn = self.adversary([f.detach() for f in _maps(features)])
-        parts = [F.relu(1 - r.float()).mean() + F.relu(1 + d.float()).mean() for r, d in zip(real, drawn, strict=True)]
+        parts = [
+            functional.relu(1 - r.float()).mean() + functional.relu(1 + d.float()).mean()
+            for r, d in zip(real, drawn, strict=True)
+        ]
         loss = torch.stack(parts).mean()
         self.adversary_adam.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.adversary_adam.step()
         return float(loss.detach())
 
