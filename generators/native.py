@@ -21,6 +21,7 @@ from closedloop.errors import WeightsError
 from closedloop.files import replace_file
 from closedloop.images import resize_images
 from closedloop.interfaces import FloatArray, Space
+from closedloop.modules import born
 from closedloop.weights import fill
 
 from .decoding import Decoder
@@ -70,7 +71,7 @@ class Native:
         device: str | None = None,
     ) -> None:
         path = embedded() if weights is None else Path(weights)
-        self._weights, self.shell = weights, bool(shell)
+        self._weights, self._device, self.shell = weights, device, bool(shell)
         self._encoder, prior, decoder, self.facts = read_native(path)
         self.space = Space(len(prior.mean))
         self._size = prior.side * STRIDE
@@ -89,12 +90,14 @@ class Native:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """How `load_generator` makes it again."""
+        """How `load_generator` makes it again, with the engine that was chosen."""
         return {
             "name": self.name,
             **({} if self._weights is None else {"weights": str(Path(self._weights).resolve())}),
             "shell": self.shell,
             "resolution": self.resolution,
+            "engine": self.engine,
+            "device": self._device,
         }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
@@ -152,7 +155,8 @@ def read_native(path: Path) -> tuple[Encoder, Prior, SpatialDecoder, dict[str, A
     side = round((dim / CHANNELS) ** 0.5)
     if dim == 0 or side**2 * CHANNELS != dim:
         raise WeightsError(f"native: {path} holds no prior of spatial codes with {CHANNELS} channels.")
-    encoder, prior, decoder = Encoder(), Prior(torch.zeros(dim), torch.zeros(dim, dim)), SpatialDecoder()
+    encoder, decoder = born(Encoder, 0), born(SpatialDecoder, 0)
+    prior = Prior(torch.zeros(dim), torch.zeros(dim, dim))
     fill(_parts(encoder, prior, decoder), state, path, spare=lambda _: False)
     for part in (encoder, prior, decoder):
         part.eval().requires_grad_(False)
