@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from .deepsim import DeePSiM
     from .native import Native
     from .torch_generator import TorchGenerator
+    from .training import FeatureTaps, TrainingSettings, train_native
 
 __all__ = [
     "CPPN",
     "BigGAN",
     "DeePSiM",
+    "FeatureTaps",
     "Fourier",
     "Masked",
     "Native",
@@ -37,18 +39,23 @@ __all__ = [
     "Placed",
     "Subspace",
     "TorchGenerator",
+    "TrainingSettings",
     "Truncated",
     "image_metric",
     "invert",
     "load_generator",
+    "train_native",
 ]
 
 #: Imported when first asked for: they need torch, and the room imports without it.
 _WITH_TORCH = {
     "BigGAN": "biggan",
     "DeePSiM": "deepsim",
+    "FeatureTaps": "training",
     "Native": "native",
     "TorchGenerator": "torch_generator",
+    "TrainingSettings": "training",
+    "train_native": "training",
 }
 
 
@@ -62,9 +69,9 @@ def load_generator(name: str, **options: Any) -> Generator:
     """A generator by name.
 
     Args:
-        name: "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "torch:FILE.onnx", the wrappers
-            "truncated", "subspace", "placed" and "masked" (whose option `generator` is a name, or a mapping with a name
-            and options), or one that a plug-in adds.
+        name: "native", "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "torch:FILE.onnx", the
+            wrappers "truncated", "subspace", "placed" and "masked" (whose option `generator` is a name, or a mapping
+            with a name and options), or one that a plug-in adds.
         **options: Options of its class, such as `resolution` or `weights`.
 
     Raises:

@@ -66,17 +66,17 @@ class TrainingSettings:
     """
 
     steps: int = 8000
-    batch: int = 12
+    batch: int = 16
     resolution: int = 128
     crops: int = 12
     smallest_crop: float = 0.45
     pixel_weight: float = 3.0
-    feature_weight: float = 0.6
-    adversary_weight: float = 0.3
-    adversary_start: int = 300
+    feature_weight: float = 1.0
+    adversary_weight: float = 0.1
+    adversary_start: int = 2000
     code_noise: float = 0.05
     code_penalty: float = 0.01
-    learning_rate: float = 6e-4
+    learning_rate: float = 1e-3
     adversary_rate: float = 3e-4
     average: float = 0.998
     seed: int = 0

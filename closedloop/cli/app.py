@@ -233,6 +233,33 @@ def analyze(
     analyze_runs(runs, what, thread, csv)
 
 
+@app.command("train-generator")
+def train_generator(
+    images: Annotated[Path, typer.Option(help="Folder of photographs.")],
+    out: Annotated[Path, typer.Option(help="File of weights to write, .safetensors; must be new.")],
+    steps: Annotated[int | None, typer.Option(help="Updates of the weights.", show_default="8000")] = None,
+    batch: Annotated[int | None, typer.Option(help="Photographs in a step.", show_default="16")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels of the images, a multiple of 32.", show_default="128")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights of a native generator to begin with.", show_default="random")
+    ] = None,
+    features: Annotated[
+        str, typer.Option(help="Network of the feature losses, lite1 or lite2; never the subject of the study.")
+    ] = "lite1",
+    device: Annotated[str, typer.Option(help="cpu, cuda …")] = "cpu",
+    seed: Annotated[int | None, typer.Option(help="Seed of the training.", show_default="0")] = None,
+) -> None:
+    """Train a native generator on your own photographs; the same command goes on after a crash."""
+    from closedloop.cli.training import run_training
+
+    run_training(
+        images, out, start, features, device,
+        _given(locals(), "images", "out", "start", "features", "device"),
+    )  # fmt: skip
+
+
 def _given(values: dict[str, Any], *without: str) -> dict[str, Any]:
     """The options that were given."""
     return {k: v for k, v in values.items() if v is not None and k not in without and not k.startswith("run_")}
