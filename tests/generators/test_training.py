@@ -67,10 +67,11 @@ def test_features_stop_at_the_deepest_layer(taps):
 
 def test_it_learns_to_draw_the_photographs(photographs, taps):
     trainer = module.Trainer(
-        module.cut_crops(photographs, settings()), taps, settings(steps=150, adversary_start=1000, learning_rate=2e-3)
-    )
-    losses = [trainer.run_step() for _ in range(150)]
-    assert losses[-1]["pixel"] < 0.4 * losses[0]["pixel"]
+        module.cut_crops(photographs, settings()), taps,
+        settings(steps=60, adversary_start=1000, feature_weight=0.0, learning_rate=2e-3),
+    )  # fmt: skip
+    losses = [trainer.run_step() for _ in range(60)]
+    assert losses[-1]["pixel"] < 0.5 * losses[0]["pixel"]
 
 
 def test_the_adversary_tells_drawn_from_real(photographs, taps):
