@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+import closedloop.generators.training as module
 from closedloop.errors import InvalidArgumentError, WeightsError
 from closedloop.generators import FeatureTaps, Native, TrainingSettings, train_native
-import closedloop.generators.training as module  # noqa: PLR0402
 
 
 class Small(nn.Module):
@@ -104,7 +104,7 @@ def test_what_is_interrupted_goes_on_as_if_never_stopped(photographs, taps, tmp_
 
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     train_native(photographs, whole, taps, settings())
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train_native(photographs, parts, taps, settings(), observe=stop)
     assert not parts.exists()
     steps = []
@@ -155,7 +155,7 @@ def test_a_training_under_way_keeps_its_settings(photographs, taps, tmp_path):
             raise KeyboardInterrupt
 
     out = tmp_path / "x.safetensors"
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train_native(photographs, out, taps, settings(), observe=stop)
     with pytest.raises(InvalidArgumentError, match="'batch': 4"):
         train_native(photographs, out, taps, settings(batch=2))
