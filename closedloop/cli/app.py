@@ -62,9 +62,11 @@ def evolve(
         str | None,
         typer.Option(help="What to maximize: 'unit(0) - 0.5*unit(1)', 'mean(0,1)' …", show_default="unit(0)"),
     ] = None,
-    generator: Annotated[str | None, typer.Option(help="fourier, pixels …", show_default="fourier")] = None,
+    generator: Annotated[
+        str | None, typer.Option(help="native, fourier, cppn, pixels …", show_default="native")
+    ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="cma, cma-diagonal, isotropic, random …", show_default="cma-diagonal")
+        str | None, typer.Option(help="sphere-cma, cma-diagonal, xdream-ga, nes …", show_default="sphere-cma")
     ] = None,
     resolution: Annotated[
         int | None, typer.Option(help="Pixels of the generated images.", show_default="the subject's")

@@ -29,7 +29,7 @@ from closedloop.recording import open_recording, read_experiment
 from closedloop.subjects import load_subject
 
 #: What a bare `closedloop evolve` does.
-DEFAULTS: dict[str, Any] = {"subject": "lite0", "generator": "fourier", "optimizer": "cma-diagonal", "images": 4000}
+DEFAULTS: dict[str, Any] = {"subject": "lite0", "generator": "native", "optimizer": "sphere-cma", "images": 4000}
 DEFAULT_UNIT = "971"
 _SUBJECT = ("layer", "weights", "engine", "device")
 
