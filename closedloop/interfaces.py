@@ -273,6 +273,16 @@ class Optimizer(Protocol):
 
 
 @runtime_checkable
+class Finite(Protocol):
+    """A capability of optimizers: it knows by itself when it is done."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has taken all of its steps; asked again it gives its last codes."""
+        ...
+
+
+@runtime_checkable
 class Objective(Protocol):
     """What is to be maximized: responses ``(n, units[, time])`` -> scores ``(n,)``. NaN in, NaN out."""
 

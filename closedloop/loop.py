@@ -9,10 +9,10 @@ them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 import xarray as xr
@@ -22,14 +22,17 @@ from closedloop.describe import describe_session, fingerprint, recipe
 from closedloop.drift import DriftCorrection
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.evolution import REFERENCE, Evolution, Thread
-from closedloop.images import ImageSet, as_image_set, resize_images
+from closedloop.images import ImageSet, as_image_set, quantize, resize_images
 from closedloop.interfaces import FloatArray, State, Stateful, Subject
-from closedloop.objectives import Linear
+from closedloop.objectives import Linear, evaluate
 from closedloop.presenting import Presenter, Shown
 from closedloop.recording import Layout, Recording, Rows, stored_references, version, write_references
 from closedloop.seeds import generator_state, named_generator, restore_generator
 from closedloop.settings import read_settings
 from closedloop.stopping import StoppingRule
+
+if TYPE_CHECKING:
+    from closedloop.gradients.path import GradientPath
 
 #: The phases of a session, in their order.
 PHASES = ("survey", "evolve", "select", "confirm", "done")
@@ -114,9 +117,29 @@ def _read_references(references: Any, resolution: int) -> ImageSet | None:
     return as_image_set(references if stored is None else stored, resolution)
 
 
-def _scores(thread: Thread, responses: FloatArray) -> FloatArray:
-    """Scores ``(n,)`` of mean responses ``(n, units[, time])``, checked."""
-    scores = np.asarray(thread.objective(responses), dtype=float)
+def _gradient_path(subject: Subject, threads: Sequence[Thread]) -> GradientPath | None:
+    """The way of gradients, where an optimizer needs them."""
+    climbing = [thread for thread in threads if thread.optimizer.needs_gradient]
+    if not climbing:
+        return None
+    from closedloop.gradients.path import GradientPath
+
+    return GradientPath(subject, climbing)
+
+
+def climb(path: GradientPath, evolutions: Sequence[Evolution]) -> None:
+    """Takes the steps of gradient methods up to their next presentation, all of them side by side."""
+    for i in range(max((e.thread.gradient.every for e in evolutions), default=0)):
+        going = [e for e in evolutions if i < e.thread.gradient.every and not e.finished]
+        codes = [e.thread.generator.space.check(e.thread.optimizer.ask()) for e in going]
+        slopes = path.slopes([e.thread for e in going], codes, [len(e.climbed) for e in going])
+        for evolution, code, slope in zip(going, codes, slopes, strict=True):
+            evolution.climb(code, slope.scores, slope.gradients, slope.pictures)
+
+
+def _scores(thread: Thread, responses: FloatArray, images: NDArray[np.float32]) -> FloatArray:
+    """Scores ``(n,)`` of mean responses ``(n, units[, time])`` to images ``(n, 3, h, w)``, checked."""
+    scores = np.asarray(evaluate(thread.objective, responses, images), dtype=float)
     if scores.shape != (len(responses),) or np.isinf(scores).any():
         raise InvalidArgumentError(
             f"thread {thread.name!r}: expected {len(responses)} finite scores (or NaN) from its objective, got shape "
@@ -137,6 +160,7 @@ class Session:
         stop: Rules that end a thread's evolution before its budget is used up.
         save: Folder of the run; None keeps it in memory.
         observers: Watch the session.
+        experiment: Plain values that repeat the run, for its folder; default the session's own description.
         **settings: See `closedloop.settings.Settings`.
     """
 
@@ -149,19 +173,19 @@ class Session:
         stop: Sequence[StoppingRule] = (),
         save: str | Path | None = None,
         observers: Sequence[Observer] = (),
+        experiment: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         names = [t.name for t in threads]
         if not names or len(set(names)) != len(names):
             raise InvalidArgumentError(f"threads: expected one or more with different names, got {names}.")
-        if any(t.optimizer.needs_gradient for t in threads):
-            raise InvalidArgumentError("threads: this session is gradient-free; an optimizer asks for gradients.")
         if len({id(t.optimizer) for t in threads}) < len(threads):
             raise InvalidArgumentError("threads: two of them share one optimizer; build one for each.")
         for thread in threads:
             if isinstance(thread.objective, Linear):  # others may ask for a time axis, which is not known yet
                 thread.objective(np.zeros((1, len(subject.units))))
         self.subject = subject
+        self._path = _gradient_path(subject, threads)
         self.settings = read_settings(settings)
         self.save = save
         self.stop = tuple(stop)
@@ -170,6 +194,7 @@ class Session:
         self.resolution = max(t.generator.resolution for t in threads)
         self.references = _read_references(references, self.resolution)
         self._source = references
+        self._experiment = experiment
         self.phase = "survey" if self.references is not None else "evolve"
         self.index = -1 if self.references is not None else 0
         self.presentations = 0
@@ -254,12 +279,10 @@ class Session:
                 return block
             self.phase = "select" if self.settings.retest_candidates else "done"
         if self.phase == "select":
-            parts = [self._coded_part(e, *e.finalists(), repeats) for e in self.evolutions]
+            parts = [self._retest_part(e, *e.finalists()) for e in self.evolutions]
             return Block.join([*parts, self._references_part(self._best_references(), repeats)])
         if self.phase == "confirm":
-            parts = [
-                self._coded_part(e, [e.winner[0]], e.winner[1][None], repeats) for e in self.evolutions if e.winner
-            ]
+            parts = [self._retest_part(e, [e.winner[0]], e.winner[1][None]) for e in self.evolutions if e.winner]
             return Block.join([*parts, self._references_part(self._best_references(1), repeats)])
         return None
 
@@ -282,6 +305,9 @@ class Session:
         name = evolution.thread.name
         if name in self.reasons:
             return None
+        if evolution.finished:
+            self.reasons[name] = f"finished after {len(evolution.climbed)} steps" if evolution.climbs else "finished"
+            return None
         for rule in self.stop:
             if reason := rule(evolution.history):
                 self.reasons[name] = reason
@@ -298,6 +324,11 @@ class Session:
         images = resize_images(evolution.generate(codes), self.resolution)
         n = len(ids)
         return Block(images, ids, [evolution.thread.name] * n, list(codes), np.full(n, repeats))
+
+    def _retest_part(self, evolution: Evolution, ids: list[str], codes: FloatArray) -> Block:
+        """What is re-tested is what a file or a screen shows: rounded to 8 bits."""
+        part = self._coded_part(evolution, ids, codes, self.settings.retest_repeats)
+        return replace(part, images=quantize(part.images))
 
     def _references_part(self, which: Sequence[int], repeats: int) -> Block:
         if self.references is None:
@@ -331,7 +362,8 @@ class Session:
         means = total / np.where(number > 0, number, np.nan)
         best: dict[int, None] = {}
         for evolution in self.evolutions:
-            order = np.argsort(-evolution.thread.objective(means), kind="stable")
+            images = self.references.images if self.references is not None else np.empty((0, 3, 1, 1), np.float32)
+            order = np.argsort(-evaluate(evolution.thread.objective, means, images), kind="stable")
             best.update(dict.fromkeys(order[: count or self.settings.retest_candidates].tolist()))
         return list(best)
 
@@ -347,8 +379,10 @@ class Session:
         for evolution in self.evolutions:
             own = block.of(evolution.thread.name)
             if own:
-                scores[own] = _scores(evolution.thread, means[own])
+                scores[own] = _scores(evolution.thread, means[own], block.images[own])
                 self._learn_thread(evolution, block, own, scores[own], int(np.isin(shown.stimulus, own).sum()))
+        if self._path is not None and self.phase == "evolve":
+            climb(self._path, [e for e in self.evolutions if e.climbs and block.of(e.thread.name)])
         self.presentations += len(shown.stimulus)
         self.index += 1
         if self.phase != "evolve":
@@ -463,6 +497,8 @@ class Session:
     def _described(self) -> dict[str, Any]:
         """What repeats the run, for its folder."""
         threads = [e.thread for e in self.evolutions]
+        if self._experiment is not None:
+            return dict(self._experiment)
         return describe_session(self.subject, threads, self._source, self.stop, self.settings)
 
     def _check_budget(self) -> None:

@@ -222,16 +222,7 @@ class Recording:
         Raises:
             RecordingError: It is missing or damaged; what is recorded can still be read.
         """
-        if self.path is None or "state" not in self._pointer:
-            return None
-        file = self.path / self._pointer["state"]
-        try:
-            return unpack_state(file.read_bytes())
-        except (OSError, RecordingError) as error:
-            raise RecordingError(
-                f"{self.path}: cannot go on, for {self._pointer['state']} cannot be read ({error}). What is recorded "
-                "is safe: open_recording reads it."
-            ) from error
+        return None if self.path is None else _saved_state(self.path, self._pointer)
 
     def append(self, rows: Rows, state: State) -> None:
         """Writes one generation and commits it together with the state that follows it.
@@ -443,6 +434,27 @@ def read_pointer(path: str | Path) -> dict[str, Any]:
             "pip install --upgrade closedloop."
         )
     return pointer
+
+
+def read_state(path: str | Path) -> State | None:
+    """The state of a session after the last commit of a run; None before the first.
+
+    Raises:
+        RecordingError: Not a run, or the state is missing or damaged.
+    """
+    return _saved_state(Path(path), read_pointer(path))
+
+
+def _saved_state(path: Path, pointer: Mapping[str, Any]) -> State | None:
+    if "state" not in pointer:
+        return None
+    try:
+        return unpack_state((path / pointer["state"]).read_bytes())
+    except (OSError, RecordingError) as error:
+        raise RecordingError(
+            f"{path}: cannot go on, for {pointer['state']} cannot be read ({error}). What is recorded is safe: "
+            "open_recording reads it."
+        ) from error
 
 
 def _what_it_is(path: Path) -> str:

@@ -18,7 +18,7 @@ from closedloop.checks import check_generated
 from closedloop.describe import OBJECT, fingerprint
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.evolution import REFERENCE
-from closedloop.images import ImageSet, as_image_set, folder_images, from_bytes, read_image, resize_images
+from closedloop.images import ImageSet, as_image_set, folder_images, from_bytes, quantize, read_image, resize_images
 from closedloop.interfaces import FloatArray, Generator
 from closedloop.recording import REFERENCES, is_run, read_references, stored_references
 
@@ -125,7 +125,7 @@ class _Makers:
         """Images of the codes of these rows, each ``(3, h, w)``, as large as they were shown."""
         if not len(rows):
             return []
-        codes = self._part["latent_code"].isel(presentation=rows).values
+        codes, retest = self._part["latent_code"].isel(presentation=rows).values, self._part["kind"].values == "retest"
         recipes, threads = recipes_of(self._part), _column(self._part, "threads")
         hashes, thread = _column(self._part, "generator_sha256"), self._part["thread"].values
         keys = [(str(thread[i]), threads[i], recipes[i], hashes[i]) for i in rows]
@@ -133,6 +133,7 @@ class _Makers:
         for key in dict.fromkeys(keys):
             own = [i for i, other in enumerate(keys) if other == key]
             shown = self._shown(codes[own], *key)
+            shown = np.where(retest[rows[own], None, None, None], quantize(shown), shown)  # as the session shows them
             for i, image in zip(own, shown, strict=True):
                 images[i] = image
         return images

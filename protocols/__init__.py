@@ -3,10 +3,21 @@
 if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
+from .ascend import ascend, read_ascent
 from .controls import pure_noise, random_codes, shuffled_scores
 from .evolve import evolve
 from .landscape import landscape
 from .present import present
 from .resume import resume
 
-__all__ = ["evolve", "landscape", "present", "pure_noise", "random_codes", "resume", "shuffled_scores"]
+__all__ = [
+    "ascend",
+    "evolve",
+    "landscape",
+    "present",
+    "pure_noise",
+    "random_codes",
+    "read_ascent",
+    "resume",
+    "shuffled_scores",
+]

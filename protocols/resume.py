@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from closedloop.ascents import ASCEND
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import Thread
 from closedloop.experiment import (
@@ -32,6 +33,7 @@ from closedloop.recording import (
 )
 from closedloop.stopping import StoppingRule
 
+from .ascend import resumed_session
 from .landscape import LANDSCAPE, LANDSCAPE_SETTINGS, stored_library
 from .present import PRESENT_SETTINGS, Library, go_on
 
@@ -53,7 +55,7 @@ def resume(
         subject: Needed where the run's subject was a Python object without a name. A stateful one is put back to where
             the last commit left it; before the first commit it must be as it was when the run began.
         threads: Likewise for its generators and optimizers, freshly built as for the run.
-        generator: Likewise for the generator of a landscape.
+        generator: Likewise for the generator of a landscape or an ascent.
         stop: Likewise for stopping rules of one's own.
         observers: Watch the session.
         progress: For a run of `present` or `landscape`: called with images shown so far and of all.
@@ -72,6 +74,8 @@ def resume(
         return _resume_presentation(run, content, subject, progress)
     if content.get("protocol") == LANDSCAPE:
         return _resume_landscape(run, content, subject, generator, progress)
+    if content.get("protocol") == ASCEND:
+        return _resume_ascent(run, content, subject, generator, observers)
     experiment = parse_experiment(content, str(run))
     names = [part.name for part in experiment.threads]
     if threads is not None and [t.name for t in threads] != names:
@@ -129,6 +133,19 @@ def _resume_landscape(
         subject = load_recorded_subject(content["subject"], str(run))
     settings = {name: content[name] for name in LANDSCAPE_SETTINGS}
     return go_on(subject, library, Recording.reopen(run), settings, progress)
+
+
+def _resume_ascent(
+    run: str | Path,
+    content: dict[str, Any],
+    subject: Subject | None,
+    generator: Generator | None,
+    observers: Sequence[Observer],
+) -> xr.Dataset:
+    _check_complete(run, content, "subject", "generator", "method", "objectives", "steps", "seed")
+    if subject is None:
+        subject = load_recorded_subject(content["subject"], str(run))
+    return resumed_session(run, subject, generator, observers).resume(Recording.reopen(run))
 
 
 def _check_complete(run: str | Path, content: dict[str, Any], *names: str) -> None:

@@ -142,23 +142,24 @@ class TorchSubject:
     def units(self) -> Units:
         """What is recorded, with layer, channel, position, receptive field and label of each unit."""
         rows = [
-            (shape.layer, unit, field)
+            (shape.layer, shape.channels, unit, field)
             for shape, indices, field in zip(self._shapes, self._indices, self.receptive_fields(), strict=True)
             for unit in indices
         ]
         size = (self.resolution, self.resolution)
-        boxes = np.array([field.box(max(u.y, 0), max(u.x, 0), size) for _, u, field in rows])
+        boxes = np.array([field.box(max(u.y, 0), max(u.x, 0), size) for _, _, u, field in rows])
         columns: dict[str, list[Any]] = {
-            "layer": [layer for layer, _, _ in rows],
-            "channel": [u.channel for _, u, _ in rows],
-            "y": [u.y for _, u, _ in rows],
-            "x": [u.x for _, u, _ in rows],
-            "position": [u.position for _, u, _ in rows],
-            "label": [self._label(layer, u) for layer, u, _ in rows],
+            "layer": [layer for layer, _, _, _ in rows],
+            "layer_channels": [channels for _, channels, _, _ in rows],
+            "channel": [u.channel for _, _, u, _ in rows],
+            "y": [u.y for _, _, u, _ in rows],
+            "x": [u.x for _, _, u, _ in rows],
+            "position": [u.position for _, _, u, _ in rows],
+            "label": [self._label(layer, u) for layer, _, u, _ in rows],
             **{f"rf_{side}": boxes[:, i].tolist() for i, side in enumerate(("y0", "x0", "y1", "x1"))},
-            "rf_method": [field.method for _, _, field in rows],
+            "rf_method": [field.method for _, _, _, field in rows],
         }
-        ids = tuple(f"{self.name}.{layer}.{u.name}" for layer, u, _ in rows)
+        ids = tuple(f"{self.name}.{layer}.{u.name}" for layer, _, u, _ in rows)
         return Units(ids, {name: tuple(column) for name, column in columns.items()})
 
     def _label(self, layer: str, unit: UnitIndex) -> str:

@@ -1,5 +1,7 @@
 """Optimizers: ask for codes, tell their scores. One algorithm, one file."""
 
+from closedloop.optimizers.adam import Adam
+from closedloop.optimizers.ascent import GradientAscent
 from closedloop.optimizers.cholesky import CholeskyCMAES
 from closedloop.optimizers.cmaes import CMAES
 from closedloop.optimizers.controls import NoiseScores, ShuffledScores
@@ -9,6 +11,7 @@ from closedloop.optimizers.hessian import HessianCMA
 from closedloop.optimizers.isotropic import IsotropicES
 from closedloop.optimizers.loading import load_optimizer
 from closedloop.optimizers.nes import NES
+from closedloop.optimizers.ppgn import PPGN
 from closedloop.optimizers.random_search import RandomSearch
 from closedloop.optimizers.separable import SeparableCMA
 from closedloop.optimizers.sphere import SphereCMA
@@ -17,8 +20,11 @@ __all__ = [
     "CMAES",
     "FDGD",
     "NES",
+    "PPGN",
+    "Adam",
     "CholeskyCMAES",
     "GeneticAlgorithm",
+    "GradientAscent",
     "HessianCMA",
     "IsotropicES",
     "NoiseScores",

@@ -38,7 +38,7 @@ class AskTell(ABC):
         self._options: dict[str, Any] = {"seed": seed, **options}
 
     @property
-    def recipe(self) -> Mapping[str, Any]:
+    def recipe(self) -> Mapping[str, Any] | None:
         """How `load_optimizer` makes it again; also that it was given no budget, where it takes one."""
         given = {key: value for key, value in self._options.items() if value is not None or key == "images"}
         return {"name": self.name, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in given.items()}}

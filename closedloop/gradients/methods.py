@@ -1,0 +1,300 @@
+"""The gradient methods of the field by name, with their published settings.
+
+A method is an optimizer, what it adds to the objective, and a view of the image while the gradient is taken. Pixel
+units of the Caffe days (0 to 255 around a mean image) are kept as working units, so the published numbers stand here as
+they are. Where a number depends on the network it was tuned for, that is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
+from closedloop.evolution import GradientSettings
+from closedloop.gradients.views import accentuation_view, deepdream_view, lucid_view, maco_view
+from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Optimizer
+from closedloop.objectives import AlphaNorm, LogProbability, Probability, TotalVariation
+from closedloop.optimizers import PPGN, Adam, GradientAscent
+from closedloop.optimizers.regularizers import Blur, Clip, Decay, FixedContrast, SmallContribution, SmallNorm
+
+#: Mean colour of ImageNet, RGB in [0, 1]: the origin of pixel coordinates.
+MEAN_COLOR = (0.485, 0.456, 0.406)
+#: Working units of pixel methods in [0, 1].
+BYTE = 255.0
+#: Lucid's coefficients give red, green and blue this standard deviation before the sigmoid for each unit of their own:
+#: 1.95 for one channel of 224 pixels, mixed by the colour matrix.
+LUCID_CONTRAST = 1.18
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a method is asked to climb.
+
+    Attributes:
+        generator: Turns codes into images.
+        objective: The response that is wanted.
+        column: Of the unit, where it is the response of one.
+        classes: Columns that compete with it in a softmax, itself among them.
+        seed: Of the first code and of all that is random.
+        steps: Steps to take.
+        start: First codes ``(copies, dim)``; None for the method's own.
+        copies: Codes that climb side by side.
+        resolution: Height and width of what the subject sees, in pixels.
+        options: The method's own options.
+    """
+
+    generator: Generator
+    objective: Objective
+    column: int | None
+    classes: tuple[int, ...]
+    seed: int
+    steps: int
+    start: FloatArray | None
+    copies: int
+    resolution: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_class(self) -> bool:
+        """Whether it is one of several classes."""
+        return self.column is not None and len(self.classes) > 1
+
+    def shared(self) -> dict[str, Any]:
+        """Arguments that all optimizers take."""
+        return {"steps": self.steps, "start": self.start, "copies": self.copies}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A method, ready to run.
+
+    Attributes:
+        optimizer: Takes the steps.
+        objective: What it climbs, penalties included.
+        gradient: How gradients are taken.
+    """
+
+    optimizer: Optimizer
+    objective: Objective
+    gradient: GradientSettings
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by name.
+
+    Attributes:
+        plan: Makes it ready.
+        generator: Name and options of the generator that it was published with.
+        steps: Published number of steps.
+        options: What else may be set, with defaults.
+        source: Where it comes from.
+        needs_start: Whether it begins at an image that must be given.
+    """
+
+    plan: Callable[..., Plan]
+    generator: Mapping[str, Any]
+    steps: int
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    needs_start: bool = False
+
+
+def find_method(name: str) -> Method:
+    """The method of a name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if name not in METHODS:
+        raise UnknownNameError(f"method: no method {name!r}.{closest(str(name), METHODS)}")
+    return METHODS[name]
+
+
+def make_plan(name: str, request: Request) -> Plan:
+    """Makes a method ready.
+
+    Raises:
+        UnknownNameError: No such method.
+        InvalidArgumentError: It does not take one of the options, or does not fit the generator.
+    """
+    method = find_method(name)
+    for option in request.options:
+        if option not in method.options:
+            raise InvalidArgumentError(
+                f"{option}: method {name!r} has no such option.{closest(option, method.options)}"
+                + (f" It takes: {', '.join(method.options)}." if method.options else "")
+            )
+    if method.needs_start and request.start is None:
+        raise InvalidArgumentError(f"start: expected an image for {name!r}, which begins at one, got None.")
+    return method.plan(request, **{**method.options, **request.options})
+
+
+def _settings(request: Request, view: Any = None, redirected: int = 0) -> GradientSettings:
+    return GradientSettings(view, redirected=redirected, seed=request.seed)
+
+
+def _pixel_ascent(request: Request, **options: Any) -> GradientAscent:
+    """Ascent in bytes around the mean colour of ImageNet."""
+    shared = {**request.shared(), "unit": BYTE, "origin": MEAN_COLOR}
+    return GradientAscent(request.generator.space, request.seed, **shared, **options)
+
+
+def _probability(request: Request) -> Objective:
+    """The softmax probability where the target is a class, else its response."""
+    return Probability(request.column, request.classes) if request.is_class else request.objective  # type: ignore[arg-type]
+
+
+def _raw(request: Request, *, rate: float | None) -> Plan:
+    """No regularizer: the unregularized run of the fooling paper, for classes on their probability."""
+    if request.is_class and rate is None:
+        policy: dict[str, Any] = {"policy": "progress01", "rate": 0.02, "late": 0.1, "max_rate": 1e7}
+    else:
+        policy = {"policy": "progress", "rate": 2.0 if rate is None else rate}
+    return Plan(_pixel_ascent(request, spread=1.0, **policy), _probability(request), _settings(request))
+
+
+#: Table 1 of Yosinski et al. 2015: decay; blur radius and steps between blurs; percentile of small norms and of small
+#: contributions; and the policy of the step.
+YOSINSKI: dict[int, tuple[list[Any], dict[str, Any]]] = {
+    1: ([Blur(0.5, 4), SmallNorm(50)], {"policy": "progress", "rate": 2.0, "max_rate": 100.0}),
+    2: ([Decay(0.3), SmallNorm(20)], {"policy": "constant", "rate": 100.0}),
+    3: ([Decay(0.0001), Blur(1.0, 4)], {"policy": "constant", "rate": 100.0}),
+    4: ([Blur(0.5, 4), SmallContribution(90)], {"policy": "progress", "rate": 2.0, "max_rate": 1e8}),
+}
+
+
+def _yosinski(number: int) -> Callable[..., Plan]:
+    regularizers, published = YOSINSKI[number]
+
+    def plan(request: Request, *, rate: float | None, max_rate: float | None) -> Plan:
+        policy = dict(published)
+        if rate is not None:
+            policy["rate"] = rate
+        if max_rate is not None:
+            policy["max_rate"] = max_rate
+        climbed = _pixel_ascent(request, spread=10.0, regularizers=regularizers, spare_last=True, **policy)
+        return Plan(climbed, request.objective, _settings(request))
+
+    return plan
+
+
+def _total_variation(request: Request, *, rate: float, tv: float, norm: float) -> Plan:
+    """Penalties on total variation and on large values, in the spirit of Mahendran & Vedaldi."""
+    penalty = tv * TotalVariation() + norm * AlphaNorm(6)
+    climbed = Adam(request.generator.space, request.seed, rate=rate, spread=0.1, **request.shared())
+    return Plan(climbed, request.objective - penalty, _settings(request))  # type: ignore[operator]
+
+
+def _mei(request: Request, *, contrast: float, rate: float, smooth: tuple[float, float]) -> Plan:
+    """Fixed contrast, blurred gradient."""
+    climbed = GradientAscent(
+        request.generator.space, request.seed, policy="mean", rate=rate, last_rate=rate / 10, smooth=smooth, unit=1.0,
+        regularizers=[FixedContrast(contrast)], spread=contrast, **request.shared(),
+    )  # fmt: skip
+    return Plan(climbed, request.objective, _settings(request))
+
+
+def _deepdream(request: Request, *, rate: float) -> Plan:
+    """Octaves and jitter; a step changes a pixel by `rate` / 255 on average."""
+    view = deepdream_view(request.generator.resolution, request.resolution, request.steps)
+    climbed = _pixel_ascent(request, policy="mean", rate=rate, spread=10.0)
+    return Plan(climbed, request.objective, _settings(request, view))
+
+
+def _lucid(request: Request, *, rate: float) -> Plan:
+    climbed = Adam(request.generator.space, request.seed, rate=rate, unit=1.0, spread=0.01, **request.shared())
+    return Plan(climbed, request.objective, _settings(request, lucid_view(), redirected=16))
+
+
+def _maco(request: Request, *, rate: float, crops: int) -> Plan:
+    view = maco_view(request.resolution, request.steps, crops)
+    climbed = Adam(
+        request.generator.space, request.seed, rate=rate, nesterov=True, unit=1.0, spread=request.generator.space.scale,
+        **request.shared(),
+    )  # fmt: skip
+    return Plan(climbed, request.objective, _settings(request, view))
+
+
+def _accentuate(request: Request, *, rate: float) -> Plan:
+    climbed = Adam(request.generator.space, request.seed, rate=rate, unit=1.0, **request.shared())
+    return Plan(climbed, request.objective, _settings(request, accentuation_view(request.resolution)))
+
+
+def _dgn_am(request: Request, *, rate: float, decay: float, limit: float) -> Plan:
+    """Steps of fixed mean size, clipped to the prior's range, shrunk a little."""
+    climbed = GradientAscent(
+        request.generator.space, request.seed, policy="mean", rate=rate, last_rate=1e-10,
+        regularizers=[Clip(-limit, limit), Decay(decay)], **request.shared(),
+    )  # fmt: skip
+    return Plan(climbed, request.objective, _settings(request))
+
+
+def _ppgn(
+    request: Request,
+    *,
+    rate: float,
+    last_rate: float,
+    prior: float,
+    condition: float,
+    noise: float,
+    limit: float,
+    exact: bool,
+) -> Plan:
+    generator = request.generator
+    if not isinstance(generator, Encoding):
+        raise InvalidArgumentError(
+            f"generator: expected one with an encoder (encode) for 'ppgn', got {generator.name!r}; 'native' has one."
+        )
+    objective = request.objective
+    if request.is_class and request.column is not None:
+        objective = LogProbability(request.column, request.classes, exact=exact)
+    climbed = PPGN(
+        generator.space, request.seed, reconstruct=lambda codes: generator.encode(generator(codes)), rate=rate,
+        last_rate=last_rate, epsilons=(prior, condition, noise), regularizers=[Clip(-limit, limit)], **request.shared(),
+    )  # fmt: skip
+    return Plan(climbed, objective, _settings(request))
+
+
+_YOSINSKI_OPTIONS = {"rate": None, "max_rate": None}
+_YOSINSKI_SOURCE = "Yosinski et al. 2015, Table 1, set {}"
+METHODS: dict[str, Method] = {
+    "raw": Method(_raw, {"name": "pixels"}, 500, "Nguyen, Yosinski & Clune 2015, unregularized", {"rate": None}),
+    **{
+        f"yosinski-{i}": Method(
+            _yosinski(i), {"name": "pixels"}, steps, _YOSINSKI_SOURCE.format(i), _YOSINSKI_OPTIONS
+        )
+        for i, steps in ((1, 500), (2, 750), (3, 1000), (4, 1000))
+    },
+    "tv": Method(
+        _total_variation, {"name": "pixels"}, 200, "after Mahendran & Vedaldi 2015", {"rate": 0.05, "tv": 1.0, "norm": 1.0}
+    ),
+    "mei": Method(
+        _mei, {"name": "pixels"}, 1000, "after Walker et al. 2019",
+        {"contrast": 0.2, "rate": 0.02, "smooth": (3.0, 1.0)},
+    ),
+    "deepdream": Method(_deepdream, {"name": "pixels"}, 40, "Mordvintsev et al. 2015", {"rate": 1.5}),
+    "lucid": Method(
+        _lucid, {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST}, 512,
+        "Olah et al. 2017", {"rate": 0.05},
+    ),
+    "maco": Method(
+        _maco, {"name": "phase", "cutoff": None, "magnitude": "bundled"}, 256, "Fel et al. 2023",
+        {"rate": 1.0, "crops": 32},
+    ),
+    "accentuate": Method(
+        _accentuate, {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST}, 99,
+        "Hamblin et al. 2024", {"rate": 0.05}, needs_start=True,
+    ),
+    "dgn-am": Method(
+        _dgn_am, {"name": "native"}, 200, "Nguyen et al. 2016", {"rate": 0.5, "decay": 0.01, "limit": 3.0}
+    ),
+    "ppgn": Method(
+        _ppgn, {"name": "native"}, 200, "Nguyen et al. 2017",
+        {"rate": 0.1, "last_rate": 0.1, "prior": 1e-5, "condition": 1.0, "noise": 1e-17, "limit": 3.0, "exact": True},
+    ),
+}  # fmt: skip

@@ -1,0 +1,275 @@
+"""Climb to a preferred stimulus by gradients: the baselines that an evolution is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop import registry
+from closedloop.ascents import ASCEND, ascent_dataset, classes_of, is_whole
+from closedloop.checks import check_images, check_whole
+from closedloop.describe import plain, recipe, source
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.evolution import Thread
+from closedloop.files import replace_file
+from closedloop.gradients.methods import Request, find_method, make_plan
+from closedloop.images import ImageSet, resize_images
+from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Resolved, Subject
+from closedloop.loop import Generation, Observer, Session
+from closedloop.objectives import Unit, parse_objective
+from closedloop.recording import (
+    open_recording,
+    read_experiment,
+    read_pointer,
+    read_references,
+    read_state,
+    version,
+)
+from closedloop.seeds import check_seed
+from closedloop.states import pack_state, unpack_state
+
+from .evolve import default_objective
+
+#: Presentations of an ascent, about, where `every` is not given.
+PRESENTATIONS = 50
+#: File of the first codes in a run's folder.
+START = "start.state"
+#: Resolution of images for a subject that has none of its own, in pixels.
+RESOLUTION = 224
+
+
+def ascend(
+    subject: Subject,
+    generator: Generator | None = None,
+    method: str = "raw",
+    *,
+    unit: int | Sequence[int] | None = None,
+    objective: Objective | str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    every: int | None = None,
+    start: NDArray[Any] | None = None,
+    copies: int = 1,
+    references: ImageSet | str | Path | NDArray[Any] | None = None,
+    save: str | Path | None = None,
+    observers: Sequence[Observer] = (),
+    **options: Any,
+) -> xr.Dataset:
+    """One ascent, or one for each of several units, side by side and independent of each other.
+
+    Args:
+        subject: Who looks; differentiable.
+        generator: Turns codes into images; differentiable. None for the one that the method was published with, at the
+            subject's resolution.
+        method: "raw", "yosinski-1" … "yosinski-4", "tv", "mei", "deepdream", "lucid", "maco", "accentuate", "dgn-am"
+            or "ppgn"; see `closedloop.gradients.methods`.
+        unit: Column of the unit, or several: then the result has the dimension ``unit``.
+        objective: What is climbed instead of a unit's response.
+        seed: Of first codes and views; all units begin alike.
+        steps: Gradient steps; default as published.
+        every: Steps between two presentations of the image; default some 50 presentations in all.
+        start: An image ``(3, h, w)`` in [0, 1] to begin at, for generators that can encode one.
+        copies: Codes that climb side by side for each unit; the best is re-tested. They know of each other only through
+            an objective such as "unit(0) - 100 * diversity()".
+        references: Natural images to compare with; as for `evolve`, but none by default.
+        save: Folder of the run; None keeps it in memory. `closedloop.open_recording` reads what was presented,
+            `read_ascent` this result; `resume` goes on after a crash.
+        observers: Watch the session.
+        **options: The method's own, such as `rate`.
+
+    Returns:
+        ``response`` to the last image (8 bits, whole), ``confidence`` (softmax probability, where the unit is an output
+        and all outputs are recorded, else NaN), ``best_response`` on the way, ``image`` ``(rgb, row, col)``, ``code``,
+        ``forwards`` and ``forward_equivalents`` (a backward pass counts 2), ``failure`` (what went wrong, in words, or
+        empty), ``reached`` (first step above a confidence of .99, .999, .9999, for methods that climb it), ``score``
+        and ``gradient_norm`` of each step, ``shown_response`` of the presentations.
+
+    Raises:
+        UnknownNameError: No such method.
+        InvalidArgumentError: An argument does not fit; nothing is written.
+        RecordingError: The folder exists, or cannot be written.
+    """
+    found = find_method(method)
+    generator = _published(found.generator, subject) if generator is None else _checked(generator)
+    wanted, columns = _targets(subject, unit, objective)
+    steps = check_whole("steps", found.steps if steps is None else steps, 1)
+    rivals = [() if c is None else classes_of(subject.units, c) for c in columns]
+    content: dict[str, Any] = {
+        "closedloop": version(), "protocol": ASCEND, "subject": recipe(subject), "generator": recipe(generator),
+        "method": method, "options": dict(options), "names": _names(columns),
+        "objectives": [w.describe() for w in wanted], "columns": columns, "rivals": [list(r) for r in rivals],
+        "whole": [is_whole(subject.units, r) for r in rivals], "steps": steps, "copies": check_whole("copies", copies, 1),
+        "every": check_whole("every", max(1, steps // PRESENTATIONS) if every is None else every, 1),
+        "start": start is not None, "references": source(references), "seed": check_seed(seed),
+    }  # fmt: skip
+    codes = None if start is None else _encoded(generator, start, copies)
+    watching = [*observers, *([] if codes is None else [_StoresStart(codes)])]
+    session = _session(
+        subject, generator, wanted, content, codes, references=references, save=save, observers=watching
+    )  # fmt: skip
+    recording = session.run()
+    result = ascent_dataset(recording, session.state()["evolutions"], content, wanted, generator)
+    return result.isel(unit=0) if unit is None or isinstance(unit, (int, np.integer)) else result
+
+
+def read_ascent(run: str | Path, *, generator: Generator | None = None) -> xr.Dataset:
+    """The result of a finished run of `ascend`, with the dimension ``unit``.
+
+    Args:
+        run: The run's folder.
+        generator: Where the run's generator was a Python object without a name.
+
+    Raises:
+        RecordingError: Not a run of `ascend`, or not finished: `resume` goes on with it.
+    """
+    content = read_experiment(run)
+    if content.get("protocol") != ASCEND:
+        raise RecordingError(f"{run}: expected a run of ascend, got one of {content.get('protocol', 'evolve')!r}.")
+    state = read_state(run) if read_pointer(run)["finished"] else None
+    if state is None:
+        raise RecordingError(f"{run}: it is not finished; go on with closedloop resume {run}.")
+    wanted = [parse_objective(text) for text in content["objectives"]]
+    return ascent_dataset(open_recording(run), state["evolutions"], content, wanted, generator)
+
+
+def resumed_session(
+    run: str | Path, subject: Subject, generator: Generator | None, observers: Sequence[Observer] = ()
+) -> Session:
+    """The session of a run of `ascend`, as it was before its first block.
+
+    Raises:
+        RecordingError: The run ended before its first image was stored.
+        InvalidArgumentError: Something that the run used cannot be loaded by name and was not handed over.
+    """
+    content = read_experiment(run)
+    if generator is None:
+        options = dict(content["generator"])
+        generator = registry.build("generators", options.pop("name"), **options)
+    wanted = [parse_objective(text) for text in content["objectives"]]
+    codes = read_start(run) if content["start"] else None
+    stored = read_references(Path(run))
+    references = content["references"] if stored is None else stored
+    return _session(subject, generator, wanted, content, codes, references=references, save=run, observers=observers)
+
+
+def _session(
+    subject: Subject,
+    generator: Generator,
+    wanted: Sequence[Objective],
+    content: Mapping[str, Any],
+    codes: FloatArray | None,
+    *,
+    references: Any,
+    save: str | Path | None,
+    observers: Sequence[Observer],
+) -> Session:
+    """A session with a thread for each target."""
+    threads = []
+    for i, objective in enumerate(wanted):
+        request = Request(
+            generator, objective, content["columns"][i], tuple(content["rivals"][i]), content["seed"], content["steps"],
+            codes, content["copies"], _resolution(subject), content["options"],
+        )  # fmt: skip
+        plan = make_plan(content["method"], request)
+        gradient = replace(plan.gradient, every=content["every"])
+        threads.append(Thread(generator, plan.optimizer, plan.objective, content["names"][i], gradient))
+    presentations = -(-content["steps"] // content["every"])
+    return Session(
+        subject, threads, references=references, save=save, observers=observers, experiment=plain(content),
+        images=presentations * content["copies"], interleave=0, retest_candidates=1, retest_repeats=1,
+        seed=content["seed"],
+    )  # fmt: skip
+
+
+def _published(named: Mapping[str, Any], subject: Subject) -> Generator:
+    """The generator that a method was published with, at the subject's resolution where it has none of its own."""
+    options = {"resolution": _resolution(subject), **named}
+    generator: Generator = registry.build("generators", options.pop("name"), **options)
+    return generator
+
+
+def _checked(generator: Generator) -> Generator:
+    if not isinstance(generator, Generator):
+        raise InvalidArgumentError(
+            f"generator: expected a Generator, got {generator!r:.80}; names are loaded by load_generator(…)."
+        )
+    return generator
+
+
+def _resolution(subject: Subject) -> int:
+    return subject.resolution if isinstance(subject, Resolved) else RESOLUTION
+
+
+def _targets(
+    subject: Subject, unit: int | Sequence[int] | None, objective: Objective | str | None
+) -> tuple[list[Objective], list[int | None]]:
+    """What is climbed, and the column of each where it is a unit's response."""
+    if objective is not None:
+        if unit is not None:
+            raise InvalidArgumentError(f"unit: expected none beside an objective, got {unit!r}.")
+        return [parse_objective(objective) if isinstance(objective, str) else objective], [None]
+    if unit is None:
+        default_objective(subject)  # says so where there are several units
+    columns = [0] if unit is None else [unit] if isinstance(unit, (int, np.integer)) else list(unit)
+    wanted: list[Objective] = [Unit(column) for column in columns]
+    if not columns or len(set(columns)) != len(columns) or max(columns) >= len(subject.units):
+        raise InvalidArgumentError(
+            f"unit: expected one or more different columns from 0 to {len(subject.units) - 1}, got {unit!r:.80}."
+        )
+    return wanted, [int(column) for column in columns]
+
+
+def _names(columns: Sequence[int | None]) -> list[str]:
+    return ["main" if column is None else f"unit-{column}" for column in columns]
+
+
+def _encoded(generator: Generator, start: NDArray[Any], copies: int) -> FloatArray:
+    """Codes ``(copies, dim)`` of an image."""
+    if not isinstance(generator, Encoding):
+        raise InvalidArgumentError(
+            f"start: generator {generator.name!r} cannot encode an image; begin without one, or find a code with "
+            "closedloop.generators.invert."
+        )
+    image = np.asarray(start)
+    image = check_images(image[None] if image.ndim == 3 else image, name="start")
+    if len(image) != 1:
+        raise InvalidArgumentError(f"start: expected one image (3, h, w), got {len(image)}.")
+    codes = generator.encode(resize_images(image, generator.resolution))
+    return np.repeat(generator.space.clip(np.asarray(codes, dtype=float)), copies, axis=0)
+
+
+class _StoresStart:
+    """Keeps the first codes in the run's folder, for a resume."""
+
+    def __init__(self, codes: FloatArray) -> None:
+        self._codes = codes
+
+    def begin(self, session: Session) -> None:
+        """Writes them before the first block."""
+        if session.save is not None:
+            replace_file(Path(session.save) / START, pack_state({"codes": self._codes}))
+
+    def generation(self, generation: Generation) -> None:
+        """Nothing."""
+
+    def end(self, session: Session) -> None:
+        """Nothing."""
+
+
+def read_start(run: str | Path) -> FloatArray:
+    """The first codes of a run.
+
+    Raises:
+        RecordingError: They are missing.
+    """
+    try:
+        codes: FloatArray = unpack_state((Path(run) / START).read_bytes())["codes"]
+    except OSError as error:
+        raise RecordingError(f"{run}: it ended before its first image was stored ({error}); begin it again.") from error
+    return codes
