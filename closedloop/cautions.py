@@ -275,7 +275,9 @@ def _drift(recording: xr.Dataset) -> list[Caution]:
 
     Only the units that an objective counts are looked at; of them the one that changed most is named.
     """
-    columns = sorted({u for _, objective in thread_objectives(recording) for u in parse_objective(objective).weights})
+    every = range(recording.sizes["neuroid"])
+    objectives = [parse_objective(objective) for _, objective in thread_objectives(recording)]
+    columns = sorted({unit for objective in objectives for unit in objective.columns or every})
     found = reference_drift(recording.isel(neuroid=columns))
     p, change = holm(found["p"].values), found["change"].values
     drifting = np.flatnonzero((p < LEVEL) & (np.abs(change) > DRIFT))

@@ -9,10 +9,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.errors import RecordingError
+from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
-from closedloop.objectives import Linear, parse_objective
+from closedloop.objectives import Linear, evaluate, parse_objective
+from closedloop.stimuli import render
+
+#: How many images are made again at a time.
+IMAGES = 256
 
 
 @dataclass(frozen=True)
@@ -163,14 +167,14 @@ def reference_estimates(recording: xr.Dataset, objective: str) -> list[Estimate]
 def target_name(recording: xr.Dataset, objective: str) -> str:
     """Words for an objective: the unit's name and class where it is the response of a single unit."""
     if excites_one(objective):
-        return _unit_name(recording, next(iter(parse_objective(objective).weights)))
+        return _unit_name(recording, next(iter(parse_objective(objective).columns or ())))
     return f"{objective} of {recording['subject'].item()}"
 
 
 def excites_one(objective: str) -> bool:
     """Whether an objective is the response of a single unit as it is."""
     parsed = parse_objective(objective)
-    return list(parsed.weights.values()) == [1.0] and parsed.constant == 0
+    return isinstance(parsed, Linear) and list(parsed.weights.values()) == [1.0] and parsed.constant == 0
 
 
 def _unit_name(recording: xr.Dataset, column: int) -> str:
@@ -190,15 +194,33 @@ def _retested_mean(recording: xr.Dataset, objective: str, own: FloatArray, evolv
 
 
 def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:
-    """Score of each single presentation ``(n,)`` in the rows given by index; only the units that count are loaded."""
+    """Score of each single presentation ``(n,)`` in the rows given by index; only the units that count are loaded.
+
+    Where the objective looks at images they are made again.
+    """
     parsed = parse_objective(objective)
     units = recording.sizes["neuroid"]
-    columns = [column for column in parsed.weights if column < units]
-    if len(columns) < len(parsed.weights):
-        parsed(np.empty((0, units)))  # says which unit is missing
+    columns = list(parsed.columns or range(units))
+    if max(columns) >= units:
+        evaluate(parsed, np.empty((0, units)), np.empty((0, 3, 2, 2)))  # says which unit is missing
+    places = {column: place for place, column in enumerate(columns)}
+    of_loaded = parsed.moved([places.get(column, -1) for column in range(units)])
     responses = recording["responses"].isel(presentation=rows, neuroid=columns).values
-    scores: FloatArray = Linear(dict(enumerate(parsed.weights.values())), parsed.constant)(responses)
-    return scores
+    if not of_loaded.needs_images:
+        return np.asarray(of_loaded(responses), dtype=float)
+    parts = [slice(start, start + IMAGES) for start in range(0, len(rows), IMAGES)]
+    scores = [evaluate(of_loaded, responses[p], _images(recording, rows[p], objective)) for p in parts]
+    return np.concatenate([np.empty(0), *scores])
+
+
+def _images(recording: xr.Dataset, rows: NDArray[np.intp], objective: str) -> NDArray[np.float32]:
+    """The images of these rows, made again for an objective that looks at them."""
+    try:
+        return render(recording, rows)
+    except (InvalidArgumentError, RecordingError) as error:
+        raise RecordingError(
+            f"objective {objective!r}: it looks at the images, and they cannot be made again: {error}"
+        ) from error
 
 
 def _confirmed(recording: xr.Dataset, objective: str, own: FloatArray) -> Estimate:

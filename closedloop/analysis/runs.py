@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
-from closedloop.objectives import Linear, parse_objective
+from closedloop.objectives import parse_objective
 from closedloop.summary import thread_objectives
 
 #: The coordinate that tells runs apart, and the attribute that names what was a scalar of each.
@@ -124,7 +124,7 @@ def _moved(objective: str, columns: Sequence[int]) -> str:
         return objective
     if list(columns) == list(range(len(columns))):
         return objective
-    return Linear({columns[unit]: weight for unit, weight in parsed.weights.items()}, parsed.constant).describe()
+    return parsed.moved(columns).describe()
 
 
 def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:

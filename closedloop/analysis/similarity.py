@@ -101,7 +101,7 @@ def _target(found: _Found) -> str:
     """The `neuroid_id` of the unit that an evolution excited; "" if it is not a single one."""
     if not excites_one(found.objective):
         return ""
-    return str(found.part["neuroid_id"].values[next(iter(parse_objective(found.objective).weights))])
+    return str(found.part["neuroid_id"].values[next(iter(parse_objective(found.objective).columns or ()))])
 
 
 def _responses(

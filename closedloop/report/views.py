@@ -409,7 +409,7 @@ def _target_units(recording: xr.Dataset, started: list[ThreadSummary]) -> list[i
     """Columns of the units that threads excite; the first units where images were only recorded."""
     if not started:
         return list(range(min(recording.sizes["neuroid"], 3)))
-    return list(dict.fromkeys(u for s in started for u in list(parse_objective(s.objective).weights)[:1]))
+    return list(dict.fromkeys((parse_objective(s.objective).columns or (0,))[0] for s in started))
 
 
 def runs_drawings(runs: list[Run]) -> list[Drawing]:

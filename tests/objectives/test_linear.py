@@ -140,7 +140,6 @@ def test_texts():
         ("unit(*[0])", "cannot read '*[0]'"),
         ("(lambda: 0)()", "cannot read '(lambda: 0)()'"),
         ("__import__('os')", "cannot read \"'os'\""),
-        ("unit(0) * unit(1)", "products of objectives are not linear"),
         ("1 / unit(0)", "cannot compute '1 / unit(0)'"),
         ("unit(0) / 0", "division by zero"),
         ("unit(0) * (1 / 0)", "division by zero"),

@@ -1,0 +1,224 @@
+"""Terms that look at the images ``(n, 3, h, w)`` in [0, 1], numpy or torch: priors, to be subtracted.
+
+All are means over pixels and colours, so that their weights do not depend on the resolution. A presentation that was
+lost scores NaN here too.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.objectives.algebra import Term
+from closedloop.objectives.selecting import above_zero, lost
+
+#: Keeps roots differentiable where neighbouring pixels are equal.
+EPSILON = 1e-8
+
+
+class ImageTerm(Term):
+    """A term that depends on the images; responses only say what was lost."""
+
+    @property
+    def needs_images(self) -> bool:
+        """Always."""
+        return True
+
+    def __call__(self, responses: Any, images: Any = None) -> Any:
+        """Images ``(n, 3, h, w)`` in [0, 1] -> scores ``(n,)``, NaN where the presentation was lost."""
+        scores = self.of_images(given_images(images, responses, self.describe))
+        return without_lost(scores, responses)
+
+    @abstractmethod
+    def of_images(self, images: Any) -> Any:
+        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+
+
+@final
+@dataclass(frozen=True)
+class TotalVariation(ImageTerm):
+    """Mean over pixels and colours of (dx² + dy²)^(β/2) (Mahendran & Vedaldi 2015, who sum), 0 for a uniform image.
+
+    Attributes:
+        beta: β. 2 punishes edges most, 1 is classical total variation.
+    """
+
+    beta: float = 2.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "beta", above_zero("beta", self.beta))
+
+    def of_images(self, images: Any) -> Any:
+        """Images ``(n, 3, h, w)``, at least 2 pixels high and wide -> ``(n,)``."""
+        if min(images.shape[2:]) < 2:
+            raise InvalidArgumentError(f"images: expected 2 pixels or more in height and width, got {images.shape}.")
+        corner = images[..., :-1, :-1]
+        squares = (images[..., 1:, :-1] - corner) ** 2 + (images[..., :-1, 1:] - corner) ** 2
+        if self.beta == 2:
+            return _mean(squares)
+        return _mean((squares + EPSILON) ** (self.beta / 2) - EPSILON ** (self.beta / 2))
+
+    def describe(self) -> str:
+        """``tv()``, or ``tv(1.5)``."""
+        return "tv()" if self.beta == 2 else f"tv({self.beta!r})"
+
+
+@final
+@dataclass(frozen=True)
+class AlphaNorm(ImageTerm):
+    """Mean of (distance from a grey / 0.5)^α: 1 for black or white around grey (Mahendran & Vedaldi 2015, who sum).
+
+    Attributes:
+        alpha: α, 1 or more; 6 is the paper's.
+        around: The grey, in [0, 1].
+    """
+
+    alpha: float = 6.0
+    around: float = 0.5
+
+    def __post_init__(self) -> None:
+        if above_zero("alpha", self.alpha) < 1:
+            raise InvalidArgumentError(f"alpha: expected 1 or more, got {self.alpha!r}.")
+        object.__setattr__(self, "alpha", float(self.alpha))
+        _settle_around(self)
+
+    def of_images(self, images: Any) -> Any:
+        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        return _mean((abs(images - self.around) / 0.5) ** self.alpha)
+
+    def describe(self) -> str:
+        """``alphanorm()``, ``alphanorm(4.0)``, ``alphanorm(6.0, 0.4)``."""
+        shown = () if self == AlphaNorm() else (self.alpha,) if self.around == AlphaNorm.around else _values(self)
+        return f"alphanorm({', '.join(map(repr, shown))})"
+
+
+@final
+@dataclass(frozen=True)
+class L1(ImageTerm):
+    """Mean absolute distance of the pixels from a grey.
+
+    Attributes:
+        around: The grey, in [0, 1].
+    """
+
+    around: float = 0.5
+
+    def __post_init__(self) -> None:
+        _settle_around(self)
+
+    def of_images(self, images: Any) -> Any:
+        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        return _mean(abs(images - self.around))
+
+    def describe(self) -> str:
+        """``l1()``, or ``l1(0.4)``."""
+        return f"l1({'' if self.around == L1.around else repr(self.around)})"
+
+
+@final
+@dataclass(frozen=True)
+class L2(ImageTerm):
+    """Mean squared distance of the pixels from a grey.
+
+    Attributes:
+        around: The grey, in [0, 1].
+    """
+
+    around: float = 0.5
+
+    def __post_init__(self) -> None:
+        _settle_around(self)
+
+    def of_images(self, images: Any) -> Any:
+        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        return _mean((images - self.around) ** 2)
+
+    def describe(self) -> str:
+        """``l2()``, or ``l2(0.4)``."""
+        return f"l2({'' if self.around == L2.around else repr(self.around)})"
+
+
+@final
+@dataclass(frozen=True)
+class Sharpness(ImageTerm):
+    """Mean squared difference between an image and a copy blurred by [1 2 1]/4 along both axes: high frequencies.
+
+    To be subtracted; the blur penalty of Lucid with a binomial filter whose borders are mirrored.
+    """
+
+    def of_images(self, images: Any) -> Any:
+        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        return _mean((images - _blurred(images)) ** 2)
+
+    def describe(self) -> str:
+        """``sharpness()``."""
+        return "sharpness()"
+
+
+def given_images(images: Any, responses: Any, describe: Callable[[], str]) -> Any:
+    """The images, one for each response.
+
+    Raises:
+        InvalidArgumentError: There are none, or they have another shape.
+    """
+    if images is None:
+        raise InvalidArgumentError(
+            f"images: expected those that were shown, since {describe()!r} looks at them, got None; score with "
+            "closedloop.objectives.evaluate(objective, responses, images)."
+        )
+    if isinstance(images, np.ndarray) is not isinstance(responses, np.ndarray):
+        raise InvalidArgumentError(
+            "images, responses: expected both as numpy arrays or both as torch tensors, got "
+            f"{type(images).__name__} and {type(responses).__name__}."
+        )
+    if images.ndim != 4 or images.shape[1] != 3 or len(images) != len(responses):
+        raise InvalidArgumentError(f"images: expected shape ({len(responses)}, 3, h, w), got {tuple(images.shape)}.")
+    return images
+
+
+def without_lost(scores: Any, responses: Any) -> Any:
+    """Scores with NaN where the presentation was lost."""
+    if isinstance(scores, np.ndarray):
+        return np.where(lost(responses), np.nan, scores)
+    return scores.masked_fill(lost(responses), float("nan"))
+
+
+def _mean(values: Any) -> Any:
+    """Mean over colours and pixels, ``(n,)``; of numpy in float64."""
+    if isinstance(values, np.ndarray):
+        return values.mean((1, 2, 3), dtype=np.float64)
+    return values.mean((1, 2, 3))
+
+
+def _blurred(images: Any) -> Any:
+    """Blurred along height, then width."""
+    for axis in (2, 3):
+        before, after = _shifted(images, axis)
+        images = (before + 2 * images + after) / 4
+    return images
+
+
+def _shifted(images: Any, axis: int) -> tuple[Any, Any]:
+    """Each pixel's neighbours along an axis; beyond the border the image is mirrored."""
+    last = images.shape[axis] - 1
+    place = np.arange(last + 1)
+    before, after = abs(place - 1).clip(0, last), (last - abs(last - place - 1)).clip(0, last)
+    if axis == 2:
+        return images[:, :, before.tolist()], images[:, :, after.tolist()]
+    return images[..., before.tolist()], images[..., after.tolist()]
+
+
+def _settle_around(term: Any) -> None:
+    around = term.around
+    if isinstance(around, bool) or not isinstance(around, (int, float)) or not 0 <= around <= 1:
+        raise InvalidArgumentError(f"around: expected a number in [0, 1], got {around!r}.")
+    object.__setattr__(term, "around", float(around))
+
+
+def _values(term: AlphaNorm) -> tuple[float, float]:
+    return term.alpha, term.around

@@ -1,0 +1,152 @@
+"""Objectives from text: ``"unit(3) - 0.25*tv()"``. The text is read, never executed."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from closedloop.errors import InvalidArgumentError, closest
+from closedloop.objectives.algebra import Term
+from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, TotalVariation
+from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit
+from closedloop.objectives.nonlinear import Contrast, Cosine, Diversity, Layer, LogProbability, Probability
+
+
+def _log_probability(column: int, among: Sequence[int] | None = None, *, exact: bool = True) -> Term:
+    return LogProbability(column, among if among is None else tuple(among), exact)
+
+
+def _contrast(targets: Any, others: Any, *, temperature: float = Contrast.temperature) -> Term:
+    return Contrast(targets, others, temperature)
+
+
+#: Functions of numbers.
+_PLAIN: dict[str, Callable[..., Term]] = {
+    "unit": Unit,
+    "mean": lambda *units: Mean(units),
+    "direction": lambda *weights: Direction(weights),
+    "difference": Difference,
+    "suppression": Suppression,
+    "tv": TotalVariation,
+    "alphanorm": AlphaNorm,
+    "l1": L1,
+    "l2": L2,
+    "sharpness": Sharpness,
+}
+#: Functions of numbers, lists and texts; what is keyword-only may be given by name.
+_RICH: dict[str, Callable[..., Term]] = {
+    "contrast": _contrast,
+    "cosine": Cosine,
+    "diversity": Diversity,
+    "layer": Layer,
+    "logprob": _log_probability,
+    "prob": Probability,
+}
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+}
+
+
+def parse_objective(text: str) -> Term:
+    """Reads an objective: ``"unit(0)"``, ``"mean(0, 1) - 0.5*unit(2)"``, ``"logprob(7) - 0.25*tv()"``.
+
+    Knows numbers, ``+ - * /``, brackets and the functions of `docs/objectives.md`: ``unit, mean, direction, difference,
+    suppression, cosine, layer, prob, logprob, contrast, diversity, tv, alphanorm, l1, l2, sharpness, caption, clip``.
+    Nothing is executed.
+
+    Raises:
+        InvalidArgumentError: The text is something else.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        value = _evaluate(tree.body, text)
+    except InvalidArgumentError:
+        raise
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InvalidArgumentError(
+            f"objective: expected an expression such as 'unit(0) - 0.5*unit(3)', got {text!r:.200}."
+        ) from error
+    if not isinstance(value, Term):
+        raise InvalidArgumentError(f"objective: expected at least one unit, got {text!r}; for instance 'unit(0)'.")
+    return value
+
+
+def _evaluate(node: ast.AST, text: str) -> Any:
+    """The value of a syntax node: a number or an objective."""
+    match node:
+        case ast.Constant(value=int() | float()):
+            return node.value
+        case ast.UnaryOp(op=ast.USub()):
+            return -_evaluate(node.operand, text)
+        case ast.BinOp() if type(node.op) in _OPERATORS:
+            return _operate(node, text)
+        case ast.Call(func=ast.Name(id=name)) if name in _RICH:
+            return _call_rich(name, node, text)
+        case ast.Call(func=ast.Name(id=name), keywords=[]):
+            return _call(name, [_evaluate(a, text) for a in node.args], text)
+    raise _unreadable(node, text)
+
+
+def _unreadable(node: ast.AST, text: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"objective: cannot read {ast.unparse(node)!r} in {text!r}.")
+
+
+def _operate(node: ast.BinOp, text: str) -> Any:
+    """The value of a chain of operators; a sum of n terms is a tree n deep on its left, so that side is a loop."""
+    chain: list[ast.BinOp] = []
+    first: ast.AST = node
+    while isinstance(first, ast.BinOp) and type(first.op) in _OPERATORS:
+        chain.append(first)
+        first = first.left
+    value = _evaluate(first, text)
+    for step in reversed(chain):
+        right = _evaluate(step.right, text)
+        try:
+            value = _OPERATORS[type(step.op)](value, right)
+        except (TypeError, ZeroDivisionError, OverflowError) as error:
+            raise InvalidArgumentError(f"objective: cannot compute {text!r:.200}: {error}.") from error
+    return value
+
+
+def _call(name: str, arguments: list[Any], text: str) -> Term:
+    if name not in _PLAIN:
+        raise InvalidArgumentError(
+            f"objective: unknown function {name!r} in {text!r}.{closest(name, [*_PLAIN, *_RICH])}"
+        )
+    return _made(name, _PLAIN[name], arguments, {})
+
+
+def _call_rich(name: str, node: ast.Call, text: str) -> Term:
+    function = _RICH[name]
+    named = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    if any(k.arg not in named for k in node.keywords):
+        raise _unreadable(node, text)
+    options = {str(k.arg): _argument(k.value, text) for k in node.keywords}
+    return _made(name, function, [_argument(a, text) for a in node.args], options)
+
+
+def _argument(node: ast.AST, text: str) -> Any:
+    """The value of an argument: a number, a text, True, False, None, a list or a table of such."""
+    match node:
+        case ast.Constant(value=str() | bool() | None):
+            return node.value
+        case ast.List() | ast.Tuple():
+            return [_argument(item, text) for item in node.elts]
+        case ast.Dict() if None not in node.keys:
+            keys = [_evaluate(key, text) for key in node.keys if key is not None]
+            return dict(zip(keys, [_argument(value, text) for value in node.values], strict=True))
+    return _evaluate(node, text)
+
+
+def _made(name: str, function: Callable[..., Term], arguments: list[Any], options: dict[str, Any]) -> Term:
+    try:
+        return function(*arguments, **options)
+    except InvalidArgumentError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidArgumentError(f"objective: {name}: {error}.") from error

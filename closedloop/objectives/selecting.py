@@ -1,0 +1,92 @@
+"""What every objective does first: checks what came, and takes its columns of the responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError
+
+
+def selected(responses: Any, columns: Sequence[int] | None, describe: Callable[[], str]) -> Any:
+    """The chosen columns ``(n, k)`` of responses ``(n, units[, time])``, averaged over time; of numpy in float64.
+
+    Args:
+        responses: Numpy or torch.
+        columns: Which; None for all.
+        describe: The objective's text, for the error.
+
+    Raises:
+        InvalidArgumentError: The responses have another shape, or too few columns.
+    """
+    if not 2 <= responses.ndim <= 3:
+        raise InvalidArgumentError(f"responses: expected shape (n, units) or (n, units, time), got {responses.shape}.")
+    if columns and max(columns) >= responses.shape[1]:
+        raise InvalidArgumentError(
+            f"objective {describe()!r}: expected a response column {max(columns)}, got {responses.shape[1]} "
+            "units; record more units, or change the objective."
+        )
+    chosen = responses if columns is None else responses[:, list(columns)]
+    if responses.ndim == 3:
+        chosen = chosen.mean(-1)
+    return chosen.astype(np.float64, copy=False) if isinstance(chosen, np.ndarray) else chosen
+
+
+def lost(responses: Any) -> Any:
+    """Where presentations were lost, ``(n,)`` boolean: every response of the row is NaN."""
+    absent = responses != responses
+    while absent.ndim > 1:
+        absent = absent.all(-1)
+    return absent
+
+
+def number(value: Any) -> float:
+    """A finite number.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InvalidArgumentError(f"objective: expected a number or an objective, got {type(value).__name__}.")
+    if not np.isfinite(value):
+        raise InvalidArgumentError(f"objective: expected a finite number, got {value}.")
+    return float(value)
+
+
+def above_zero(name: str, value: Any) -> float:
+    """A finite number above 0.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    good = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not good or not (np.isfinite(value) and value > 0):
+        raise InvalidArgumentError(f"{name}: expected a finite number above 0, got {value!r}.")
+    return float(value)
+
+
+def one_column(unit: Any) -> int:
+    """A response column.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)) or unit < 0:
+        raise InvalidArgumentError(f"unit: expected a response column, a whole number of at least 0, got {unit!r}.")
+    return int(unit)
+
+
+def several_columns(units: Any, name: str) -> tuple[int, ...]:
+    """One or more different response columns.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    if isinstance(units, (str, bytes)) or not hasattr(units, "__iter__"):
+        raise InvalidArgumentError(f"{name}: expected one or more different units, got {units!r}.")
+    columns = tuple(one_column(u) for u in units)
+    if not columns or len(set(columns)) != len(columns):
+        raise InvalidArgumentError(f"{name}: expected one or more different units, got {list(units)!r}.")
+    return columns
