@@ -57,6 +57,7 @@ def sources() -> list[Path]:
 #: Torch here serves what only torch users ask for: no other file of the core imports these, and the rooms share them.
 TORCH_INSIDE = (
     "closedloop/engines.py",
+    "closedloop/gradients/",
     "closedloop/modules.py",
     "closedloop/testing/",
     "closedloop/torchvision_ops.py",
