@@ -25,6 +25,8 @@ from closedloop.optimizers.regularizers import Blur, Clip, Decay, FixedContrast,
 MEAN_COLOR = (0.485, 0.456, 0.406)
 #: Working units of pixel methods in [0, 1].
 BYTE = 255.0
+#: Octaves of a dream.
+OCTAVES = 4
 #: Lucid's coefficients give red, green and blue this standard deviation before the sigmoid for each unit of their own:
 #: 1.95 for one channel of 224 pixels, mixed by the colour matrix.
 LUCID_CONTRAST = 1.18
@@ -201,7 +203,7 @@ def _mei(request: Request, *, contrast: float, rate: float, smooth: tuple[float,
 
 def _deepdream(request: Request, *, rate: float) -> Plan:
     """Octaves and jitter; a step changes a pixel by `rate` / 255 on average."""
-    view = deepdream_view(request.generator.resolution, request.resolution, request.steps)
+    view = deepdream_view(request.generator.resolution, request.resolution, max(1, request.steps // OCTAVES))
     climbed = _pixel_ascent(request, policy="mean", rate=rate, spread=10.0)
     return Plan(climbed, request.objective, _settings(request, view))
 

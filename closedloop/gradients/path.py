@@ -14,7 +14,7 @@ from torch import Tensor
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import Thread
-from closedloop.gradients.redirected import redirected_relu
+from closedloop.gradients.redirected import RedirectedReLU
 from closedloop.interfaces import Differentiable, FloatArray, Subject
 from closedloop.objectives import evaluate
 
@@ -147,7 +147,7 @@ class GradientPath:
         for pack in _packs([(part, rows) for part in parts for rows in part.jobs()]):
             batch = torch.cat([part.pictures.detach()[rows] for part, rows in pack]).requires_grad_()
             counts = [len(rows) for _, rows in pack]
-            with redirected_relu() if pack[0][0].redirected else nullcontext():
+            with RedirectedReLU() if pack[0][0].redirected else nullcontext():
                 responses = torch.split(self._subject.forward(batch), counts)
                 shown = torch.split(batch, counts)
                 scores = [
