@@ -4,6 +4,7 @@ if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
 from .ascend import ascend, read_ascent
+from .compare import Contender, compare, transfer
 from .controls import pure_noise, random_codes, shuffled_scores
 from .evolve import evolve
 from .landscape import landscape
@@ -11,7 +12,9 @@ from .present import present
 from .resume import resume
 
 __all__ = [
+    "Contender",
     "ascend",
+    "compare",
     "evolve",
     "landscape",
     "present",
@@ -20,4 +23,5 @@ __all__ = [
     "read_ascent",
     "resume",
     "shuffled_scores",
+    "transfer",
 ]

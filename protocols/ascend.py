@@ -174,7 +174,7 @@ def _session(
     for i, objective in enumerate(wanted):
         request = Request(
             generator, objective, content["columns"][i], tuple(content["rivals"][i]), content["seed"], content["steps"],
-            codes, content["copies"], _resolution(subject), content["options"],
+            codes, content["copies"], resolution_of(subject), content["options"],
         )  # fmt: skip
         plan = make_plan(content["method"], request)
         gradient = replace(plan.gradient, every=content["every"])
@@ -189,7 +189,7 @@ def _session(
 
 def _published(named: Mapping[str, Any], subject: Subject) -> Generator:
     """The generator that a method was published with, at the subject's resolution where it has none of its own."""
-    options = {"resolution": _resolution(subject), **named}
+    options = {"resolution": resolution_of(subject), **named}
     generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 
