@@ -1,0 +1,126 @@
+"""Gradients through ReLUs that are silent: Lucid's redirected ReLU, in torch.
+
+A unit behind a ReLU that does not fire has no gradient, and an ascent from there never begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+#: Upper ends of the activations that count as ReLUs; ``clamp(0, 1)`` and other ranges are no activations.
+CEILINGS = (None, 6.0)
+
+
+@final
+class RedirectedReLU(TorchFunctionMode):
+    """While it is active, ReLUs let a gradient through to an example for which they would pass none.
+
+    ``with RedirectedReLU(): scores = objective(subject.forward(pictures))``; the backward pass may follow inside or
+    after the block. Only what is computed in the block is redirected; no module and no hook is touched.
+
+    The rule is that of Lucid (``redirected_relu_grad``, ``redirected_relu6_grad``). For each example, an index along
+    the first axis, and for each ReLU by itself: where anything passes by the ordinary rule, that rule holds. Where
+    nothing does, the gradient passes unless it drives a silent value further down, or one above a ReLU6's 6 further up.
+    Lucid uses it for the first 16 steps.
+
+    Known are ``relu``, ``relu6``, ``hardtanh`` and ``clamp`` from 0 to 6 or to infinity, as functions, methods and
+    modules, in place or not. It does not see into compiled or scripted code, nor what other threads compute. The values
+    are those of the ordinary functions. A value of exactly 0 counts as silent, as in torch's ``relu``.
+
+    Args:
+        maximize: Whether the gradient is that of something to be raised; False for a loss.
+    """
+
+    def __init__(self, maximize: bool = True) -> None:
+        super().__init__()
+        self.maximize = bool(maximize)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Calls the function, or the redirected one in its place."""
+        given = dict(kwargs or {})
+        read = _READERS.get(func)
+        found = None if read is None else read(*args, **given)
+        if found is not None:
+            x, low, high, inplace = found
+            ours = isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled() and x.ndim > 0
+            if ours and low == 0 and high in CEILINGS and given.get("out") is None:
+                return _Redirected.apply(x, high, inplace, self.maximize)  # type: ignore[no-untyped-call]
+        return func(*args, **given)
+
+
+class _Redirected(torch.autograd.Function):
+    """ReLU (``high`` None) or ReLU6, with Lucid's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, high: float | None, inplace: bool, maximize: bool) -> Tensor:
+        below = x <= 0
+        above = torch.zeros_like(below) if high is None else x >= high
+        ctx.save_for_backward(below, above)
+        ctx.sign = 1 if maximize else -1
+        if not inplace:
+            return x.clamp(0, high)
+        ctx.mark_dirty(x)
+        return x.clamp_(0, high)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        below, above = ctx.saved_tensors
+        up = ctx.sign * gradient
+        ordinary = gradient.masked_fill(below | above, 0)
+        redirected = gradient.masked_fill((below & (up < 0)) | (above & (up > 0)), 0)
+        silent = (ordinary == 0).flatten(1).all(1) if gradient.ndim > 1 else ordinary == 0
+        silent = silent.reshape(len(gradient), *[1] * (gradient.ndim - 1))
+        return torch.where(silent, redirected, ordinary), None, None, None
+
+
+#: Input, lower end, upper end (None for infinity), in place or not.
+Reading = tuple[Any, Any, Any, bool]
+
+
+def _relu(inplace: bool) -> Callable[..., Reading]:
+    def read(input: Any, *args: Any, **kwargs: Any) -> Reading:  # noqa: A002 - torch's name
+        return input, 0, None, inplace or bool(args[0] if args else kwargs.get("inplace", False))
+
+    return read
+
+
+def _relu6(input: Any, inplace: bool = False) -> Reading:  # noqa: A002 - torch's name
+    return input, 0, 6.0, inplace
+
+
+def _hardtanh(in_place: bool) -> Callable[..., Reading]:
+    def read(input: Any, min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False) -> Reading:  # noqa: A002
+        return input, min_val, max_val, in_place or inplace
+
+    return read
+
+
+def _clamp(inplace: bool) -> Callable[..., Reading | None]:
+    def read(input: Any, min: Any = None, max: Any = None, **kwargs: Any) -> Reading | None:  # noqa: A002
+        plain = not isinstance(min, Tensor) and not isinstance(max, Tensor)
+        return (input, min, max, inplace) if plain else None
+
+    return read
+
+
+_READERS: dict[Any, Callable[..., Reading | None]] = {
+    **dict.fromkeys([torch.relu, Tensor.relu, functional.relu], _relu(False)),
+    **dict.fromkeys([torch.relu_, Tensor.relu_, functional.relu_], _relu(True)),
+    functional.relu6: _relu6,
+    functional.hardtanh: _hardtanh(False),
+    functional.hardtanh_: _hardtanh(True),
+    **dict.fromkeys([torch.clamp, torch.clip, Tensor.clamp, Tensor.clip], _clamp(False)),
+    **dict.fromkeys([torch.clamp_, torch.clip_, Tensor.clamp_, Tensor.clip_], _clamp(True)),
+    **dict.fromkeys([torch.clamp_min, Tensor.clamp_min], _clamp(False)),
+    **dict.fromkeys([torch.clamp_min_, Tensor.clamp_min_], _clamp(True)),
+}
