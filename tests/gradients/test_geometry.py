@@ -60,8 +60,8 @@ def test_jitter_is_a_window_without_a_border():
 
 @pytest.mark.parametrize("view", [Jitter(6), Roll(3), RandomRotate((-90, 90)), RandomScale((0.8, 1.25))], ids=repr)
 def test_the_expected_displacement_is_zero(view):
-    moved = center_of_mass(view(dot().repeat(2000, 1, 1, 1), 0, rng()))
-    np.testing.assert_allclose(moved.mean(0), 0, atol=0.15)
+    moved = center_of_mass(view(dot().repeat(900, 1, 1, 1), 0, rng()))
+    np.testing.assert_allclose(moved.mean(0), 0, atol=0.2)
     assert (view.px / 2 if isinstance(view, Jitter) else 3) + 1e-9 >= moved.abs().max()
 
 

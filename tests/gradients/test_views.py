@@ -17,6 +17,7 @@ from closedloop.gradients.views import (
     InnerCrops,
     Jitter,
     Noise,
+    Octaves,
     Pad,
     RandomRotate,
     RandomScale,
@@ -25,6 +26,12 @@ from closedloop.gradients.views import (
     Roll,
     View,
     Whole,
+    accentuation_view,
+    deepdream_view,
+    lucid_view,
+    maco_view,
+    parse_view,
+    vit_view,
 )
 from closedloop.testing.common import untouched_randomness
 
@@ -171,3 +178,59 @@ def test_views_are_values():
 def test_bad_chain(views, message):
     with pytest.raises(InvalidArgumentError, match=message):
         Chain(views)
+
+
+SETS = [lucid_view(), maco_view(64, 100, 4), accentuation_view(64, 3), deepdream_view(96, 64, 5), vit_view(50, 2)]
+
+
+def test_published_settings():
+    pad, first, scale, rotate, last = lucid_view().views
+    assert (pad, first, last) == (Pad(12, 0.5), Jitter(8), Jitter(4))
+    np.testing.assert_allclose(scale.factors, [0.9, 0.92, 0.94, 0.96, 0.98, 1, 1.02, 1.04, 1.06, 1.08, 1.1])
+    assert sorted(set(rotate.degrees)) == list(range(-10, 11))
+    assert rotate.degrees.count(0) == 6
+    assert lucid_view()(torch.zeros(2, 3, 128, 128), 0, rng()).shape == (2, 3, 140, 140)
+    crops, noise = maco_view().views
+    assert (crops.copies, crops.size, crops.center_std, crops.side_std) == (32, 224, 0.15, 0.05)
+    assert (crops.mean_side(0), crops.mean_side(255)) == (0.5, 0.05)
+    assert (noise.std, noise.uniform) == (0.08 / 2, 0.04 / 2)  # published for images in [-1, 1]
+    assert accentuation_view().views == (InnerCrops(16, 224, (0.05, 0.99)), Noise(0.02, 0.01))
+    assert deepdream_view() == Octaves(512, 224, 4, 1.4, 10, 32)
+    assert vit_view().views[0] == Repeat(8)
+
+
+@pytest.mark.parametrize("view", [*(v for v, _ in VIEWS), *NOTHING, *SETS], ids=lambda v: v.describe()[:40])
+def test_the_text_of_a_view_makes_it_again(view):
+    again = parse_view(view.describe())
+    images = pictures(1) if not isinstance(view, Octaves) else torch.rand(1, 3, 96, 96, generator=torch.Generator())
+    if view not in SETS:
+        assert torch.equal(again(images, 5, rng()), view(images, 5, rng()))
+    assert again.describe() == view.describe()
+
+
+def test_texts_may_name_sets_and_be_nested():
+    assert parse_view(" maco_view(steps=100) ") == maco_view(steps=100)
+    assert parse_view("Pad(2) | (lucid_view() | Flip())") == Chain((Pad(2), *lucid_view().views, Flip()))
+    assert parse_view("RandomScale([0.5, 2])") == RandomScale((0.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Jiter(8)", "view: no view named 'Jiter'. Did you mean 'Jitter'?"),
+        ("__import__('os')", "view: no view named '__import__'"),
+        ("Jitter(8).describe()", "view: expected views such as"),
+        ("Jitter", "view: expected views such as"),
+        ("Jitter(8) + Pad(2)", "view: expected views such as"),
+        ("Jitter(8", "view: expected views such as"),
+        ("", "view: expected views such as"),
+        ("(" * 500, "view: expected views such as"),
+        ("Jitter(open('x'))", r"view: Jitter\(open\('x'\)\) does not fit"),
+        ("Jitter(pixels=3)", r"view: Jitter\(pixels=3\) does not fit .*pixels"),
+        ("Jitter(**{'px': 3})", "does not fit"),
+        ("Jitter(-3)", "px: expected a whole number of at least 0, got -3"),
+    ],
+)
+def test_bad_texts(text, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        parse_view(text)
