@@ -56,6 +56,16 @@ OF_CODE = ("code_norm", "code_at_bound")
 FROM_ZERO = ("clipped", "natural_distance")
 #: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
 COORDS: dict[str, tuple[str, Any]] = dict.fromkeys((*MEASURES, *OF_CODE), ("float64", np.nan))
+#: The measures in words.
+WORDS = {
+    "clipped": "black or white values",
+    "tv": "total variation ÷ s.d.",
+    "spectral_slope": "spectral slope",
+    "high_frequency": "fine detail",
+    "natural_distance": "distance to the nearest reference",
+    "code_norm": "length of the code ÷ the prior’s",
+    "code_at_bound": "code at its bounds",
+}
 #: Luminance of red, green and blue (Rec. 601).
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 #: Images, and points, that are measured at a time.
