@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from closedloop import registry
-from closedloop.analysis import holm, reference_drift, success
+from closedloop.analysis import holm, naturalness, reference_drift, success
 from closedloop.errors import ClosedLoopError
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray, Generator
+from closedloop.naturalness import MEASURES, WORDS, clipped, code_measures
 from closedloop.objectives import parse_objective
 from closedloop.pictures import Lookup
 from closedloop.stimuli import recipes_of
@@ -33,8 +34,8 @@ RISE = 0.05
 DRIFT = 0.1
 #: Share of the last quarter's images that have exactly the highest score: a ceiling.
 CEILING = 0.1
-#: Values this close to 0 or 255 count as black or white; 19 of 20 bundled photographs have less than `CLIPPED` of them.
-EDGE, CLIPPED = 5, 0.25
+#: Share of black or white values; 19 of 20 bundled photographs have less.
+CLIPPED = 0.25
 #: A Gaussian code of many coordinates is as long as the prior's standard deviation times the root of their number; one
 #: that is so many times as long is none that the prior would give.
 STRETCHED = 2.0
@@ -42,7 +43,8 @@ STRETCHED = 2.0
 #: What is looked for, in words; the first two in every run, the others in evolutions.
 CHECKS = (
     "an unfinished run", "lost presentations", "drift", "a dead unit", "no improvement", "an evolution still rising",
-    "a ceiling", "a saturated image", "codes outside the prior", "a missing re-test", "missing references",
+    "a ceiling", "a saturated image", "an image unlike the references", "codes outside the prior", "a missing re-test",
+    "missing references",
 )  # fmt: skip
 
 
@@ -52,7 +54,7 @@ class Caution:
 
     Attributes:
         kind: A word for it: "unfinished", "lost", "drift", "dead-unit", "not-converged", "not-improved", "ceiling",
-            "saturated", "left-prior", "no-retest", "no-reference" or "deterministic".
+            "saturated", "unnatural", "left-prior", "no-retest", "no-reference" or "deterministic".
         thread: Whom it concerns; empty for the whole run.
         text: What was seen, with numbers.
         cure: What to do.
@@ -85,7 +87,7 @@ def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "
     if is_evolution(recording):
         found += _drift(recording)
         for summary in summarize(recording):
-            own = [*_of_thread(recording, summary), *_saturated(summary, pictures), *_left_prior(recording, summary)]
+            own = [*_of_thread(recording, summary), *_of_image(recording, summary, pictures)]
             found += sorted(own, key=lambda c: not c.serious)
         found += _no_reference(recording)
     return found
@@ -226,16 +228,52 @@ def _ceiling(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
     return [Caution("ceiling", summary.thread, text, "Differences above it are invisible; record before saturation.")]
 
 
-def _saturated(summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
-    """Rule: at least `CLIPPED` of the evolved image's values lie within `EDGE` of black or white."""
-    picture = None if pictures is None or not summary.evolved.n else pictures(summary.evolved.stimulus_id)
-    if picture is None:
+def _of_image(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
+    """What the evolved image looks like."""
+    if not summary.evolved.n:
         return []
-    share = float(((picture <= EDGE) | (picture >= 255 - EDGE)).mean())
-    if share < CLIPPED:
+    saturated = _saturated(recording, summary, pictures)
+    return [*saturated, *_unnatural(recording, summary, bool(saturated)), *_left_prior(recording, summary)]
+
+
+def _saturated(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
+    """Rule: at least `CLIPPED` of the evolved image's values are black or white (`closedloop.naturalness.clipped`)."""
+    share = _clipped_share(recording, summary.evolved.stimulus_id, pictures)
+    if not share >= CLIPPED:
         return []
     text = f"the evolved image is saturated: {share:.0%} of its values are black or white."
     return [Caution("saturated", summary.thread, text, "Bound the contrast of the generator (fourier: shell).")]
+
+
+def _clipped_share(recording: xr.Dataset, name: str, pictures: Lookup | None) -> float:
+    """As it was recorded; in older runs, of the picture; NaN where there is none."""
+    if "clipped" in recording.coords:
+        return float(recording["clipped"].values[recording["stimulus_id"].values == name][0])
+    picture = None if pictures is None else pictures(name)
+    return float("nan") if picture is None else float(clipped(picture[None] / 255)[0])
+
+
+def _unnatural(recording: xr.Dataset, summary: ThreadSummary, saturated: bool) -> list[Caution]:
+    """Rule: the evolved image lies outside the central 95 % of the references on a measure of `closedloop.naturalness`.
+
+    A note, for a generator without a prior of photographs leaves them by its nature. Black and white values are left
+    out where `_saturated` speaks of them; the length of codes is what `_left_prior` speaks of.
+    """
+    found = naturalness(recording, summary.thread)
+    names = [m for m in MEASURES if float(found["inside"].sel(measure=m)) == 0 and not (saturated and m == "clipped")]
+    if not names:
+        return []
+    parts = []
+    for name in names:
+        value, low, high = (float(found[key].sel(measure=name)) for key in ("evolved", "low", "high"))
+        parts.append(f"{WORDS[name]} {value:.3g} (95 % of the references: {low:.3g} to {high:.3g})")
+    text = f"the evolved image is unlike the references in {_listed(parts)}."
+    return [Caution("unnatural", summary.thread, text, serious=False)]
+
+
+def _listed(parts: list[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
@@ -244,13 +282,13 @@ def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
     Where images do not depend on the length of their codes (``fourier`` on its shell), it says nothing. Bounded codes
     cannot leave their prior; their images are looked at by `_saturated`.
     """
-    generator = recorded_generator(recording, summary.thread) if summary.evolved.n else None
+    generator = recorded_generator(recording, summary.thread)
     if generator is None or generator.space.bounded:
         return []
     space = generator.space
     row = np.flatnonzero(recording["stimulus_id"].values == summary.evolved.stimulus_id)[0]
     code = recording["latent_code"].isel(presentation=row).values[: space.dim]
-    ratio = float(np.linalg.norm(code) / (space.scale * np.sqrt(space.dim)))
+    ratio = code_measures(code, space)["code_norm"]
     if not ratio >= STRETCHED or np.ptp(generator(np.stack([code, code / ratio])), axis=0).max() < 1 / 255:
         return []
     text = f"the evolution left the generator's prior: the selected code is {ratio:.1f} times as long as the prior's."

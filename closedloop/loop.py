@@ -24,6 +24,7 @@ from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.evolution import REFERENCE, Evolution, Thread
 from closedloop.images import ImageSet, as_image_set, quantize, resize_images
 from closedloop.interfaces import FloatArray, State, Stateful, Subject
+from closedloop.naturalness import COORDS, Bank, presentation_coords
 from closedloop.objectives import Linear, evaluate
 from closedloop.presenting import Presenter, Shown
 from closedloop.recording import Layout, Recording, Rows, stored_references, version, write_references
@@ -193,6 +194,7 @@ class Session:
         self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
         self.resolution = max(t.generator.resolution for t in threads)
         self.references = _read_references(references, self.resolution)
+        self._bank = None if self.references is None else Bank.of(self.references.images)
         self._source = references
         self._experiment = experiment
         self.phase = "survey" if self.references is not None else "evolve"
@@ -443,8 +445,16 @@ class Session:
             "stimulus_id": np.array(block.ids)[stimulus],
             "repeat": shown.repeat.astype(np.int32),
             "onset_s": (first + np.arange(n)) * self.settings.soa_s,
+            **{name: values[stimulus] for name, values in self._naturalness(block).items()},
         }
         return Rows(coords, shown.responses, codes[stimulus], scores[stimulus], self._kept(phase, block, scores))
+
+    def _naturalness(self, block: Block) -> dict[str, FloatArray]:
+        """How natural each image of a block looks; see `closedloop.naturalness`."""
+        spaces = {e.thread.name: e.thread.generator.space for e in self.evolutions}
+        own = np.full(len(block.ids), -1)
+        own[block.of(REFERENCE)] = self._numbers(block, block.of(REFERENCE))
+        return presentation_coords(block.images, block.codes, [spaces.get(t) for t in block.threads], self._bank, own)
 
     def _kept(self, phase: str, block: Block, scores: FloatArray) -> dict[str, NDArray[np.float32]]:
         """The images that become files."""
@@ -492,6 +502,7 @@ class Session:
             latent=self._latent,
             units=self.subject.units,
             scalars=scalars,
+            coords=COORDS,
         )
 
     def _described(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from closedloop.analysis.codes import code_geometry, latent_regression
 from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
 from closedloop.analysis.drift import reference_drift
 from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
+from closedloop.analysis.natural import naturalness
 from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
 from closedloop.analysis.resampling import bootstrap, holm, success_rate
 from closedloop.analysis.runs import concat, runs
@@ -33,6 +34,7 @@ __all__ = [
     "kent",
     "landscape_responses",
     "latent_regression",
+    "naturalness",
     "noise_ceiling",
     "noise_correlation",
     "preference_similarity",

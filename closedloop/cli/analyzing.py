@@ -61,6 +61,7 @@ ANALYSES: dict[str, What] = {
     "best_of_k": What(analysis.best_of_k, "thread", {"k": (1, 2, 5, 10, 20, 50, 100)}),
     "generations_to": What(analysis.generations_to, "thread"),
     "images_to": What(analysis.images_to, "thread"),
+    "naturalness": What(analysis.naturalness, "thread", {}, ("least", "most", "median")),
     "reference_drift": What(analysis.reference_drift, "unit"),
     "fano_factor": What(analysis.fano_factor, "unit"),
     "split_half": What(analysis.split_half, "unit"),

@@ -33,7 +33,7 @@ from closedloop.pictures import Pictures
 from closedloop.recording import open_recording
 from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
-from closedloop.report.wording import estimate, number, presentations, table_rows, verdict
+from closedloop.report.wording import estimate, natural_rows, number, presentations, table_rows, verdict
 from closedloop.stimuli import experiment_of
 from closedloop.summary import (
     Estimate,
@@ -83,6 +83,7 @@ class ThreadView:
     target: str
     evolved: Picture
     references: list[Picture]
+    looks: list[tuple[str, list[str]]]
     strip: list[Picture]
     sheet: list[Picture]
     drawings: list[Drawing]
@@ -299,6 +300,7 @@ def _thread_view(run: Run, summary: ThreadSummary, sketches: Sketches) -> Thread
         target=summary.target,
         evolved=_evolved(run, summary),
         references=[_exemplar(run, e, i == 0 and bool(summary.natural.n)) for i, e in enumerate(_best(run, summary))],
+        looks=natural_rows(run.recording, summary),
         strip=list(_strip(run, summary)),
         sheet=list(_sheet(run, summary)),
         drawings=_thread_drawings(run, summary, sketches),

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from closedloop.analysis import evolved_vs_reference, success
+from closedloop.analysis import evolved_vs_reference, naturalness, success
+from closedloop.naturalness import WORDS
 from closedloop.summary import Estimate, ThreadSummary
 
 #: Stands where there is no number.
@@ -85,6 +86,23 @@ def table_rows(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[tu
         ("presentations without a response", [number(s.lost) for s in summaries]),
         ("names of the two images", [_names(s) for s in summaries]),
     ]
+
+
+def natural_rows(recording: xr.Dataset, summary: ThreadSummary) -> list[tuple[str, list[str]]]:
+    """How natural the evolved image looks, a row for each measure that was recorded.
+
+    In each row the evolved image, the best reference, the band of the references, and where it lies.
+    """
+    found = naturalness(recording, summary.thread)
+    rows = []
+    for name, word in WORDS.items():
+        at = found.sel(measure=name)
+        if np.isfinite(at["evolved"]):
+            low, high, inside = (float(at[key]) for key in ("low", "high", "inside"))
+            band = f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NONE
+            place = NONE if np.isnan(inside) else "inside" if inside else "outside"
+            rows.append((word, [number(float(at["evolved"]), 3), number(float(at["best_reference"]), 3), band, place]))
+    return rows
 
 
 def _tests(recording: xr.Dataset, summary: ThreadSummary) -> dict[str, str]:

@@ -1,0 +1,443 @@
+"""How natural images look, in numbers, and the band that natural images keep to.
+
+Every run records these numbers for each image shown, references included, so that what was evolved can be held beside
+what was photographed. They say how an image looks to statistics, not to an eye: an image outside the band is unlike the
+references, one inside it need not look like a photograph.
+
+Luminance (Rec. 601) is measured on a copy of at most `SIDE` pixels, averaged by area, so that runs of different
+resolution can be compared; the whole image counts for `clipped`, and for the variance in `high_frequency`.
+
+=================== ====================================================================================================
+`clipped`           share of the values within `EDGE`/255 of black or white
+`tv`                total variation ÷ standard deviation: mean |dx| + mean |dy| between neighbouring pixels of the
+                    luminance at unit standard deviation. At 64 pixels white noise has 4/√π = 2.26; noise whose
+                    amplitude falls as 1/f has 1.18, as 1/f^1.5 0.50
+`spectral_slope`    slope of the power spectrum in log-log coordinates, from 2 cycles to a quarter of the side (Hann
+                    window, mean over rings of one cycle): white noise 0, amplitude 1/f −2, 1/f^1.5 −3.1
+`high_frequency`    share of the luminance's variance that is lost when the image is shrunk to `COARSE` pixels
+`natural_distance`  distance to the nearest reference image, ÷ the references' own median distance to their nearest
+                    neighbour. Euclidean, of colour thumbnails of `COARSE` pixels without their mean and of unit
+                    length: √(2 − 2r) with r their correlation
+`code_norm`         length of the code ÷ that of a draw from the prior, scale × √dim; of unbounded spaces
+`code_at_bound`     share of the code's coordinates that lie at a bound; of bounded spaces
+=================== ====================================================================================================
+
+NaN where there is nothing to measure: an image without contrast, no reference, a reference without a code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.spatial.distance import cdist
+
+from closedloop.checks import check_images
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray, Space
+
+#: Values this close to 0 or 255 count as black or white.
+EDGE = 5
+#: Height and width in pixels of the luminance that is measured, and of thumbnails; smaller images keep their size.
+SIDE, COARSE = 64, 32
+#: Luminance whose standard deviation is below half a step of an 8-bit file is without contrast.
+FLAT = 0.5 / 255
+#: What is measured of an image alone, of an image beside references, and of its code.
+OF_IMAGE = ("clipped", "tv", "spectral_slope", "high_frequency")
+MEASURES = (*OF_IMAGE, "natural_distance")
+OF_CODE = ("code_norm", "code_at_bound")
+#: What has no lower end of a band: no image is unnatural for having too little of it.
+FROM_ZERO = ("clipped", "natural_distance")
+#: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
+COORDS: dict[str, tuple[str, Any]] = dict.fromkeys((*MEASURES, *OF_CODE), ("float64", np.nan))
+#: The measures in words.
+WORDS = {
+    "clipped": "black or white values",
+    "tv": "total variation ÷ s.d.",
+    "spectral_slope": "spectral slope",
+    "high_frequency": "fine detail",
+    "natural_distance": "distance to the nearest reference",
+    "code_norm": "length of the code ÷ the prior’s",
+    "code_at_bound": "code at its bounds",
+}
+#: Luminance of red, green and blue (Rec. 601).
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+#: Images, and points, that are measured at a time.
+_CHUNK, _POINTS = 8, 1024
+#: Power below this share of the highest counts as this: rounding has no slope.
+_FLOOR = 1e-9
+
+
+def clipped(images: NDArray[np.floating[Any]]) -> FloatArray:
+    """Share of each image's values that are black or white.
+
+    Args:
+        images: ``(n, 3, h, w)``, RGB in [0, 1].
+
+    Returns:
+        ``(n,)``, in [0, 1].
+    """
+    low = (EDGE + 0.5) / 255  # as an 8-bit file rounds
+    return np.array([(np.count_nonzero(i < low) + np.count_nonzero(i > 1 - low)) / i.size for i in images])
+
+
+def measure(images: NDArray[Any]) -> dict[str, FloatArray]:
+    """What can be said of images alone: `clipped`, `tv`, `spectral_slope` and `high_frequency`.
+
+    Args:
+        images: ``(n, 3, h, w)``, RGB in [0, 1]; those that are not square are measured as if stretched to a square.
+
+    Returns:
+        Each ``(n,)``; NaN for images without contrast, and for a slope of images of less than 16 pixels.
+
+    Raises:
+        InvalidArgumentError: Not images.
+    """
+    return _measure(check_images(images))
+
+
+def _measure(images: NDArray[np.float32]) -> dict[str, FloatArray]:
+    parts = [_measure_chunk(images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK)]
+    return {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in OF_IMAGE}
+
+
+def _measure_chunk(images: NDArray[np.float32]) -> dict[str, FloatArray]:
+    n, _, height, width = images.shape
+    full = (_LUMA @ images.reshape(n, 3, -1)).reshape(n, height, width)
+    small = _shrunk(full, min(SIDE, height, width))
+    small -= small.mean((1, 2), keepdims=True)
+    spread = small.std((1, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variation = np.abs(np.diff(small, axis=1)).mean((1, 2)) + np.abs(np.diff(small, axis=2)).mean((1, 2))
+        found = {
+            "tv": variation / spread,
+            "spectral_slope": _slopes(small),
+            "high_frequency": _fine_share(full, small),
+        }
+    seen = spread > FLAT
+    return {"clipped": clipped(images), **{name: np.where(seen, values, np.nan) for name, values in found.items()}}
+
+
+def _shrunk(planes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Planes ``(n, h, w)`` -> ``(n, side, side)`` by area averaging."""
+    rows = _averaged(planes, side)
+    return _averaged(np.ascontiguousarray(rows.transpose(0, 2, 1)), side).transpose(0, 2, 1)
+
+
+def _averaged(planes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Planes ``(n, h, w)`` -> ``(n, side, w)``; each row counts as far as it lies in the new one.
+
+    By sums of whole rows: faster than a product of matrices, and the same for an image whatever its neighbours.
+    """
+    n, height, width = planes.shape
+    if height == side:
+        return planes
+    groups = math.gcd(height, side)
+    old, new = planes.reshape(n, groups, height // groups, width), side // groups
+    if new == 1:
+        means: NDArray[np.float32] = old.mean(2)
+        return means
+    out = np.zeros((n, groups, new, width), np.float32)
+    edges = np.arange(new + 1) * (height / side)
+    for i in range(new):
+        for j in range(math.floor(edges[i]), math.ceil(edges[i + 1])):
+            share = np.float32((min(edges[i + 1], j + 1) - max(edges[i], j)) * side / height)
+            out[:, :, i] += old[:, :, j] * share
+    return out.reshape(n, side, width)
+
+
+def _fine_share(full: NDArray[np.float32], small: NDArray[np.float32]) -> FloatArray:
+    """Share ``(n,)`` of the variance of luminance that its coarsest copy has lost; takes the mean off ``full``."""
+    n, side = len(full), small.shape[-1]
+    flat = full.reshape(n, -1)
+    flat -= flat.mean(1, keepdims=True)
+    coarse = _shrunk(small, max(min(COARSE, side // 2), 1))
+    whole = np.einsum("ni,ni->n", flat, flat) / flat.shape[1]
+    share: FloatArray = np.clip(1 - (coarse**2).mean((1, 2)) / whole, 0, 1)
+    return share
+
+
+def _slopes(small: NDArray[np.float32]) -> FloatArray:
+    """Slope ``(n,)`` of the log power of luminance ``(n, s, s)`` without its mean over log frequency."""
+    side = small.shape[-1]
+    if side < 16:
+        return np.full(len(small), np.nan)
+    window, rings, fit = _spectrum(side)
+    power = np.abs(fft.rfft2(small * window)).reshape(len(small), -1) ** 2 @ rings
+    power = np.log(np.maximum(power, _FLOOR * power.max(1, keepdims=True)))
+    slopes: FloatArray = power @ fit
+    return slopes
+
+
+@cache
+def _spectrum(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Hann window ``(s, s)``, weights of the mean over each ring, and of the slope of a line through their logarithms.
+
+    Frequencies in cycles per side; the rings are those of 2 to s/4 cycles, beyond which the resizing has dimmed.
+    """
+    profile = np.hanning(side + 2)[1:-1]
+    vertical, horizontal = np.fft.fftfreq(side, 1 / side), np.fft.rfftfreq(side, 1 / side)
+    ring = np.rint(np.hypot(vertical[:, None], horizontal[None])).ravel()
+    twice = np.broadcast_to(np.where((horizontal > 0) & (horizontal < side / 2), 2.0, 1.0), (side, len(horizontal)))
+    frequencies = np.arange(2, side // 4 + 1)
+    rings = (ring[:, None] == frequencies) * twice.ravel()[:, None]
+    x = np.log(frequencies) - np.log(frequencies).mean()
+    return (
+        np.outer(profile, profile).astype(np.float32),
+        (rings / rings.sum(0)).astype(np.float32),
+        (x / (x**2).sum()).astype(np.float32),
+    )
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest of some points to each of others.
+
+    Attributes:
+        distance: ``(n,)``; NaN where there is none.
+        index: Which it is, ``(n,)``; −1 where there is none.
+        ratio: Distance ÷ the median distance of those points to their own nearest neighbours, ``(n,)``: about 1 for one
+            more of their kind.
+    """
+
+    distance: FloatArray
+    index: NDArray[np.int64]
+    ratio: FloatArray
+
+
+def nearest(features: FloatArray, natural_features: FloatArray) -> Nearest:
+    """The nearest natural image to each image, by what a subject or a layer answers to them.
+
+    Euclidean distance after each feature is divided by its standard deviation over the natural images, so that all
+    count alike; features that do not vary there are left out.
+
+    Args:
+        features: ``(n, features)``, for instance responses; a row with NaN has no nearest.
+        natural_features: ``(m, features)`` of the natural images, at least 2, without NaN.
+
+    Raises:
+        InvalidArgumentError: Other shapes, or natural images that all look alike.
+    """
+    points, natural = np.asarray(features, dtype=float), np.asarray(natural_features, dtype=float)
+    if natural.ndim != 2 or len(natural) < 2 or not np.isfinite(natural).all():
+        raise InvalidArgumentError(
+            f"natural_features: expected shape (m, features) with m ≥ 2 and finite numbers, got shape {natural.shape}"
+            f"{' with NaN or infinity' if not np.isfinite(natural).all() else ''}; leave lost presentations out."
+        )
+    if points.ndim != 2 or points.shape[1] != natural.shape[1]:
+        raise InvalidArgumentError(
+            f"features: expected shape (n, {natural.shape[1]}), the features of natural_features, got {points.shape}."
+        )
+    spread = natural.std(0)
+    varies = spread > 1e-9 * np.abs(natural).max(0)
+    if not varies.any():
+        raise InvalidArgumentError(
+            "natural_features: expected features that differ between natural images, got none; take other units."
+        )
+    points, natural = points[:, varies] / spread[varies], natural[:, varies] / spread[varies]
+    typical = _typical([_others(cdist(natural[s], natural), s.start) for s in _slices(len(natural))])
+    found = [cdist(points[s], natural) for s in _slices(len(points))]
+    return _nearest(np.concatenate([np.empty((0, len(natural))), *found]), typical)
+
+
+def _nearest(distances: FloatArray, typical: float) -> Nearest:
+    """The smallest of distances ``(n, m)``, m ≥ 1."""
+    known = np.isfinite(distances).any(1)
+    index = np.where(known, np.where(np.isnan(distances), np.inf, distances).argmin(1), -1)
+    distance = np.where(known, distances[np.arange(len(distances)), index], np.nan)
+    return Nearest(distance, index, distance / typical)
+
+
+def _others(distances: FloatArray, first: int) -> FloatArray:
+    """Distances ``(k, m)`` of some of m points to all, without those to themselves."""
+    own = np.arange(len(distances))
+    distances[own, first + own] = np.inf
+    return distances
+
+
+def _typical(parts: Sequence[FloatArray]) -> float:
+    """Median distance of points to their nearest neighbour; NaN where they have none, or most are alike."""
+    least = np.concatenate([np.empty(0), *(np.where(np.isnan(part), np.inf, part).min(1) for part in parts)])
+    least = least[np.isfinite(least)]
+    middle = float(np.median(least)) if len(least) else 0.0
+    return middle if middle > 0 else float("nan")
+
+
+def _slices(n: int) -> list[slice]:
+    return [slice(i, min(i + _POINTS, n)) for i in range(0, n, _POINTS)]
+
+
+@final
+@dataclass(frozen=True)
+class Bank:
+    """Natural images, as others are held beside them.
+
+    Attributes:
+        thumbnails: ``(m, 3 · COARSE²)`` of unit length.
+        typical: Their median distance to the nearest other.
+    """
+
+    thumbnails: NDArray[np.float32]
+    typical: float
+
+    @classmethod
+    def of(cls, images: NDArray[Any]) -> Bank:
+        """The bank of images ``(m, 3, h, w)``, RGB in [0, 1]."""
+        points = _thumbnails(check_images(images))
+        parts = [_others(_apart(points[s], points), s.start) for s in _slices(len(points))]
+        return cls(points, _typical(parts))
+
+    def nearest(self, images: NDArray[Any]) -> Nearest:
+        """The nearest of them to each image ``(n, 3, h, w)``, RGB in [0, 1]; its `ratio` is `natural_distance`.
+
+        Raises:
+            InvalidArgumentError: Not images, or smaller than the thumbnails.
+        """
+        checked = check_images(images)
+        side = round((self.thumbnails.shape[1] / 3) ** 0.5)
+        if side != min(COARSE, *checked.shape[2:]):
+            raise InvalidArgumentError(
+                f"images: expected thumbnails of {side} pixels, as the bank has, got images of {checked.shape[2:]}; "
+                "resize them to the size of the natural ones."
+            )
+        return self.find(checked, np.full(len(checked), -1))
+
+    def find(self, images: NDArray[np.float32], own: NDArray[np.integer[Any]]) -> Nearest:
+        """The same of images that are known to be such, without those that they are themselves.
+
+        Args:
+            images: ``(n, 3, h, w)``.
+            own: Which image of the bank each of them is, ``(n,)``; −1 for none.
+        """
+        if len(self.thumbnails) == 0 or len(images) == 0:
+            return Nearest(np.full(len(images), np.nan), np.full(len(images), -1), np.full(len(images), np.nan))
+        distances = _apart(_thumbnails(images), self.thumbnails)
+        rows = np.flatnonzero(own >= 0)
+        distances[rows, own[rows]] = np.nan
+        return _nearest(distances, self.typical)
+
+
+def _thumbnails(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colour thumbnails ``(n, 3 · COARSE²)`` without their mean and of unit length; NaN without contrast."""
+    n, _, height, width = images.shape
+    side = min(COARSE, height, width)
+    chunks = [images[i : i + _CHUNK] for i in range(0, n, _CHUNK)]
+    planes = [_shrunk(chunk.reshape(-1, height, width), side).reshape(len(chunk), -1) for chunk in chunks]
+    points = np.concatenate([np.empty((0, 3 * side**2), np.float32), *planes])
+    points = points - points.mean(1, keepdims=True)
+    length = np.sqrt((points**2).sum(1, keepdims=True))
+    seen = length > FLAT * points.shape[1] ** 0.5
+    unit: NDArray[np.float32] = np.divide(points, length, where=seen, out=np.full_like(points, np.nan))
+    return unit
+
+
+def _apart(a: NDArray[np.float32], b: NDArray[np.float32]) -> FloatArray:
+    """Distances ``(n, m)`` of points of unit length."""
+    distances: FloatArray = np.sqrt(np.maximum(2 - 2 * (a @ b.T).astype(float), 0))
+    return distances
+
+
+def code_measures(code: FloatArray | None, space: Space | None) -> dict[str, float]:
+    """`code_norm` and `code_at_bound` of one code ``(dim,)``; NaN where there is none."""
+    found = dict.fromkeys(OF_CODE, float("nan"))
+    if code is None or space is None:
+        return found
+    if space.bounded:
+        return {**found, "code_at_bound": float(((code <= space.low) | (code >= space.high)).mean())}
+    return {**found, "code_norm": float(np.linalg.norm(code)) / (space.scale * space.dim**0.5)}
+
+
+def presentation_coords(
+    images: NDArray[np.float32],
+    codes: Sequence[FloatArray | None],
+    spaces: Sequence[Space | None],
+    bank: Bank | None,
+    own: Sequence[int] | NDArray[np.integer[Any]],
+) -> dict[str, FloatArray]:
+    """What a run records of the images of a block, which are trusted to be such.
+
+    Args:
+        images: ``(n, 3, h, w)``, RGB in [0, 1].
+        codes: The code that made each; None for a reference.
+        spaces: The space of each code; None for a reference.
+        bank: The references; None where there are none.
+        own: Which reference each image is; −1 for none.
+
+    Returns:
+        For each name of `COORDS` the values ``(n,)``.
+    """
+    found = _measure(images)
+    missing = np.full(len(images), np.nan)
+    found["natural_distance"] = missing if bank is None else bank.find(images, np.asarray(own, dtype=int)).ratio
+    of_codes = [code_measures(code, space) for code, space in zip(codes, spaces, strict=True)]
+    return found | {name: np.array([each[name] for each in of_codes], dtype=float) for name in OF_CODE}
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where natural images lie on one measure.
+
+    Attributes:
+        low: Where 2.5 % of them lie below; 0 for `FROM_ZERO`.
+        high: Where 2.5 % of them lie above; 5 % for `FROM_ZERO`.
+        least: The lowest of them.
+        most: The highest of them.
+        median: The middle of them.
+        n: How many they are.
+    """
+
+    low: float
+    high: float
+    least: float
+    most: float
+    median: float
+    n: int
+
+    @classmethod
+    def of(cls, name: str, values: FloatArray) -> Band:
+        """The band of values ``(n,)``; NaN is left out, and of fewer than two nothing is known."""
+        known = np.asarray(values, dtype=float)
+        known = known[np.isfinite(known)]
+        if len(known) < 2:
+            nan = float("nan")
+            return cls(nan, nan, nan, nan, nan, len(known))
+        low, middle, high = (float(q) for q in np.quantile(known, [0.025, 0.5, 0.975]))
+        if name in FROM_ZERO:
+            low, high = 0.0, float(np.quantile(known, 0.95))
+        return cls(low, high, float(known.min()), float(known.max()), middle, len(known))
+
+    def holds(self, value: Any) -> Any:
+        """Whether values lie in the central 95 %: 1, 0, or NaN where that is not known."""
+        known = np.isfinite(value) & np.isfinite(self.high)
+        return np.where(known, (value >= self.low) & (value <= self.high), np.nan)
+
+
+def band(images: NDArray[Any]) -> dict[str, Band]:
+    """The natural band: where images ``(n, 3, h, w)``, RGB in [0, 1], lie on each of `MEASURES`.
+
+    Each is held beside the others for `natural_distance`.
+
+    Raises:
+        InvalidArgumentError: Not images.
+    """
+    checked = check_images(images)
+    found = presentation_coords(
+        checked, [None] * len(checked), [None] * len(checked), Bank.of(checked), range(len(checked))
+    )
+    return {name: Band.of(name, found[name]) for name in MEASURES}
+
+
+def inside(values: Mapping[str, Any], bands: Mapping[str, Band]) -> dict[str, Any]:
+    """Whether values lie in the bands, for each measure that both name: 1, 0, or NaN where that is not known.
+
+    Args:
+        values: By measure, numbers or arrays; for instance `measure` of images.
+        bands: By measure, see `band`.
+    """
+    return {name: bands[name].holds(np.asarray(value)) for name, value in values.items() if name in bands}
