@@ -6,6 +6,7 @@ the images too are scored with `evaluate`.
 """
 
 from closedloop.objectives.algebra import Combination, Linear, Product, Term
+from closedloop.objectives.captioned import CaptionDirection, CaptionSimilarity, ImageTextModel
 from closedloop.objectives.evaluating import ImageObjective, evaluate, looks_at_images
 from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, TotalVariation
 from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit
@@ -16,6 +17,8 @@ __all__ = [
     "L1",
     "L2",
     "AlphaNorm",
+    "CaptionDirection",
+    "CaptionSimilarity",
     "Combination",
     "Contrast",
     "Cosine",
@@ -23,6 +26,7 @@ __all__ = [
     "Direction",
     "Diversity",
     "ImageObjective",
+    "ImageTextModel",
     "Layer",
     "Linear",
     "LogProbability",

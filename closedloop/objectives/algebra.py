@@ -140,7 +140,7 @@ class Combination(Term):
 
     def describe(self) -> str:
         """Its text, which `parse_objective` reads back: ``unit(3) - 0.25*tv()``."""
-        parts = [(weight, _factor_text(weight, term.describe())) for weight, term in self.terms]
+        parts = [(weight, _term_text(weight, term)) for weight, term in self.terms]
         if self.linear.text:
             return f"{self.linear.text} {_signed(parts)}"
         return _joined([*_linear_parts(self.linear), *parts])
@@ -284,6 +284,12 @@ def _linear_parts(linear: Linear) -> list[tuple[float, str]]:
 
 def _factor_text(weight: float, text: str) -> str:
     return text if abs(weight) == 1 else f"{abs(weight)!r}*{text}"
+
+
+def _term_text(weight: float, term: Term) -> str:
+    """A weighted term; a product is bracketed, lest the weight be read as that of its first factor."""
+    text = term.describe()
+    return _factor_text(weight, f"({text})" if isinstance(term, Product) and weight != 1 else text)
 
 
 def _signed(parts: Sequence[tuple[float, str]]) -> str:

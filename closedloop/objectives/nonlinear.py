@@ -5,7 +5,7 @@ Each works on numpy and on torch responses ``(n, units[, time])`` alike, average
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, final
 
@@ -284,7 +284,7 @@ def _group(group: Any, name: str) -> tuple[int, ...]:
 
 def _groups(others: Any) -> tuple[tuple[int, ...], ...]:
     """Groups from a column, one group, or several."""
-    several = hasattr(others, "__iter__") and any(hasattr(item, "__iter__") for item in others)
+    several = isinstance(others, Iterable) and not isinstance(others, str) and any(hasattr(item, "__iter__") for item in others)
     return tuple(_group(g, "others") for g in others) if several else (_group(others, "others"),)
 
 

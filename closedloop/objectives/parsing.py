@@ -9,6 +9,7 @@ from typing import Any
 
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.objectives.algebra import Term
+from closedloop.objectives.captioned import CaptionDirection, CaptionSimilarity
 from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, TotalVariation
 from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit
 from closedloop.objectives.nonlinear import Contrast, Cosine, Diversity, Layer, LogProbability, Probability
@@ -20,6 +21,31 @@ def _log_probability(column: int, among: Sequence[int] | None = None, *, exact: 
 
 def _contrast(targets: Any, others: Any, *, temperature: float = Contrast.temperature) -> Term:
     return Contrast(targets, others, temperature)
+
+
+def _caption(text: str, weights: Any = None, *, model: str | None = None) -> Term:
+    if model is not None:
+        raise InvalidArgumentError(
+            f"objective: the model {model!r} of a caption was a Python object, which no text can hold; build it again: "
+            "CaptionObjective(text, model=…)."
+        )
+    if weights is not None:
+        return CaptionDirection(text, weights)
+    from closedloop.captions import CaptionObjective
+
+    return CaptionObjective(text)
+
+
+def _clip(text: str, folder: str) -> Term:
+    from closedloop.captions_models import ClipFolder
+
+    return CaptionSimilarity(text, ClipFolder(folder))
+
+
+def _open_clip(text: str, architecture: str, weights: str) -> Term:
+    from closedloop.captions_models import OpenClipFile
+
+    return CaptionSimilarity(text, OpenClipFile(architecture, weights))
 
 
 #: Functions of numbers.
@@ -37,11 +63,14 @@ _PLAIN: dict[str, Callable[..., Term]] = {
 }
 #: Functions of numbers, lists and texts; what is keyword-only may be given by name.
 _RICH: dict[str, Callable[..., Term]] = {
+    "caption": _caption,
+    "clip": _clip,
     "contrast": _contrast,
     "cosine": Cosine,
     "diversity": Diversity,
     "layer": Layer,
     "logprob": _log_probability,
+    "openclip": _open_clip,
     "prob": Probability,
 }
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
