@@ -14,8 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from closedloop.cautions import CLIPPED, EDGE
+from closedloop.cautions import CLIPPED
 from closedloop.interfaces import FloatArray, Generator, Objective, State, Units
+from closedloop.naturalness import clipped
 from closedloop.objectives import ImageObjective, evaluate
 from closedloop.stimuli import render
 from closedloop.summary import thread_objectives
@@ -169,10 +170,9 @@ def failures(image: NDArray[np.float32], climbed: FloatArray, response: float, f
         found.append(f"score or gradient not finite in {int((~np.isfinite(norm + score)).sum())} of {len(norm)} steps")
     if not response > first:
         found.append(f"did not rise: response {response:.3g} at the end, {first:.3g} at the beginning")
-    values = np.rint(image * 255)
-    clipped = float(((values <= EDGE) | (values >= 255 - EDGE)).mean())
-    if clipped > CLIPPED:
-        found.append(f"saturated: {clipped:.0%} of the pixel values are black or white")
+    extreme = float(clipped(image[None])[0])
+    if extreme > CLIPPED:
+        found.append(f"saturated: {extreme:.0%} of the pixel values are black or white")
     tenth = max(1, len(score) // 10)
     if len(score) >= 20:
         before, end = score[-2 * tenth : -tenth].mean(), score[-tenth:].mean()

@@ -202,7 +202,8 @@ def _checked(generator: Generator) -> Generator:
     return generator
 
 
-def _resolution(subject: Subject) -> int:
+def resolution_of(subject: Subject) -> int:
+    """Height and width of what a subject sees, in pixels."""
     return subject.resolution if isinstance(subject, Resolved) else RESOLUTION
 
 

@@ -101,7 +101,7 @@ def compare(
         progress: Called after each part with the number of parts done and of all, and what was done.
 
     Returns:
-        Dims ``method × budget × seed × unit``. Of the last image, 8 bits and whole: `response`, `confidence`, `image`,
+        Dims ``contender × budget × seed × unit``. Of the last image, 8 bits and whole: `response`, `confidence`, `image`,
         `failure`, the measures of `closedloop.naturalness` and `feature_distance` (to the nearest natural image ÷ their
         own typical distance); `percentile` among the natural images, `ratio` to the best of them; `forwards`,
         `forward_equivalents`, and `curve_response` (best so far) over `curve_cost`. Of the natural images:
@@ -139,7 +139,7 @@ def compare(
     shape = (len(contenders), len(budgets), len(seeds), -(-len(columns) // TOGETHER))
     found = _joined(parts, shape, len(columns))
     coords = {
-        "method": [c.label for c in contenders], "budget": [str(b) for b in budgets], "seed": list(seeds),
+        "contender": [c.label for c in contenders], "budget": [str(b) for b in budgets], "seed": list(seeds),
         "unit": columns, "neuroid_id": ("unit", [subject.units.neuroid_id[c] for c in columns]),
         "subject": subject.name, "count": count, "closedloop_version": version(),
     }  # fmt: skip
@@ -286,7 +286,11 @@ def _evolved(subject: Subject, contender: Contender, images: int, seed: int, col
         Thread(
             generator,
             load_optimizer(
-                contender.optimizer, generator.space, seed=named_seed(seed, f"unit-{c}"), images=images, **contender.options
+                contender.optimizer,
+                generator.space,
+                seed=named_seed(seed, f"unit-{c}"),
+                images=images,
+                **contender.options,
             ),
             Unit(c),
             f"unit-{c}",
@@ -350,7 +354,7 @@ def _joined(parts: Sequence[State], shape: tuple[int, ...], units: int) -> dict[
         per_run = shape[3]
         runs = [np.concatenate(rows[i : i + per_run]) for i in range(0, len(rows), per_run)]
         whole = np.stack(runs).reshape(*shape[:3], units, *runs[0].shape[1:])
-        found[name] = (("method", "budget", "seed", "unit", *dims.get(name, ())), whole)
+        found[name] = (("contender", "budget", "seed", "unit", *dims.get(name, ())), whole)
     return found
 
 
@@ -366,21 +370,22 @@ def _beside_natural(
         kept = {"responses": subject.record(naturals.images)[:, columns], "features": features.record(naturals.images)}
         store.put("naturals", kept)
     natural, bands = kept["responses"].astype(float), band(naturals.images)
-    dims = ("method", "budget", "seed", "unit")
+    dims = ("contender", "budget", "seed", "unit")
     measured = measure(flat) | {"natural_distance": Bank.of(naturals.images).nearest(flat).ratio}
     measured["feature_distance"] = nearest(features.record(flat), kept["features"]).ratio
     shape = images.shape[:4]
     dataset = dataset.assign({name: (dims, values.reshape(shape)) for name, values in measured.items()})
     response = dataset["response"].values
     best = natural.max(0)
-    return dataset.assign(
+    edges = {f"{name}_low": bands[name].low for name in MEASURES} | {
+        f"{name}_high": bands[name].high for name in MEASURES
+    }
+    return dataset.assign({name: ((), edge) for name, edge in edges.items()}).assign(
         percentile=(dims, 100 * (natural < response[..., None, :]).mean(-2)),
         ratio=(dims, np.where(best > 0, response / np.where(best > 0, best, 1), np.nan)),
         natural_best=("unit", best),
         natural_image=(("unit", "rgb", "row", "col"), to_bytes(naturals.images[natural.argmax(0)])),
         natural_n=((), len(naturals.images)),
-        **{f"{name}_low": ((), bands[name].low) for name in MEASURES},
-        **{f"{name}_high": ((), bands[name].high) for name in MEASURES},
     )
 
 
@@ -393,7 +398,7 @@ def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any 
         naturals: Natural images to compare with, as for `compare`.
 
     Returns:
-        `response` and `ratio` to the best natural image of that subject, and `percentile`, on ``to × method × budget ×
+        `response` and `ratio` to the best natural image of that subject, and `percentile`, on ``to × contender × budget ×
         seed × unit``.
 
     Raises:
@@ -421,7 +426,7 @@ def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any 
                     "ratio": (dims, np.where(best > 0, own / np.where(best > 0, best, 1), np.nan)),
                     "percentile": (dims, 100 * (natural < own[..., None, :]).mean(-2)),
                 },
-                {key: result[key] for key in ("method", "budget", "seed", "unit", "neuroid_id")},
+                {key: result[key] for key in ("contender", "budget", "seed", "unit", "neuroid_id")},
             )
         )
     return xr.concat(found, dim="to").assign_coords(to=list(subjects))
