@@ -46,7 +46,7 @@ def is_whole(units: Units, classes: Sequence[int]) -> bool:
     """Whether these columns are all channels of their layer, so that a softmax over them is the network's own."""
     if "layer_channels" not in units.coords or len(classes) < 2:
         return False
-    return len(classes) == units.coords["layer_channels"][classes[0]]
+    return bool(len(classes) == units.coords["layer_channels"][classes[0]])
 
 
 def ascent_dataset(

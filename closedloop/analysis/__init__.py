@@ -6,6 +6,7 @@ Every function says its definition and source. Where the data cannot carry a num
 
 from closedloop.analysis.codes import code_geometry, latent_regression
 from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
+from closedloop.analysis.contenders import advantage, contender_table
 from closedloop.analysis.drift import reference_drift
 from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
 from closedloop.analysis.natural import naturalness
@@ -17,10 +18,12 @@ from closedloop.analysis.trajectories import generation_scores, generations_to, 
 from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
 
 __all__ = [
+    "advantage",
     "best_of_k",
     "bootstrap",
     "code_geometry",
     "concat",
+    "contender_table",
     "cross_driving",
     "distance_to_peak",
     "embedding",

@@ -6,6 +6,7 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 
 from closedloop.analysis import generation_scores
 from closedloop.figures.comparison import plot_evolved_vs_reference
+from closedloop.figures.contenders import plot_budgets, plot_contenders
 from closedloop.figures.landscape import plot_landscape
 from closedloop.figures.page import plot_evolution
 from closedloop.figures.population import plot_code_plane, plot_population
@@ -20,7 +21,9 @@ __all__ = [
     "NATURAL",
     "best_references",
     "generation_scores",
+    "plot_budgets",
     "plot_code_plane",
+    "plot_contenders",
     "plot_cross_driving",
     "plot_evolution",
     "plot_evolved_vs_reference",

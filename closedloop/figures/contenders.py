@@ -1,0 +1,128 @@
+"""A comparison of methods: each unit's best natural image beside what each method found, and responses over budgets."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, line_style, new_axes
+from closedloop.interfaces import FloatArray
+
+#: Inches of a picture, and of the words below it.
+TILE_IN, WORDS_IN = 1.25, 0.36
+#: Names of contenders in words.
+TITLES = {
+    "raw": "fooling\n(raw pixels)", "yosinski-1": "regularized\n(Yosinski 1)", "yosinski-2": "regularized\n(Yosinski 2)",
+    "yosinski-3": "regularized\n(Yosinski 3)", "yosinski-4": "regularized\n(Yosinski 4)", "tv": "total\nvariation",
+    "mei": "MEI\n(fixed contrast)", "deepdream": "DeepDream", "lucid": "Fourier\n(Lucid)", "maco": "phases\n(MACO)",
+    "dgn-am": "DGN-AM", "ppgn": "PPGN", "evolved": "evolved,\nno gradient", "adam": "gradient in\nthe codes",
+}  # fmt: skip
+
+
+def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | None = None, units: int = 12) -> Figure:
+    """A row for each unit: natural best, then the image of each contender, each with its response below.
+
+    The number in brackets is the response ÷ that of the best natural image; a failure is written out in its place.
+
+    Args:
+        result: What `closedloop.protocols.compare` returned.
+        budget: Which; default the first.
+        seed: Which; default the first.
+        units: At most so many rows, the first ones.
+
+    Raises:
+        InvalidArgumentError: No such budget or seed.
+    """
+    part = _part(result, budget, seed).isel(unit=slice(units))
+    names = [str(name) for name in part["contender"].values]
+    rows, columns = part.sizes["unit"], len(names) + 1
+    figure = Figure(figsize=(columns * TILE_IN * 1.06 + 0.3, rows * (TILE_IN + WORDS_IN) + 0.85), dpi=150)
+    left, top, bottom = 0.02, 1 - 0.5 / figure.get_figheight(), 0.55 / figure.get_figheight()
+    grid = figure.subplots(
+        rows, columns, squeeze=False,
+        gridspec_kw={"left": left, "right": 0.995, "top": top, "bottom": bottom, "wspace": 0.06, "hspace": WORDS_IN / TILE_IN},
+    )  # fmt: skip
+    for i in range(rows):
+        unit = part.isel(unit=i)
+        _tile(grid[i, 0], unit["natural_image"].values, f"{float(unit['natural_best']):.3g}", NATURAL)
+        for j, name in enumerate(names, 1):
+            one = unit.sel(contender=name)
+            _tile(grid[i, j], one["image"].values, _number(one), EVOLVED if name == "evolved" else INK)
+        grid[i, 0].text(
+            0.03, 0.96, str(unit["neuroid_id"].item()), fontsize=5.5, va="top", color="white", parse_math=False,
+            transform=grid[i, 0].transAxes, bbox={"facecolor": "black", "alpha": 0.55, "pad": 1.2, "lw": 0},
+        )  # fmt: skip
+    natural = f"best of {int(part['natural_n'])}\nnatural images"
+    for axes, title in zip(grid[0], [natural, *(TITLES.get(name, name) for name in names)], strict=True):
+        axes.set_title(title, fontsize=8, color=INK)
+    words = f"responses to the last image, 8 bits (÷ best natural); budget {part['budget'].item()}, seed {part['seed'].item()}"
+    figure.text(0.02, 0.06 / figure.get_figheight(), words, fontsize=7, color=INK)
+    return figure
+
+
+def plot_budgets(result: xr.Dataset, ax: Axes | None = None, budget: str | None = None) -> Axes:
+    """Best response so far ÷ that of the best natural image over what it cost, medians over units with quartiles.
+
+    Args:
+        result: What `closedloop.protocols.compare` returned.
+        ax: Where to draw; default a new figure.
+        budget: Which; default the one that cost most.
+    """
+    ax = new_axes(ax, (6.4, 4.0))
+    by_cost = result["forward_equivalents"].median(("contender", "seed", "unit"))
+    part = result.sel(budget=str(by_cost["budget"].values[by_cost.values.argmax()]) if budget is None else budget)
+    for i, name in enumerate(part["contender"].values):
+        one = part.sel(contender=name)
+        share = (one["curve_response"].mean("seed") / one["natural_best"]).transpose("unit", "point").values
+        cost = one["curve_cost"].median(("seed", "unit")).values
+        usable = np.isfinite(share).all(1) & (one["natural_best"].values > 0)
+        if not usable.any():
+            continue
+        low, middle, high = np.quantile(share[usable], [0.25, 0.5, 0.75], axis=0)
+        style = line_style(i)
+        ax.plot(cost, middle, label=str(name), lw=1.8, **style)
+        ax.fill_between(cost, low, high, color=style["color"], alpha=0.12, lw=0)
+    ax.axhline(1, color=NATURAL, lw=1, ls=":")
+    unit = (
+        "forward-equivalents (backward = 2)"
+        if str(result["count"].item()) == "forward_equivalents"
+        else "forward passes"
+    )
+    ax.set_xlabel(unit)
+    ax.set_ylabel("best response so far ÷ best natural image")
+    ax.set_xscale("log")
+    ax.legend(frameon=False, fontsize=8)
+    ax.set_title(f"median and quartiles over {result.sizes['unit']} units", fontsize=9, loc="left")
+    return dress(ax)
+
+
+def _part(result: xr.Dataset, budget: str | None, seed: int | None) -> xr.Dataset:
+    """One budget and one seed."""
+    chosen = {"budget": budget, "seed": seed}
+    for dim, value in chosen.items():
+        known = result[dim].values.tolist()
+        if value is not None and value not in known:
+            raise InvalidArgumentError(f"{dim}: expected one of {known}, got {value!r}.")
+        chosen[dim] = known[0] if value is None else value
+    return result.sel(budget=chosen["budget"], seed=chosen["seed"])
+
+
+def _number(one: xr.Dataset) -> str:
+    """Response and ratio, and a mark where something went wrong."""
+    response, ratio, failure = float(one["response"]), float(one["ratio"]), str(one["failure"].item())
+    words = f"{response:.3g}" + (f" (×{ratio:.2g})" if np.isfinite(ratio) else "")
+    return words + (f"\n{failure.split(':')[0][:26]}" if failure else "")
+
+
+def _tile(ax: Axes, image: NDArray[np.uint8] | FloatArray, words: str, colour: str) -> None:
+    ax.imshow(np.moveaxis(image, 0, -1), interpolation="lanczos")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_color(colour)
+        spine.set_linewidth(1.2)
+    ax.set_xlabel(words, fontsize=7, color=colour, labelpad=2)

@@ -1,0 +1,203 @@
+"""The comparison of methods, on a network small enough to run it in seconds."""
+
+import numpy as np
+import pytest
+import torch
+
+from closedloop.analysis import advantage, contender_table
+from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
+from closedloop.images import quantize
+from closedloop.protocols import Contender, ascend, compare, transfer
+from closedloop.subjects import FunctionSubject, TorchSubject
+
+SIZE = 32
+CONTENDERS = (
+    Contender("raw", "raw"),
+    Contender("lucid", "lucid", {"name": "fourier", "cutoff": 4}),
+    Contender("evolved", "evolve", {"name": "fourier", "cutoff": 4}, "isotropic"),
+)
+
+
+def network(seed: int = 0) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 6, 5, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(),
+            torch.nn.Linear(24, 5),
+        )  # fmt: skip
+
+
+def subject(seed: int = 0, units: str = "all") -> TorchSubject:
+    return TorchSubject(network(seed), units=units, resolution=SIZE, engine="eager", name="small")
+
+
+@pytest.fixture(scope="module")
+def naturals() -> np.ndarray:
+    return quantize(np.random.default_rng(0).random((12, 3, SIZE, SIZE), dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def result(naturals):
+    return compare(subject(), [3, 1, 0, 2, 4], CONTENDERS, budgets=(150, 300), seeds=(0, 1), naturals=naturals)
+
+
+def test_has_a_record_for_each_image(result) -> None:
+    sizes = {"contender": 3, "budget": 2, "seed": 2, "unit": 5}
+    assert {dim: result.sizes[dim] for dim in sizes} == sizes
+    assert result["neuroid_id"].values.tolist() == [f"small.output.{i}" for i in (3, 1, 0, 2, 4)]
+    for name in ("response", "confidence", "percentile", "tv", "spectral_slope", "feature_distance", "clipped"):
+        assert result[name].dims == ("contender", "budget", "seed", "unit")
+        assert np.isfinite(result[name]).all(), name
+
+
+def test_responses_are_those_of_the_stored_images(result, naturals) -> None:
+    """Of the 8-bit image itself, in the place of its own unit; and the same for the natural ones."""
+    images = result["image"].values.reshape(-1, 3, SIZE, SIZE).astype(np.float32) / 255
+    everything = subject().record(images).reshape(3, 2, 2, 5, 5)
+    own = np.stack([everything[..., i, column] for i, column in enumerate(result["unit"].values)], -1)
+    np.testing.assert_allclose(result["response"], own, rtol=1e-4, atol=1e-5)
+    shown = subject().record(naturals)[:, result["unit"].values]
+    np.testing.assert_allclose(result["natural_best"], shown.max(0), rtol=1e-5)
+    expected = 100 * (shown < result["response"].values[..., None, :]).mean(-2)
+    np.testing.assert_allclose(result["percentile"], expected)
+    np.testing.assert_allclose(result["confidence"].sum(), torch.from_numpy(everything).softmax(-1).numpy()[
+        ..., np.arange(5), result["unit"].values].sum(), rtol=1e-3)  # fmt: skip
+
+
+def test_budgets_are_kept(result) -> None:
+    """Never more than the budget, and nearly all of it; what costs is counted as the docstring says."""
+    cost = result["forward_equivalents"]
+    for i, budget in enumerate((150, 300)):
+        assert (cost.isel(budget=i) <= budget).all()
+        assert (cost.isel(budget=i) > 0.7 * budget).all()
+    raw = result.sel(contender="raw")
+    shown = raw["forwards"] * 3 - raw["forward_equivalents"]  # twice the presentations
+    assert (shown % 2 == 0).all()
+    assert (shown > 0).all()
+
+
+def test_counted_in_forwards_a_backward_is_free(naturals) -> None:
+    found = compare(subject(), [0], CONTENDERS[:1], budgets=(150,), count="forwards", naturals=naturals)
+    assert 120 < found["forwards"].item() <= 150
+    assert found["forward_equivalents"].item() > 300
+
+
+def test_more_budget_is_not_worse_for_the_curve(result) -> None:
+    curve = result["curve_response"].values
+    assert (np.diff(curve, axis=-1) >= 0).all()
+    assert (np.diff(result["curve_cost"].values, axis=-1) >= 0).all()
+    assert (curve[..., -1] <= result["best_response"].values + 1e-6).all()
+
+
+def test_is_what_ascend_finds_alone(result) -> None:
+    """A method in a comparison of many units does what it does alone."""
+    steps = int((result.sel(contender="raw", budget="300", seed=1)["forwards"].values[0] - 20) // 1)
+    alone = ascend(subject(), method="raw", unit=1, seed=1, steps=steps, every=-(-steps // 20))
+    compared = result.sel(contender="raw", budget="300", seed=1, unit=1)
+    assert float(alone["response"]) == pytest.approx(float(compared["response"]), rel=1e-2)
+
+
+def test_seeds_differ_and_repeat(result, naturals) -> None:
+    one, other = (result.sel(contender="evolved", budget="150", seed=s)["response"].values for s in (0, 1))
+    assert not np.allclose(one, other)
+    again = compare(subject(), [3, 1, 0, 2, 4], CONTENDERS[2:], budgets=(150,), seeds=(0,), naturals=naturals)
+    np.testing.assert_array_equal(again["response"].values.ravel(), one)
+
+
+def test_goes_on_where_it_was_interrupted(tmp_path, naturals, monkeypatch, result) -> None:
+    """Finished parts are not run again, and the whole equals an uninterrupted comparison."""
+    folder, told = tmp_path / "comparison", []
+    arguments = ([3, 1, 0, 2, 4], CONTENDERS)
+    options = {"budgets": (150, 300), "seeds": (0, 1), "naturals": naturals, "save": folder}
+
+    def stop(done: int, of: int, what: str) -> None:
+        told.append((done, of))
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(subject(), *arguments, **options, progress=stop)
+    assert told[-1] == (7, 24)
+    before = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.state")}
+    assert len(before) == 7
+    whole = compare(subject(), *arguments, **options)
+    assert {name: (folder / name).stat().st_mtime_ns for name in before} == before
+    np.testing.assert_array_equal(whole["response"], result["response"])
+    np.testing.assert_array_equal(whole["image"], result["image"])
+
+
+def test_refuses_the_folder_of_another_comparison(tmp_path, naturals) -> None:
+    compare(subject(), [0], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "one")
+    with pytest.raises(InvalidArgumentError, match=r"save: .* holds another comparison .*new folder"):
+        compare(subject(), [1], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "one")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(RecordingError, match="expected a new or empty folder"):
+        compare(subject(), [1], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "mine")
+    assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"units": [7]}, r"units: expected .* 0 to 4, got \[7\]"),
+        ({"units": [1, 1]}, "units: expected one or more different"),
+        ({"budgets": (3,)}, "budgets: expected a whole number of at least 50, got 3"),
+        ({"count": "images"}, "count: expected 'forwards' or 'forward_equivalents', got 'images'"),
+        ({"methods": ("raw", "raw")}, "methods: expected one or more with different labels"),
+        ({"seeds": ()}, "budgets, seeds: expected at least one each"),
+        ({"methods": (Contender("a/b", "raw"),)}, "label: expected letters"),
+    ],
+)
+def test_refuses_what_does_not_fit(change, text, naturals) -> None:
+    given = {"units": [0], "methods": ("raw",), "naturals": naturals, **change}
+    with pytest.raises(InvalidArgumentError, match=text):
+        compare(subject(), given.pop("units"), given.pop("methods"), **given)
+
+
+def test_unknown_method_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="no method 'lucyd'"):
+        compare(subject(), [0], ("lucyd",))
+
+
+def test_gradients_need_a_differentiable_subject(naturals) -> None:
+    black_box = FunctionSubject(lambda images: images.mean((2, 3)), 3)
+    with pytest.raises(InvalidArgumentError, match="differentiable"):
+        compare(black_box, [0], (Contender("raw", "raw", {"name": "pixels", "resolution": SIZE}),), naturals=naturals)
+
+
+def test_confidence_only_where_all_outputs_are_recorded(naturals) -> None:
+    found = compare(subject(units="0-2"), [0], CONTENDERS[:1], budgets=(60,), naturals=naturals)
+    assert np.isnan(found["confidence"]).all()
+
+
+def test_transfer_shows_the_images_to_others(result, naturals) -> None:
+    same, other = subject(), subject(seed=1)
+    found = transfer(result, {"itself": same, "other": other}, naturals)
+    np.testing.assert_allclose(found.sel(to="itself")["response"], result["response"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.sel(to="itself")["percentile"], result["percentile"])
+    assert not np.allclose(found.sel(to="other")["response"], result["response"])
+    with pytest.raises(InvalidArgumentError, match="subjects: expected 'few' to record"):
+        transfer(result, {"few": subject(units="0")}, naturals)
+
+
+def test_table_gives_medians_over_units(result) -> None:
+    table = contender_table(result)
+    expected = np.median(result["response"].sel(contender="lucid", budget="300").mean("seed"))
+    assert float(table["response"].sel(contender="lucid", budget="300")) == pytest.approx(expected)
+    assert (table["response_low"] <= table["response"]).all()
+    assert (table["response"] <= table["response_high"]).all()
+    above = (result["response"].mean("seed") > result["natural_best"]).mean("unit")
+    np.testing.assert_allclose(table["above_natural"], above.transpose("contender", "budget"))
+    clipped = (result["clipped"] >= result["clipped_low"]) & (result["clipped"] <= result["clipped_high"])
+    np.testing.assert_allclose(table["inside"].sel(measure="clipped"), clipped.mean(("seed", "unit")))
+
+
+def test_advantage_is_paired(result) -> None:
+    itself = advantage(result, "lucid", "lucid", "300")
+    assert float(itself["estimate"]) == 1
+    mean = result["response"].mean("seed").sel(budget="300")
+    a, b = mean.sel(contender="raw").values, mean.sel(contender="lucid").values
+    assert float(advantage(result, "raw", "lucid", "300")["estimate"]) == pytest.approx(np.median((a / b)[b > 0]))
+    with pytest.raises(InvalidArgumentError, match="contender: expected one of"):
+        advantage(result, "raw", "none", "300")
