@@ -121,6 +121,7 @@ class Recording:
         self._columns: dict[str, Column] = {}
         self._neuroids: tuple[str, ...] | None = None
         self._memory = zarr.storage.MemoryStore() if path is None else None
+        self._pending: list[dict[str, NDArray[Any]]] = []
         self._checksums: ChecksumFile | None = None
         self._pointer: dict[str, Any] = {"schema": SCHEMA, "n_presentations": 0, "n_generations": 0, "finished": False}
         self._started = time.monotonic()
@@ -285,10 +286,11 @@ class Recording:
                     f"{value.shape[1:]}."
                 )
             value = value.astype(object) if value.dtype.kind == "U" else value
-            if self.path is None:
-                array[start:stop] = value
-            else:
+            if self.path is not None:
                 sums += self._columns[name].write(start, value)
+            values[name] = value
+        if self.path is None:
+            self._pending.append({name: np.array(values[name]) for name in self._arrays})
         if self._checksums is not None:
             self._checksums.write(sums)
 
@@ -340,7 +342,16 @@ class Recording:
             raise RecordingError("recording: nothing is recorded yet.")
         if self.path is not None:
             return open_recording(self.path)
+        self._settle()
         return _dataset(self._memory, self._pointer, self._experiment)
+
+    def _settle(self) -> None:
+        """Writes what waits in memory into the arrays, all of it at once: writing row by row costs far more."""
+        waiting, self._pending = self._pending, []
+        stop = self.n_presentations
+        for name in self._arrays if waiting else ():
+            values = np.concatenate([rows[name] for rows in waiting])
+            self._arrays[name][stop - len(values) : stop] = values
 
     def close(self) -> None:
         """Gives the folder's lock back."""

@@ -58,7 +58,7 @@ class Contender:
         generator: Name of a generator, or a mapping with its name and options; None for the method's own, "native" for
             "evolve".
         optimizer: Name of the optimizer for "evolve".
-        options: Options of the method, or of the optimizer.
+        options: Options of `ascend` (such as `copies`) and of its method, or of the optimizer.
     """
 
     label: str
@@ -271,12 +271,13 @@ def _schedule(
     published = METHODS[contender.method].steps
     if budget is None:
         return published, -(-published // POINTS)
-    request = Request(
-        generator, Unit(0), 0, (0,), 0, published, None, 1, generator.resolution, contender.options
-    )  # fmt: skip
+    options = dict(contender.options)
+    copies = options.pop("copies", 1)
+    request = Request(generator, Unit(0), 0, (0,), 0, published, None, copies, resolution_of(subject), options)
     view = make_plan(contender.method, request).gradient.view
-    each = (1 if view is None else view.copies) * (1 + BACKWARD if count == "forward_equivalents" else 1)
-    steps = max(1, (budget - POINTS) // each)
+    pictures = copies * (1 if view is None else view.copies)
+    each = pictures * (1 + BACKWARD if count == "forward_equivalents" else 1)
+    steps = max(1, (budget - POINTS * copies) // each)
     return steps, -(-steps // POINTS)
 
 

@@ -208,6 +208,12 @@ def _deepdream(request: Request, *, rate: float) -> Plan:
     return Plan(climbed, request.objective, _settings(request, view))
 
 
+def _adam(request: Request, *, rate: float) -> Plan:
+    """Nothing but the gradient: the ceiling of a generator, as far as one knows."""
+    climbed = Adam(request.generator.space, request.seed, rate=rate, **request.shared())
+    return Plan(climbed, request.objective, _settings(request))
+
+
 def _lucid(request: Request, *, rate: float) -> Plan:
     climbed = Adam(request.generator.space, request.seed, rate=rate, unit=1.0, spread=0.01, **request.shared())
     return Plan(climbed, request.objective, _settings(request, lucid_view(), redirected=16))
@@ -280,6 +286,7 @@ METHODS: dict[str, Method] = {
         {"contrast": 0.2, "rate": 0.02, "smooth": (3.0, 1.0)},
     ),
     "deepdream": Method(_deepdream, {"name": "pixels"}, 40, "Mordvintsev et al. 2015", {"rate": 1.5}),
+    "adam": Method(_adam, {"name": "native"}, 150, "Kingma & Ba 2015, on the codes of a generator", {"rate": 0.1}),
     "lucid": Method(
         _lucid, {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST}, 512,
         "Olah et al. 2017", {"rate": 0.05},
