@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from closedloop.evolution import Thread
+from closedloop.evolution import GradientSettings, Thread
 from closedloop.interfaces import Described, Fingerprinted, Subject
 from closedloop.recording import REFERENCES, version
 from closedloop.settings import Settings
@@ -95,12 +95,25 @@ def plain(value: Any) -> Any:
 
 
 def _thread(thread: Thread) -> dict[str, Any]:
-    return {
+    described = {
         "name": thread.name,
         "generator": recipe(thread.generator),
         "optimizer": recipe(thread.optimizer),
         "objective": thread.objective.describe(),
     }
+    return described | ({"gradient": _gradient(thread.gradient)} if thread.optimizer.needs_gradient else {})
+
+
+def _gradient(how: GradientSettings) -> dict[str, Any]:
+    """How gradients are taken; an anchor's code has no place in a file."""
+    described: dict[str, Any] = {
+        "view": None if how.view is None else how.view.describe(),
+        "every": how.every,
+        "redirected": how.redirected,
+        "seed": how.seed,
+    }
+    anchored = {"anchor": {"name": OBJECT, "description": f"{type(how.anchor).__name__}"}}
+    return described if how.anchor is None else described | anchored
 
 
 def _rule(rule: StoppingRule) -> dict[str, Any]:

@@ -23,6 +23,35 @@ REFERENCE = "reference"
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """A code near whose image an ascent is held, by what other units answer to it (Hamblin et al. 2024, accentuation).
+
+    The distance is the length of the difference of the responses of `columns` to image and anchor under one view, mean
+    over the pictures. Its weight is `alpha` ‖g‖₁ / ‖h‖₁, where g and h are the gradients of the objective and of the
+    distance, measured once: in the first step in which h is not zero (at the anchor itself it is).
+
+    Attributes:
+        code: ``(dim,)``.
+        columns: Units whose responses are compared.
+        alpha: See above; at least 0.
+    """
+
+    code: FloatArray
+    columns: tuple[int, ...]
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.alpha) and self.alpha >= 0):
+            raise InvalidArgumentError(f"alpha: expected a finite number of at least 0, got {self.alpha!r}.")
+        if len(self.columns) == 0:
+            raise InvalidArgumentError(
+                "columns: expected one or more units whose responses are compared, got none; record a layer beside the "
+                "unit, or leave the anchor out (alpha=0)."
+            )
+
+
+@final
 @dataclass(frozen=True)
 class GradientSettings:
     """How a gradient is taken; for threads whose optimizer needs one.
@@ -33,12 +62,14 @@ class GradientSettings:
         redirected: In so many first steps, rectifiers that let no gradient of an image through are opened, see
             `closedloop.gradients.redirected`.
         seed: Of the view's random numbers.
+        anchor: What the images are held to; None for nothing.
     """
 
     view: View | None = None
     every: int = 1
     redirected: int = 0
     seed: int = 0
+    anchor: Anchor | None = None
 
     def __post_init__(self) -> None:
         check_whole("every", self.every, 1)
@@ -78,6 +109,25 @@ class Thread:
             )
 
 
+@dataclass(frozen=True)
+class Slope:
+    """What a gradient method is told of the codes of one thread.
+
+    Attributes:
+        scores: ``(n,)``, mean over the pictures that the view makes of an image.
+        gradients: Of the scores with respect to the codes, ``(n, dim)``.
+        pictures: How many pictures the subject was shown for it; each costs a forward and a backward pass.
+        distances: From the anchor, ``(n,)``; None without one.
+        pulls: Their gradients, ``(n, dim)``.
+    """
+
+    scores: FloatArray
+    gradients: FloatArray
+    pictures: int
+    distances: FloatArray | None = None
+    pulls: FloatArray | None = None
+
+
 @final
 class Evolution:
     """A thread under way: how many images it has shown, its history, and its best candidates so far.
@@ -88,6 +138,7 @@ class Evolution:
 
     Attributes:
         climbed: For each step of a gradient method its scores, gradient norms, and pictures shown, ``(3, n)``.
+        hold: Weights ``(n,)`` of the distances from an anchor, NaN where not yet measured; None before the first step.
     """
 
     def __init__(self, thread: Thread, candidates: int) -> None:
@@ -101,6 +152,7 @@ class Evolution:
         self.center = thread.generator.space.center
         self.winner: tuple[str, FloatArray] | None = None
         self.climbed: list[FloatArray] = []
+        self.hold: FloatArray | None = None
 
     def generate(self, codes: FloatArray) -> NDArray[np.float32]:
         """Images of codes ``(n, dim)``, checked: ``(n, 3, h, w)`` in [0, 1]."""
@@ -116,17 +168,24 @@ class Evolution:
         """Whether its optimizer has taken all of its steps."""
         return isinstance(self.thread.optimizer, Finite) and self.thread.optimizer.finished
 
-    def climb(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray, pictures: int) -> None:
-        """Takes one step along the gradient, and keeps score and length of it.
+    def climb(self, codes: FloatArray, slope: Slope) -> None:
+        """Takes one step from codes ``(n, dim)`` along the gradient, and keeps score and length of it.
 
-        Args:
-            codes: ``(n, dim)``.
-            scores: ``(n,)``.
-            gradients: ``(n, dim)``.
-            pictures: Pictures that the subject was shown for it, forward and backward.
+        An infinite score is told as NaN: the code stays where it is.
         """
-        self.thread.optimizer.tell(codes, scores, gradients)
-        self.climbed.append(np.stack([scores, np.linalg.norm(gradients, axis=1), np.full(len(scores), pictures)]))
+        scores, gradients = slope.scores, slope.gradients
+        if slope.distances is not None and slope.pulls is not None:
+            weights = self._weighed(gradients, slope.pulls)
+            scores, gradients = scores - weights * slope.distances, gradients - weights[:, None] * slope.pulls
+        self.thread.optimizer.tell(codes, np.where(np.isinf(scores), np.nan, scores), gradients)
+        self.climbed.append(np.stack([scores, _lengths(gradients), np.full(len(scores), slope.pictures)]))
+
+    def _weighed(self, gradients: FloatArray, pulls: FloatArray) -> FloatArray:
+        """Weights ``(n,)`` of the distances from the anchor; those that are not known are measured."""
+        alpha, size = 0.0 if (anchor := self.thread.gradient.anchor) is None else anchor.alpha, np.abs(pulls).sum(1)
+        measured = alpha * np.abs(gradients).sum(1) / np.where(size > 0, size, np.nan)
+        self.hold = measured if self.hold is None else np.where(np.isnan(self.hold), measured, self.hold)
+        return np.nan_to_num(self.hold)
 
     def learn(self, ids: list[str], codes: FloatArray, scores: FloatArray, shown: int) -> None:
         """Tells the optimizer, unless it climbs, and remembers the best.
@@ -177,6 +236,7 @@ class Evolution:
             "center": self.center,
             "winner": None if self.winner is None else {"id": self.winner[0], "code": self.winner[1]},
             "climbed": np.stack(self.climbed) if self.climbed else None,
+            "hold": self.hold,
         }
 
     def restore(self, state: State) -> None:
@@ -190,3 +250,10 @@ class Evolution:
         self.winner = None if winner is None else (winner["id"], winner["code"])
         climbed = state.get("climbed")  # runs of earlier versions have none
         self.climbed = [] if climbed is None else list(climbed)
+        self.hold = state.get("hold")
+
+
+def _lengths(gradients: FloatArray) -> FloatArray:
+    """Norms ``(n,)`` of gradients ``(n, dim)``; NaN where one is not finite."""
+    finite = np.asarray(np.isfinite(gradients).all(1))
+    return np.where(finite, np.linalg.norm(np.where(finite[:, None], gradients, 0.0), axis=1), np.nan)

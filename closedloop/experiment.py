@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from closedloop import registry
 from closedloop.describe import OBJECT
 from closedloop.errors import InvalidArgumentError
-from closedloop.evolution import Thread
+from closedloop.evolution import GradientSettings, Thread
 from closedloop.interfaces import Generator, Optimizer, Resolved, Space, Subject
 from closedloop.objectives import parse_objective
 from closedloop.optimizers import load_optimizer
@@ -24,6 +24,10 @@ from closedloop.settings import Settings
 from closedloop.stopping import Plateau, StoppingRule, Target
 
 _RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}
+
+
+#: Parts of a thread that may stand at the top of a file.
+_SINGLE = ("generator", "optimizer", "objective", "gradient")
 
 
 class _Strict(BaseModel):
@@ -42,6 +46,16 @@ class Named(BaseModel):
         return dict(self.model_extra or {})
 
 
+class GradientPart(_Strict):
+    """How gradients are taken, for an optimizer that needs them; see `closedloop.evolution.GradientSettings`."""
+
+    view: str | None = None
+    every: int = 1
+    redirected: int = 0
+    seed: int | None = None
+    anchor: Named | None = None
+
+
 class ThreadPart(_Strict):
     """One evolution."""
 
@@ -49,12 +63,14 @@ class ThreadPart(_Strict):
     generator: Named
     optimizer: Named
     objective: str = "unit(0)"
+    gradient: GradientPart = Field(default_factory=GradientPart)
 
 
 class Experiment(_Strict):
     """A whole experiment: subject, one or more threads, references, stopping rules, and the session's settings.
 
-    With one thread, `generator`, `optimizer` and `objective` may stand at the top; several go into `threads`.
+    With one thread, `generator`, `optimizer`, `objective` and `gradient` may stand at the top; several go into
+    `threads`.
     """
 
     closedloop: str = ""
@@ -83,7 +99,7 @@ class Experiment(_Strict):
         if not isinstance(content, dict):
             return content
         content = {k: _named(v) if k == "subject" else v for k, v in content.items()}
-        single = {k: content.pop(k) for k in ("generator", "optimizer", "objective") if k in content}
+        single = {k: content.pop(k) for k in _SINGLE if k in content}
         if single and content.get("threads"):
             raise ValueError("give either threads, or generator, optimizer and objective at the top")
         threads = content.get("threads") or [single]
@@ -183,8 +199,28 @@ def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
         named = Named(name=part.generator.name, **{**matched, **part.generator.options})
         generator: Generator = _load("generators", named)
         optimizer = _load_optimizer(experiment, part, generator.space)
-        threads.append(Thread(generator, optimizer, parse_objective(part.objective), part.name))
+        gradient = _gradient(experiment, part) if optimizer.needs_gradient else GradientSettings()
+        threads.append(Thread(generator, optimizer, parse_objective(part.objective), part.name, gradient))
     return threads
+
+
+def _gradient(experiment: Experiment, part: ThreadPart) -> GradientSettings:
+    """How a thread's gradients are taken."""
+    given, view = part.gradient, None
+    if given.anchor is not None:
+        raise InvalidArgumentError(_from_python("anchor", given.anchor))
+    if given.view is not None:
+        from closedloop.gradients.views import parse_view
+
+        try:
+            view = parse_view(given.view)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                f"thread {part.name!r}: {error} A view of one's own is handed over from Python: "
+                "closedloop.protocols.resume(RUN, threads=…)."
+            ) from error
+    seed = experiment.optimizer_seed(part) if given.seed is None else given.seed
+    return GradientSettings(view, every=given.every, redirected=given.redirected, seed=seed)
 
 
 def _load_optimizer(experiment: Experiment, part: ThreadPart, space: Space) -> Optimizer:

@@ -135,7 +135,7 @@ def climb(path: GradientPath, evolutions: Sequence[Evolution]) -> None:
         codes = [e.thread.generator.space.check(e.thread.optimizer.ask()) for e in going]
         slopes = path.slopes([e.thread for e in going], codes, [len(e.climbed) for e in going])
         for evolution, code, slope in zip(going, codes, slopes, strict=True):
-            evolution.climb(code, slope.scores, slope.gradients, slope.pictures)
+            evolution.climb(code, slope)
 
 
 def _scores(thread: Thread, responses: FloatArray, images: NDArray[np.float32]) -> FloatArray:
@@ -478,7 +478,8 @@ class Session:
         """The shape of the recording: room for every presentation that may come."""
         s, threads = self.settings, len(self.evolutions)
         generations = s.images  # at the most: one image in each
-        finalists = threads * (2 * s.retest_candidates + 1)
+        copies = sum(self._population(e) for e in self.evolutions if e.climbs)
+        finalists = threads * (2 * s.retest_candidates + 1) + copies
         shown = self._n_references + threads * s.images + generations * s.interleave
         shown += (finalists + 2 * threads) * s.retest_repeats
         population = sum(self._population(e) for e in self.evolutions)

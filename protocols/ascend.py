@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop import registry
-from closedloop.ascents import ASCEND, ascent_dataset, classes_of, is_whole
+from closedloop.ascents import ASCEND, ascent_dataset, classes_of, is_output
 from closedloop.checks import check_images, check_whole
 from closedloop.describe import plain, recipe, source
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -87,8 +87,11 @@ def ascend(
         ``response`` to the last image (8 bits, whole), ``confidence`` (softmax probability, where the unit is an output
         and all outputs are recorded, else NaN), ``best_response`` on the way, ``image`` ``(rgb, row, col)``, ``code``,
         ``forwards`` and ``forward_equivalents`` (a backward pass counts 2), ``failure`` (what went wrong, in words, or
-        empty), ``reached`` (first step above a confidence of .99, .999, .9999, for methods that climb it), ``score``
-        and ``gradient_norm`` of each step, ``shown_response`` of the presentations.
+        empty), ``reached`` (``milestone``: the first step at which the unit is the largest output, and those with a
+        confidence above .99, .999, .9999; NaN for never: at presentations, and in every step where the method climbs
+        the confidence of the image as it is), ``natural`` and ``above_natural`` (the best reference, and the share of
+        references below the response), ``score`` and ``gradient_norm`` of each step, ``shown_response`` and
+        ``shown_confidence`` of the presentations.
 
     Raises:
         UnknownNameError: No such method.
@@ -102,9 +105,10 @@ def ascend(
     rivals = [() if c is None else classes_of(subject.units, c) for c in columns]
     content: dict[str, Any] = {
         "closedloop": version(), "protocol": ASCEND, "subject": recipe(subject), "generator": recipe(generator),
-        "method": method, "options": dict(options), "names": _names(columns),
+        "method": method, "options": {**found.options, **options}, "names": _names(columns),
         "objectives": [w.describe() for w in wanted], "columns": columns, "rivals": [list(r) for r in rivals],
-        "whole": [is_whole(subject.units, r) for r in rivals], "steps": steps, "copies": check_whole("copies", copies, 1),
+        "outputs": [is_output(subject.units, r) for r in rivals], "steps": steps,
+        "copies": check_whole("copies", copies, 1),
         "every": check_whole("every", max(1, steps // PRESENTATIONS) if every is None else every, 1),
         "start": start is not None, "references": source(references), "seed": check_seed(seed),
     }  # fmt: skip
@@ -173,8 +177,9 @@ def _session(
     threads = []
     for i, objective in enumerate(wanted):
         request = Request(
-            generator, objective, content["columns"][i], tuple(content["rivals"][i]), content["seed"], content["steps"],
-            codes, content["copies"], resolution_of(subject), content["options"],
+            generator, objective, content["columns"][i], tuple(content["rivals"][i]), content["outputs"][i],
+            content["seed"], content["steps"], codes, content["copies"], resolution_of(subject), len(subject.units),
+            content["options"],
         )  # fmt: skip
         plan = make_plan(content["method"], request)
         gradient = replace(plan.gradient, every=content["every"])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from closedloop import registry
-from closedloop.ascents import BACKWARD, classes_of, is_whole
+from closedloop.ascents import BACKWARD, classes_of, is_output
 from closedloop.checks import check_whole
 from closedloop.describe import plain, recipe, source
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
@@ -273,7 +273,9 @@ def _schedule(
         return published, -(-published // POINTS)
     options = dict(contender.options)
     copies = options.pop("copies", 1)
-    request = Request(generator, Unit(0), 0, (0,), 0, published, None, copies, resolution_of(subject), options)
+    request = Request(
+        generator, Unit(0), 0, (0,), False, 0, published, None, copies, resolution_of(subject), len(subject.units), options
+    )  # fmt: skip
     view = make_plan(contender.method, request).gradient.view
     pictures = copies * (1 if view is None else view.copies)
     each = pictures * (1 + BACKWARD if count == "forward_equivalents" else 1)
@@ -321,7 +323,7 @@ def _confidence(subject: Subject, responses: FloatArray, columns: Sequence[int])
     found = np.full(len(columns), np.nan)
     for i, column in enumerate(columns):
         classes = classes_of(subject.units, column)
-        if is_whole(subject.units, classes):
+        if is_output(subject.units, classes):
             found[i] = softmax(responses[i, list(classes)])[classes.index(column)]
     return found
 

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
-from closedloop.evolution import GradientSettings
-from closedloop.gradients.views import accentuation_view, deepdream_view, lucid_view, maco_view
+from closedloop.evolution import Anchor, GradientSettings
 from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Optimizer
-from closedloop.objectives import AlphaNorm, LogProbability, Probability, TotalVariation
+from closedloop.objectives import AlphaNorm, LogProbability, Probability, Term, TotalVariation
 from closedloop.optimizers import PPGN, Adam, GradientAscent
 from closedloop.optimizers.regularizers import Blur, Clip, Decay, FixedContrast, SmallContribution, SmallNorm
 
@@ -40,12 +39,14 @@ class Request:
         generator: Turns codes into images.
         objective: The response that is wanted.
         column: Of the unit, where it is the response of one.
-        classes: Columns that compete with it in a softmax, itself among them.
+        classes: Columns of all channels at its place, itself among them; of itself alone where not all are recorded.
+        output: Whether these are all units of a layer without positions, so that their softmax is a confidence.
         seed: Of the first code and of all that is random.
         steps: Steps to take.
         start: First codes ``(copies, dim)``; None for the method's own.
         copies: Codes that climb side by side.
         resolution: Height and width of what the subject sees, in pixels.
+        units: How many units are recorded.
         options: The method's own options.
     """
 
@@ -53,17 +54,19 @@ class Request:
     objective: Objective
     column: int | None
     classes: tuple[int, ...]
+    output: bool
     seed: int
     steps: int
     start: FloatArray | None
     copies: int
     resolution: int
+    units: int
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_class(self) -> bool:
-        """Whether it is one of several classes."""
-        return self.column is not None and len(self.classes) > 1
+        """Whether it is one of several classes, all of which are recorded."""
+        return self.column is not None and self.output
 
     def shared(self) -> dict[str, Any]:
         """Arguments that all optimizers take."""
@@ -136,8 +139,10 @@ def make_plan(name: str, request: Request) -> Plan:
     return method.plan(request, **{**method.options, **request.options})
 
 
-def _settings(request: Request, view: Any = None, redirected: int = 0) -> GradientSettings:
-    return GradientSettings(view, redirected=redirected, seed=request.seed)
+def _settings(
+    request: Request, view: Any = None, redirected: int = 0, anchor: Anchor | None = None
+) -> GradientSettings:
+    return GradientSettings(view, redirected=redirected, seed=request.seed, anchor=anchor)
 
 
 def _pixel_ascent(request: Request, **options: Any) -> GradientAscent:
@@ -203,6 +208,8 @@ def _mei(request: Request, *, contrast: float, rate: float, smooth: tuple[float,
 
 def _deepdream(request: Request, *, rate: float) -> Plan:
     """Octaves and jitter; a step changes a pixel by `rate` / 255 on average."""
+    from closedloop.gradients.views import deepdream_view
+
     view = deepdream_view(request.generator.resolution, request.resolution, max(1, request.steps // OCTAVES))
     climbed = _pixel_ascent(request, policy="mean", rate=rate, spread=10.0)
     return Plan(climbed, request.objective, _settings(request, view))
@@ -215,11 +222,15 @@ def _adam(request: Request, *, rate: float) -> Plan:
 
 
 def _lucid(request: Request, *, rate: float) -> Plan:
+    from closedloop.gradients.views import lucid_view
+
     climbed = Adam(request.generator.space, request.seed, rate=rate, unit=1.0, spread=0.01, **request.shared())
     return Plan(climbed, request.objective, _settings(request, lucid_view(), redirected=16))
 
 
 def _maco(request: Request, *, rate: float, crops: int) -> Plan:
+    from closedloop.gradients.views import maco_view
+
     view = maco_view(request.resolution, request.steps, crops)
     climbed = Adam(
         request.generator.space, request.seed, rate=rate, nesterov=True, unit=1.0, spread=request.generator.space.scale,
@@ -228,9 +239,22 @@ def _maco(request: Request, *, rate: float, crops: int) -> Plan:
     return Plan(climbed, request.objective, _settings(request, view))
 
 
-def _accentuate(request: Request, *, rate: float) -> Plan:
+def _accentuate(request: Request, *, rate: float, crops: int, alpha: float) -> Plan:
+    """From an image, and held to it by what the other units answer under the same crops."""
+    from closedloop.gradients.views import accentuation_view
+
     climbed = Adam(request.generator.space, request.seed, rate=rate, unit=1.0, **request.shared())
-    return Plan(climbed, request.objective, _settings(request, accentuation_view(request.resolution)))
+    view = accentuation_view(request.resolution, crops)
+    anchor = None
+    if alpha != 0 and request.start is not None:
+        anchor = Anchor(np.asarray(request.start).reshape(-1, request.generator.space.dim)[0], _others(request), alpha)
+    return Plan(climbed, request.objective, _settings(request, view, anchor=anchor))
+
+
+def _others(request: Request) -> tuple[int, ...]:
+    """Columns of the units that the objective does not read."""
+    read = request.objective.columns if isinstance(request.objective, Term) else None
+    return () if read is None else tuple(i for i in range(request.units) if i not in read)
 
 
 def _dgn_am(request: Request, *, rate: float, decay: float, limit: float) -> Plan:
@@ -259,7 +283,7 @@ def _ppgn(
             f"generator: expected one with an encoder (encode) for 'ppgn', got {generator.name!r}; 'native' has one."
         )
     objective = request.objective
-    if request.is_class and request.column is not None:
+    if len(request.classes) > 1 and request.column is not None:
         objective = LogProbability(request.column, request.classes, exact=exact)
     climbed = PPGN(
         generator.space, request.seed, reconstruct=lambda codes: generator.encode(generator(codes)), rate=rate,
@@ -279,7 +303,8 @@ METHODS: dict[str, Method] = {
         for i, steps in ((1, 500), (2, 750), (3, 1000), (4, 1000))
     },
     "tv": Method(
-        _total_variation, {"name": "pixels"}, 200, "after Mahendran & Vedaldi 2015", {"rate": 0.05, "tv": 1.0, "norm": 1.0}
+        _total_variation, {"name": "pixels"}, 200, "after Mahendran & Vedaldi 2015",
+        {"rate": 0.05, "tv": 1.0, "norm": 1.0},
     ),
     "mei": Method(
         _mei, {"name": "pixels"}, 1000, "after Walker et al. 2019",
@@ -297,7 +322,7 @@ METHODS: dict[str, Method] = {
     ),
     "accentuate": Method(
         _accentuate, {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST}, 99,
-        "Hamblin et al. 2024", {"rate": 0.05}, needs_start=True,
+        "Hamblin et al. 2024", {"rate": 0.05, "crops": 16, "alpha": 1.0}, needs_start=True,
     ),
     "dgn-am": Method(
         _dgn_am, {"name": "native"}, 200, "Nguyen et al. 2016", {"rate": 0.5, "decay": 0.01, "limit": 3.0}

@@ -13,28 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.evolution import Thread
+from closedloop.evolution import Slope, Thread
 from closedloop.gradients.redirected import RedirectedReLU
 from closedloop.interfaces import Differentiable, FloatArray, Subject
 from closedloop.objectives import evaluate
 
 #: Pictures whose graph through the subject is held at a time.
 CHUNK = 16
-
-
-@dataclass(frozen=True)
-class Slope:
-    """What a gradient method is told of the codes of one thread.
-
-    Attributes:
-        scores: ``(n,)``, mean over the pictures that the view makes of an image.
-        gradients: Of the scores with respect to the codes, ``(n, dim)``.
-        pictures: How many pictures the subject was shown for it; each costs a forward and a backward pass.
-    """
-
-    scores: FloatArray
-    gradients: FloatArray
-    pictures: int
 
 
 @dataclass
@@ -48,6 +33,9 @@ class _Part:
         pictures: What the view makes of them, ``(n · copies, 3, h, w)``, the copies of an image side by side.
         slopes: Gradient of the scores with respect to the pictures.
         scores: ``(n,)``.
+        fixed: What the view makes of the anchor, like `pictures`; None without one.
+        pulls: Gradient of the distances from it, like `slopes`.
+        distances: ``(n,)``.
     """
 
     thread: Thread
@@ -56,14 +44,22 @@ class _Part:
     pictures: Tensor
     slopes: Tensor
     scores: FloatArray
+    fixed: Tensor | None
+    pulls: Tensor
+    distances: FloatArray
 
     @classmethod
     def of(cls, thread: Thread, step: int, images: Tensor) -> _Part:
         """The beginning: nothing shown yet."""
         leaf = images.detach().requires_grad_()
-        how = thread.gradient
-        pictures = leaf if how.view is None else how.view(leaf, step, np.random.default_rng([how.seed, step]))
-        return cls(thread, step, leaf, pictures, torch.zeros_like(pictures), np.zeros(len(images)))
+        pictures, anchor, fixed = _seen(thread, step, leaf), thread.gradient.anchor, None
+        if anchor is not None:
+            with torch.no_grad():
+                code = torch.as_tensor(anchor.code, dtype=images.dtype, device=images.device)
+                image = cast(Differentiable, thread.generator).forward(code[None])
+                fixed = _seen(thread, step, image.to(images).repeat(len(images), 1, 1, 1))
+        nothing, zero = (torch.zeros_like(pictures) for _ in range(2)), np.zeros(len(images))
+        return cls(thread, step, leaf, pictures, next(nothing), zero, fixed, next(nothing), zero.copy())
 
     @property
     def copies(self) -> int:
@@ -83,11 +79,18 @@ class _Part:
         for first in range(0, self.copies, each):
             yield rows[:, first : first + each].ravel()
 
-    def through_view(self) -> Tensor:
-        """Gradient of the scores with respect to the images."""
+    def through_view(self, slopes: Tensor) -> Tensor:
+        """Gradient with respect to the pictures -> gradient with respect to the images."""
         if self.pictures is self.images:
-            return self.slopes
-        return torch.autograd.grad(self.pictures, self.images, self.slopes)[0]
+            return slopes
+        (back,) = torch.autograd.grad(self.pictures, self.images, slopes, retain_graph=self.fixed is not None)
+        return back
+
+    def distance(self, responses: Tensor, fixed: Tensor) -> Tensor:
+        """Distance ``(m,)`` of responses ``(m, units[, time])`` from those to the anchor, in the units that count."""
+        columns = [] if self.thread.gradient.anchor is None else list(self.thread.gradient.anchor.columns)
+        away: Tensor = (responses - fixed)[:, columns].flatten(1).norm(dim=1)
+        return away / self.copies
 
 
 @final
@@ -114,8 +117,8 @@ class GradientPath:
         for thread in threads:
             if not isinstance(thread.generator, Differentiable):
                 raise InvalidArgumentError(
-                    f"thread {thread.name!r}: expected a differentiable generator (with forward) for a gradient method, "
-                    f"got {thread.generator.name!r}."
+                    f"thread {thread.name!r}: expected a differentiable generator (with forward) for a gradient "
+                    f"method, got {thread.generator.name!r}."
                 )
         self._subject: Differentiable = subject
 
@@ -123,7 +126,9 @@ class GradientPath:
         """Scores and gradients of the codes ``(n, dim)`` of each thread, in the step that each is at."""
         found: dict[int, Slope] = {}
         for which in _alike([id(thread.generator) for thread in threads]):
-            told = self._same_generator(*([given[i] for i in which] for given in (threads, codes, steps)))
+            told = self._same_generator(
+                [threads[i] for i in which], [codes[i] for i in which], [steps[i] for i in which]
+            )
             found.update(zip(which, told, strict=True))
         return [found[i] for i in range(len(threads))]
 
@@ -138,9 +143,17 @@ class GradientPath:
         parts = [_Part.of(*entry) for entry in zip(threads, steps, split, strict=True)]
         for which in _alike([(part.pictures.shape[1:], part.redirected) for part in parts]):
             self._through_subject([parts[i] for i in which])
-        (back,) = torch.autograd.grad(images, code, torch.cat([part.through_view() for part in parts]))
-        gradients = np.split(back.double().cpu().numpy(), np.cumsum(counts)[:-1])
-        return [Slope(p.scores, g, len(p.pictures)) for p, g in zip(parts, gradients, strict=True)]
+        held = any(part.fixed is not None for part in parts)
+        gradients = _back(images, code, [part.through_view(part.slopes) for part in parts], held)
+        if not held:
+            return [Slope(p.scores, g, len(p.pictures)) for p, g in zip(parts, gradients, strict=True)]
+        pulls = _back(images, code, [part.through_view(part.pulls) for part in parts], False)
+        return [
+            Slope(p.scores, g, len(p.pictures))
+            if p.fixed is None
+            else Slope(p.scores, g, len(p.pictures) + len(p.fixed), p.distances, pull)
+            for p, g, pull in zip(parts, gradients, pulls, strict=True)
+        ]
 
     def _through_subject(self, parts: Sequence[_Part]) -> None:
         """Fills in scores and slopes of parts with pictures of one size, some pictures at a time."""
@@ -148,16 +161,80 @@ class GradientPath:
             batch = torch.cat([part.pictures.detach()[rows] for part, rows in pack]).requires_grad_()
             counts = [len(rows) for _, rows in pack]
             with RedirectedReLU() if pack[0][0].redirected else nullcontext():
-                responses = torch.split(self._subject.forward(batch), counts)
+                whole = self._subject.forward(batch)
+                responses = torch.split(whole, counts)
                 shown = torch.split(batch, counts)
                 scores = [
                     evaluate(part.thread.objective, response, pictures) / part.copies
                     for (part, _), response, pictures in zip(pack, responses, shown, strict=True)
                 ]
-                (slope,) = torch.autograd.grad(torch.cat(scores).sum(), batch)
-            for (part, rows), score, back in zip(pack, scores, torch.split(slope, counts), strict=True):
-                part.slopes[rows] = back.to(part.slopes)
-                part.scores += score.detach().double().cpu().numpy().reshape(len(part.images), -1).sum(1)
+                held = any(part.fixed is not None for part, _ in pack)
+                slope = _slope(torch.cat(scores), batch, held)
+                for (part, rows), score, back in zip(pack, scores, torch.split(slope, counts), strict=True):
+                    part.slopes[rows] = back.to(part.slopes)
+                    part.scores += _by_image(score, len(part.images))
+                if held:
+                    self._hold(pack, responses, batch)
+
+    def _hold(
+        self, pack: Sequence[tuple[_Part, NDArray[np.int64]]], responses: Sequence[Tensor], batch: Tensor
+    ) -> None:
+        """Fills in the distances from anchors, and their slopes."""
+        distances = []
+        for (part, rows), response in zip(pack, responses, strict=True):
+            if part.fixed is None:
+                distances.append(response.flatten(1).sum(1) * 0)
+                continue
+            with torch.no_grad():
+                fixed = self._subject.forward(part.fixed[rows])
+            distances.append(part.distance(response, fixed))
+            part.distances += _by_image(distances[-1], len(part.images))
+        slope = _slope(torch.cat(distances), batch, False)
+        for (part, rows), back in zip(pack, torch.split(slope, [len(rows) for _, rows in pack]), strict=True):
+            part.pulls[rows] = back.to(part.pulls)
+
+
+def _seen(thread: Thread, step: int, images: Tensor) -> Tensor:
+    """What the thread's view makes of images in a step; the same draws whenever it is asked."""
+    how = thread.gradient
+    return images if how.view is None else how.view(images, step, np.random.default_rng([how.seed, step]))
+
+
+def _slope(scores: Tensor, batch: Tensor, again: bool) -> Tensor:
+    """Gradient of scores ``(m,)`` with respect to the pictures ``(m, 3, h, w)`` that they belong to.
+
+    Raises:
+        InvalidArgumentError: The graph is broken between them.
+    """
+    back = None
+    if scores.requires_grad:
+        (back,) = torch.autograd.grad(scores.sum(), batch, retain_graph=again, allow_unused=True)
+    if back is None:
+        raise InvalidArgumentError(
+            "subject: expected responses with a gradient, got some that do not depend on the images in torch's graph; "
+            "forward must not detach, round or search, nor run under torch.no_grad()."
+        )
+    return back
+
+
+def _back(images: Tensor, code: Tensor, slopes: Sequence[Tensor], again: bool) -> list[FloatArray]:
+    """Gradients with respect to images ``(n, 3, r, r)`` -> with respect to their codes, ``(n, dim)``, thread by thread.
+
+    Raises:
+        InvalidArgumentError: The graph is broken between them.
+    """
+    if not images.requires_grad:
+        raise InvalidArgumentError(
+            "generator: expected images with a gradient, got some that do not depend on the codes in torch's graph."
+        )
+    (back,) = torch.autograd.grad(images, code, torch.cat(list(slopes)), retain_graph=again)
+    return np.split(back.double().cpu().numpy(), np.cumsum([len(s) for s in slopes])[:-1])
+
+
+def _by_image(scores: Tensor, images: int) -> FloatArray:
+    """Scores of the pictures of some images, those of an image adjacent -> their sums ``(images,)``."""
+    summed: FloatArray = scores.detach().double().cpu().numpy().reshape(images, -1).sum(1)
+    return summed
 
 
 def _alike(keys: Sequence[object]) -> list[list[int]]:

@@ -1,7 +1,7 @@
 """Adam and NAdam, for gradient ascent.
 
-Sources: Kingma & Ba 2015, "Adam: a method for stochastic optimization", Algorithm 1; Dozat 2016, "Incorporating Nesterov
-momentum into Adam", with the momentum schedule of its section 3 (μ_t = β₁ (1 - 0.96^(0.004 t) / 2)).
+Sources: Kingma & Ba 2015, "Adam: a method for stochastic optimization", Algorithm 1; Dozat 2016, "Incorporating
+Nesterov momentum into Adam", with the momentum schedule of its section 3 (μ_t = β₁ (1 - 0.96^(0.004 t) / 2)).
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Plug and play generative networks: a gradient step, a step toward the prior of the codes, and noise.
 
-Source: Nguyen et al. 2017, "Plug & play generative networks: conditional iterative generation of images in latent space"
-(Joint PPGN-h), in the form of the published sampler: h ← h + rate · d / mean|d| with
+Source: Nguyen et al. 2017, "Plug & play generative networks: conditional iterative generation of images in latent
+space" (Joint PPGN-h), in the form of the published sampler: h ← h + rate · d / mean|d| with
 
     d = ε₁ (E(G(h)) - h) + ε₂ ∂ log p(y | G(h)) / ∂h + N(0, ε₃²).
 
-Because the whole step has a fixed mean size, only the ratios of the three matter, and the published ε₃ of 1e-17 makes it
-an optimizer rather than a sampler.
+Because the whole step has a fixed mean size, only the ratios of the three matter, and the published ε₃ of 1e-17 makes
+it an optimizer rather than a sampler.
 """
 
 from __future__ import annotations

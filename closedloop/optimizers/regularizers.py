@@ -1,11 +1,11 @@
 """What is done to codes between two steps of a gradient ascent: decay, blur, clipping, a fixed norm or contrast.
 
 Each is a small value with ``__call__(w, g, k)``: working coordinates ``(n, dim)`` and their gradient ``(n, dim)`` after
-step ``k``, counted from 0, to new coordinates. Working coordinates are distances from an origin in a unit of choice, see
-`closedloop.optimizers.GradientAscent`. What works on pixels takes the code for an image ``(3, r, r)``.
+step ``k``, counted from 0, to new coordinates. Working coordinates are distances from an origin in a unit of choice,
+see `closedloop.optimizers.GradientAscent`. What works on pixels takes the code for an image ``(3, r, r)``.
 
-Sources: Yosinski et al. 2015, "Understanding neural networks through deep visualization" (decay, blur, small norm, small
-contribution); Walker et al. 2019, "Inception loops discover what excites neurons most" (fixed norm and contrast).
+Sources: Yosinski et al. 2015, "Understanding neural networks through deep visualization" (decay, blur, small norm,
+small contribution); Walker et al. 2019, "Inception loops discover what excites neurons most" (fixed norm and contrast).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def as_pixels(w: FloatArray) -> FloatArray:
     side = round((w.shape[1] / 3) ** 0.5)
     if 3 * side**2 != w.shape[1]:
         raise InvalidArgumentError(
-            f"regularizers: expected the codes of a square RGB image, 3 r² numbers, got {w.shape[1]}; these work on the "
-            "generator 'pixels'."
+            f"regularizers: expected the codes of a square RGB image, 3 r² numbers, got {w.shape[1]}; these work on "
+            "the generator 'pixels'."
         )
     return w.reshape(len(w), 3, side, side)
 
@@ -126,7 +126,7 @@ class SmallNorm:
 @final
 @dataclass(frozen=True)
 class SmallContribution:
-    """Sets pixels to the origin that contribute little to the response: \\|Σ_c x g\\| over the colours (θ_c_pct).
+    """Sets pixels to the origin that contribute little to the response, by the size of Σ_c x g (θ_c_pct).
 
     Attributes:
         percentile: Share of the pixels, in percent.
