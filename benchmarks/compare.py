@@ -1,0 +1,144 @@
+"""How much of the white-box optimum does evolution reach, and what does each gradient method reach, on units of lite0?
+
+For units of five depths, drawn by seed: ``evolved`` searches native images without gradients at three budgets of
+images; ``whitebox`` is Adam on the same codes, two codes a unit, the better one taken; the gradient methods climb with
+their published generators at an equal budget of forward-equivalents (a backward pass counts 2). What counts is the
+response to the last image, 8 bits, shown afresh. Parts that are finished lie in ``--out`` and are not run again.
+
+    python benchmarks/compare.py [--quick] [--units 8] [--deep-units 2] [--photographs DIR] [--out DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from closedloop.analysis import bootstrap, contender_table
+from closedloop.figures import plot_budgets, plot_contenders
+from closedloop.protocols import Contender, compare
+from closedloop.subjects import load_subject
+
+DEPTHS = ("blocks.1", "blocks.3", "blocks.4", "blocks.5", "output")
+#: Images of an evolution; the last budget is for some of the units only, for it costs most.
+BUDGETS = (1000, 3000, 10000)
+#: Forward-equivalents of each gradient method.
+EQUAL = 1000
+WHITEBOX = Contender("whitebox", "adam", options={"copies": 2})
+GRADIENTS = ("raw", "yosinski-4", "lucid", "maco", "dgn-am", "ppgn")
+
+
+def draw_units(depth: str, n: int) -> list[int]:
+    """Channels of a depth: those of benchmarks/generators.py, so that the tables can be read together."""
+    return list(load_subject("lite0", layer=depth, units=f"random:{n}", seed=7).units.coords["channel"])
+
+
+def one(options: argparse.Namespace, depth: str, units: list[int], methods: Any, budgets: Any) -> xr.Dataset:
+    """A comparison at one depth; the columns are channels."""
+    subject = load_subject("lite0", layer=depth, units="all")
+    name = "-".join([depth, str(len(units)), *(str(b) for b in budgets), str(len(methods))])
+    naturals = "bundled" if options.photographs is None else options.photographs
+    started = time.perf_counter()
+    found = compare(
+        subject, units, methods, budgets=budgets, seeds=(options.seed,), naturals=naturals, save=options.out / name,
+        progress=lambda done, of, what: print(f"{depth}: {done}/{of} {what} {time.perf_counter() - started:.0f} s", flush=True),
+    )  # fmt: skip
+    return found.assign_coords(depth=("unit", [depth] * len(units)))
+
+
+def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
+    """All comparisons, most important ones first."""
+    found: dict[str, list[xr.Dataset]] = {"evolved": [], "whitebox": [], "gradients": [], "deep": []}
+    units = {depth: draw_units(depth, options.units) for depth in DEPTHS}
+    for depth in DEPTHS:
+        found["evolved"].append(one(options, depth, units[depth], ("evolved",), options.budgets[:-1]))
+        found["whitebox"].append(one(options, depth, units[depth], (WHITEBOX,), ("published",)))
+    for depth in DEPTHS:
+        found["gradients"].append(one(options, depth, units[depth], GRADIENTS, (options.equal,)))
+    for depth in DEPTHS:
+        found["deep"].append(
+            one(options, depth, units[depth][: options.deep_units], ("evolved",), options.budgets[-1:])
+        )
+    return {
+        name: xr.concat(parts, "unit", data_vars="minimal", coords="minimal", compat="override")
+        for name, parts in found.items()
+    }
+
+
+def print_table(found: dict[str, xr.Dataset]) -> None:
+    """Medians over the units of each depth."""
+    print(f"\n{'response ÷ best natural':28s}" + "".join(f"{d:>10s}" for d in DEPTHS) + f"{'all':>10s}")
+    for part in found.values():
+        for contender in part["contender"].values:
+            for budget in part["budget"].values:
+                ratio = part["ratio"].sel(contender=contender, budget=budget).mean("seed")
+                cells = [float(ratio[ratio["depth"] == d].median()) for d in DEPTHS] + [float(ratio.median())]
+                print(f"{contender + ', ' + budget:28s}" + "".join(f"{c:10.2f}" for c in cells))
+
+
+def main() -> None:
+    """Runs it, prints a table, draws two figures, and one JSON object as the last line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one unit of each depth and small budgets")
+    parser.add_argument("--units", type=int, default=8, help="units of each depth")
+    parser.add_argument("--deep-units", type=int, default=2, help="units of each depth at the largest budget")
+    parser.add_argument("--photographs", type=Path, default=None, help="natural images; default the bundled ones")
+    parser.add_argument("--out", type=Path, default=None, help="folder of parts; also to go on")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.budgets, options.equal = BUDGETS, EQUAL
+    if options.quick:
+        options.units, options.deep_units, options.budgets, options.equal = 1, 1, (90, 180, 300), 60
+    options.out = Path(tempfile.mkdtemp()) if options.out is None else options.out
+    torch.set_flush_denormal(True)
+    found = gather(options)
+    print_table(found)
+    report(options, found)
+
+
+def report(options: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
+    """Figures, and the last line."""
+    evolved = found["evolved"].isel(budget=[-1]).assign_coords(budget=["equal"])
+    beside = xr.concat(
+        [found["gradients"].assign_coords(budget=["equal"]), evolved], "contender", data_vars="minimal",
+        coords="minimal", compat="override",
+    )  # fmt: skip
+    order = [unit for depth in DEPTHS for unit in np.flatnonzero(beside["depth"].values == depth)[:2]]
+    plot_contenders(beside.isel(unit=order)).savefig(options.out / "contenders.png")
+    plot_budgets(beside).figure.savefig(options.out / "budgets.png")
+    table = contender_table(beside)
+    for name in ("ratio", "percentile", "confidence", "tv", "spectral_slope", "natural_distance", "feature_distance"):
+        print(
+            f"{name:20s}"
+            + "".join(
+                f"{c}: {v:.3g}  " for c, v in zip(beside["contender"].values, table[name].values[:, 0], strict=True)
+            )
+        )
+    print(table["inside"].isel(budget=0).to_pandas().round(2).to_string())
+    white = found["whitebox"]["response"].isel(contender=0, budget=0, seed=0)
+    shares: dict[str, list[float]] = {}
+    for name in ("evolved", "deep"):
+        one = found[name]
+        places = np.arange(white.sizes["unit"]) if name == "evolved" else chosen(found, options)
+        for budget in one["budget"].values:
+            share = one["response"].sel(budget=budget).isel(contender=0, seed=0).values / white.values[places]
+            interval = bootstrap(share, np.median, method="percentile")
+            shares[str(budget)] = [round(float(interval[key]), 3) for key in ("estimate", "low", "high")]
+    print(json.dumps({"evolved_over_whitebox": shares, "units": int(white.sizes["unit"]), "seed": options.seed}))
+
+
+def chosen(found: dict[str, xr.Dataset], options: argparse.Namespace) -> np.ndarray:
+    """Places of the units of the largest budget among all units."""
+    depth = found["whitebox"]["depth"].values
+    return np.concatenate([np.flatnonzero(depth == d)[: options.deep_units] for d in DEPTHS])
+
+
+if __name__ == "__main__":
+    main()
