@@ -149,7 +149,10 @@ class Fourier:
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
         """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
-        codes = self.space.check(codes)
+        return cast(NDArray[np.float32], expit(self.before_sigmoid(self.space.check(codes))))
+
+    def before_sigmoid(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Codes ``(n, dim)`` -> red, green and blue ``(n, 3, h, w)`` that the sigmoid turns into images."""
         if self.shell:
             codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
         codes = codes.astype(np.float32)
@@ -159,11 +162,16 @@ class Fourier:
         halves = self._rows.astype(np.float32) @ padded[..., self._gather]
         real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
         cos, sin = self._columns.astype(np.float32)
-        images: NDArray[np.float32] = expit(real @ cos - imaginary @ sin)
-        return images
+        return cast(NDArray[np.float32], real @ cos - imaginary @ sin)
 
     def forward(self, codes: Tensor) -> Tensor:
         """The same in torch; keeps the graph and the precision of ``codes``."""
+        import torch
+
+        return torch.sigmoid(self.forward_before_sigmoid(codes))
+
+    def forward_before_sigmoid(self, codes: Tensor) -> Tensor:
+        """`before_sigmoid` in torch."""
         import torch
 
         if self.shell:
@@ -174,7 +182,7 @@ class Fourier:
         halves = codes.new_tensor(self._rows) @ padded[..., torch.as_tensor(self._gather, device=codes.device)]
         real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
         cos, sin = codes.new_tensor(self._columns)
-        return torch.sigmoid(real @ cos - imaginary @ sin)
+        return real @ cos - imaginary @ sin
 
     def encode(self, images: NDArray[Any]) -> FloatArray:
         """Images ``(n, 3, h, w)`` in [0, 1], of any size -> codes ``(n, dim)`` of what the cutoff carries of them.
