@@ -182,7 +182,7 @@ class Fourier:
         halves = codes.new_tensor(self._rows) @ padded[..., torch.as_tensor(self._gather, device=codes.device)]
         real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
         cos, sin = codes.new_tensor(self._columns)
-        return real @ cos - imaginary @ sin
+        return cast("Tensor", real @ cos - imaginary @ sin)
 
     def encode(self, images: NDArray[Any]) -> FloatArray:
         """Images ``(n, 3, h, w)`` in [0, 1], of any size -> codes ``(n, dim)`` of what the cutoff carries of them.
