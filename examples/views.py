@@ -4,13 +4,13 @@ python examples/views.py [FILE]
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from closedloop.gradients import views
-from closedloop.images import natural_references, write_png
+from closedloop.images import natural_references, to_bytes
 
 SIDE, GAP, COLUMNS = 96, 4, 9
 photograph = torch.from_numpy(natural_references(512).images[27:28])
@@ -32,4 +32,4 @@ for i, (view, image, step) in enumerate(rows):
     for j, picture in enumerate(pictures):
         y, x = i * (SIDE + GAP), j * (SIDE + GAP)
         sheet[:, y : y + SIDE, x : x + SIDE] = picture
-write_png(Path(sys.argv[1] if len(sys.argv) > 1 else "views.png"), sheet)
+Image.fromarray(to_bytes(sheet).transpose(1, 2, 0)).save(sys.argv[1] if len(sys.argv) > 1 else "views.jpg")
