@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from closedloop import registry
 from closedloop.interfaces import Generator
 
+from .accented import Accented
 from .cppn import CPPN
 from .fourier import Fourier
 from .inversion import invert
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CPPN",
+    "Accented",
     "BigGAN",
     "DeePSiM",
     "FeatureTaps",
@@ -69,9 +71,9 @@ def load_generator(name: str, **options: Any) -> Generator:
     """A generator by name.
 
     Args:
-        name: "native", "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "torch:FILE.onnx", the
-            wrappers "truncated", "subspace", "placed" and "masked" (whose option `generator` is a name, or a mapping
-            with a name and options), or one that a plug-in adds.
+        name: "native", "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "torch:FILE.onnx",
+            "accented:PHOTOGRAPH", the wrappers "truncated", "subspace", "placed" and "masked" (whose option `generator`
+            is a name, or a mapping with a name and options), or one that a plug-in adds.
         **options: Options of its class, such as `resolution` or `weights`.
 
     Raises:

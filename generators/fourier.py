@@ -8,13 +8,15 @@ matrix, then squashed to [0, 1] by a sigmoid.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
+from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError
+from closedloop.images import resize_images
 from closedloop.interfaces import FloatArray, Space
 
 from .pixels import check_resolution
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Lucid's square root of the colour covariance of ImageNet, rows R, G, B; divided by its largest column norm below.
 COLOR_CORRELATION = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+
+#: How near to black and white an image is taken when it is encoded: a quarter of an 8-bit step, which rounds to none.
+CLAMP = 2.0**-10
 
 #: Below this norm a code has no direction; its image is grey.
 _TINY = 1e-12
@@ -48,6 +53,17 @@ def half_plane(cutoff: float, resolution: int) -> NDArray[np.int_]:
     kept: NDArray[np.int_] = frequencies[upper & (radius <= cutoff)]
     order = np.lexsort((kept[:, 1], kept[:, 0], np.hypot(kept[:, 0], kept[:, 1])))
     return kept.take(order, axis=0)
+
+
+def decorrelated(images: NDArray[Any], resolution: int) -> NDArray[np.float64]:
+    """Images ``(n, 3, h, w)`` in [0, 1] -> channels ``(n, 3, resolution, resolution)`` before sigmoid and colours.
+
+    Pixels are moved into [CLAMP, 1 - CLAMP] first, since black and white lie at infinity.
+    """
+    fitted = resize_images(check_images(images), resolution).astype(np.float64)
+    mixed = logit(np.clip(fitted, CLAMP, 1 - CLAMP))
+    channels: NDArray[np.float64] = np.einsum("kc,ncyx->nkyx", np.linalg.inv(color_matrix()), mixed)
+    return channels
 
 
 @final
@@ -133,7 +149,10 @@ class Fourier:
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
         """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
-        codes = self.space.check(codes)
+        return cast(NDArray[np.float32], expit(self.before_sigmoid(self.space.check(codes))))
+
+    def before_sigmoid(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Codes ``(n, dim)`` -> red, green and blue ``(n, 3, h, w)`` that the sigmoid turns into images."""
         if self.shell:
             codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
         codes = codes.astype(np.float32)
@@ -143,11 +162,16 @@ class Fourier:
         halves = self._rows.astype(np.float32) @ padded[..., self._gather]
         real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
         cos, sin = self._columns.astype(np.float32)
-        images: NDArray[np.float32] = expit(real @ cos - imaginary @ sin)
-        return images
+        return cast(NDArray[np.float32], real @ cos - imaginary @ sin)
 
     def forward(self, codes: Tensor) -> Tensor:
         """The same in torch; keeps the graph and the precision of ``codes``."""
+        import torch
+
+        return torch.sigmoid(self.forward_before_sigmoid(codes))
+
+    def forward_before_sigmoid(self, codes: Tensor) -> Tensor:
+        """`before_sigmoid` in torch."""
         import torch
 
         if self.shell:
@@ -158,4 +182,18 @@ class Fourier:
         halves = codes.new_tensor(self._rows) @ padded[..., torch.as_tensor(self._gather, device=codes.device)]
         real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
         cos, sin = codes.new_tensor(self._columns)
-        return torch.sigmoid(real @ cos - imaginary @ sin)
+        return cast("Tensor", real @ cos - imaginary @ sin)
+
+    def encode(self, images: NDArray[Any]) -> FloatArray:
+        """Images ``(n, 3, h, w)`` in [0, 1], of any size -> codes ``(n, dim)`` of what the cutoff carries of them.
+
+        Exact for this generator's own images. Of others, frequencies beyond the cutoff are lost (in an image of even
+        size also the Nyquist frequency), and pixels nearer to black or white than `CLAMP` are moved to it. On the shell
+        the code's length has no effect, so the contrast of an image is lost, too.
+        """
+        ky, kx = self.frequencies.T
+        spectra = np.fft.fft2(decorrelated(images, self.resolution))[..., ky, kx] / self.resolution**2
+        # a cos + b sin has the Fourier coefficients (a - ib) / 2 and, at the mirrored frequency, (a + ib) / 2.
+        cosines = np.concatenate([spectra.real[..., :1], 2 * spectra.real[..., 1:]], 2)
+        coordinates = np.concatenate([cosines, -2 * spectra.imag[..., 1:]], 2) / self.scale
+        return cast(FloatArray, coordinates.reshape(len(coordinates), self.space.dim))

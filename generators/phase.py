@@ -108,6 +108,15 @@ class PhaseOnly:
         parts = [0 * phases[..., :1], amplitudes * xp.cos(phases), -amplitudes * xp.sin(phases)]
         return xp.concatenate(parts, 2).reshape(len(codes), 3 * (2 * self._count + 1))
 
+    def encode(self, images: NDArray[Any]) -> FloatArray:
+        """Images ``(n, 3, h, w)`` in [0, 1], of any size -> phases ``(n, dim)`` in (-π, π], up to the cutoff.
+
+        Exact, but for whole turns, for this generator's own images; others lose their amplitudes and their mean colour.
+        """
+        parts = self._fourier.encode(images).reshape(len(images), 3, 2 * self._count + 1)[..., 1:]
+        cosines, sines = parts[..., : self._count], parts[..., self._count :]
+        return np.arctan2(-sines, cosines).reshape(len(images), self.space.dim)
+
 
 def mean_spectrum(images: ImageSet | str | Path | NDArray[Any], resolution: int) -> NDArray[np.float64]:
     """Mean amplitude spectrum ``(3, h, w)`` of photographs in the three channels that the colour matrix mixes."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError
+from closedloop.images import resize_images
 from closedloop.interfaces import FloatArray, Space
 
 if TYPE_CHECKING:
@@ -50,3 +52,7 @@ class Pixels:
     def forward(self, codes: Tensor) -> Tensor:
         """The same in torch; keeps the graph and the precision of ``codes``."""
         return codes.reshape(-1, 3, self.resolution, self.resolution)
+
+    def encode(self, images: NDArray[Any]) -> FloatArray:
+        """Images ``(n, 3, h, w)`` in [0, 1], of any size -> codes ``(n, dim)``: their pixels, resized if need be."""
+        return resize_images(check_images(images), self.resolution).reshape(len(images), self.space.dim).astype(float)

@@ -8,7 +8,9 @@ from scipy.special import expit, logit
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Fourier
-from closedloop.generators.fourier import color_matrix, half_plane
+from closedloop.generators.fourier import CLAMP, color_matrix, decorrelated, half_plane
+from closedloop.images import natural_references, resize_images
+from closedloop.interfaces import Encoding
 from closedloop.testing import GeneratorContract
 
 LUCID = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]]) / 0.461952
@@ -72,6 +74,14 @@ def test_against_a_slow_sum_of_cosines(options, shell):
 
 def test_color_matrix_is_lucids():
     np.testing.assert_allclose(color_matrix(), LUCID, rtol=1e-5)
+    rows = [[0.562829, 0.194825, 0.043295], [0.584476, 0, -0.108236], [0.584476, -0.194825, 0.064942]]
+    np.testing.assert_allclose(color_matrix(), rows, atol=1e-6)
+    back = [[0.57744, 0.57744, 0.57744], [2.771714, -0.307968, -2.36109], [3.118179, -6.120869, 3.118179]]
+    np.testing.assert_allclose(np.linalg.inv(color_matrix()), back, atol=2e-6)
+    covariance = color_matrix() @ color_matrix().T
+    spread = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(spread, spread)
+    np.testing.assert_allclose(correlation[np.triu_indices(3, 1)], [0.9135, 0.7942, 0.9086], atol=1e-4)
 
 
 @pytest.mark.parametrize(("cutoff", "resolution"), [(3.0, 16), (2.5, 16), (8.0, 16), (1.0, 4)])
@@ -99,7 +109,7 @@ def test_without_a_cutoff_everything_is_covered(resolution):
         np.testing.assert_allclose(generator(code[None]), target, atol=1e-3)
 
 
-@pytest.mark.parametrize("decay", [1.0, 1.5])
+@pytest.mark.parametrize("decay", [0.0, 0.85, 1.0, 1.5])
 def test_prior_has_the_spectrum_of_natural_images(decay):
     generator = Fourier(64, cutoff=24.0, decay=decay)
     logits = logit(generator(generator.space.sample(60, np.random.default_rng(0))).astype(float))
@@ -164,3 +174,51 @@ def test_resolution_changes_the_sampling_only():
 def test_bad_options(options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         Fourier(**options)
+
+
+@pytest.mark.parametrize(("resolution", "cutoff"), [(16, 4.0), (17, None), (16, None), (2, None)])
+@pytest.mark.parametrize("shell", [True, False])
+def test_codes_come_back_from_their_images(resolution, cutoff, shell):
+    generator = Fourier(resolution, cutoff, decay=1.3, contrast=0.8, shell=shell)
+    assert isinstance(generator, Encoding)
+    codes = generator.space.sample(3, np.random.default_rng(0))
+    images = generator(codes)
+    found = generator.encode(images)
+    np.testing.assert_allclose(generator(found), images, atol=1e-5)
+    length = np.linalg.norm(codes, axis=1, keepdims=True) if shell else 1
+    np.testing.assert_allclose(found, codes * np.sqrt(generator.space.dim) / length if shell else codes, atol=2e-3)
+
+
+def test_photographs_come_back_at_odd_sizes():
+    images = natural_references(33).images[:20]
+    generator = Fourier(33, cutoff=None, shell=False)
+    np.testing.assert_allclose(generator(generator.encode(images)), np.clip(images, CLAMP, 1 - CLAMP), atol=1e-4)
+    assert np.rint(255 * CLAMP) == 0
+
+
+def test_an_even_size_loses_its_nyquist_frequency_only():
+    generator = Fourier(32, cutoff=None, shell=False)
+    images = natural_references(32).images[:20]
+    codes = generator.encode(images)
+    assert 1e-3 < np.sqrt(((generator(codes) - images) ** 2).mean()) < 0.03
+    channels = np.einsum("kc,ncyx->nkyx", np.linalg.inv(color_matrix()), generator.before_sigmoid(codes))
+    difference = np.fft.fft2(decorrelated(images, 32) - channels)
+    assert np.abs(difference[..., :16, :16]).max() < 1e-3 * np.abs(difference).max()
+    assert np.abs(difference[..., 17:, 17:]).max() < 1e-3 * np.abs(difference).max()
+
+
+def test_an_encoded_image_has_lost_what_is_beyond_the_cutoff():
+    image = natural_references(33).images[:1]
+    fine, coarse = Fourier(33, None, shell=False), Fourier(33, 5.0, shell=False)
+    logits = logit(fine(fine.encode(image)).astype(float)), logit(coarse(coarse.encode(image)).astype(float))
+    wide, narrow = (np.fft.fft2(values) for values in logits)
+    radius = np.hypot(*np.meshgrid(np.fft.fftfreq(33, 1 / 33), np.fft.fftfreq(33, 1 / 33)))
+    np.testing.assert_allclose(narrow, wide * (radius <= 5), atol=2e-3)
+
+
+def test_encoding_takes_any_size_and_no_image_at_all():
+    generator = Fourier(16, 3.0, shell=False)
+    codes = generator.space.sample(1, np.random.default_rng(0))
+    large = Fourier(64, 3.0, shell=False)(codes)
+    np.testing.assert_allclose(generator(generator.encode(large)), resize_images(large, 16), atol=0.03)
+    assert generator.encode(large[:0]).shape == (0, generator.space.dim)

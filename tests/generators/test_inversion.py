@@ -19,12 +19,27 @@ class Blind:
         return self._inner(codes)
 
 
+class Unread:
+    """A generator with a gradient and without an encoder."""
+
+    name = "unread"
+
+    def __init__(self, inner):
+        self._inner, self.space, self.resolution = inner, inner.space, inner.resolution
+
+    def __call__(self, codes):
+        return self._inner(codes)
+
+    def forward(self, codes):
+        return self._inner.forward(codes)
+
+
 def images_of(generator, n=2):
     return generator(generator.space.sample(n, np.random.default_rng(3)))
 
 
 def test_gradient_finds_the_image_of_a_code():
-    generator = Fourier(32, 3)
+    generator = Unread(Fourier(32, 3))
     found = invert(generator, images_of(generator), steps=300)
     assert found.method == "gradient"
     assert found.error.max() < 0.04
@@ -33,7 +48,7 @@ def test_gradient_finds_the_image_of_a_code():
 
 def test_gradient_in_a_bounded_space_reaches_the_image_itself():
     images = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
-    found = invert(Pixels(4), images, "gradient", steps=400)
+    found = invert(Unread(Pixels(4)), images, "gradient", steps=400)
     np.testing.assert_allclose(found.images, images, atol=0.01)
     assert found.codes.min() >= 0
     assert found.codes.max() <= 1
@@ -49,6 +64,13 @@ def test_evolution_needs_neither_gradient_nor_encoder():
     assert np.array_equal(invert(generator, image, steps=60).codes, found.codes)
 
 
+def test_an_exact_encoder_leaves_nothing_to_do():
+    for generator in (Pixels(8), Fourier(16, 3), Fourier(16, 3, shell=False)):
+        images = images_of(generator)
+        assert invert(generator, images, "encoder").error.max() < 1e-5
+        assert invert(generator, images, steps=2).error.max() < 1e-5
+
+
 def test_encoder_then_gradient_then_better():
     generator = Native(engine="eager")
     images = images_of(generator)
@@ -59,7 +81,7 @@ def test_encoder_then_gradient_then_better():
 
 
 def test_features_steer_the_gradient():
-    generator = Fourier(16, 2)
+    generator = Unread(Fourier(16, 2))
     images = images_of(generator)
 
     def brightness(x):

@@ -10,6 +10,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Fourier, PhaseOnly, load_generator
 from closedloop.generators.fourier import color_matrix
 from closedloop.images import quantize, write_png
+from closedloop.interfaces import Encoding
 from closedloop.testing import GeneratorContract
 
 
@@ -114,3 +115,26 @@ def test_photographs_by_name(tmp_path):
 def test_bad_options(options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         PhaseOnly(**{"resolution": 16, "cutoff": None, **options})
+
+
+@pytest.mark.parametrize(("resolution", "cutoff"), [(16, 5.0), (15, None), (16, None)])
+@pytest.mark.parametrize("natural", [False, True])
+def test_phases_come_back_from_their_images(resolution, cutoff, natural):
+    generator = PhaseOnly(resolution, cutoff, magnitude=photographs(size=resolution) if natural else None)
+    assert isinstance(generator, Encoding)
+    codes = generator.space.sample(3, np.random.default_rng(0))
+    found = generator.encode(generator(codes))
+    assert np.abs(found).max() <= np.pi
+    turns = (found - codes) / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-4)
+    np.testing.assert_allclose(generator(found), generator(codes), atol=1e-4)
+    assert generator.encode(generator(codes[:0])).shape == (0, generator.space.dim)
+
+
+def test_the_phases_of_a_photograph_are_kept():
+    picture = photographs(1)
+    generator = PhaseOnly(16, None)
+    ky, kx = Fourier(16, None).frequencies[1:].T
+    logits = np.einsum("kc,ncyx->nkyx", np.linalg.inv(color_matrix()), logit(picture.astype(float)))
+    expected = np.angle(np.fft.fft2(logits)[..., ky, kx]).reshape(1, -1)
+    np.testing.assert_allclose(np.exp(1j * generator.encode(picture)), np.exp(1j * expected), atol=1e-6)

@@ -5,6 +5,7 @@ import pytest
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Pixels
+from closedloop.interfaces import Encoding
 from closedloop.testing import GeneratorContract
 
 
@@ -36,3 +37,20 @@ def test_space():
 def test_bad_resolution(resolution):
     with pytest.raises(InvalidArgumentError, match="resolution: expected 2 to 4096 pixels, got"):
         Pixels(resolution)
+
+
+def test_an_image_is_encoded_exactly():
+    generator, images = Pixels(8), np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
+    assert isinstance(generator, Encoding)
+    codes = generator.space.check(generator.encode(images))
+    assert codes.dtype == np.float64
+    np.testing.assert_array_equal(generator(codes), images)
+    np.testing.assert_array_equal(
+        generator(generator.encode(np.kron(images, np.ones((1, 1, 2, 2))))).shape, images.shape
+    )
+    assert generator.encode(images[:0]).shape == (0, generator.space.dim)
+
+
+def test_what_is_no_image_is_not_encoded():
+    with pytest.raises(InvalidArgumentError, match=r"images: expected RGB in \[0, 1\]"):
+        Pixels(8).encode(np.full((1, 3, 8, 8), 255.0))

@@ -72,12 +72,15 @@ def test_inner_crops_are_uniform_where_they_fit(shape):
     assert sides.max() <= 0.81
     assert sides.mean() == pytest.approx(0.5, abs=0.02)
     assert sides.std() == pytest.approx(0.6 / 12**0.5, rel=0.08)
+    places = []
     for axis in (0, 1):
         room = shape[axis] / min(shape) - sides
         place = (found[:, axis] - sides / 2) / room
+        places.append(place)
         assert place.min() >= -0.02
         assert place.max() <= 1.02
         assert place.std() == pytest.approx(12**-0.5, rel=0.1)
+    assert abs(np.corrcoef(places)[0, 1]) < 0.15
 
 
 @pytest.mark.parametrize(

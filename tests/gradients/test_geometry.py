@@ -104,13 +104,16 @@ def test_rotation_by_right_angles_is_exact(degrees, shape):
     torch.testing.assert_close(RandomRotate((degrees,))(images, 0, rng()), expected, atol=1e-12, rtol=0)
 
 
-def test_rotation_keeps_right_angles_in_a_frame_that_is_no_square():
-    line = torch.zeros(1, 3, 21, 41, dtype=torch.float64)
-    line[:, :, 10, 5:36] = 1
-    turned = RandomRotate((45,), value=0)(line, 0, rng())[0, 0]
-    diagonal = torch.stack([turned[10 - i, 20 + i] for i in range(-6, 7)])
-    assert diagonal.min() > 0.3
-    assert turned[10, 30] == 0
+def test_rotation_keeps_angles_and_lengths_in_a_frame_that_is_no_square():
+    for shape in ((21, 41), (41, 21)):
+        y, x = shape[0] // 2, shape[1] // 2
+        line = torch.zeros(1, 3, *shape, dtype=torch.float64)
+        line[:, :, y, x - 6 : x + 7] = 1
+        turned = RandomRotate((45,), value=0)(line, 0, rng())[0, 0]
+        rising = torch.stack([turned[y - i, x + i] for i in range(-9, 10)])
+        assert rising[5:-5].min() > 0.3
+        assert rising[:3].max() == rising[-3:].max() == 0
+        assert turned[y, x + 4] == 0
 
 
 def test_beyond_a_rotated_picture_is_grey():
