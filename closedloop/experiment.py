@@ -183,7 +183,7 @@ def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
         named = Named(name=part.generator.name, **{**matched, **part.generator.options})
         generator: Generator = _load("generators", named)
         optimizer = _load_optimizer(experiment, part, generator.space)
-        threads.append(Thread(generator, optimizer, parse_objective(part.objective), part.name))
+        threads.append(Thread(generator, optimizer, parse_objective(part.objective, subject.units), part.name))
     return threads
 
 

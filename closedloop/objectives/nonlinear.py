@@ -284,7 +284,11 @@ def _group(group: Any, name: str) -> tuple[int, ...]:
 
 def _groups(others: Any) -> tuple[tuple[int, ...], ...]:
     """Groups from a column, one group, or several."""
-    several = isinstance(others, Iterable) and not isinstance(others, str) and any(hasattr(item, "__iter__") for item in others)
+    several = (
+        isinstance(others, Iterable)
+        and not isinstance(others, str)
+        and any(hasattr(item, "__iter__") for item in others)
+    )
     return tuple(_group(g, "others") for g in others) if several else (_group(others, "others"),)
 
 
