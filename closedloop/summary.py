@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -175,8 +176,9 @@ def target_name(recording: xr.Dataset, objective: str) -> str:
 
 
 def short_objective(objective: str) -> str:
-    """An objective's text for a title: the beginning of a long one."""
-    return objective if len(objective) <= TITLE else objective[: TITLE - 1] + "…"
+    """An objective's text for a title: without the weights of a caption, and the beginning of a long one."""
+    text = re.sub(r"(caption\(\"[^\"]*\"), \{[^{}]*\}", r"\1", objective)
+    return text if len(text) <= TITLE else text[: TITLE - 1] + "…"
 
 
 def excites_one(objective: str) -> bool:

@@ -13,7 +13,7 @@ from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNa
 from closedloop.objectives import Unit, evaluate, parse_objective
 
 torch = pytest.importorskip("torch")
-from closedloop.captions_models import similarity  # noqa: E402
+from closedloop.captions_models import caption_features, similarity  # noqa: E402
 from closedloop.torchvision_ops import import_torchvision  # noqa: E402
 
 IMAGES = np.random.default_rng(0).uniform(size=(3, 3, 20, 20)).astype(np.float32)
@@ -99,8 +99,8 @@ def test_an_adapter_of_the_users():
     both = CaptionObjective("red and blue", model=Colours()) + 2 * Unit(0)
     np.testing.assert_allclose(evaluate(both, np.ones((2, 1)), images), 2 + np.sqrt([0.5, 0.5]))
     many = np.concatenate([images] * 20)
-    np.testing.assert_allclose(similarity(Colours(), many, "red"), [1, 0] * 20, atol=1e-6)
-    assert similarity(Colours(), images[:0], "red").shape == (0,)
+    np.testing.assert_allclose(similarity(Colours(), many, caption_features(Colours(), "red")), [1, 0] * 20, atol=1e-6)
+    assert similarity(Colours(), images[:0], caption_features(Colours(), "red")).shape == (0,)
 
 
 def test_lost_presentations_have_no_likeness():

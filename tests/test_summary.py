@@ -222,6 +222,7 @@ def test_an_objective_of_a_unit_that_was_not_recorded():
 def test_long_objectives_are_short_in_titles():
     assert short_objective("unit(0)") == "unit(0)"
     assert len(short_objective("unit(0) + " * 20)) == 60
+    assert short_objective('2.0*caption("a dog", {3: 0.5, 4: 0.5}) - l1()') == '2.0*caption("a dog") - l1()'
     assert short_objective("unit(0) + " * 20).endswith("…")
 
 
