@@ -114,6 +114,7 @@ def test_texts_of_other_terms():
         ("caption('', {0: 1})", "text: expected a caption such as"),
         ("caption('a dog', model='Mine')", "the model 'Mine' of a caption was a Python object"),
         ("caption('a dog', [1])", "weights: expected a weight by column"),
+        ("caption('a dog', labels=['dog'])", "cannot read \"caption('a dog', labels=['dog'])\""),
         ("clip('a dog', 3)", "objective: clip: "),
     ],
 )
