@@ -25,13 +25,23 @@ BATCH = 32
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def similarity(model: ImageTextModel, images: Any, text: str) -> Any:
+def caption_features(model: ImageTextModel, text: str) -> Tensor:
+    """Features ``(1, d)`` of a caption, without a graph.
+
+    Raises:
+        InvalidArgumentError: The model's features have another shape.
+    """
+    with torch.no_grad():
+        return _features(model.text_features([text]), 1, "text_features")
+
+
+def similarity(model: ImageTextModel, images: Any, caption: Tensor) -> Any:
     """Cosine of each image with a caption.
 
     Args:
         model: Of images and texts.
         images: ``(n, 3, h, w)`` in [0, 1], numpy, or torch with its graph.
-        text: The caption.
+        caption: Features of the caption, ``(1, d)``.
 
     Returns:
         ``(n,)``, float64 of numpy images, a tensor of tensors.
@@ -39,8 +49,6 @@ def similarity(model: ImageTextModel, images: Any, text: str) -> Any:
     Raises:
         InvalidArgumentError: The model's features have another shape.
     """
-    with torch.no_grad():
-        caption = _features(model.text_features([text]), 1, "text_features")
     if isinstance(images, Tensor):
         return _cosine(model, images, caption)
     with torch.no_grad():
@@ -85,6 +93,7 @@ class ClipFolder:
     def image_features(self, images: Tensor) -> Tensor:
         """Images ``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
         model, _, (side, mean, std) = _clip(self._folder)
+        model.to(images.device)
         with undisturbed(model):
             pooled = model.vision_model(pixel_values=_prepared(images, side, mean, std)).pooler_output
             return cast(Tensor, model.visual_projection(pooled))
@@ -92,7 +101,7 @@ class ClipFolder:
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Texts -> ``(m, d)``."""
         model, tokenizer, _ = _clip(self._folder)
-        tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(model.device)
         with undisturbed(model):
             pooled = model.text_model(tokens["input_ids"], attention_mask=tokens["attention_mask"]).pooler_output
             return cast(Tensor, model.text_projection(pooled))
@@ -123,6 +132,7 @@ class OpenClipFile:
     def image_features(self, images: Tensor) -> Tensor:
         """Images ``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
         model, _, (side, mean, std) = _open_clip(self._architecture, self._weights)
+        model.to(images.device)
         with undisturbed(model):
             return cast(Tensor, model.encode_image(_prepared(images, side, mean, std)))
 
@@ -130,7 +140,7 @@ class OpenClipFile:
         """Texts -> ``(m, d)``."""
         model, tokenizer, _ = _open_clip(self._architecture, self._weights)
         with undisturbed(model):
-            return cast(Tensor, model.encode_text(tokenizer(list(texts))))
+            return cast(Tensor, model.encode_text(tokenizer(list(texts)).to(next(model.parameters()).device)))
 
 
 #: Side of a model's images in pixels, mean and standard deviation of its colours.

@@ -200,7 +200,8 @@ def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
         generator: Generator = _load("generators", named)
         optimizer = _load_optimizer(experiment, part, generator.space)
         gradient = _gradient(experiment, part) if optimizer.needs_gradient else GradientSettings()
-        threads.append(Thread(generator, optimizer, parse_objective(part.objective), part.name, gradient))
+        objective = parse_objective(part.objective, subject.units)
+        threads.append(Thread(generator, optimizer, objective, part.name, gradient))
     return threads
 
 

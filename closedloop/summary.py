@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ from closedloop.stimuli import render
 
 #: How many images are made again at a time.
 IMAGES = 256
+#: Longest objective that a title shows in full, in characters.
+TITLE = 60
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,13 @@ def target_name(recording: xr.Dataset, objective: str) -> str:
     """Words for an objective: the unit's name and class where it is the response of a single unit."""
     if excites_one(objective):
         return _unit_name(recording, next(iter(parse_objective(objective).columns or ())))
-    return f"{objective} of {recording['subject'].item()}"
+    return f"{short_objective(objective)} of {recording['subject'].item()}"
+
+
+def short_objective(objective: str) -> str:
+    """An objective's text for a title: without the weights of a caption, and the beginning of a long one."""
+    text = re.sub(r"(caption\(\"[^\"]*\"), \{[^{}]*\}", r"\1", objective)
+    return text if len(text) <= TITLE else text[: TITLE - 1] + "…"
 
 
 def excites_one(objective: str) -> bool:
@@ -196,7 +206,7 @@ def _retested_mean(recording: xr.Dataset, objective: str, own: FloatArray, evolv
 def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:
     """Score of each single presentation ``(n,)`` in the rows given by index; only the units that count are loaded.
 
-    Where the objective looks at images they are made again.
+    Where the objective looks at images they are made again; NaN, with a warning, where they cannot be.
     """
     parsed = parse_objective(objective)
     units = recording.sizes["neuroid"]
@@ -208,19 +218,33 @@ def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp])
     responses = recording["responses"].isel(presentation=rows, neuroid=columns).values
     if not of_loaded.needs_images:
         return np.asarray(of_loaded(responses), dtype=float)
-    parts = [slice(start, start + IMAGES) for start in range(0, len(rows), IMAGES)]
-    scores = [evaluate(of_loaded, responses[p], _images(recording, rows[p], objective)) for p in parts]
-    return np.concatenate([np.empty(0), *scores])
+    scores = np.full(len(rows), np.nan)
+    for group in _alike(recording, rows):
+        images = _images(recording, rows[group], objective)
+        if images is not None:
+            scores[group] = evaluate(of_loaded, responses[group], images)
+    return scores
 
 
-def _images(recording: xr.Dataset, rows: NDArray[np.intp], objective: str) -> NDArray[np.float32]:
-    """The images of these rows, made again for an objective that looks at them."""
+def _alike(recording: xr.Dataset, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Places among the rows, a few at a time, evolved images and references apart."""
+    natural = recording["thread"].values[rows] == REFERENCE
+    groups = [np.flatnonzero(natural == kind) for kind in (False, True)]
+    return [group[i : i + IMAGES] for group in groups for i in range(0, len(group), IMAGES)]
+
+
+def _images(recording: xr.Dataset, rows: NDArray[np.intp], objective: str) -> NDArray[np.float32] | None:
+    """The images of these rows, made again for an objective that looks at them; None, with a warning, if one cannot."""
     try:
         return render(recording, rows)
     except (InvalidArgumentError, RecordingError) as error:
-        raise RecordingError(
-            f"objective {objective!r}: it looks at the images, and they cannot be made again: {error}"
-        ) from error
+        warnings.warn(
+            f"objective {objective!r} looks at the images, and some cannot be made again, so their scores are NaN: "
+            f"{error}",
+            UserWarning,
+            stacklevel=3,
+        )
+        return None
 
 
 def _confirmed(recording: xr.Dataset, objective: str, own: FloatArray) -> Estimate:

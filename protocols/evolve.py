@@ -63,7 +63,7 @@ def evolve(
                 f"{name}: expected a {noun.__name__}, got {value!r:.80}; names are loaded by load_{name}(…)."
             )
     if isinstance(objective, str):
-        objective = parse_objective(objective)
+        objective = parse_objective(objective, subject.units)
     thread = Thread(generator, optimizer, default_objective(subject) if objective is None else objective)
     session = Session(subject, [thread], references=references, stop=stop, save=save, observers=observers, **settings)
     return session.run()

@@ -149,3 +149,8 @@ def test_words_name_the_thread_the_numbers_and_the_cure():
     assert str(found).endswith("More images would find a stronger stimulus.")
     (running,) = cautions(evolution(finished=0), run="runs/a b")
     assert str(running).endswith("Go on with: closedloop resume runs/a b")
+
+
+@pytest.mark.parametrize("objective", ["layer()", "2.0*unit(0) - 1.0", "unit(0)*logprob(0)"])
+def test_drift_is_looked_for_in_the_units_of_any_objective(objective):
+    assert "drift" in kinds(evolution(drift=-0.05).assign_coords(objective=objective))

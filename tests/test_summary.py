@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from closedloop.errors import RecordingError
-from closedloop.summary import Estimate, single_scores, summarize
+from closedloop import IsotropicES, Units
+from closedloop import summary as summary_module
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.generators import Fourier
+from closedloop.objectives import TotalVariation
+from closedloop.protocols import evolve
+from closedloop.stimuli import render
+from closedloop.summary import Estimate, reference_estimates, short_objective, single_scores, summarize
 
 #: thread, generation, kind, stimulus_id, score of the generation, response
 ROWS = [
@@ -161,6 +167,63 @@ def test_a_ratio_is_given_for_the_response_of_one_unit_only():
 
 def test_single_scores():
     np.testing.assert_array_equal(single_scores(recording(), "unit(1) + 1", np.array([0, 2])), [-3.0, -8.0])
+
+
+@pytest.fixture(scope="module")
+def evolved():
+    """A short evolution under an objective that is no weighted sum."""
+
+    class Rig:
+        name, units = "rig", Units.numbered("rig", 3)
+
+        def record(self, images):
+            return 9 * images.mean((2, 3))
+
+    generator = Fourier(16, 3)
+    references = np.random.default_rng(0).uniform(size=(4, 3, 16, 16)).astype(np.float32)
+    optimizer = IsotropicES(generator.space, 0)
+    return evolve(Rig(), generator, optimizer, objective="logprob(1)", images=60, references=references)
+
+
+def test_objectives_that_are_no_weighted_sum(evolved):
+    (summary,) = summarize(evolved)
+    assert summary.target == "logprob(1) of rig"
+    assert np.isnan(summary.ratio)
+    rows = np.flatnonzero(np.isfinite(evolved["score"].values))
+    np.testing.assert_allclose(single_scores(evolved, "logprob(1)", rows), evolved["score"].values[rows], rtol=1e-6)
+    assert summary.evolved.mean > summary.natural.mean
+    assert {e.n > 0 for e in reference_estimates(evolved, "logprob(1)")} == {True}
+
+
+def test_images_are_made_again_where_an_objective_looks_at_them(evolved, monkeypatch):
+    monkeypatch.setattr(summary_module, "IMAGES", 3)
+    rows = np.flatnonzero(evolved["thread"].values == "main")[[0, 9, 3, 30]]
+    tv = TotalVariation()(np.zeros((4, 1)), render(evolved, rows))
+    responses = evolved["responses"].values[rows]
+    np.testing.assert_allclose(single_scores(evolved, "tv()", rows), tv)
+    np.testing.assert_allclose(single_scores(evolved, "unit(2) - 3*tv()", rows), responses[:, 2] - 3 * tv)
+    assert single_scores(evolved, "tv()", rows[:0]).shape == (0,)
+
+
+def test_images_that_cannot_be_made_again_score_nan(evolved):
+    rows = np.array([0, 20])  # a reference, which this recording does not hold, and an evolved image
+    assert evolved["thread"].values[rows].tolist() == ["reference", "main"]
+    with pytest.warns(UserWarning, match=r"objective 'tv\(\)' looks at the images, and some cannot be made again, so"):
+        scores = single_scores(evolved, "tv()", rows)
+    assert np.isnan(scores).tolist() == [True, False]
+
+
+def test_an_objective_of_a_unit_that_was_not_recorded():
+    for objective in ("unit(2) - tv()", "layer([0, 5])"):
+        with pytest.raises(InvalidArgumentError, match="expected a response column"):
+            single_scores(recording(), objective, np.array([0]))
+
+
+def test_long_objectives_are_short_in_titles():
+    assert short_objective("unit(0)") == "unit(0)"
+    assert len(short_objective("unit(0) + " * 20)) == 60
+    assert short_objective('2.0*caption("a dog", {3: 0.5, 4: 0.5}) - l1()') == '2.0*caption("a dog") - l1()'
+    assert short_objective("unit(0) + " * 20).endswith("…")
 
 
 def test_another_dataset_is_refused():

@@ -60,7 +60,10 @@ def evolve(
     ] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="What to maximize: 'unit(0) - 0.5*unit(1)', 'mean(0,1)' …", show_default="unit(0)"),
+        typer.Option(
+            help="What to maximize: 'unit(0) - 0.5*unit(1)', 'logprob(0) - 2*tv()', 'caption(\"a dog\")' …",
+            show_default="unit(0)",
+        ),
     ] = None,
     generator: Annotated[
         str | None, typer.Option(help="native, fourier, cppn, pixels …", show_default="native")

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import REFERENCE
-from closedloop.summary import excites_one, thread_objectives
+from closedloop.summary import excites_one, short_objective, thread_objectives
 
 #: Evolved images, natural images, and words and lines.
 EVOLVED, NATURAL, INK = "#D55E00", "#0072B2", "#333333"
@@ -118,7 +118,7 @@ def part_of(recording: xr.Dataset, name: str, thread: str) -> str:
 
 def score_name(objective: str) -> str:
     """What the score is: a unit's response in its own units, or the objective's text."""
-    return "response" if excites_one(objective) else f"score:  {objective}"
+    return "response" if excites_one(objective) else f"score:  {short_objective(objective)}"
 
 
 def reference_count(recording: xr.Dataset) -> int:

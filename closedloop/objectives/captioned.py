@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -128,9 +129,15 @@ class CaptionSimilarity(Term):
         """Images ``(n, 3, h, w)`` in [0, 1] -> scores ``(n,)`` in [-1, 1], NaN where the presentation was lost."""
         from closedloop.captions_models import similarity
 
-        return without_lost(
-            similarity(self.model, given_images(images, responses, self.describe), self.text), responses
-        )
+        shown = given_images(images, responses, self.describe)
+        return without_lost(similarity(self.model, shown, self._features), responses)
+
+    @cached_property
+    def _features(self) -> Any:
+        """The caption's features, a tensor ``(1, d)``."""
+        from closedloop.captions_models import caption_features
+
+        return caption_features(self.model, self.text)
 
     def describe(self) -> str:
         """``clip("a dog", "FOLDER")``; a model that was handed over as an object has no text that reads back."""

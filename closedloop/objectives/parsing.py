@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 from closedloop.errors import InvalidArgumentError, closest
+from closedloop.interfaces import Units
 from closedloop.objectives.algebra import Term
 from closedloop.objectives.captioned import CaptionDirection, CaptionSimilarity
 from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, TotalVariation
@@ -23,7 +25,7 @@ def _contrast(targets: Any, others: Any, *, temperature: float = Contrast.temper
     return Contrast(targets, others, temperature)
 
 
-def _caption(text: str, weights: Any = None, *, model: str | None = None) -> Term:
+def _caption(text: str, weights: Any = None, *, model: str | None = None, labels: Units | None = None) -> Term:
     if model is not None:
         raise InvalidArgumentError(
             f"objective: the model {model!r} of a caption was a Python object, which no text can hold; build it again: "
@@ -33,7 +35,7 @@ def _caption(text: str, weights: Any = None, *, model: str | None = None) -> Ter
         return CaptionDirection(text, weights)
     from closedloop.captions import CaptionObjective
 
-    return CaptionObjective(text)
+    return CaptionObjective(text, labels=labels)
 
 
 def _clip(text: str, folder: str) -> Term:
@@ -48,6 +50,8 @@ def _open_clip(text: str, architecture: str, weights: str) -> Term:
     return CaptionSimilarity(text, OpenClipFile(architecture, weights))
 
 
+#: The function that is told which units are recorded.
+CAPTION = "caption"
 #: Functions of numbers.
 _PLAIN: dict[str, Callable[..., Term]] = {
     "unit": Unit,
@@ -63,7 +67,7 @@ _PLAIN: dict[str, Callable[..., Term]] = {
 }
 #: Functions of numbers, lists and texts; what is keyword-only may be given by name.
 _RICH: dict[str, Callable[..., Term]] = {
-    "caption": _caption,
+    CAPTION: _caption,
     "clip": _clip,
     "contrast": _contrast,
     "cosine": Cosine,
@@ -81,19 +85,23 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
-def parse_objective(text: str) -> Term:
+def parse_objective(text: str, units: Units | None = None) -> Term:
     """Reads an objective: ``"unit(0)"``, ``"mean(0, 1) - 0.5*unit(2)"``, ``"logprob(7) - 0.25*tv()"``.
 
     Knows numbers, ``+ - * /``, brackets and the functions of `docs/objectives.md`: ``unit, mean, direction, difference,
-    suppression, cosine, layer, prob, logprob, contrast, diversity, tv, alphanorm, l1, l2, sharpness, caption, clip``.
-    Nothing is executed.
+    suppression, cosine, layer, prob, logprob, contrast, diversity, tv, alphanorm, l1, l2, sharpness, caption, clip,
+    openclip``. Nothing is executed.
+
+    Args:
+        text: The objective.
+        units: What the subject records; a caption without weights is matched with their labels (default those of
+            ImageNet's classes).
 
     Raises:
         InvalidArgumentError: The text is something else.
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-        value = _evaluate(tree.body, text)
+        value = _Reader(text, units).evaluate(ast.parse(text.strip(), mode="eval").body)
     except InvalidArgumentError:
         raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -105,71 +113,80 @@ def parse_objective(text: str) -> Term:
     return value
 
 
-def _evaluate(node: ast.AST, text: str) -> Any:
-    """The value of a syntax node: a number or an objective."""
-    match node:
-        case ast.Constant(value=int() | float()):
-            return node.value
-        case ast.UnaryOp(op=ast.USub()):
-            return -_evaluate(node.operand, text)
-        case ast.BinOp() if type(node.op) in _OPERATORS:
-            return _operate(node, text)
-        case ast.Call(func=ast.Name(id=name)) if name in _RICH:
-            return _call_rich(name, node, text)
-        case ast.Call(func=ast.Name(id=name), keywords=[]):
-            return _call(name, [_evaluate(a, text) for a in node.args], text)
-    raise _unreadable(node, text)
+@final
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one text.
 
+    Attributes:
+        text: The whole of it, for errors.
+        units: What the subject records, if known.
+    """
 
-def _unreadable(node: ast.AST, text: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"objective: cannot read {ast.unparse(node)!r} in {text!r}.")
+    text: str
+    units: Units | None
 
+    def evaluate(self, node: ast.AST) -> Any:
+        """The value of a syntax node: a number or an objective."""
+        match node:
+            case ast.Constant(value=int() | float()):
+                return node.value
+            case ast.UnaryOp(op=ast.USub()):
+                return -self.evaluate(node.operand)
+            case ast.BinOp() if type(node.op) in _OPERATORS:
+                return self._operate(node)
+            case ast.Call(func=ast.Name(id=name)) if name in _RICH:
+                return self._call_rich(name, node)
+            case ast.Call(func=ast.Name(id=name), keywords=[]):
+                return self._call(name, [self.evaluate(a) for a in node.args])
+        raise self._unreadable(node)
 
-def _operate(node: ast.BinOp, text: str) -> Any:
-    """The value of a chain of operators; a sum of n terms is a tree n deep on its left, so that side is a loop."""
-    chain: list[ast.BinOp] = []
-    first: ast.AST = node
-    while isinstance(first, ast.BinOp) and type(first.op) in _OPERATORS:
-        chain.append(first)
-        first = first.left
-    value = _evaluate(first, text)
-    for step in reversed(chain):
-        right = _evaluate(step.right, text)
-        try:
-            value = _OPERATORS[type(step.op)](value, right)
-        except (TypeError, ZeroDivisionError, OverflowError) as error:
-            raise InvalidArgumentError(f"objective: cannot compute {text!r:.200}: {error}.") from error
-    return value
+    def _unreadable(self, node: ast.AST) -> InvalidArgumentError:
+        return InvalidArgumentError(f"objective: cannot read {ast.unparse(node)!r} in {self.text!r}.")
 
+    def _operate(self, node: ast.BinOp) -> Any:
+        """The value of a chain of operators; a sum of n terms is a tree n deep on its left, so that side is a loop."""
+        chain: list[ast.BinOp] = []
+        first: ast.AST = node
+        while isinstance(first, ast.BinOp) and type(first.op) in _OPERATORS:
+            chain.append(first)
+            first = first.left
+        value = self.evaluate(first)
+        for step in reversed(chain):
+            right = self.evaluate(step.right)
+            try:
+                value = _OPERATORS[type(step.op)](value, right)
+            except (TypeError, ZeroDivisionError, OverflowError) as error:
+                raise InvalidArgumentError(f"objective: cannot compute {self.text!r:.200}: {error}.") from error
+        return value
 
-def _call(name: str, arguments: list[Any], text: str) -> Term:
-    if name not in _PLAIN:
-        raise InvalidArgumentError(
-            f"objective: unknown function {name!r} in {text!r}.{closest(name, [*_PLAIN, *_RICH])}"
-        )
-    return _made(name, _PLAIN[name], arguments, {})
+    def _call(self, name: str, arguments: list[Any]) -> Term:
+        if name not in _PLAIN:
+            hint = closest(name, [*_PLAIN, *_RICH])
+            raise InvalidArgumentError(f"objective: unknown function {name!r} in {self.text!r}.{hint}")
+        return _made(name, _PLAIN[name], arguments, {})
 
+    def _call_rich(self, name: str, node: ast.Call) -> Term:
+        function = _RICH[name]
+        named = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        if any(k.arg not in named - {"labels"} for k in node.keywords):
+            raise self._unreadable(node)
+        options = {str(k.arg): self._argument(k.value) for k in node.keywords}
+        if name == CAPTION:
+            options["labels"] = self.units
+        return _made(name, function, [self._argument(a) for a in node.args], options)
 
-def _call_rich(name: str, node: ast.Call, text: str) -> Term:
-    function = _RICH[name]
-    named = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    if any(k.arg not in named for k in node.keywords):
-        raise _unreadable(node, text)
-    options = {str(k.arg): _argument(k.value, text) for k in node.keywords}
-    return _made(name, function, [_argument(a, text) for a in node.args], options)
-
-
-def _argument(node: ast.AST, text: str) -> Any:
-    """The value of an argument: a number, a text, True, False, None, a list or a table of such."""
-    match node:
-        case ast.Constant(value=str() | bool() | None):
-            return node.value
-        case ast.List() | ast.Tuple():
-            return [_argument(item, text) for item in node.elts]
-        case ast.Dict() if None not in node.keys:
-            keys = [_evaluate(key, text) for key in node.keys if key is not None]
-            return dict(zip(keys, [_argument(value, text) for value in node.values], strict=True))
-    return _evaluate(node, text)
+    def _argument(self, node: ast.AST) -> Any:
+        """The value of an argument: a number, a text, True, False, None, a list or a table of such."""
+        match node:
+            case ast.Constant(value=str() | bool() | None):
+                return node.value
+            case ast.List() | ast.Tuple():
+                return [self._argument(item) for item in node.elts]
+            case ast.Dict() if None not in node.keys:
+                keys = [self.evaluate(key) for key in node.keys if key is not None]
+                return dict(zip(keys, [self._argument(value) for value in node.values], strict=True))
+        return self.evaluate(node)
 
 
 def _made(name: str, function: Callable[..., Term], arguments: list[Any], options: dict[str, Any]) -> Term:

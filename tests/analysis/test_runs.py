@@ -6,6 +6,7 @@ import xarray as xr
 
 from closedloop import CMAES, Session, Thread, Unit, analysis, summarize
 from closedloop.analysis import concat, runs
+from closedloop.analysis.runs import _moved
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
 from closedloop.generators import Fourier
 from closedloop.protocols import evolve, present
@@ -119,3 +120,17 @@ def test_wrong_recordings(two):
         concat([first, with_time])
     with pytest.raises(RecordingError, match="expected an evolution, but it has no threads, objective"):
         analysis.trajectory(first.drop_vars(["threads", "objective"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "moved"),
+    [
+        ("layer() - tv()", "layer([2, 0]) - tv()"),
+        ('caption("a dog", {0: 0.75, 1: 0.25})', 'caption("a dog", {2: 0.75, 0: 0.25})'),
+        ("contrast([0], [1])", "contrast([2], [0])"),
+        ("not an objective", "not an objective"),
+    ],
+)
+def test_any_objective_follows_its_units(text, moved):
+    assert _moved(text, [2, 0]) == moved
+    assert _moved(text, [0, 1]) == text

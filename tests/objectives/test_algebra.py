@@ -110,7 +110,7 @@ def test_arithmetic_is_that_of_the_scores(a, b, number):
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.describe()[:30])
 def test_what_every_term_keeps(term):
     torch = pytest.importorskip("torch")
-    slow = np.repeat(RESPONSES[..., None], 3, axis=2) + [-1, 0, 1]
+    slow = np.repeat(RESPONSES[..., None], 3, axis=2) + np.array([-1, 0, 1])
     np.testing.assert_allclose(evaluate(term, slow, IMAGES), evaluate(term, RESPONSES, IMAGES), atol=1e-12)
     lost = RESPONSES.copy()
     lost[4] = np.nan

@@ -31,7 +31,17 @@ class Bright:
         return "bright"
 
 
+class Seldom(Bright):
+    """One that could look at images, and does not."""
+
+    needs_images = False
+
+    def __call__(self, responses, images=None):
+        return np.full(len(responses), 0.0 if images is None else 1.0)
+
+
 def test_evaluate():
+    assert evaluate(Seldom(), RESPONSES, IMAGES).tolist() == [0, 0]
     assert evaluate(Plain(), RESPONSES, IMAGES).tolist() == [1, 1]
     assert evaluate(Unit(0), RESPONSES, None).tolist() == [1, 1]
     assert evaluate(Bright(), RESPONSES, IMAGES).tolist() == [0, 0]

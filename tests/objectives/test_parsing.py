@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from closedloop.errors import InvalidArgumentError
@@ -111,6 +114,7 @@ def test_texts_of_other_terms():
         ("caption('', {0: 1})", "text: expected a caption such as"),
         ("caption('a dog', model='Mine')", "the model 'Mine' of a caption was a Python object"),
         ("caption('a dog', [1])", "weights: expected a weight by column"),
+        ("caption('a dog', labels=['dog'])", "cannot read \"caption('a dog', labels=['dog'])\""),
         ("clip('a dog', 3)", "objective: clip: "),
     ],
 )
@@ -118,3 +122,14 @@ def test_bad_texts_of_other_terms(text, message):
     with pytest.raises(InvalidArgumentError, match=r".") as caught:
         parse_objective(text)
     assert message in str(caught.value)
+
+
+def test_every_text_of_the_documentation_is_read():
+    rows = re.findall(
+        r"^\| (`.*?`) \|", (Path(__file__).parents[2] / "docs" / "objectives.md").read_text(), re.MULTILINE
+    )
+    texts = [text for row in rows for text in re.findall(r"`([^`]*)`", row)]
+    assert len(texts) >= 20
+    for text in texts:
+        again = parse_objective(text).describe()
+        assert parse_objective(again).describe() == again
