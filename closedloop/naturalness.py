@@ -114,9 +114,9 @@ def _measure_chunk(images: NDArray[np.float32]) -> dict[str, FloatArray]:
     small -= small.mean((1, 2), keepdims=True)
     spread = small.std((1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        variation = np.abs(np.diff(small, axis=1)).mean((1, 2)) + np.abs(np.diff(small, axis=2)).mean((1, 2))
+        steps = sum(np.abs(np.diff(small, axis=axis)).sum((1, 2)) for axis in (1, 2))
         found = {
-            "tv": variation / spread,
+            "tv": steps / (small[0].size - len(small[0])) / spread,
             "spectral_slope": _slopes(small),
             "high_frequency": _fine_share(full, small),
         }
