@@ -72,14 +72,14 @@ def measure(taps: FeatureTaps, images: np.ndarray, drawn: dict[str, np.ndarray])
 
 
 def write_figure(path: Path, rows: list[np.ndarray], gap: int = 6) -> None:
-    """Rows of images ``(n, 3, h, w)`` on white, one above the other."""
+    """Rows of images ``(n, 3, h, w)`` on white, one above the other; in 256 colours, so that the file is small."""
     n, _, side, _ = rows[0].shape
     sheet = np.full((len(rows) * (side + gap) - gap, n * (side + gap) - gap, 3), 255, np.uint8)
     for r, images in enumerate(rows):
         for c, image in enumerate(to_bytes(images)):
             y, x = r * (side + gap), c * (side + gap)
             sheet[y : y + side, x : x + side] = image.transpose(1, 2, 0)
-    Image.fromarray(sheet).save(path, optimize=True)
+    Image.fromarray(sheet).quantize(256, Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 
 def both(native: Any, images: np.ndarray, steps: int) -> dict[str, Any]:
