@@ -54,8 +54,8 @@ MEASURES = (*OF_IMAGE, "natural_distance")
 OF_CODE = ("code_norm", "code_at_bound")
 #: What has no lower end of a band: no image is unnatural for having too little of it.
 FROM_ZERO = ("clipped", "natural_distance")
-#: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
-COORDS: dict[str, tuple[str, Any]] = dict.fromkeys((*MEASURES, *OF_CODE), ("float64", np.nan))
+#: All of them.
+COORDS = (*MEASURES, *OF_CODE)
 #: The measures in words.
 WORDS = {
     "clipped": "black or white values",
@@ -350,6 +350,16 @@ def code_measures(code: FloatArray | None, space: Space | None) -> dict[str, flo
     if space.bounded:
         return {**found, "code_at_bound": float(((code <= space.low) | (code >= space.high)).mean())}
     return {**found, "code_norm": float(np.linalg.norm(code)) / (space.scale * space.dim**0.5)}
+
+
+def coords_of(spaces: Sequence[Space]) -> dict[str, tuple[str, Any]]:
+    """Coordinates of each presentation, as a layout takes them: name -> (dtype, value of an unwritten row).
+
+    Of the codes only what the spaces of the threads can have.
+    """
+    bounded = {space.bounded for space in spaces}
+    codes = [name for name, kind in zip(OF_CODE, (False, True), strict=True) if kind in bounded]
+    return dict.fromkeys((*MEASURES, *codes), ("float64", np.nan))
 
 
 def presentation_coords(

@@ -20,6 +20,7 @@ from closedloop.naturalness import (
     band,
     clipped,
     code_measures,
+    coords_of,
     inside,
     measure,
     nearest,
@@ -103,8 +104,9 @@ def test_fine_detail_counts_pixels_that_the_small_copy_has_lost():
 
 
 def test_images_without_contrast_have_no_number_but_their_clipped_share():
-    found = measure(np.stack([np.full((3, 32, 32), value, np.float32) for value in (0.5, 1)]))
-    np.testing.assert_array_equal(found["clipped"], [0, 1])
+    rounding = 1e-4 * np.random.default_rng(0).random((3, 32, 32))
+    found = measure(np.stack([np.full((3, 32, 32), 0.5), np.ones((3, 32, 32)), 0.5 + rounding]))
+    np.testing.assert_array_equal(found["clipped"], [0, 1, 0])
     assert all(np.isnan(found[name]).all() for name in OF_IMAGE if name != "clipped")
 
 
@@ -285,6 +287,12 @@ def test_codes_are_measured_in_their_own_space(run):
     assert np.isnan(ds["code_at_bound"].values[thread != "pixels"]).all()
 
 
+def test_a_run_has_only_the_numbers_that_its_codes_can_have():
+    assert set(coords_of([Space(3)])) == set(COORDS) - {"code_at_bound"}
+    assert set(coords_of([Space(3, 0, 1)])) == set(COORDS) - {"code_norm"}
+    assert tuple(coords_of([Space(3, 0, 1), Space(3)])) == COORDS
+
+
 def test_without_references_there_is_no_distance():
     ds = session().run()
     assert np.isnan(ds["natural_distance"].values).all()
@@ -303,7 +311,7 @@ def test_a_run_that_was_begun_without_the_numbers_opens_and_goes_on_without(tmp_
 
         def end(self, session): ...
 
-    monkeypatch.setattr("closedloop.loop.COORDS", {})
+    monkeypatch.setattr("closedloop.loop.coords_of", lambda spaces: {})
     old = session(tmp_path / "old", noise(1, n=4, side=32), observers=[Killing()])
     with pytest.raises(KilledError, match="killed"):
         old.run()
