@@ -130,7 +130,7 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two units and 240 images: does it run?")
+    parser.add_argument("--quick", action="store_true", help="two units and 120 images, within a minute: does it run?")
     parser.add_argument("--photographs", type=Path, default=Path(references[0]))
     parser.add_argument("--crops", type=int, default=10_000)
     parser.add_argument("--units", type=int, default=8, help="of each depth")
@@ -143,8 +143,8 @@ def main() -> None:
     options.steps = STEPS
     depths = DEPTHS
     if options.quick:
-        depths, options.units, options.images, options.crops = ("blocks.3", "output"), 1, 240, 400
-        options.rows, options.steps = ["native", "fourier", "whitebox"], 20
+        depths, options.units, options.images, options.crops = ("blocks.3", "output"), 1, 120, 160
+        options.rows, options.steps = ["native", "fourier", "whitebox"], 6
     out = options.out or Path(tempfile.mkdtemp(prefix="generators-"))
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

@@ -266,14 +266,9 @@ def _unnatural(recording: xr.Dataset, summary: ThreadSummary, saturated: bool) -
     parts = []
     for name in names:
         value, low, high = (float(found[key].sel(measure=name)) for key in ("evolved", "low", "high"))
-        parts.append(f"{WORDS[name]} {value:.3g} (95 % of the references: {low:.3g} to {high:.3g})")
-    text = f"the evolved image is unlike the references in {_listed(parts)}."
+        parts.append(f"{WORDS[name]} {value:.3g} ({low:.3g} to {high:.3g})")
+    text = f"the evolved image lies outside 95 % of the references: {', '.join(parts)}."
     return [Caution("unnatural", summary.thread, text, serious=False)]
-
-
-def _listed(parts: list[str]) -> str:
-    """``a, b and c``."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:

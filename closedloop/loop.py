@@ -24,7 +24,7 @@ from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.evolution import REFERENCE, Evolution, Thread
 from closedloop.images import ImageSet, as_image_set, quantize, resize_images
 from closedloop.interfaces import FloatArray, State, Stateful, Subject
-from closedloop.naturalness import COORDS, Bank, presentation_coords
+from closedloop.naturalness import Bank, coords_of, presentation_coords
 from closedloop.objectives import Linear, evaluate
 from closedloop.presenting import Presenter, Shown
 from closedloop.recording import Layout, Recording, Rows, stored_references, version, write_references
@@ -503,7 +503,7 @@ class Session:
             latent=self._latent,
             units=self.subject.units,
             scalars=scalars,
-            coords=COORDS,
+            coords=coords_of([e.thread.generator.space for e in self.evolutions]),
         )
 
     def _described(self) -> dict[str, Any]:

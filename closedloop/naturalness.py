@@ -54,8 +54,8 @@ MEASURES = (*OF_IMAGE, "natural_distance")
 OF_CODE = ("code_norm", "code_at_bound")
 #: What has no lower end of a band: no image is unnatural for having too little of it.
 FROM_ZERO = ("clipped", "natural_distance")
-#: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
-COORDS: dict[str, tuple[str, Any]] = dict.fromkeys((*MEASURES, *OF_CODE), ("float64", np.nan))
+#: All of them.
+COORDS = (*MEASURES, *OF_CODE)
 #: The measures in words.
 WORDS = {
     "clipped": "black or white values",
@@ -111,12 +111,13 @@ def _measure_chunk(images: NDArray[np.float32]) -> dict[str, FloatArray]:
     n, _, height, width = images.shape
     full = (_LUMA @ images.reshape(n, 3, -1)).reshape(n, height, width)
     small = _shrunk(full, min(SIDE, height, width))
-    small -= small.mean((1, 2), keepdims=True)
+    mean = small.mean((1, 2), keepdims=True)
+    small, full = small - mean, np.subtract(full, mean, out=full)
     spread = small.std((1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        variation = np.abs(np.diff(small, axis=1)).mean((1, 2)) + np.abs(np.diff(small, axis=2)).mean((1, 2))
+        steps = sum(np.abs(np.diff(small, axis=axis)).sum((1, 2)) for axis in (1, 2))
         found = {
-            "tv": variation / spread,
+            "tv": steps / (small[0].size - len(small[0])) / spread,
             "spectral_slope": _slopes(small),
             "high_frequency": _fine_share(full, small),
         }
@@ -147,18 +148,16 @@ def _averaged(planes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     edges = np.arange(new + 1) * (height / side)
     for i in range(new):
         for j in range(math.floor(edges[i]), math.ceil(edges[i + 1])):
-            share = np.float32((min(edges[i + 1], j + 1) - max(edges[i], j)) * side / height)
-            out[:, :, i] += old[:, :, j] * share
+            share = np.float32(min(edges[i + 1], j + 1) - max(edges[i], j))
+            out[:, :, i] += old[:, :, j] if share == 1 else old[:, :, j] * share
+    out *= np.float32(side / height)
     return out.reshape(n, side, width)
 
 
 def _fine_share(full: NDArray[np.float32], small: NDArray[np.float32]) -> FloatArray:
-    """Share ``(n,)`` of the variance of luminance that its coarsest copy has lost; takes the mean off ``full``."""
-    n, side = len(full), small.shape[-1]
-    flat = full.reshape(n, -1)
-    flat -= flat.mean(1, keepdims=True)
-    coarse = _shrunk(small, max(min(COARSE, side // 2), 1))
-    whole = np.einsum("ni,ni->n", flat, flat) / flat.shape[1]
+    """Share ``(n,)`` of the variance of luminance that its coarsest copy has lost; all without their mean."""
+    coarse = _shrunk(small, max(min(COARSE, small.shape[-1] // 2), 1))
+    whole = np.array([np.vdot(plane, plane) / plane.size for plane in full])
     share: FloatArray = np.clip(1 - (coarse**2).mean((1, 2)) / whole, 0, 1)
     return share
 
@@ -351,6 +350,16 @@ def code_measures(code: FloatArray | None, space: Space | None) -> dict[str, flo
     if space.bounded:
         return {**found, "code_at_bound": float(((code <= space.low) | (code >= space.high)).mean())}
     return {**found, "code_norm": float(np.linalg.norm(code)) / (space.scale * space.dim**0.5)}
+
+
+def coords_of(spaces: Sequence[Space]) -> dict[str, tuple[str, Any]]:
+    """Coordinates of each presentation, as a layout takes them: name -> (dtype, value of an unwritten row).
+
+    Of the codes only what the spaces of the threads can have.
+    """
+    bounded = {space.bounded for space in spaces}
+    codes = [name for name, kind in zip(OF_CODE, (False, True), strict=True) if kind in bounded]
+    return dict.fromkeys((*MEASURES, *codes), ("float64", np.nan))
 
 
 def presentation_coords(

@@ -17,12 +17,12 @@ def plateau(generation):
     return 2 + 10 * np.minimum(generation / (GENERATIONS / 2), 1)
 
 
-def evolution(course=plateau, *, noise=1.0, drift=0.0, retest=4, references=True, length=1.0, **attrs):
+def evolution(course=plateau, *, noise=1.0, drift=0.0, retest=4, references=True, length=1.0, many=False, **attrs):
     """A recording of one thread on one unit, from the mean score of each generation."""
     rng = np.random.default_rng(0)
     rows = []
     for g in range(-1 if references else 0, GENERATIONS):
-        shown = range(REFERENCES) if g < 0 else [g % REFERENCES] * references
+        shown = range(40 if many else REFERENCES) if g < 0 else [g % REFERENCES] * references
         rows += [("reference", "reference", g, f"natural-{i}", 4 + i * 0.1 + drift * max(g, 0)) for i in shown]
         rows += [("main", "evolved", g, f"main-{g}-{i}", course(g)) for i in range(POPULATION) if g >= 0]
     top = course(GENERATIONS - 1)
@@ -94,6 +94,41 @@ def test_a_ceiling():
 def test_a_saturated_image():
     assert kinds(evolution(), flat_picture(254)) == {"saturated"}
     assert kinds(evolution(), lambda name: None) == set()
+
+
+def looking(**values):
+    """A good run with columns of naturalness: references of 1 to 2, and what the evolved image has."""
+    ds = evolution(many=True)
+    natural = ds["thread"].values == "reference"
+    spread = np.linspace(1, 2, int(natural.sum()))
+    columns = {}
+    for name, value in values.items():
+        column = np.full(ds.sizes["presentation"], value, float)
+        column[natural] = spread if name != "clipped" else 0.1 * spread
+        columns[name] = ("presentation", column)
+    return ds.assign_coords(columns)
+
+
+def test_a_saturated_image_is_seen_in_the_recorded_numbers():
+    assert kinds(looking(clipped=0.3)) == {"saturated"}
+    assert kinds(looking(clipped=0.05), flat_picture(254)) == set()
+
+
+def test_an_image_unlike_the_references_is_a_note():
+    found = [c for c in cautions(looking(tv=1.3, spectral_slope=-3.0, natural_distance=2.5)) if c.kind == "unnatural"]
+    assert len(found) == 1
+    assert not found[0].serious
+    assert found[0].text.startswith(
+        "the evolved image lies outside 95 % of the references: spectral slope -3 (1.01 to "
+    )
+    assert ", distance to the nearest reference 2.5 (0 to 1.4" in found[0].text
+    assert "total variation" not in found[0].text
+    assert kinds(looking(tv=1.3, natural_distance=0.1)) == set()
+
+
+def test_clipped_values_are_said_once():
+    assert kinds(looking(clipped=0.22)) == {"unnatural"}
+    assert kinds(looking(clipped=0.9)) == {"saturated"}
 
 
 def test_lost_presentations_are_counted_by_thread():

@@ -42,7 +42,6 @@ def naturalness(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
 
 def _naturalness(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
     chosen = preferred(part, name, objective)
-    rows = chosen.rows[:1] if chosen.basis == "re-test" else chosen.rows
     best = _shown(part, part["stimulus_id"].values == summarize_thread(part, name, objective).natural.stimulus_id)
     references = _shown(part, np.full(part.sizes["presentation"], True))
     last = _last_generation(part, name)
@@ -50,7 +49,7 @@ def _naturalness(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
     columns: dict[str, list[float]] = {}
     for measure in COORDS:
         values = part[measure].values if measure in known else np.full(part.sizes["presentation"], np.nan)
-        for key, value in _beside(measure, values, rows, best, references, last).items():
+        for key, value in _beside(measure, values, chosen.rows, best, references, last).items():
             columns.setdefault(key, []).append(value)
     reason = words(
         {

@@ -233,3 +233,8 @@ def test_bad_input_writes_nothing(run, tmp_path):
     with pytest.raises(RecordingError, match="out: cannot write"):
         write_report([run], tmp_path / "nowhere" / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_says_how_natural_the_evolved_image_looks(parsed):
+    assert "How natural it looks, beside the references" in parsed.text
+    assert "measure evolved best reference references it lies black or white values" in parsed.text

@@ -8,8 +8,17 @@ import pytest
 from scipy import stats
 
 from closedloop import open_recording, summarize
-from closedloop.analysis import evolved_vs_reference, success
-from closedloop.report.wording import NONE, interval, number, presentations, table_rows, verdict, with_error
+from closedloop.analysis import evolved_vs_reference, naturalness, success
+from closedloop.report.wording import (
+    NONE,
+    interval,
+    natural_rows,
+    number,
+    presentations,
+    table_rows,
+    verdict,
+    with_error,
+)
 from closedloop.summary import Estimate, ThreadSummary
 
 NOTHING = Estimate("", math.nan, math.nan, 0)
@@ -75,3 +84,31 @@ def test_a_thread_that_has_not_begun_has_dashes(run):
     survey = recording.isel(presentation=np.flatnonzero(recording.generation.values < 0))
     rows = dict(table_rows(survey, summarize(survey)))
     assert rows["effect size"] == rows["last against first generations"] == [NONE, NONE]
+
+
+def test_how_natural_it_looks_says_what_the_analysis_says(run):
+    ds = open_recording(run)
+    summary = summarize(ds)[0]
+    found, rows = naturalness(ds, "red"), dict(natural_rows(ds, summary))
+    assert list(rows) == [
+        "black or white values", "total variation ÷ s.d.", "spectral slope", "fine detail",
+        "distance to the nearest reference", "length of the code ÷ the prior’s",
+    ]  # fmt: skip
+    tv = found.sel(measure="tv")
+    evolved, best, low, high = (number(float(tv[key]), 3) for key in ("evolved", "best_reference", "low", "high"))
+    assert rows["total variation ÷ s.d."] == [evolved, best, f"{low} to {high}", NONE]  # twelve references are few
+    assert rows["length of the code ÷ the prior’s"][1:] == [NONE] * 3
+
+
+def test_where_it_lies(run, monkeypatch):
+    monkeypatch.setattr("closedloop.analysis.natural.LEAST_REFERENCES", 12)
+    ds = open_recording(run)
+    rows = dict(natural_rows(ds, summarize(ds)[0]))  # smooth Fourier images among references of white noise
+    assert rows["total variation ÷ s.d."][-1] == rows["spectral slope"][-1] == "outside"
+    assert rows["black or white values"][-1] == "inside"
+
+
+def test_runs_without_these_numbers_have_no_such_table(run):
+    ds = open_recording(run)
+    names = [m for m in naturalness(ds)["measure"].values if m in ds.coords]
+    assert natural_rows(ds.drop_vars(names), summarize(ds)[0]) == []
