@@ -4,9 +4,10 @@ if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
 from .controls import pure_noise, random_codes, shuffled_scores
+from .elites import evolve_elites
 from .evolve import evolve
 from .landscape import landscape
 from .present import present
 from .resume import resume
 
-__all__ = ["evolve", "landscape", "present", "pure_noise", "random_codes", "resume", "shuffled_scores"]
+__all__ = ["evolve", "evolve_elites", "landscape", "present", "pure_noise", "random_codes", "resume", "shuffled_scores"]

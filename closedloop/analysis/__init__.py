@@ -7,6 +7,7 @@ Every function says its definition and source. Where the data cannot carry a num
 from closedloop.analysis.codes import code_geometry, latent_regression
 from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
 from closedloop.analysis.drift import reference_drift
+from closedloop.analysis.elites import class_elites, class_probabilities
 from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
 from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
 from closedloop.analysis.resampling import bootstrap, holm, success_rate
@@ -18,6 +19,8 @@ from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tun
 __all__ = [
     "best_of_k",
     "bootstrap",
+    "class_elites",
+    "class_probabilities",
     "code_geometry",
     "concat",
     "cross_driving",
