@@ -214,13 +214,15 @@ def _part(
     return _array(maps), {"score": _array(scores)}
 
 
-def _integrated(
-    scored: Callable[[Tensor], Tensor], x: Tensor, baseline: Tensor, steps: int, chunk: int
-) -> Part:
+def _integrated(scored: Callable[[Tensor], Tensor], x: Tensor, baseline: Tensor, steps: int, chunk: int) -> Part:
     found, error = _captum("IntegratedGradients", scored).attribute(
         x, baselines=baseline, n_steps=steps, internal_batch_size=max(chunk, len(x)), return_convergence_delta=True
     )
-    facts = {"score": scored(x), "baseline_score": scored(baseline.detach().clone().requires_grad_()), "completeness_error": error}
+    facts = {
+        "score": scored(x),
+        "baseline_score": scored(baseline.detach().clone().requires_grad_()),
+        "completeness_error": error,
+    }
     return _array(found), {name: _array(value) for name, value in facts.items()}
 
 
@@ -349,8 +351,8 @@ def _labelled(parts: list[Part], shape: tuple[int, ...], scalars: dict[str, str]
     why = SILENT[scalars["method"] in RULES]
     if dead.any():
         warnings.warn(
-            f"images {np.flatnonzero(dead)[:5].tolist()}: the attribution is zero everywhere, for {why}. The unit may be "
-            "silent there; attribute the layer before its rectifier.",
+            f"images {np.flatnonzero(dead)[:5].tolist()}: the attribution is zero everywhere, for {why}. The unit may "
+            "be silent there; attribute the layer before its rectifier.",
             AttributionWarning,
             stacklevel=3,
         )
@@ -384,7 +386,8 @@ def attribution_pictures(attributions: ArrayLike, filter: Filter = "raw") -> NDA
         if filter == "normblur":
             values = gaussian_filter(values, (0, 0, BLUR, BLUR))
         pictures = values / _scale(values)
-    return np.clip(np.broadcast_to(pictures, maps.shape), 0, 1).astype(np.float32)
+    shown: NDArray[np.float32] = np.clip(np.broadcast_to(pictures, maps.shape), 0, 1).astype(np.float32)
+    return shown
 
 
 def _scale(values: NDArray[np.float32]) -> NDArray[np.float32]:

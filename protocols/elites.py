@@ -93,7 +93,8 @@ def _check_classes(classes: Sequence[int] | None, units: int) -> NDArray[np.int6
     """The columns that have an elite."""
     if units < 2:
         raise InvalidArgumentError(
-            f"subject: expected the two or more outputs of a classifier, got {units} unit; record its whole output layer."
+            f"subject: expected the two or more outputs of a classifier, got {units} unit; record its "
+            "whole output layer."
         )
     if classes is None:
         return np.arange(units)
@@ -184,7 +185,7 @@ class Run:
     def _fits(self) -> bool:
         """Whether there is room for another generation."""
         size = self.optimizer.children if self.optimizer.told else self.optimizer.initial
-        return self.optimizer.told + size <= self.settings["images"]
+        return bool(self.optimizer.told + size <= self.settings["images"])
 
     def _breed(self, presenter: Presenter, recording: Recording) -> Rows:
         """One generation: ask, show, tell."""

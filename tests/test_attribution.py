@@ -8,8 +8,8 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 from closedloop import Unit
 from closedloop.attribution import (
@@ -105,7 +105,8 @@ def relu6_by_hand(x):
 @pytest.mark.parametrize(
     "function",
     [
-        F.relu, torch.relu, torch.Tensor.relu, nn.ReLU(inplace=True), lambda x: (x * 1).relu_(), nn.Threshold(0.0, 0.0),
+        functional.relu, torch.relu, torch.Tensor.relu, nn.ReLU(inplace=True), lambda x: (x * 1).relu_(),
+        nn.Threshold(0.0, 0.0),
         lambda x: x.clamp(min=0), lambda x: torch.clamp_min(x, 0), lambda x: x.clip(min=torch.zeros(())),
     ],
     ids=["relu", "torch", "method", "inplace", "relu_", "threshold", "clamp", "clamp_min", "tensor"],
@@ -117,7 +118,7 @@ def test_a_rectifier_is_found_however_it_is_called(function, method):
     assert not np.allclose(wanted, attribute(subject(Functional(function)), images(), 1, "gradient"))
 
 
-@pytest.mark.parametrize("function", [nn.ReLU6(), F.relu6, nn.ReLU6(inplace=True), relu6_by_hand])
+@pytest.mark.parametrize("function", [nn.ReLU6(), functional.relu6, nn.ReLU6(inplace=True), relu6_by_hand])
 def test_relu6_passes_nothing_where_it_is_full(function):
     model = Functional(function)
     with torch.no_grad():
@@ -148,9 +149,11 @@ class Custom(torch.autograd.Function):
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        (F.silu, "SiLU"), (lambda x: x * torch.sigmoid(x), "SiLU"), (lambda x: torch.sigmoid(1.702 * x) * x, "SiLU"),
-        (F.gelu, "GELU"), (F.elu, "ELU"), (F.leaky_relu, "LeakyReLU"), (nn.PReLU(), "PReLU"), (F.hardswish, "Hardswish"),
-        (F.mish, "Mish"), (F.softplus, "Softplus"), (lambda x: torch.maximum(x, 0 * x), "maximum"),
+        (functional.silu, "SiLU"), (lambda x: x * torch.sigmoid(x), "SiLU"),
+        (lambda x: torch.sigmoid(1.702 * x) * x, "SiLU"),
+        (functional.gelu, "GELU"), (functional.elu, "ELU"), (functional.leaky_relu, "LeakyReLU"), (nn.PReLU(), "PReLU"),
+        (functional.hardswish, "Hardswish"),
+        (functional.mish, "Mish"), (functional.softplus, "Softplus"), (lambda x: torch.maximum(x, 0 * x), "maximum"),
         (lambda x: torch.where(x > 0, x, 0 * x), "where"), (Custom.apply, "a gradient of its own"),
         (nn.Threshold(0.1, 0.0), "Threshold at another value"),
     ],
@@ -287,7 +290,7 @@ def test_a_silent_unit_is_named():
 
 def test_bad_arguments():
     who = subject(network())
-    with pytest.raises(InvalidArgumentError, match="method: no method 'guided'. Did you mean 'guided-backprop'"):
+    with pytest.raises(InvalidArgumentError, match=r"method: no method 'guided'\. Did you mean 'guided-backprop'"):
         attribute(who, images(), 0, "guided")
     with pytest.raises(InvalidArgumentError, match="seed: no seed 'two'"):
         attribute(who, images(), 0, seed="two")
@@ -332,7 +335,9 @@ def test_pictures():
     assert norm[0, 0, 0, 0] == 0
     spread = (np.arange(64) - 32) ** 2 / (2 * 4**2)
     unclipped = np.abs(np.arange(64) - 32) > 4  # 1 value in 200 is at full contrast
-    np.testing.assert_allclose((blur[1, 0, 32] / blur[1, 0, 32, 40] * np.exp(-2))[unclipped], np.exp(-spread)[unclipped], atol=1e-3)
+    np.testing.assert_allclose(
+        (blur[1, 0, 32] / blur[1, 0, 32, 40] * np.exp(-2))[unclipped], np.exp(-spread)[unclipped], atol=1e-3
+    )
     with pytest.raises(InvalidArgumentError, match="filter: no filter 'blur'"):
         attribution_pictures(maps, "blur")
     with pytest.raises(InvalidArgumentError, match=r"attributions: expected finite numbers \(n, 3, h, w\)"):

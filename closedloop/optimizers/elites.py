@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from closedloop.checks import check_whole
 from closedloop.errors import CallOrderError, InvalidArgumentError, MissingExtraError
 from closedloop.interfaces import FloatArray, Space, State
-from closedloop.optimizers.base import AskTell, check_fraction, check_population, check_positive
+from closedloop.optimizers.base import AskTell, check_fraction, check_positive
 
 try:
     from ribs.archives import GridArchive
@@ -69,7 +69,7 @@ class MapElites(AskTell):
         reach: float = 6.0,
     ) -> None:
         self.classes = check_whole("classes", classes, 1)
-        check_population(children, 2)
+        self.children = check_whole("children", children, 2)
         rate, eta = CROSSOVER[space.bounded]
         self.crossover_rate = rate if crossover_rate is None else crossover_rate
         self.crossover_eta = eta if crossover_eta is None else crossover_eta
@@ -81,7 +81,6 @@ class MapElites(AskTell):
             space, seed, classes=self.classes, children=children, initial=initial, crossover_rate=crossover_rate,
             crossover_eta=crossover_eta, mutation_rate=mutation_rate, mutation_eta=mutation_eta, reach=reach,
         )  # fmt: skip
-        self.children = int(children)
         self.initial = self.children if initial is None else check_whole("initial", initial, 1)
         self.mutation_rate, self.mutation_eta = mutation_rate, mutation_eta
         span = reach * space.scale
@@ -132,8 +131,8 @@ class MapElites(AskTell):
             )
         if scores.shape != (len(codes), self.classes) or np.isinf(scores).any():
             raise InvalidArgumentError(
-                f"scores: expected finite numbers (or NaN) of shape ({len(codes)}, {self.classes}), one for each class, "
-                f"got shape {scores.shape}{' with infinity' if np.isinf(scores).any() else ''}."
+                f"scores: expected finite numbers (or NaN) of shape ({len(codes)}, {self.classes}), one for each "
+                f"class, got shape {scores.shape}{' with infinity' if np.isinf(scores).any() else ''}."
             )
         self._asked = None
         self._learn(codes, scores)
