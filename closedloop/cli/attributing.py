@@ -12,7 +12,7 @@ from closedloop.attribution import FILTERS, Filter, Method, attribute
 from closedloop.cli.report import console
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.images import folder_images, from_bytes, natural_references, read_image
-from closedloop.interfaces import Resolved
+from closedloop.interfaces import Resolved, Subject
 from closedloop.subjects import load_subject
 
 #: Images in one figure.
@@ -48,13 +48,22 @@ def run_attribution(images: Path | None, out: Path, filters: str, given: dict[st
     numbers = {k: given[k] for k in ("seed", "steps", "device") if k in given}
     method = cast(Method, given.get("method", "guided-backprop"))
     found = attribute(subject, shown, given.get("objective", 0), method, **numbers)
+    target = _target(subject, given.get("objective"))
     try:
-        plot_attributions(shown, found, chosen, names).savefig(out)
+        plot_attributions(shown, found, chosen, names, target).savefig(out)
     except OSError as error:
         raise RecordingError(f"out: cannot write {out} ({error.strerror or error}).") from error
-    console.print(f"{method} of {found['objective'].item()}, {found['subject'].item()}", highlight=False, markup=False)
+    console.print(f"{method} of {target}", highlight=False, markup=False)
     console.print(_table(found, names))
     console.print(f"Wrote {out}.", highlight=False, markup=False)
+
+
+def _target(subject: Subject, objective: str | None) -> str:
+    """What is attributed, in words."""
+    if objective is not None:
+        return f"{objective} of {subject.name}"
+    label = str(subject.units.coords["label"][0]) if "label" in subject.units.coords else ""
+    return subject.units.neuroid_id[0] + (f" “{label}”" if label else "")
 
 
 def _filters(text: str) -> tuple[Filter, ...]:

@@ -24,6 +24,7 @@ def plot_attributions(
     attributions: xr.DataArray,
     filters: Sequence[Filter] = FILTERS,  # type: ignore[assignment]
     names: Sequence[str] | None = None,
+    target: str = "",
 ) -> Figure:
     """A row for each image: the image with its score, and its attribution through display filters.
 
@@ -32,6 +33,7 @@ def plot_attributions(
         attributions: Of these images; see `closedloop.attribution.attribute`.
         filters: See `closedloop.attribution.attribution_pictures`.
         names: Of the images.
+        target: What was attributed, in words; default the objective's text.
     """
     if len(images) != len(attributions) or not len(images) or not filters:
         raise InvalidArgumentError(
@@ -50,8 +52,8 @@ def plot_attributions(
                 caption(ax, f"{name}: {WORDS[name]}")
         title = "" if names is None else f"{names[i]}\n"
         caption(row[0], f"{title}score {float(attributions['score'][i]):.4g}")
+    words = f"{attributions['objective'].item()} of {attributions['subject'].item()}"
     figure.suptitle(
-        f"{attributions['method'].item()} of {attributions['objective'].item()}, {attributions['subject'].item()}",
-        fontsize=10, x=0.01, ha="left",
-    )  # fmt: skip
+        f"{attributions['method'].item()} of {target or words}", fontsize=10, x=0.01, ha="left"
+    ).set_parse_math(False)
     return figure
