@@ -125,14 +125,15 @@ def _result(
 
 
 def _codes(recording: xr.Dataset, names: NDArray[Any]) -> FloatArray:
-    """The code of each class's elite ``(classes, latent)``; NaN where there is none."""
-    place = {name: row for row, name in reversed(list(enumerate(recording["stimulus_id"].values.tolist())))}
-    known = np.flatnonzero(names != "")
-    rows = np.array([place[names[i]] for i in known], dtype=np.int64)
+    """The code of each class's elite ``(classes, latent)``; NaN where there is none. Reads each generation once."""
     codes = np.full((len(names), recording.sizes["latent"]), np.nan)
-    unique, which = np.unique(rows, return_inverse=True)
-    for row, own in ((row, known[which == i]) for i, row in enumerate(unique)):
-        codes[own] = recording["latent_code"].isel(presentation=int(row)).values
+    ids = recording["stimulus_id"].values
+    for rows in _generations(recording, ELITES):
+        place = {name: int(row) for row, name in zip(rows, ids[rows].tolist(), strict=True)}
+        own = [i for i, name in enumerate(names) if name in place]
+        if own:
+            part = recording["latent_code"].isel(presentation=slice(int(rows[0]), int(rows[-1]) + 1)).values
+            codes[own] = part[[place[names[i]] - int(rows[0]) for i in own]]
     return codes
 
 
