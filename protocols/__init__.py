@@ -6,6 +6,7 @@ if __name__ != "closedloop.protocols":
 from .ascend import ascend, read_ascent
 from .compare import Contender, compare, transfer
 from .controls import pure_noise, random_codes, shuffled_scores
+from .elites import evolve_elites
 from .evolve import evolve
 from .landscape import landscape
 from .present import present
@@ -16,6 +17,7 @@ __all__ = [
     "ascend",
     "compare",
     "evolve",
+    "evolve_elites",
     "landscape",
     "present",
     "pure_noise",

@@ -292,13 +292,23 @@ def stored_library(run: str | Path, content: Mapping[str, Any], generator: Gener
         raise RecordingError(
             f"{run}: it ended before its directions were stored, or {BASIS} is damaged ({error}); begin it again."
         ) from error
-    if generator is None:
-        options = dict(content["generator"])
-        name = options.pop("name")
-        if name == OBJECT:
-            raise InvalidArgumentError(
-                f"{run}: its generator was a Python object ({options.get('description', '')}); hand it over again: "
-                "resume(RUN, generator=…)."
-            )
-        generator = registry.build("generators", name, **options)
-    return landscape_library(generator, basis, content)
+    return landscape_library(recorded_generator(run, content, generator), basis, content)
+
+
+def recorded_generator(run: str | Path, content: Mapping[str, Any], generator: Generator | None) -> Generator:
+    """The generator of a run: the one that was handed over, else the one that its file names.
+
+    Raises:
+        InvalidArgumentError: It was a Python object without a name, and was not handed over.
+    """
+    if generator is not None:
+        return generator
+    options = dict(content["generator"])
+    name = options.pop("name")
+    if name == OBJECT:
+        raise InvalidArgumentError(
+            f"{run}: its generator was a Python object ({options.get('description', '')}); hand it over again: "
+            "resume(RUN, generator=…)."
+        )
+    made: Generator = registry.build("generators", name, **options)
+    return made

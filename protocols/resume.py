@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from closedloop.analysis.elites import ELITES, class_elites
 from closedloop.ascents import ASCEND
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import Thread
@@ -34,7 +35,8 @@ from closedloop.recording import (
 from closedloop.stopping import StoppingRule
 
 from .ascend import resumed_session
-from .landscape import LANDSCAPE, LANDSCAPE_SETTINGS, stored_library
+from .elites import ELITES_SETTINGS, stored_elites
+from .landscape import LANDSCAPE, LANDSCAPE_SETTINGS, recorded_generator, stored_library
 from .present import PRESENT_SETTINGS, Library, go_on
 
 
@@ -55,19 +57,21 @@ def resume(
         subject: Needed where the run's subject was a Python object without a name. A stateful one is put back to where
             the last commit left it; before the first commit it must be as it was when the run began.
         threads: Likewise for its generators and optimizers, freshly built as for the run.
-        generator: Likewise for the generator of a landscape or an ascent.
+        generator: Likewise for the generator of a landscape, of an ascent or of elites.
         stop: Likewise for stopping rules of one's own.
         observers: Watch the session.
-        progress: For a run of `present` or `landscape`: called with images shown so far and of all.
+        progress: For a run of `present`, `landscape` or `evolve_elites`: called with images shown so far and of all.
 
     Returns:
-        The recording; of a finished run at once.
+        The recording; of a finished run at once. Of a run of `evolve_elites`, its elites.
 
     Raises:
         RecordingError: Not a run, or another process is writing it.
         InvalidArgumentError: Something that the run used cannot be loaded by name and was not handed over.
     """
     content = read_experiment(run)
+    if content.get("protocol") == ELITES:
+        return _resume_elites(run, content, subject, generator, progress)
     if _finished(run):
         return open_recording(run)
     if content.get("protocol") == "present":
@@ -146,6 +150,22 @@ def _resume_ascent(
     if subject is None:
         subject = load_recorded_subject(content["subject"], str(run))
     return resumed_session(run, subject, generator, observers).resume(Recording.reopen(run))
+
+
+def _resume_elites(
+    run: str | Path,
+    content: dict[str, Any],
+    subject: Subject | None,
+    generator: Generator | None,
+    progress: Callable[[int, int], None] | None,
+) -> xr.Dataset:
+    if _finished(run):
+        return class_elites(open_recording(run))
+    _check_complete(run, content, *ELITES_SETTINGS, "subject", "generator", "classes", "breeding")
+    made = recorded_generator(run, content, generator)
+    if subject is None:
+        subject = load_recorded_subject(content["subject"], str(run))
+    return stored_elites(content, subject, made).go_on(Recording.reopen(run), progress)
 
 
 def _check_complete(run: str | Path, content: dict[str, Any], *names: str) -> None:

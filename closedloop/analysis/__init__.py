@@ -8,6 +8,7 @@ from closedloop.analysis.codes import code_geometry, latent_regression
 from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
 from closedloop.analysis.contenders import advantage, contender_table
 from closedloop.analysis.drift import reference_drift
+from closedloop.analysis.elites import class_elites, class_probabilities
 from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
 from closedloop.analysis.natural import naturalness
 from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
@@ -21,6 +22,8 @@ __all__ = [
     "advantage",
     "best_of_k",
     "bootstrap",
+    "class_elites",
+    "class_probabilities",
     "code_geometry",
     "concat",
     "contender_table",

@@ -238,6 +238,64 @@ def analyze(
     analyze_runs(runs, what, thread, csv)
 
 
+@app.command()
+def attribute(
+    images: Annotated[
+        Path | None, typer.Option(help="An image, or a folder of up to 24.", show_default="bundled photographs")
+    ] = None,
+    subject: SubjectOption = None,
+    layer: LayerOption = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Unit: 7, '(12,3,4)' …; several with --objective.", show_default="971")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="What is attributed.", show_default="unit(0)")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="gradient, deconvnet, guided-backprop or integrated-gradients.", show_default="guided-backprop"
+        ),
+    ] = None,
+    filter: Annotated[str, typer.Option(help="raw, gray, norm, normblur, several with commas, or all.")] = "all",  # noqa: A002
+    seed: Annotated[
+        str | None, typer.Option(help="Backward pass begins with: one, or activation.", show_default="one")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Points of integrated gradients.", show_default="64")] = None,
+    weights: WeightsOption = None,
+    device: DeviceOption = None,
+    out: Annotated[Path, typer.Option("--out", help="The figure (.png, .pdf, .svg).")] = Path("attribution.png"),
+) -> None:
+    """Show which pixels of images a unit's response comes from."""
+    from closedloop.cli.attributing import run_attribution
+
+    run_attribution(images, out, filter, _given(locals(), "images", "out", "filter"))
+
+
+@app.command()
+def elites(
+    subject: SubjectOption = None,
+    layer: LayerOption = None,
+    generator: Annotated[str | None, typer.Option(help="cppn, pixels, native …", show_default="cppn")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels of the generated images.", show_default="the generator's")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Budget of images.", show_default="20000")] = None,
+    children: Annotated[int | None, typer.Option(help="Images in a generation.", show_default="200")] = None,
+    seed: SeedOption = None,
+    retries: RetriesOption = None,
+    timeout_s: TimeoutOption = None,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--save", help="Folder of the run; must be new.", show_default="runs/…")
+    ] = None,
+) -> None:
+    """Evolve an image for each class of a network at once (fooling images, MAP-Elites)."""
+    from closedloop.cli.fooling import run_elites
+
+    run_elites(out, _given(locals(), "out"))
+
+
 @app.command("train-generator")
 def train_generator(
     images: Annotated[Path, typer.Option(help="Folder of photographs.")],

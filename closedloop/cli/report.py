@@ -30,6 +30,11 @@ def show_run(run: Path, figure: Path | None) -> None:
         raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(_FORMATS)}, got {figure}.")
     recording = open_recording(run)
     pointer = read_pointer(run)
+    if "classes" in recording.coords:
+        from closedloop.cli.fooling import show_elites  # which needs this file
+
+        show_elites(run, recording, figure)
+        return
     if not is_evolution(recording):
         console.print(_responses_table(recording))
         return

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from closedloop.analysis.elites import ELITES
 from closedloop.cli.report import console, show_run
 from closedloop.errors import InvalidArgumentError
 from closedloop.experiment import (
@@ -98,6 +99,10 @@ def run_resume(run: Path) -> None:
         with _present_bar() as progress:
             resume_run(run, progress=progress)
         console.print(f"Recorded {open_recording(run).sizes['presentation']} presentations in {run}.")
+    elif kind == ELITES:
+        with _present_bar() as progress:
+            resume_run(run, progress=progress)
+        show_run(run, None)
     else:
         resume_run(run, observers=[Bar()])
         show_run(run, None)

@@ -5,8 +5,10 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 """
 
 from closedloop.analysis import generation_scores
+from closedloop.figures.attribution import plot_attributions
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.contenders import plot_budgets, plot_contenders
+from closedloop.figures.elites import best_elites, plot_elites, plot_elites_course
 from closedloop.figures.landscape import plot_landscape
 from closedloop.figures.page import plot_evolution
 from closedloop.figures.population import plot_code_plane, plot_population
@@ -19,12 +21,16 @@ __all__ = [
     "EVOLVED",
     "INK",
     "NATURAL",
+    "best_elites",
     "best_references",
     "generation_scores",
+    "plot_attributions",
     "plot_budgets",
     "plot_code_plane",
     "plot_contenders",
     "plot_cross_driving",
+    "plot_elites",
+    "plot_elites_course",
     "plot_evolution",
     "plot_evolved_vs_reference",
     "plot_landscape",
