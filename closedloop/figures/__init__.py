@@ -5,6 +5,7 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 """
 
 from closedloop.analysis import generation_scores
+from closedloop.figures.ascents import plot_ascents
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.landscape import plot_landscape
 from closedloop.figures.page import plot_evolution
@@ -20,6 +21,7 @@ __all__ = [
     "NATURAL",
     "best_references",
     "generation_scores",
+    "plot_ascents",
     "plot_code_plane",
     "plot_cross_driving",
     "plot_evolution",

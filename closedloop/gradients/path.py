@@ -147,7 +147,12 @@ class GradientPath:
         gradients = _back(images, code, [part.through_view(part.slopes) for part in parts], held)
         if not held:
             return [Slope(p.scores, g, len(p.pictures)) for p, g in zip(parts, gradients, strict=True)]
-        pulls = _back(images, code, [part.through_view(part.pulls) for part in parts], False)
+        pulls = _back(
+            images,
+            code,
+            [torch.zeros_like(p.images) if p.fixed is None else p.through_view(p.pulls) for p in parts],
+            False,
+        )
         return [
             Slope(p.scores, g, len(p.pictures))
             if p.fixed is None
