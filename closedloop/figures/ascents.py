@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
 from closedloop.figures.style import CYCLE, EVOLVED, INK, NATURAL, dress
 from closedloop.figures.tiles import draw_picture
@@ -21,6 +22,8 @@ MOST, WIDTH = 24, 6
 WRONG = "#B00020"
 #: Colour of the length of the gradient.
 SLOPE = CYCLE[2]
+#: Colour, line and marker of what is drawn along the steps.
+LINES = {"score climbed": (EVOLVED, "-", ""), "response shown": (NATURAL, "", "."), "gradient norm": (SLOPE, "-", "")}
 
 
 def plot_ascents(result: xr.Dataset) -> Figure:
@@ -45,6 +48,8 @@ def plot_ascents(result: xr.Dataset) -> Figure:
         one, row, column = drawn.isel(unit=i), 2 * (i // columns), i % columns
         _draw_image(figure.add_subplot(grid[row, column]), one)
         _draw_way(figure.add_subplot(grid[row + 1, column]), one, column == 0, column == columns - 1 or i == count - 1)
+    lines = [Line2D([], [], color=colour, lw=1.5, ls=style, marker=dot, ms=4) for colour, style, dot in LINES.values()]
+    figure.legend(lines, list(LINES), loc="outside lower left", ncols=3, frameon=False, fontsize=7.5, labelcolor=INK)
     return figure
 
 
@@ -74,13 +79,13 @@ def _draw_image(ax: Axes, one: xr.Dataset) -> None:
 def _draw_way(ax: Axes, one: xr.Dataset, first: bool, last: bool) -> None:
     """Score of each step, response at presentations, and length of the gradient (logarithmic where it changes much)."""
     step = one["step"].values
-    ax.plot(step, one["score"].values, color=EVOLVED, lw=1.2, label="score climbed")
-    ax.plot(one["shown"].values, one["shown_response"].values, ".", ms=3, color=NATURAL, label="response shown")
+    ax.plot(step, one["score"].values, color=EVOLVED, lw=1.2)
+    ax.plot(one["shown"].values, one["shown_response"].values, ".", ms=3, color=NATURAL)
     ax.set_xlabel("step", fontsize=8)
     norm = one["gradient_norm"].values
     side = ax.twinx()
     if (norm > 0).any():
-        side.plot(step, np.where(norm > 0, norm, np.nan), color=SLOPE, lw=0.9, alpha=0.8, label="gradient norm")
+        side.plot(step, np.where(norm > 0, norm, np.nan), color=SLOPE, lw=0.9, alpha=0.8)
         if norm[norm > 0].max() > 20 * norm[norm > 0].min():
             side.set_yscale("log")
     else:
@@ -88,8 +93,6 @@ def _draw_way(ax: Axes, one: xr.Dataset, first: bool, last: bool) -> None:
         ax.text(0.5, 0.5, "no gradient", transform=ax.transAxes, ha="center", color=WRONG, fontsize=8)
     if first:
         ax.set_ylabel("score, response", fontsize=8)
-        handles = [*ax.get_lines(), *side.get_lines()]
-        ax.legend(handles, [str(h.get_label()) for h in handles], frameon=False, fontsize=6, loc="best")
     if last:
         side.set_ylabel("gradient norm", fontsize=8, color=SLOPE)
     dress(ax)
