@@ -112,6 +112,104 @@ def evolve(
 
 
 @app.command()
+def ascend(
+    subject: SubjectOption = None,
+    layer: LayerOption = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Units to excite, each by itself: 292, 7,8 or 0-9 …", show_default="971")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="raw, yosinski-1 … yosinski-4, tv, mei, deepdream, lucid, maco, accentuate, dgn-am, ppgn.",
+            show_default="lucid",
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="What to climb instead of a unit: 'unit(0) - 0.5*unit(1)' …")
+    ] = None,
+    generator: Annotated[
+        str | None, typer.Option(help="native, fourier, pixels …", show_default="the method's own")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels of the generator's images.", show_default="the subject's")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="Image file to begin at.", show_default="the method's own")] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps.", show_default="as published")] = None,
+    every: Annotated[
+        int | None, typer.Option(help="Steps from one presentation to the next.", show_default="steps / 50")
+    ] = None,
+    copies: Annotated[int | None, typer.Option(help="Images for each unit, side by side.", show_default="1")] = None,
+    references: Annotated[
+        str | None, typer.Option(help="Natural images to compare with: a folder, or 'bundled'.", show_default="none")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the method, such as rate=0.1.")
+    ] = None,
+    seed: SeedOption = None,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--save", help="Folder of the run; must be new.", show_default="runs/…")
+    ] = None,
+) -> None:
+    """Climb by gradients to an image for one or more units, with one of the field's methods."""
+    from closedloop.cli.ascending import run_ascent
+    from closedloop.cli.running import free_folder
+
+    given = _given(locals(), "out", "set_", "free_folder")
+    if set_:
+        given["set"] = set_
+    names = (given.get("subject", "lite0"), layer or "output", unit or "", given.get("method", "lucid"))
+    run_ascent(free_folder("-".join(name for name in names if name)) if out is None else out, given)
+
+
+@app.command()
+def compare(
+    subject: SubjectOption = None,
+    layer: LayerOption = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Units, each by itself: 292, 7,8, 0-9, random:8 …", show_default="971")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Methods of ascend, and 'evolved'; separated by commas.",
+            show_default="raw,yosinski-4,lucid,maco,dgn-am,ppgn,evolved",
+        ),
+    ] = None,
+    budgets: Annotated[
+        str | None, typer.Option(help="Numbers, and 'published'; separated by commas.", show_default="published")
+    ] = None,
+    count: Annotated[
+        str | None,
+        typer.Option(
+            help="forward_equivalents (a backward pass counts 2) or forwards.", show_default="forward_equivalents"
+        ),
+    ] = None,
+    references: Annotated[
+        str | None, typer.Option(help="Folder of natural images to compare with.", show_default="bundled photographs")
+    ] = None,
+    seed: SeedOption = None,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--save", help="Folder; one of the same comparison goes on.", show_default="runs/…"),
+    ] = None,
+) -> None:
+    """Find what units want to see by several methods at equal budgets, and compare them with natural images."""
+    from closedloop.cli.comparing import run_comparison
+    from closedloop.cli.running import free_folder
+
+    given = _given(locals(), "out", "free_folder", "run_comparison")
+    names = (given.get("subject", "lite0"), layer or "output", unit or "", "compared")
+    run_comparison(free_folder("-".join(name for name in names if name)) if out is None else out, given)
+
+
+@app.command()
 def resume(run: RunArgument) -> None:
     """Go on with a run that was killed or failed; the result is that of an uninterrupted run."""
     from closedloop.cli.running import run_resume

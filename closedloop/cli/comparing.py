@@ -31,7 +31,9 @@ def run_comparison(out: Path, given: Mapping[str, Any]) -> None:
         subject, columns = climbed_units(given)
     if columns is None:
         columns = list(range(len(subject.units)))
-    arguments = {name: given[name] for name in ("count", "seeds") if name in given}
+    arguments = {} if "count" not in given else {"count": given["count"]}
+    if "seed" in given:
+        arguments["seeds"] = (given["seed"],)
     if "references" in given:
         arguments["naturals"] = given["references"]
     with _bar() as bar:
@@ -56,7 +58,9 @@ def parse_budgets(text: str) -> list[int | str]:
     budgets: list[int | str] = []
     for word in (w.strip() for w in text.split(",")):
         if word != PUBLISHED and not word.isdigit():
-            raise InvalidArgumentError(f"budgets: expected numbers or {PUBLISHED!r}, separated by commas, got {text!r}.")
+            raise InvalidArgumentError(
+                f"budgets: expected numbers or {PUBLISHED!r}, separated by commas, got {text!r}."
+            )
         budgets.append(word if word == PUBLISHED else int(word))
     return budgets
 
@@ -73,7 +77,17 @@ def comparison_table(result: xr.Dataset, budget: str) -> Table:
     table = contender_table(result).sel(budget=budget)
     words = "as published" if budget == PUBLISHED else f"{budget} {str(result['count'].item()).replace('_', '-')}"
     drawn = Table(title=f"Budget: {words}; medians over {result.sizes['unit']} units", title_justify="left")
-    for name in ("contender", "÷ best natural", "[95 %]", "above natural", "percentile", "confidence", "in natural band", "cost", "failed"):
+    for name in (
+        "contender",
+        "÷ best natural",
+        "[95 %]",
+        "above natural",
+        "percentile",
+        "confidence",
+        "in natural band",
+        "cost",
+        "failed",
+    ):
         drawn.add_column(name, justify="left" if name == "contender" else "right")
     for contender in table["contender"].values:
         drawn.add_row(*(escape(cell) for cell in _cells(table.sel(contender=contender))))

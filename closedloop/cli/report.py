@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from closedloop.cautions import cautions
+from closedloop.describe import OBJECT
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.pictures import Pictures
-from closedloop.recording import open_recording, read_pointer
+from closedloop.recording import open_recording, read_experiment, read_pointer
 from closedloop.summary import ThreadSummary, is_evolution, summarize
 
 console = Console(soft_wrap=False)
@@ -35,6 +36,8 @@ def show_run(run: Path, figure: Path | None) -> None:
 
         show_elites(run, recording, figure)
         return
+    if _show_ascent(run, figure):
+        return
     if not is_evolution(recording):
         console.print(_responses_table(recording))
         return
@@ -47,6 +50,16 @@ def show_run(run: Path, figure: Path | None) -> None:
     console.print(f"Run:    {run}", highlight=False)
     for path in write_figures(run, summaries, figure):
         console.print(f"Figure: {path}", highlight=False)
+
+
+def _show_ascent(run: Path, figure: Path | None) -> bool:
+    """Shows a finished run of ascents; False where it is none, or its generator has no name to make images by."""
+    from closedloop.cli.ascending import is_ascent, show_ascent
+
+    if not is_ascent(run) or read_experiment(run)["generator"]["name"] == OBJECT:
+        return False
+    show_ascent(run, figure)
+    return True
 
 
 def write_figures(run: Path, summaries: list[ThreadSummary], figure: Path | None) -> list[Path]:

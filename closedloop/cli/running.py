@@ -12,6 +12,8 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from closedloop.analysis.elites import ELITES
+from closedloop.ascents import ASCEND
+from closedloop.cli.ascending import Steps
 from closedloop.cli.report import console, show_run
 from closedloop.errors import InvalidArgumentError
 from closedloop.experiment import (
@@ -104,7 +106,7 @@ def run_resume(run: Path) -> None:
             resume_run(run, progress=progress)
         show_run(run, None)
     else:
-        resume_run(run, observers=[Bar()])
+        resume_run(run, observers=[Steps() if kind == ASCEND else Bar()])
         show_run(run, None)
 
 
@@ -191,7 +193,12 @@ def _folder(out: Path | None, experiment: Experiment) -> Path:
         return out
     subject = experiment.subject
     parts = [subject.name, subject.options.get("layer", "output"), str(subject.options.get("units", ""))]
-    return _free(Path("runs") / _safe("-".join(p for p in parts if p)))
+    return free_folder("-".join(p for p in parts if p))
+
+
+def free_folder(name: str) -> Path:
+    """A folder of this name under ``runs/`` that does not exist yet."""
+    return _free(Path("runs") / _safe(name))
 
 
 def _free(path: Path) -> Path:

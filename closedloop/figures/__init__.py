@@ -5,6 +5,7 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 """
 
 from closedloop.analysis import generation_scores
+from closedloop.figures.ascents import plot_ascents
 from closedloop.figures.attribution import plot_attributions
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.contenders import plot_budgets, plot_contenders
@@ -24,6 +25,7 @@ __all__ = [
     "best_elites",
     "best_references",
     "generation_scores",
+    "plot_ascents",
     "plot_attributions",
     "plot_budgets",
     "plot_code_plane",

@@ -147,7 +147,8 @@ class GradientPath:
         gradients = _back(images, code, [part.through_view(part.slopes) for part in parts], held)
         if not held:
             return [Slope(p.scores, g, len(p.pictures)) for p, g in zip(parts, gradients, strict=True)]
-        pulls = _back(images, code, [part.through_view(part.pulls) for part in parts], False)
+        toward = [p.through_view(p.pulls) if p.fixed is not None else torch.zeros_like(p.images) for p in parts]
+        pulls = _back(images, code, toward, False)
         return [
             Slope(p.scores, g, len(p.pictures))
             if p.fixed is None

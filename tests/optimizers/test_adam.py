@@ -61,6 +61,7 @@ def test_adam_is_torchs():
 
 
 def test_nadam_is_torchs():
+    """Up to the product of its schedule, which torch keeps in float32."""
     expected = with_torch(lambda p: torch.optim.NAdam(p, lr=0.02, maximize=True), START, 60)
     np.testing.assert_allclose(
         ours(START, 60, rate=0.02, nesterov=True), expected, rtol=1e-6

@@ -1,0 +1,101 @@
+"""What gradient ascents found: the images with their numbers below, the way up, and what went wrong."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from closedloop.figures.style import CYCLE, EVOLVED, INK, NATURAL, dress
+from closedloop.figures.tiles import draw_picture
+from closedloop.images import to_bytes
+
+#: Most ascents on a page, and how many stand side by side.
+MOST, WIDTH = 24, 6
+#: Colour of what went wrong.
+WRONG = "#B00020"
+#: Colour of the length of the gradient.
+SLOPE = CYCLE[2]
+#: Colour, line and marker of what is drawn along the steps.
+LINES = {"score climbed": (EVOLVED, "-", ""), "response shown": (NATURAL, "", "."), "gradient norm": (SLOPE, "-", "")}
+
+
+def plot_ascents(result: xr.Dataset) -> Figure:
+    """Ascents on a page: last image, its numbers, what went wrong, and score and gradient on the way.
+
+    Args:
+        result: What `closedloop.protocols.ascend` or `read_ascent` returned, with or without the dimension ``unit``.
+            Of more than `MOST` units the first are drawn.
+    """
+    every = result if "unit" in result.dims else result.expand_dims("unit")
+    drawn = every.isel(unit=slice(0, MOST))
+    count = drawn.sizes["unit"]
+    columns = min(count, WIDTH)
+    rows = -(-count // columns)
+    size_in = (max(2.1 * columns, 4.6), 4.3 * rows + 0.5)
+    figure = Figure(figsize=size_in, dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.05, w_pad=0.05))
+    left = "" if every.sizes["unit"] == count else f", the first {count} of {every.sizes['unit']}"
+    heading = f"{_text(every, 'method')} on {_text(every, 'subject')}, seed {_text(every, 'seed')}{left}"
+    figure.suptitle(heading, fontsize=11, weight="bold", color=INK, x=0.02, ha="left", parse_math=False)
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[2.6, 1] * rows)
+    for i in range(count):
+        one, row, column = drawn.isel(unit=i), 2 * (i // columns), i % columns
+        _draw_image(figure.add_subplot(grid[row, column]), one)
+        _draw_way(figure.add_subplot(grid[row + 1, column]), one, column == 0, column == columns - 1 or i == count - 1)
+    lines = [Line2D([], [], color=colour, lw=1.5, ls=style, marker=dot, ms=4) for colour, style, dot in LINES.values()]
+    figure.legend(lines, list(LINES), loc="outside lower left", ncols=3, frameon=False, fontsize=7.5, labelcolor=INK)
+    return figure
+
+
+def _text(result: xr.Dataset, name: str) -> str:
+    """A coordinate that all units share."""
+    return str(np.atleast_1d(result[name].values)[0])
+
+
+def _draw_image(ax: Axes, one: xr.Dataset) -> None:
+    """The last image between the unit's name and its numbers."""
+    draw_picture(ax, to_bytes(one["image"].values.transpose(1, 2, 0)))
+    label, name = str(one["label"].item()), str(one["neuroid_id"].item())
+    title = textwrap.fill(f"{name}\n{label}" if not label else f"{label}", 24)
+    ax.set_title(title, fontsize=8.5, color=INK, parse_math=False)
+    words = [f"response {one['response'].item():.4g}"]
+    if np.isfinite(one["confidence"].item()):
+        words.append(f"confidence {one['confidence'].item():.4f}")
+    if np.isfinite(one["natural"].item()):
+        words.append(f"best natural {one['natural'].item():.4g}")
+    failure = textwrap.fill(str(one["failure"].item()), 30)
+    style: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "top", "fontsize": 8, "parse_math": False}
+    ax.text(0.5, -0.03, "\n".join(words), color=INK, **style)
+    if failure:
+        ax.text(0.5, -0.05 - 0.085 * len(words), failure, color=WRONG, **{**style, "fontsize": 6.5})
+
+
+def _draw_way(ax: Axes, one: xr.Dataset, first: bool, last: bool) -> None:
+    """Score of each step, response at presentations, and length of the gradient (logarithmic where it changes much)."""
+    step = one["step"].values
+    ax.plot(step, one["score"].values, color=EVOLVED, lw=1.2)
+    ax.plot(one["shown"].values, one["shown_response"].values, ".", ms=3, color=NATURAL)
+    ax.set_xlabel("step", fontsize=8)
+    norm = one["gradient_norm"].values
+    side = ax.twinx()
+    if (norm > 0).any():
+        side.plot(step, np.where(norm > 0, norm, np.nan), color=SLOPE, lw=0.9, alpha=0.8)
+        if norm[norm > 0].max() > 20 * norm[norm > 0].min():
+            side.set_yscale("log")
+    else:
+        side.set_yticks([])
+        ax.text(0.5, 0.5, "no gradient", transform=ax.transAxes, ha="center", color=WRONG, fontsize=8)
+    if first:
+        ax.set_ylabel("score, response", fontsize=8)
+    if last:
+        side.set_ylabel("gradient norm", fontsize=8, color=SLOPE)
+    dress(ax)
+    side.spines[["top", "left", "bottom"]].set_visible(False)
+    side.tick_params(colors=SLOPE, labelsize=6.5, which="both")
+    ax.tick_params(labelsize=7)

@@ -1,0 +1,142 @@
+"""closedloop ascend: from the words that a user types to the table, the figure and the run."""
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import closedloop
+from closedloop.cli import main
+from closedloop.cli.ascending import parse_columns, parse_options
+from closedloop.errors import InvalidArgumentError
+from closedloop.images import write_png
+from closedloop.protocols import read_ascent
+
+SMALL = ["--subject", "energy", "--method", "tv", "--steps", "6", "--every", "3"]
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+def fails(arguments, capsys):
+    """The one message of a command that ends with status 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    message = capsys.readouterr().err
+    assert message.count("Error: ") == 1
+    assert "Traceback" not in message
+    return " ".join(message.split())
+
+
+def test_a_run_a_table_and_a_figure(work, capsys):
+    main(["ascend", *SMALL, "--set", "rate=0.1", "--seed", "3", "--references", "bundled", "--out", "run"])
+    out = capsys.readouterr().out
+    for word in ("tv on energy", "energy.0", "response", "best natural", "steps", "cost", "run/ascents.png"):
+        assert word in out
+    assert "confidence" not in out  # a model neuron is no class
+    assert "Nothing went wrong that is looked for." in out
+    with Image.open(work / "run" / "ascents.png") as figure:
+        assert figure.width > 500
+        assert np.asarray(figure.convert("L")).std() > 10
+    content = yaml.safe_load((work / "run" / "experiment.yaml").read_text())
+    assert (content["protocol"], content["method"], content["options"]["rate"]) == ("ascend", "tv", 0.1)
+    found = read_ascent("run")
+    assert found["seed"].item() == 3
+    assert found.sizes["step"] == 6
+
+
+def test_show_resume_and_report_know_it(work, capsys):
+    main(["ascend", *SMALL, "--out", "run"])
+    whole = capsys.readouterr().out
+    (work / "run" / "ascents.png").unlink()
+    main(["show", "run", "--figure", "figure.pdf"])
+    assert (work / "figure.pdf").read_bytes().startswith(b"%PDF")
+    assert whole.count("tv on energy") == capsys.readouterr().out.count("tv on energy") == 1
+    main(["resume", "run"])
+    assert "tv on energy" in capsys.readouterr().out
+    main(["report", "run", "--out", "report.html"])
+    assert "unit-0" in (work / "report.html").read_text() or "energy.0" in (work / "report.html").read_text()
+    main(["analyze", "run", "--what", "trajectory"])
+    assert "thread unit-0" in capsys.readouterr().out
+
+
+def test_failures_are_told_in_words(work, capsys):
+    main(["ascend", *SMALL, "--subject", "gabor", "--set", "tv=0", "--set", "norm=0", "--generator", "pixels",
+          "--objective", "unit(0) - unit(0)", "--out", "run"])  # fmt: skip
+    out = " ".join(capsys.readouterr().out.split())
+    assert "dead gradient: it was zero in every step" in out
+    assert "Nothing went wrong" not in out
+
+
+def test_an_ascent_from_a_photograph(work, capsys):
+    write_png(work / "photo.png", np.random.default_rng(0).random((3, 40, 60), dtype=np.float32))
+    message = fails(["ascend", *SMALL, "--start", "photo.png", "--generator", "cppn", "--out", "run"], capsys)
+    assert "start: generator 'cppn' cannot encode an image" in message
+    assert "does not exist" in fails(["ascend", *SMALL, "--start", "no.png", "--out", "run"], capsys)
+    assert not (work / "run").exists()
+
+
+def test_a_network_records_all_outputs(work, capsys):
+    main(["ascend", "--unit", "292,7", "--method", "raw", "--steps", "2", "--engine", "eager", "--out", "run"])
+    out = capsys.readouterr().out
+    for word in ("tiger", "cock", "confidence"):
+        assert word in out
+    assert closedloop.open_recording("run").sizes["neuroid"] == 1000
+    assert read_ascent("run")["column"].values.tolist() == [292, 7]
+
+
+def test_a_hand_made_experiment_file_takes_a_gradient_method(work, capsys):
+    content = {
+        "subject": {"name": "energy", "resolution": 16},
+        "generator": {"name": "pixels", "resolution": 16},
+        "optimizer": {"name": "adam", "steps": 6, "rate": 0.02},
+        "gradient": {"view": "Roll(px=2) | Noise(std=0.01)", "every": 2, "seed": 4},
+        "images": 20,
+        "references": None,
+    }
+    (work / "file.yaml").write_text(yaml.safe_dump(content))
+    main(["evolve", "--config", "file.yaml", "--out", "run"])
+    main(["evolve", "--config", "run/experiment.yaml", "--out", "again"])
+    one, two = (closedloop.open_recording(run).load() for run in ("run", "again"))
+    assert one.equals(two)
+    assert int((one.kind == "evolved").sum()) == 3
+    stored = yaml.safe_load((work / "run" / "experiment.yaml").read_text())["gradient"]
+    assert (stored["every"], stored["seed"]) == (2, 4)
+    assert stored["view"].startswith("Roll(")
+    content["gradient"]["view"] = "Rolling(2)"
+    (work / "file.yaml").write_text(yaml.safe_dump(content))
+    message = fails(["evolve", "--config", "file.yaml", "--out", "third"], capsys)
+    assert "thread 'main': view: no view named 'Rolling'" in message
+    assert "handed over from Python" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "lucit"], "no method 'lucit'. Did you mean 'lucid'"),
+        (["--set", "rat=1"], "rat: method 'tv' has no such option. Did you mean 'rate'"),
+        (["--set", "rate"], "set: expected NAME=VALUE, such as rate=0.1, got 'rate'"),
+        (["--unit", "x"], "unit: expected numbers such as 292, 7,8 or 0-9, got 'x'"),
+        (["--unit", "3"], "unit: expected one or more different columns from 0 to 0, got [3]"),
+        (["--unit", "0", "--objective", "unit(0)"], "unit: expected none beside an objective"),
+        (["--objective", "unit("], "objective: expected an expression"),
+        (["--generator", "pixel"], "no generator named 'pixel'"),
+    ],
+)
+def test_bad_input_is_one_message_and_nothing_is_written(work, capsys, arguments, message):
+    assert message in fails(["ascend", *SMALL, *arguments, "--out", "run"], capsys)
+    assert not (work / "run").exists()
+
+
+def test_words_for_options_and_units():
+    assert parse_options(["rate=0.1", "exact=false", "smooth=[3, 1]", "max_rate=null"]) == {
+        "rate": 0.1, "exact": False, "smooth": [3, 1], "max_rate": None,
+    }  # fmt: skip
+    assert parse_columns("7, 9-11,3") == [7, 9, 10, 11, 3]
+    with pytest.raises(InvalidArgumentError, match="set: cannot read"):
+        parse_options(["rate=[1"])
