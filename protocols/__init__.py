@@ -4,7 +4,7 @@ if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
 from .ascend import ascend, read_ascent
-from .compare import Contender, compare, transfer
+from .compare import CONTENDERS, PUBLISHED, Contender, compare, transfer
 from .controls import pure_noise, random_codes, shuffled_scores
 from .elites import evolve_elites
 from .evolve import evolve
@@ -13,6 +13,8 @@ from .present import present
 from .resume import resume
 
 __all__ = [
+    "CONTENDERS",
+    "PUBLISHED",
     "Contender",
     "ascend",
     "compare",

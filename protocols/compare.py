@@ -21,7 +21,7 @@ from closedloop import registry
 from closedloop.ascents import BACKWARD, classes_of, is_output
 from closedloop.checks import check_whole
 from closedloop.describe import plain, recipe, source
-from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
+from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import Thread
 from closedloop.files import replace_file
 from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
@@ -68,7 +68,7 @@ class Contender:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: What is compared where nothing else is asked for: fooling, regularized, Fourier, phases, through a generator, evolved.
+#: What is compared where nothing else is asked for: fooling, regularized, Fourier, phases, by a generator, evolved.
 CONTENDERS = ("raw", "yosinski-4", "lucid", "maco", "dgn-am", "ppgn", "evolved")
 
 
@@ -101,9 +101,9 @@ def compare(
         progress: Called after each part with the number of parts done and of all, and what was done.
 
     Returns:
-        Dims ``contender × budget × seed × unit``. Of the last image, 8 bits and whole: `response`, `confidence`, `image`,
-        `failure`, the measures of `closedloop.naturalness` and `feature_distance` (to the nearest natural image ÷ their
-        own typical distance); `percentile` among the natural images, `ratio` to the best of them; `forwards`,
+        Dims ``contender × budget × seed × unit``. Of the last image, 8 bits and whole: `response`, `confidence`,
+        `image`, `failure`, the measures of `closedloop.naturalness` and `feature_distance` (to the nearest natural
+        image ÷ their own typical distance); `percentile` among the natural images, `ratio` to the best of them; `forwards`,
         `forward_equivalents`, and `curve_response` (best so far) over `curve_cost`. Of the natural images:
         `natural_best`, `natural_image` on ``unit``, and the band of each measure as ``{measure}_low`` and ``_high``.
 
@@ -168,7 +168,8 @@ def _check(
     columns = [int(unit) for unit in units]
     if not columns or len(set(columns)) != len(columns) or not 0 <= min(columns) <= max(columns) < len(subject.units):
         raise InvalidArgumentError(
-            f"units: expected one or more different columns from 0 to {len(subject.units) - 1}, got {list(units)!r:.80}."
+            f"units: expected one or more different columns from 0 to {len(subject.units) - 1}, got "
+            f"{list(units)!r:.80}."
         )
     labels = [c.label for c in contenders]
     if not labels or len(set(labels)) != len(labels):
@@ -249,16 +250,16 @@ def _ascended(
 ) -> State:
     generator = _generator(contender, subject)
     steps, every = _schedule(subject, contender, generator, budget, count)
-    found = ascend(
-        subject, generator, contender.method, unit=list(columns), seed=seed, steps=steps, every=every, **contender.options
-    )  # fmt: skip
+    settings = {"seed": seed, "steps": steps, "every": every, **contender.options}
+    found = ascend(subject, generator, contender.method, unit=list(columns), **settings)
     pictures = (found["forwards"].values - found.sizes["shown"]) // steps
     cost = found["shown"].values[None] * pictures[:, None] * (1 + BACKWARD if count == "forward_equivalents" else 1)
     cost = cost + 1 + np.arange(found.sizes["shown"])
     return {
         "response": found["response"].values, "confidence": found["confidence"].values,
         "best_response": found["best_response"].values, "forwards": found["forwards"].values,
-        "forward_equivalents": found["forward_equivalents"].values, "failure": [str(f) for f in found["failure"].values],
+        "forward_equivalents": found["forward_equivalents"].values,
+        "failure": [str(f) for f in found["failure"].values],
         "image": _stored(found["image"].values, subject), **_codes(found["code"].values, generator),
         **_curve(cost, found["shown_response"].values),
     }  # fmt: skip
@@ -274,7 +275,8 @@ def _schedule(
     options = dict(contender.options)
     copies = options.pop("copies", 1)
     request = Request(
-        generator, Unit(0), 0, (0,), False, 0, published, None, copies, resolution_of(subject), len(subject.units), options
+        generator, Unit(0), 0, (0,), False, 0, published, None, copies, resolution_of(subject), len(subject.units),
+        options,
     )  # fmt: skip
     view = make_plan(contender.method, request).gradient.view
     pictures = copies * (1 if view is None else view.copies)
@@ -314,7 +316,8 @@ def _evolved(subject: Subject, contender: Contender, images: int, seed: int, col
         "response": responses[np.arange(len(columns)), columns], "confidence": _confidence(subject, responses, columns),
         "best_response": best[:, -1], "forwards": shown, "forward_equivalents": shown, "failure": [""] * len(columns),
         "image": _stored(render(recording, rows, generators={t.name: generator for t in threads}), subject),
-        **_codes(recording["latent_code"].values[rows], generator), **_curve(np.tile(points + 1, (len(columns), 1)), best),
+        **_codes(recording["latent_code"].values[rows], generator),
+        **_curve(np.tile(points + 1, (len(columns), 1)), best),
     }  # fmt: skip
 
 
@@ -401,8 +404,8 @@ def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any 
         naturals: Natural images to compare with, as for `compare`.
 
     Returns:
-        `response` and `ratio` to the best natural image of that subject, and `percentile`, on ``to × contender × budget ×
-        seed × unit``.
+        `response` and `ratio` to the best natural image of that subject, and `percentile`, on ``to × contender ×
+        budget × seed × unit``.
 
     Raises:
         InvalidArgumentError: A subject does not record such a unit.

@@ -17,9 +17,13 @@ from closedloop.cli.ascending import NOTHING, climbed_units
 from closedloop.cli.report import console
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.naturalness import MEASURES
-from closedloop.protocols import compare
-from closedloop.protocols.compare import CONTENDERS, PUBLISHED
+from closedloop.protocols import CONTENDERS, PUBLISHED, compare
 
+#: Columns of the table.
+COLUMNS = (
+    "contender", "÷ best natural", "[95 %]", "above natural", "percentile", "confidence", "in natural band", "cost",
+    "failed",
+)  # fmt: skip
 #: Files in the folder of a comparison.
 TABLE, CONTENDERS_FIGURE, BUDGETS_FIGURE = "table.csv", "contenders.png", "budgets.png"
 
@@ -93,8 +97,8 @@ def comparison_table(result: xr.Dataset, budget: str) -> Table:
         drawn.add_row(*(escape(cell) for cell in _cells(table.sel(contender=contender))))
     n = int(result["natural_n"])
     drawn.caption = (
-        f"“above natural”: share of units whose image beats the best of {n} natural images; “in natural band”: measures, "
-        f"of {len(MEASURES)}, on which most images lie in the central 95 % of these"
+        f"“above natural”: share of units whose image beats the best of {n} natural images; “in natural band”: "
+        f"measures, of {len(MEASURES)}, on which most images lie in the central 95 % of these"
     )
     return drawn
 
@@ -125,6 +129,7 @@ def write_files(result: xr.Dataset, out: Path) -> list[Path]:
         RecordingError: They cannot be written.
     """
     from closedloop.figures import plot_budgets, plot_contenders
+    from closedloop.figures.style import whole_figure
 
     dims = ("contender", "budget", "seed", "unit")
     numbers = result[[name for name, values in result.data_vars.items() if set(values.dims) == set(dims)]]
@@ -132,7 +137,7 @@ def write_files(result: xr.Dataset, out: Path) -> list[Path]:
     try:
         numbers.to_dataframe().to_csv(paths[0])
         plot_contenders(result).savefig(paths[1])
-        plot_budgets(result).figure.savefig(paths[2])
+        whole_figure(plot_budgets(result)).savefig(paths[2])
     except OSError as error:
         raise RecordingError(f"out: cannot write into {out} ({error}).") from error
     return paths

@@ -16,7 +16,8 @@ from closedloop.interfaces import FloatArray
 TILE_IN, WORDS_IN = 1.25, 0.36
 #: Names of contenders in words.
 TITLES = {
-    "raw": "fooling\n(raw pixels)", "yosinski-1": "regularized\n(Yosinski 1)", "yosinski-2": "regularized\n(Yosinski 2)",
+    "raw": "fooling\n(raw pixels)", "yosinski-1": "regularized\n(Yosinski 1)", 
+    "yosinski-2": "regularized\n(Yosinski 2)",
     "yosinski-3": "regularized\n(Yosinski 3)", "yosinski-4": "regularized\n(Yosinski 4)", "tv": "total\nvariation",
     "mei": "MEI\n(fixed contrast)", "deepdream": "DeepDream", "lucid": "Fourier\n(Lucid)", "maco": "phases\n(MACO)",
     "dgn-am": "DGN-AM", "ppgn": "PPGN", "evolved": "evolved,\nno gradient", "adam": "gradient in\nthe codes",
@@ -42,9 +43,10 @@ def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | N
     rows, columns = part.sizes["unit"], len(names) + 1
     figure = Figure(figsize=(columns * TILE_IN * 1.06 + 0.3, rows * (TILE_IN + WORDS_IN) + 0.85), dpi=150)
     left, top, bottom = 0.02, 1 - 0.5 / figure.get_figheight(), 0.55 / figure.get_figheight()
+    gap = WORDS_IN / TILE_IN
     grid = figure.subplots(
         rows, columns, squeeze=False,
-        gridspec_kw={"left": left, "right": 0.995, "top": top, "bottom": bottom, "wspace": 0.06, "hspace": WORDS_IN / TILE_IN},
+        gridspec_kw={"left": left, "right": 0.995, "top": top, "bottom": bottom, "wspace": 0.06, "hspace": gap},
     )  # fmt: skip
     for i in range(rows):
         unit = part.isel(unit=i)
@@ -59,7 +61,8 @@ def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | N
     natural = f"best of {int(part['natural_n'])}\nnatural images"
     for axes, title in zip(grid[0], [natural, *(TITLES.get(name, name) for name in names)], strict=True):
         axes.set_title(title, fontsize=8, color=INK)
-    words = f"responses to the last image, 8 bits (÷ best natural); budget {part['budget'].item()}, seed {part['seed'].item()}"
+    words = f"responses to the last image, 8 bits (÷ best natural); budget {part['budget'].item()}"
+    words += f", seed {part['seed'].item()}"
     figure.text(0.02, 0.06 / figure.get_figheight(), words, fontsize=7, color=INK)
     return figure
 
