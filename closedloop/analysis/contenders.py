@@ -48,13 +48,14 @@ def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -
     dims = ("contender", "budget")
     return xr.Dataset(
         {**{name: (dims, values) for name, values in found.items()}, "above_natural": above, "failed": failed,
-         "inside": natural_share(result), "forward_equivalents": result["forward_equivalents"].median(("seed", "unit"))},
+         "inside": natural_share(result),
+         "forward_equivalents": result["forward_equivalents"].median(("seed", "unit"))},
         {key: result[key] for key in dims} | {"level": level, "units": result.sizes["unit"]},
     )  # fmt: skip
 
 
 def natural_share(result: xr.Dataset) -> xr.DataArray:
-    """Share of images within the natural band on each measure, ``contender × budget × measure``; NaN counts as outside."""
+    """Share of images in the natural band of each measure, ``contender × budget × measure``; NaN counts as outside."""
     shares = []
     for name in MEASURES:
         low, high = result[f"{name}_low"], result[f"{name}_high"]

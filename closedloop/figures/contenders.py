@@ -16,7 +16,7 @@ from closedloop.interfaces import FloatArray
 TILE_IN, WORDS_IN = 1.25, 0.36
 #: Names of contenders in words.
 TITLES = {
-    "raw": "fooling\n(raw pixels)", "yosinski-1": "regularized\n(Yosinski 1)", 
+    "raw": "fooling\n(raw pixels)", "yosinski-1": "regularized\n(Yosinski 1)",
     "yosinski-2": "regularized\n(Yosinski 2)",
     "yosinski-3": "regularized\n(Yosinski 3)", "yosinski-4": "regularized\n(Yosinski 4)", "tv": "total\nvariation",
     "mei": "MEI\n(fixed contrast)", "deepdream": "DeepDream", "lucid": "Fourier\n(Lucid)", "maco": "phases\n(MACO)",

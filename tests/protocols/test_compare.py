@@ -38,7 +38,7 @@ def naturals() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def result(naturals):
-    return compare(subject(), [3, 1, 0, 2, 4], CONTENDERS, budgets=(150, 300), seeds=(0, 1), naturals=naturals)
+    return compare(subject(), [3, 1, 0, 2, 4], CONTENDERS, budgets=(90, 150), seeds=(0, 1), naturals=naturals)
 
 
 def test_has_a_record_for_each_image(result) -> None:
@@ -67,7 +67,7 @@ def test_responses_are_those_of_the_stored_images(result, naturals) -> None:
 def test_budgets_are_kept(result) -> None:
     """Never more than the budget, and nearly all of it; what costs is counted as the docstring says."""
     cost = result["forward_equivalents"]
-    for i, budget in enumerate((150, 300)):
+    for i, budget in enumerate((90, 150)):
         assert (cost.isel(budget=i) <= budget).all()
         assert (cost.isel(budget=i) > 0.7 * budget).all()
     raw = result.sel(contender="raw")
@@ -91,16 +91,16 @@ def test_more_budget_is_not_worse_for_the_curve(result) -> None:
 
 def test_is_what_ascend_finds_alone(result) -> None:
     """A method in a comparison of many units does what it does alone."""
-    steps = int((result.sel(contender="raw", budget="300", seed=1)["forwards"].values[0] - 20) // 1)
+    steps = int((result.sel(contender="raw", budget="150", seed=1)["forwards"].values[0] - 20) // 1)
     alone = ascend(subject(), method="raw", unit=1, seed=1, steps=steps, every=-(-steps // 20))
-    compared = result.sel(contender="raw", budget="300", seed=1, unit=1)
+    compared = result.sel(contender="raw", budget="150", seed=1, unit=1)
     assert float(alone["response"]) == pytest.approx(float(compared["response"]), rel=1e-2)
 
 
 def test_seeds_differ_and_repeat(result, naturals) -> None:
-    one, other = (result.sel(contender="evolved", budget="150", seed=s)["response"].values for s in (0, 1))
+    one, other = (result.sel(contender="evolved", budget="90", seed=s)["response"].values for s in (0, 1))
     assert not np.allclose(one, other)
-    again = compare(subject(), [3, 1, 0, 2, 4], CONTENDERS[2:], budgets=(150,), seeds=(0,), naturals=naturals)
+    again = compare(subject(), [3, 1, 0, 2, 4], CONTENDERS[2:], budgets=(90,), seeds=(0,), naturals=naturals)
     np.testing.assert_array_equal(again["response"].values.ravel(), one)
 
 
@@ -108,14 +108,14 @@ def test_goes_on_where_it_was_interrupted(tmp_path, naturals, monkeypatch, resul
     """Finished parts are not run again, and the whole equals an uninterrupted comparison."""
     folder, told = tmp_path / "comparison", []
     arguments = ([3, 1, 0, 2, 4], CONTENDERS)
-    options = {"budgets": (150, 300), "seeds": (0, 1), "naturals": naturals, "save": folder}
+    options = {"budgets": (90, 150), "seeds": (0, 1), "naturals": naturals, "save": folder}
 
     def stop(done: int, of: int, what: str) -> None:
         told.append((done, of))
         if done == 7:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped by hand")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
         compare(subject(), *arguments, **options, progress=stop)
     assert told[-1] == (7, 24)
     before = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.state")}
@@ -183,8 +183,8 @@ def test_transfer_shows_the_images_to_others(result, naturals) -> None:
 
 def test_table_gives_medians_over_units(result) -> None:
     table = contender_table(result)
-    expected = np.median(result["response"].sel(contender="lucid", budget="300").mean("seed"))
-    assert float(table["response"].sel(contender="lucid", budget="300")) == pytest.approx(expected)
+    expected = np.median(result["response"].sel(contender="lucid", budget="150").mean("seed"))
+    assert float(table["response"].sel(contender="lucid", budget="150")) == pytest.approx(expected)
     assert (table["response_low"] <= table["response"]).all()
     assert (table["response"] <= table["response_high"]).all()
     above = (result["response"].mean("seed") > result["natural_best"]).mean("unit")
@@ -194,10 +194,10 @@ def test_table_gives_medians_over_units(result) -> None:
 
 
 def test_advantage_is_paired(result) -> None:
-    itself = advantage(result, "lucid", "lucid", "300")
+    itself = advantage(result, "lucid", "lucid", "150")
     assert float(itself["estimate"]) == 1
-    mean = result["response"].mean("seed").sel(budget="300")
+    mean = result["response"].mean("seed").sel(budget="150")
     a, b = mean.sel(contender="raw").values, mean.sel(contender="lucid").values
-    assert float(advantage(result, "raw", "lucid", "300")["estimate"]) == pytest.approx(np.median((a / b)[b > 0]))
+    assert float(advantage(result, "raw", "lucid", "150")["estimate"]) == pytest.approx(np.median((a / b)[b > 0]))
     with pytest.raises(InvalidArgumentError, match="contender: expected one of"):
-        advantage(result, "raw", "none", "300")
+        advantage(result, "raw", "none", "150")
