@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
 
-from closedloop import CMAES, IsotropicES, Plateau, Session, Target, open_recording
+from closedloop import CMAES, IsotropicES, Plateau, Session, Target, Thread, open_recording
+from closedloop.describe import describe_session
 from closedloop.errors import InvalidArgumentError, UnknownNameError
+from closedloop.evolution import Anchor, GradientSettings
 from closedloop.experiment import (
     build_rules,
     build_subject,
@@ -16,8 +20,12 @@ from closedloop.experiment import (
     parse_experiment,
     read_experiment_file,
 )
+from closedloop.generators import Pixels
+from closedloop.gradients.views import parse_view
 from closedloop.images import write_png
+from closedloop.optimizers import Adam
 from closedloop.seeds import named_seed
+from closedloop.settings import Settings
 from closedloop.subjects import GaborSubject
 
 SHORT = {"subject": "gabor", "generator": "fourier", "optimizer": "isotropic"}
@@ -136,7 +144,7 @@ def test_names_and_options_that_are_not_known():
     with pytest.raises(InvalidArgumentError, match=r"generator 'fourier': .*Did you mean 'cutoff'"):
         built(generator={"name": "fourier", "cutof": 3})
     with pytest.raises(UnknownNameError, match="no optimizer named"):
-        built(optimizer="adam")
+        built(optimizer="simplex")
     with pytest.raises(UnknownNameError, match="no subject named"):
         built(subject="gabro")
     with pytest.raises(InvalidArgumentError, match="objective: unknown function"):
@@ -163,12 +171,42 @@ def test_rules():
         ({"generator": {"name": "python-object", "description": "Cell my-cell"}}, "threads=…"),
         ({"optimizer": {"name": "python-object", "description": "Cell my-cell"}}, "threads=…"),
         ({"stop": [{"name": "python-object", "description": "Cell my-cell"}]}, "stop=…"),
+        (
+            {"optimizer": "adam", "gradient": {"anchor": {"name": "python-object", "description": "Cell my-cell"}}},
+            "threads=…",
+        ),
     ],
 )
 def test_python_objects_say_how_to_go_on(change, argument):
     experiment = parse_experiment({**SHORT, **change}, "x")
     with pytest.raises(InvalidArgumentError, match=rf"Python object \(Cell my-cell\).*resume\(RUN, {argument}\)"):
         build_threads(experiment, build_subject(experiment)), build_rules(experiment)
+
+
+def test_how_gradients_are_taken_goes_to_a_file_and_back():
+    view = parse_view("Roll(3) | Noise(0.1)")
+    pixels = Pixels(16)
+    thread = Thread(pixels, Adam(pixels.space, 3, steps=9), gradient=GradientSettings(view, 3, 2, 7))
+    described = describe_session(GaborSubject(resolution=16), [thread], None, (), Settings(images=9))
+    (again,) = build_threads(parse_experiment(described, "x"), GaborSubject(resolution=16))
+    assert again.gradient.view == view
+    assert (again.gradient.every, again.gradient.redirected, again.gradient.seed) == (3, 2, 7)
+    assert again.optimizer.recipe == thread.optimizer.recipe
+    anchored = GradientSettings(anchor=Anchor(pixels.space.center, (0,)))
+    described = describe_session(
+        GaborSubject(resolution=16), [replace(thread, gradient=anchored)], None, (), Settings(images=9)
+    )
+    with pytest.raises(InvalidArgumentError, match="anchor: it was handed over as a Python object"):
+        build_threads(parse_experiment(described, "x"), GaborSubject(resolution=16))
+
+
+def test_the_seed_of_a_view_is_the_experiments_unless_it_names_one():
+    for given, expected in (({"gradient": {}}, 5), ({"gradient": {"seed": 8}}, 8), ({}, 5)):
+        experiment = parse_experiment({**SHORT, "optimizer": "adam", "seed": 5, **given}, "x")
+        assert build_threads(experiment, build_subject(experiment))[0].gradient.seed == expected
+    experiment = parse_experiment({**SHORT, "optimizer": "adam", "gradient": {"every": 0}}, "x")
+    with pytest.raises(InvalidArgumentError, match="every: expected a whole number"):
+        build_threads(experiment, build_subject(experiment))
 
 
 def test_recorded_subjects():
