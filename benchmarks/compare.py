@@ -58,15 +58,15 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
     """All comparisons, most important ones first."""
     found: dict[str, list[xr.Dataset]] = {}
     units = {depth: draw_units(depth, options.units) for depth in DEPTHS}
-    for depth in DEPTHS:
-        found["evolved"].append(one(options, depth, units[depth], ("evolved",), options.budgets[:-1]))
-        found["whitebox"].append(one(options, depth, units[depth], (WHITEBOX,), ("published",)))
-    for depth in DEPTHS:
-        found["gradients"].append(one(options, depth, units[depth], GRADIENTS, (options.equal,)))
-    for depth in DEPTHS:
-        found["deep"].append(
-            one(options, depth, units[depth][: options.deep_units], ("evolved",), options.budgets[-1:])
-        )
+    plans: dict[str, tuple[Any, Any, int]] = {
+        "evolved": (("evolved",), options.budgets[:-1], options.units),
+        "whitebox": ((WHITEBOX,), ("published",), options.units),
+        "gradients": (GRADIENTS, (options.equal,), options.units),
+        "deep": (("evolved",), options.budgets[-1:], options.deep_units),
+    }
+    for name in options.only or plans:
+        methods, budgets, n = plans[name]
+        found[name] = [one(options, depth, units[depth][:n], methods, budgets) for depth in DEPTHS]
     return {
         name: xr.concat(parts, "unit", data_vars="minimal", coords="minimal", compat="override")
         for name, parts in found.items()
