@@ -18,7 +18,7 @@ operators, Horama's ``roi_align`` is computed by torch's ``grid_sample``, checke
 
 Seconds are those of a whole call; under a load of others' the processor's seconds say more. Ratios are medians over
 pairs with a 95 % percentile bootstrap. ``memory``: growth of the peak resident size by 16 units of "raw" side by side,
-and by one image of Lucent's.
+and by one image of Lucent's. Pairs that are finished lie in ``--out`` and are not computed again.
 
     python benchmarks/gradients.py [--quick] [--peers DIR] [--steps 512] [--outputs 5] [--hidden 3] [--threads 2]
 """
@@ -38,6 +38,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ LAYERS = ("blocks.1", "blocks.3", "blocks.5")
 ROWS = ("lucent", "horama_maco", "horama_fourier")
 #: Horama's crops in a step, and presentations of ours on the way.
 CROPS, PRESENTATIONS = 6, 50
+RATIOS = {"response": "response", "seconds": "seconds", "cpu": "cpu_s"}
+SIDES = ("ours", "peer")
 SPECTRUM = "spectrum_decorrelated.npy"
 MEMORY_UNITS = 16
 
@@ -238,7 +241,9 @@ def sampled(image: torch.Tensor, boxes: torch.Tensor, output_size: tuple[int, in
     height, width = image.shape[2:]
     y = _samples(boxes[:, 2], boxes[:, 4], output_size[0])
     x = _samples(boxes[:, 1], boxes[:, 3], output_size[1])
-    grid = torch.stack(torch.broadcast_tensors(2 * x[:, None, :] / (width - 1) - 1, 2 * y[:, :, None] / (height - 1) - 1), -1)
+    grid = torch.stack(
+        torch.broadcast_tensors(2 * x[:, None, :] / (width - 1) - 1, 2 * y[:, :, None] / (height - 1) - 1), -1
+    )
     inside = ((y >= -1) & (y <= height))[:, None, :, None] & ((x >= -1) & (x <= width))[:, None, None, :]
     seen = torch.nn.functional.grid_sample(
         image.expand(len(boxes), -1, -1, -1), grid, padding_mode="border", align_corners=True
@@ -269,18 +274,23 @@ def resident() -> int:
     return pages * resource.getpagesize()
 
 
-def our_steps(pictures: int, crops: int) -> tuple[int, int]:
-    """Steps of `crops` pictures, and steps between presentations, that cost ``3 * pictures`` forward-equivalents."""
-    every = max(1, math.ceil(pictures / crops / PRESENTATIONS))
-    steps = int((3 * pictures - 3) / (3 * crops + 1 / every))  # the first and the last presentation, and the re-test
+def pictures(row: str, task: dict[str, Any]) -> int:
+    """Pictures that the peer shows to the network."""
+    return int(task["steps"]) * (1 if row == "lucent" else CROPS)
+
+
+def our_steps(shown: int, crops: int) -> tuple[int, int]:
+    """Steps of `crops` pictures, and steps between presentations, that cost ``3 * shown`` forward-equivalents."""
+    every = max(1, math.ceil(shown / crops / PRESENTATIONS))
+    steps = int((3 * shown - 3) / (3 * crops + 1 / every))  # the first and the last presentation, and the re-test
     return max(1, steps), every
 
 
-def ours(subject: Any, unit: int, row: str, task: dict[str, Any]) -> Any:
+def ours(subject: Any, row: str, task: dict[str, Any]) -> Any:
     """Our ascent of the same cost."""
     crops = CROPS if row == "horama_maco" else 1
-    steps, every = our_steps(task["steps"] * (1 if row == "lucent" else CROPS), crops)
-    shared = {"unit": unit, "seed": task["seed"], "steps": steps, "every": every}
+    steps, every = our_steps(pictures(row, task), crops)
+    shared = {"unit": task["unit"], "seed": task["seed"], "steps": steps, "every": every}
     if row == "horama_maco":
         phase = load_generator("phase", resolution=task["size"], cutoff=None, magnitude="bundled")
         return ascend(subject, phase, "maco", crops=crops, **shared)
@@ -292,23 +302,26 @@ def write_spectrum(folder: Path) -> None:
     """The spectrum of the bundled photographs in the file that Horama looks for."""
     from closedloop.generators.phase import mean_spectrum
 
+    if (folder / SPECTRUM).exists():
+        return
     np.save(folder / SPECTRUM, mean_spectrum("bundled", 224)[:, :, :113].astype(np.float32))
 
 
 def memory(folder: Path, steps: int, threads: int) -> dict[str, float]:
     """Growth of the peak resident size in bytes, each in a fresh process."""
     code = (
-        "import json, resource, sys, torch; sys.argv = ['']; torch.set_num_threads({threads});"
-        "from closedloop.subjects import load_subject; from closedloop.protocols import ascend;"
-        "from pathlib import Path;"
-        "s = load_subject('lite0', units=list(range({units})));"
+        "import resource, torch; from pathlib import Path; from closedloop.protocols import ascend;"
+        "from closedloop.subjects import load_subject;"
+        f"torch.set_num_threads({threads}); subject = load_subject('lite0', units=list(range({MEMORY_UNITS})));"
         "before = int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize();"
-        "ascend(s, method='raw', unit=list(range({units})), steps={steps}, every=1);"
+        f"ascend(subject, method='raw', unit=list(range({MEMORY_UNITS})), steps={steps}, every=1);"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)"
-    ).format(threads=threads, units=MEMORY_UNITS, steps=steps)
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     peer = Peers(folder, threads)
-    answer = peer.ask(row="lucent", layer="output", channel=0, size=224, steps=min(steps, 10), seed=0, to=str(folder / "m.npy"))
+    answer = peer.ask(
+        row="lucent", layer="output", channel=0, size=224, steps=min(steps, 10), seed=0, to=str(folder / "m.npy")
+    )
     peer.close()
     ours_grown, theirs = float(ran.stdout.split()[-1]), float(answer["grown"])
     return {"raw_16_mib": ours_grown / 2**20, "lucent_mib": theirs / 2**20, "raw_16_over_lucent": ours_grown / theirs}
@@ -317,33 +330,46 @@ def memory(folder: Path, steps: int, threads: int) -> dict[str, float]:
 # The comparison -------------------------------------------------------------------------------------------------------
 
 
-def pair(subject: Any, unit: int, row: str, peers: Peers, task: dict[str, Any], ours_first: bool) -> dict[str, Any]:
-    """One unit by both, and what both images do to it."""
+def pair(subject: Any, row: str, peers: Peers, task: dict[str, Any], ours_first: bool) -> dict[str, Any]:
+    """One unit by both, and what both images do to it.
+
+    Returns:
+        For "ours" and for "peer" response, seconds, processor's seconds and forward-equivalents; and what to note.
+    """
     found: dict[str, Any] = {}
     images: dict[str, np.ndarray] = {}
-    for who in ("ours", "peer") if ours_first else ("peer", "ours"):
+    for who in SIDES if ours_first else reversed(SIDES):
         if who == "ours":
             with clocked() as spent:
-                result = ours(subject, unit, row, task)
-            images[who] = result["image"].values
-            found["forward_equivalents"] = int(result["forward_equivalents"]), 3 * task["steps"] * (
-                1 if row == "lucent" else CROPS
-            )
+                result = ours(subject, row, task)
+            images[who], passes = result["image"].values, int(result["forward_equivalents"])
         else:
             spent = peers.ask(row=row, **task)
-            found["notes"] = spent["notes"]
+            found["notes"], passes = spent["notes"], 3 * pictures(row, task)
             images[who] = np.load(task["to"])
-        found[who] = {"seconds": spent["seconds"], "cpu_s": spent["cpu_s"]}
-    shown = [resize_images(quantize(np.clip(images[who], 0, 1)[None].astype(np.float32)), subject.resolution) for who in found_order()]
-    responses = subject.record(np.concatenate(shown))[:, unit]
-    for who, response, image in zip(found_order(), responses, shown, strict=True):
-        found[who] |= {"response": float(response), "image": image[0]}
+        found[who] = {"seconds": spent["seconds"], "cpu_s": spent["cpu_s"], "passes": passes}
+    found["images"] = np.concatenate([shown_alike(images[who], subject.resolution) for who in SIDES])
+    for who, response in zip(SIDES, subject.record(found["images"])[:, task["unit"]], strict=True):
+        found[who]["response"] = float(response)
     return found
 
 
-def found_order() -> tuple[str, str]:
-    """Ours, then the peer's."""
-    return "ours", "peer"
+def shown_alike(image: np.ndarray, resolution: int) -> np.ndarray:
+    """An image ``(3, h, w)`` as it is measured: 8 bits, whole, ``(1, 3, resolution, resolution)``."""
+    return resize_images(quantize(np.clip(image, 0, 1)[None].astype(np.float32)), resolution)
+
+
+def stored(part: Path | None, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A pair from its file, or computed and kept there."""
+    if part is not None and part.exists():
+        with np.load(part) as kept:
+            return {**json.loads(str(kept["found"])), "images": kept["images"]}
+    found = compute()
+    if part is not None:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        facts = {key: value for key, value in found.items() if key != "images"}
+        np.savez(part, found=json.dumps(facts), images=found["images"])
+    return found
 
 
 def median_ratio(values: list[float]) -> tuple[float, list[float]]:
@@ -355,11 +381,11 @@ def median_ratio(values: list[float]) -> tuple[float, list[float]]:
 def summarize(row: str, pairs: list[dict[str, Any]]) -> dict[str, Any]:
     """The ratios of a row, by the names under which they stand in the JSON."""
     result: dict[str, Any] = {}
-    for name, key in (("response", "response"), ("seconds", "seconds"), ("cpu", "cpu_s")):
+    for name, key in RATIOS.items():
         ratios = [p["ours"][key] / max(p["peer"][key], 1e-9) for p in pairs]
         result[f"{name}_over_{row}"], result[f"{name}_over_{row}_interval"] = median_ratio(ratios)
-    result[f"forward_equivalents_over_{row}"] = round(
-        float(np.median([p["forward_equivalents"][0] / p["forward_equivalents"][1] for p in pairs])), 3
+    result[f"passes_over_{row}"] = round(
+        float(np.median([p["ours"]["passes"] / p["peer"]["passes"] for p in pairs])), 3
     )
     result[f"{row}_wins"] = f"{sum(p['ours']['response'] > p['peer']['response'] for p in pairs)} of {len(pairs)}"
     return result
@@ -368,9 +394,9 @@ def summarize(row: str, pairs: list[dict[str, Any]]) -> dict[str, Any]:
 def write_sheet(path: Path, done: dict[str, list[dict[str, Any]]]) -> None:
     """For each row of the table ours above the peer's, one column a unit."""
     lines = [
-        np.concatenate([(p[who]["image"].transpose(1, 2, 0) * 255).round().astype(np.uint8) for p in pairs], 1)
+        np.concatenate([(p["images"][side].transpose(1, 2, 0) * 255).round().astype(np.uint8) for p in pairs], 1)
         for pairs in done.values()
-        for who in found_order()
+        for side in range(len(SIDES))
     ]
     Image.fromarray(np.concatenate(lines)).resize((lines[0].shape[1] // 2, 112 * len(lines))).save(path)
 
@@ -422,18 +448,22 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     peers = Peers(folder, options.threads)
     done: dict[str, list[dict[str, Any]]] = {row: [] for row in options.rows}
     print(f"{'row':16}{'unit':16}{'response':>10}{'peer':>8}{'seconds':>10}{'peer':>8}{'processor s':>13}{'peer':>8}")
+    subjects = {
+        layer: load_subject("lite0", layer=layer, units=[c for n, c in units if n == layer]) for layer, _ in units
+    }
     for number, (layer, channel) in enumerate(units):
-        subject = load_subject("lite0", layer=layer, units=[channel])
+        subject = subjects[layer]
         for row in options.rows:
             size = options.size if row == "lucent" else options.canvas
             steps = options.steps if row == "lucent" else max(1, options.steps // CROPS)
             task = {
-                "layer": layer, "channel": channel, "size": size, "steps": steps,
+                "layer": layer, "channel": channel, "unit": subject.units.coords["channel"].index(channel), "size": size, "steps": steps,
                 "seed": options.seed + number, "to": str(folder / "image.npy"),
             }  # fmt: skip
-            found = pair(subject, 0, row, peers, task, ours_first=number % 2 == 0)
+            part = None if options.out is None else options.out / f"{row}-{layer}-{channel}.npz"
+            found = stored(part, partial(pair, subject, row, peers, task, ours_first=number % 2 == 0))
             done[row].append(found)
-            columns = [found[who][key] for key in ("response", "seconds", "cpu_s") for who in found_order()]
+            columns = [found[who][key] for key in ("response", "seconds", "cpu_s") for who in SIDES]
             print(
                 f"{row:16}{layer + ':' + str(channel):16}{columns[0]:10.2f}{columns[1]:8.2f}{columns[2]:10.1f}"
                 f"{columns[3]:8.1f}{columns[4]:13.1f}{columns[5]:8.1f}",
@@ -447,11 +477,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     }  # fmt: skip
     for row, pairs in done.items():
         figures |= summarize(row, pairs)
-        print(
-            f"{row}: ours ÷ peer's response {figures[f'response_over_{row}']} {figures[f'response_over_{row}_interval']}"
-            f", seconds {figures[f'seconds_over_{row}']} {figures[f'seconds_over_{row}_interval']}"
-            f", processor {figures[f'cpu_over_{row}']} {figures[f'cpu_over_{row}_interval']}"
-        )
+        ratios = (f"{name} {figures[f'{name}_over_{row}']} {figures[f'{name}_over_{row}_interval']}" for name in RATIOS)
+        print(f"ours ÷ {row}: {', '.join(ratios)}")
     if options.memory:
         figures["memory"] = {k: round(v, 2) for k, v in memory(folder, options.memory, options.threads).items()}
     if options.out is not None:
