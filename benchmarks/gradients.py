@@ -97,7 +97,7 @@ class Peers:
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._log = (folder / "log.txt").open("w+")
+        self._log = (folder / f"log-{os.getpid()}.txt").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), "--work-for", str(threads)], cwd=folder, text=True,
             env={**os.environ, "PYTHONPATH": str(folder.resolve())}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -458,7 +458,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             steps = options.steps if row == "lucent" else max(1, options.steps // CROPS)
             task = {
                 "layer": layer, "channel": channel, "unit": subject.units.coords["channel"].index(channel), "size": size, "steps": steps,
-                "seed": options.seed + number, "to": str(folder / "image.npy"),
+                "seed": options.seed + number, "to": str(folder / f"image-{os.getpid()}.npy"),
             }  # fmt: skip
             part = None if options.out is None else options.out / f"{row}-{layer}-{channel}.npz"
             found = stored(part, partial(pair, subject, row, peers, task, ours_first=number % 2 == 0))
