@@ -29,7 +29,6 @@ import argparse
 import copy
 import importlib.util
 import json
-import math
 import os
 import resource
 import subprocess
@@ -38,7 +37,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +59,8 @@ PEERS = ("horama==0.3.0", "torch-lucent==0.1.8", "kornia==0.4.1")
 NEEDED = ("ipython", "decorator", "einops", "future", "tqdm")
 LAYERS = ("blocks.1", "blocks.3", "blocks.5")
 ROWS = ("lucent", "horama_maco", "horama_fourier")
-#: Horama's crops in a step, and presentations of ours on the way.
-CROPS, PRESENTATIONS = 6, 50
+#: Horama's crops in a step, and pictures of ours from one presentation to the next.
+CROPS, PRESENT = 6, 10
 RATIOS = {"response": "response", "seconds": "seconds", "cpu": "cpu_s"}
 SIDES = ("ours", "peer")
 SPECTRUM = "spectrum_decorrelated.npy"
@@ -280,10 +279,12 @@ def pictures(row: str, task: dict[str, Any]) -> int:
 
 
 def our_steps(shown: int, crops: int) -> tuple[int, int]:
-    """Steps of `crops` pictures, and steps between presentations, that cost ``3 * shown`` forward-equivalents."""
-    every = max(1, math.ceil(shown / crops / PRESENTATIONS))
-    steps = int((3 * shown - 3) / (3 * crops + 1 / every))  # the first and the last presentation, and the re-test
-    return max(1, steps), every
+    """Steps of `crops` pictures, and steps between presentations, that cost ``3 * shown`` forward-equivalents.
+
+    A presentation for ten pictures, as the method has by default in 512 steps.
+    """
+    every = max(1, round(PRESENT / crops))
+    return max(1, int((3 * shown - 3) / (3 * crops + 1 / every))), every
 
 
 def ours(subject: Any, row: str, task: dict[str, Any]) -> Any:
@@ -330,12 +331,28 @@ def memory(folder: Path, steps: int, threads: int) -> dict[str, float]:
 # The comparison -------------------------------------------------------------------------------------------------------
 
 
-def pair(subject: Any, row: str, peers: Peers, task: dict[str, Any], ours_first: bool) -> dict[str, Any]:
+@cache
+def loaded(layer: str, channels: tuple[int, ...]) -> Any:
+    """The subject of some units of a layer."""
+    return load_subject("lite0", layer=layer, units=list(channels))
+
+
+@cache
+def warmed(row: str, layer: str, channels: tuple[int, ...], peers: Peers) -> None:
+    """One step of both, in which they import and find their kernels."""
+    task = {"layer": layer, "channel": channels[0], "unit": 0, "size": 224, "steps": 1, "seed": 0, "to": os.devnull}
+    ours(loaded(layer, channels), row, task)
+    peers.ask(row=row, **task)
+
+
+def pair(row: str, peers: Peers, task: dict[str, Any], channels: tuple[int, ...], ours_first: bool) -> dict[str, Any]:
     """One unit by both, and what both images do to it.
 
     Returns:
         For "ours" and for "peer" response, seconds, processor's seconds and forward-equivalents; and what to note.
     """
+    subject = loaded(task["layer"], channels)
+    warmed(row, task["layer"], channels, peers)
     found: dict[str, Any] = {}
     images: dict[str, np.ndarray] = {}
     for who in SIDES if ours_first else reversed(SIDES):
@@ -448,20 +465,17 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     peers = Peers(folder, options.threads)
     done: dict[str, list[dict[str, Any]]] = {row: [] for row in options.rows}
     print(f"{'row':16}{'unit':16}{'response':>10}{'peer':>8}{'seconds':>10}{'peer':>8}{'processor s':>13}{'peer':>8}")
-    subjects = {
-        layer: load_subject("lite0", layer=layer, units=[c for n, c in units if n == layer]) for layer, _ in units
-    }
     for number, (layer, channel) in enumerate(units):
-        subject = subjects[layer]
+        channels = tuple(c for name, c in units if name == layer)
         for row in options.rows:
-            size = options.size if row == "lucent" else options.canvas
-            steps = options.steps if row == "lucent" else max(1, options.steps // CROPS)
             task = {
-                "layer": layer, "channel": channel, "unit": subject.units.coords["channel"].index(channel), "size": size, "steps": steps,
+                "layer": layer, "channel": channel, "unit": channels.index(channel),
+                "size": options.size if row == "lucent" else options.canvas,
+                "steps": options.steps if row == "lucent" else max(1, options.steps // CROPS),
                 "seed": options.seed + number, "to": str(folder / f"image-{os.getpid()}.npy"),
             }  # fmt: skip
             part = None if options.out is None else options.out / f"{row}-{layer}-{channel}.npz"
-            found = stored(part, partial(pair, subject, row, peers, task, ours_first=number % 2 == 0))
+            found = stored(part, partial(pair, row, peers, task, channels, ours_first=number % 2 == 0))
             done[row].append(found)
             columns = [found[who][key] for key in ("response", "seconds", "cpu_s") for who in SIDES]
             print(
