@@ -96,6 +96,7 @@ class Peers:
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
+        self.scratch = str(folder / f"image-{os.getpid()}.npy")
         self._log = (folder / f"log-{os.getpid()}.txt").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), "--work-for", str(threads)], cwd=folder, text=True,
@@ -340,9 +341,9 @@ def loaded(layer: str, channels: tuple[int, ...]) -> Any:
 @cache
 def warmed(row: str, layer: str, channels: tuple[int, ...], peers: Peers) -> None:
     """One step of both, in which they import and find their kernels."""
-    task = {"layer": layer, "channel": channels[0], "unit": 0, "size": 224, "steps": 1, "seed": 0, "to": os.devnull}
+    task = {"layer": layer, "channel": channels[0], "unit": 0, "size": 224, "steps": 1, "seed": 0}
     ours(loaded(layer, channels), row, task)
-    peers.ask(row=row, **task)
+    peers.ask(row=row, to=peers.scratch, **task)
 
 
 def pair(row: str, peers: Peers, task: dict[str, Any], channels: tuple[int, ...], ours_first: bool) -> dict[str, Any]:
@@ -472,7 +473,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
                 "layer": layer, "channel": channel, "unit": channels.index(channel),
                 "size": options.size if row == "lucent" else options.canvas,
                 "steps": options.steps if row == "lucent" else max(1, options.steps // CROPS),
-                "seed": options.seed + number, "to": str(folder / f"image-{os.getpid()}.npy"),
+                "seed": options.seed + number, "to": peers.scratch,
             }  # fmt: skip
             part = None if options.out is None else options.out / f"{row}-{layer}-{channel}.npz"
             found = stored(part, partial(pair, row, peers, task, channels, ours_first=number % 2 == 0))
