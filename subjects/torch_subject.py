@@ -25,6 +25,8 @@ from .units import LayerShape, UnitIndex, UnitSpec, parse_units
 
 #: Memory that the activations of one chunk of images may take on a CPU, in bytes.
 MEMORY = 2**30
+#: How a batch of images lies in memory: colours first, or last.
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
 @final
@@ -206,7 +208,27 @@ class TorchSubject:
             rows = torch.from_numpy(resize_matrix(x.shape[2], self.resolution)).to(x)
             columns = torch.from_numpy(resize_matrix(x.shape[3], self.resolution)).to(x)
             x = rows @ x @ columns.T
+        if self._channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         with undisturbed(self.model, self._random):
+            return torch.cat(self._probe(x), dim=1)
+
+    @cached_property
+    def _channels_last(self) -> bool:
+        """Whether `forward` lays colours last in memory: quicker on a CPU, for networks that give the same then."""
+        if self._device.type != "cpu":
+            return False
+        example = torch.from_numpy(probe_batch(self.resolution)[::4].copy())
+        with torch.no_grad():
+            try:
+                plain, last = (self._once(example.contiguous(memory_format=layout)) for layout in LAYOUTS)
+            except RuntimeError:  # such as a `view` that takes the other layout for granted
+                return False
+        return torch.allclose(plain, last, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+    def _once(self, x: Tensor) -> Tensor:
+        """Responses to images, always with the same random numbers."""
+        with undisturbed(self.model, self._random.clone()):
             return torch.cat(self._probe(x), dim=1)
 
     def state(self) -> State:

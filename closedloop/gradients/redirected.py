@@ -63,8 +63,8 @@ class _Redirected(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, high: float | None, inplace: bool, maximize: bool) -> Tensor:
         below = x <= 0
-        above = torch.zeros_like(below) if high is None else x >= high
-        ctx.save_for_backward(below, above)
+        shut = below if high is None else below | (x >= high)
+        ctx.save_for_backward(below, shut)
         ctx.sign = 1 if maximize else -1
         if not inplace:
             return x.clamp(0, high)
@@ -74,11 +74,13 @@ class _Redirected(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        below, above = ctx.saved_tensors
+        below, shut = ctx.saved_tensors
+        ordinary = torch.where(shut, 0, gradient)
+        silent = ~ordinary.flatten(1).any(1) if gradient.ndim > 1 else ordinary == 0
+        if not silent.any():
+            return ordinary, None, None, None
         up = ctx.sign * gradient
-        ordinary = gradient.masked_fill(below | above, 0)
-        redirected = gradient.masked_fill((below & (up < 0)) | (above & (up > 0)), 0)
-        silent = (ordinary == 0).flatten(1).all(1) if gradient.ndim > 1 else ordinary == 0
+        redirected = torch.where((below & (up < 0)) | (shut & ~below & (up > 0)), 0, gradient)
         silent = silent.reshape(len(gradient), *[1] * (gradient.ndim - 1))
         return torch.where(silent, redirected, ordinary), None, None, None
 

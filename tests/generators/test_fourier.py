@@ -72,6 +72,15 @@ def test_against_a_slow_sum_of_cosines(options, shell):
     np.testing.assert_allclose(generator(codes), [slow(generator, c) for c in codes], atol=1e-5)
 
 
+@pytest.mark.parametrize(("resolution", "cutoff"), [(70, None), (71, None), (96, 40.0)])
+def test_many_frequencies_go_through_a_fast_transform(resolution, cutoff):
+    torch = pytest.importorskip("torch")
+    generator = Fourier(resolution, cutoff, shell=False)
+    codes = generator.space.sample(2, np.random.default_rng(0))
+    fast = generator.forward(torch.from_numpy(codes)).numpy()
+    np.testing.assert_allclose(fast, generator(codes), atol=1e-5)
+
+
 def test_color_matrix_is_lucids():
     np.testing.assert_allclose(color_matrix(), LUCID, rtol=1e-5)
     rows = [[0.562829, 0.194825, 0.043295], [0.584476, 0, -0.108236], [0.584476, -0.194825, 0.064942]]

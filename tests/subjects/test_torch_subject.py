@@ -199,6 +199,37 @@ def test_the_gradient_is_that_of_the_network(net):
     assert gradient.abs().max() > 0
 
 
+class Layout(nn.Module):
+    """Notes how its images lie in memory; flattens its map by a view, as many networks do, or not."""
+
+    def __init__(self, view: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.view = view
+        self.last: list[bool] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last.append(x.is_contiguous(memory_format=torch.channels_last))
+        x = self.conv(x).relu()
+        return x.view(len(x), -1) if self.view else x.flatten(1)
+
+
+@pytest.mark.parametrize("view", [True, False])
+def test_colors_lie_last_for_gradients_where_the_network_takes_that(view):
+    network = seeded(lambda: Layout(view))
+    subject = TorchSubject(network, units=[5, 70], resolution=SIZE, engine="eager")
+    x = torch.from_numpy(images(2)).requires_grad_()
+    responses = subject.forward(x)
+    assert network.last[-1] != view
+    close(responses.detach(), subject.record(images(2)))
+    assert not network.last[-1]
+    (gradient,) = torch.autograd.grad(responses.sum(), x)
+    y = torch.from_numpy(images(2)).requires_grad_()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    network((y - mean.view(3, 1, 1)) / std.view(3, 1, 1))[:, [5, 70]].sum().backward()
+    close(gradient, y.grad)
+
+
 # Units ----------------------------------------------------------------------------------------------------------------
 
 
