@@ -1,5 +1,6 @@
 """Optimizers: ask for codes, tell their scores. One algorithm, one file."""
 
+from closedloop.optimizers.auto import Auto
 from closedloop.optimizers.cholesky import CholeskyCMAES
 from closedloop.optimizers.cmaes import CMAES
 from closedloop.optimizers.controls import NoiseScores, ShuffledScores
@@ -17,6 +18,7 @@ __all__ = [
     "CMAES",
     "FDGD",
     "NES",
+    "Auto",
     "CholeskyCMAES",
     "GeneticAlgorithm",
     "HessianCMA",
