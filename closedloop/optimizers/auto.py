@@ -4,7 +4,7 @@ An evolution strategy throws a generation away once its mean has moved. Under no
 tells about the slope is little, what twenty tell together is much. So the scores of the last codes are described by a
 Gaussian process, whose likelihood says how far scores are alike, how large the noise is, and whether it grows with the
 response (`closedloop.optimizers.auto_surrogate`). The mean goes to the top of that description, and the next codes are
-drawn around it, at an angle that shrinks with the budget, and less where there is noise.
+drawn around it, at an angle that shrinks with the budget.
 
 Related: local Bayesian optimization (Eriksson et al. 2019, "TuRBO", NeurIPS); relevance of coordinates from slopes
 (Rasmussen & Williams 2006, section 5.1); the shell and the first and last angle are those of SphereCMA (Wang & Ponce
@@ -18,8 +18,8 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
+from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
@@ -39,13 +39,10 @@ IMAGES = 3000
 WINDOW, NUMBERS = 800, 2**21
 #: Angles between mean and samples in degrees: the first, the last without noise, and of the very last codes.
 FIRST, LAST, FINAL = 50.0, 10.0, 3.0
-#: Angle to which noise moves the plan, in degrees, and how far at most (0 to 1).
-NOISY, YIELD = 35.0, 0.5
 #: From so many dimensions on a Gaussian prior is a shell.
 SHELL = 16
 #: Part of a coordinate's weight that is learnt, and how much of that is new in each generation.
-LEARNT, NEW = 0.5, 0.2
-SMOOTH, SHARE, SAMPLE = 8, 0.0, 0.0
+LEARNT, NEW = 0.8, 0.2
 #: Codes by which the laws are judged, generations between two judgements, and steps of a climb.
 JUDGES, EVERY, STEPS = 400, 4, 20
 
@@ -81,6 +78,10 @@ class Auto(AskTell):
         check_budget(images)
         check_population(population, 2)
         first = None if start is None else check_start(start, space)
+        if first is not None and space.dim >= SHELL and not space.bounded and np.allclose(first, space.center):
+            raise InvalidArgumentError(
+                "start: expected a code away from the middle of the prior; the middle has no direction."
+            )
         super().__init__(space, seed, images=images, population=int(population), start=first)
         self.images, self.population = IMAGES if images is None else int(images), int(population)
         self.window = max(min(WINDOW, NUMBERS // space.dim), 2 * self.population)
@@ -90,7 +91,7 @@ class Auto(AskTell):
         self._y, self._expected = np.empty(0), np.empty(0)
         self._alpha: FloatArray | None = None
         self._d = np.empty((0, 0), np.float32)
-        self._w, self._relevance = np.ones(space.dim), np.ones(space.dim)
+        self._w, self._relevance = np.ones(space.dim), np.zeros(space.dim)
         self._m = None if first is None else self._inside((first - space.center) / self._unit)
         self._laws: NDArray[np.int_] = np.array([4, 6, 0])
         self._mean, self._k, self._used = 0.0, 0, 0
@@ -104,16 +105,14 @@ class Auto(AskTell):
         """Expected angle between mean and samples in the next generation, in degrees."""
         if self._used + 2 * self.population > self.images:
             return FINAL
-        planned = FIRST * (LAST / FIRST) ** (self._used / self.images)
-        share = YIELD * self.noise / (1 + self.noise)
-        return float(planned ** (1 - share) * NOISY**share)
+        return float(FIRST * (LAST / FIRST) ** (self._used / self.images))
 
     def _propose(self) -> FloatArray:
         """Codes around the mean, ``(population, dim)``; draws from the prior at first."""
         if self._m is None:
             drawn = (self.space.sample(self.population, self._rng) - self.space.center) / self._unit
             return self._codes(self._inside(drawn))
-        z = self._rng.standard_normal((self.population, self.space.dim)) * self._w ** (SAMPLE / 2)
+        z = self._rng.standard_normal((self.population, self.space.dim))
         angle = np.radians(self.angle_deg())
         if not self.shell:
             return self._codes(self._inside(self._m + angle / np.sqrt(self.space.dim) * z))
@@ -184,7 +183,7 @@ class Auto(AskTell):
         return np.append(np.sort(self._rng.choice(n - half, half, replace=False)), np.arange(n - half, n))
 
     def _climb(self, surrogate: Surrogate) -> tuple[FloatArray, FloatArray]:
-        """The top of the description, ``(dim,)``, and the slope that led there last.
+        """The top of the description, and the slope where the climb began, both ``(dim,)``.
 
         Starts at the mean or at the most promising of the remembered codes, and takes `STEPS` steps at most.
         """
@@ -194,7 +193,7 @@ class Auto(AskTell):
             other, other_slope = surrogate.value_and_slope(self._m)
             if other >= value:
                 m, value, slope = self._m, other, other_slope
-        size = 0.2
+        first, size = self._tangent(slope, m), 0.2
         for _ in range(STEPS):
             uphill = self._tangent(slope, m)
             length = float(np.linalg.norm(uphill))
@@ -206,26 +205,22 @@ class Auto(AskTell):
                 m, value, slope, size = there, higher, next_slope, 1.3 * size
             else:
                 size /= 2
-        return m, self._tangent(slope, m)
+        return m, first
 
     def _weigh(self, slope: FloatArray) -> None:
-        """Coordinates along which scores rose again and again count more in distances."""
-        squared = slope**2 / self._w
-        if squared.sum() > 0:
-            self._relevance = (1 - NEW) * self._relevance + NEW * squared / squared.mean()
-        if self._k % EVERY == 0:
-            near = gaussian_filter1d(self._relevance, SMOOTH, mode="nearest")
-            r = (1 - SHARE) * self._relevance + SHARE * near
-            self._w = 1 - LEARNT + LEARNT * r / r.mean()
+        """Coordinates along which scores rose steeply, again and again, count more in distances."""
+        self._relevance = (1 - NEW) * self._relevance + NEW * (slope / LENGTHS[self._laws[0]] ** 2) ** 2 / self._w
+        if self._k % EVERY == 0 and (mean := self._relevance.mean()) > 0:
+            self._w = 1 - LEARNT + LEARNT * self._relevance / mean
 
     def _tangent(self, slope: FloatArray, m: FloatArray) -> FloatArray:
         """The part of a slope along which one may go from ``m``."""
-        return slope - (slope @ m) * m if self.shell else slope
+        return np.asarray(slope - (slope @ m) * m) if self.shell else slope
 
     def _inside(self, x: FloatArray) -> FloatArray:
         """Codes ``(…, dim)``, in units of the shell, moved into the space or onto its shell."""
         if self.space.bounded:
-            return np.asarray(self.space.clip(self.space.center + self._unit * x) - self.space.center) / self._unit
+            return np.asarray((self.space.clip(self.space.center + self._unit * x) - self.space.center) / self._unit)
         length = np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-300)
         end = 1.0 if self.shell else np.minimum(length, 1 + 3 / np.sqrt(2 * self.space.dim))
         return np.asarray(x / length * end)

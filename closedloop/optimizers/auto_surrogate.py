@@ -52,8 +52,8 @@ class Laws:
 
 def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray:
     """Σ_j w_j (a_j - b_j)² ``(m, n)`` of codes ``(m, dim)`` and ``(n, dim)``."""
-    weighted = a * w
-    squares = np.einsum("ij,ij->i", weighted, a)[:, None] + np.einsum("ij,ij,j->i", b, b, w)
+    weighted, other = a * w, b * w
+    squares = np.einsum("ij,ij->i", weighted, a)[:, None] + np.einsum("ij,ij->i", other, b)
     return np.asarray(np.maximum(squares - 2 * weighted @ b.T, 0))
 
 
@@ -124,6 +124,7 @@ class Surrogate:
 
     def value_and_slope(self, code: FloatArray) -> tuple[float, FloatArray]:
         """The same for one code ``(dim,)``, and its slope times ℓ², ``(dim,)``."""
-        d = self._squares - 2 * self._weighted @ code + self.w @ code**2
+        code = code.astype(self.x.dtype)
+        d = self._squares - 2 * (self._weighted @ code) + self.w @ code**2
         k = self.alpha * np.exp(np.maximum(d, 0) / (-2 * self.length**2))
         return float(k.sum()), np.asarray(k.astype(self.x.dtype) @ self._weighted - k.sum() * self.w * code)
