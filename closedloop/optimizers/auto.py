@@ -4,7 +4,7 @@ An evolution strategy throws a generation away once its mean has moved. Under no
 tells about the slope is little, what twenty tell together is much. So the scores of the last codes are described by a
 Gaussian process, whose likelihood says how far scores are alike, how large the noise is, and whether it grows with the
 response (`closedloop.optimizers.auto_surrogate`). The mean goes to the top of that description, and the next codes are
-drawn around it, at an angle that shrinks with the budget.
+drawn around it, at an angle that shrinks with the budget, and less where there is noise.
 
 Related: local Bayesian optimization (Eriksson et al. 2019, "TuRBO", NeurIPS); relevance of coordinates from slopes
 (Rasmussen & Williams 2006, section 5.1); the shell and the first and last angle are those of SphereCMA (Wang & Ponce
@@ -37,8 +37,10 @@ from closedloop.optimizers.base import AskTell, check_budget, check_population, 
 IMAGES = 3000
 #: Codes that are remembered, at most; and numbers in them, at most, so that memory stays small in many dimensions.
 WINDOW, NUMBERS = 800, 2**21
-#: Angles between mean and samples in degrees: the first, the last without noise, and of the very last codes.
-FIRST, LAST, FINAL = 50.0, 10.0, 3.0
+#: Angles between mean and samples in degrees: the first, the last without noise and in much, and of the very last codes.
+FIRST, LAST, NOISY, FINAL = 50.0, 10.0, 25.0, 3.0
+#: Noise, over the variance of the process, that counts as half of much.
+HALF = 0.3
 #: From so many dimensions on a Gaussian prior is a shell.
 SHELL = 16
 #: Part of a coordinate's weight that is learnt, and how much of that is new in each generation.
@@ -105,7 +107,8 @@ class Auto(AskTell):
         """Expected angle between mean and samples in the next generation, in degrees."""
         if self._used + 2 * self.population > self.images:
             return FINAL
-        return float(FIRST * (LAST / FIRST) ** (self._used / self.images))
+        last = LAST * (NOISY / LAST) ** (self.noise / (self.noise + HALF))
+        return float(FIRST * (last / FIRST) ** (self._used / self.images))
 
     def _propose(self) -> FloatArray:
         """Codes around the mean, ``(population, dim)``; draws from the prior at first."""
