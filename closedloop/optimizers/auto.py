@@ -37,7 +37,7 @@ from closedloop.optimizers.base import AskTell, check_budget, check_population, 
 IMAGES = 3000
 #: Codes that are remembered, at most; and numbers in them, at most, so that memory stays small in many dimensions.
 WINDOW, NUMBERS = 800, 2**21
-#: Angles between mean and samples in degrees: the first, the last without noise and in much, and of the very last codes.
+#: Angles between mean and samples in degrees: the first, the last, the last in much noise, and of the very last codes.
 FIRST, LAST, NOISY, FINAL = 50.0, 10.0, 25.0, 3.0
 #: Noise, over the variance of the process, that counts as half of much.
 HALF = 0.3
