@@ -13,7 +13,7 @@ from closedloop.images import ImageSet, natural_references
 from closedloop.interfaces import Generator, Objective, Optimizer, Space, Subject, Units
 from closedloop.loop import Session
 from closedloop.objectives import Difference, Direction, Mean, Suppression, Unit, parse_objective
-from closedloop.optimizers import CMAES, IsotropicES, RandomSearch, SphereCMA, load_optimizer
+from closedloop.optimizers import CMAES, Auto, IsotropicES, RandomSearch, SphereCMA, load_optimizer
 from closedloop.recording import open_recording
 from closedloop.stimuli import render
 from closedloop.stopping import Plateau, Target
@@ -21,6 +21,7 @@ from closedloop.summary import summarize
 
 __all__ = [
     "CMAES",
+    "Auto",
     "ClosedLoopError",
     "Difference",
     "Direction",

@@ -19,6 +19,7 @@ from closedloop.evolution import GradientSettings, Thread
 from closedloop.interfaces import Generator, Optimizer, Resolved, Space, Subject
 from closedloop.objectives import parse_objective
 from closedloop.optimizers import load_optimizer
+from closedloop.optimizers.loading import DEFAULT
 from closedloop.seeds import named_seed
 from closedloop.settings import Settings
 from closedloop.stopping import Plateau, StoppingRule, Target
@@ -61,7 +62,7 @@ class ThreadPart(_Strict):
 
     name: str = "main"
     generator: Named
-    optimizer: Named
+    optimizer: Named = Field(default_factory=lambda: Named(name=DEFAULT))
     objective: str = "unit(0)"
     gradient: GradientPart = Field(default_factory=GradientPart)
 

@@ -13,7 +13,7 @@ from closedloop.subjects import load_subject
 images = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 subject = load_subject("lite0", layer="output", units=[7])
 generator = load_generator("native")
-optimizer = load_optimizer("sphere-cma", generator.space, seed=0, images=images)
+optimizer = load_optimizer("auto", generator.space, seed=0, images=images)
 evolve(subject, generator, optimizer, images=images, save="runs/first")
 
 for thread in summarize(open_recording("runs/first")):

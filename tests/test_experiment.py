@@ -91,6 +91,13 @@ def test_names_with_options_and_several_threads():
     assert found.settings["retest_repeats"] == 2
 
 
+def test_the_optimizer_may_be_left_out():
+    found = parse_experiment({k: v for k, v in SHORT.items() if k != "optimizer"}, "x")
+    (thread,) = build_threads(found, build_subject(found))
+    assert thread.optimizer.name == "auto"
+    assert thread.optimizer.images == found.images
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.main import get_command
 
 from closedloop.errors import ClosedLoopError, InvalidArgumentError
+from closedloop.optimizers.loading import DEFAULT
 
 app = typer.Typer(
     name="closedloop",
@@ -69,7 +70,7 @@ def evolve(
         str | None, typer.Option(help="native, fourier, cppn, pixels …", show_default="native")
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="sphere-cma, cma-diagonal, xdream-ga, nes …", show_default="sphere-cma")
+        str | None, typer.Option(help="auto, sphere-cma, cma-diagonal, xdream-ga, nes …", show_default=DEFAULT)
     ] = None,
     resolution: Annotated[
         int | None, typer.Option(help="Pixels of the generated images.", show_default="the subject's")

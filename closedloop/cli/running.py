@@ -26,13 +26,14 @@ from closedloop.experiment import (
 )
 from closedloop.images import folder_images
 from closedloop.loop import Generation, Session
+from closedloop.optimizers.loading import DEFAULT
 from closedloop.protocols import present
 from closedloop.protocols import resume as resume_run
 from closedloop.recording import open_recording, read_experiment
 from closedloop.subjects import load_subject
 
 #: What a bare `closedloop evolve` does.
-DEFAULTS: dict[str, Any] = {"subject": "lite0", "generator": "native", "optimizer": "sphere-cma", "images": 4000}
+DEFAULTS: dict[str, Any] = {"subject": "lite0", "generator": "native", "optimizer": DEFAULT, "images": 4000}
 DEFAULT_UNIT = "971"
 _SUBJECT = ("layer", "weights", "engine", "device")
 

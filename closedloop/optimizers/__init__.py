@@ -2,6 +2,7 @@
 
 from closedloop.optimizers.adam import Adam
 from closedloop.optimizers.ascent import GradientAscent
+from closedloop.optimizers.auto import Auto
 from closedloop.optimizers.cholesky import CholeskyCMAES
 from closedloop.optimizers.cmaes import CMAES
 from closedloop.optimizers.controls import NoiseScores, ShuffledScores
@@ -22,6 +23,7 @@ __all__ = [
     "NES",
     "PPGN",
     "Adam",
+    "Auto",
     "CholeskyCMAES",
     "GeneticAlgorithm",
     "GradientAscent",

@@ -8,12 +8,16 @@ from closedloop import registry
 from closedloop.interfaces import Optimizer, Space
 from closedloop.optimizers.base import check_budget
 
+#: What is taken where no optimizer is named: on the command line and in an experiment's file.
+DEFAULT = "auto"
+
 
 def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None = None, **options: Any) -> Optimizer:
     """An optimizer by name, or one that a plug-in adds.
 
-    "cma", "cma-diagonal", "cholesky-cma", "sphere-cma", "isotropic", "separable-cma", "xdream-ga", "ga-2019", "fdgd",
-    "nes", "random"; "nevergrad:NAME" for those of nevergrad; "shuffled:NAME" and "noise:NAME" for controls.
+    "auto" (the default on the command line), "cma", "cma-diagonal", "cholesky-cma", "sphere-cma", "isotropic",
+    "separable-cma", "xdream-ga", "ga-2019", "fdgd", "nes", "random"; "nevergrad:NAME" for those of
+    nevergrad; "shuffled:NAME" and "noise:NAME" for controls.
 
     Args:
         name: Its name.

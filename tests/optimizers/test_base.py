@@ -12,7 +12,7 @@ from closedloop.optimizers.base import check_start, check_tell, cumulative_step,
 from closedloop.testing.optimizers import hill
 
 STEPPING = ["cma", "cma-diagonal", "cholesky-cma", "separable-cma", "isotropic"]
-NAMES = [*STEPPING, "random", "sphere-cma", "xdream-ga", "ga-2019", "fdgd", "nes"]
+NAMES = [*STEPPING, "auto", "random", "sphere-cma", "xdream-ga", "ga-2019", "fdgd", "nes"]
 #: The 2019 algorithm keeps its ten best, more than a small population has.
 SMALL = {"ga-2019": {"n_conserve": 2}}
 

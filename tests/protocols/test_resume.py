@@ -74,7 +74,7 @@ def test_from_the_file_alone_after_any_block(tmp_path, after):
     assert_equal(open_recording(tmp_path / "run"), found)
 
 
-@pytest.mark.parametrize("name", ["cma", "cma-diagonal", "cholesky-cma", "sphere-cma", "xdream-ga", "random"])
+@pytest.mark.parametrize("name", ["auto", "cma", "cma-diagonal", "cholesky-cma", "sphere-cma", "xdream-ga", "random"])
 def test_each_optimizer(tmp_path, name):
     def optimizer():
         return load_optimizer(name, GENERATOR.space, seed=2, population=6)

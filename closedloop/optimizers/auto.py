@@ -1,0 +1,233 @@
+"""Auto: the default optimizer. It learns from all recent codes at once, and measures how noisy the subject is.
+
+An evolution strategy throws a generation away once its mean has moved. Under noise that is a waste: what one generation
+tells about the slope is little, what twenty tell together is much. So the scores of the last codes are described by a
+Gaussian process, whose likelihood says how far scores are alike, how large the noise is, and whether it grows with the
+response (`closedloop.optimizers.auto_surrogate`). The mean goes to the top of that description, and the next codes are
+drawn around it, at an angle that shrinks with the budget, and less where there is noise.
+
+Related: local Bayesian optimization (Eriksson et al. 2019, "TuRBO", NeurIPS); relevance of coordinates from slopes
+(Rasmussen & Williams 2006, section 5.1); the shell and the first and last angle are those of SphereCMA (Wang & Ponce
+2022, GECCO).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray, Space
+from closedloop.optimizers.auto_surrogate import (
+    LENGTHS,
+    NOISES,
+    Laws,
+    Surrogate,
+    improve_laws,
+    log_evidence,
+    noise_profile,
+    squared_distances,
+)
+from closedloop.optimizers.base import AskTell, check_budget, check_population, check_start
+
+#: Budget of codes that is planned with where none is given.
+IMAGES = 3000
+#: Codes that are remembered, at most; and numbers in them, at most, so that memory stays small in many dimensions.
+WINDOW, NUMBERS = 800, 2**21
+#: Angles between mean and samples in degrees: the first, the last, the last in much noise, and of the very last codes.
+FIRST, LAST, NOISY, FINAL = 50.0, 10.0, 25.0, 3.0
+#: Noise, over the variance of the process, that counts as half of much.
+HALF = 0.3
+#: From so many dimensions on a Gaussian prior is a shell.
+SHELL = 16
+#: Part of a coordinate's weight that is learnt, and how much of that is new in each generation.
+LEARNT, NEW = 0.8, 0.2
+#: Codes by which the laws are judged, generations between two judgements, and steps of a climb.
+JUDGES, EVERY, STEPS = 400, 4, 20
+
+
+@final
+class Auto(AskTell):
+    """Local Bayesian optimization of the score for 2 to some 10,000 dimensions, any noise, and a given budget.
+
+    Lost codes are left out. Memory: at most `WINDOW` codes, or 2²¹ numbers of codes in single precision, and the
+    distances between them.
+
+    Args:
+        space: Where to search. An unbounded space of at least 16 dimensions is searched on the shell of its prior,
+            scale · √dim; others as they are, up to the outer end of the prior. Bounds are kept.
+        seed: Seed of its own random generator.
+        images: Budget of codes that the plan is for; default 3000. The last codes are drawn close to the mean.
+        population: Codes for each generation.
+        start: A code ``(dim,)`` to begin around, instead of with draws from the prior.
+    """
+
+    name = "auto"
+    memory = ("x", "y", "expected", "alpha", "d", "w", "relevance", "m", "laws", "mean", "k", "used")
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int = 0,
+        *,
+        images: int | None = None,
+        population: int = 40,
+        start: FloatArray | None = None,
+    ) -> None:
+        check_budget(images)
+        check_population(population, 2)
+        first = None if start is None else check_start(start, space)
+        if first is not None and space.dim >= SHELL and not space.bounded and np.allclose(first, space.center):
+            raise InvalidArgumentError(
+                "start: expected a code away from the middle of the prior; the middle has no direction."
+            )
+        super().__init__(space, seed, images=images, population=int(population), start=first)
+        self.images, self.population = IMAGES if images is None else int(images), int(population)
+        self.window = max(min(WINDOW, NUMBERS // space.dim), 2 * self.population)
+        self.shell = not space.bounded and space.dim >= SHELL
+        self._unit = space.scale * np.sqrt(space.dim)
+        self._x = np.empty((0, space.dim), np.float32)
+        self._y, self._expected = np.empty(0), np.empty(0)
+        self._alpha: FloatArray | None = None
+        self._d = np.empty((0, 0), np.float32)
+        self._w, self._relevance = np.ones(space.dim), np.zeros(space.dim)
+        self._m = None if first is None else self._inside((first - space.center) / self._unit)
+        self._laws: NDArray[np.int_] = np.array([4, 6, 0])
+        self._mean, self._k, self._used = 0.0, 0, 0
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise over that of the scores' own differences, as far as it is known."""
+        return float(NOISES[self._laws[1]])
+
+    def angle_deg(self) -> float:
+        """Expected angle between mean and samples in the next generation, in degrees."""
+        if self._used + 2 * self.population > self.images:
+            return FINAL
+        last = LAST * (NOISY / LAST) ** (self.noise / (self.noise + HALF))
+        return float(FIRST * (last / FIRST) ** (self._used / self.images))
+
+    def _propose(self) -> FloatArray:
+        """Codes around the mean, ``(population, dim)``; draws from the prior at first."""
+        if self._m is None:
+            drawn = (self.space.sample(self.population, self._rng) - self.space.center) / self._unit
+            return self._codes(self._inside(drawn))
+        z = self._rng.standard_normal((self.population, self.space.dim))
+        angle = np.radians(self.angle_deg())
+        if not self.shell:
+            return self._codes(self._inside(self._m + angle / np.sqrt(self.space.dim) * z))
+        z -= np.outer(z @ self._m, self._m)
+        z /= np.linalg.norm(z, axis=1, keepdims=True)
+        return self._codes(np.cos(angle) * self._m + np.sin(angle) * z)
+
+    def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
+        """Describes the scores anew and moves the mean to the top of the description."""
+        self._used += len(scores)
+        kept = ~np.isnan(scores)
+        if not kept.any():
+            return
+        self._remember(((codes[kept] - self.space.center) / self._unit).astype(np.float32), scores[kept])
+        if self._y.max() == self._y.min():
+            self._alpha = None
+            return
+        surrogate = self._fit()
+        self._m, slope = self._climb(surrogate)
+        self._k += 1
+        self._weigh(slope)
+
+    def _remember(self, x: FloatArray, y: FloatArray) -> None:
+        """Adds codes ``(n, dim)`` and scores; forgets the oldest beyond the window."""
+        expected = np.full(len(y), y.mean()) if self._alpha is None else self._predicted(x)
+        left = min(len(self._x), self.window - len(x))
+        old = slice(len(self._x) - left, None)
+        self._x = np.vstack([self._x[old], x])
+        self._y = np.append(self._y[old], y)
+        self._expected = np.append(self._expected[old], expected)
+        w = self._w.astype(np.float32)
+        if self._k % EVERY == 0:  # the weights have changed
+            self._d = squared_distances(self._x, self._x, w)
+        else:
+            new = squared_distances(x, self._x, w)
+            self._d = np.block([[self._d[old, old], new[:, :left].T], [new[:, :left], new[:, left:]]])
+
+    def _predicted(self, x: FloatArray) -> FloatArray:
+        """Expected scores of codes ``(n, dim)`` before they are told."""
+        return np.asarray(self._y.mean() + self._y.std() * (self._mean + self._surrogate().at(x)))
+
+    def _surrogate(self) -> Surrogate:
+        alpha = np.zeros(len(self._x)) if self._alpha is None else self._alpha
+        return Surrogate(self._x, alpha, self._w.astype(np.float32), float(LENGTHS[self._laws[0]]))
+
+    def _fit(self) -> Surrogate:
+        """Judges the laws, every so often, and weighs all remembered codes."""
+        y = (self._y - self._y.mean()) / self._y.std()
+        laws = Laws(*self._laws.tolist())
+        if self._k < 10 or self._k % EVERY == 0:
+            laws = improve_laws(self._d, y, self._expected, self._judges(), laws)
+        evidence, self._alpha, self._mean = log_evidence(self._d, y, noise_profile(self._expected, laws.power), laws)
+        while evidence == -np.inf:  # codes too close to each other for so little noise
+            laws = replace(laws, noise=laws.noise + 1)
+            evidence, self._alpha, self._mean = log_evidence(
+                self._d, y, noise_profile(self._expected, laws.power), laws
+            )
+        self._laws = np.array([laws.length, laws.noise, laws.power])
+        promise = np.exp(self._d / (-2 * LENGTHS[laws.length] ** 2)) @ self._alpha
+        self._expected = self._y.mean() + self._y.std() * (self._mean + promise)
+        return self._surrogate()
+
+    def _judges(self) -> NDArray[np.intp]:
+        """Rows by which laws are judged: the newest, and as many of the others."""
+        n, half = len(self._y), JUDGES // 2
+        if n <= JUDGES:
+            return np.arange(n)
+        return np.append(np.sort(self._rng.choice(n - half, half, replace=False)), np.arange(n - half, n))
+
+    def _climb(self, surrogate: Surrogate) -> tuple[FloatArray, FloatArray]:
+        """The top of the description, and the slope where the climb began, both ``(dim,)``.
+
+        Starts at the mean or at the most promising of the remembered codes, and takes `STEPS` steps at most.
+        """
+        m: FloatArray = self._inside(self._x[int(np.argmax(self._expected))].astype(float))
+        value, slope = surrogate.value_and_slope(m)
+        if self._m is not None:
+            other, other_slope = surrogate.value_and_slope(self._m)
+            if other >= value:
+                m, value, slope = self._m, other, other_slope
+        first, size = self._tangent(slope, m), 0.2
+        for _ in range(STEPS):
+            uphill = self._tangent(slope, m)
+            length = float(np.linalg.norm(uphill))
+            if length == 0 or size < 1e-3:
+                break
+            there = self._inside(m + size / length * uphill)
+            higher, next_slope = surrogate.value_and_slope(there)
+            if higher > value:
+                m, value, slope, size = there, higher, next_slope, 1.3 * size
+            else:
+                size /= 2
+        return m, first
+
+    def _weigh(self, slope: FloatArray) -> None:
+        """Coordinates along which scores rose steeply, again and again, count more in distances."""
+        self._relevance = (1 - NEW) * self._relevance + NEW * (slope / LENGTHS[self._laws[0]] ** 2) ** 2 / self._w
+        if self._k % EVERY == 0 and (mean := self._relevance.mean()) > 0:
+            self._w = 1 - LEARNT + LEARNT * self._relevance / mean
+
+    def _tangent(self, slope: FloatArray, m: FloatArray) -> FloatArray:
+        """The part of a slope along which one may go from ``m``."""
+        return np.asarray(slope - (slope @ m) * m) if self.shell else slope
+
+    def _inside(self, x: FloatArray) -> FloatArray:
+        """Codes ``(…, dim)``, in units of the shell, moved into the space or onto its shell."""
+        if self.space.bounded:
+            return np.asarray((self.space.clip(self.space.center + self._unit * x) - self.space.center) / self._unit)
+        length = np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-300)
+        end = 1.0 if self.shell else np.minimum(length, 1 + 3 / np.sqrt(2 * self.space.dim))
+        return np.asarray(x / length * end)
+
+    def _codes(self, x: FloatArray) -> FloatArray:
+        """Codes in the space, ``(n, dim)``, from those in units of the shell."""
+        return self.space.clip(self.space.center + self._unit * x)

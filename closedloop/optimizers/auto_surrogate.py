@@ -1,0 +1,130 @@
+"""What `Auto` has learnt from its codes so far: a Gaussian process of the score, with a law of the noise.
+
+Letters: Rasmussen & Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5. The kernel is
+k(x, x') = exp(-Σ_j w_j (x_j - x'_j)² / (2 ℓ²)); the noise of a score with the expected value f has the variance
+η r(f), with r constant, as f or as f²: no noise that depends on the response, spikes, or a gain. ℓ, η and the law are
+those under which the scores are most probable (their eq. 5.8, with mean and amplitude at their best values).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from closedloop.interfaces import FloatArray
+
+#: Lengths ℓ that are considered; two independent codes are √2 apart.
+LENGTHS = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
+#: Variances η of the noise that are considered, over that of the process.
+NOISES = 10.0 ** np.arange(-4, 2.01, 0.5)
+#: Laws that are considered: the exponent of f in the variance of the noise.
+POWERS = (0, 1, 2)
+#: Part of the mean response that is added to each, so that no score counts as free of noise.
+FLOOR = 0.02
+
+
+@final
+@dataclass(frozen=True)
+class Laws:
+    """Which of `LENGTHS`, `NOISES` and `POWERS` hold.
+
+    Attributes:
+        length: Index of ℓ.
+        noise: Index of η.
+        power: Exponent of the expected response in the variance of the noise.
+    """
+
+    length: int = 4
+    noise: int = 6
+    power: int = 0
+
+    def neighbours(self) -> list[Laws]:
+        """One step away in ℓ or in η, or with another law."""
+        steps = [(self.length + 1, self.noise), (self.length - 1, self.noise)]
+        steps += [(self.length, self.noise + 1), (self.length, self.noise - 1)]
+        near = [Laws(i, j, self.power) for i, j in steps if 0 <= i < len(LENGTHS) and 0 <= j < len(NOISES)]
+        return near + [Laws(self.length, self.noise, p) for p in POWERS if p != self.power]
+
+
+def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray:
+    """Σ_j w_j (a_j - b_j)² ``(m, n)`` of codes ``(m, dim)`` and ``(n, dim)``."""
+    weighted, other = a * w, b * w
+    squares = np.einsum("ij,ij->i", weighted, a)[:, None] + np.einsum("ij,ij->i", other, b)
+    return np.asarray(np.maximum(squares - 2 * weighted @ b.T, 0))
+
+
+def noise_profile(expected: FloatArray, power: int) -> FloatArray:
+    """Variance r of the noise at expected scores ``(n,)``, with mean 1."""
+    size = np.abs(expected)
+    r = (FLOOR + size / max(float(size.mean()), 1e-300)) ** power
+    return np.asarray(r / r.mean())
+
+
+def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tuple[float, FloatArray, float]:
+    """How probable scores are, and the weights of the prediction.
+
+    Args:
+        d: Squared distances of the codes ``(n, n)``.
+        y: Their scores ``(n,)``, standardized.
+        r: Profile of the noise ``(n,)``.
+        laws: The laws in question.
+
+    Returns:
+        The log evidence up to a constant (-inf where it cannot be computed), α ``(n,)``, and the mean: the prediction
+        at x is mean + k(x)ᵀ α.
+    """
+    n = len(y)
+    k = np.exp(d / (-2 * LENGTHS[laws.length] ** 2))
+    k[np.arange(n), np.arange(n)] += NOISES[laws.noise] * r
+    try:
+        factor = cho_factor(k, lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        return -np.inf, np.zeros(n), 0.0
+    solved = cho_solve(factor, np.column_stack([y, np.ones(n)]), check_finite=False)
+    ones = float(solved[:, 1].sum())
+    mean = float(solved[:, 0].sum()) / ones
+    alpha = solved[:, 0] - mean * solved[:, 1]
+    misfit = max(float((y - mean) @ alpha), 1e-12)
+    evidence = -0.5 * n * np.log(misfit / n) - float(np.log(np.diag(factor[0])).sum()) - 0.5 * np.log(ones)
+    return float(evidence), alpha, mean
+
+
+def improve_laws(d: FloatArray, y: FloatArray, expected: FloatArray, rows: NDArray[np.intp], laws: Laws) -> Laws:
+    """The best of the laws and their neighbours, judged by some rows of the codes."""
+    part, y = d[np.ix_(rows, rows)], y[rows]
+    found = [laws, *laws.neighbours()]
+    evidence = [log_evidence(part, y, noise_profile(expected, each.power)[rows], each)[0] for each in found]
+    return found[int(np.argmax(evidence))]
+
+
+@final
+class Surrogate:
+    """The expected score of any code, and its slope.
+
+    Args:
+        x: Codes ``(n, dim)``.
+        alpha: Their weights ``(n,)``.
+        w: Weight of each coordinate ``(dim,)``.
+        length: ℓ.
+    """
+
+    def __init__(self, x: FloatArray, alpha: FloatArray, w: FloatArray, length: float) -> None:
+        self.x, self.alpha, self.w, self.length = x, alpha, w, length
+        self._weighted = x * w
+        self._squares = np.einsum("ij,ij->i", self._weighted, x)
+
+    def at(self, codes: FloatArray) -> FloatArray:
+        """What the codes ``(m, dim)`` promise above the mean, ``(m,)``, in standard deviations of the scores."""
+        d = self._squares - 2 * codes @ self._weighted.T + (codes**2 @ self.w)[:, None]
+        return np.asarray(np.exp(np.maximum(d, 0) / (-2 * self.length**2)) @ self.alpha)
+
+    def value_and_slope(self, code: FloatArray) -> tuple[float, FloatArray]:
+        """The same for one code ``(dim,)``, and its slope times ℓ², ``(dim,)``."""
+        code = code.astype(self.x.dtype)
+        d = self._squares - 2 * (self._weighted @ code) + self.w @ code**2
+        k = self.alpha * np.exp(np.maximum(d, 0) / (-2 * self.length**2))
+        return float(k.sum()), np.asarray(k.astype(self.x.dtype) @ self._weighted - k.sum() * self.w * code)

@@ -1,0 +1,212 @@
+"""Auto: the contract, known optima, noise, and what it does at the edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import Space
+from closedloop.optimizers import Auto, SphereCMA, load_optimizer
+from closedloop.subjects import EnergySubject, GaborSubject, NormalizationSubject
+from closedloop.testing import OptimizerContract
+from closedloop.testing.common import through_a_file
+from closedloop.testing.optimizers import assert_same, hill, trail
+
+
+class TestAutoContract(OptimizerContract):
+    def make(self, space, seed):
+        return Auto(space, seed, images=self.budget, population=20)
+
+
+class TestShellContract(OptimizerContract):
+    """In enough dimensions for the shell, with a window that is soon full."""
+
+    spaces = {"unbounded": Space(24, scale=0.5), "bounded": Space(24, low=0.0, high=1.0, scale=12**-0.5)}  # noqa: RUF012
+    learns = False  # the hill of the contract has its top beyond the shell
+
+    @pytest.fixture(autouse=True)
+    def _small_window(self, monkeypatch):
+        monkeypatch.setattr("closedloop.optimizers.auto.WINDOW", 50)
+        monkeypatch.setattr("closedloop.optimizers.auto.JUDGES", 30)
+
+    def make(self, space, seed):
+        return Auto(space, seed, images=self.budget, population=12)
+
+
+class Drawn:
+    """Images of a contrast norm within 64 directions of image space, one of which is the best image's."""
+
+    space = Space(64)
+
+    def __init__(self, best, norm):
+        side = best.shape[-1]
+        directions = np.random.default_rng(1).standard_normal((64, 3 * side**2))
+        directions[0] = best.ravel() - 0.5
+        turn = np.linalg.qr(np.random.default_rng(2).standard_normal((64, 64)))[0]
+        self.axes, self.norm, self.shape = turn @ np.linalg.qr(directions.T)[0].T, norm, best.shape
+
+    def __call__(self, codes):
+        code = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+        images = 0.5 + self.norm * (code @ self.axes).reshape(-1, *self.shape)
+        return np.clip(images, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [GaborSubject, EnergySubject, NormalizationSubject])
+def test_comes_within_one_percent_of_the_known_best(kind):
+    """Without noise, 64 dimensions, 3,000 images."""
+    subject = kind(resolution=16, cycles_per_image=2)
+    norm = subject.largest_norm()
+    generator = Drawn(subject.best_image(), norm)
+    optimizer = load_optimizer("auto", generator.space, seed=0, images=3000)
+    last = trail(optimizer, lambda codes: (subject.record(generator(codes))[:, 0], codes), 75)[-1]
+    reached = subject.record(generator(last.mean(0)[None]))[0, 0]
+    assert subject.best_response() * 0.99 < reached <= subject.best_response() * (1 + 1e-6)
+
+
+def simple_cell(rng, nu=0.0, spikes=0):
+    """max(0, the first coordinate) of codes on the shell of 128 dimensions, with a gain or with spikes as noise."""
+
+    def landscape(codes):
+        clean = np.maximum(codes[:, 0], 0) / np.sqrt(128)
+        counts = rng.poisson(clean * spikes) / spikes if spikes else clean
+        return counts * np.maximum(0, 1 + nu * rng.standard_normal(len(codes))), codes
+
+    return landscape
+
+
+@pytest.mark.parametrize("noise", [{"nu": 0.2}, {"spikes": 40}], ids=["gain", "spikes"])
+def test_goes_further_than_sphere_cma_under_noise(noise):
+    """The mean of the last codes, three seeds."""
+    reached = []
+    for make in (Auto, SphereCMA):
+        runs = []
+        for seed in range(3):
+            landscape = simple_cell(np.random.default_rng(seed), **noise)
+            last = trail(make(Space(128), seed, images=1200), landscape, 29)[-1].mean(0)
+            runs.append(last[0] / np.linalg.norm(last))
+        reached.append(np.mean(runs))
+    assert reached[0] > reached[1] + 0.1
+
+
+def test_says_how_noisy_the_subject_is():
+    noise = []
+    for nu in (0.0, 0.5):
+        optimizer = Auto(Space(128), 0, images=800)
+        trail(optimizer, simple_cell(np.random.default_rng(0), nu), 12)
+        noise.append(optimizer.noise)
+    assert noise[1] > 3 * noise[0]
+
+
+def test_codes_are_on_the_shell_of_many_dimensions():
+    for codes in trail(Auto(Space(80, scale=3.0), 0, images=200), hill(Space(80)), 5):
+        np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 3 * 80**0.5)
+
+
+def test_few_dimensions_have_no_shell_but_an_end():
+    optimizer = Auto(Space(2, scale=2.0), 0, images=400)
+    codes = trail(optimizer, lambda c: (-((c - [0.3, -0.2]) ** 2).sum(1), c), 10)[-1]
+    np.testing.assert_allclose(codes.mean(0), [0.3, -0.2], atol=0.1)
+    away = trail(Auto(Space(2, scale=2.0), 0, images=400), lambda c: (c.sum(1), c), 10)[-1]
+    assert np.linalg.norm(away, axis=1).max() == pytest.approx(2 * 2**0.5 * (1 + 3 / 2))
+
+
+def test_one_dimension():
+    codes = trail(Auto(Space(1), 0, images=300, population=10), lambda c: (-np.abs(c[:, 0] - 1), c), 30)[-1]
+    assert abs(codes.mean() - 1) < 0.1
+
+
+def test_the_angle_shrinks_with_the_budget_and_the_last_codes_are_close_to_the_mean():
+    optimizer = Auto(Space(300), 0, images=1000)
+    asked = trail(optimizer, hill(Space(300)), 25)
+    spread = []
+    for codes in asked[1:]:
+        mean = codes.mean(0)
+        cosines = codes @ mean / np.linalg.norm(codes, axis=1) / np.linalg.norm(mean)
+        spread.append(np.degrees(np.arccos(cosines)).mean())
+    assert spread[0] == pytest.approx(48, abs=4)
+    assert np.all(np.diff(spread[:-2]) < 0)
+    assert spread[-1] == pytest.approx(3, abs=0.2)
+    assert optimizer.angle_deg() == pytest.approx(3)
+
+
+def test_a_start_is_where_it_begins():
+    start = np.random.default_rng(9).standard_normal(100)
+    first = Auto(Space(100), 0, start=start).ask()
+    cosines = first @ start / np.linalg.norm(first, axis=1) / np.linalg.norm(start)
+    np.testing.assert_allclose(np.degrees(np.arccos(cosines)), 50)
+
+
+def test_a_dead_unit_is_shown_fresh_draws_until_it_answers():
+    optimizer = Auto(Space(50), 0)
+    silent = trail(optimizer, lambda c: (np.zeros(len(c)), c), 3)
+    assert abs(np.corrcoef(np.concatenate(silent))[np.triu_indices(120, 1)]).max() < 0.7
+    trail(optimizer, lambda c: (np.maximum(c[:, 0], 0), c), 8)
+    assert optimizer.ask()[:, 0].mean() > 2
+
+
+def test_coordinates_that_matter_weigh_more():
+    optimizer = Auto(Space(100), 0, images=1000)
+    trail(optimizer, lambda c: (c[:, :5].sum(1), c), 20)
+    w = optimizer.state()["w"]
+    assert w.mean() == pytest.approx(1)
+    assert w[:5].min() > max(3 * np.median(w[5:]), w[5:].max())
+
+
+@pytest.mark.parametrize("dim", [512, 12288])
+def test_memory_is_bounded(dim):
+    """The state holds at most 800 codes or 2²¹ numbers of them, in single precision, and their distances."""
+    optimizer = Auto(Space(dim, low=0.0, high=1.0, scale=12**-0.5), 0)
+    optimizer._x = np.zeros((optimizer.window, dim), np.float32)
+    optimizer._y = optimizer._expected = np.arange(optimizer.window, dtype=float)
+    trail(optimizer, lambda c: (c.sum(1), c), 1)
+    state = optimizer.state()
+    assert len(state["x"]) == optimizer.window == min(800, 2**21 // dim)
+    total = sum(v.nbytes for v in state.values() if isinstance(v, np.ndarray))
+    assert total < 4 * 2**21 + 4 * optimizer.window**2 + 30 * optimizer.window + 40 * dim
+
+
+def test_restored_with_a_full_window(monkeypatch):
+    monkeypatch.setattr("closedloop.optimizers.auto.WINDOW", 100)
+    optimizer, landscape = Auto(Space(40), 3, images=2000), hill(Space(40))
+    for told in (5, 1, 2, 4):
+        trail(optimizer, landscape, told)
+        state = through_a_file(optimizer.state())
+        again = Auto(Space(40), 3, images=2000)
+        again.restore(state)
+        assert_same(trail(again, landscape, 5), trail(optimizer, landscape, 5))
+        optimizer.restore(state)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(2, 12), st.floats(0, 1), st.booleans(), st.integers(0, 99))
+def test_codes_stay_valid(dim, population, lost, bounded, seed):
+    """Any dimension, population and share of lost presentations; scores of any size."""
+    space = Space(dim, low=-2.0, high=1.0, scale=3 / 12**0.5) if bounded else Space(dim, scale=0.1)
+    rng, optimizer = np.random.default_rng(seed), Auto(space, seed, images=60, population=population)
+    for _ in range(8):
+        codes = space.check(optimizer.ask())
+        assert codes.shape == (population, dim)
+        scores = 10.0 ** rng.integers(-9, 9) * rng.standard_normal(population)
+        optimizer.tell(codes, np.where(rng.random(population) < lost, np.nan, scores))
+
+
+def test_the_budget_comes_through_the_loader():
+    assert load_optimizer("auto", Space(8), images=860).images == 860
+    assert load_optimizer("auto", Space(8)).images == 3000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": 0}, "images: expected a whole number of at least 1, got 0"),
+        ({"population": 1}, "population: expected a whole number of at least 2, got 1"),
+        ({"start": np.zeros(3)}, r"start: expected shape \(20,\), got \(3,\)"),
+        ({"start": np.zeros(20)}, "start: expected a code away from the middle"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        Auto(Space(20), **options)

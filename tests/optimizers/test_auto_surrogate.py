@@ -1,0 +1,113 @@
+"""The surrogate of Auto: distances, slopes, and laws that are found where they are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from closedloop.optimizers.auto_surrogate import (
+    LENGTHS,
+    NOISES,
+    Laws,
+    Surrogate,
+    improve_laws,
+    log_evidence,
+    noise_profile,
+    squared_distances,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def shell(n, dim, seed=0):
+    x = np.random.default_rng(seed).standard_normal((n, dim))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def settled(x, y, rounds=25):
+    """The laws after as many judgements as an evolution has; expected scores are those of the laws before."""
+    d, laws = squared_distances(x, x, np.ones(x.shape[1])), Laws()
+    z, expected = (y - y.mean()) / y.std(), np.full(len(y), y.mean())
+    for _ in range(rounds):
+        laws = improve_laws(d, z, expected, np.arange(len(y)), laws)
+        _, alpha, mean = log_evidence(d, z, noise_profile(expected, laws.power), laws)
+        promise = Surrogate(x, alpha, np.ones(x.shape[1]), LENGTHS[laws.length]).at(x)
+        expected = y.mean() + y.std() * (mean + promise)
+    return laws, expected
+
+
+def test_squared_distances():
+    a, b, w = RNG.normal(size=(4, 7)), RNG.normal(size=(5, 7)), RNG.random(7)
+    expected = [[(w * (x - y) ** 2).sum() for y in b] for x in a]
+    np.testing.assert_allclose(squared_distances(a, b, w), expected)
+    assert (squared_distances(a, a, w) >= 0).all()
+
+
+def test_the_slope_is_that_of_the_value():
+    w, code, step = RNG.random(6), RNG.normal(size=6), 1e-6
+    surrogate = Surrogate(RNG.normal(size=(9, 6)), RNG.normal(size=9), w, 1.4)
+    value, slope = surrogate.value_and_slope(code)
+    assert surrogate.at(code[None])[0] == pytest.approx(value)
+    ends = surrogate.at(code + step * np.eye(6)) - surrogate.at(code - step * np.eye(6))
+    np.testing.assert_allclose(slope / 1.4**2, ends / (2 * step), rtol=1e-5)
+
+
+@pytest.mark.parametrize("power", [0, 1, 2])
+def test_the_law_of_the_noise_is_found(power):
+    """Responses from almost 0 to 6 tell a constant noise, spikes and a gain apart; the law's size is found as well."""
+    rng = np.random.default_rng(power)
+    x = shell(400, 6)
+    f = 3 + 3 * x @ np.eye(6)[0]
+    noise = {0: 1.0, 1: np.sqrt(f), 2: f}[power] * 0.4
+    laws, expected = settled(x, f + noise * rng.standard_normal(400))
+    assert laws.power == power
+    assert np.corrcoef(expected, f)[0, 1] > 0.97
+
+
+def test_no_noise_is_found():
+    x = shell(300, 6)
+    laws, expected = settled(x, np.exp(x @ np.ones(6)))
+    assert NOISES[laws.noise] < 1e-3
+    np.testing.assert_allclose(expected, np.exp(x @ np.ones(6)), rtol=0.05)
+
+
+def test_pure_noise_is_called_noise():
+    """Nothing is promised anywhere: what is expected varies far less than the scores do."""
+    laws, expected = settled(shell(300, 20), np.random.default_rng(5).standard_normal(300))
+    assert NOISES[laws.noise] >= 1
+    assert expected.std() < 0.4
+
+
+def test_evidence_is_that_of_the_gaussian():
+    """Up to the constant: differences between two laws, with mean and amplitude at their best values."""
+    x, y = shell(12, 3), RNG.normal(size=12)
+    d, r = squared_distances(x, x, np.ones(3)), np.ones(12)
+
+    def direct(laws):
+        c = np.exp(-d / 2 / LENGTHS[laws.length] ** 2) + NOISES[laws.noise] * np.eye(12)
+        inverse = np.linalg.inv(c)
+        mean = inverse.sum(0) @ y / inverse.sum()
+        amplitude = (y - mean) @ inverse @ (y - mean) / 12
+        logs = 12 * np.log(amplitude) + np.linalg.slogdet(c)[1] + np.log(inverse.sum())
+        return -logs / 2
+
+    one, other = Laws(2, 6), Laws(5, 8)
+    assert log_evidence(d, y, r, one)[0] - log_evidence(d, y, r, other)[0] == pytest.approx(direct(one) - direct(other))
+
+
+def test_codes_too_close_for_so_little_noise_have_no_evidence():
+    d = np.zeros((3, 3))
+    d[0, 2] = d[2, 0] = 50.0  # no distances of any codes: the kernel is not positive
+    evidence, alpha, _ = log_evidence(d, np.arange(3.0), np.ones(3), Laws(0, 0))
+    assert evidence == -np.inf
+    assert not alpha.any()
+
+
+def test_neighbours_stay_within_what_is_considered():
+    corner = Laws(0, len(NOISES) - 1, 1)
+    near = corner.neighbours()
+    assert replace(corner, length=1) in near
+    assert len(near) == 4
+    assert all(0 <= each.length < len(LENGTHS) and 0 <= each.noise < len(NOISES) for each in near)
