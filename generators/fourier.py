@@ -221,4 +221,4 @@ class Fourier:
         half = torch.complex(a, -b) * weights
         between = half.new_zeros(*half.shape[:-2], size - 2 * top - 1, half.shape[-1])
         rows = torch.cat([half[..., top:, :], between, half[..., :top, :]], -2)
-        return torch.fft.irfft2(rows, s=(size, size), norm="forward")
+        return cast("Tensor", torch.fft.irfft2(rows, s=(size, size), norm="forward"))

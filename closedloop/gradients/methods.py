@@ -173,8 +173,8 @@ YOSINSKI: dict[int, tuple[list[Any], dict[str, Any]]] = {
     3: ([Decay(0.0001), Blur(1.0, 4)], {"policy": "constant", "rate": 100.0}),
     4: ([Blur(0.5, 4), SmallContribution(90)], {"policy": "progress", "rate": 2.0, "max_rate": 1e8}),
 }
-#: What is set anew where the published step, tuned to the gradients of CaffeNet, hardly moves an image: the gradient of an
-#: output of EfficientNet-Lite0 is some 30 times smaller. Set 4 climbs as published.
+#: What is set anew where the published step, tuned to the gradients of CaffeNet, hardly moves an image: those of the
+#: outputs of EfficientNet-Lite0 are some 30 times smaller. Set 4 climbs as published.
 RETUNED: dict[int, dict[str, float]] = {1: {"max_rate": 1e8}, 2: {"rate": 1e4}, 3: {"rate": 1e4}, 4: {}}
 
 
