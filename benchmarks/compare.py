@@ -61,7 +61,7 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
     plans: dict[str, tuple[Any, Any, int]] = {
         "evolved": (("evolved",), options.budgets[:-1], options.units),
         "whitebox": ((WHITEBOX,), ("published",), options.units),
-        "gradients": (GRADIENTS, (options.equal,), options.units),
+        "gradients": (GRADIENTS, (options.equal,), options.gradient_units),
         "deep": (("evolved",), options.budgets[-1:], options.deep_units),
     }
     for name in options.only or plans:
@@ -89,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one unit of each depth and small budgets")
     parser.add_argument("--units", type=int, default=8, help="units of each depth")
+    parser.add_argument("--gradient-units", type=int, default=8, help="units of each depth for the gradient methods")
     parser.add_argument("--deep-units", type=int, default=2, help="units of each depth at the largest budget")
     parser.add_argument("--photographs", type=Path, default=None, help="natural images; default the bundled ones")
     parser.add_argument("--out", type=Path, default=None, help="folder of parts; also to go on")
@@ -99,7 +100,13 @@ def main() -> None:
     options = parser.parse_args()
     options.budgets, options.equal = BUDGETS, EQUAL
     if options.quick:
-        options.units, options.deep_units, options.budgets, options.equal = 1, 1, (90, 180, 300), 60
+        options.units, options.gradient_units, options.deep_units, options.budgets, options.equal = (
+            1,
+            1,
+            1,
+            (90, 180, 300),
+            60,
+        )
     options.out = Path(tempfile.mkdtemp()) if options.out is None else options.out
     torch.set_flush_denormal(True)
     found = gather(options)
@@ -110,40 +117,38 @@ def main() -> None:
 
 def report(options: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
     """Figures, and the last line."""
-    evolved = found["evolved"].isel(budget=[-1]).assign_coords(budget=["equal"])
-    beside = xr.concat(
-        [found["gradients"].assign_coords(budget=["equal"]), evolved], "contender", data_vars="minimal",
-        coords="minimal", compat="override",
-    )  # fmt: skip
-    order = [unit for depth in DEPTHS for unit in np.flatnonzero(beside["depth"].values == depth)[:2]]
-    plot_contenders(beside.isel(unit=order)).savefig(options.out / "contenders.png")
+    some = places(found, options.gradient_units)
+    climbed = found["gradients"].assign_coords(budget=["equal"])
+    evolved = found["evolved"].isel(budget=[-1], unit=some).assign_coords(budget=["equal"])
+    beside = xr.concat([climbed, evolved], "contender", data_vars="minimal", coords="minimal", compat="override")
+    two = [unit for depth in DEPTHS for unit in np.flatnonzero(beside["depth"].values == depth)[:2]]
+    plot_contenders(beside.isel(unit=two)).savefig(options.out / "contenders.png")
     plot_budgets(beside).figure.savefig(options.out / "budgets.png")
-    table = contender_table(beside)
-    for name in ("ratio", "percentile", "confidence", "tv", "spectral_slope", "natural_distance", "feature_distance"):
-        print(
-            f"{name:20s}"
-            + "".join(
-                f"{c}: {v:.3g}  " for c, v in zip(beside["contender"].values, table[name].values[:, 0], strict=True)
-            )
-        )
-    print(table["inside"].isel(budget=0).to_pandas().round(2).to_string())
-    through = [found["gradients"]["response"].sel(contender=name).isel(budget=0, seed=0) for name in ("dgn-am", "ppgn")]
-    white = np.maximum.reduce([found["whitebox"]["response"].isel(contender=0, budget=0, seed=0), *through])
+    print_means(beside)
+    white = found["whitebox"]["response"].isel(contender=0, budget=0, seed=0).values.copy()
+    for name in ("dgn-am", "ppgn"):
+        white[some] = np.maximum(white[some], climbed["response"].sel(contender=name).isel(budget=0, seed=0))
     shares: dict[str, list[float]] = {}
-    for name in ("evolved", "deep"):
-        one = found[name]
-        places = np.arange(len(white)) if name == "evolved" else chosen(found, options)
-        for budget in one["budget"].values:
-            share = one["response"].sel(budget=budget).isel(contender=0, seed=0).values / white[places]
-            interval = bootstrap(share, np.median, method="percentile")
+    for name, n in (("evolved", options.units), ("deep", options.deep_units)):
+        for budget in found[name]["budget"].values:
+            response = found[name]["response"].sel(budget=budget).isel(contender=0, seed=0).values
+            interval = bootstrap(response / white[places(found, n)], np.median, method="percentile")
             shares[str(budget)] = [round(float(interval[key]), 3) for key in ("estimate", "low", "high")]
     print(json.dumps({"evolved_over_whitebox": shares, "units": len(white), "seed": options.seed}))
 
 
-def chosen(found: dict[str, xr.Dataset], options: argparse.Namespace) -> np.ndarray:
-    """Places of the units of the largest budget among all units."""
+def print_means(beside: xr.Dataset) -> None:
+    """Medians over all units of what is measured of the images, and how many lie in the natural band."""
+    table = contender_table(beside).isel(budget=0)
+    names = ("ratio", "percentile", "confidence", "tv", "spectral_slope", "natural_distance", "feature_distance")
+    print("\n" + table[list(names)].to_dataframe()[list(names)].round(3).to_string())
+    print("share of images in the natural band:\n" + table["inside"].to_pandas().round(2).to_string())
+
+
+def places(found: dict[str, xr.Dataset], n: int) -> np.ndarray:
+    """Places of the first ``n`` units of each depth among all units."""
     depth = found["whitebox"]["depth"].values
-    return np.concatenate([np.flatnonzero(depth == d)[: options.deep_units] for d in DEPTHS])
+    return np.concatenate([np.flatnonzero(depth == d)[:n] for d in DEPTHS])
 
 
 if __name__ == "__main__":
