@@ -23,8 +23,10 @@ import torch
 import xarray as xr
 
 from closedloop.analysis import bootstrap, contender_table
+from closedloop.errors import MissingExtraError
 from closedloop.figures import plot_budgets, plot_contenders
-from closedloop.protocols import Contender, compare
+from closedloop.images import natural_references
+from closedloop.protocols import Contender, compare, transfer
 from closedloop.subjects import load_subject
 
 DEPTHS = ("blocks.1", "blocks.3", "blocks.4", "blocks.5", "output")
@@ -60,7 +62,7 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
     units = {depth: draw_units(depth, options.units) for depth in DEPTHS}
     plans: dict[str, tuple[Any, Any, int]] = {
         "evolved": (("evolved",), options.budgets[:-1], options.units),
-        "whitebox": ((WHITEBOX,), ("published",), options.units),
+        "whitebox": ((WHITEBOX,), (options.white,), options.units),
         "gradients": (GRADIENTS, (options.equal,), options.gradient_units),
         "deep": (("evolved",), options.budgets[-1:], options.deep_units),
     }
@@ -98,15 +100,10 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.budgets, options.equal = BUDGETS, EQUAL
+    options.budgets, options.equal, options.white = BUDGETS, EQUAL, "published"
     if options.quick:
-        options.units, options.gradient_units, options.deep_units, options.budgets, options.equal = (
-            1,
-            1,
-            1,
-            (90, 180, 300),
-            60,
-        )
+        options.units = options.gradient_units = options.deep_units = 1
+        options.budgets, options.equal, options.white = (90, 180, 300), 60, 120
     options.out = Path(tempfile.mkdtemp()) if options.out is None else options.out
     torch.set_flush_denormal(True)
     found = gather(options)
@@ -125,6 +122,7 @@ def report(options: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
     plot_contenders(beside.isel(unit=two)).savefig(options.out / "contenders.png")
     plot_budgets(beside).figure.savefig(options.out / "budgets.png")
     print_means(beside)
+    print_transfer(beside)
     white = found["whitebox"]["response"].isel(contender=0, budget=0, seed=0).values.copy()
     for name in ("dgn-am", "ppgn"):
         white[some] = np.maximum(white[some], climbed["response"].sel(contender=name).isel(budget=0, seed=0))
@@ -143,6 +141,27 @@ def print_means(beside: xr.Dataset) -> None:
     names = ("ratio", "percentile", "confidence", "tv", "spectral_slope", "natural_distance", "feature_distance")
     print("\n" + table[list(names)].to_dataframe()[list(names)].round(3).to_string())
     print("share of images in the natural band:\n" + table["inside"].to_pandas().round(2).to_string())
+
+
+def print_transfer(beside: xr.Dataset) -> None:
+    """What the images of output units drive in two larger networks of the family."""
+    try:
+        others = {name: load_subject(name, layer="output", units="all") for name in ("lite1", "lite2")}
+    except MissingExtraError as error:
+        print(f"no transfer: {error}")
+        return
+    outputs = beside.isel(unit=np.flatnonzero(beside["depth"].values == "output"))
+    moved = transfer(outputs, others)["ratio"].isel(budget=0, seed=0).median("unit")
+    print("output units, response ÷ best natural image of each network, medians:")
+    own = outputs["response"].isel(budget=0, seed=0) / natural_best(outputs)
+    print(moved.to_pandas().T.assign(lite0=own.median("unit").to_pandas()).round(2).to_string())
+
+
+def natural_best(outputs: xr.Dataset) -> xr.DataArray:
+    """Response of lite0 to the best bundled photograph, as `transfer` has it for the other networks."""
+    subject = load_subject("lite0", layer="output", units="all")
+    shown = subject.record(natural_references().images)[:, outputs["unit"].values]
+    return xr.DataArray(shown.max(0), dims="unit")
 
 
 def places(found: dict[str, xr.Dataset], n: int) -> np.ndarray:
