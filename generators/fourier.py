@@ -158,7 +158,7 @@ class Fourier:
         mixed = codes.new_tensor(self._colors) @ channels
         padded = torch.nn.functional.pad(mixed, (0, 1))
         index = torch.as_tensor(self._gather, device=codes.device)
-        spectrum = padded.index_select(-1, index.ravel()).unflatten(-1, index.shape)
+        spectrum = padded.index_select(-1, index.ravel()).reshape(*padded.shape[:-1], *index.shape)
         if self._columns.shape[1] > FAST:
             return torch.sigmoid(self._transformed(spectrum))
         halves = codes.new_tensor(self._rows) @ spectrum
@@ -184,4 +184,5 @@ class Fourier:
         half = torch.complex(a, -b) * weights
         between = half.new_zeros(*half.shape[:-2], size - 2 * top - 1, half.shape[-1])
         rows = torch.cat([half[..., top:, :], between, half[..., :top, :]], -2)
-        return torch.fft.irfft2(rows, s=(size, size), norm="forward")
+        waves: Tensor = torch.fft.irfft2(rows, s=(size, size), norm="forward")
+        return waves
