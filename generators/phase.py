@@ -6,6 +6,7 @@ Fel et al. 2023, "Unlocking Feature Visualization for Deeper Networks with MAgni
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -75,7 +76,9 @@ class PhaseOnly:
         scale = self._fourier.scale[1 : self._count + 1]
         natural = np.ones((3, 1)) * scale
         if magnitude is not None:
-            natural = mean_spectrum(magnitude, self.resolution)[:, *self._fourier.frequencies[1:].T]
+            bundled = isinstance(magnitude, str) and magnitude == "bundled"
+            found = _bundled(self.resolution) if bundled else mean_spectrum(magnitude, self.resolution)
+            natural = found[:, *self._fourier.frequencies[1:].T]
         # Parseval: the channels' variances, mixed by the colour matrix, give the mean variance of red, green and blue.
         variance = ((color_matrix() ** 2).sum(0) / 3 * (natural**2 / 2).sum(1)).sum()
         if not variance > 0:
@@ -124,3 +127,9 @@ def mean_spectrum(images: ImageSet | str | Path | NDArray[Any], resolution: int)
     channels = np.einsum("kc,ncyx->nkyx", np.linalg.inv(color_matrix()), photographs)
     spectrum: NDArray[np.float64] = np.abs(np.fft.fft2(channels)).mean(0)
     return spectrum
+
+
+@cache
+def _bundled(resolution: int) -> NDArray[np.float64]:
+    """The spectrum of the bundled photographs, which takes a second; they do not change."""
+    return mean_spectrum("bundled", resolution)
