@@ -25,6 +25,7 @@ from PIL import Image
 from closedloop import load_optimizer
 from closedloop.generators import TrainingSettings, load_generator
 from closedloop.generators.training import cut_crops
+from closedloop.gradients.redirected import InwardClamp
 from closedloop.images import quantize
 from closedloop.references import __path__ as references
 from closedloop.subjects import load_subject
@@ -78,10 +79,10 @@ def ascend(subject: Any, generator: Any, steps: int, seed: int) -> tuple[np.ndar
     adam = torch.optim.Adam([code], lr=RATE)
     best, picked = np.full(n, -np.inf), np.zeros((n, 3, subject.resolution, subject.resolution), np.float32)
     for _ in range(steps):
-        images = generator.forward(code)
+        with InwardClamp():
+            images = generator.forward(code)
         responses = torch.diagonal(subject.forward(images))
-        adam.zero_grad()
-        torch.autograd.backward(-responses.sum())
+        code.grad = -torch.autograd.grad(responses.sum(), code)[0]
         adam.step()
         better = responses.detach().numpy() > best
         best[better], picked[better] = responses.detach().numpy()[better], images.detach().numpy()[better]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import Slope, Thread
-from closedloop.gradients.redirected import RedirectedReLU
+from closedloop.gradients.redirected import InwardClamp, RedirectedReLU
 from closedloop.interfaces import Differentiable, FloatArray, Subject
 from closedloop.objectives import evaluate
 
@@ -137,7 +137,8 @@ class GradientPath:
     ) -> list[Slope]:
         """The slopes of threads that share a generator."""
         code = torch.from_numpy(np.concatenate(codes).astype(np.float32)).requires_grad_()
-        images = cast(Differentiable, threads[0].generator).forward(code)
+        with InwardClamp():
+            images = cast(Differentiable, threads[0].generator).forward(code)
         counts = [len(c) for c in codes]
         split = torch.split(images, counts)
         parts = [_Part.of(*entry) for entry in zip(threads, steps, split, strict=True)]

@@ -1,6 +1,7 @@
-"""Gradients through ReLUs that are silent: Lucid's redirected ReLU, in torch.
+"""Gradients where there would be none: Lucid's redirected ReLU, and pixels that are black or white, in torch.
 
-A unit behind a ReLU that does not fire has no gradient, and an ascent from there never begins.
+A unit behind a ReLU that does not fire has no gradient, and an ascent from there never begins. A pixel that was cut to
+[0, 1] has none either, and never changes again.
 """
 
 from __future__ import annotations
@@ -85,6 +86,45 @@ class _Redirected(torch.autograd.Function):
         return torch.where(silent, redirected, ordinary), None, None, None
 
 
+@final
+class InwardClamp(TorchFunctionMode):
+    """While it is active, a pixel that is black or white lets a gradient through that leads back into the image's range.
+
+    ``with InwardClamp(): images = generator.forward(codes)``. A generator that cuts its images to [0, 1] by ``clamp`` lets
+    nothing through where they are cut: what is once black stays black, although a brighter pixel is wanted. Here a value
+    outside takes the gradient of a score to be raised where it leads inward, as in a projected ascent, and none where it
+    leads further out. The values are those of the ordinary functions; other ranges than [0, 1] are left alone.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Calls the function, or the one that lets gradients in."""
+        given = dict(kwargs or {})
+        found = _READERS[func](*args, **given) if func in _CLAMPS else None
+        if found is not None:
+            x, low, high, inplace = found
+            ours = isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled() and not inplace
+            if ours and low == 0 and high == 1 and given.get("out") is None:
+                return _Inward.apply(x)  # type: ignore[no-untyped-call]
+        return func(*args, **given)
+
+
+class _Inward(torch.autograd.Function):
+    """``clamp(0, 1)`` whose gradient leads inward from outside."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x < 0, x > 1)
+        return x.clamp(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        below, above = ctx.saved_tensors
+        return torch.where((below & (gradient < 0)) | (above & (gradient > 0)), 0, gradient)
+
+
 #: Input, lower end, upper end (None for infinity), in place or not.
 Reading = tuple[Any, Any, Any, bool]
 
@@ -126,3 +166,4 @@ _READERS: dict[Any, Callable[..., Reading | None]] = {
     **dict.fromkeys([torch.clamp_min, Tensor.clamp_min], _clamp(False)),
     **dict.fromkeys([torch.clamp_min_, Tensor.clamp_min_], _clamp(True)),
 }
+_CLAMPS = (torch.clamp, torch.clip, Tensor.clamp, Tensor.clip)

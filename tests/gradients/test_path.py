@@ -305,3 +305,21 @@ def test_the_sign_is_that_of_the_objective():
     for ds, sign in ((rise, 1), (fall, -1)):
         responses = ds["responses"].values[:, 0]
         assert sign * (responses[-1] - responses[0]) > 0
+
+
+class Cut(Plain):
+    """Images that are cut to [0, 1], as those of decoders are."""
+
+    def forward(self, codes):
+        return (codes.reshape(-1, 3, SIDE, SIDE) - 1.5).clamp(0, 1)
+
+
+def test_a_black_pixel_that_should_be_brighter_has_a_gradient():
+    """The code lies where the whole image is cut to black: without help it would stay there for ever."""
+    cut = Cut()
+    (up, down) = slopes(
+        linear(), [thread(cut, Mean([0]), "up"), thread(cut, -Mean([0]), "down")], [codes(cut), codes(cut)]
+    )
+    inward = filters()[:, 0].numpy()
+    np.testing.assert_allclose(up.gradients[0], np.maximum(inward, 0), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(down.gradients[0], np.maximum(-inward, 0), rtol=1e-5, atol=1e-8)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from closedloop.gradients.redirected import RedirectedReLU
+from closedloop.gradients.redirected import InwardClamp, RedirectedReLU
 from closedloop.subjects import load_subject
 
 RELUS = {
@@ -236,3 +236,35 @@ def test_on_a_network_with_relu6():
     assert subject.record(grey) == 0
     assert all(p.grad is None for p in subject.model.parameters())
     assert all(not m._forward_hooks and not m._backward_hooks for m in subject.model.modules())
+
+
+def inward(x: list[float], gradient: list[float]) -> list[float]:
+    """Gradient that reaches values which were cut to [0, 1], for a gradient behind the cut."""
+    values = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    with InwardClamp():
+        cut = values.clamp(0, 1)
+    (back,) = torch.autograd.grad(cut, values, torch.tensor(gradient, dtype=torch.float64))
+    return back.tolist()
+
+
+def test_what_is_black_or_white_may_come_back_but_not_go_further():
+    x = [-0.5, -0.5, 1.5, 1.5, 0.3, 0.3, 0.0, 1.0]
+    assert inward(x, [2.0, -2.0, 2.0, -2.0, 2.0, -2.0, -2.0, 2.0]) == [2.0, 0.0, 0.0, -2.0, 2.0, -2.0, -2.0, 2.0]
+
+
+def test_values_are_those_of_clamp_and_other_ranges_are_left_alone():
+    x = torch.linspace(-2, 8, 41, dtype=torch.float64, requires_grad=True)
+    for low, high in ((0, 1), (0, 6), (-1, 1)):
+        with InwardClamp():
+            inside = x.clamp(low, high)
+        assert torch.equal(inside, x.detach().clamp(low, high))
+        (back,) = torch.autograd.grad(inside.sum(), x)
+        plain = ((x >= low) & (x <= high)).double()
+        assert torch.equal(back, plain) == ((low, high) != (0, 1))
+
+
+def test_clamps_are_ordinary_again_after_an_error():
+    with pytest.raises(RuntimeError, match="on purpose"), InwardClamp():
+        raise RuntimeError("on purpose")
+    x = torch.tensor([-1.0], requires_grad=True)
+    assert torch.autograd.grad(x.clamp(0, 1), x)[0].item() == 0
