@@ -88,12 +88,12 @@ class _Redirected(torch.autograd.Function):
 
 @final
 class InwardClamp(TorchFunctionMode):
-    """While it is active, a pixel that is black or white lets a gradient through that leads back into the image's range.
+    """While it is active, a black or white pixel lets a gradient through that leads back into the image's range.
 
-    ``with InwardClamp(): images = generator.forward(codes)``. A generator that cuts its images to [0, 1] by ``clamp`` lets
-    nothing through where they are cut: what is once black stays black, although a brighter pixel is wanted. Here a value
-    outside takes the gradient of a score to be raised where it leads inward, as in a projected ascent, and none where it
-    leads further out. The values are those of the ordinary functions; other ranges than [0, 1] are left alone.
+    ``with InwardClamp(): images = generator.forward(codes)``. A generator that cuts its images to [0, 1] by ``clamp``
+    lets nothing through where they are cut: what is once black stays black, although a brighter pixel is wanted. Here a
+    value outside takes the gradient of a score to be raised where it leads inward, as in a projected ascent, and none
+    where it leads further out. The values are those of the ordinary functions; other ranges are left alone.
     """
 
     def __torch_function__(
