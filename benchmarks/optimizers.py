@@ -7,9 +7,9 @@ not run again. Ranks are among the optimizers within a unit, a seed and a noise 
 blocks in which every optimizer has run. ``margin`` is `auto` minus the best of the others (by mean score of the
 level), with its 95 % interval from a bootstrap over units.
 
-The settings of `auto` were chosen on other units: model codes of 512 dimensions, the analytic subjects with seed 11,
-and Fourier images with lite0 units blocks.3 31, blocks.4 17, blocks.5 40 and output 600 at 32 and 64 pixels, seeds 0
-to 2. Here seeds are 1000 and following, the analytic units those of seed 1, and lite0 looks at native images.
+The settings of `auto` were chosen on other units: model landscapes of 512 dimensions, the analytic subjects with seed
+11, lite0 at 32 and 64 pixels with Fourier images and pixels (blocks.3 31, blocks.4 17, blocks.5 40, output 600) and
+with native images (output 300), seeds 0 to 2. Here seeds are 1000 and following, the analytic units those of seed 1.
 
 ``overhead`` is the median time, and the peak of newly allocated memory, of one generation of 40 (ask and tell), the
 start of the optimizer left out; ``over_cma_full`` is the time over that of pycma's full covariance in the same run.

@@ -7,8 +7,8 @@ response (`closedloop.optimizers.auto_surrogate`). The mean goes to the top of t
 drawn around it, at an angle that shrinks with the budget, and less where there is noise.
 
 Related: local Bayesian optimization (Eriksson et al. 2019, "TuRBO", NeurIPS); relevance of coordinates from slopes
-(Rasmussen & Williams 2006, section 5.1); the shell and the first and last angle are those of SphereCMA (Wang & Ponce
-2022, GECCO).
+(Rasmussen & Williams 2006, section 5.1); the shell, and a planned decay of the angle, are those of SphereCMA (Wang &
+Ponce 2022, GECCO).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from closedloop.optimizers.auto_surrogate import (
     improve_laws,
     log_evidence,
     noise_profile,
+    similarity,
     squared_distances,
 )
 from closedloop.optimizers.base import AskTell, check_budget, check_population, check_start
@@ -38,7 +39,7 @@ IMAGES = 3000
 #: Codes that are remembered, at most; and numbers in them, at most, so that memory stays small in many dimensions.
 WINDOW, NUMBERS = 800, 2**21
 #: Angles between mean and samples in degrees: the first, the last, the last in much noise, and of the very last codes.
-FIRST, LAST, NOISY, FINAL = 50.0, 10.0, 25.0, 3.0
+FIRST, LAST, NOISY, FINAL = 35.0, 10.0, 25.0, 3.0
 #: Noise, over the variance of the process, that counts as half of much.
 HALF = 0.3
 #: From so many dimensions on a Gaussian prior is a shell.
@@ -74,7 +75,7 @@ class Auto(AskTell):
         seed: int = 0,
         *,
         images: int | None = None,
-        population: int = 40,
+        population: int = 20,
         start: FloatArray | None = None,
     ) -> None:
         check_budget(images)
@@ -174,7 +175,7 @@ class Auto(AskTell):
                 self._d, y, noise_profile(self._expected, laws.power), laws
             )
         self._laws = np.array([laws.length, laws.noise, laws.power])
-        promise = np.exp(self._d / (-2 * LENGTHS[laws.length] ** 2)) @ self._alpha
+        promise = similarity(self._d, LENGTHS[laws.length]) @ self._alpha
         self._expected = self._y.mean() + self._y.std() * (self._mean + promise)
         return self._surrogate()
 

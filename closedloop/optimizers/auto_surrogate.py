@@ -1,9 +1,10 @@
 """What `Auto` has learnt from its codes so far: a Gaussian process of the score, with a law of the noise.
 
 Letters: Rasmussen & Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5. The kernel is
-k(x, x') = exp(-Σ_j w_j (x_j - x'_j)² / (2 ℓ²)); the noise of a score with the expected value f has the variance
-η r(f), with r constant, as f or as f²: no noise that depends on the response, spikes, or a gain. ℓ, η and the law are
-those under which the scores are most probable (their eq. 5.8, with mean and amplitude at their best values).
+k(x, x') = (1 + d / (2 α ℓ²))^-α with d = Σ_j w_j (x_j - x'_j)², their "rational quadratic" (eq. 4.19); the noise of a
+score with the expected value f has the variance η r(f), with r constant, as f or as f²: no noise that depends on the
+response, spikes, or a gain. ℓ, η and the law are those under which the scores are most probable (their eq. 5.8, with
+mean and amplitude at their best values).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ LENGTHS = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 NOISES = 10.0 ** np.arange(-4, 2.01, 0.5)
 #: Laws that are considered: the exponent of f in the variance of the noise.
 POWERS = (0, 1, 2)
+#: Exponent α of the kernel; a small one lets far codes count, where a Gaussian would forget them.
+TAIL = 0.5
 #: Part of the mean response that is added to each, so that no score counts as free of noise.
 FLOOR = 0.02
 
@@ -57,6 +60,11 @@ def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray
     return np.asarray(np.maximum(squares - 2 * weighted @ b.T, 0))
 
 
+def similarity(d: FloatArray, length: float) -> FloatArray:
+    """The kernel of squared distances, of their shape."""
+    return np.asarray((1 + d / (2 * TAIL * length**2)) ** -TAIL)
+
+
 def noise_profile(expected: FloatArray, power: int) -> FloatArray:
     """Variance r of the noise at expected scores ``(n,)``, with mean 1."""
     size = np.abs(expected)
@@ -78,7 +86,7 @@ def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tup
         at x is mean + k(x)ᵀ α.
     """
     n = len(y)
-    k = np.exp(d / (-2 * LENGTHS[laws.length] ** 2))
+    k = similarity(d, LENGTHS[laws.length]).astype(float)
     k[np.arange(n), np.arange(n)] += NOISES[laws.noise] * r
     try:
         factor = cho_factor(k, lower=True, overwrite_a=True, check_finite=False)
@@ -120,11 +128,13 @@ class Surrogate:
     def at(self, codes: FloatArray) -> FloatArray:
         """What the codes ``(m, dim)`` promise above the mean, ``(m,)``, in standard deviations of the scores."""
         d = self._squares - 2 * codes @ self._weighted.T + (codes**2 @ self.w)[:, None]
-        return np.asarray(np.exp(np.maximum(d, 0) / (-2 * self.length**2)) @ self.alpha)
+        return np.asarray(similarity(np.maximum(d, 0), self.length) @ self.alpha)
 
     def value_and_slope(self, code: FloatArray) -> tuple[float, FloatArray]:
         """The same for one code ``(dim,)``, and its slope times ℓ², ``(dim,)``."""
         code = code.astype(self.x.dtype)
         d = self._squares - 2 * (self._weighted @ code) + self.w @ code**2
-        k = self.alpha * np.exp(np.maximum(d, 0) / (-2 * self.length**2))
-        return float(k.sum()), np.asarray(k.astype(self.x.dtype) @ self._weighted - k.sum() * self.w * code)
+        base = 1 + np.maximum(d, 0) / (2 * TAIL * self.length**2)
+        k = self.alpha * base**-TAIL
+        pull = (k / base).astype(self.x.dtype)
+        return float(k.sum()), np.asarray(pull @ self._weighted - pull.sum() * self.w * code)

@@ -56,11 +56,11 @@ class Drawn:
 
 @pytest.mark.parametrize("kind", [GaborSubject, EnergySubject, NormalizationSubject])
 def test_comes_within_one_percent_of_the_known_best(kind):
-    """Without noise, 64 dimensions, 3,000 images."""
+    """Without noise, in 64 dimensions, and within half of 3,000 images."""
     subject = kind(resolution=16, cycles_per_image=2)
     norm = subject.largest_norm()
     generator = Drawn(subject.best_image(), norm)
-    optimizer = load_optimizer("auto", generator.space, seed=0, images=3000)
+    optimizer = load_optimizer("auto", generator.space, seed=0, images=1500)
     last = trail(optimizer, lambda codes: (subject.record(generator(codes))[:, 0], codes), 75)[-1]
     reached = subject.record(generator(last.mean(0)[None]))[0, 0]
     assert subject.best_response() * 0.99 < reached <= subject.best_response() * (1 + 1e-6)
@@ -85,7 +85,7 @@ def test_goes_further_than_sphere_cma_under_noise(noise):
         runs = []
         for seed in range(3):
             landscape = simple_cell(np.random.default_rng(seed), **noise)
-            last = trail(make(Space(128), seed, images=1200), landscape, 29)[-1].mean(0)
+            last = trail(make(Space(128), seed, images=1200, population=40), landscape, 29)[-1].mean(0)
             runs.append(last[0] / np.linalg.norm(last))
         reached.append(np.mean(runs))
     assert reached[0] > reached[1] + 0.1
@@ -120,13 +120,13 @@ def test_one_dimension():
 
 def test_the_angle_shrinks_with_the_budget_and_the_last_codes_are_close_to_the_mean():
     optimizer = Auto(Space(300), 0, images=1000)
-    asked = trail(optimizer, hill(Space(300)), 25)
+    asked = trail(optimizer, hill(Space(300)), 50)
     spread = []
     for codes in asked[1:]:
         mean = codes.mean(0)
         cosines = codes @ mean / np.linalg.norm(codes, axis=1) / np.linalg.norm(mean)
         spread.append(np.degrees(np.arccos(cosines)).mean())
-    assert spread[0] == pytest.approx(48, abs=4)
+    assert spread[0] == pytest.approx(34, abs=4)
     assert np.all(np.diff(spread[:-2]) < 0)
     assert spread[-1] == pytest.approx(3, abs=0.2)
     assert optimizer.angle_deg() == pytest.approx(3)
@@ -136,13 +136,13 @@ def test_a_start_is_where_it_begins():
     start = np.random.default_rng(9).standard_normal(100)
     first = Auto(Space(100), 0, start=start).ask()
     cosines = first @ start / np.linalg.norm(first, axis=1) / np.linalg.norm(start)
-    np.testing.assert_allclose(np.degrees(np.arccos(cosines)), 50)
+    np.testing.assert_allclose(np.degrees(np.arccos(cosines)), 35)
 
 
 def test_a_dead_unit_is_shown_fresh_draws_until_it_answers():
     optimizer = Auto(Space(50), 0)
     silent = trail(optimizer, lambda c: (np.zeros(len(c)), c), 3)
-    assert abs(np.corrcoef(np.concatenate(silent))[np.triu_indices(120, 1)]).max() < 0.7
+    assert abs(np.corrcoef(np.concatenate(silent))[np.triu_indices(60, 1)]).max() < 0.7
     trail(optimizer, lambda c: (np.maximum(c[:, 0], 0), c), 8)
     assert optimizer.ask()[:, 0].mean() > 2
 

@@ -70,14 +70,14 @@ def test_no_noise_is_found():
     x = shell(300, 6)
     laws, expected = settled(x, np.exp(x @ np.ones(6)))
     assert NOISES[laws.noise] < 1e-3
-    np.testing.assert_allclose(expected, np.exp(x @ np.ones(6)), rtol=0.05)
+    np.testing.assert_allclose(expected, np.exp(x @ np.ones(6)), rtol=0.1)
 
 
 def test_pure_noise_is_called_noise():
-    """Nothing is promised anywhere: what is expected varies far less than the scores do."""
+    """What is expected of the very codes that were told varies less than their scores do."""
     laws, expected = settled(shell(300, 20), np.random.default_rng(5).standard_normal(300))
     assert NOISES[laws.noise] >= 1
-    assert expected.std() < 0.4
+    assert expected.std() < 0.75
 
 
 def test_evidence_is_that_of_the_gaussian():
@@ -86,7 +86,7 @@ def test_evidence_is_that_of_the_gaussian():
     d, r = squared_distances(x, x, np.ones(3)), np.ones(12)
 
     def direct(laws):
-        c = np.exp(-d / 2 / LENGTHS[laws.length] ** 2) + NOISES[laws.noise] * np.eye(12)
+        c = (1 + d / LENGTHS[laws.length] ** 2) ** -0.5 + NOISES[laws.noise] * np.eye(12)
         inverse = np.linalg.inv(c)
         mean = inverse.sum(0) @ y / inverse.sum()
         amplitude = (y - mean) @ inverse @ (y - mean) / 12
