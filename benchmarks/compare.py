@@ -1,7 +1,7 @@
 """How much of the white-box optimum does evolution reach, and what does each gradient method reach, on units of lite0?
 
-For units of five depths, drawn by seed: ``evolved`` searches native images without gradients at three budgets of
-images; ``whitebox`` is Adam on the same codes, two codes a unit, the better one taken; the gradient methods climb with
+For units of five depths, drawn by seed: ``evolved`` searches native images by ``sphere-cma``, without gradients, at
+three budgets of images; ``whitebox`` is Adam on the same codes, two codes a unit, the better one taken; the gradient methods climb with
 their published generators at an equal budget of forward-equivalents (a backward pass counts 2). The white-box optimum
 is the highest response that Adam, DGN-AM or PPGN reached through native. What counts is the response to the last image,
 8 bits, shown afresh. Parts that are finished lie in ``--out`` and are not run again.
@@ -34,6 +34,7 @@ DEPTHS = ("blocks.1", "blocks.3", "blocks.4", "blocks.5", "output")
 BUDGETS = (1000, 3000, 10000)
 #: Forward-equivalents of each gradient method.
 EQUAL = 1000
+EVOLVED = Contender("evolved", "evolve", optimizer="sphere-cma")
 WHITEBOX = Contender("whitebox", "adam", options={"copies": 2})
 GRADIENTS = ("raw", "yosinski-4", "lucid", "maco", "dgn-am", "ppgn")
 
@@ -61,10 +62,10 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
     found: dict[str, list[xr.Dataset]] = {}
     units = {depth: draw_units(depth, options.units) for depth in DEPTHS}
     plans: dict[str, tuple[Any, Any, int]] = {
-        "evolved": (("evolved",), options.budgets[:-1], options.units),
+        "evolved": ((EVOLVED,), options.budgets[:-1], options.units),
         "whitebox": ((WHITEBOX,), (options.white,), options.units),
         "gradients": (GRADIENTS, (options.equal,), options.gradient_units),
-        "deep": (("evolved",), options.budgets[-1:], options.deep_units),
+        "deep": ((EVOLVED,), options.budgets[-1:], options.deep_units),
     }
     for name in options.only or plans:
         methods, budgets, n = plans[name]

@@ -31,6 +31,7 @@ from closedloop.loop import Session
 from closedloop.naturalness import MEASURES, Bank, band, code_measures, measure, nearest
 from closedloop.objectives import Unit
 from closedloop.optimizers import load_optimizer
+from closedloop.optimizers.loading import DEFAULT
 from closedloop.recording import version
 from closedloop.seeds import check_seed, named_seed
 from closedloop.states import pack_state, unpack_state
@@ -64,7 +65,7 @@ class Contender:
     label: str
     method: str
     generator: str | Mapping[str, Any] | None = None
-    optimizer: str = "sphere-cma"
+    optimizer: str = DEFAULT
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
