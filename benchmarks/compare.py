@@ -1,10 +1,10 @@
 """How much of the white-box optimum does evolution reach, and what does each gradient method reach, on units of lite0?
 
 For units of five depths, drawn by seed: ``evolved`` searches native images by ``sphere-cma``, without gradients, at
-three budgets of images; ``whitebox`` is Adam on the same codes, two codes a unit, the better one taken; the gradient methods climb with
-their published generators at an equal budget of forward-equivalents (a backward pass counts 2). The white-box optimum
-is the highest response that Adam, DGN-AM or PPGN reached through native. What counts is the response to the last image,
-8 bits, shown afresh. Parts that are finished lie in ``--out`` and are not run again.
+three budgets of images; ``whitebox`` is Adam on the same codes, two codes a unit, the better one taken; the gradient
+methods climb with their published generators at an equal budget of forward-equivalents (a backward pass counts 2). The
+white-box optimum is the highest response that Adam, DGN-AM or PPGN reached through native. What counts is the response
+to the last image, 8 bits, shown afresh. Parts that are finished lie in ``--out`` and are not run again.
 
     python benchmarks/compare.py [--quick] [--units 8] [--deep-units 2] [--photographs DIR] [--out DIR]
 """
