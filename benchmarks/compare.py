@@ -69,6 +69,8 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
     }
     for name in options.only or plans:
         methods, budgets, n = plans[name]
+        if n == 0:
+            continue
         found[name] = [one(options, depth, units[depth][:n], methods, budgets) for depth in DEPTHS]
     return {
         name: xr.concat(parts, "unit", data_vars="minimal", coords="minimal", compat="override")
@@ -93,7 +95,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one unit of each depth and small budgets")
     parser.add_argument("--units", type=int, default=8, help="units of each depth")
     parser.add_argument("--gradient-units", type=int, default=8, help="units of each depth for the gradient methods")
-    parser.add_argument("--deep-units", type=int, default=2, help="units of each depth at the largest budget")
+    parser.add_argument("--deep-units", type=int, default=2, help="units of each depth at the largest budget; 0 for none")
     parser.add_argument("--photographs", type=Path, default=None, help="natural images; default the bundled ones")
     parser.add_argument("--out", type=Path, default=None, help="folder of parts; also to go on")
     parser.add_argument(
@@ -129,6 +131,8 @@ def report(options: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
         white[some] = np.maximum(white[some], climbed["response"].sel(contender=name).isel(budget=0, seed=0))
     shares: dict[str, list[float]] = {}
     for name, n in (("evolved", options.units), ("deep", options.deep_units)):
+        if name not in found:
+            continue
         for budget in found[name]["budget"].values:
             response = found[name]["response"].sel(budget=budget).isel(contender=0, seed=0).values
             interval = bootstrap(response / white[places(found, n)], np.median, method="percentile")
