@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one unit of each depth and small budgets")
     parser.add_argument("--units", type=int, default=8, help="units of each depth")
     parser.add_argument("--gradient-units", type=int, default=8, help="units of each depth for the gradient methods")
-    parser.add_argument("--deep-units", type=int, default=2, help="units of each depth at the largest budget; 0 for none")
+    parser.add_argument("--deep-units", type=int, default=2, help="units of each depth at the largest budget, or 0")
     parser.add_argument("--photographs", type=Path, default=None, help="natural images; default the bundled ones")
     parser.add_argument("--out", type=Path, default=None, help="folder of parts; also to go on")
     parser.add_argument(
