@@ -71,7 +71,8 @@ def test_it_learns_to_draw_the_photographs(photographs, taps):
         settings(steps=60, adversary_start=1000, feature_weight=0.0, learning_rate=2e-3),
     )  # fmt: skip
     losses = [trainer.run_step() for _ in range(60)]
-    assert losses[-1]["pixel"] < 0.5 * losses[0]["pixel"]
+    pixel = [loss["pixel"] for loss in losses]
+    assert np.mean(pixel[-10:]) < 0.75 * np.mean(pixel[:10])
 
 
 def test_the_adversary_tells_drawn_from_real(photographs, taps):

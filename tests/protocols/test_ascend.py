@@ -8,7 +8,7 @@ from torch import nn
 
 from closedloop import open_recording
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
-from closedloop.generators import Fourier, Pixels, TorchGenerator
+from closedloop.generators import CPPN, Fourier, Pixels, TorchGenerator
 from closedloop.images import quantize
 from closedloop.interfaces import Space, Units
 from closedloop.modules import born
@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path):
         (InvalidArgumentError, "unit: expected none beside an objective", {"objective": "unit(0)"}),
         (InvalidArgumentError, "start: expected an image for 'accentuate'", {"method": "accentuate"}),
         (InvalidArgumentError, "start: expected one image", {"start": pictures(2), "generator": Plain()}),
-        (InvalidArgumentError, "cannot encode an image", {"start": pictures(1)[0], "generator": Fourier(SIDE, 2)}),
+        (InvalidArgumentError, "cannot encode an image", {"start": pictures(1)[0], "generator": CPPN(SIDE)}),
         (InvalidArgumentError, "generator: expected a Generator, got 'fourier'", {"generator": "fourier"}),
         (InvalidArgumentError, "steps: expected a whole number of at least 1", {"steps": 0}),
         (InvalidArgumentError, "rate: expected a finite number above 0", {"rate": -1}),
