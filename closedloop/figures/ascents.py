@@ -90,7 +90,7 @@ def _draw_way(ax: Axes, one: xr.Dataset, first: bool, last: bool) -> None:
             side.set_yscale("log")
     else:
         side.set_yticks([])
-        ax.text(0.5, 0.5, "no gradient", transform=ax.transAxes, ha="center", color=WRONG, fontsize=8)
+        ax.text(0.5, 0.7, "no gradient", transform=ax.transAxes, ha="center", color=WRONG, fontsize=8)
     if first:
         ax.set_ylabel("score, response", fontsize=8)
     if last:

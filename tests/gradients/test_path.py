@@ -169,6 +169,13 @@ def test_the_distance_from_an_anchor_under_the_same_view():
     np.testing.assert_array_equal(plainly.gradients, away.gradients)
     both = slopes(subject, [anchored, thread(plain, Unit(0), "b", view=view)], [code + 0.01, code + 0.01])
     assert both[1].distances is None
+    alone, several = (
+        slopes(subject, [thread(plain, view=view, anchor=Anchor(code[0], (1, 2)))], [code + 0.01])[0]
+        for view in (None, Repeat(3))
+    )
+    expected = np.linalg.norm(0.01 * filters(3).numpy()[:, 1:].sum(0))
+    np.testing.assert_allclose([alone.distances[0], several.distances[0]], expected, rtol=1e-4)
+    np.testing.assert_allclose(several.pulls, alone.pulls, rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(both[0].pulls, away.pulls, rtol=1e-5, atol=1e-9)
 
 
