@@ -8,7 +8,7 @@ from torch import nn
 
 from closedloop import open_recording
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
-from closedloop.generators import CPPN, Fourier, Pixels, TorchGenerator
+from closedloop.generators import CPPN, Pixels, TorchGenerator
 from closedloop.images import quantize
 from closedloop.interfaces import Space, Units
 from closedloop.modules import born
