@@ -60,7 +60,7 @@ def one(options: argparse.Namespace, depth: str, units: list[int], methods: Any,
 def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
     """All comparisons, most important ones first."""
     found: dict[str, list[xr.Dataset]] = {}
-    units = {depth: draw_units(depth, options.units) for depth in DEPTHS}
+    units = {depth: draw_units(depth, options.units) for depth in options.depths}
     plans: dict[str, tuple[Any, Any, int]] = {
         "evolved": ((EVOLVED,), options.budgets[:-1], options.units),
         "whitebox": ((WHITEBOX,), (options.white,), options.units),
@@ -71,7 +71,7 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
         methods, budgets, n = plans[name]
         if n == 0:
             continue
-        found[name] = [one(options, depth, units[depth][:n], methods, budgets) for depth in DEPTHS]
+        found[name] = [one(options, depth, units[depth][:n], methods, budgets) for depth in options.depths]
     return {
         name: xr.concat(parts, "unit", data_vars="minimal", coords="minimal", compat="override")
         for name, parts in found.items()
@@ -80,12 +80,13 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
 
 def print_table(found: dict[str, xr.Dataset]) -> None:
     """Medians over the units of each depth."""
-    print(f"\n{'response ÷ best natural':28s}" + "".join(f"{d:>10s}" for d in DEPTHS) + f"{'all':>10s}")
+    depths = dict.fromkeys(next(iter(found.values()))["depth"].values.tolist())
+    print(f"\n{'response ÷ best natural':28s}" + "".join(f"{d:>10s}" for d in depths) + f"{'all':>10s}")
     for part in found.values():
         for contender in part["contender"].values:
             for budget in part["budget"].values:
                 ratio = part["ratio"].sel(contender=contender, budget=budget).mean("seed")
-                cells = [float(ratio[ratio["depth"] == d].median()) for d in DEPTHS] + [float(ratio.median())]
+                cells = [float(ratio[ratio["depth"] == d].median()) for d in depths] + [float(ratio.median())]
                 print(f"{contender + ', ' + budget:28s}" + "".join(f"{c:10.2f}" for c in cells))
 
 
@@ -103,10 +104,10 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.budgets, options.equal, options.white = BUDGETS, EQUAL, "published"
+    options.budgets, options.equal, options.white, options.depths = BUDGETS, EQUAL, "published", DEPTHS
     if options.quick:
         options.units = options.gradient_units = options.deep_units = 1
-        options.budgets, options.equal, options.white = (90, 180, 300), 60, 120
+        options.budgets, options.equal, options.white, options.depths = (90, 180, 240), 60, 80, ("blocks.3", "output")
     options.out = Path(tempfile.mkdtemp()) if options.out is None else options.out
     torch.set_flush_denormal(True)
     found = gather(options)
@@ -121,7 +122,7 @@ def report(options: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
     climbed = found["gradients"].assign_coords(budget=["equal"])
     evolved = found["evolved"].isel(budget=[-1], unit=some).assign_coords(budget=["equal"])
     beside = xr.concat([climbed, evolved], "contender", data_vars="minimal", coords="minimal", compat="override")
-    two = [unit for depth in DEPTHS for unit in np.flatnonzero(beside["depth"].values == depth)[:2]]
+    two = [unit for depth in options.depths for unit in np.flatnonzero(beside["depth"].values == depth)[:2]]
     plot_contenders(beside.isel(unit=two)).savefig(options.out / "contenders.png")
     plot_budgets(beside).figure.savefig(options.out / "budgets.png")
     print_means(beside)
@@ -129,14 +130,14 @@ def report(options: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
     white = found["whitebox"]["response"].isel(contender=0, budget=0, seed=0).values.copy()
     for name in ("dgn-am", "ppgn"):
         white[some] = np.maximum(white[some], climbed["response"].sel(contender=name).isel(budget=0, seed=0))
-    shares: dict[str, list[float]] = {}
+    shares: dict[str, list[float | None]] = {}
     for name, n in (("evolved", options.units), ("deep", options.deep_units)):
         if name not in found:
             continue
         for budget in found[name]["budget"].values:
             response = found[name]["response"].sel(budget=budget).isel(contender=0, seed=0).values
             interval = bootstrap(response / white[places(found, n)], np.median, method="percentile")
-            shares[str(budget)] = [round(float(interval[key]), 3) for key in ("estimate", "low", "high")]
+            shares[str(budget)] = [rounded(float(interval[key])) for key in ("estimate", "low", "high")]
     print(json.dumps({"evolved_over_whitebox": shares, "units": len(white), "seed": options.seed}))
 
 
@@ -169,10 +170,15 @@ def natural_best(outputs: xr.Dataset) -> xr.DataArray:
     return xr.DataArray(shown.max(0), dims="unit")
 
 
+def rounded(value: float) -> float | None:
+    """Three digits; None where there is no number, which JSON cannot hold."""
+    return round(value, 3) if np.isfinite(value) else None
+
+
 def places(found: dict[str, xr.Dataset], n: int) -> np.ndarray:
     """Places of the first ``n`` units of each depth among all units."""
     depth = found["whitebox"]["depth"].values
-    return np.concatenate([np.flatnonzero(depth == d)[:n] for d in DEPTHS])
+    return np.concatenate([np.flatnonzero(depth == d)[:n] for d in dict.fromkeys(depth.tolist())])
 
 
 if __name__ == "__main__":
