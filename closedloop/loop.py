@@ -132,6 +132,8 @@ def climb(path: GradientPath, evolutions: Sequence[Evolution]) -> None:
     """Takes the steps of gradient methods up to their next presentation, all of them side by side."""
     for i in range(max((e.thread.gradient.every for e in evolutions), default=0)):
         going = [e for e in evolutions if i < e.thread.gradient.every and not e.finished]
+        if not going:
+            return
         codes = [e.thread.generator.space.check(e.thread.optimizer.ask()) for e in going]
         slopes = path.slopes([e.thread for e in going], codes, [len(e.climbed) for e in going])
         for evolution, code, slope in zip(going, codes, slopes, strict=True):

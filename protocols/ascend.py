@@ -67,8 +67,8 @@ def ascend(
         subject: Who looks; differentiable.
         generator: Turns codes into images; differentiable. None for the one that the method was published with, at the
             subject's resolution.
-        method: "raw", "yosinski-1" … "yosinski-4", "tv", "mei", "deepdream", "lucid", "maco", "accentuate", "dgn-am"
-            or "ppgn"; see `closedloop.gradients.methods`.
+        method: "raw", "yosinski-1" … "yosinski-4", "tv", "mei", "deepdream", "lucid", "maco", "accentuate", "dgn-am",
+            "ppgn" or "adam"; see `closedloop.gradients.methods`.
         unit: Column of the unit, or several: then the result has the dimension ``unit``.
         objective: What is climbed instead of a unit's response.
         seed: Of first codes and views; all units begin alike.

@@ -122,7 +122,7 @@ def ascend(
     method: Annotated[
         str | None,
         typer.Option(
-            help="raw, yosinski-1 … yosinski-4, tv, mei, deepdream, lucid, maco, accentuate, dgn-am, ppgn.",
+            help="raw, yosinski-1 … yosinski-4, tv, mei, deepdream, lucid, maco, accentuate, dgn-am, ppgn, adam.",
             show_default="lucid",
         ),
     ] = None,
