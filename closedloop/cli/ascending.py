@@ -11,18 +11,18 @@ import xarray as xr
 import yaml
 from numpy.typing import NDArray
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from closedloop import registry
 from closedloop.ascents import ASCEND
-from closedloop.cli.report import console
+from closedloop.cli.report import console, session_bar
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.gradients.methods import find_method
 from closedloop.images import from_bytes, read_image
 from closedloop.interfaces import Generator, Resolved, Subject
 from closedloop.loop import Generation, Session
+from closedloop.optimizers.ascent import Ascent
 from closedloop.protocols import ascend, read_ascent
 from closedloop.recording import read_experiment, read_pointer
 from closedloop.subjects import load_subject
@@ -136,21 +136,13 @@ class Steps:
     """A progress bar: steps taken by all units together, response shown last, length of the gradient."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-        )
+        self._progress = session_bar()
         self._task: Any = None
 
     def begin(self, session: Session) -> None:
         """Starts the bar where the session stands."""
         console.print(f"Run: {session.save}", highlight=False)
-        total = sum(getattr(e.thread.optimizer, "steps", 0) for e in session.evolutions)
+        total = sum(e.thread.optimizer.steps for e in session.evolutions if isinstance(e.thread.optimizer, Ascent))
         done = sum(len(e.climbed) for e in session.evolutions)
         self._progress.start()
         self._task = self._progress.add_task("climbing", total=total or None, completed=done, facts="")

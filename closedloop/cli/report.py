@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from closedloop.cautions import cautions
@@ -18,6 +19,19 @@ from closedloop.summary import ThreadSummary, is_evolution, summarize
 
 console = Console(soft_wrap=False)
 _FORMATS = (".png", ".pdf", ".svg")
+
+
+def session_bar() -> Progress:
+    """The progress bar of a session, with a field for facts."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+    )
 
 
 def show_run(run: Path, figure: Path | None) -> None:

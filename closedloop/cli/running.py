@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from closedloop.analysis.elites import ELITES
 from closedloop.ascents import ASCEND
 from closedloop.cli.ascending import Steps
-from closedloop.cli.report import console, show_run
+from closedloop.cli.report import console, session_bar, show_run
 from closedloop.errors import InvalidArgumentError
 from closedloop.experiment import (
     Experiment,
@@ -132,15 +132,7 @@ class Bar:
     """A progress bar: images shown, images a second, best and mean so far, time left."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-        )
+        self._progress = session_bar()
         self._task: Any = None
         self._started = (0.0, 0)
 
