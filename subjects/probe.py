@@ -108,6 +108,12 @@ class Probe(nn.Module):
         """Number of picked units of each layer; empty where whole outputs are returned."""
         return tuple(len(self.get_buffer(f"pick{i}")) for i in range(len(self.layers))) if self.picked else ()
 
+    def of(self, model: nn.Module) -> Probe:
+        """The same of another network with these layers."""
+        picks = [self.get_buffer(f"pick{i}") for i in range(len(self.layers))] if self.picked else None
+        colors = (self.mean.flatten().tolist(), self.std.flatten().tolist())
+        return Probe(model, self.layers, *colors, picks, self.calls)
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images ``(n, 3, h, w)`` in [0, 1] -> for each layer its output ``(n, …)`` or picked units ``(n, units)``.
 

@@ -19,14 +19,13 @@ from closedloop.images import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.modules import dtype_of, undisturbed
 
+from .folding import folded, version
 from .probe import OUTPUT, Probe, check_colors, check_resolution, find_layer, survey
 from .receptive import ReceptiveField, computed_fields, measured_field
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units
 
 #: Memory that the activations of one chunk of images may take on a CPU, in bytes.
 MEMORY = 2**30
-#: How a batch of images lies in memory: colours first, or last.
-LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
 @final
@@ -93,6 +92,7 @@ class TorchSubject:
         picks = [torch.tensor([u.flat for u in i], device=self._device) for i in self._indices]
         self._probe = Probe(model, self._layers, self._mean, self._std, picks, self._calls).to(self._device)
         self._random = torch.Generator().manual_seed(seed).get_state()
+        self._quick: tuple[Any, tuple[Probe, torch.memory_format | None]] | None = None
         with undisturbed(model):
             self._engine = build_engine(
                 engine, self._probe, probe_batch(self.resolution), input_name="images", widths=self._probe.widths,
@@ -208,28 +208,43 @@ class TorchSubject:
             rows = torch.from_numpy(resize_matrix(x.shape[2], self.resolution)).to(x)
             columns = torch.from_numpy(resize_matrix(x.shape[3], self.resolution)).to(x)
             x = rows @ x @ columns.T
-        if self._channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        with undisturbed(self.model, self._random):
-            return torch.cat(self._probe(x), dim=1)
+        probe, layout = self._for_gradients()
+        if layout is not None:
+            x = x.contiguous(memory_format=layout)
+        with undisturbed(probe.model, self._random):
+            return torch.cat(probe(x), dim=1)
 
-    @cached_property
-    def _channels_last(self) -> bool:
-        """Whether `forward` lays colours last in memory: quicker on a CPU, for networks that give the same then."""
+    def _for_gradients(self) -> tuple[Probe, torch.memory_format | None]:
+        """What `forward` runs: the network or its quicker twin, and how pictures lie in memory; new for new weights."""
+        now = version(self.model)
+        if self._quick is None or self._quick[0] != now:
+            self._quick = (now, self._quicker() or (self._probe, None))
+        return self._quick[1]
+
+    def _quicker(self) -> tuple[Probe, torch.memory_format | None] | None:
+        """The quickest way on a CPU among those that give what the network gives; None for the network itself."""
         if self._device.type != "cpu":
-            return False
+            return None
         example = torch.from_numpy(probe_batch(self.resolution)[::4].copy())
-        with torch.no_grad():
-            try:
-                plain, last = (self._once(example.contiguous(memory_format=layout)) for layout in LAYOUTS)
-            except RuntimeError:  # such as a `view` that takes the other layout for granted
-                return False
-        return torch.allclose(plain, last, rtol=1e-3, atol=1e-4, equal_nan=True)
-
-    def _once(self, x: Tensor) -> Tensor:
-        """Responses to images, always with the same random numbers."""
         with undisturbed(self.model, self._random.clone()):
-            return torch.cat(self._probe(x), dim=1)
+            twin = folded(
+                self.model, self._layers, ((example - self._probe.mean) / self._probe.std).to(self._probe.dtype)
+            )
+        expected = self._once(self._probe, example)
+        for probe in [self._probe] if twin is None else [self._probe.of(twin), self._probe]:
+            for layout in (torch.channels_last, None):
+                try:
+                    given = self._once(probe, example if layout is None else example.contiguous(memory_format=layout))
+                except RuntimeError:  # such as a `view` that takes the other layout for granted
+                    continue
+                if torch.allclose(expected, given, rtol=1e-3, atol=1e-4, equal_nan=True):
+                    return probe, layout
+        return None
+
+    def _once(self, probe: Probe, x: Tensor) -> Tensor:
+        """Responses to images, always with the same random numbers, without a graph."""
+        with undisturbed(probe.model, self._random.clone()), torch.no_grad():
+            return torch.cat(probe(x), dim=1)
 
     def state(self) -> State:
         """The state of the random stream that a random network draws from."""

@@ -63,25 +63,28 @@ class _Redirected(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, high: float | None, inplace: bool, maximize: bool) -> Tensor:
-        below = x <= 0
-        shut = below if high is None else below | (x >= high)
-        ctx.save_for_backward(below, shut)
-        ctx.sign = 1 if maximize else -1
-        if not inplace:
-            return x.clamp(0, high)
-        ctx.mark_dirty(x)
-        return x.clamp_(0, high)
+        if inplace:
+            ctx.mark_dirty(x)
+        y = x.clamp_(0, high) if inplace else x.clamp(0, high)
+        # What torch's own functions keep, so that a network that changes the other in place may do so here, too.
+        ctx.save_for_backward(y if inplace or high is None else x)
+        ctx.high, ctx.sign = high, 1 if maximize else -1
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        below, shut = ctx.saved_tensors
-        ordinary = torch.where(shut, 0, gradient)
+        (x,) = ctx.saved_tensors
+        if ctx.high is None:
+            ordinary = torch.ops.aten.threshold_backward(gradient, x, 0)
+        else:
+            ordinary = torch.ops.aten.hardtanh_backward(gradient, x, 0, ctx.high)
         silent = ~ordinary.flatten(1).any(1) if gradient.ndim > 1 else ordinary == 0
         if not silent.any():
             return ordinary, None, None, None
-        up = ctx.sign * gradient
-        redirected = torch.where((below & (up < 0)) | (shut & ~below & (up > 0)), 0, gradient)
+        up, below = ctx.sign * gradient, x <= 0
+        above = torch.zeros_like(below) if ctx.high is None else x >= ctx.high
+        redirected = gradient.masked_fill((below & (up < 0)) | (above & (up > 0)), 0)
         silent = silent.reshape(len(gradient), *[1] * (gradient.ndim - 1))
         return torch.where(silent, redirected, ordinary), None, None, None
 
@@ -122,7 +125,7 @@ class _Inward(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         below, above = ctx.saved_tensors
-        return torch.where((below & (gradient < 0)) | (above & (gradient > 0)), 0, gradient)
+        return gradient.masked_fill((below & (gradient < 0)) | (above & (gradient > 0)), 0)
 
 
 #: Input, lower end, upper end (None for infinity), in place or not.
