@@ -6,9 +6,11 @@ counts 2; our presentations are paid from the budget):
 
 * ``lucent``: ``ascend(method="lucid")`` and ``lucent.optvis.render.render_vis`` with its default parametrization,
   transforms and optimizer, ``--steps`` pictures, ``--size`` pixels (Lucent's own default is 128, which it enlarges).
-* ``horama_maco``: ``ascend(method="maco", crops=6)`` and ``horama.maco`` with as many crops, ``--steps`` / 6 steps of
-  them, ``--canvas`` pixels. Both hold the spectrum of the bundled photographs, where Horama would download its own.
-* ``horama_fourier``: ``ascend(method="lucid")`` and ``horama.fourier``, with as many pictures, ``--canvas`` pixels.
+* ``horama_maco``: ``ascend(method="maco")`` and ``horama.maco``, ``--steps`` / 6 steps of 6 crops, ``--canvas`` pixels.
+  Ours has crops of the sides that Horama's have in truth, 0.25 to 0.3 of the image all the way. Both hold the spectrum
+  of the bundled photographs, where Horama would download its own.
+* ``horama_fourier``: ``ascend(method="lucid")`` and ``horama.fourier``, ``--steps`` / 6 steps of 6 pictures,
+  ``--canvas`` pixels.
 
 All images are measured alike: rounded to 8 bits, whole, resized to the subject's resolution, the clean response by
 `TorchSubject.record`. The peers get the network with frozen weights and the normalization it was trained with, in a
@@ -59,8 +61,9 @@ PEERS = ("horama==0.3.0", "torch-lucent==0.1.8", "kornia==0.4.1")
 NEEDED = ("ipython", "decorator", "einops", "future", "tqdm")
 LAYERS = ("blocks.1", "blocks.3", "blocks.5")
 ROWS = ("lucent", "horama_maco", "horama_fourier")
-#: Horama's crops in a step, and pictures of ours from one presentation to the next.
-CROPS, PRESENT = 6, 10
+#: Horama's crops in a step, their mean side as a share of the image's, and pictures of ours from one presentation to
+#: the next.
+CROPS, SIDE, PRESENT = 6, 0.275, 10
 RATIOS = {"response": "response", "seconds": "seconds", "cpu": "cpu_s"}
 SIDES = ("ours", "peer")
 SPECTRUM = "spectrum_decorrelated.npy"
@@ -290,14 +293,14 @@ def our_steps(shown: int, crops: int) -> tuple[int, int]:
 
 def ours(subject: Any, row: str, task: dict[str, Any]) -> Any:
     """Our ascent of the same cost."""
-    crops = CROPS if row == "horama_maco" else 1
+    crops = 1 if row == "lucent" else CROPS
     steps, every = our_steps(pictures(row, task), crops)
     shared = {"unit": task["unit"], "seed": task["seed"], "steps": steps, "every": every}
     if row == "horama_maco":
-        phase = load_generator("phase", resolution=task["size"], cutoff=None, magnitude="bundled")
-        return ascend(subject, phase, "maco", crops=crops, **shared)
+        phase = load_generator("phase", resolution=task["size"], cutoff=None, magnitude="bundled", standardize=True)
+        return ascend(subject, phase, "maco", crops=crops, first=SIDE, last=SIDE, **shared)
     fourier = load_generator("fourier", resolution=task["size"], cutoff=None, shell=False, contrast=LUCID_CONTRAST)
-    return ascend(subject, fourier, "lucid", **shared)
+    return ascend(subject, fourier, "lucid", views=crops, **shared)
 
 
 def write_spectrum(folder: Path) -> None:
@@ -339,9 +342,9 @@ def loaded(layer: str, channels: tuple[int, ...]) -> Any:
 
 
 @cache
-def warmed(row: str, layer: str, channels: tuple[int, ...], peers: Peers) -> None:
-    """One step of both, in which they import and find their kernels."""
-    task = {"layer": layer, "channel": channels[0], "unit": 0, "size": 224, "steps": 1, "seed": 0}
+def warmed(row: str, layer: str, channels: tuple[int, ...], size: int, peers: Peers) -> None:
+    """One step of both, in which they import, find their kernels and read the spectrum of photographs."""
+    task = {"layer": layer, "channel": channels[0], "unit": 0, "size": size, "steps": 1, "seed": 0}
     ours(loaded(layer, channels), row, task)
     peers.ask(row=row, to=peers.scratch, **task)
 
@@ -353,7 +356,7 @@ def pair(row: str, peers: Peers, task: dict[str, Any], channels: tuple[int, ...]
         For "ours" and for "peer" response, seconds, processor's seconds and forward-equivalents; and what to note.
     """
     subject = loaded(task["layer"], channels)
-    warmed(row, task["layer"], channels, peers)
+    warmed(row, task["layer"], channels, task["size"], peers)
     found: dict[str, Any] = {}
     images: dict[str, np.ndarray] = {}
     for who in SIDES if ours_first else reversed(SIDES):

@@ -203,6 +203,11 @@ class Resolved(Protocol):
         ...
 
 
+def resolution_of(subject: Subject, default: int = 224) -> int:
+    """Height and width in pixels of what a subject sees; the default for one that has no resolution of its own."""
+    return subject.resolution if isinstance(subject, Resolved) else default
+
+
 @runtime_checkable
 class Described(Protocol):
     """A capability: something that was loaded by name knows how to be loaded again."""

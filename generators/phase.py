@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+#: A code whose standard deviation is below this has no phases.
+_TINY = 1e-12
+
+
 @final
 class PhaseOnly:
     """Phases as codes ``(n, dim)``, in radians; all images have the same amplitude spectrum. Differentiable.
@@ -42,6 +46,9 @@ class PhaseOnly:
         decay: Exponent of the amplitude spectrum where there are no photographs.
         contrast: Standard deviation of red, green and blue before the sigmoid (their mean), the same for every image to
             within a percent (the colours of the three channels overlap a little).
+        standardize: The phases are the code less its mean, divided by its standard deviation, as MACO has them. The
+            prior is N(0, 1), and a step of one length turns the phases less and less as an ascent lengthens the code.
+            Such phases are not uniform, and do not reach every image: the generator cannot encode.
     """
 
     name = "phase"
@@ -54,18 +61,20 @@ class PhaseOnly:
         magnitude: ImageSet | str | Path | NDArray[Any] | None = None,
         decay: float = 1.0,
         contrast: float = 1.0,
+        standardize: bool = False,
     ) -> None:
         self._fourier = Fourier(resolution, cutoff, decay, contrast, shell=False)
+        self.standardize = bool(standardize)
         self.resolution = self._fourier.resolution
         self._count = len(self._fourier.frequencies) - 1
         if self._count < 1:
             raise InvalidArgumentError(f"resolution: expected at least 3 pixels, got {resolution!r}.")
-        self.space = Space(3 * self._count, scale=np.pi)
+        self.space = Space(3 * self._count, scale=1.0 if self.standardize else np.pi)
         self._amplitudes = self._measured(magnitude)
         by_hand = magnitude is not None and not isinstance(magnitude, (str, Path))
         self._recipe = None if by_hand else {
             "name": self.name, "resolution": self.resolution, "cutoff": cutoff, "magnitude": source(magnitude),
-            "decay": self._fourier.decay, "contrast": self._fourier.contrast,
+            "decay": self._fourier.decay, "contrast": self._fourier.contrast, "standardize": self.standardize,
         }  # fmt: skip
 
     def _measured(self, magnitude: ImageSet | str | Path | NDArray[Any] | None) -> NDArray[np.float64]:
@@ -107,6 +116,9 @@ class PhaseOnly:
 
         a cos(wx + p) = a cos(p) cos(wx) - a sin(p) sin(wx), whose Fourier coefficient has phase p.
         """
+        if self.standardize:
+            codes = codes - codes.mean(1, keepdims=True)
+            codes = codes / ((codes**2).mean(1, keepdims=True) ** 0.5 + _TINY)
         phases = codes.reshape(len(codes), 3, self._count)
         parts = [0 * phases[..., :1], amplitudes * xp.cos(phases), -amplitudes * xp.sin(phases)]
         return xp.concatenate(parts, 2).reshape(len(codes), 3 * (2 * self._count + 1))
@@ -115,7 +127,12 @@ class PhaseOnly:
         """Images ``(n, 3, h, w)`` in [0, 1], of any size -> phases ``(n, dim)`` in (-π, π], up to the cutoff.
 
         Exact, but for whole turns, for this generator's own images; others lose their amplitudes and their mean colour.
+
+        Raises:
+            InvalidArgumentError: Phases are standardized.
         """
+        if self.standardize:
+            raise InvalidArgumentError("standardize: expected False for images to be encoded, got True.")
         parts = self._fourier.encode(images).reshape(len(images), 3, 2 * self._count + 1)[..., 1:]
         cosines, sines = parts[..., : self._count], parts[..., self._count :]
         return np.arctan2(-sines, cosines).reshape(len(images), self.space.dim)

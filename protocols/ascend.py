@@ -20,7 +20,7 @@ from closedloop.evolution import Thread
 from closedloop.files import replace_file
 from closedloop.gradients.methods import Request, find_method, make_plan
 from closedloop.images import ImageSet, resize_images
-from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Resolved, Subject
+from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Subject, resolution_of
 from closedloop.loop import Generation, Observer, Session
 from closedloop.objectives import Unit, parse_objective
 from closedloop.recording import (
@@ -40,8 +40,6 @@ from .evolve import default_objective
 PRESENTATIONS = 50
 #: File of the first codes in a run's folder.
 START = "start.state"
-#: Resolution of images for a subject that has none of its own, in pixels.
-RESOLUTION = 224
 
 
 def ascend(
@@ -205,11 +203,6 @@ def _checked(generator: Generator) -> Generator:
             f"generator: expected a Generator, got {generator!r:.80}; names are loaded by load_generator(…)."
         )
     return generator
-
-
-def resolution_of(subject: Subject) -> int:
-    """Height and width of what a subject sees, in pixels."""
-    return subject.resolution if isinstance(subject, Resolved) else RESOLUTION
 
 
 def _targets(

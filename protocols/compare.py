@@ -26,7 +26,7 @@ from closedloop.evolution import Thread
 from closedloop.files import replace_file
 from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
 from closedloop.images import ImageSet, as_image_set, resize_images, to_bytes
-from closedloop.interfaces import FloatArray, Generator, State, Subject
+from closedloop.interfaces import FloatArray, Generator, State, Subject, resolution_of
 from closedloop.loop import Session
 from closedloop.naturalness import MEASURES, Bank, band, code_measures, measure, nearest
 from closedloop.objectives import Unit
@@ -37,7 +37,7 @@ from closedloop.seeds import check_seed, named_seed
 from closedloop.states import pack_state, unpack_state
 from closedloop.stimuli import render
 
-from .ascend import ascend, resolution_of
+from .ascend import ascend
 
 #: Stands for a method's own number of steps or images instead of a budget.
 PUBLISHED = "published"

@@ -2,7 +2,7 @@
 
 It reads one JSON command a line (``{"action": "run", "folder": …}``) and answers on stdout: the fork's process id, a
 line after each commit, and how the fork ended. One import of the libraries serves all the kills. It imports numpy,
-xarray and zarr, but no torch.
+xarray and zarr; torch only where it is called with the argument "torch".
 """
 
 from __future__ import annotations
@@ -95,8 +95,30 @@ def perform(command):
         session(folder, references).run()
     elif command["action"] == "resume":
         resume(folder, subject=NoisyCells(), observers=[Told()], progress=lambda done, total: say("committed"))
+    elif command["action"] == "climb":
+        from closedloop.protocols import ascend
+
+        ascend(
+            network(), method="lucid", unit=[0, 2], seed=5, references=references, save=folder, observers=[Told()],
+            steps=12, every=2,
+        )  # fmt: skip
+    elif command["action"] == "climb on":
+        resume(folder, subject=network(), observers=[Told()])
     elif command["action"] == "present":
         present(NoisyCells(), references, resolution=SIDE, repeats=40, save=folder, seed=5)
+
+
+def network():
+    """All outputs of a small torch network."""
+    import torch
+    from torch import nn
+
+    from closedloop.modules import born
+    from closedloop.subjects import TorchSubject
+
+    torch.set_num_threads(1)
+    net = born(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14**2, 3)), 1)
+    return TorchSubject(net, resolution=SIDE, engine="eager", name="small")
 
 
 def die_at(count, before, ending):
@@ -115,6 +137,8 @@ def die_at(count, before, ending):
 
 
 def main():
+    if "torch" in sys.argv:
+        import torch  # noqa: F401 - before the forks, which then need not
     os.fsync = lambda descriptor: None  # a kill is no power cut: what was written stays, and more kills fit in a minute
     say("ready")
     for line in sys.stdin:

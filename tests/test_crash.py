@@ -19,6 +19,7 @@ import xarray as xr
 
 from closedloop.errors import RecordingError
 from closedloop.images import write_png
+from closedloop.protocols import read_ascent
 from closedloop.recording import is_run, open_recording, read_pointer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
@@ -30,11 +31,15 @@ CREATION = range(0, 65, 5)
 class Server:
     """Talks to the process of `crash_child.py`."""
 
-    def __init__(self):
+    def __init__(self, *arguments):
         script = Path(__file__).with_name("crash_child.py")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, str(script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         assert self._line() == "ready"
 
@@ -205,6 +210,27 @@ def test_killed_while_presenting(server, references, tmp_path):
         open_recording(tmp_path / "run")
     assert server.perform("resume", tmp_path / "run", references)[0] == 0
     assert_equal(open_recording(tmp_path / "run").load(), expected)
+
+
+def test_killed_while_climbing_by_gradients(references, tmp_path):
+    server = Server("torch")
+    try:
+        assert server.perform("climb", tmp_path / "whole", references)[0] == 0
+        expected = read_ascent(tmp_path / "whole")
+        folder, kills, action = tmp_path / "run", 0, "climb"
+        for ending, before in (("COMMITTED.json", False), (".npz", True), ("score/c/0", True)):
+            code, told = server.perform(action, folder, references, die_at=2, before=before, ending=ending)
+            assert code == -signal.SIGKILL
+            assert open_recording(folder).attrs["n_generations"] >= told
+            with pytest.raises(RecordingError, match="not finished"):
+                read_ascent(folder)
+            kills, action = kills + 1, "climb on"
+        assert kills == 3
+        assert server.perform(action, folder, references)[0] == 0
+        assert_equal(read_ascent(folder), expected)
+        assert_equal(open_recording(folder).load(), open_recording(tmp_path / "whole").load())
+    finally:
+        server.close()
 
 
 def test_a_reader_never_meets_an_error(server, references, whole, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 
 from closedloop import interfaces
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Space, Units
+from closedloop.interfaces import Space, Units, resolution_of
+from closedloop.subjects import EnergySubject, FunctionSubject
 
 BOX = Space(3, low=-1.0, high=3.0, scale=4 / 12**0.5)
 
@@ -99,3 +100,9 @@ def test_outsiders_need_not_import_closedloop():
 
     assert isinstance(Foreign(), interfaces.Subject)
     assert not isinstance(Foreign(), (interfaces.Differentiable, interfaces.Stateful, interfaces.Generator))
+
+
+def test_the_resolution_of_a_subject_with_and_without_one():
+    cells = EnergySubject(resolution=24)
+    assert resolution_of(cells) == 24
+    assert resolution_of(FunctionSubject(lambda images: images.mean((1, 2, 3)))) == 224

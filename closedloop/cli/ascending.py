@@ -20,7 +20,7 @@ from closedloop.cli.report import console, session_bar
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.gradients.methods import find_method
 from closedloop.images import from_bytes, read_image
-from closedloop.interfaces import Generator, Resolved, Subject
+from closedloop.interfaces import Generator, Subject, resolution_of
 from closedloop.loop import Generation, Session
 from closedloop.optimizers.ascent import Ascent
 from closedloop.protocols import ascend, read_ascent
@@ -47,7 +47,7 @@ def run_ascent(out: Path, given: Mapping[str, Any]) -> None:
     with console.status("Loading the subject …"):
         subject, unit = climbed_units(given)
         generator = _generator(given, subject)
-        start = None if "start" not in given else read_start(Path(given["start"]), _resolution(subject))
+        start = None if "start" not in given else read_start(Path(given["start"]), resolution_of(subject))
     arguments = {name: given[name] for name in _ARGUMENTS if name in given}
     if arguments.get("references") == "none":
         del arguments["references"]
@@ -106,15 +106,11 @@ def climbed_units(given: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
     return subject, None if unit is None else parse_columns(unit)
 
 
-def _resolution(subject: Subject) -> int:
-    return subject.resolution if isinstance(subject, Resolved) else 224
-
-
 def _generator(given: Mapping[str, Any], subject: Subject) -> Generator | None:
     """The generator that was named; None for the method's own."""
     if "generator" not in given:
         return None
-    size = {"resolution": given.get("resolution", _resolution(subject))}
+    size = {"resolution": given.get("resolution", resolution_of(subject))}
     named = size if registry.takes("generators", given["generator"], "resolution") else {}
     generator: Generator = registry.build("generators", given["generator"], **named)
     return generator

@@ -12,7 +12,7 @@ from closedloop.attribution import FILTERS, Filter, Method, attribute
 from closedloop.cli.report import console
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.images import folder_images, from_bytes, natural_references, read_image
-from closedloop.interfaces import Resolved, Subject
+from closedloop.interfaces import Subject, resolution_of
 from closedloop.subjects import load_subject
 
 #: Images in one figure.
@@ -44,7 +44,7 @@ def run_attribution(images: Path | None, out: Path, filters: str, given: dict[st
             f"unit: expected one unit, got {len(subject.units)} of {subject.name!r}; name one with --unit, or say what "
             "is attributed with --objective."
         )
-    names, shown = _read(images, subject.resolution if isinstance(subject, Resolved) else 224)
+    names, shown = _read(images, resolution_of(subject))
     numbers = {k: given[k] for k in ("seed", "steps", "device") if k in given}
     method = cast(Method, given.get("method", "guided-backprop"))
     found = attribute(subject, shown, given.get("objective", 0), method, **numbers)

@@ -224,17 +224,20 @@ def _adam(request: Request, *, rate: float) -> Plan:
     return Plan(climbed, request.objective, _settings(request))
 
 
-def _lucid(request: Request, *, rate: float) -> Plan:
-    from closedloop.gradients.views import lucid_view
+def _lucid(request: Request, *, rate: float, views: int) -> Plan:
+    """Robust to being moved, scaled and turned; `views` pictures of the image in each step."""
+    from closedloop.gradients.views import Chain, Repeat, lucid_view
 
     climbed = Adam(request.generator.space, request.seed, rate=rate, unit=1.0, spread=0.01, **request.shared())
-    return Plan(climbed, request.objective, _settings(request, lucid_view(), redirected=16))
+    view = lucid_view() if views == 1 else Chain((Repeat(views), lucid_view()))
+    return Plan(climbed, request.objective, _settings(request, view, redirected=16))
 
 
-def _maco(request: Request, *, rate: float, crops: int) -> Plan:
+def _maco(request: Request, *, rate: float, crops: int, first: float, last: float) -> Plan:
+    """Crops whose mean side goes from `first` to `last`, as shares of the image's."""
     from closedloop.gradients.views import maco_view
 
-    view = maco_view(request.resolution, request.steps, crops)
+    view = maco_view(request.resolution, request.steps, crops, first, last)
     climbed = Adam(
         request.generator.space, request.seed, rate=rate, nesterov=True, unit=1.0, spread=request.generator.space.scale,
         **request.shared(),
@@ -317,11 +320,11 @@ METHODS: dict[str, Method] = {
     "adam": Method(_adam, {"name": "native"}, 150, "Kingma & Ba 2015, on the codes of a generator", {"rate": 0.1}),
     "lucid": Method(
         _lucid, {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST}, 512,
-        "Olah et al. 2017", {"rate": 0.05},
+        "Olah et al. 2017", {"rate": 0.05, "views": 1},
     ),
     "maco": Method(
-        _maco, {"name": "phase", "cutoff": None, "magnitude": "bundled"}, 256, "Fel et al. 2023",
-        {"rate": 1.0, "crops": 32},
+        _maco, {"name": "phase", "cutoff": None, "magnitude": "bundled", "standardize": True}, 256, "Fel et al. 2023",
+        {"rate": 1.0, "crops": 32, "first": 0.5, "last": 0.05},
     ),
     "accentuate": Method(
         _accentuate, {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST}, 99,

@@ -146,7 +146,7 @@ def lucid_view() -> Chain:
     )
 
 
-def maco_view(size: int = 224, steps: int = 256, copies: int = 32) -> Chain:
+def maco_view(size: int = 224, steps: int = 256, copies: int = 32, first: float = 0.5, last: float = 0.05) -> Chain:
     """Crops that shrink from a half to a twentieth of the image, with noise (Fel et al. 2023; Xplique's settings).
 
     The published noise is N(0, 0.08²) and uniform within 0.04 on images in [-1, 1]: half of it in [0, 1].
@@ -155,8 +155,10 @@ def maco_view(size: int = 224, steps: int = 256, copies: int = 32) -> Chain:
         size: Height and width of the crops, the subject's resolution.
         steps: Of the whole ascent.
         copies: Crops at each step.
+        first: Mean side of the crops at the first step, as a share of the image's.
+        last: The same at the last step.
     """
-    return Chain((Crops(copies, size, steps=steps), Noise(0.04, 0.02)))
+    return Chain((Crops(copies, size, first, last, steps), Noise(0.04, 0.02)))
 
 
 def accentuation_view(size: int = 224, copies: int = 16) -> Chain:

@@ -35,6 +35,16 @@ class TestPhotographsContract(GeneratorContract):
         return PhaseOnly(16, cutoff=None, magnitude=photographs())
 
 
+class TestStandardizedContract(GeneratorContract):
+    tolerance = 1e-4
+
+    def make(self):
+        return PhaseOnly(13, cutoff=4.0, standardize=True)
+
+    def small(self):
+        return PhaseOnly(5, cutoff=1.5, standardize=True)
+
+
 def channels(generator, codes):
     """Decorrelated channels before the sigmoid, ``(n, 3, h, w)``, from the images in double precision."""
     import torch
@@ -83,6 +93,18 @@ def test_a_full_turn_changes_nothing():
     codes = generator.space.sample(2, np.random.default_rng(0))
     turns = 2 * np.pi * np.random.default_rng(1).integers(-3, 4, codes.shape)
     np.testing.assert_allclose(generator(codes + turns), generator(codes), atol=1e-4)
+
+
+def test_standardized_phases_are_the_code_without_its_mean_and_length():
+    plain, standard = PhaseOnly(16, 5.0), PhaseOnly(16, 5.0, standardize=True)
+    codes = standard.space.sample(3, np.random.default_rng(0))
+    expected = (codes - codes.mean(1, keepdims=True)) / codes.std(1, keepdims=True)
+    np.testing.assert_allclose(standard(codes), plain(expected), atol=1e-6)
+    np.testing.assert_allclose(standard(7 * codes + 2), standard(codes), atol=1e-6)
+    assert np.isfinite(standard(np.zeros((1, standard.space.dim)))).all()
+    assert load_generator(**standard.recipe).standardize
+    with pytest.raises(InvalidArgumentError, match="standardize: expected False for images to be encoded"):
+        standard.encode(photographs())
 
 
 def test_prior_is_uniform_on_the_circle():
