@@ -1,12 +1,13 @@
 """How much of the white-box optimum does evolution reach, and what does each gradient method reach, on units of lite0?
 
-For units of five depths, drawn by seed: ``evolved`` searches native images by ``sphere-cma``, without gradients, at
-three budgets of images; ``whitebox`` is Adam on the same codes, two codes a unit, the better one taken; the gradient
-methods climb with their published generators at an equal budget of forward-equivalents (a backward pass counts 2). The
-white-box optimum is the highest response that Adam, DGN-AM or PPGN reached through native. What counts is the response
-to the last image, 8 bits, shown afresh. Parts that are finished lie in ``--out`` and are not run again.
+For units of five depths, drawn by seed: ``evolved`` searches native images by the default optimizer, without gradients,
+at three budgets of images; ``whitebox`` is Adam on the same codes, two codes a unit, the better one taken; the gradient
+methods climb with their published generators at an equal budget of forward-equivalents (a backward pass counts 2), and
+some of the units at each method's own published budget. The white-box optimum is the highest response that Adam, DGN-AM
+or PPGN reached through native. What counts is the response to the last image, 8 bits, shown afresh. Parts that are
+finished lie in ``--out`` and are not run again.
 
-    python benchmarks/compare.py [--quick] [--units 8] [--deep-units 2] [--photographs DIR] [--out DIR]
+    python benchmarks/compare.py [--quick] [--units 8] [--published-units 2] [--photographs DIR] [--out DIR]
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from closedloop.protocols import Contender, compare, transfer
 from closedloop.subjects import load_subject
 
 DEPTHS = ("blocks.1", "blocks.3", "blocks.4", "blocks.5", "output")
-#: Images of an evolution; the last budget is for some of the units only, for it costs most.
+#: Images of an evolution.
 BUDGETS = (1000, 3000, 10000)
 #: Forward-equivalents of each gradient method.
 EQUAL = 1000
-EVOLVED = Contender("evolved", "evolve", optimizer="sphere-cma")
+EVOLVED = Contender("evolved", "evolve")
 WHITEBOX = Contender("whitebox", "adam", options={"copies": 2})
 GRADIENTS = ("raw", "yosinski-4", "lucid", "maco", "dgn-am", "ppgn")
 
@@ -66,6 +67,7 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
         "whitebox": ((WHITEBOX,), (options.white,), options.units),
         "gradients": (GRADIENTS, (options.equal,), options.gradient_units),
         "deep": ((EVOLVED,), options.budgets[-1:], options.deep_units),
+        "published": (GRADIENTS, (options.white,), options.published_units),
     }
     for name in options.only or plans:
         methods, budgets, n = plans[name]
@@ -96,17 +98,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one unit of each depth and small budgets")
     parser.add_argument("--units", type=int, default=8, help="units of each depth")
     parser.add_argument("--gradient-units", type=int, default=8, help="units of each depth for the gradient methods")
-    parser.add_argument("--deep-units", type=int, default=2, help="units of each depth at the largest budget, or 0")
+    parser.add_argument("--deep-units", type=int, default=8, help="units of each depth at the largest budget, or 0")
+    parser.add_argument("--published-units", type=int, default=2, help="units of each depth at published budgets, or 0")
     parser.add_argument("--photographs", type=Path, default=None, help="natural images; default the bundled ones")
     parser.add_argument("--out", type=Path, default=None, help="folder of parts; also to go on")
     parser.add_argument(
-        "--only", nargs="+", default=None, help="some of: evolved whitebox gradients deep; no last line"
+        "--only", nargs="+", default=None, help="evolved, whitebox, gradients, deep, published; no last line"
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.budgets, options.equal, options.white, options.depths = BUDGETS, EQUAL, "published", DEPTHS
     if options.quick:
         options.units = options.gradient_units = options.deep_units = 1
+        options.published_units = 0
         options.budgets, options.equal, options.white, options.depths = (90, 180, 240), 60, 80, ("blocks.3", "output")
     options.out = Path(tempfile.mkdtemp()) if options.out is None else options.out
     torch.set_flush_denormal(True)
