@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,14 +98,11 @@ def _activation(norm: nn.BatchNorm2d) -> nn.Module | None:
 
 def _fold(model: nn.Module, convolution: str, norm: str) -> None:
     """Puts a norm's scale and shift into the weights of a convolution, and what is left of it in its place."""
-    conv, bn = model.get_submodule(convolution), model.get_submodule(norm)
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(bn, nn.BatchNorm2d)
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
+    conv = cast(nn.Conv2d, model.get_submodule(convolution))
+    bn = cast(nn.BatchNorm2d, model.get_submodule(norm))
+    mean, var = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)
+    weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, var, bn.eps, bn.weight, bn.bias)
     kind = conv.weight.dtype
-    numbers = (conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.weight, bn.bias)
-    weight, bias = fuse_conv_bn_weights(*numbers[:4], bn.eps, *numbers[4:])
     conv.weight, conv.bias = (nn.Parameter(p.detach().to(kind), requires_grad=False) for p in (weight, bias))
     left = _activation(bn)
     model.set_submodule(norm, nn.Identity() if left is None else left.eval())

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from closedloop.banded import resampled
 from closedloop.checks import check_images
 from closedloop.engines import build_engine, probe_batch
 from closedloop.errors import InvalidArgumentError, reason
@@ -205,9 +206,7 @@ class TorchSubject:
     def forward(self, x: Tensor) -> Tensor:
         """Images ``(n, 3, h, w)`` in [0, 1] -> responses ``(n, units)``, with the graph kept."""
         if x.shape[2:] != (self.resolution, self.resolution):
-            rows = torch.from_numpy(resize_matrix(x.shape[2], self.resolution)).to(x)
-            columns = torch.from_numpy(resize_matrix(x.shape[3], self.resolution)).to(x)
-            x = rows @ x @ columns.T
+            x = resampled(x, *(resize_matrix(side, self.resolution) for side in x.shape[2:]))
         probe, layout = self._for_gradients()
         if layout is not None:
             x = x.contiguous(memory_format=layout)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from closedloop.banded import resampled
 from closedloop.errors import InvalidArgumentError
 
 
@@ -109,4 +110,4 @@ def resample(
     rows, y = lens(height, top, tall, shape[0])
     columns, x = lens(width, left, wide, shape[1])
     seen = pictures[..., y : y + rows.shape[1], x : x + columns.shape[1]] - value
-    return pictures.new_tensor(rows) @ seen @ pictures.new_tensor(columns.T) + value
+    return resampled(seen, rows, columns) + value

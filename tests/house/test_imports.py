@@ -57,6 +57,7 @@ def sources() -> list[Path]:
 #: Torch here serves what only torch users ask for: no other file of the core imports these, and the rooms share them.
 TORCH_INSIDE = (
     "closedloop/attribution.py",
+    "closedloop/banded.py",
     "closedloop/captions_models.py",
     "closedloop/captions_sentences.py",
     "closedloop/engines.py",
