@@ -9,8 +9,9 @@ counts 2; our presentations are paid from the budget):
 * ``horama_maco``: ``ascend(method="maco")`` and ``horama.maco``, ``--steps`` / 6 steps of 6 crops, ``--canvas`` pixels.
   Ours has crops of the sides that Horama's have in truth, 0.25 to 0.3 of the image all the way. Both hold the spectrum
   of the bundled photographs, where Horama would download its own.
-* ``horama_fourier``: ``ascend(method="lucid")`` and ``horama.fourier``, ``--steps`` / 6 steps of 6 pictures,
-  ``--canvas`` pixels.
+* ``horama_fourier``: ``ascend(method="lucid")`` and ``horama.fourier``, ``--steps`` / 6 steps of 6 pictures. Horama's
+  image has ``--canvas`` pixels (its own default is 1280), ours the subject's 224 as by default, unless ``--ours`` says
+  otherwise.
 
 All images are measured alike: rounded to 8 bits, whole, resized to the subject's resolution, the clean response by
 `TorchSubject.record`. The peers get the network with frozen weights and the normalization it was trained with, in a
@@ -299,7 +300,8 @@ def ours(subject: Any, row: str, task: dict[str, Any]) -> Any:
     if row == "horama_maco":
         phase = load_generator("phase", resolution=task["size"], cutoff=None, magnitude="bundled", standardize=True)
         return ascend(subject, phase, "maco", crops=crops, first=SIDE, last=SIDE, **shared)
-    fourier = load_generator("fourier", resolution=task["size"], cutoff=None, shell=False, contrast=LUCID_CONTRAST)
+    size = task["size"] if row == "lucent" else task["ours"]
+    fourier = load_generator("fourier", resolution=size, cutoff=None, shell=False, contrast=LUCID_CONTRAST)
     return ascend(subject, fourier, "lucid", views=crops, **shared)
 
 
@@ -344,7 +346,7 @@ def loaded(layer: str, channels: tuple[int, ...]) -> Any:
 @cache
 def warmed(row: str, layer: str, channels: tuple[int, ...], size: int, peers: Peers) -> None:
     """One step of both, in which they import, find their kernels and read the spectrum of photographs."""
-    task = {"layer": layer, "channel": channels[0], "unit": 0, "size": size, "steps": 1, "seed": 0}
+    task = {"layer": layer, "channel": channels[0], "unit": 0, "size": size, "ours": size, "steps": 1, "seed": 0}
     ours(loaded(layer, channels), row, task)
     peers.ask(row=row, to=peers.scratch, **task)
 
@@ -431,6 +433,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=512, help="pictures for an image")
     parser.add_argument("--size", type=int, default=224, help="pixels of the images beside Lucent")
     parser.add_argument("--canvas", type=int, default=512, help="pixels of the images beside Horama")
+    parser.add_argument("--ours", type=int, default=224, help="pixels of our images beside Horama's Fourier images")
     parser.add_argument("--outputs", type=int, default=5)
     parser.add_argument("--hidden", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -475,7 +478,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             task = {
                 "layer": layer, "channel": channel, "unit": channels.index(channel),
                 "size": options.size if row == "lucent" else options.canvas,
-                "steps": options.steps if row == "lucent" else max(1, options.steps // CROPS),
+                "steps": options.steps if row == "lucent" else max(1, options.steps // CROPS), "ours": options.ours,
                 "seed": options.seed + number, "to": peers.scratch,
             }  # fmt: skip
             part = None if options.out is None else options.out / f"{row}-{layer}-{channel}.npz"
