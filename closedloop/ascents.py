@@ -19,6 +19,7 @@ from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray, Generator, Objective, State, Units
 from closedloop.naturalness import clipped
 from closedloop.objectives import evaluate, looks_at_images
+from closedloop.spans import parse_columns
 from closedloop.stimuli import render
 
 #: The entry `protocol` in a run's file.
@@ -86,7 +87,7 @@ def _one(
     generator: Generator | None,
 ) -> xr.Dataset:
     """The result of one ascent, without the dimension of units."""
-    name, column, rivals = (content[key][i] for key in ("names", "columns", "rivals"))
+    name, column, rivals = content["names"][i], content["columns"][i], parse_columns(content["rivals"][i])
     own, kind = recording["thread"].values == name, recording["kind"].values
     last = recording["generation"].values == recording["generation"].values.max()
     rows, way = np.flatnonzero(own & last & (kind == "retest")), np.flatnonzero(own & (kind == "evolved"))

@@ -145,6 +145,21 @@ def parse_experiment(content: Any, where: str) -> Experiment:
         raise InvalidArgumentError(f"{where}: not a valid experiment. " + "; ".join(lines) + ".") from error
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The entries of a file.
+
+    Raises:
+        InvalidArgumentError: There is no such file, it is not YAML, or holds something else than entries.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidArgumentError(f"config: cannot read {path} as YAML ({error}).") from error
+    if not isinstance(content, dict):
+        raise InvalidArgumentError(f"config: expected entries such as 'subject: …' in {path}, got {content!r:.80}.")
+    return content
+
+
 def read_experiment_file(path: str | Path) -> Experiment:
     """Reads an experiment from YAML. A relative folder of references is looked for beside the file.
 
@@ -152,11 +167,7 @@ def read_experiment_file(path: str | Path) -> Experiment:
         InvalidArgumentError: There is no such file, it is not YAML, or not a valid experiment.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidArgumentError(f"config: cannot read {path} as YAML ({error}).") from error
-    experiment = parse_experiment(content, str(path))
+    experiment = parse_experiment(read_yaml(path), str(path))
     beside = path.parent / str(experiment.references)
     if experiment.references not in (None, "bundled") and beside.is_dir():
         experiment.references = str(beside)

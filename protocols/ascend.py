@@ -32,6 +32,7 @@ from closedloop.recording import (
     version,
 )
 from closedloop.seeds import check_seed
+from closedloop.spans import columns_text, parse_columns
 from closedloop.states import pack_state, unpack_state
 
 from .evolve import default_objective
@@ -104,7 +105,7 @@ def ascend(
     content: dict[str, Any] = {
         "closedloop": version(), "protocol": ASCEND, "subject": recipe(subject), "generator": recipe(generator),
         "method": method, "options": {**found.options, **options}, "names": _names(columns),
-        "objectives": [w.describe() for w in wanted], "columns": columns, "rivals": [list(r) for r in rivals],
+        "objectives": [w.describe() for w in wanted], "columns": columns, "rivals": [columns_text(r) for r in rivals],
         "outputs": [is_output(subject.units, r) for r in rivals], "steps": steps,
         "copies": check_whole("copies", copies, 1),
         "every": check_whole("every", max(1, steps // PRESENTATIONS) if every is None else every, 1),
@@ -174,10 +175,10 @@ def _session(
     """A session with a thread for each target."""
     threads = []
     for i, objective in enumerate(wanted):
+        rivals = tuple(parse_columns(content["rivals"][i]))
         request = Request(
-            generator, objective, content["columns"][i], tuple(content["rivals"][i]), content["outputs"][i],
-            content["seed"], content["steps"], codes, content["copies"], resolution_of(subject), len(subject.units),
-            content["options"],
+            generator, objective, content["columns"][i], rivals, content["outputs"][i], content["seed"],
+            content["steps"], codes, content["copies"], resolution_of(subject), len(subject.units), content["options"],
         )  # fmt: skip
         plan = make_plan(content["method"], request)
         gradient = replace(plan.gradient, every=content["every"])

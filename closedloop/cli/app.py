@@ -114,6 +114,9 @@ def evolve(
 
 @app.command()
 def ascend(
+    config: Annotated[
+        Path | None, typer.Option(help="The experiment.yaml of an ascent; options given besides it take precedence.")
+    ] = None,
     subject: SubjectOption = None,
     layer: LayerOption = None,
     unit: Annotated[
@@ -163,7 +166,8 @@ def ascend(
     if set_:
         given["set"] = set_
     names = (given.get("subject", "lite0"), layer or "output", unit or "", given.get("method", "lucid"))
-    run_ascent(free_folder("-".join(name for name in names if name)) if out is None else out, given)
+    stem = "-".join(name for name in names if name) if config is None else f"{config.resolve().parent.name}-again"
+    run_ascent(free_folder(stem) if out is None else out, given)
 
 
 @app.command()

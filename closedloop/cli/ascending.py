@@ -18,6 +18,7 @@ from closedloop import registry
 from closedloop.ascents import ASCEND
 from closedloop.cli.report import console, session_bar
 from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.experiment import read_yaml
 from closedloop.gradients.methods import find_method
 from closedloop.images import from_bytes, read_image
 from closedloop.interfaces import Generator, Subject, resolution_of
@@ -25,6 +26,7 @@ from closedloop.loop import Generation, Session
 from closedloop.optimizers.ascent import Ascent
 from closedloop.protocols import ascend, read_ascent
 from closedloop.recording import read_experiment, read_pointer
+from closedloop.spans import parse_columns
 from closedloop.subjects import load_subject
 
 #: The layer of which all units are recorded, so that a confidence is known.
@@ -37,22 +39,63 @@ NOTHING = "–"
 FIGURE = "ascents.png"
 _SUBJECT = ("weights", "engine", "device")
 _ARGUMENTS = ("objective", "seed", "steps", "every", "copies", "references")
+#: What is taken from a run's file.
+_WRITTEN = ("subject", "generator", "method", "options", "steps", "every", "copies", "seed", "references", "start",
+            "columns", "objectives")  # fmt: skip
 
 
 def run_ascent(out: Path, given: Mapping[str, Any]) -> None:
     """``closedloop ascend`` into a new folder."""
-    method = given.get("method", "lucid")
+    written = read_ascent_file(Path(given["config"]), given) if "config" in given else {}
+    method = given.get("method", written.get("method", "lucid"))
     find_method(method)
-    options = parse_options(given.get("set", ()))
+    options = {**written.get("options", {}), **parse_options(given.get("set", ()))}
     with console.status("Loading the subject …"):
-        subject, unit = climbed_units(given)
-        generator = _generator(given, subject)
+        subject, unit = _repeated(written, given) if written else climbed_units(given)
+        generator = _generator(written, given, subject)
         start = None if "start" not in given else read_start(Path(given["start"]), resolution_of(subject))
-    arguments = {name: given[name] for name in _ARGUMENTS if name in given}
+    arguments = {name: value for name, value in {**written, **given}.items() if name in _ARGUMENTS}
     if arguments.get("references") == "none":
         del arguments["references"]
     ascend(subject, generator, method, unit=unit, start=start, save=out, observers=[Steps()], **arguments, **options)
     show_ascent(out, None)
+
+
+def read_ascent_file(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ``experiment.yaml`` of an ascent says, but for what is said anew: in the words of `ascend`.
+
+    Of another method neither options nor generator and steps are kept.
+
+    Raises:
+        InvalidArgumentError: The file cannot be read, is of something else, or cannot be repeated from here.
+    """
+    content = read_yaml(path)
+    missing = [name for name in _WRITTEN if name not in content]
+    if content.get("protocol") != ASCEND or missing:
+        what = f"it has no entry {missing[0]!r}" if content.get("protocol") == ASCEND else "it is none"
+        raise InvalidArgumentError(f"config: expected the experiment.yaml of a run of ascend, got {path}: {what}.")
+    for part in ("subject", "generator"):
+        if not content[part]:
+            raise InvalidArgumentError(f"config: the {part} of {path} was built by hand; repeat the run from Python.")
+    if content["start"] and "start" not in given:
+        raise InvalidArgumentError(f"start: the run of {path} began at an image; name the file with --start.")
+    same = given.get("method", content["method"]) == content["method"]
+    kept = [name for name in _WRITTEN if same or name not in ("method", "options", "generator", "steps", "every")]
+    found = {name: content[name] for name in kept if content[name] is not None}
+    if "objective" not in given and "unit" not in given:
+        whole = None in content["columns"]
+        found |= {"objective": content["objectives"][0]} if whole else {"unit": content["columns"]}
+    return found
+
+
+def _repeated(written: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
+    """The subject of a file, and the columns that are climbed; None where an objective says it."""
+    for name in ("layer", *_SUBJECT):
+        if name in given:
+            raise InvalidArgumentError(f"{name}: expected none beside a config, got {given[name]!r}; edit the file.")
+    options = dict(written["subject"])
+    subject = load_subject(options.pop("name"), **options)
+    return subject, parse_columns(given["unit"]) if "unit" in given else written.get("unit")
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
@@ -73,21 +116,6 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def parse_columns(text: str) -> list[int]:
-    """Numbers of units from ``"292"``, ``"7,8"`` or ``"0-9"``.
-
-    Raises:
-        InvalidArgumentError: It is something else.
-    """
-    columns: list[int] = []
-    for word in text.split(","):
-        first, _, last = word.strip().partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
-            raise InvalidArgumentError(f"unit: expected numbers such as 292, 7,8 or 0-9, got {text!r}.")
-        columns += range(int(first), int(last or first) + 1)
-    return columns
-
-
 def climbed_units(given: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
     """The subject, and the columns that are climbed; None where an objective says it, or there is one unit only.
 
@@ -106,13 +134,16 @@ def climbed_units(given: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
     return subject, None if unit is None else parse_columns(unit)
 
 
-def _generator(given: Mapping[str, Any], subject: Subject) -> Generator | None:
-    """The generator that was named; None for the method's own."""
-    if "generator" not in given:
+def _generator(written: Mapping[str, Any], given: Mapping[str, Any], subject: Subject) -> Generator | None:
+    """The generator that was named, or that of a file; None for the method's own."""
+    options: dict[str, Any] = (
+        {"name": given["generator"]} if "generator" in given else dict(written.get("generator", {}))
+    )
+    if not options:
         return None
-    size = {"resolution": given.get("resolution", resolution_of(subject))}
-    named = size if registry.takes("generators", given["generator"], "resolution") else {}
-    generator: Generator = registry.build("generators", given["generator"], **named)
+    if "generator" in given and registry.takes("generators", options["name"], "resolution"):
+        options["resolution"] = given.get("resolution", resolution_of(subject))
+    generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 import closedloop
 from closedloop.cli import main
-from closedloop.cli.ascending import parse_columns, parse_options
+from closedloop.cli.ascending import parse_options
 from closedloop.errors import InvalidArgumentError
 from closedloop.images import write_png
 from closedloop.protocols import read_ascent
@@ -90,6 +90,46 @@ def test_a_network_records_all_outputs(work, capsys):
     assert read_ascent("run")["column"].values.tolist() == [292, 7]
 
 
+def test_a_run_is_repeated_from_its_file(work, capsys):
+    main(["ascend", *SMALL, "--set", "rate=0.1", "--seed", "3", "--references", "bundled", "--out", "run"])
+    main(["ascend", "--config", "run/experiment.yaml", "--out", "again"])
+    one, two = (read_ascent(run) for run in ("run", "again"))
+    assert one.equals(two)
+    other = ["--seed", "4", "--steps", "9", "--set", "tv=0", "--objective", "suppression(0)", "--references", "none"]
+    main(["ascend", "--config", "run/experiment.yaml", *other, "--out", "other"])
+    content = yaml.safe_load((work / "other" / "experiment.yaml").read_text())
+    assert (content["seed"], content["steps"], content["every"], content["references"]) == (4, 9, 3, None)
+    assert content["options"] == {"rate": 0.1, "tv": 0, "norm": 1.0}
+    assert content["objectives"] == ["-unit(0)"]
+    main(["ascend", "--config", "other/experiment.yaml", "--method", "deepdream", "--out", "dream"])
+    dreamt = yaml.safe_load((work / "dream" / "experiment.yaml").read_text())
+    assert (dreamt["method"], dreamt["steps"], dreamt["seed"]) == ("deepdream", 40, 4)
+    assert dreamt["objectives"] == ["-unit(0)"]
+
+
+def test_files_that_cannot_be_repeated(work, capsys):
+    main(["ascend", *SMALL, "--out", "run"])
+    path = work / "run" / "experiment.yaml"
+    content = yaml.safe_load(path.read_text())
+
+    def message(*arguments, **changes):
+        changed = {k: v for k, v in {**content, **changes}.items() if v != "gone"}
+        (work / "file.yaml").write_text(yaml.safe_dump(changed))
+        return fails(["ascend", "--config", "file.yaml", *arguments, "--out", "new"], capsys)
+
+    assert "config: expected the experiment.yaml of a run of ascend, got file.yaml: it is none" in message(
+        protocol=None
+    )
+    assert "it has no entry 'steps'" in message(steps="gone")
+    assert "config: the generator of file.yaml was built by hand" in message(generator=None)
+    assert "start: the run of file.yaml began at an image; name the file with --start" in message(start=True)
+    assert "layer: expected none beside a config, got 'blocks.1'; edit the file" in message("--layer", "blocks.1")
+    assert "cannot read no.yaml as YAML" in fails(["ascend", "--config", "no.yaml", "--out", "new"], capsys)
+    (work / "file.yaml").write_text("- 1")
+    assert "expected entries such as" in fails(["ascend", "--config", "file.yaml", "--out", "new"], capsys)
+    assert not (work / "new").exists()
+
+
 def test_a_hand_made_experiment_file_takes_a_gradient_method(work, capsys):
     content = {
         "subject": {"name": "energy", "resolution": 16},
@@ -137,6 +177,5 @@ def test_words_for_options_and_units():
     assert parse_options(["rate=0.1", "exact=false", "smooth=[3, 1]", "max_rate=null"]) == {
         "rate": 0.1, "exact": False, "smooth": [3, 1], "max_rate": None,
     }  # fmt: skip
-    assert parse_columns("7, 9-11,3") == [7, 9, 10, 11, 3]
     with pytest.raises(InvalidArgumentError, match="set: cannot read"):
         parse_options(["rate=[1"])
