@@ -16,9 +16,9 @@ import numpy as np
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.evolution import Anchor, GradientSettings
 from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Optimizer
-from closedloop.objectives import AlphaNorm, LogProbability, Probability, Term, TotalVariation
+from closedloop.objectives import L1, AlphaNorm, LogProbability, Probability, Term, TotalVariation
 from closedloop.optimizers import PPGN, Adam, GradientAscent
-from closedloop.optimizers.regularizers import Blur, Clip, Decay, FixedContrast, SmallContribution, SmallNorm
+from closedloop.optimizers.regularizers import Blur, Clip, Decay, FixedContrast, FixedNorm, SmallContribution, SmallNorm
 
 #: Mean colour of ImageNet, RGB in [0, 1]: the origin of pixel coordinates.
 MEAN_COLOR = (0.485, 0.456, 0.406)
@@ -193,18 +193,19 @@ def _yosinski(number: int) -> Callable[..., Plan]:
     return plan
 
 
-def _total_variation(request: Request, *, rate: float, tv: float, norm: float) -> Plan:
-    """Penalties on total variation and on large values, in the spirit of Mahendran & Vedaldi."""
-    penalty = tv * TotalVariation() + norm * AlphaNorm(6)
+def _total_variation(request: Request, *, rate: float, tv: float, norm: float, l1: float) -> Plan:
+    """Penalties on total variation, large values (in the spirit of Mahendran & Vedaldi) and distance from grey."""
+    penalty = tv * TotalVariation() + norm * AlphaNorm(6) + l1 * L1()
     climbed = Adam(request.generator.space, request.seed, rate=rate, spread=0.1, **request.shared())
     return Plan(climbed, request.objective - penalty, _settings(request))  # type: ignore[operator]
 
 
-def _mei(request: Request, *, contrast: float, rate: float, smooth: tuple[float, float]) -> Plan:
-    """Fixed contrast, blurred gradient."""
+def _mei(request: Request, *, contrast: float, norm: float | None, rate: float, smooth: tuple[float, float]) -> Plan:
+    """Fixed contrast, or a fixed norm around the middle of the space, and a blurred gradient."""
+    fixed = FixedContrast(contrast) if norm is None else FixedNorm(norm)
     climbed = GradientAscent(
         request.generator.space, request.seed, policy="mean", rate=rate, last_rate=rate / 10, smooth=smooth, unit=1.0,
-        regularizers=[FixedContrast(contrast)], spread=contrast, **request.shared(),
+        regularizers=[fixed], spread=contrast, **request.shared(),
     )  # fmt: skip
     return Plan(climbed, request.objective, _settings(request))
 
@@ -310,11 +311,11 @@ METHODS: dict[str, Method] = {
     },
     "tv": Method(
         _total_variation, {"name": "pixels"}, 200, "after Mahendran & Vedaldi 2015",
-        {"rate": 0.05, "tv": 1.0, "norm": 1.0},
+        {"rate": 0.05, "tv": 1.0, "norm": 1.0, "l1": 0.0},
     ),
     "mei": Method(
         _mei, {"name": "pixels"}, 1000, "after Walker et al. 2019",
-        {"contrast": 0.2, "rate": 0.02, "smooth": (3.0, 1.0)},
+        {"contrast": 0.2, "norm": None, "rate": 0.02, "smooth": (3.0, 1.0)},
     ),
     "deepdream": Method(_deepdream, {"name": "pixels"}, 40, "Mordvintsev et al. 2015", {"rate": 1.5}),
     "adam": Method(_adam, {"name": "native"}, 150, "Kingma & Ba 2015, on the codes of a generator", {"rate": 0.1}),

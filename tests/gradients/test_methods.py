@@ -10,7 +10,7 @@ from closedloop.generators import Fourier, PhaseOnly, Pixels
 from closedloop.gradients.methods import METHODS, RETUNED, YOSINSKI, Request, find_method, make_plan
 from closedloop.interfaces import Space
 from closedloop.objectives import LogProbability, Probability, Unit
-from closedloop.optimizers.regularizers import Blur, Clip, Decay, SmallContribution, SmallNorm
+from closedloop.optimizers.regularizers import Blur, Clip, Decay, FixedContrast, FixedNorm, SmallContribution, SmallNorm
 
 
 class Coded:
@@ -79,6 +79,22 @@ def test_lucid_redirects_sixteen_steps_and_sees_the_image_robustly():
     several = make_plan("lucid", request(Fourier(16, shell=False), views=3)).gradient.view
     assert (plan.gradient.view.copies, several.copies) == (1, 3)
     assert several.views[1:] == plan.gradient.view.views
+
+
+def test_penalties_of_tv_are_weighted_terms():
+    said = make_plan("tv", request(tv=2.0, norm=0.5, l1=0.25)).objective.describe()
+    assert said == "unit(1) - 2.0*tv() - 0.5*alphanorm() - 0.25*l1()"
+
+
+def test_mei_holds_a_contrast_or_a_norm():
+    assert make_plan("mei", request(contrast=0.1)).optimizer.regularizers == (FixedContrast(0.1),)
+    climbed = make_plan("mei", request(norm=2.0)).optimizer
+    assert climbed.regularizers == (FixedNorm(2.0),)
+    space = Pixels(8).space
+    for _ in range(3):
+        codes = climbed.ask()
+        climbed.tell(codes, np.zeros(1), np.random.default_rng(0).standard_normal(codes.shape))
+    np.testing.assert_allclose(np.linalg.norm(climbed.ask() - space.center, axis=1), 2.0, rtol=1e-6)
 
 
 def test_maco_sees_as_many_crops_as_are_asked_for():
