@@ -52,12 +52,24 @@ OPTIMIZERS = [
     "xdream-ga", "ga-2019", "nes",
 ]  # fmt: skip
 NOISE = ["none", "gain-0.2", "gain-0.5", "poisson-20"]
+#: Channels of the layers of lite0 from which units are drawn, and those that had a part in choosing `auto`'s settings.
+WIDTHS = {"output": 1000, "blocks.5": 192, "blocks.4": 112, "blocks.3": 80, "blocks.1": 24}
+TUNED = ("output:300", "output:600", "blocks.5:40", "blocks.4:17", "blocks.3:31")
+
+
+def drawn_units(each: int, seed: int = 12) -> list[str]:
+    """Some units of each layer of lite0, a layer after the other, so that the first ones are of all depths."""
+    rng = np.random.default_rng(seed)
+    layers = [[f"{layer}:{unit}" for unit in rng.permutation(width)] for layer, width in WIDTHS.items()]
+    kept = [[unit for unit in units if unit not in TUNED][:each] for units in layers]
+    return [unit for some in zip(*kept, strict=True) for unit in some]
+
+
 #: Units of the analytic subjects (drawn with seed 1) and of lite0; none had a part in choosing the settings of `auto`.
 UNITS = {
     "analytic": [f"{kind}:{i}" for i in range(3) for kind in ("gabor", "energy", "normalization")],
-    "lite0": ["output:971", "blocks.4:30", "blocks.3:20", "output:292", "blocks.5:60", "blocks.2:9", "output:7",
-              "blocks.4:75"],
-}  # fmt: skip
+    "lite0": drawn_units(6),
+}
 FULL = "cma (full)"
 
 

@@ -1,10 +1,10 @@
 """What `Auto` has learnt from its codes so far: a Gaussian process of the score, with a law of the noise.
 
 Letters: Rasmussen & Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5. The kernel is
-k(x, x') = (1 + d / (2 α ℓ²))^-α with d = Σ_j w_j (x_j - x'_j)², their "rational quadratic" (eq. 4.19); the noise of a
-score with the expected value f has the variance η r(f), with r constant, as f or as f²: no noise that depends on the
-response, spikes, or a gain. ℓ, η and the law are those under which the scores are most probable (their eq. 5.8, with
-mean and amplitude at their best values).
+k(x, x') = (1 + d / ℓ²)^-½ with d = Σ_j w_j (x_j - x'_j)², their "rational quadratic" (eq. 4.19) with α = ½: a small
+one lets far codes count, where a Gaussian would forget them. The noise of a score with the expected value f has the
+variance η r(f), with r constant, as f or as f²: no noise that depends on the response, spikes, or a gain. ℓ, η and the
+law are those under which the scores are most probable (their eq. 5.8, with mean and amplitude at their best values).
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ LENGTHS = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 NOISES = 10.0 ** np.arange(-4, 2.01, 0.5)
 #: Laws that are considered: the exponent of f in the variance of the noise.
 POWERS = (0, 1, 2)
-#: Exponent α of the kernel; a small one lets far codes count, where a Gaussian would forget them.
-TAIL = 0.5
 #: Part of the mean response that is added to each, so that no score counts as free of noise.
 FLOOR = 0.02
 
@@ -62,7 +60,7 @@ def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray
 
 def similarity(d: FloatArray, length: float) -> FloatArray:
     """The kernel of squared distances, of their shape."""
-    return np.asarray((1 + d / (2 * TAIL * length**2)) ** -TAIL)
+    return np.asarray(1 / np.sqrt(1 + d / length**2))
 
 
 def noise_profile(expected: FloatArray, power: int) -> FloatArray:
@@ -134,7 +132,7 @@ class Surrogate:
         """The same for one code ``(dim,)``, and its slope times ℓ², ``(dim,)``."""
         code = code.astype(self.x.dtype)
         d = self._squares - 2 * (self._weighted @ code) + self.w @ code**2
-        base = 1 + np.maximum(d, 0) / (2 * TAIL * self.length**2)
-        k = self.alpha * base**-TAIL
+        base = 1 + np.maximum(d, 0) / self.length**2
+        k = self.alpha / np.sqrt(base)
         pull = (k / base).astype(self.x.dtype)
         return float(k.sum()), np.asarray(pull @ self._weighted - pull.sum() * self.w * code)
