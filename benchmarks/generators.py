@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from matplotlib.figure import Figure
 
 from closedloop import load_optimizer
 from closedloop.generators import TrainingSettings, load_generator
@@ -34,6 +34,8 @@ from closedloop.subjects import load_subject
 DEPTHS = ("blocks.1", "blocks.3", "blocks.4", "blocks.5", "output")
 ROWS = ("native", "fourier", "pixels", "cppn", "random", "whitebox")
 CHUNK = 160
+#: Units of each depth on the sheet.
+SHOWN = 3
 #: Gradient ascent: codes from the prior of which the best begins, and steps of Adam.
 STARTS, STEPS, RATE = 16, 100, 0.1
 
@@ -115,11 +117,24 @@ class Enlarged:
         return self.inner(codes)[:, :, index][:, :, :, index]
 
 
-def write_sheet(path: Path, pictures: dict[str, np.ndarray]) -> None:
-    """Rows of the pictures of each row of the table, one column a unit."""
-    rows = [np.concatenate([np.asarray(Image.fromarray((p.transpose(1, 2, 0) * 255).round().astype(np.uint8))
-            .resize((96, 96))) for p in images], 1) for images in pictures.values()]  # fmt: skip
-    Image.fromarray(np.concatenate(rows)).save(path)
+def write_sheet(path: Path, pictures: dict[str, np.ndarray], ratios: dict[str, np.ndarray], ids: list[str]) -> None:
+    """The first units of each depth, one column a unit, one row for each of the table; numbers are ÷ the best crop."""
+    layers = [name.split(".", 1)[1].partition("@")[0] for name in ids]
+    depths = [layer.rpartition(".")[0] for layer in layers]
+    shown = [i for i, depth in enumerate(depths) if depths[:i].count(depth) < SHOWN]
+    figure = Figure(figsize=(0.9 * len(shown), 1.08 * len(pictures) + 0.25), layout="constrained")
+    axes = figure.subplots(len(pictures), len(shown), squeeze=False)
+    for line, (row, images) in zip(axes, pictures.items(), strict=True):
+        for ax, i in zip(line, shown, strict=True):
+            ax.imshow(images[i].transpose(1, 2, 0))
+            ax.spines[:].set_visible(False)
+            ax.set_xlabel(f"{ratios[row][i]:.2f}", fontsize=7, labelpad=2)
+            ax.set_xticks([])
+            ax.set_yticks([])
+        line[0].set_ylabel(row, fontsize=8)
+    for ax, i in zip(axes[0], shown, strict=True):
+        ax.set_title(layers[i], fontsize=7)
+    figure.savefig(path, dpi=110)
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
@@ -169,7 +184,8 @@ def main() -> None:
             scores.append(stored["score"])
             images.append(stored["image"].astype(np.float32) / 255)
         reached[row], pictures[row] = np.concatenate(scores), np.concatenate(images)
-    write_sheet(out / "sheet.png", pictures)
+    ratios = {row: values / responses.max(0) for row, values in reached.items()}
+    write_sheet(out / "sheet.png", pictures, ratios, ids)
     print(f"units: {', '.join(ids)}")
     print(json.dumps(table(reached, responses, depths, options)))
 
