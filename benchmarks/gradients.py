@@ -20,8 +20,9 @@ process of their own that loads the same weights; Horama's range is the network'
 operators, Horama's ``roi_align`` is computed by torch's ``grid_sample``, checked against torchvision's own formula.
 
 Seconds are those of a whole call; under a load of others' the processor's seconds say more. Ratios are medians over
-pairs with a 95 % percentile bootstrap. ``memory``: growth of the peak resident size by 16 units of "raw" side by side,
-and by one image of Lucent's. Pairs that are finished lie in ``--out`` and are not computed again.
+pairs with a 95 % percentile bootstrap; of responses over the pairs in which both are above 0, while ``wins`` counts
+all. ``memory``: growth of the peak resident size by 16 units of "raw" side by side, and by one image of Lucent's. Pairs
+that are finished lie in ``--out`` and are not computed again.
 
     python benchmarks/gradients.py [--quick] [--peers DIR] [--steps 512] [--outputs 5] [--hidden 3] [--threads 2]
 """
@@ -405,7 +406,9 @@ def summarize(row: str, pairs: list[dict[str, Any]]) -> dict[str, Any]:
     """The ratios of a row, by the names under which they stand in the JSON."""
     result: dict[str, Any] = {}
     for name, key in RATIOS.items():
-        ratios = [p["ours"][key] / max(p["peer"][key], 1e-9) for p in pairs]
+        known = [p for p in pairs if min(p[who][key] for who in SIDES) > 0]  # two responses below 0 have no ratio
+        ratios = [p["ours"][key] / p["peer"][key] for p in known] or [float("nan")]
+        result[f"{name}_over_{row}_pairs"] = len(known)
         result[f"{name}_over_{row}"], result[f"{name}_over_{row}_interval"] = median_ratio(ratios)
     result[f"passes_over_{row}"] = round(
         float(np.median([p["ours"]["passes"] / p["peer"]["passes"] for p in pairs])), 3
