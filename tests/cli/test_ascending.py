@@ -99,7 +99,7 @@ def test_a_run_is_repeated_from_its_file(work, capsys):
     main(["ascend", "--config", "run/experiment.yaml", *other, "--out", "other"])
     content = yaml.safe_load((work / "other" / "experiment.yaml").read_text())
     assert (content["seed"], content["steps"], content["every"], content["references"]) == (4, 9, 3, None)
-    assert content["options"] == {"rate": 0.1, "tv": 0, "norm": 1.0}
+    assert content["options"] == {"rate": 0.1, "tv": 0, "norm": 1.0, "l1": 0.0}
     assert content["objectives"] == ["-unit(0)"]
     main(["ascend", "--config", "other/experiment.yaml", "--method", "deepdream", "--out", "dream"])
     dreamt = yaml.safe_load((work / "dream" / "experiment.yaml").read_text())
