@@ -257,7 +257,7 @@ def test_a_run_by_names_needs_nothing_to_go_on_and_is_read_like_any_other(tmp_pa
     with pytest.raises(KeyboardInterrupt, match="stop"):
         ascend(subject, method="tv", unit=[1, 0], steps=8, save=folder, observers=[Stop(3)])
     resume(folder)
-    assert read_experiment(folder)["options"] == {"rate": 0.05, "tv": 1.0, "norm": 1.0}
+    assert read_experiment(folder)["options"] == {"rate": 0.05, "tv": 1.0, "norm": 1.0, "l1": 0.0}
     recording = open_recording(folder)
     found = read_ascent(folder)
     summaries = summarize(recording)
