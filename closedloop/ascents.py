@@ -46,6 +46,12 @@ def classes_of(units: Units, column: int) -> tuple[int, ...]:
     return beside if len(beside) == units.coords["layer_channels"][column] else (column,)
 
 
+def rivals_of(content: Mapping[str, Any], i: int) -> list[int]:
+    """Columns of the classes of the i-th ascent of a run's file, where they stand as text, or in older runs as numbers."""
+    written = content["rivals"][i]
+    return parse_columns(written) if isinstance(written, str) else list(written)
+
+
 def is_output(units: Units, classes: Sequence[int]) -> bool:
     """Whether these columns are all units of a layer without positions, so that a softmax over them is a confidence."""
     return len(classes) > 1 and all(units.coords["y"][i] < 0 for i in classes)
@@ -87,7 +93,7 @@ def _one(
     generator: Generator | None,
 ) -> xr.Dataset:
     """The result of one ascent, without the dimension of units."""
-    name, column, rivals = content["names"][i], content["columns"][i], parse_columns(content["rivals"][i])
+    name, column, rivals = content["names"][i], content["columns"][i], rivals_of(content, i)
     own, kind = recording["thread"].values == name, recording["kind"].values
     last = recording["generation"].values == recording["generation"].values.max()
     rows, way = np.flatnonzero(own & last & (kind == "retest")), np.flatnonzero(own & (kind == "evolved"))

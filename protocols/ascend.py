@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop import registry
-from closedloop.ascents import ASCEND, ascent_dataset, classes_of, is_output
+from closedloop.ascents import ASCEND, ascent_dataset, classes_of, is_output, rivals_of
 from closedloop.checks import check_images, check_whole
 from closedloop.describe import plain, recipe, source
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -32,7 +32,7 @@ from closedloop.recording import (
     version,
 )
 from closedloop.seeds import check_seed
-from closedloop.spans import columns_text, parse_columns
+from closedloop.spans import columns_text
 from closedloop.states import pack_state, unpack_state
 
 from .evolve import default_objective
@@ -175,7 +175,7 @@ def _session(
     """A session with a thread for each target."""
     threads = []
     for i, objective in enumerate(wanted):
-        rivals = tuple(parse_columns(content["rivals"][i]))
+        rivals = tuple(rivals_of(content, i))
         request = Request(
             generator, objective, content["columns"][i], rivals, content["outputs"][i], content["seed"],
             content["steps"], codes, content["copies"], resolution_of(subject), len(subject.units), content["options"],

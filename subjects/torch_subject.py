@@ -36,8 +36,8 @@ class TorchSubject:
     Images of another size are resized (bilinear, antialiased) to `resolution`, then normalized by `mean` and `std`.
     The network is run in evaluation mode, in the floating-point type of its weights, and left exactly as it was found:
     modes, buffers, gradients, hooks, and torch's global random state. A network that draws torch's random numbers draws
-    them from a stream of the subject's own. Its weights are those at the time when the subject is made: after training
-    it further, make another.
+    them from a stream of the subject's own. After training it further, make another subject: ONNX Runtime has
+    the weights that it was made with.
 
     Args:
         model: The network, from normalized images ``(n, 3, h, w)`` to anything.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from closedloop.ascents import classes_of, failures, is_output, reached
+from closedloop.ascents import classes_of, failures, is_output, reached, rivals_of
 from closedloop.interfaces import Units
 
 GREY = np.full((3, 4, 4), 0.5, np.float32)
@@ -26,6 +26,15 @@ def test_channels_of_a_map_compete_at_their_place_but_are_no_output():
     mapped = units(layer="aaaa", layer_channels=(2,) * 4, y=(0, 0, 1, 1), x=(3, 3, 3, 3))
     assert classes_of(mapped, 2) == (2, 3)
     assert not is_output(mapped, (2, 3))
+
+
+def test_classes_of_a_file_and_of_an_older_one():
+    assert (
+        rivals_of({"rivals": ["0-2,5", [0, 1, 2, 5]]}, 0)
+        == rivals_of({"rivals": ["", [0, 1, 2, 5]]}, 1)
+        == [0, 1, 2, 5]
+    )
+    assert rivals_of({"rivals": ["", []]}, 0) == rivals_of({"rivals": ["", []]}, 1) == []
 
 
 def test_classes_are_unknown_where_the_layer_is_or_units_are_missing():

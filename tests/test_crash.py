@@ -217,15 +217,14 @@ def test_killed_while_climbing_by_gradients(references, tmp_path):
     try:
         assert server.perform("climb", tmp_path / "whole", references)[0] == 0
         expected = read_ascent(tmp_path / "whole")
-        folder, kills, action = tmp_path / "run", 0, "climb"
+        folder, action = tmp_path / "run", "climb"
         for ending, before in (("COMMITTED.json", False), (".npz", True), ("score/c/0", True)):
             code, told = server.perform(action, folder, references, die_at=2, before=before, ending=ending)
             assert code == -signal.SIGKILL
             assert open_recording(folder).attrs["n_generations"] >= told
             with pytest.raises(RecordingError, match="not finished"):
                 read_ascent(folder)
-            kills, action = kills + 1, "climb on"
-        assert kills == 3
+            action = "climb on"
         assert server.perform(action, folder, references)[0] == 0
         assert_equal(read_ascent(folder), expected)
         assert_equal(open_recording(folder).load(), open_recording(tmp_path / "whole").load())

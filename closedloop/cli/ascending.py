@@ -16,7 +16,7 @@ from rich.text import Text
 
 from closedloop import registry
 from closedloop.ascents import ASCEND
-from closedloop.cli.report import console, session_bar
+from closedloop.cli.report import console, progress_bar
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.experiment import read_yaml
 from closedloop.gradients.methods import find_method
@@ -163,7 +163,7 @@ class Steps:
     """A progress bar: steps taken by all units together, response shown last, length of the gradient."""
 
     def __init__(self) -> None:
-        self._progress = session_bar()
+        self._progress = progress_bar()
         self._task: Any = None
 
     def begin(self, session: Session) -> None:

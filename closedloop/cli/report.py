@@ -21,8 +21,8 @@ console = Console(soft_wrap=False)
 _FORMATS = (".png", ".pdf", ".svg")
 
 
-def session_bar() -> Progress:
-    """The progress bar of a session, with a field for facts."""
+def progress_bar() -> Progress:
+    """A bar of steps or images done, with a field for facts."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from closedloop.analysis.elites import ELITES
 from closedloop.ascents import ASCEND
 from closedloop.cli.ascending import Steps
-from closedloop.cli.report import console, session_bar, show_run
+from closedloop.cli.report import console, progress_bar, show_run
 from closedloop.errors import InvalidArgumentError
 from closedloop.experiment import (
     Experiment,
@@ -132,7 +132,7 @@ class Bar:
     """A progress bar: images shown, images a second, best and mean so far, time left."""
 
     def __init__(self) -> None:
-        self._progress = session_bar()
+        self._progress = progress_bar()
         self._task: Any = None
         self._started = (0.0, 0)
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from closedloop.cli.report import console
+from closedloop.cli.report import console, progress_bar
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.images import folder_images
 
@@ -38,7 +36,7 @@ def run_training(
         subject = cast(TorchSubject, load_subject(features, engine="eager"))
     taps = FeatureTaps(subject.model, LAYERS, (0.5,) * 3, (0.5,) * 3, features)
     torch.set_flush_denormal(True)  # once weights vanish, denormal numbers make a step many times slower
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("training", total=settings.steps, facts="")
 
         def observe(step: int, losses: Mapping[str, float]) -> None:
@@ -47,14 +45,3 @@ def run_training(
         train_native(images, out, taps, settings, device=device, start=start, observe=observe)
     console.print(f"Wrote {out}. Use it: closedloop.generators.load_generator('native', weights={str(out)!r})",
                   highlight=False, markup=False)  # fmt: skip
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    )

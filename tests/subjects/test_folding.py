@@ -1,6 +1,5 @@
 import copy
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -183,4 +182,3 @@ def test_gradients_leave_no_trace_in_the_network():
     subject_of(model).forward(example().float().requires_grad_()).sum().backward()
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    assert np.isfinite([float(v.sum()) for v in state.values()]).all()
