@@ -47,7 +47,7 @@ def classes_of(units: Units, column: int) -> tuple[int, ...]:
 
 
 def rivals_of(content: Mapping[str, Any], i: int) -> list[int]:
-    """Columns of the classes of the i-th ascent of a run's file, where they stand as text, or in older runs as numbers."""
+    """Columns of the classes of the i-th ascent: in a run's file as text, in files of older runs as numbers."""
     written = content["rivals"][i]
     return parse_columns(written) if isinstance(written, str) else list(written)
 
