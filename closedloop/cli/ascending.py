@@ -52,7 +52,7 @@ def run_ascent(out: Path, given: Mapping[str, Any]) -> None:
     options = {**written.get("options", {}), **parse_options(given.get("set", ()))}
     with console.status("Loading the subject …"):
         subject, unit = _repeated(written, given) if written else climbed_units(given)
-        generator = _generator(written, given, subject)
+        generator = _generator(written, given, subject, method)
         start = None if "start" not in given else read_start(Path(given["start"]), resolution_of(subject))
     arguments = {name: value for name, value in {**written, **given}.items() if name in _ARGUMENTS}
     if arguments.get("references") == "none":
@@ -134,15 +134,16 @@ def climbed_units(given: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
     return subject, None if unit is None else parse_columns(unit)
 
 
-def _generator(written: Mapping[str, Any], given: Mapping[str, Any], subject: Subject) -> Generator | None:
-    """The generator that was named, or that of a file; None for the method's own."""
-    options: dict[str, Any] = (
-        {"name": given["generator"]} if "generator" in given else dict(written.get("generator", {}))
-    )
+def _generator(written: Mapping[str, Any], given: Mapping[str, Any], subject: Subject, method: str) -> Generator | None:
+    """The one that was named, that of a file, or the method's at another resolution; None for the method's own."""
+    options = dict(written.get("generator", find_method(method).generator if "resolution" in given else {}))
+    if "generator" in given:
+        options = {"name": given["generator"]}
     if not options:
         return None
-    if "generator" in given and registry.takes("generators", options["name"], "resolution"):
-        options["resolution"] = given.get("resolution", resolution_of(subject))
+    if "resolution" in given or "generator" in given:
+        size = given.get("resolution", resolution_of(subject))
+        options |= {"resolution": size} if registry.takes("generators", options["name"], "resolution") else {}
     generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 

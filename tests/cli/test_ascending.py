@@ -107,6 +107,14 @@ def test_a_run_is_repeated_from_its_file(work, capsys):
     assert dreamt["objectives"] == ["-unit(0)"]
 
 
+def test_a_resolution_is_that_of_the_methods_own_generator_too(work, capsys):
+    raw = ["--unit", "7", "--method", "raw", "--steps", "1", "--engine", "eager"]
+    main(["ascend", *raw, "--resolution", "20", "--out", "run"])
+    assert yaml.safe_load((work / "run" / "experiment.yaml").read_text())["generator"]["resolution"] == 20
+    main(["ascend", "--config", "run/experiment.yaml", "--resolution", "24", "--out", "again"])
+    assert read_ascent("again")["image"].sizes["row"] == 24
+
+
 def test_files_that_cannot_be_repeated(work, capsys):
     main(["ascend", *SMALL, "--out", "run"])
     path = work / "run" / "experiment.yaml"
