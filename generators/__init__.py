@@ -22,9 +22,10 @@ from .wrappers import Masked, Placed, Subspace, Truncated
 if TYPE_CHECKING:
     from .biggan import BigGAN
     from .deepsim import DeePSiM
+    from .judges import FeatureTaps
     from .native import Native
     from .torch_generator import TorchGenerator
-    from .training import FeatureTaps, TrainingSettings, train_native
+    from .training import TrainingSettings, train_native
 
 __all__ = [
     "CPPN",
@@ -53,7 +54,7 @@ __all__ = [
 _WITH_TORCH = {
     "BigGAN": "biggan",
     "DeePSiM": "deepsim",
-    "FeatureTaps": "training",
+    "FeatureTaps": "judges",
     "Native": "native",
     "TorchGenerator": "torch_generator",
     "TrainingSettings": "training",

@@ -11,10 +11,9 @@ stopped.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast, final
@@ -22,7 +21,7 @@ from typing import Any, cast, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,6 +29,7 @@ from closedloop.errors import InvalidArgumentError, WeightsError, reason
 from closedloop.files import replace_file
 from closedloop.images import folder_images
 
+from .judges import Adversary, FeatureTaps, fine_detail, second_moments
 from .native import read_native, write_native
 from .native_model import CHANNELS, STRIDE, Encoder, NativeNetwork, Prior, SpatialDecoder, principal_axes
 
@@ -37,6 +37,10 @@ from .native_model import CHANNELS, STRIDE, Encoder, NativeNetwork, Prior, Spati
 COMMIT_STEPS, SHEET_STEPS = 250, 500
 #: Steps between two looks at the principal axes of the codes.
 AXES_STEPS = 50
+#: How quickly the mean moments of photographs follow those of each step.
+MOMENTS_RATE = 0.02
+#: Least magnitude by which features are divided; photographs of one colour have no fine detail.
+LEAST = 1e-2
 #: Ending of the file that holds a training under way, beside the file to come.
 UNDER_WAY = ".training.pt"
 #: Images of a sample sheet in a row, and images that are encoded at a time.
@@ -53,10 +57,18 @@ class TrainingSettings:
         resolution: Height and width of the images in pixels, a multiple of 32.
         crops: Random crops that are cut out of each photograph beforehand, half of them mirrored.
         smallest_crop: Side of the smallest crop, as a share of the photograph's shorter side.
+        saturation: Half of the crops have their colours strengthened, by a factor between 1 and this one.
+        hue: Share of the crops whose hue is turned by a random angle.
         pixel_weight: Weight of the mean absolute difference of pixels.
         feature_weight: Weight of the mean absolute difference of features, each layer's divided by its mean magnitude.
         adversary_weight: Weight of the adversary.
-        adversary_start: Step at which the adversary's weight begins to rise; it is full after as many steps again.
+        moments_weight: Weight of the mean absolute difference between the second moments of the features of draws and
+            of photographs, which gives draws the contrast and the fine detail of photographs.
+        recovery_weight: Weight of the mean absolute difference between the codes of draws and what the encoder reads
+            off their images, divided by the codes' mean deviation; it keeps different codes from the same picture.
+        draws_start: Step at which draws and adversary come in; their weights are full after as many steps again.
+        leaning: Every other draw leans towards few axes, as codes do that a search has found: each axis is stretched by
+            a log-normal factor of this standard deviation and shrunk by its rank to a power between 0 and half of this.
         code_noise: Standard deviation of the noise that is added to codes.
         code_penalty: Weight of the mean square of codes.
         learning_rate: Of encoder and decoder; falls to 3 % over the last quarter.
@@ -68,12 +80,17 @@ class TrainingSettings:
     steps: int = 8000
     batch: int = 16
     resolution: int = 128
-    crops: int = 12
+    crops: int = 20
     smallest_crop: float = 0.45
+    saturation: float = 2.0
+    hue: float = 0.25
     pixel_weight: float = 3.0
     feature_weight: float = 1.0
     adversary_weight: float = 0.1
-    adversary_start: int = 2000
+    moments_weight: float = 1.0
+    recovery_weight: float = 1.0
+    draws_start: int = 2000
+    leaning: float = 0.6
     code_noise: float = 0.05
     code_penalty: float = 0.01
     learning_rate: float = 1e-3
@@ -93,88 +110,6 @@ class TrainingSettings:
             )
 
 
-class _AllTaken(Exception):  # noqa: N818 - no error: it ends a forward pass that has given all that is wanted
-    """All features are taken; what lies deeper in the network need not be computed."""
-
-
-@final
-class FeatureTaps(nn.Module):
-    """Features of a frozen network at several depths.
-
-    Args:
-        network: From normalized images to anything; stays as it is, without gradients of its weights.
-        layers: Names of modules whose output is taken; "output" for what the network returns.
-        mean: Of each colour channel, of images in [0, 1].
-        std: Likewise.
-        name: Of the network, for the facts of a training.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self, network: nn.Module, layers: Sequence[str], mean: Sequence[float], std: Sequence[float], name: str
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.network = network.eval().requires_grad_(False)
-        self.layers = tuple(layers)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
-        self._taken: dict[str, Tensor] = {}
-        for name in self.layers:
-            if name != "output":
-                network.get_submodule(name).register_forward_hook(self._hook(name))
-
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def take(_: nn.Module, __: Any, output: Tensor) -> None:
-            self._taken[name] = output
-            if len(self._taken) == len(self.layers):
-                raise _AllTaken
-
-        return take
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Images ``(n, 3, h, w)`` in [-1, 1] -> the layers' features in their order."""
-        with contextlib.suppress(_AllTaken):
-            self._taken["output"] = self.network((images / 2 + 0.5 - self.mean) / self.std)
-        taken = [self._taken[name] for name in self.layers]
-        self._taken.clear()
-        return taken
-
-
-@final
-class Adversary(nn.Module):
-    """Judges feature maps: one small convolutional network for each depth, with spectral normalization.
-
-    Args:
-        channels: Channels of each depth's features.
-        scales: What the features of each depth are divided by.
-        width: Channels of the judges.
-    """
-
-    scales: Tensor
-
-    def __init__(self, channels: Sequence[int], scales: Tensor, width: int = 64) -> None:
-        super().__init__()
-        self.register_buffer("scales", scales)
-        normalized = nn.utils.parametrizations.spectral_norm
-        self.judges = nn.ModuleList(
-            nn.Sequential(
-                normalized(nn.Conv2d(c, width, 1)),
-                nn.LeakyReLU(0.2),
-                normalized(nn.Conv2d(width, width, 4, 2, 1)),
-                nn.LeakyReLU(0.2),
-                normalized(nn.Conv2d(width, 1, 3, padding=1)),
-            )
-            for c in channels
-        )
-
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Feature maps of each depth -> a map of judgements for each; high where they look like photographs."""
-        return [judge(f / s) for judge, f, s in zip(self.judges, features, self.scales, strict=True)]
-
-
 def cut_crops(folder: Path, settings: TrainingSettings) -> NDArray[np.uint8]:
     """Random square crops of the images of a folder, ``(images · crops, 3, r, r)`` 8-bit RGB.
 
@@ -190,9 +125,20 @@ def cut_crops(folder: Path, settings: TrainingSettings) -> NDArray[np.uint8]:
         for i in range(settings.crops):
             side = shorter if i == 0 else max(int(rng.uniform(settings.smallest_crop, 1) * shorter), 1)
             x, y = (int(rng.integers(0, full - side + 1)) for full in image.size)
-            crop = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side)))
-            out.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
+            crop = image.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
+            if rng.random() < 0.5:
+                crop = ImageEnhance.Color(crop).enhance(rng.uniform(1, settings.saturation))
+            if rng.random() < settings.hue:
+                crop = _turn_hue(crop, int(rng.integers(256)))
+            pixels = np.asarray(crop)
+            out.append(pixels[:, ::-1] if rng.random() < 0.5 else pixels)
     return np.ascontiguousarray(np.stack(out).transpose(0, 3, 1, 2))
+
+
+def _turn_hue(image: Image.Image, by: int) -> Image.Image:
+    """The image with its hue turned by so many 256ths of a full turn."""
+    hue, *others = image.convert("HSV").split()
+    return Image.merge("HSV", (hue.point(lambda v: (v + by) % 256), *others)).convert("RGB")
 
 
 @final
@@ -222,7 +168,12 @@ class Trainer:
             self.nets = nn.ModuleDict({"encoder": Encoder(), "decoder": SpatialDecoder()})
             if start is not None:
                 self.nets.load_state_dict(start)
-            self.adversary = self._new_adversary()
+            with torch.no_grad():
+                first = self._photographs(np.arange(8) % len(self.crops))
+                features = _maps(first, self.taps(first))
+            scales = torch.stack([f.square().mean().sqrt().clamp_min(LEAST) for f in features])
+            self.adversary = Adversary([f.shape[1] for f in features], scales).to(self.device)
+            self.moments = [second_moments(f) for f in features]
         self.nets.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.nets.state_dict().items()}
         self.adam = torch.optim.Adam(self.nets.parameters(), settings.learning_rate, (0.9, 0.99))
@@ -233,13 +184,6 @@ class Trainer:
         self.code_square = torch.eye(self.dim, device=self.device)
         self._axes = torch.eye(self.dim, device=self.device)
         self.step, self.seconds = 0, 0.0
-
-    def _new_adversary(self) -> Adversary:
-        """Judges for the layers that are maps, scaled by what the first photographs give."""
-        with torch.no_grad():
-            features = [f for f in self.taps(self._photographs(np.arange(8) % len(self.crops))) if f.ndim == 4]
-        scales = torch.stack([f.square().mean().sqrt() for f in features])
-        return Adversary([f.shape[1] for f in features], scales).to(self.device)
 
     def _photographs(self, index: NDArray[np.int_]) -> Tensor:
         """Crops by index, as images ``(n, 3, r, r)`` in [-1, 1]."""
@@ -257,26 +201,33 @@ class Trainer:
             codes = self.nets["encoder"](real)
         codes = codes.float()
         self._follow_codes(codes)
-        drawn = self._draw(len(real), noise).view_as(codes)
-        judged = self.step >= settings.adversary_start
+        drawn = self._draw(len(real), noise).view_as(codes) if self.step >= settings.draws_start else None
         with torch.autocast(self.device.type, torch.bfloat16):
             noisy = codes + settings.code_noise * torch.randn(codes.shape, generator=noise).to(self.device)
-            images = self.nets["decoder"](torch.cat([noisy, drawn]) if judged else noisy).float()
+            images = self.nets["decoder"](noisy if drawn is None else torch.cat([noisy, drawn])).float()
             with torch.no_grad():
                 wanted = [f.float() for f in self.taps(real)]
             features = [f.float() for f in self.taps(images)]
-        losses, loss = self._losses(real, images, codes, wanted, features)
+        n = len(real)
+        losses = {
+            "pixel": (images[:n] - real).abs().mean(),
+            "feature": _sum((f[:n] - w).abs().mean() / w.abs().mean() for f, w in zip(features, wanted, strict=True)),
+            "penalty": codes.square().mean(),
+        }
+        if drawn is not None:
+            wanted, features = _maps(real, wanted), _maps(images, features)
+            losses |= self._draw_losses(images[n:], drawn, wanted, features)
         self.adam.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(_sum(self._weight(name) * value for name, value in losses.items()))
         self.adam.step()
-        if judged:
+        if drawn is not None:
             losses["judged"] = self._teach_adversary(wanted, features)
         keep = min(settings.average, (1 + self.step) / (10 + self.step))  # the first weights are soon forgotten
         with torch.no_grad():
             for name, value in self.nets.state_dict().items():
                 self.average[name].lerp_(value, 1 - keep)
         self.step += 1
-        return losses
+        return {name: float(value.detach()) for name, value in losses.items()}
 
     def _set_rate(self) -> None:
         """Warm-up over 100 steps; down to 3 % over the last quarter."""
@@ -290,50 +241,71 @@ class Trainer:
                 group["lr"] = rate * factor
 
     def _follow_codes(self, codes: Tensor) -> None:
-        """Running mean and second moment of the codes of photographs."""
+        """Running mean, second moment and principal axes of the codes of photographs."""
         with torch.no_grad():
             flat = codes.flatten(1)
             keep = min(0.998, self.step / (self.step + 10))
             self.code_mean.lerp_(flat.mean(0), 1 - keep)
             centered = flat - self.code_mean
             self.code_square.lerp_(centered.T @ centered / len(flat), 1 - keep)
+            if self.step % AXES_STEPS == 0 or self.step == self.settings.draws_start:
+                self._axes = principal_axes(self.code_square)
 
     def _draw(self, n: int, noise: torch.Generator) -> Tensor:
-        """Spatial codes ``(n, dim)`` drawn from the prior as it is now."""
-        z = torch.randn((n, self.dim), generator=noise).to(self.device)
-        if self.step % AXES_STEPS == 0:
-            self._axes = principal_axes(self.code_square)
-        return self.code_mean + z @ self._axes
+        """Spatial codes ``(n, dim)`` drawn from the prior as it is now, every other one leaning; all on its shell."""
+        z = torch.randn((n, self.dim), generator=noise)
+        leaning = self.settings.leaning
+        rank = torch.arange(1, self.dim + 1)
+        shrink = rank ** -(0.5 * leaning * torch.rand((n, 1), generator=noise))
+        stretch = torch.exp(leaning * torch.randn((n, self.dim), generator=noise))
+        z[1::2] *= (stretch * shrink)[1::2]
+        z *= self.dim**0.5 / torch.linalg.vector_norm(z, dim=1, keepdim=True)
+        return self.code_mean + z.to(self.device) @ self._axes
 
-    def _losses(
-        self, real: Tensor, images: Tensor, codes: Tensor, wanted: list[Tensor], features: list[Tensor]
-    ) -> tuple[dict[str, float], Tensor]:
-        """What encoder and decoder are to make small: the parts as numbers, and their sum."""
-        settings, n = self.settings, len(real)
-        pixel = (images[:n] - real).abs().mean()
-        feature = torch.stack(
-            [(f[:n] - w).abs().mean() / w.abs().mean() for f, w in zip(features, wanted, strict=True)]
-        ).sum()
-        rise = (self.step - settings.adversary_start) / max(settings.adversary_start, 1)
-        judged = torch.zeros(())
-        if self.step >= settings.adversary_start:
-            self.adversary.requires_grad_(False)
-            with torch.autocast(self.device.type, torch.bfloat16):
-                judged = torch.stack([j.float().mean() for j in self.adversary(_maps(features))]).mean()
-            self.adversary.requires_grad_(True)
-        loss = (
-            settings.pixel_weight * pixel
-            + settings.feature_weight * feature
-            + settings.code_penalty * codes.square().mean()
-            - settings.adversary_weight * float(np.clip(rise, 0, 1)) * judged
-        )
-        return {k: float(v.detach()) for k, v in {"pixel": pixel, "feature": feature, "fooled": judged}.items()}, loss
+    def _weight(self, name: str) -> float:
+        """Weight of a loss at this step."""
+        settings = self.settings
+        rise = (self.step - settings.draws_start) / max(settings.draws_start, 1)
+        rise = float(np.clip(rise, 0, 1))
+        return {
+            "pixel": settings.pixel_weight,
+            "feature": settings.feature_weight,
+            "penalty": settings.code_penalty,
+            "fooled": -settings.adversary_weight * rise,
+            "moments": settings.moments_weight * rise,
+            "recovery": settings.recovery_weight * rise,
+        }[name]
 
-    def _teach_adversary(self, wanted: list[Tensor], features: list[Tensor]) -> float:
+    def _draw_losses(
+        self, images: Tensor, codes: Tensor, wanted: list[Tensor], features: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """The losses of the images drawn from `codes`.
+
+        ``wanted`` are the maps of photographs, ``features`` those of reconstructions and draws.
+        """
+        self.adversary.requires_grad_(False)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            judged = self.adversary(features)
+            read = self.nets["encoder"](images)
+        self.adversary.requires_grad_(True)
+        deviation = (codes - self.code_mean.view_as(codes[0])).abs().mean().detach()
+        moments = []
+        for natural, w, f in zip(self.moments, wanted, features, strict=True):
+            natural.lerp_(second_moments(w), MOMENTS_RATE)
+            size = natural.diagonal().clamp_min(LEAST**2).sqrt()
+            plain = f[len(w) :: 2]  # the draws that do not lean
+            moments.append(((second_moments(plain) - natural) / torch.outer(size, size)).abs().mean())
+        return {
+            "fooled": torch.stack([j.float().mean() for j in judged]).mean(),
+            "moments": _sum(moments),
+            "recovery": (read.float() - codes).abs().mean() / deviation,
+        }
+
+    def _teach_adversary(self, wanted: list[Tensor], features: list[Tensor]) -> Tensor:
         """One update of the adversary by the hinge loss; returns it."""
         with torch.autocast(self.device.type, torch.bfloat16):
-            real = self.adversary([f.detach() for f in _maps(wanted)])
-            drawn = self.adversary([f.detach() for f in _maps(features)])
+            real = self.adversary([f.detach() for f in wanted])
+            drawn = self.adversary([f.detach() for f in features])
         parts = [
             functional.relu(1 - r.float()).mean() + functional.relu(1 + d.float()).mean()
             for r, d in zip(real, drawn, strict=True)
@@ -342,7 +314,7 @@ class Trainer:
         self.adversary_adam.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.adversary_adam.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on identically: tensors and plain values."""
@@ -357,6 +329,7 @@ class Trainer:
             "code_mean": self.code_mean,
             "code_square": self.code_square,
             "axes": self._axes,
+            "moments": self.moments,
             "seconds": self.seconds,
         }
 
@@ -379,6 +352,7 @@ class Trainer:
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.code_mean, self.code_square = state["code_mean"].to(self.device), state["code_square"].to(self.device)
         self._axes = state["axes"].to(self.device)
+        self.moments = [m.to(self.device) for m in state["moments"]]
         self.seconds = float(state["seconds"])
 
     def averaged(self) -> tuple[Encoder, SpatialDecoder]:
@@ -388,9 +362,13 @@ class Trainer:
         return cast(Encoder, nets["encoder"].eval()), cast(SpatialDecoder, nets["decoder"].eval())
 
 
-def _maps(features: Sequence[Tensor]) -> list[Tensor]:
-    """Those features that are maps."""
-    return [f for f in features if f.ndim == 4]
+def _maps(images: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
+    """What adversary and moments look at: the fine detail of images, and those features that are maps."""
+    return [fine_detail(images), *(f for f in features if f.ndim == 4)]
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).sum()
 
 
 def train_native(

@@ -47,7 +47,7 @@ def often(monkeypatch):
 
 
 def settings(**other):
-    return TrainingSettings(**{"steps": 4, "batch": 4, "resolution": 64, "crops": 3, "adversary_start": 1, **other})
+    return TrainingSettings(**{"steps": 4, "batch": 4, "resolution": 64, "crops": 3, "draws_start": 1, **other})
 
 
 def test_crops_are_square_and_repeatable(photographs):
@@ -68,7 +68,7 @@ def test_features_stop_at_the_deepest_layer(taps):
 def test_it_learns_to_draw_the_photographs(photographs, taps):
     trainer = module.Trainer(
         module.cut_crops(photographs, settings()), taps,
-        settings(steps=60, adversary_start=1000, feature_weight=0.0, learning_rate=2e-3),
+        settings(steps=60, draws_start=1000, feature_weight=0.0, learning_rate=2e-3),
     )  # fmt: skip
     losses = [trainer.run_step() for _ in range(60)]
     pixel = [loss["pixel"] for loss in losses]
@@ -80,6 +80,71 @@ def test_the_adversary_tells_drawn_from_real(photographs, taps):
     losses = [trainer.run_step() for _ in range(40)]
     assert "judged" not in losses[0]
     assert losses[-1]["judged"] < losses[1]["judged"]
+
+
+def test_moments_hold_means_and_products_of_channels():
+    maps = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+    moments = module.second_moments(maps)
+    flat = maps.permute(1, 0, 2, 3).reshape(2, -1)
+    assert moments[0, 0] == 1
+    torch.testing.assert_close(moments[0, 1:], flat.mean(1))
+    torch.testing.assert_close(moments[1:, 1:], (flat[:, None] * flat[None]).mean(-1))
+
+
+def test_every_other_draw_leans_and_all_lie_on_the_shell(photographs, taps):
+    trainer = module.Trainer(module.cut_crops(photographs, settings()), taps, settings(leaning=1.0))
+    codes = trainer._draw(200, torch.Generator().manual_seed(0))  # axes are the unit axes, the mean is 0
+    torch.testing.assert_close(codes.norm(dim=1), torch.full((200,), 128**0.5))
+    largest = (codes**2).amax(1)
+    assert largest[1::2].median() > 2 * largest[::2].median()
+    first = (codes[:, :16] ** 2).mean(1)
+    assert first[::2].mean() == pytest.approx(1, abs=0.15)
+    assert first[1::2].mean() > 1.5
+
+
+@pytest.mark.parametrize("name", ["moments", "recovery", "fooled"])
+def test_each_loss_of_the_draws_can_be_made_small(photographs, taps, name):
+    """Forty steps on the same draws, with the weight of one loss alone, and with none."""
+    for i in range(4):
+        Image.effect_noise((96, 80), 60).convert("RGB").save(photographs / f"{i}.png")
+    crops = module.cut_crops(photographs, settings())
+    weight = {"moments": "moments_weight", "recovery": "recovery_weight", "fooled": "adversary_weight"}[name]
+
+    def change(value):
+        none = dict.fromkeys(
+            ("pixel_weight", "feature_weight", "moments_weight", "recovery_weight", "adversary_weight", "code_penalty"),
+            0.0,
+        )
+        trainer = module.Trainer(crops, taps, settings(**none | {weight: value}, adversary_rate=0.0))
+        values = []
+        for _ in range(40):
+            trainer.step = 3
+            values.append(trainer.run_step()[name])
+        return values[-1] - values[0]
+
+    better = 1 if name == "fooled" else -1
+    assert better * (change(1.0) - change(0.0)) > 0.1
+
+
+def test_fine_detail_is_what_a_blur_leaves():
+    flat = torch.full((1, 3, 8, 8), 0.3)
+    torch.testing.assert_close(module.fine_detail(flat), torch.zeros(1, 48, 2, 2))
+    board = flat.clone()
+    board[..., ::4, ::4] += 0.9
+    detail = module.fine_detail(board)
+    assert detail.shape == (1, 48, 2, 2)
+    torch.testing.assert_close(detail[0, ::16, 1, 1], torch.full((3,), 0.8))
+    assert (detail[0, 1:16, 1, 1] < 1e-6).all()
+
+
+def test_some_crops_turn_their_hue_and_some_are_stronger_in_colour(photographs):
+    plain = module.cut_crops(photographs, settings(hue=0.0, saturation=1.0))[:3, :, 0, 0]
+    np.testing.assert_array_equal(plain, [(200, 30, 30)] * 3)
+    strong = module.cut_crops(photographs, settings(hue=0.0, saturation=3.0, crops=20))[:20, :, 0, 0]
+    assert 4 < (strong[:, 0].astype(int) - strong[:, 1] > 175).sum() < 16
+    turned = module.cut_crops(photographs, settings(hue=0.5, saturation=1.0, crops=20))[:20, :, 0, 0]
+    assert 4 < (turned != [(200, 30, 30)]).any(1).sum() < 16
+    assert abs(turned.max(1).astype(int) - 200).max() <= 2
 
 
 def test_the_file_holds_weights_and_facts(photographs, taps, tmp_path):
