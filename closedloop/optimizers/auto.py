@@ -39,15 +39,17 @@ IMAGES = 3000
 #: Codes that are remembered, at most; and numbers in them, at most, so that memory stays small in many dimensions.
 WINDOW, NUMBERS = 800, 2**21
 #: Angles between mean and samples in degrees: the first, the last, the last in much noise, and of the very last codes.
-FIRST, LAST, NOISY, FINAL = 35.0, 10.0, 25.0, 3.0
+FIRST, LAST, NOISY, FINAL = 35.0, 3.0, 25.0, 2.25
 #: Noise, over the variance of the process, that counts as half of much.
 HALF = 0.3
 #: From so many dimensions on a Gaussian prior is a shell.
 SHELL = 16
 #: Part of a coordinate's weight that is learnt, and how much of that is new in each generation.
-LEARNT, NEW = 0.8, 0.2
+LEARNT, NEW = 0.8, 0.1
 #: Codes by which the laws are judged, generations between two judgements, and steps of a climb.
-JUDGES, EVERY, STEPS = 400, 4, 20
+JUDGES, EVERY, STEPS = 400, 8, 20
+#: Generations from one code that comes twice to the next, and how many such pairs are averaged.
+TWICE, PAIRS = 3, 15
 
 
 @final
@@ -67,7 +69,7 @@ class Auto(AskTell):
     """
 
     name = "auto"
-    memory = ("x", "y", "expected", "alpha", "d", "w", "relevance", "m", "laws", "mean", "k", "used")
+    memory = ("x", "y", "expected", "alpha", "d", "w", "relevance", "m", "laws", "mean", "k", "used", "doubt", "pairs")
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class Auto(AskTell):
         seed: int = 0,
         *,
         images: int | None = None,
-        population: int = 20,
+        population: int = 10,
         start: FloatArray | None = None,
     ) -> None:
         check_budget(images)
@@ -98,11 +100,13 @@ class Auto(AskTell):
         self._m = None if first is None else self._inside((first - space.center) / self._unit)
         self._laws: NDArray[np.int_] = np.array([4, 6, 0])
         self._mean, self._k, self._used = 0.0, 0, 0
+        self._doubt, self._pairs = 0.0, 0
 
     @property
     def noise(self) -> float:
-        """Variance of the noise over that of the scores' own differences, as far as it is known."""
-        return float(NOISES[self._laws[1]])
+        """Variance of the noise, by codes that came twice, over that of the remembered scores' own differences."""
+        spread = float(self._y.var()) if len(self._y) else 0.0
+        return float(self._doubt / max(spread - self._doubt, 1e-3 * self._doubt, 1e-300))
 
     def angle_deg(self) -> float:
         """Expected angle between mean and samples in the next generation, in degrees."""
@@ -112,6 +116,13 @@ class Auto(AskTell):
         return float(FIRST * (last / FIRST) ** (self._used / self.images))
 
     def _propose(self) -> FloatArray:
+        """Codes around the mean, ``(population, dim)``; draws from the prior at first. Every so often one comes twice."""
+        codes = self._around()
+        if self._k % TWICE == 0 and self.population > 3:
+            codes[-1] = codes[0]
+        return codes
+
+    def _around(self) -> FloatArray:
         """Codes around the mean, ``(population, dim)``; draws from the prior at first."""
         if self._m is None:
             drawn = (self.space.sample(self.population, self._rng) - self.space.center) / self._unit
@@ -130,7 +141,8 @@ class Auto(AskTell):
         kept = ~np.isnan(scores)
         if not kept.any():
             return
-        self._remember(((codes[kept] - self.space.center) / self._unit).astype(np.float32), scores[kept])
+        codes, scores = self._join(codes[kept], scores[kept])
+        self._remember(((codes - self.space.center) / self._unit).astype(np.float32), scores)
         if self._y.max() == self._y.min():
             self._alpha = None
             return
@@ -138,6 +150,15 @@ class Auto(AskTell):
         self._m, slope = self._climb(surrogate)
         self._k += 1
         self._weigh(slope)
+
+    def _join(self, codes: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Codes ``(n, dim)`` and scores with a code that came twice as one; its two scores tell the noise."""
+        if len(codes) < 3 or not np.array_equal(codes[0], codes[-1]):
+            return codes, scores
+        keep = self._pairs / (self._pairs + 1)
+        self._doubt = keep * self._doubt + (1 - keep) * (scores[0] - scores[-1]) ** 2 / 2
+        self._pairs = min(self._pairs + 1, PAIRS)
+        return codes[:-1], np.append((scores[0] + scores[-1]) / 2, scores[1:-1])
 
     def _remember(self, x: FloatArray, y: FloatArray) -> None:
         """Adds codes ``(n, dim)`` and scores; forgets the oldest beyond the window."""
