@@ -37,7 +37,7 @@ class Settings:
 
     images: int = 2000
     repeats: int = 1
-    interleave: int = 4
+    interleave: int = 2
     drift: str = "none"
     drift_memory: float = 2.0
     retries: int = 2

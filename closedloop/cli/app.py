@@ -80,7 +80,7 @@ def evolve(
     references: Annotated[
         str | None, typer.Option(help="Folder of natural images, or 'none'.", show_default="bundled photographs")
     ] = None,
-    interleave: Annotated[int | None, typer.Option(help="References in each generation.", show_default="4")] = None,
+    interleave: Annotated[int | None, typer.Option(help="References in each generation.", show_default="2")] = None,
     retest_candidates: Annotated[
         int | None, typer.Option(help="Best images that are re-tested; 0 for none.", show_default="5")
     ] = None,
