@@ -43,7 +43,8 @@ STARTS, STEPS, RATE = 16, 100, 0.1
 def natural(subjects: dict[str, Any], folder: Path, n: int) -> dict[str, np.ndarray]:
     """Responses to ``n`` natural crops of each depth's units."""
     files = len(list(folder.glob("*.jpg"))) or 1
-    crops = cut_crops(folder, TrainingSettings(resolution=224, crops=-(-n // files), seed=1))
+    plain = TrainingSettings(resolution=224, crops=-(-n // files), saturation=1, hue=0, seed=1)
+    crops = cut_crops(folder, plain)
     chosen = np.random.default_rng(1).permutation(len(crops))[:n]
     parts: dict[str, list[np.ndarray]] = {depth: [] for depth in subjects}
     for i in range(0, n, CHUNK):

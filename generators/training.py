@@ -2,8 +2,12 @@
 
 An autoencoder learns to draw photographs from a spatial code. Its losses are those of DeePSiM: pixels, features of a
 frozen network, and an adversary. The adversary looks at the features of the same frozen network (Sauer et al. 2021,
-"Projected GANs Converge Faster"), at reconstructions and at draws from the prior, N(0, I) along the principal axes of
-the codes. The frozen network must not be the subject that will be studied: to the generator a subject is a black box.
+"Projected GANs Converge Faster") and at the fine detail, of reconstructions and of draws from the prior, N(0, I) along
+the principal axes of the codes. An adversary alone leaves draws flat, and lets many codes fall into one picture; so
+draws are also to have the second moments of photographs in those features (as textures have: Gatys et al. 2015), and
+the encoder is to read their codes off them (Srivastava et al. 2017, "VEEGAN"). A search does not stay among typical
+draws; so half of the draws lean towards few axes. The frozen network must not be the subject that will be studied: to
+the generator a subject is a black box.
 
 All random numbers of a step follow from the seed and the step's number, so that what resumes goes on as if it had never
 stopped.
@@ -86,7 +90,7 @@ class TrainingSettings:
     hue: float = 0.25
     pixel_weight: float = 3.0
     feature_weight: float = 1.0
-    adversary_weight: float = 0.1
+    adversary_weight: float = 0.4
     moments_weight: float = 1.0
     recovery_weight: float = 1.0
     draws_start: int = 2000
@@ -126,9 +130,9 @@ def cut_crops(folder: Path, settings: TrainingSettings) -> NDArray[np.uint8]:
             side = shorter if i == 0 else max(int(rng.uniform(settings.smallest_crop, 1) * shorter), 1)
             x, y = (int(rng.integers(0, full - side + 1)) for full in image.size)
             crop = image.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
-            if rng.random() < 0.5:
+            if settings.saturation != 1 and rng.random() < 0.5:
                 crop = ImageEnhance.Color(crop).enhance(rng.uniform(1, settings.saturation))
-            if rng.random() < settings.hue:
+            if settings.hue and rng.random() < settings.hue:
                 crop = _turn_hue(crop, int(rng.integers(256)))
             pixels = np.asarray(crop)
             out.append(pixels[:, ::-1] if rng.random() < 0.5 else pixels)

@@ -411,6 +411,10 @@ def train_generator(
     start: Annotated[
         Path | None, typer.Option(help="Weights of a native generator to begin with.", show_default="random")
     ] = None,
+    draws_start: Annotated[
+        int | None,
+        typer.Option(help="Step at which draws from the prior come in; early with --start.", show_default="2000"),
+    ] = None,
     features: Annotated[
         str, typer.Option(help="Network of the feature losses, lite1 or lite2; never the subject of the study.")
     ] = "lite1",

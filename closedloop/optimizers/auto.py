@@ -4,7 +4,9 @@ An evolution strategy throws a generation away once its mean has moved. Under no
 tells about the slope is little, what twenty tell together is much. So the scores of the last codes are described by a
 Gaussian process, whose likelihood says how far scores are alike, how large the noise is, and whether it grows with the
 response (`closedloop.optimizers.auto_surrogate`). The mean goes to the top of that description, and the next codes are
-drawn around it, at an angle that shrinks with the budget, and less where there is noise.
+drawn around it, at an angle that shrinks with the budget, and less where there is noise. What the process takes for
+noise may be a rough landscape; so one code comes twice in every third generation, and its two scores say how far the
+angle may shrink.
 
 Related: local Bayesian optimization (Eriksson et al. 2019, "TuRBO", NeurIPS); relevance of coordinates from slopes
 (Rasmussen & Williams 2006, section 5.1); the shell, and a planned decay of the angle, are those of SphereCMA (Wang &
@@ -23,7 +25,6 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
-    NOISES,
     Laws,
     Surrogate,
     improve_laws,
@@ -116,7 +117,7 @@ class Auto(AskTell):
         return float(FIRST * (last / FIRST) ** (self._used / self.images))
 
     def _propose(self) -> FloatArray:
-        """Codes around the mean, ``(population, dim)``; draws from the prior at first. Every so often one comes twice."""
+        """Codes around the mean, or draws from the prior, ``(population, dim)``; every so often one comes twice."""
         codes = self._around()
         if self._k % TWICE == 0 and self.population > 3:
             codes[-1] = codes[0]
