@@ -25,12 +25,12 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
+    NOISES,
     Laws,
     Surrogate,
     improve_laws,
     log_evidence,
     noise_profile,
-    similarity,
     squared_distances,
 )
 from closedloop.optimizers.base import AskTell, check_budget, check_population, check_start
@@ -190,15 +190,14 @@ class Auto(AskTell):
         laws = Laws(*self._laws.tolist())
         if self._k < 10 or self._k % EVERY == 0:
             laws = improve_laws(self._d, y, self._expected, self._judges(), laws)
-        evidence, self._alpha, self._mean = log_evidence(self._d, y, noise_profile(self._expected, laws.power), laws)
+        profile = noise_profile(self._expected, laws.power)
+        evidence, self._alpha, self._mean = log_evidence(self._d, y, profile, laws)
         while evidence == -np.inf:  # codes too close to each other for so little noise
             laws = replace(laws, noise=laws.noise + 1)
-            evidence, self._alpha, self._mean = log_evidence(
-                self._d, y, noise_profile(self._expected, laws.power), laws
-            )
+            evidence, self._alpha, self._mean = log_evidence(self._d, y, profile, laws)
         self._laws = np.array([laws.length, laws.noise, laws.power])
-        promise = similarity(self._d, LENGTHS[laws.length]) @ self._alpha
-        self._expected = self._y.mean() + self._y.std() * (self._mean + promise)
+        left_to_noise = NOISES[laws.noise] * profile * self._alpha
+        self._expected = self._y.mean() + self._y.std() * (y - left_to_noise)
         return self._surrogate()
 
     def _judges(self) -> NDArray[np.intp]:

@@ -101,6 +101,45 @@ def test_says_how_noisy_the_subject_is():
     assert noise[1] > 1
 
 
+def test_one_code_comes_twice_in_every_third_generation():
+    asked = trail(Auto(Space(40), 0, images=400), hill(Space(40)), 9)
+    twice = [len(codes) - len(np.unique(codes, axis=0)) for codes in asked]
+    assert twice == [1, 0, 0] * 3
+    small = trail(Auto(Space(40), 0, images=400, population=3), hill(Space(40)), 3)
+    assert all(len(np.unique(codes, axis=0)) == 3 for codes in small)
+
+
+def test_the_noise_is_half_the_squared_difference_of_the_pairs():
+    optimizer = Auto(Space(40), 0, images=4000)
+    rng = np.random.default_rng(0)
+    trail(optimizer, lambda c: (30 * c[:, 0] + rng.normal(0, 5, len(c)), c), 45)
+    state = optimizer.state()
+    assert state["pairs"] == 15
+    assert state["doubt"] == pytest.approx(25, rel=0.9)
+    assert optimizer.noise == pytest.approx(state["doubt"] / (state["y"].var() - state["doubt"]))
+    assert len(state["y"]) == 45 * 10 - 15  # a code that came twice is one, with its mean score
+
+
+def test_a_lost_presentation_of_a_pair_tells_nothing():
+    optimizer = Auto(Space(40), 0, images=400)
+    codes = optimizer.ask()
+    scores = codes[:, 0].copy()
+    scores[-1] = np.nan
+    optimizer.tell(codes, scores)
+    assert optimizer.state()["pairs"] == 0
+    assert optimizer.noise == 0
+
+
+def test_the_last_angle_is_small_without_noise_and_wide_with_it():
+    ends = []
+    for nu in (0.0, 0.5):
+        optimizer = Auto(Space(128), 0, images=400)
+        trail(optimizer, simple_cell(np.random.default_rng(0), nu), 38)
+        ends.append(optimizer.angle_deg())
+    assert ends[0] < 5
+    assert ends[1] > 12
+
+
 def test_codes_are_on_the_shell_of_many_dimensions():
     for codes in trail(Auto(Space(80, scale=3.0), 0, images=200), hill(Space(80)), 5):
         np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 3 * 80**0.5)
