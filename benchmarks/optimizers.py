@@ -8,8 +8,9 @@ blocks in which every optimizer has run. ``margin`` is `auto` minus the best of 
 level), with its 95 % interval from a bootstrap over units.
 
 The settings of `auto` were chosen on other units: model landscapes of 512 dimensions, the analytic subjects with seed
-11, lite0 at 32 and 64 pixels with Fourier images and pixels (blocks.3 31, blocks.4 17, blocks.5 40, output 600) and
-with native images (output 300), seeds 0 to 2. Here seeds are 1000 and following, the analytic units those of seed 1.
+11, lite0 at 32 and 64 pixels with Fourier images and pixels (blocks.3 31, blocks.4 17, blocks.5 40, output 600), and
+lite0 with native images (at 64 pixels output 300; at 128 and 224 pixels blocks.1 0, six units of blocks.4 and six of
+the output), seeds 0 to 5. Here seeds are 1000 and following, and the analytic units those of seed 1.
 
 ``overhead`` is the median time, and the peak of newly allocated memory, of one generation of 40 (ask and tell), the
 start of the optimizer left out; ``over_cma_full`` is the time over that of pycma's full covariance in the same run.
@@ -54,7 +55,11 @@ OPTIMIZERS = [
 NOISE = ["none", "gain-0.2", "gain-0.5", "poisson-20"]
 #: Channels of the layers of lite0 from which units are drawn, and those that had a part in choosing `auto`'s settings.
 WIDTHS = {"output": 1000, "blocks.5": 192, "blocks.4": 112, "blocks.3": 80, "blocks.1": 24}
-TUNED = ("output:300", "output:600", "blocks.5:40", "blocks.4:17", "blocks.3:31")
+TUNED = (
+    "output:300", "output:600", "blocks.5:40", "blocks.4:17", "blocks.3:31", "blocks.1:0",
+    *(f"output:{unit}" for unit in (35, 113, 128, 262, 420, 605)),
+    *(f"blocks.4:{unit}" for unit in (3, 12, 14, 28, 45, 67)),
+)  # fmt: skip
 
 
 def drawn_units(each: int, seed: int = 12) -> list[str]:
