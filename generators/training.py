@@ -108,6 +108,11 @@ class TrainingSettings:
                 raise InvalidArgumentError(
                     f"{name}: expected a whole number of at least 1, got {getattr(self, name)!r}."
                 )
+        for name in ("saturation", "leaning", "adversary_weight", "moments_weight", "recovery_weight", "draws_start"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InvalidArgumentError(f"{name}: expected a number of at least 0, got {getattr(self, name)!r}.")
+        if not 0 <= self.hue <= 1:
+            raise InvalidArgumentError(f"hue: expected a share from 0 to 1, got {self.hue!r}.")
         if not 64 <= self.resolution <= 512 or self.resolution % (2 * STRIDE):
             raise InvalidArgumentError(
                 f"resolution: expected a multiple of {2 * STRIDE} from 64 to 512 pixels, got {self.resolution!r}."

@@ -205,6 +205,10 @@ def test_bad_arguments(photographs, taps, tmp_path):
         settings(resolution=100)
     with pytest.raises(InvalidArgumentError, match="steps"):
         settings(steps=0)
+    with pytest.raises(InvalidArgumentError, match="moments_weight: expected a number of at least 0, got -1"):
+        settings(moments_weight=-1)
+    with pytest.raises(InvalidArgumentError, match="hue: expected a share from 0 to 1, got 2"):
+        settings(hue=2)
     with pytest.raises(InvalidArgumentError, match=r"ends in \.safetensors"):
         train_native(photographs, tmp_path / "x.pt", taps, settings())
     (tmp_path / "there.safetensors").touch()
