@@ -26,7 +26,7 @@ import xarray as xr
 from closedloop.analysis import bootstrap, contender_table
 from closedloop.errors import MissingExtraError
 from closedloop.figures import plot_budgets, plot_contenders
-from closedloop.images import natural_references
+from closedloop.images import natural_references, to_bytes
 from closedloop.protocols import Contender, compare, transfer
 from closedloop.subjects import load_subject
 
@@ -127,7 +127,7 @@ def report(options: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
     evolved = found["evolved"].isel(budget=[-1], unit=some).assign_coords(budget=["equal"])
     beside = xr.concat([climbed, evolved], "contender", data_vars="minimal", coords="minimal", compat="override")
     two = [unit for depth in options.depths for unit in np.flatnonzero(beside["depth"].values == depth)[:2]]
-    plot_contenders(beside.isel(unit=two)).savefig(options.out / "contenders.png")
+    plot_contenders(beside_bundled(beside.isel(unit=two))).savefig(options.out / "contenders.png")
     plot_budgets(beside).figure.savefig(options.out / "budgets.png")
     print_means(beside)
     print_transfer(beside)
@@ -165,6 +165,21 @@ def print_transfer(beside: xr.Dataset) -> None:
     print("output units, response ÷ best natural image of each network, medians:")
     own = outputs["response"].isel(budget=0, seed=0) / natural_best(outputs)
     print(moved.to_pandas().T.assign(lite0=own.median("unit").to_pandas()).round(2).to_string())
+
+
+def beside_bundled(result: xr.Dataset) -> xr.Dataset:
+    """The same with the bundled photographs as natural images, which may be published."""
+    photographs = natural_references().images
+    depths = dict.fromkeys(result["depth"].values.tolist())
+    responses = {d: load_subject("lite0", layer=d, units="all").record(photographs) for d in depths}
+    places = zip(result["depth"].values.tolist(), result["unit"].values.tolist(), strict=True)
+    columns = np.stack([responses[depth][:, unit] for depth, unit in places], axis=1)
+    best, pictures = columns.max(0), to_bytes(photographs[columns.argmax(0)])
+    result = result.assign(
+        natural_best=("unit", best), natural_image=(result["natural_image"].dims, pictures),
+        natural_n=((), len(photographs)),
+    )  # fmt: skip
+    return result.assign(ratio=result["response"] / result["natural_best"])
 
 
 def natural_best(outputs: xr.Dataset) -> xr.DataArray:
