@@ -36,12 +36,15 @@ def run_training(
         subject = cast(TorchSubject, load_subject(features, engine="eager"))
     taps = FeatureTaps(subject.model, LAYERS, (0.5,) * 3, (0.5,) * 3, features)
     torch.set_flush_denormal(True)  # once weights vanish, denormal numbers make a step many times slower
-    with progress_bar() as bar:
-        task = bar.add_task("training", total=settings.steps, facts="")
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("training", total=settings.steps, facts="")
 
-        def observe(step: int, losses: Mapping[str, float]) -> None:
-            bar.update(task, completed=step, facts="  ".join(f"{k} {v:.3f}" for k, v in losses.items()))
+            def observe(step: int, losses: Mapping[str, float]) -> None:
+                bar.update(task, completed=step, facts="  ".join(f"{k} {v:.3f}" for k, v in losses.items()))
 
-        train_native(images, out, taps, settings, device=device, start=start, observe=observe)
+            train_native(images, out, taps, settings, device=device, start=start, observe=observe)
+    finally:
+        torch.set_flush_denormal(False)
     console.print(f"Wrote {out}. Use it: closedloop.generators.load_generator('native', weights={str(out)!r})",
                   highlight=False, markup=False)  # fmt: skip
