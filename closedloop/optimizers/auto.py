@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import FloatArray, Space
+from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
     NOISES,
@@ -41,7 +41,7 @@ IMAGES = 3000
 WINDOW, NUMBERS = 800, 2**21
 #: Angles between mean and samples in degrees: the first, the last, the last in much noise, and of the very last codes.
 FIRST, LAST, NOISY, FINAL = 35.0, 3.0, 25.0, 2.25
-#: Noise, over the variance of the process, that counts as half of much.
+#: Noise, over the scores' own differences (both variances), that counts as half of much.
 HALF = 0.3
 #: From so many dimensions on a Gaussian prior is a shell.
 SHELL = 16
@@ -115,6 +115,10 @@ class Auto(AskTell):
             return FINAL
         last = LAST * (NOISY / LAST) ** (self.noise / (self.noise + HALF))
         return float(FIRST * (last / FIRST) ** (self._used / self.images))
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state, also of a run from before codes came twice."""
+        super().restore({"doubt": 0.0, "pairs": 0, **state})
 
     def _propose(self) -> FloatArray:
         """Codes around the mean, or draws from the prior, ``(population, dim)``; every so often one comes twice."""

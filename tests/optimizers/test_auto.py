@@ -130,6 +130,16 @@ def test_a_lost_presentation_of_a_pair_tells_nothing():
     assert optimizer.noise == 0
 
 
+def test_a_state_from_before_codes_came_twice_is_read():
+    optimizer = Auto(Space(40), 0, images=400)
+    trail(optimizer, hill(Space(40)), 5)
+    old = {k: v for k, v in optimizer.state().items() if k not in ("doubt", "pairs")}
+    again = Auto(Space(40), 1, images=400)
+    again.restore(old)
+    assert again.noise == 0
+    np.testing.assert_array_equal(again.state()["y"], optimizer.state()["y"])
+
+
 def test_the_last_angle_is_small_without_noise_and_wide_with_it():
     ends = []
     for nu in (0.0, 0.5):
