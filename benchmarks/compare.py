@@ -163,30 +163,28 @@ def print_transfer(beside: xr.Dataset) -> None:
     outputs = beside.isel(unit=np.flatnonzero(beside["depth"].values == "output"))
     moved = transfer(outputs, others)["ratio"].isel(budget=0, seed=0).median("unit")
     print("output units, response ÷ best natural image of each network, medians:")
-    own = outputs["response"].isel(budget=0, seed=0) / natural_best(outputs)
+    own = outputs["response"].isel(budget=0, seed=0) / xr.DataArray(bundled_responses(outputs).max(0), dims="unit")
     print(moved.to_pandas().T.assign(lite0=own.median("unit").to_pandas()).round(2).to_string())
 
 
-def beside_bundled(result: xr.Dataset) -> xr.Dataset:
-    """The same with the bundled photographs as natural images, which may be published."""
+def bundled_responses(result: xr.Dataset) -> np.ndarray:
+    """Responses of lite0 to the bundled photographs, ``(photograph, unit)``; these may be published."""
+    depths = result["depth"].values.tolist()
     photographs = natural_references().images
-    depths = dict.fromkeys(result["depth"].values.tolist())
-    responses = {d: load_subject("lite0", layer=d, units="all").record(photographs) for d in depths}
-    places = zip(result["depth"].values.tolist(), result["unit"].values.tolist(), strict=True)
-    columns = np.stack([responses[depth][:, unit] for depth, unit in places], axis=1)
-    best, pictures = columns.max(0), to_bytes(photographs[columns.argmax(0)])
+    found = {d: load_subject("lite0", layer=d, units="all").record(photographs) for d in dict.fromkeys(depths)}
+    places = zip(depths, result["unit"].values.tolist(), strict=True)
+    return np.stack([found[depth][:, unit] for depth, unit in places], axis=1)
+
+
+def beside_bundled(result: xr.Dataset) -> xr.Dataset:
+    """The same with the bundled photographs as natural images."""
+    responses, photographs = bundled_responses(result), natural_references().images
+    pictures = to_bytes(photographs[responses.argmax(0)])
     result = result.assign(
-        natural_best=("unit", best), natural_image=(result["natural_image"].dims, pictures),
+        natural_best=("unit", responses.max(0)), natural_image=(result["natural_image"].dims, pictures),
         natural_n=((), len(photographs)),
     )  # fmt: skip
     return result.assign(ratio=result["response"] / result["natural_best"])
-
-
-def natural_best(outputs: xr.Dataset) -> xr.DataArray:
-    """Response of lite0 to the best bundled photograph, as `transfer` has it for the other networks."""
-    subject = load_subject("lite0", layer="output", units="all")
-    shown = subject.record(natural_references().images)[:, outputs["unit"].values]
-    return xr.DataArray(shown.max(0), dims="unit")
 
 
 def rounded(value: float) -> float | None:
