@@ -17,6 +17,7 @@ start of the optimizer left out; ``over_cma_full`` is the time over that of pycm
 
     python benchmarks/optimizers.py [--quick]
     python benchmarks/optimizers.py --subject lite0 --units blocks.4:30 output:971 --out runs/lite0
+    python benchmarks/optimizers.py --subject lite0 --device cuda --jobs 16
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ import time
 import tracemalloc
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import torch
 from cmaes import SepCMA
 
 from closedloop import Space, Unit, load_optimizer, summarize
@@ -116,15 +121,22 @@ class Problem:
         return Poisson(self.subject, float(number), best=self.best, seed=seed)
 
 
-def problem(subject: str, unit: str, pixels: int) -> Problem:
+@lru_cache(maxsize=40)
+def problem(subject: str, unit: str, pixels: int, device: str) -> Problem:
     """The problem of a unit's name, ``layer:unit`` of lite0 or ``kind:number`` of the analytic subjects."""
     where, _, number = unit.partition(":")
     if subject == "lite0":
-        network = load_subject("lite0", layer=where, units=[int(number)], resolution=pixels)
-        return Problem(network, 0, load_generator("native"), max(float(best_natural(network)[0]), 1e-6))
+        network = load_subject("lite0", layer=where, units=[int(number)], resolution=pixels, device=device)
+        return Problem(network, 0, native(device), max(float(best_natural(network)[0]), 1e-6))
     neurons = load_subject(where, resolution=32, count=8, seed=1)
     best = float(best_natural(neurons)[int(number)])
     return Problem(neurons, int(number), load_generator("fourier", resolution=32), best)
+
+
+@lru_cache(maxsize=1)
+def native(device: str) -> Any:
+    """The generator of lite0's problems."""
+    return load_generator("native", device=device)
 
 
 def build(name: str, space: Space, seed: int, images: int) -> Any:
@@ -167,20 +179,40 @@ def part(arguments: Any, name: str, block: tuple[int, str, str]) -> Path:
 
 
 def run_all(arguments: Any) -> None:
-    """Runs what is not there yet, until the time is used up."""
+    """Runs what is not there yet, until the time is used up; several at a time in processes of their own."""
     arguments.out.mkdir(parents=True, exist_ok=True)
-    end, problems = time.monotonic() + 60 * arguments.minutes, dict[str, Problem]()
-    for block, name in itertools.product(blocks(arguments), arguments.optimizers):
-        file = part(arguments, name, block)
-        if file.exists() or time.monotonic() > end:
-            continue
-        seed, unit, level = block
-        if unit not in problems:
-            problems[unit] = problem(arguments.subject, unit, arguments.pixels)
-        save = file.with_suffix("") if arguments.recordings else None
-        found = run_one(problems[unit], name, level, seed, arguments.images, save)
-        replace_file(file, json.dumps(found).encode())
-        print(f"{level:11s} {name:16s} {unit} seed {seed}: {found['score']:.4g} in {found['seconds']} s", flush=True)
+    runs = list(itertools.product(blocks(arguments), arguments.optimizers))
+    left = [
+        (arguments, time.time() + 60 * arguments.minutes, *run)
+        for run in runs
+        if not part(arguments, run[1], run[0]).exists()
+    ]
+    if arguments.jobs == 1:
+        for one in left:
+            run_part(one)
+        return
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), prepare_process) as pool:
+        list(pool.map(run_part, left))
+
+
+def prepare_process() -> None:
+    """One thread for each process."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+
+
+def run_part(one: tuple[Any, float, tuple[int, str, str], str]) -> None:
+    """One run, stored in its file, unless the time is used up."""
+    arguments, end, block, name = one
+    if time.time() > end:
+        return
+    seed, unit, level = block
+    file = part(arguments, name, block)
+    what = problem(arguments.subject, unit, arguments.pixels, arguments.device)
+    save = file.with_suffix("") if arguments.recordings else None
+    found = run_one(what, name, level, seed, arguments.images, save)
+    replace_file(file, json.dumps(found).encode())
+    print(f"{level:11s} {name:16s} {unit} seed {seed}: {found['score']:.4g} in {found['seconds']} s", flush=True)
 
 
 def read_all(arguments: Any) -> tuple[list[tuple[int, str, str]], FloatArray]:
@@ -296,6 +328,8 @@ def read_arguments() -> Any:
     parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS)
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no further run after so long")
     parser.add_argument("--recordings", action="store_true", help="keep the recording of each run beside its file")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of one thread")
+    parser.add_argument("--device", default="cpu", help="where lite0 and native run, such as cuda")
     parser.add_argument("--no-overhead", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/optimizers"))
     arguments = parser.parse_args()

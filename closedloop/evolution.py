@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_generated, check_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Optimizer, State
+from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Optimizer, Recommending, State
 from closedloop.objectives import Unit
 from closedloop.seeds import check_seed
 from closedloop.stopping import Scored
@@ -216,13 +216,17 @@ class Evolution:
         """What is worth a re-test: the best-scored codes, and the center of the last generation.
 
         Under noise the best-scored code owes its score to luck; the center, which no single score chose, is often
-        better. A gradient method is taken at its word: what it ends with.
+        better. An optimizer that recommends codes is asked for them, and only the best-scored one is shown beside them.
+        A gradient method is taken at its word: what it ends with.
         """
+        optimizer, name = self.thread.optimizer, self.thread.name
         if self.climbs:
-            codes = self.thread.optimizer.ask()
-            return [f"{self.thread.name}-last-{i:03d}" for i in range(len(codes))], codes
-        ids = [*self.top_ids, f"{self.thread.name}-center"]
-        return ids, np.concatenate([self.top_codes, self.center[None]])
+            codes = optimizer.ask()
+            return [f"{name}-last-{i:03d}" for i in range(len(codes))], codes
+        if isinstance(optimizer, Recommending) and len(codes := optimizer.recommend(self.candidates)):
+            ids = [*self.top_ids[:1], *(f"{name}-recommended-{i:03d}" for i in range(len(codes)))]
+            return ids, np.concatenate([self.top_codes[:1], codes])
+        return [*self.top_ids, f"{name}-center"], np.concatenate([self.top_codes, self.center[None]])
 
     def state(self) -> State:
         """All of the above, with the optimizer's state."""

@@ -16,7 +16,8 @@ from closedloop import registry
 from closedloop.describe import OBJECT
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import GradientSettings, Thread
-from closedloop.interfaces import Generator, Optimizer, Resolved, Space, Subject
+from closedloop.interfaces import Generator, Optimizer, Space, Subject
+from closedloop.matching import matched
 from closedloop.objectives import parse_objective
 from closedloop.optimizers import load_optimizer
 from closedloop.optimizers.loading import DEFAULT
@@ -203,13 +204,11 @@ def load_recorded_subject(content: Any, where: str) -> Subject:
 def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
     """Builds the threads of an experiment, with fresh optimizers.
 
-    A generator whose resolution is not given takes the subject's, where the subject has one.
+    A generator whose resolution or device is not given takes the subject's, where the subject has one.
     """
     threads = []
-    matched = {"resolution": subject.resolution} if isinstance(subject, Resolved) else {}
     for part in experiment.threads:
-        named = Named(name=part.generator.name, **{**matched, **part.generator.options})
-        generator: Generator = _load("generators", named)
+        generator = _load_generator(part.generator, subject)
         optimizer = _load_optimizer(experiment, part, generator.space)
         gradient = _gradient(experiment, part) if optimizer.needs_gradient else GradientSettings()
         objective = parse_objective(part.objective, subject.units)
@@ -234,6 +233,13 @@ def _gradient(experiment: Experiment, part: ThreadPart) -> GradientSettings:
             ) from error
     seed = experiment.optimizer_seed(part) if given.seed is None else given.seed
     return GradientSettings(view, every=given.every, redirected=given.redirected, seed=seed)
+
+
+def _load_generator(part: Named, subject: Subject) -> Generator:
+    """A generator, at the subject's resolution and on its device unless it names its own."""
+    options = part.options if part.name == OBJECT else matched({"name": part.name, **part.options}, subject)
+    generator: Generator = _load("generators", Named(**{**options, "name": part.name}))
+    return generator
 
 
 def _load_optimizer(experiment: Experiment, part: ThreadPart, space: Space) -> Optimizer:

@@ -209,6 +209,16 @@ def resolution_of(subject: Subject, default: int = 224) -> int:
 
 
 @runtime_checkable
+class Located(Protocol):
+    """A capability of subjects: it runs on a device of torch, where a generator's images can be made, too."""
+
+    @property
+    def device(self) -> str:
+        """Such as "cpu" or "cuda:0"."""
+        ...
+
+
+@runtime_checkable
 class Described(Protocol):
     """A capability: something that was loaded by name knows how to be loaded again."""
 
@@ -284,6 +294,15 @@ class Finite(Protocol):
     @property
     def finished(self) -> bool:
         """Whether it has taken all of its steps; asked again it gives its last codes."""
+        ...
+
+
+@runtime_checkable
+class Recommending(Protocol):
+    """A capability of optimizers: it says which codes it takes for the best, whatever their noisy scores."""
+
+    def recommend(self, n: int) -> FloatArray:
+        """Up to ``n`` codes, best first, ``(≤ n, dim)``; none before it has learnt anything."""
         ...
 
 

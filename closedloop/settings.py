@@ -26,7 +26,8 @@ class Settings:
             tell more than noise: some 20 in each generation.
         drift_memory: Generations within which a reference's response is forgotten (to 1/e) in the correction.
         retries: How often a lost presentation is shown again.
-        retest_candidates: Best-scored images of each thread (and references) that are re-tested; 0 for no re-test.
+        retest_candidates: Images of each thread that are re-tested, recommended by its optimizer or best-scored, and
+            references; 0 for no re-test.
         retest_repeats: Fresh presentations of each in the re-test, and again of the selected one.
         soa_s: Nominal seconds from one presentation to the next; gives the coordinate `onset_s`.
         timeout_s: Seconds that the subject may take for one block of images; the largest block is the survey of all

@@ -22,6 +22,7 @@ from closedloop.gradients.methods import Request, find_method, make_plan
 from closedloop.images import ImageSet, resize_images
 from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Subject, resolution_of
 from closedloop.loop import Generation, Observer, Session
+from closedloop.matching import matched
 from closedloop.objectives import Unit, parse_objective
 from closedloop.recording import (
     open_recording,
@@ -192,8 +193,8 @@ def _session(
 
 
 def _published(named: Mapping[str, Any], subject: Subject) -> Generator:
-    """The generator that a method was published with, at the subject's resolution where it has none of its own."""
-    options = {"resolution": resolution_of(subject), **named}
+    """The generator that a method was published with, at the subject's resolution and on its device."""
+    options = matched(named, subject, 224)
     generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 

@@ -28,6 +28,7 @@ from closedloop.gradients.methods import METHODS, Request, find_method, make_pla
 from closedloop.images import ImageSet, as_image_set, resize_images, to_bytes
 from closedloop.interfaces import FloatArray, Generator, State, Subject, resolution_of
 from closedloop.loop import Session
+from closedloop.matching import matched
 from closedloop.naturalness import MEASURES, Bank, band, code_measures, measure, nearest
 from closedloop.objectives import Unit
 from closedloop.optimizers import load_optimizer
@@ -240,8 +241,7 @@ def _generator(contender: Contender, subject: Subject) -> Generator:
     named = contender.generator
     if named is None:
         named = {"name": "native"} if contender.method == EVOLVE else METHODS[contender.method].generator
-    options = {"name": named} if isinstance(named, str) else dict(named)
-    options = {"resolution": resolution_of(subject), **options}
+    options = matched({"name": named} if isinstance(named, str) else named, subject, 224)
     generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 

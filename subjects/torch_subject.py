@@ -133,6 +133,11 @@ class TorchSubject:
         return [parse_units(units[shape.layer], shape, seed) for shape in self._shapes]
 
     @property
+    def device(self) -> str:
+        """Where it runs, such as "cpu" or "cuda:0"."""
+        return str(self._device)
+
+    @property
     def engine(self) -> str:
         """The engine in use: "eager", "compile" or "onnx"."""
         return self._engine.name
@@ -205,7 +210,8 @@ class TorchSubject:
         return max(1, int(memory // self._bytes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> responses ``(n, units)``, with the graph kept."""
+        """Images ``(n, 3, h, w)`` in [0, 1], on any device -> responses ``(n, units)``, with the graph kept."""
+        x = x.to(self._device)
         if x.shape[2:] != (self.resolution, self.resolution):
             x = resampled(x, *(resize_matrix(side, self.resolution) for side in x.shape[2:]))
         probe, layout = self._for_gradients()

@@ -78,6 +78,24 @@ def test_history_and_the_best_over_generations():
     np.testing.assert_array_equal(codes[-1], second[[0, 2]].mean(0))
 
 
+def test_an_optimizer_that_recommends_is_asked():
+    """Its codes are finalists, and the best-scored one, whose luck is measured."""
+
+    class Sure(RandomSearch):
+        known = 2
+
+        def recommend(self, n):
+            return np.full((min(n, self.known), 1), 0.75)
+
+    found = evolution(optimizer=Sure(Grey().space, population=3))
+    first = learn(found, [1.0, 5.0, 3.0])
+    ids, codes = found.finalists()
+    assert ids == ["g0-1", "main-recommended-000", "main-recommended-001"]
+    np.testing.assert_array_equal(codes, [first[1], [0.75], [0.75]])
+    Sure.known = 0
+    assert found.finalists()[0] == ["g0-1", "g0-2", "main-center"]
+
+
 def test_ties_go_to_the_first():
     found = evolution()
     learn(found, [1.0, 1.0, 1.0])

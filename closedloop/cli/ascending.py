@@ -23,6 +23,7 @@ from closedloop.gradients.methods import find_method
 from closedloop.images import from_bytes, read_image
 from closedloop.interfaces import Generator, Subject, resolution_of
 from closedloop.loop import Generation, Session
+from closedloop.matching import matched
 from closedloop.optimizers.ascent import Ascent
 from closedloop.protocols import ascend, read_ascent
 from closedloop.recording import read_experiment, read_pointer
@@ -141,9 +142,10 @@ def _generator(written: Mapping[str, Any], given: Mapping[str, Any], subject: Su
         options = {"name": given["generator"]}
     if not options:
         return None
+    if "resolution" in given and registry.takes("generators", options["name"], "resolution"):
+        options["resolution"] = given["resolution"]
     if "resolution" in given or "generator" in given:
-        size = given.get("resolution", resolution_of(subject))
-        options |= {"resolution": size} if registry.takes("generators", options["name"], "resolution") else {}
+        options = matched(options, subject, 224)
     generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import Slope, Thread
 from closedloop.gradients.redirected import InwardClamp, RedirectedReLU
-from closedloop.interfaces import Differentiable, FloatArray, Subject
+from closedloop.interfaces import Differentiable, FloatArray, Located, Subject
 from closedloop.objectives import evaluate
 
 #: Pictures whose graph through the subject is held at a time.
@@ -121,6 +121,7 @@ class GradientPath:
                     f"method, got {thread.generator.name!r}."
                 )
         self._subject: Differentiable = subject
+        self._device = subject.device if isinstance(subject, Located) else "cpu"
 
     def slopes(self, threads: Sequence[Thread], codes: Sequence[FloatArray], steps: Sequence[int]) -> list[Slope]:
         """Scores and gradients of the codes ``(n, dim)`` of each thread, in the step that each is at."""
@@ -136,7 +137,7 @@ class GradientPath:
         self, threads: Sequence[Thread], codes: Sequence[FloatArray], steps: Sequence[int]
     ) -> list[Slope]:
         """The slopes of threads that share a generator."""
-        code = torch.from_numpy(np.concatenate(codes).astype(np.float32)).requires_grad_()
+        code = torch.from_numpy(np.concatenate(codes).astype(np.float32)).to(self._device).requires_grad_()
         with InwardClamp():
             images = cast(Differentiable, threads[0].generator).forward(code)
         counts = [len(c) for c in codes]

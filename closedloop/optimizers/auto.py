@@ -4,13 +4,14 @@ An evolution strategy throws a generation away once its mean has moved. Under no
 tells about the slope is little, what twenty tell together is much. So the scores of the last codes are described by a
 Gaussian process, whose likelihood says how far scores are alike, how large the noise is, and whether it grows with the
 response (`closedloop.optimizers.auto_surrogate`). The mean goes to the top of that description, and the next codes are
-drawn around it, at an angle that shrinks with the budget, and less where there is noise. What the process takes for
-noise may be a rough landscape; so one code comes twice in every third generation, and its two scores say how far the
-angle may shrink.
+drawn around it in mirrored pairs, at an angle that shrinks with the budget, and less where there is noise. What the
+process takes for noise may be a rough landscape; so one code comes twice in every third generation, and its two scores
+say how far the angle may shrink.
 
 Related: local Bayesian optimization (Eriksson et al. 2019, "TuRBO", NeurIPS); relevance of coordinates from slopes
 (Rasmussen & Williams 2006, section 5.1); the shell, and a planned decay of the angle, are those of SphereCMA (Wang &
-Ponce 2022, GECCO).
+Ponce 2022, GECCO); mirrored pairs (Brockhoff et al. 2010, PPSN); the average of the last means (Polyak & Juditsky 1992,
+SIAM Journal on Control and Optimization).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ IMAGES = 3000
 #: Codes that are remembered, at most; and numbers in them, at most, so that memory stays small in many dimensions.
 WINDOW, NUMBERS = 800, 2**21
 #: Angles between mean and samples in degrees: the first, the last, the last in much noise, and of the very last codes.
-FIRST, LAST, NOISY, FINAL = 35.0, 3.0, 25.0, 2.25
+FIRST, LAST, NOISY, FINAL = 35.0, 3.0, 15.0, 2.25
 #: Noise, over the scores' own differences (both variances), that counts as half of much.
 HALF = 0.3
 #: From so many dimensions on a Gaussian prior is a shell.
@@ -51,6 +52,8 @@ LEARNT, NEW = 0.8, 0.1
 JUDGES, EVERY, STEPS = 400, 8, 20
 #: Generations from one code that comes twice to the next, and how many such pairs are averaged.
 TWICE, PAIRS = 3, 15
+#: How much of the average of the means is new in each generation.
+FRESH = 0.05
 
 
 @final
@@ -70,7 +73,10 @@ class Auto(AskTell):
     """
 
     name = "auto"
-    memory = ("x", "y", "expected", "alpha", "d", "w", "relevance", "m", "laws", "mean", "k", "used", "doubt", "pairs")
+    memory = (
+        "x", "y", "expected", "alpha", "d", "w", "relevance", "m", "laws", "mean", "k", "used", "doubt", "pairs",
+        "average",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -102,6 +108,7 @@ class Auto(AskTell):
         self._laws: NDArray[np.int_] = np.array([4, 6, 0])
         self._mean, self._k, self._used = 0.0, 0, 0
         self._doubt, self._pairs = 0.0, 0
+        self._average: FloatArray | None = None
 
     @property
     def noise(self) -> float:
@@ -117,8 +124,18 @@ class Auto(AskTell):
         return float(FIRST * (last / FIRST) ** (self._used / self.images))
 
     def restore(self, state: State) -> None:
-        """Goes back to a saved state, also of a run from before codes came twice."""
-        super().restore({"doubt": 0.0, "pairs": 0, **state})
+        """Goes back to a saved state, also of a run from before codes came twice or means were averaged."""
+        super().restore({"doubt": 0.0, "pairs": 0, "average": state["m"], **state})
+
+    def recommend(self, n: int) -> FloatArray:
+        """Up to ``n`` codes that it takes for the best, best first, ``(≤ n, dim)``; none before it has learnt.
+
+        The average of the last means, the mean, and then remembered codes by what it expects of them.
+        """
+        if self._m is None or self._average is None:
+            return np.empty((0, self.space.dim))
+        remembered = self._x[np.argsort(-self._expected, kind="stable")].astype(float)
+        return self._codes(self._inside(np.vstack([self._average, self._m, remembered])[:n]))
 
     def _propose(self) -> FloatArray:
         """Codes around the mean, or draws from the prior, ``(population, dim)``; every so often one comes twice."""
@@ -128,11 +145,12 @@ class Auto(AskTell):
         return codes
 
     def _around(self) -> FloatArray:
-        """Codes around the mean, ``(population, dim)``; draws from the prior at first."""
+        """Codes around the mean in mirrored pairs, ``(population, dim)``; draws from the prior at first."""
         if self._m is None:
             drawn = (self.space.sample(self.population, self._rng) - self.space.center) / self._unit
             return self._codes(self._inside(drawn))
-        z = self._rng.standard_normal((self.population, self.space.dim))
+        z, half = self._rng.standard_normal((self.population, self.space.dim)), self.population // 2
+        z[half : 2 * half] = -z[:half]
         angle = np.radians(self.angle_deg())
         if not self.shell:
             return self._codes(self._inside(self._m + angle / np.sqrt(self.space.dim) * z))
@@ -153,6 +171,7 @@ class Auto(AskTell):
             return
         surrogate = self._fit()
         self._m, slope = self._climb(surrogate)
+        self._average = self._m if self._average is None else self._average + FRESH * (self._m - self._average)
         self._k += 1
         self._weigh(slope)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from closedloop import registry
 from closedloop.errors import CallOrderError, InvalidArgumentError
-from closedloop.interfaces import Described, FloatArray, Optimizer, Space
+from closedloop.interfaces import Described, FloatArray, Optimizer, Recommending, Space
 from closedloop.optimizers import load_optimizer
 from closedloop.testing.common import through_a_file, untouched_randomness
 
@@ -128,6 +128,22 @@ class OptimizerContract:
         careful = self.make(space, 0)
         trail(careful, landscape, 4)
         assert_same([careless.ask()], [careful.ask()])
+
+    def test_recommends_codes_of_the_space(self, space: Space) -> None:
+        """As many as are asked for at most, without a trace; the same after a restore. Where it recommends at all."""
+        optimizer, other = self.make(space, 3), self.make(space, 4)
+        if not isinstance(optimizer, Recommending) or not isinstance(other, Recommending):
+            pytest.skip("recommends nothing")
+        assert optimizer.recommend(3).shape == (0, space.dim)
+        trail(optimizer, hill(space), 6)
+        before = optimizer.state()
+        found = optimizer.recommend(3)
+        assert found.shape == (3, space.dim)
+        space.check(found)
+        assert optimizer.recommend(2).shape == (2, space.dim)
+        other.restore(through_a_file(before))
+        np.testing.assert_array_equal(other.recommend(3), found)
+        assert_same([optimizer.ask()], [other.ask()])
 
     @pytest.mark.parametrize("lost", ["some", "all but one", "all"])
     def test_lost_presentations(self, space: Space, lost: str) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from closedloop import open_recording
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
 from closedloop.generators import CPPN, Pixels, TorchGenerator
+from closedloop.gradients.methods import METHODS as PUBLISHED
 from closedloop.images import quantize
 from closedloop.interfaces import Space, Units
 from closedloop.modules import born
@@ -303,3 +304,17 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path):
 def test_a_run_of_something_else_is_no_ascent(tmp_path):
     with pytest.raises(RecordingError, match="not a run"):
         read_ascent(tmp_path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_on_a_gpu_it_climbs_the_same(method):
+    """The first steps are those on a CPU; what comes later grows apart with rounding."""
+    net = born(lambda: nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 0)
+    options = {"steps": 3, "every": 3, "unit": [0, 1]}
+    if method == "accentuate":
+        options["start"] = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
+    cpu, gpu = (ascend(TorchSubject(net, resolution=32, device=d), None, method, **options) for d in ("cpu", "cuda"))
+    for name in ("score", "gradient_norm"):
+        np.testing.assert_allclose(gpu[name][:, 0], cpu[name][:, 0], rtol=0.02, atol=1e-4)
+    assert np.isfinite(gpu["response"]).all()

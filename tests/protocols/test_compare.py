@@ -201,3 +201,11 @@ def test_advantage_is_paired(result) -> None:
     assert float(advantage(result, "raw", "lucid", "150")["estimate"]) == pytest.approx(np.median((a / b)[b > 0]))
     with pytest.raises(InvalidArgumentError, match="contender: expected one of"):
         advantage(result, "raw", "none", "150")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_generators_go_where_the_subject_is(naturals) -> None:
+    on_gpu = TorchSubject(network(), resolution=SIZE, device="cuda", name="small")
+    found = compare(on_gpu, [0], ("dgn-am", "evolved"), budgets=(60,), naturals=naturals)
+    again = subject().record(found["image"].values[:, 0, 0, 0].astype(np.float32) / 255)[:, 0]
+    np.testing.assert_allclose(found["response"].values.ravel(), again, rtol=0.01, atol=1e-3)

@@ -1,0 +1,28 @@
+"""A generator that suits a subject: images of its resolution, made on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from closedloop import registry
+from closedloop.interfaces import Located, Resolved, Subject
+
+
+def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None = None) -> dict[str, Any]:
+    """The options of a generator with the subject's resolution and GPU, where it takes them and they are not given.
+
+    Args:
+        options: What the generator is loaded with, its ``name`` among them.
+        subject: Who looks.
+        resolution: For a subject that has none of its own; None leaves it to the generator.
+
+    Raises:
+        UnknownNameError: No such generator.
+    """
+    size = subject.resolution if isinstance(subject, Resolved) else resolution
+    device = subject.device if isinstance(subject, Located) and subject.device != "cpu" else None
+    found = {"resolution": size, "device": device}
+    name = options["name"]
+    fitting = {k: v for k, v in found.items() if v is not None and registry.takes("generators", name, k)}
+    return {**fitting, **options}
