@@ -217,9 +217,10 @@ class Fourier:
 
         size, top = self.resolution, len(self._gather) // 4
         a, b = torch.tensor_split(spectrum, 2, -2)
-        weights = a.new_full((a.shape[-1],), 0.5)  # of a pair of conjugates each takes half
-        weights[0] = 1
-        half = torch.complex(a, -b) * weights
+        half = torch.complex(a, -b) / 2  # of a pair of conjugates each takes half
+        # Both of a pair with kx = 0 stand in the first column; GPUs transform it rightly only if they are conjugates.
+        first = half[..., :1] + half[..., :1].flip(-2).conj()
+        half = torch.cat([first, half[..., 1:]], -1)
         between = half.new_zeros(*half.shape[:-2], size - 2 * top - 1, half.shape[-1])
         rows = torch.cat([half[..., top:, :], between, half[..., :top, :]], -2)
         return cast("Tensor", torch.fft.irfft2(rows, s=(size, size), norm="forward"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit, logit
 
 from closedloop.errors import InvalidArgumentError
@@ -231,3 +232,19 @@ def test_encoding_takes_any_size_and_no_image_at_all():
     large = Fourier(64, 3.0, shell=False)(codes)
     np.testing.assert_allclose(generator(generator.encode(large)), resize_images(large, 16), atol=0.03)
     assert generator.encode(large[:0]).shape == (0, generator.space.dim)
+
+
+def test_what_is_transformed_is_the_spectrum_of_a_real_image(monkeypatch):
+    """cuFFT gives something else for a first column that is not its own conjugate mirror image; a CPU would forgive."""
+    transform, seen = torch.fft.irfft2, []
+
+    def watched(spectrum, **options):
+        seen.append(spectrum)
+        return transform(spectrum, **options)
+
+    monkeypatch.setattr(torch.fft, "irfft2", watched)
+    generator = Fourier(80, None, shell=False)
+    generator.forward(torch.randn(2, generator.space.dim, generator=torch.Generator().manual_seed(0)))
+    (spectrum,) = seen
+    first = spectrum[..., 0]
+    assert torch.allclose(first, first.flip(-1).roll(1, -1).conj())
