@@ -3,9 +3,9 @@
 For units of five depths, drawn by seed: ``evolved`` searches native images by the default optimizer, without gradients,
 at three budgets of images; ``whitebox`` is Adam on the same codes, two codes a unit, the better one taken; the gradient
 methods climb with their published generators at an equal budget of forward-equivalents (a backward pass counts 2), and
-at each method's own published budget (that of MACO, 8,192 crops, for fewer units). The white-box optimum is the highest response that Adam, DGN-AM
-or PPGN reached through native. What counts is the response to the last image, 8 bits, shown afresh. Parts that are
-finished lie in ``--out`` and are not run again.
+at each method's own published budget (that of MACO, 8,192 crops, for fewer units). The white-box optimum is the highest
+response that Adam, DGN-AM or PPGN reached through native. What counts is the response to the last image, 8 bits, shown
+afresh. Parts that are finished lie in ``--out`` and are not run again.
 
     python benchmarks/compare.py [--quick] [--units 8] [--maco-units 1] [--photographs DIR] [--out DIR]
 """

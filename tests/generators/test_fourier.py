@@ -75,7 +75,6 @@ def test_against_a_slow_sum_of_cosines(options, shell):
 
 @pytest.mark.parametrize(("resolution", "cutoff"), [(70, None), (71, None), (96, 40.0)])
 def test_many_frequencies_go_through_a_fast_transform(resolution, cutoff):
-    torch = pytest.importorskip("torch")
     generator = Fourier(resolution, cutoff, shell=False)
     codes = generator.space.sample(2, np.random.default_rng(0))
     fast = generator.forward(torch.from_numpy(codes)).numpy()
