@@ -231,8 +231,8 @@ def read_all(arguments: Any) -> tuple[list[tuple[int, str, str]], FloatArray]:
     return complete, np.array(normal, dtype=float).reshape(len(complete), len(arguments.optimizers))
 
 
-def compare(arguments: Any) -> dict[str, Any]:
-    """For each noise level: mean score and rank of the optimizers, and the margin of `auto`."""
+def compare(arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """For each noise level: mean score and rank of the optimizers, and the margin of `auto`; and that over all."""
     found, scores = read_all(arguments)
     scores = np.maximum(np.nan_to_num(scores), 0)
     ranks = (
@@ -254,12 +254,12 @@ def compare(arguments: Any) -> dict[str, Any]:
         }  # fmt: skip
         units = [block[1] for block, mine in zip(found, own, strict=True) if mine]
         table[level] = {"runs": int(own.sum()), "optimizers": rows, **margin(scores[own], units, arguments.optimizers)}
-    return table
+    return table, margin(scores, [block[1] for block in found], arguments.optimizers)
 
 
 def margin(scores: FloatArray, units: list[str], names: list[str]) -> dict[str, Any]:
     """`auto` minus the best of the others, paired, with its 95 % interval over units."""
-    if "auto" not in names or len(names) < 2:
+    if "auto" not in names or len(names) < 2 or not len(scores):
         return {}
     mine = names.index("auto")
     others = [i for i in range(len(names)) if i != mine]
@@ -347,12 +347,14 @@ def main() -> None:
     dims = [512] if arguments.quick else [512, 4096]
     costs = {} if arguments.no_overhead else all_overheads(dims, arguments.optimizers, 3 if arguments.quick else 21)
     run_all(arguments)
-    table = compare(arguments)
+    table, average = compare(arguments)
     show(table)
+    print(f"\nall levels: auto minus {average.get('rival')}: {average.get('margin')}")
     ranks = [found["optimizers"]["auto"]["rank"] for found in table.values() if "auto" in found["optimizers"]]
     kept = {key: getattr(arguments, key) for key in ("subject", "units", "images", "seeds")}
     mean = round(statistics.fmean(ranks), 3) if ranks else None
-    print(json.dumps({"noise": table, "auto_rank_mean": mean, "overhead": costs, **kept, "cores": os.cpu_count()}))
+    found = {"noise": table, "average": average, "auto_rank_mean": mean, "overhead": costs}
+    print(json.dumps({**found, **kept, "cores": os.cpu_count()}))
 
 
 if __name__ == "__main__":
