@@ -349,9 +349,10 @@ def main() -> None:
     run_all(arguments)
     table, average = compare(arguments)
     show(table)
-    print(f"\nall levels: auto minus {average.get('rival')}: {average.get('margin')}")
+    if average:
+        print(f"\nall levels: auto minus {average['rival']}: {average['margin']}")
     ranks = [found["optimizers"]["auto"]["rank"] for found in table.values() if "auto" in found["optimizers"]]
-    kept = {key: getattr(arguments, key) for key in ("subject", "units", "images", "seeds")}
+    kept = {key: getattr(arguments, key) for key in ("subject", "units", "images", "seeds", "device")}
     mean = round(statistics.fmean(ranks), 3) if ranks else None
     found = {"noise": table, "average": average, "auto_rank_mean": mean, "overhead": costs}
     print(json.dumps({**found, **kept, "cores": os.cpu_count()}))

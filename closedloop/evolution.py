@@ -134,7 +134,7 @@ class Evolution:
 
     Args:
         thread: What is evolved.
-        candidates: How many of the best-scored codes to remember for the re-test.
+        candidates: How many codes to re-test, recommended or best-scored ones.
 
     Attributes:
         climbed: For each step of a gradient method its scores, gradient norms, and pictures shown, ``(3, n)``.
@@ -224,8 +224,10 @@ class Evolution:
             codes = optimizer.ask()
             return [f"{name}-last-{i:03d}" for i in range(len(codes))], codes
         if isinstance(optimizer, Recommending) and len(codes := optimizer.recommend(self.candidates)):
+            top, codes = self.top_codes[:1], self.thread.generator.space.check(codes)[: self.candidates]
+            codes = codes[[not np.isclose(code, top, rtol=1e-4, atol=1e-6).all(1).any() for code in codes]]
             ids = [*self.top_ids[:1], *(f"{name}-recommended-{i:03d}" for i in range(len(codes)))]
-            return ids, np.concatenate([self.top_codes[:1], codes])
+            return ids, np.concatenate([top, codes])
         return [*self.top_ids, f"{name}-center"], np.concatenate([self.top_codes, self.center[None]])
 
     def state(self) -> State:

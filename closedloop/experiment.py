@@ -237,8 +237,9 @@ def _gradient(experiment: Experiment, part: ThreadPart) -> GradientSettings:
 
 def _load_generator(part: Named, subject: Subject) -> Generator:
     """A generator, at the subject's resolution and on its device unless it names its own."""
-    options = part.options if part.name == OBJECT else matched({"name": part.name, **part.options}, subject)
-    generator: Generator = _load("generators", Named(**{**options, "name": part.name}))
+    if part.name != OBJECT:
+        part = Named(**matched({"name": part.name, **part.options}, subject))
+    generator: Generator = _load("generators", part)
     return generator
 
 

@@ -176,7 +176,10 @@ class Differentiable(Protocol):
     """A capability of some subjects and generators: a torch forward pass that keeps the graph."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images -> responses (subject), or codes -> images (generator), shapes as in the plain call."""
+        """Images -> responses (subject), or codes -> images (generator), shapes as in the plain call.
+
+        Codes come on the device of a subject that is `Located`, images on that of the codes or of the generator.
+        """
         ...
 
 
@@ -203,7 +206,11 @@ class Resolved(Protocol):
         ...
 
 
-def resolution_of(subject: Subject, default: int = 224) -> int:
+#: Height and width in pixels that a subject without a resolution of its own is shown.
+RESOLUTION = 224
+
+
+def resolution_of(subject: Subject, default: int = RESOLUTION) -> int:
     """Height and width in pixels of what a subject sees; the default for one that has no resolution of its own."""
     return subject.resolution if isinstance(subject, Resolved) else default
 
@@ -213,7 +220,7 @@ class Located(Protocol):
     """A capability of subjects: it runs on a device of torch, where a generator's images can be made, too."""
 
     @property
-    def device(self) -> str:
+    def torch_device(self) -> str:
         """Such as "cpu" or "cuda:0"."""
         ...
 

@@ -20,9 +20,8 @@ def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None
     Raises:
         UnknownNameError: No such generator.
     """
-    size = subject.resolution if isinstance(subject, Resolved) else resolution
-    device = subject.device if isinstance(subject, Located) and subject.device != "cpu" else None
-    found = {"resolution": size, "device": device}
-    name = options["name"]
-    fitting = {k: v for k, v in found.items() if v is not None and registry.takes("generators", name, k)}
-    return {**fitting, **options}
+    found: dict[str, Any] = {"resolution": subject.resolution if isinstance(subject, Resolved) else resolution}
+    if isinstance(subject, Located) and subject.torch_device != "cpu":
+        found["device"] = subject.torch_device
+    taken = {k: v for k, v in found.items() if v is not None and registry.takes("generators", options["name"], k)}
+    return {**options, **{k: v for k, v in taken.items() if options.get(k) is None}}

@@ -127,7 +127,7 @@ class BigGAN:
             "name": f"biggan:{size}",
             "weights": weights if weights is None or weights == RANDOM else str(Path(weights).resolve()),
             "search": search, "label": index, "truncation": truncation, **scales, "resolution": self.resolution,
-            "device": device, "seed": seed, "channels": channels,
+            "device": None, "seed": seed, "channels": channels,
         }  # fmt: skip
 
     @property

@@ -252,7 +252,7 @@ class DeePSiM:
         self._recipe = {
             "name": f"deepsim:{layer}",
             "weights": RANDOM if weights == RANDOM else str(Path(weights).resolve()),
-            "scale": self.space.scale, "rectify": rectify, "resolution": self.resolution, "device": device,
+            "scale": self.space.scale, "rectify": rectify, "resolution": self.resolution, "device": None,
             "width": width, "seed": seed,
         }  # fmt: skip
 

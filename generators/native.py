@@ -71,7 +71,7 @@ class Native:
         device: str | None = None,
     ) -> None:
         path = embedded() if weights is None else Path(weights)
-        self._weights, self._device, self.shell = weights, device, bool(shell)
+        self._weights, self.shell = weights, bool(shell)
         self._encoder, prior, decoder, self.facts = read_native(path)
         self.space = Space(len(prior.mean))
         self._size = prior.side * STRIDE
@@ -90,14 +90,14 @@ class Native:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """How `load_generator` makes it again, with the engine that was chosen."""
+        """How `load_generator` makes it again on any machine, with the engine that was chosen."""
         return {
             "name": self.name,
             **({} if self._weights is None else {"weights": str(Path(self._weights).resolve())}),
             "shell": self.shell,
             "resolution": self.resolution,
             "engine": self.engine,
-            "device": self._device,
+            "device": None,  # where it runs is not what it is
         }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from closedloop.evolution import Thread
 from closedloop.files import replace_file
 from closedloop.gradients.methods import Request, find_method, make_plan
 from closedloop.images import ImageSet, resize_images
-from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Subject, resolution_of
+from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, Objective, Subject, resolution_of
 from closedloop.loop import Generation, Observer, Session
 from closedloop.matching import matched
 from closedloop.objectives import Unit, parse_objective
@@ -66,7 +66,7 @@ def ascend(
     Args:
         subject: Who looks; differentiable.
         generator: Turns codes into images; differentiable. None for the one that the method was published with, at the
-            subject's resolution.
+            subject's resolution and on its device.
         method: "raw", "yosinski-1" … "yosinski-4", "tv", "mei", "deepdream", "lucid", "maco", "accentuate", "dgn-am",
             "ppgn" or "adam"; see `closedloop.gradients.methods`.
         unit: Column of the unit, or several: then the result has the dimension ``unit``.
@@ -99,7 +99,7 @@ def ascend(
         RecordingError: The folder exists, or cannot be written.
     """
     found = find_method(method)
-    generator = _published(found.generator, subject) if generator is None else _checked(generator)
+    generator = _loaded(found.generator, subject) if generator is None else _checked(generator)
     wanted, columns = _targets(subject, unit, objective)
     steps = check_whole("steps", found.steps if steps is None else steps, 1)
     rivals = [() if c is None else classes_of(subject.units, c) for c in columns]
@@ -153,8 +153,7 @@ def resumed_session(
     """
     content = read_experiment(run)
     if generator is None:
-        options = dict(content["generator"])
-        generator = registry.build("generators", options.pop("name"), **options)
+        generator = _loaded(content["generator"], subject)
     wanted = [parse_objective(text) for text in content["objectives"]]
     codes = read_start(run) if content["start"] else None
     stored = read_references(Path(run))
@@ -192,9 +191,9 @@ def _session(
     )  # fmt: skip
 
 
-def _published(named: Mapping[str, Any], subject: Subject) -> Generator:
-    """The generator that a method was published with, at the subject's resolution and on its device."""
-    options = matched(named, subject, 224)
+def _loaded(named: Mapping[str, Any], subject: Subject) -> Generator:
+    """A generator by name and options, at the subject's resolution and on its device where these are not given."""
+    options = matched(named, subject, RESOLUTION)
     generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 

@@ -26,7 +26,7 @@ from closedloop.evolution import Thread
 from closedloop.files import replace_file
 from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
 from closedloop.images import ImageSet, as_image_set, resize_images, to_bytes
-from closedloop.interfaces import FloatArray, Generator, State, Subject, resolution_of
+from closedloop.interfaces import RESOLUTION, FloatArray, Generator, State, Subject, resolution_of
 from closedloop.loop import Session
 from closedloop.matching import matched
 from closedloop.naturalness import MEASURES, Bank, band, code_measures, measure, nearest
@@ -241,7 +241,7 @@ def _generator(contender: Contender, subject: Subject) -> Generator:
     named = contender.generator
     if named is None:
         named = {"name": "native"} if contender.method == EVOLVE else METHODS[contender.method].generator
-    options = matched({"name": named} if isinstance(named, str) else named, subject, 224)
+    options = matched({"name": named} if isinstance(named, str) else named, subject, RESOLUTION)
     generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 

@@ -133,7 +133,7 @@ class TorchSubject:
         return [parse_units(units[shape.layer], shape, seed) for shape in self._shapes]
 
     @property
-    def device(self) -> str:
+    def torch_device(self) -> str:
         """Where it runs, such as "cpu" or "cuda:0"."""
         return str(self._device)
 

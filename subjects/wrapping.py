@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from closedloop import registry
 from closedloop.checks import check_responses
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Described, FloatArray, Resolved, State, Stateful, Subject
+from closedloop.interfaces import Described, FloatArray, Located, Resolved, State, Stateful, Subject
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
 
 class Wrapper(ABC):
     """A subject that changes what another one answers. Wrappers can be put around each other.
 
-    It records the units of the subject inside, saves its state with its own, and has a resolution where that one has.
+    It records the units of the subject inside, saves its state with its own, and has a resolution and a device where
+    that one has.
     It is not differentiable: the subject inside, `subject`, may be.
 
     Attributes:
@@ -34,6 +35,7 @@ class Wrapper(ABC):
 
     kind: ClassVar[str]
     resolution: int
+    torch_device: str
 
     def __init__(self, subject: Subject | str | Mapping[str, Any], seed: int, **options: Any) -> None:
         self.subject = as_subject(subject)
@@ -41,6 +43,8 @@ class Wrapper(ABC):
         self.name = f"{self.subject.name}+{self.kind}"
         if isinstance(self.subject, Resolved):
             self.resolution = self.subject.resolution
+        if isinstance(self.subject, Located):
+            self.torch_device = self.subject.torch_device
         self._options = {**options, "seed": check_seed(seed)}
         self._rng = named_generator(seed, self.kind)
 

@@ -82,17 +82,22 @@ def test_an_optimizer_that_recommends_is_asked():
     """Its codes are finalists, and the best-scored one, whose luck is measured."""
 
     class Sure(RandomSearch):
-        known = 2
-
         def recommend(self, n):
-            return np.full((min(n, self.known), 1), 0.75)
+            return np.full((min(n, 2), 1), 0.75)
 
     found = evolution(optimizer=Sure(Grey().space, population=3))
     first = learn(found, [1.0, 5.0, 3.0])
     ids, codes = found.finalists()
     assert ids == ["g0-1", "main-recommended-000", "main-recommended-001"]
     np.testing.assert_array_equal(codes, [first[1], [0.75], [0.75]])
-    Sure.known = 0
+    found.top_codes[0] = 0.75
+    assert found.finalists()[0] == ["g0-1"]  # the same image is not shown under two names
+    Sure.recommend = lambda self, n: np.full((9, 1), 0.25)
+    assert len(found.finalists()[0]) == 3
+    Sure.recommend = lambda self, n: np.full((1, 1), np.nan)
+    with pytest.raises(InvalidArgumentError, match="codes"):
+        found.finalists()
+    Sure.recommend = lambda self, n: np.empty((0, 1))
     assert found.finalists()[0] == ["g0-1", "g0-2", "main-center"]
 
 

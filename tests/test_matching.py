@@ -4,13 +4,13 @@ import pytest
 
 from closedloop.errors import UnknownNameError
 from closedloop.matching import matched
-from closedloop.subjects import FunctionSubject, GaborSubject
+from closedloop.subjects import FunctionSubject, GaborSubject, Gain, Poisson, load_subject
 
 
 class OnGpu(GaborSubject):
     """Says that it runs on a GPU."""
 
-    device = "cuda:1"
+    torch_device = "cuda:1"
 
 
 def test_what_is_not_given_is_the_subjects() -> None:
@@ -25,6 +25,25 @@ def test_what_is_not_given_is_the_subjects() -> None:
 def test_what_is_given_stays() -> None:
     given = {"name": "native", "resolution": 64, "device": "cpu"}
     assert matched(given, OnGpu(resolution=32)) == given
+
+
+def test_what_is_given_as_none_is_not_given() -> None:
+    """As in the file of a run, which does not say where its generator ran."""
+    assert matched({"name": "native", "device": None}, OnGpu(resolution=32))["device"] == "cuda:1"
+    assert matched({"name": "fourier", "cutoff": None}, GaborSubject(resolution=32))["cutoff"] is None
+
+
+def test_noise_around_a_subject_runs_where_it_does() -> None:
+    assert matched({"name": "native"}, Poisson(OnGpu(resolution=32), spikes=20))["device"] == "cuda:1"
+    on_cpu = Gain(load_subject("lite0", layer="blocks.0", units=[0], engine="eager"))
+    assert on_cpu.torch_device == "cpu"
+    assert "device" not in matched({"name": "native"}, on_cpu)
+
+
+def test_a_rigs_own_device_is_none_of_torchs() -> None:
+    rig = FunctionSubject(lambda images: images.mean((1, 2, 3))[:, None], units=1)
+    rig.device = "Dev1"
+    assert matched({"name": "native"}, rig) == {"name": "native"}
 
 
 def test_what_a_generator_does_not_take_is_left_out() -> None:

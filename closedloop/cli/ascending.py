@@ -21,7 +21,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.experiment import read_yaml
 from closedloop.gradients.methods import find_method
 from closedloop.images import from_bytes, read_image
-from closedloop.interfaces import Generator, Subject, resolution_of
+from closedloop.interfaces import RESOLUTION, Generator, Subject, resolution_of
 from closedloop.loop import Generation, Session
 from closedloop.matching import matched
 from closedloop.optimizers.ascent import Ascent
@@ -145,7 +145,7 @@ def _generator(written: Mapping[str, Any], given: Mapping[str, Any], subject: Su
     if "resolution" in given and registry.takes("generators", options["name"], "resolution"):
         options["resolution"] = given["resolution"]
     if "resolution" in given or "generator" in given:
-        options = matched(options, subject, 224)
+        options = matched(options, subject, RESOLUTION)
     generator: Generator = registry.build("generators", options.pop("name"), **options)
     return generator
 

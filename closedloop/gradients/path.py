@@ -121,7 +121,7 @@ class GradientPath:
                     f"method, got {thread.generator.name!r}."
                 )
         self._subject: Differentiable = subject
-        self._device = subject.device if isinstance(subject, Located) else "cpu"
+        self._device = subject.torch_device if isinstance(subject, Located) else "cpu"
 
     def slopes(self, threads: Sequence[Thread], codes: Sequence[FloatArray], steps: Sequence[int]) -> list[Slope]:
         """Scores and gradients of the codes ``(n, dim)`` of each thread, in the step that each is at."""
@@ -231,12 +231,12 @@ def _back(images: Tensor, code: Tensor, slopes: Sequence[Tensor], again: bool) -
             "generator: expected images with a gradient, got some that do not depend on the codes in torch's graph."
         )
     (back,) = torch.autograd.grad(images, code, torch.cat(list(slopes)), retain_graph=again)
-    return np.split(back.double().cpu().numpy(), np.cumsum([len(s) for s in slopes])[:-1])
+    return np.split(back.cpu().double().numpy(), np.cumsum([len(s) for s in slopes])[:-1])
 
 
 def _by_image(scores: Tensor, images: int) -> FloatArray:
     """Scores of the pictures of some images, those of an image adjacent -> their sums ``(images,)``."""
-    summed: FloatArray = scores.detach().double().cpu().numpy().reshape(images, -1).sum(1)
+    summed: FloatArray = scores.detach().cpu().double().numpy().reshape(images, -1).sum(1)
     return summed
 
 

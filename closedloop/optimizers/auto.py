@@ -52,7 +52,7 @@ LEARNT, NEW = 0.8, 0.1
 JUDGES, EVERY, STEPS = 400, 8, 20
 #: Generations from one code that comes twice to the next, and how many such pairs are averaged.
 TWICE, PAIRS = 3, 15
-#: How much of the average of the means is new in each generation.
+#: How much of the average of the means is new in each generation, once there are some.
 FRESH = 0.05
 
 
@@ -125,17 +125,18 @@ class Auto(AskTell):
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state, also of a run from before codes came twice or means were averaged."""
-        super().restore({"doubt": 0.0, "pairs": 0, "average": state["m"], **state})
+        average = state["m"] if state["k"] else None
+        super().restore({"doubt": 0.0, "pairs": 0, "average": average, **state})
 
     def recommend(self, n: int) -> FloatArray:
         """Up to ``n`` codes that it takes for the best, best first, ``(≤ n, dim)``; none before it has learnt.
 
-        The average of the last means, the mean, and then remembered codes by what it expects of them.
+        The mean, the average of the last means, and then remembered codes by what it expects of them.
         """
         if self._m is None or self._average is None:
             return np.empty((0, self.space.dim))
         remembered = self._x[np.argsort(-self._expected, kind="stable")].astype(float)
-        return self._codes(self._inside(np.vstack([self._average, self._m, remembered])[:n]))
+        return self._codes(self._inside(np.vstack([self._m, self._average, remembered])[:n]))
 
     def _propose(self) -> FloatArray:
         """Codes around the mean, or draws from the prior, ``(population, dim)``; every so often one comes twice."""
@@ -171,7 +172,8 @@ class Auto(AskTell):
             return
         surrogate = self._fit()
         self._m, slope = self._climb(surrogate)
-        self._average = self._m if self._average is None else self._average + FRESH * (self._m - self._average)
+        new = max(FRESH, 2 / (self._k + 2))
+        self._average = self._m if self._average is None else self._average + new * (self._m - self._average)
         self._k += 1
         self._weigh(slope)
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Described, FloatArray, Optimizer, Space, State
+from closedloop.interfaces import Described, FloatArray, Optimizer, Recommending, Space, State
 from closedloop.optimizers.loading import load_optimizer
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
@@ -61,6 +61,11 @@ class _Control(ABC):
         except BaseException:
             restore_generator(self._rng, before)
             raise
+
+    def recommend(self, n: int) -> FloatArray:
+        """What the optimizer inside takes for the best; none where it recommends nothing."""
+        inner = self.optimizer
+        return inner.recommend(n) if isinstance(inner, Recommending) else np.empty((0, self.space.dim))
 
     @abstractmethod
     def _instead(self, scores: FloatArray) -> FloatArray:

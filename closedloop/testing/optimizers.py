@@ -138,9 +138,9 @@ class OptimizerContract:
         trail(optimizer, hill(space), 6)
         before = optimizer.state()
         found = optimizer.recommend(3)
-        assert found.shape == (3, space.dim)
+        assert len(found) <= 3
         space.check(found)
-        assert optimizer.recommend(2).shape == (2, space.dim)
+        np.testing.assert_array_equal(optimizer.recommend(1), found[:1])
         other.restore(through_a_file(before))
         np.testing.assert_array_equal(other.recommend(3), found)
         assert_same([optimizer.ask()], [other.ask()])

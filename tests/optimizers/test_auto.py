@@ -120,18 +120,22 @@ def test_codes_come_in_mirrored_pairs(space):
     assert len(np.unique(codes.round(9), axis=0)) == 11
 
 
-def test_recommends_the_average_of_its_means_then_the_mean_then_what_it_expects_most_of():
+def test_recommends_the_mean_then_the_average_of_its_means_then_what_it_expects_most_of():
     space = Space(40)
     optimizer = Auto(space, 0, images=2000)
     rng = np.random.default_rng(0)
     told = trail(optimizer, lambda c: (30 * c[:, 0] + rng.normal(0, 40, len(c)), c), 60)
     found = optimizer.recommend(6)
     state = optimizer.state()
-    for code, expected in zip(found[:2], (state["average"], state["m"]), strict=True):
+    for code, expected in zip(found[:2], (state["m"], state["average"]), strict=True):
         np.testing.assert_allclose(code / np.linalg.norm(code), expected / np.linalg.norm(expected), atol=1e-9)
     shown = np.concatenate(told)
+    expected = []
     for code in found[2:]:
         assert np.abs(shown - code).max(1).min() < 1e-4
+        places = np.abs(state["x"] * np.sqrt(40) - code).max(1)
+        expected.append(state["expected"][places.argmin()])
+    assert expected == sorted(state["expected"])[::-1][:4]
     assert found[:2, 0].min() > shown[-100:, 0].mean()
     assert len(optimizer.recommend(10_000)) == 2 + len(state["y"])
 
@@ -143,7 +147,7 @@ def test_under_noise_the_average_is_better_than_the_mean():
         rng = np.random.default_rng(seed)
         optimizer = Auto(Space(128), seed, images=3000)
         trail(optimizer, lambda c, rng=rng: (np.exp(c[:, 0] / 3) * rng.normal(1, 1.5, len(c)), c), 120)
-        average, mean = optimizer.recommend(2)
+        mean, average = optimizer.recommend(2)
         better.append(average[0] - mean[0])
     assert np.mean(better) > 0
 
@@ -177,7 +181,7 @@ def test_a_state_from_before_codes_came_twice_is_read():
     again.restore(old)
     assert again.noise == 0
     np.testing.assert_array_equal(again.state()["y"], optimizer.state()["y"])
-    np.testing.assert_allclose(again.recommend(2), optimizer.recommend(2)[[1, 1]])
+    np.testing.assert_allclose(again.recommend(2), optimizer.recommend(2)[[0, 0]])
 
 
 def test_the_last_angle_is_small_without_noise_and_wide_with_it():
@@ -242,7 +246,7 @@ def test_coordinates_that_matter_weigh_more():
     trail(optimizer, lambda c: (c[:, :5].sum(1), c), 40)
     w = optimizer.state()["w"]
     assert w.mean() == pytest.approx(1)
-    assert w[:5].mean() > 1.6 * w[5:].mean()
+    assert w[:5].mean() > 1.6 * w[5:].mean()  # 1.9 to 2.6 over six seeds
 
 
 @pytest.mark.parametrize("dim", [512, 12288])

@@ -102,3 +102,14 @@ def test_gradients_are_no_matter_for_a_control():
     inner.needs_gradient = True
     with pytest.raises(InvalidArgumentError, match="optimizer: expected one without gradients, got 'told'"):
         ShuffledScores(inner)
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "noise"])
+def test_it_recommends_what_the_optimizer_inside_does(kind):
+    space = Space(40)
+    control = load_optimizer(f"{kind}:auto", space, 0, images=200)
+    assert control.recommend(3).shape == (0, 40)
+    control.tell(control.ask(), np.arange(10.0))
+    np.testing.assert_array_equal(control.recommend(3), control.optimizer.recommend(3))
+    assert len(control.recommend(3)) == 3
+    assert load_optimizer(f"{kind}:isotropic", space, 0).recommend(3).shape == (0, 40)
