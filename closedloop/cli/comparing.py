@@ -80,7 +80,9 @@ def comparison_table(result: xr.Dataset, budget: str) -> Table:
     """One row for each contender: medians over units, with intervals where there are units enough."""
     table = contender_table(result).sel(budget=budget)
     words = "as published" if budget == PUBLISHED else f"{budget} {str(result['count'].item()).replace('_', '-')}"
-    drawn = Table(title=f"Budget: {words}; medians over {result.sizes['unit']} units", title_justify="left")
+    n = result.sizes["unit"]
+    over = "one unit" if n == 1 else f"medians over {n} units"
+    drawn = Table(title=f"Budget: {words}; {over}", title_justify="left")
     for name in (
         "contender",
         "÷ best natural",
