@@ -181,12 +181,8 @@ def part(arguments: Any, name: str, block: tuple[int, str, str]) -> Path:
 def run_all(arguments: Any) -> None:
     """Runs what is not there yet, until the time is used up; several at a time in processes of their own."""
     arguments.out.mkdir(parents=True, exist_ok=True)
-    runs = list(itertools.product(blocks(arguments), arguments.optimizers))
-    left = [
-        (arguments, time.time() + 60 * arguments.minutes, *run)
-        for run in runs
-        if not part(arguments, run[1], run[0]).exists()
-    ]
+    runs, end = itertools.product(blocks(arguments), arguments.optimizers), time.time() + 60 * arguments.minutes
+    left = [(arguments, end, block, name) for block, name in runs if not part(arguments, name, block).exists()]
     if arguments.jobs == 1:
         for one in left:
             run_part(one)

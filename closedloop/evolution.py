@@ -225,7 +225,7 @@ class Evolution:
             return [f"{name}-last-{i:03d}" for i in range(len(codes))], codes
         if isinstance(optimizer, Recommending) and len(codes := optimizer.recommend(self.candidates)):
             top, codes = self.top_codes[:1], self.thread.generator.space.check(codes)[: self.candidates]
-            codes = codes[[not np.isclose(code, top, rtol=1e-4, atol=1e-6).all(1).any() for code in codes]]
+            codes = codes[~np.any(np.all(np.isclose(codes[:, None], top, rtol=1e-4, atol=1e-6), axis=2), axis=1)]
             ids = [*self.top_ids[:1], *(f"{name}-recommended-{i:03d}" for i in range(len(codes)))]
             return ids, np.concatenate([top, codes])
         return [*self.top_ids, f"{name}-center"], np.concatenate([self.top_codes, self.center[None]])

@@ -17,7 +17,7 @@ from closedloop.describe import OBJECT
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import GradientSettings, Thread
 from closedloop.interfaces import Generator, Optimizer, Space, Subject
-from closedloop.matching import matched
+from closedloop.matching import matched_generator
 from closedloop.objectives import parse_objective
 from closedloop.optimizers import load_optimizer
 from closedloop.optimizers.loading import DEFAULT
@@ -237,10 +237,9 @@ def _gradient(experiment: Experiment, part: ThreadPart) -> GradientSettings:
 
 def _load_generator(part: Named, subject: Subject) -> Generator:
     """A generator, at the subject's resolution and on its device unless it names its own."""
-    if part.name != OBJECT:
-        part = Named(**matched({"name": part.name, **part.options}, subject))
-    generator: Generator = _load("generators", part)
-    return generator
+    if part.name == OBJECT:
+        raise InvalidArgumentError(_from_python("generator", part))
+    return matched_generator({"name": part.name, **part.options}, subject)
 
 
 def _load_optimizer(experiment: Experiment, part: ThreadPart, space: Space) -> Optimizer:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from closedloop import registry
-from closedloop.interfaces import Located, Resolved, Subject
+from closedloop.interfaces import Generator, Located, Resolved, Subject
 
 
 def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None = None) -> dict[str, Any]:
@@ -25,3 +25,9 @@ def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None
         found["device"] = subject.torch_device
     taken = {k: v for k, v in found.items() if v is not None and registry.takes("generators", options["name"], k)}
     return {**options, **{k: v for k, v in taken.items() if options.get(k) is None}}
+
+
+def matched_generator(options: Mapping[str, Any], subject: Subject, resolution: int | None = None) -> Generator:
+    """The generator of `matched` options; raises as `closedloop.generators.load_generator` does."""
+    generator: Generator = registry.build("generators", **matched(options, subject, resolution))
+    return generator

@@ -11,7 +11,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop import registry
 from closedloop.ascents import ASCEND, ascent_dataset, classes_of, is_output, rivals_of
 from closedloop.checks import check_images, check_whole
 from closedloop.describe import plain, recipe, source
@@ -22,7 +21,7 @@ from closedloop.gradients.methods import Request, find_method, make_plan
 from closedloop.images import ImageSet, resize_images
 from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, Objective, Subject, resolution_of
 from closedloop.loop import Generation, Observer, Session
-from closedloop.matching import matched
+from closedloop.matching import matched_generator
 from closedloop.objectives import Unit, parse_objective
 from closedloop.recording import (
     open_recording,
@@ -99,7 +98,7 @@ def ascend(
         RecordingError: The folder exists, or cannot be written.
     """
     found = find_method(method)
-    generator = _loaded(found.generator, subject) if generator is None else _checked(generator)
+    generator = matched_generator(found.generator, subject, RESOLUTION) if generator is None else _checked(generator)
     wanted, columns = _targets(subject, unit, objective)
     steps = check_whole("steps", found.steps if steps is None else steps, 1)
     rivals = [() if c is None else classes_of(subject.units, c) for c in columns]
@@ -153,7 +152,7 @@ def resumed_session(
     """
     content = read_experiment(run)
     if generator is None:
-        generator = _loaded(content["generator"], subject)
+        generator = matched_generator(content["generator"], subject, RESOLUTION)
     wanted = [parse_objective(text) for text in content["objectives"]]
     codes = read_start(run) if content["start"] else None
     stored = read_references(Path(run))
@@ -189,13 +188,6 @@ def _session(
         images=presentations * content["copies"], interleave=0, retest_candidates=1, retest_repeats=1,
         seed=content["seed"],
     )  # fmt: skip
-
-
-def _loaded(named: Mapping[str, Any], subject: Subject) -> Generator:
-    """A generator by name and options, at the subject's resolution and on its device where these are not given."""
-    options = matched(named, subject, RESOLUTION)
-    generator: Generator = registry.build("generators", options.pop("name"), **options)
-    return generator
 
 
 def _checked(generator: Generator) -> Generator:

@@ -17,7 +17,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from closedloop import registry
 from closedloop.ascents import BACKWARD, classes_of, is_output
 from closedloop.checks import check_whole
 from closedloop.describe import plain, recipe, source
@@ -28,7 +27,7 @@ from closedloop.gradients.methods import METHODS, Request, find_method, make_pla
 from closedloop.images import ImageSet, as_image_set, resize_images, to_bytes
 from closedloop.interfaces import RESOLUTION, FloatArray, Generator, State, Subject, resolution_of
 from closedloop.loop import Session
-from closedloop.matching import matched
+from closedloop.matching import matched_generator
 from closedloop.naturalness import MEASURES, Bank, band, code_measures, measure, nearest
 from closedloop.objectives import Unit
 from closedloop.optimizers import load_optimizer
@@ -241,9 +240,7 @@ def _generator(contender: Contender, subject: Subject) -> Generator:
     named = contender.generator
     if named is None:
         named = {"name": "native"} if contender.method == EVOLVE else METHODS[contender.method].generator
-    options = matched({"name": named} if isinstance(named, str) else named, subject, RESOLUTION)
-    generator: Generator = registry.build("generators", options.pop("name"), **options)
-    return generator
+    return matched_generator({"name": named} if isinstance(named, str) else named, subject, RESOLUTION)
 
 
 def _ascended(

@@ -23,7 +23,7 @@ from closedloop.gradients.methods import find_method
 from closedloop.images import from_bytes, read_image
 from closedloop.interfaces import RESOLUTION, Generator, Subject, resolution_of
 from closedloop.loop import Generation, Session
-from closedloop.matching import matched
+from closedloop.matching import matched_generator
 from closedloop.optimizers.ascent import Ascent
 from closedloop.protocols import ascend, read_ascent
 from closedloop.recording import read_experiment, read_pointer
@@ -144,10 +144,7 @@ def _generator(written: Mapping[str, Any], given: Mapping[str, Any], subject: Su
         return None
     if "resolution" in given and registry.takes("generators", options["name"], "resolution"):
         options["resolution"] = given["resolution"]
-    if "resolution" in given or "generator" in given:
-        options = matched(options, subject, RESOLUTION)
-    generator: Generator = registry.build("generators", options.pop("name"), **options)
-    return generator
+    return matched_generator(options, subject, RESOLUTION)
 
 
 def read_start(path: Path, resolution: int) -> NDArray[np.float32]:
