@@ -1,14 +1,14 @@
 """Appending rows to the arrays of a zarr group, a whole chunk file at a time.
 
 zarr's own ``array[start:stop] = rows`` reads the chunk back, merges, and writes it through an event loop, which costs
-more than a millisecond for each array and leaves the file unsynchronized. Here the chunk under way stays in memory and
-its file is replaced atomically. The files are what zarr would have written: uncompressed, default chunk names.
+more than a millisecond for each array and leaves the file unsynchronized. Here the chunk under way stays in memory, and
+whoever commits replaces its file atomically. The files are what zarr would have written: uncompressed, default names.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import zarr
@@ -16,7 +16,20 @@ from numcodecs import VLenUTF8
 from numpy.typing import NDArray
 
 from closedloop.checksums import Sum
-from closedloop.files import replace_file
+
+
+class Chunk(NamedTuple):
+    """A chunk file as it must be written.
+
+    Attributes:
+        path: The file; its folder is there.
+        data: Its whole content.
+        sum: Checksum of the content, up to the last row that was set.
+    """
+
+    path: Path
+    data: bytes
+    sum: Sum
 
 
 @final
@@ -35,13 +48,13 @@ class Column:
         self._number = -1
         self._chunk: NDArray[Any] = np.empty(0)
 
-    def write(self, start: int, values: NDArray[Any]) -> list[Sum]:
-        """Writes rows ``start`` to ``start + len(values)``; what stands before them in their chunks stays.
+    def set(self, start: int, values: NDArray[Any]) -> list[Chunk]:
+        """Sets rows ``start`` to ``start + len(values)``; what stands before them in their chunks stays.
 
         Returns:
-            Checksums of the chunk files, up to the last row written.
+            The chunk files that hold them, which the caller writes.
         """
-        stop, sums = start + len(values), []
+        stop, chunks = start + len(values), []
         for number in range(start // self._rows, -(-stop // self._rows)):
             first = number * self._rows
             begin, end = max(start, first), min(stop, first + self._rows)
@@ -51,9 +64,9 @@ class Column:
             file = self._folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             data = self._bytes(self._rows)
-            replace_file(file, data)
-            sums.append(Sum.of(f"{self._folder.name}/{name}", data, *self._sizes(data, end - first)))
-        return sums
+            known = Sum.of(f"{self._folder.name}/{name}", data, *self._sizes(data, end - first))
+            chunks.append(Chunk(file, data, known))
+        return chunks
 
     def _sizes(self, data: bytes, rows: int) -> tuple[int, int]:
         """Bytes of the first rows of a chunk, and the least that the whole takes whatever stands in the rest."""

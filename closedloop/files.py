@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 #: Ending of a file that is being written.
 PARTIAL = ".partial"
+#: Files that are brought to the disk at the same time.
+TOGETHER = 16
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -17,6 +21,14 @@ def replace_file(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def replace_files(files: Mapping[Path, bytes]) -> None:
+    """Does `replace_file` for several files, in no order: a disk takes many at once in little more time than one."""
+    if files:
+        with ThreadPoolExecutor(min(len(files), TOGETHER)) as pool:
+            for _ in pool.map(replace_file, files.keys(), files.values()):
+                pass
 
 
 def synchronize(path: Path) -> None:

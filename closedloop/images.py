@@ -162,8 +162,13 @@ def as_image_set(images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], r
     return ImageSet(ids, quantize(resize_images(array, resolution)))
 
 
-def write_png(path: Path, image: NDArray[np.float32]) -> None:
-    """Writes one image ``(3, h, w)`` in [0, 1] as an 8-bit PNG; appears under its name only when complete."""
+def encode_png(image: NDArray[np.float32]) -> bytes:
+    """One image ``(3, h, w)`` in [0, 1] as an 8-bit PNG."""
     buffer = io.BytesIO()
     Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(buffer, format="PNG", compress_level=1)
-    replace_file(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_png(path: Path, image: NDArray[np.float32]) -> None:
+    """Writes one image ``(3, h, w)`` in [0, 1] as an 8-bit PNG; appears under its name only when complete."""
+    replace_file(path, encode_png(image))

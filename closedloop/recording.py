@@ -12,10 +12,10 @@ A run's folder::
       CHECKSUMS        SHA-256 of each file of data.zarr, up to its last committed row
       COMMITTED.json   how many rows and checksums count; replacing this file is the only commit
 
-A generation is written to the arrays, then their checksums, then the state, then the pointer ``COMMITTED.json`` is
-replaced atomically. Readers look at the pointer first and never see more than it names, so a run can be read while it
-goes on, and a process killed at any moment loses at most the generation under way. A file that is lost, cut short or
-changed is an error when it is read, never a lost presentation.
+The arrays of a generation, their checksums and the state are brought to the disk, side by side; then the pointer
+``COMMITTED.json`` is replaced atomically. Readers look at the pointer first and never see more than it names, so a run
+can be read while it goes on, and a process killed at any moment loses at most the generation under way. A file that is
+lost, cut short or changed is an error when it is read, never a lost presentation.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -41,8 +42,8 @@ from PIL import Image
 from closedloop.checksums import CheckedStore, ChecksumFile, Sum, check_files, read_sums, sums_of
 from closedloop.columns import Column
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
-from closedloop.files import PARTIAL, replace_file, synchronize
-from closedloop.images import ImageSet, read_folder, write_png
+from closedloop.files import PARTIAL, replace_file, replace_files, synchronize
+from closedloop.images import ImageSet, encode_png, read_folder
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.states import pack_state, unpack_state
 
@@ -233,15 +234,14 @@ class Recording:
         """
         start = self.n_presentations
         with _writing(self.path):
-            self._write_images(rows)
-            self._write_rows(start, rows)
+            files = self._image_files(rows) | self._set_rows(start, rows)
             generation = int(self._pointer["n_generations"]) + 1
             pointer = {
                 **self._pointer,
                 "n_presentations": start + len(rows),
                 "n_generations": generation,
             }
-            self._commit(pointer, state)
+            self._commit(pointer, state, files)
 
     def keep(self, name: str, data: bytes) -> None:
         """Keeps a further file in the run's folder, before the first generation; in memory there is none.
@@ -258,16 +258,18 @@ class Recording:
         with _writing(self.path):
             self._commit({**self._pointer, "finished": True, "reason": reason}, state)
 
-    def _write_images(self, rows: Rows) -> None:
+    def _image_files(self, rows: Rows) -> dict[Path, bytes]:
+        """The files of the images to keep."""
         if self.path is None or not rows.images:
-            return
+            return {}
         folder = self.path / IMAGES
         folder.mkdir(exist_ok=True)
-        for name, image in rows.images.items():
-            write_png(folder / f"{name}.png", image)
+        return {folder / f"{name}.png": encode_png(image) for name, image in rows.images.items()}
 
-    def _write_rows(self, start: int, rows: Rows) -> None:
+    def _set_rows(self, start: int, rows: Rows) -> dict[Path, bytes]:
+        """The chunk files with the rows in them; their checksums are written."""
         sums: list[Sum] = []
+        files: dict[Path, bytes] = {}
         if not self._arrays:
             self._use_arrays(self._make_group(rows))
             if self.path is not None:
@@ -287,12 +289,15 @@ class Recording:
                 )
             value = value.astype(object) if value.dtype.kind == "U" else value
             if self.path is not None:
-                sums += self._columns[name].write(start, value)
+                chunks = self._columns[name].set(start, value)
+                files |= {chunk.path: chunk.data for chunk in chunks}
+                sums += [chunk.sum for chunk in chunks]
             values[name] = value
         if self.path is None:
             self._pending.append({name: np.array(values[name]) for name in self._arrays})
         if self._checksums is not None:
             self._checksums.write(sums)
+        return files
 
     def _use_arrays(self, group: zarr.Group) -> None:
         """Takes the arrays of a group as those to write to."""
@@ -318,14 +323,18 @@ class Recording:
         synchronize(self.path)
         return zarr.open_group(self.path / DATA, mode="r+")
 
-    def _commit(self, pointer: dict[str, Any], state: State) -> None:
+    def _commit(
+        self, pointer: dict[str, Any], state: State, files: Mapping[Path, bytes] = MappingProxyType({})
+    ) -> None:
+        """Brings all files to the disk, then names them in the pointer."""
         pointer["elapsed_s"] = round(time.monotonic() - self._started, 3)
         if self.path is None:
             self._pointer = pointer
             return
         name = f"{STATES}/{pointer['n_generations']:06d}.npz"
         (self.path / STATES).mkdir(exist_ok=True)
-        _put(self.path / name, pack_state(state))
+        replace_files({**files, self.path / name: pack_state(state)})
+        synchronize(self.path / STATES)
         pointer["state"] = name
         if self._checksums is not None:
             pointer["checksums"] = self._checksums.mark
@@ -585,8 +594,8 @@ def write_references(path: Path, references: ImageSet) -> None:
         if (folder / NAMES).exists():
             return
         folder.mkdir(exist_ok=True)
-        for i, (name, image) in enumerate(zip(references.ids, references.images, strict=True)):
-            write_png(folder / f"{i:05d}_{_file_name(name)}.png", image)
+        named = enumerate(zip(references.ids, references.images, strict=True))
+        replace_files({folder / f"{i:05d}_{_file_name(name)}.png": encode_png(image) for i, (name, image) in named})
         _put(folder / NAMES, json.dumps(references.ids).encode())
 
 

@@ -16,6 +16,7 @@ import zarr
 from PIL import Image
 
 from closedloop.errors import RecordingError, SubjectError
+from closedloop.files import replace_files
 from closedloop.images import ImageSet
 from closedloop.interfaces import Units
 from closedloop.recording import (
@@ -173,7 +174,7 @@ def test_reopened_before_the_first_commit(tmp_path):
 def test_rows_of_an_unfinished_generation_do_not_count(tmp_path):
     folder = written(tmp_path / "run")
     recording = Recording.reopen(folder)
-    recording._write_rows(recording.n_presentations, rows(4, 2, seed=50))
+    replace_files(recording._set_rows(recording.n_presentations, rows(4, 2, seed=50)))
     recording.close()
     assert_holds(open_recording(folder), rows(4, 0), rows(4, 1))
     recording = Recording.reopen(folder)
@@ -366,14 +367,14 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, fail_at, call):
 
 
 def test_the_pointer_outlives_no_data(tmp_path, monkeypatch):
-    """Chunks, state and pointer are brought to the disk in this order, each before it gets its name."""
+    """Each file is on the disk before it gets its name, and all of them before the pointer."""
     recording = create(tmp_path / "run")
     recording.append(rows(4, 0), {})
     done = []
     sync, rename = os.fsync, Path.replace
 
     def watch_sync(descriptor):
-        done.append(f"sync {os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).relative_to(tmp_path / 'run')}")
         sync(descriptor)
 
     def watch_rename(path, target):
@@ -386,12 +387,15 @@ def test_the_pointer_outlives_no_data(tmp_path, monkeypatch):
     monkeypatch.undo()
     recording.close()
     renames = [entry for entry in done if entry.startswith("rename")]
-    for chunk in ("responses/c/1/0", "responses/c/2/0", "latent_code/c/2/0", "kind/c/0", "score/c/0"):
-        assert f"rename data.zarr/{chunk}" in renames[:-2]
-    assert renames[-2:] == ["rename state/000002.npz", "rename COMMITTED.json"]
-    for rename_at, entry in enumerate(done):
-        if entry.startswith("rename"):
-            assert done[rename_at - 1] == f"sync {Path(entry.removeprefix('rename ')).name}.partial"
+    for name in ("responses/c/1/0", "responses/c/2/0", "latent_code/c/2/0", "kind/c/0", "score/c/0"):
+        assert f"rename data.zarr/{name}" in renames
+    assert "rename state/000002.npz" in renames
+    for entry in renames:
+        assert done.index(entry.replace("rename", "sync") + ".partial") < done.index(entry)
+    pointer = done.index("sync COMMITTED.json.partial")
+    assert done[pointer + 1 :] == ["rename COMMITTED.json", "sync ."]
+    assert {"sync CHECKSUMS", "sync state"} <= set(done[:pointer])
+    assert max(i for i, entry in enumerate(done) if entry.startswith("rename state")) < done.index("sync state")
 
 
 # Damage ---------------------------------------------------------------------------------------------------------------
