@@ -19,7 +19,7 @@ from scipy.special import softmax
 
 from closedloop.ascents import BACKWARD, classes_of, is_output
 from closedloop.checks import check_whole
-from closedloop.describe import plain, recipe, source
+from closedloop.describe import fingerprint, plain, recipe, source
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import Thread
 from closedloop.files import replace_file
@@ -98,7 +98,8 @@ def compare(
         seeds: Each is a run of its own.
         naturals: Natural images: a folder, an array ``(n, 3, h, w)`` in [0, 1], an `ImageSet`, or "bundled".
         features: A subject whose responses say which images are alike; default the subject itself.
-        save: Folder of the comparison, also to go on with an interrupted one; None keeps it in memory.
+        save: Folder of the comparison, also to go on with an interrupted one, by generators of the same weights; None
+            keeps it in memory.
         progress: Called after each part with the number of parts done and of all, and what was done.
 
     Returns:
@@ -107,6 +108,7 @@ def compare(
         image ÷ their own typical distance); `percentile` among the natural images, `ratio` to the best; `forwards`,
         `forward_equivalents`, and `curve_response` (best so far) over `curve_cost`. Of the natural images:
         `natural_best`, `natural_image` on ``unit``, and the band of each measure as ``{measure}_low`` and ``_high``.
+        The coordinate `generator_sha256` tells the weights of each contender's generator from others.
 
     Raises:
         InvalidArgumentError: An argument does not fit, or the folder holds another comparison.
@@ -115,10 +117,11 @@ def compare(
     contenders = [_contender(method) for method in methods]
     columns = _check(subject, units, contenders, budgets, count, seeds)
     images = as_image_set(naturals, resolution_of(subject))
+    weights = [fingerprint(_generator(c, subject)) for c in contenders]
     store = _Store(save, {
         "closedloop": version(), "protocol": "compare", "subject": recipe(subject), "units": columns,
-        "methods": [asdict(c) for c in contenders], "budgets": list(budgets), "count": count, "seeds": list(seeds),
-        "naturals": source(naturals),
+        "methods": [asdict(c) for c in contenders], "generator_sha256": weights, "budgets": list(budgets),
+        "count": count, "seeds": list(seeds), "naturals": source(naturals),
     })  # fmt: skip
     jobs = [
         (contender, budget, seed, columns[i : i + TOGETHER])
@@ -142,6 +145,7 @@ def compare(
     coords = {
         "contender": [c.label for c in contenders], "budget": [str(b) for b in budgets], "seed": list(seeds),
         "unit": columns, "neuroid_id": ("unit", [subject.units.neuroid_id[c] for c in columns]),
+        "generator_sha256": ("contender", weights),
         "subject": subject.name, "count": count, "closedloop_version": version(),
     }  # fmt: skip
     dataset = xr.Dataset(found, coords)
@@ -207,8 +211,11 @@ class _Store:
         text = json.dumps(plain(content), indent=1)
         file = self._folder / "comparison.json"
         if file.exists() and file.read_text(encoding="utf-8") != text:
+            wanted, held = json.loads(text), json.loads(file.read_text(encoding="utf-8"))
+            other = sorted(key for key in wanted.keys() | held.keys() if wanted.get(key) != held.get(key))
             raise InvalidArgumentError(
-                f"save: {self._folder} holds another comparison (see {file.name}); give its arguments, or a new folder."
+                f"save: {self._folder} holds another comparison (see {file.name}: {', '.join(other)}); give its "
+                "arguments, or a new folder."
             )
         if not file.exists() and self._folder.exists() and any(self._folder.iterdir()):
             raise RecordingError(f"{self._folder}: expected a new or empty folder, or one of a comparison.")

@@ -6,6 +6,7 @@ import torch
 
 from closedloop.analysis import advantage, contender_table
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
+from closedloop.generators import Fourier
 from closedloop.images import quantize
 from closedloop.protocols import Contender, ascend, compare, transfer
 from closedloop.subjects import FunctionSubject, TorchSubject
@@ -128,13 +129,25 @@ def test_goes_on_where_it_was_interrupted(tmp_path, naturals, monkeypatch, resul
 
 def test_refuses_the_folder_of_another_comparison(tmp_path, naturals) -> None:
     compare(subject(), [0], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "one")
-    with pytest.raises(InvalidArgumentError, match=r"save: .* holds another comparison .*new folder"):
+    with pytest.raises(InvalidArgumentError, match=r"save: .* another comparison .*json: units\).*new folder"):
         compare(subject(), [1], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "one")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(RecordingError, match="expected a new or empty folder"):
         compare(subject(), [1], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "mine")
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["thesis.txt"]
+
+
+def test_does_not_go_on_with_other_weights(tmp_path, naturals, monkeypatch) -> None:
+    options = {"budgets": (60,), "naturals": naturals, "save": tmp_path / "one"}
+    found = compare(subject(), [0], CONTENDERS, **options)
+    raw, lucid, evolved = found["generator_sha256"].values
+    assert lucid == evolved != raw
+    monkeypatch.setattr(Fourier, "fingerprint", property(lambda self: "of other weights"), raising=False)
+    with pytest.raises(InvalidArgumentError, match=r"another comparison .*json: generator_sha256\).*new folder"):
+        compare(subject(), [0], CONTENDERS, **options)
+    changed = compare(subject(), [0], CONTENDERS, **(options | {"save": tmp_path / "two"}))
+    assert changed["generator_sha256"].values.tolist() == [raw, "of other weights", "of other weights"]
 
 
 @pytest.mark.parametrize(
