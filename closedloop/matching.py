@@ -20,11 +20,25 @@ def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None
     Raises:
         UnknownNameError: No such generator.
     """
-    found: dict[str, Any] = {"resolution": subject.resolution if isinstance(subject, Resolved) else resolution}
+    own = _with(options, "resolution", subject.resolution if isinstance(subject, Resolved) else resolution)
     if isinstance(subject, Located) and subject.torch_device != "cpu":
-        found["device"] = subject.torch_device
-    taken = {k: v for k, v in found.items() if v is not None and registry.takes("generators", options["name"], k)}
-    return {**options, **{k: v for k, v in taken.items() if options.get(k) is None}}
+        return _placed(own, subject.torch_device)
+    return own
+
+
+def _placed(options: dict[str, Any], device: str) -> dict[str, Any]:
+    """The options of a generator, and of one that it is wrapped around, with a device."""
+    inner = options.get("generator")
+    named = {"name": inner} if isinstance(inner, str) else inner
+    if isinstance(named, Mapping) and "name" in named:  # a generator itself stays where it is
+        options = {**options, "generator": _placed(dict(named), device)}
+    return _with(options, "device", device)
+
+
+def _with(options: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The options of a generator with one more, where it takes it and it is not given."""
+    wanted = value is not None and options.get(key) is None and registry.takes("generators", options["name"], key)
+    return {**options, key: value} if wanted else dict(options)
 
 
 def matched_generator(options: Mapping[str, Any], subject: Subject, resolution: int | None = None) -> Generator:

@@ -3,6 +3,7 @@
 import pytest
 
 from closedloop.errors import UnknownNameError
+from closedloop.generators import load_generator
 from closedloop.matching import matched
 from closedloop.subjects import FunctionSubject, GaborSubject, Gain, Poisson, load_subject
 
@@ -48,6 +49,16 @@ def test_a_rigs_own_device_is_none_of_torchs() -> None:
 
 def test_what_a_generator_does_not_take_is_left_out() -> None:
     assert matched({"name": "fourier"}, OnGpu(resolution=32)) == {"name": "fourier", "resolution": 32}
+
+
+def test_what_is_wrapped_goes_to_the_device_and_keeps_its_resolution() -> None:
+    given = {"name": "placed", "generator": {"name": "truncated", "generator": "native"}}
+    found = matched(given, OnGpu(resolution=32))
+    assert found["generator"]["generator"] == {"name": "native", "device": "cuda:1"}
+    assert found["resolution"] == 32
+    assert given == {"name": "placed", "generator": {"name": "truncated", "generator": "native"}}
+    built = load_generator("native")
+    assert matched({"name": "truncated", "generator": built}, OnGpu(resolution=32))["generator"] is built
 
 
 def test_a_subject_without_a_resolution() -> None:
