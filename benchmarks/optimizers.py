@@ -48,6 +48,7 @@ from closedloop.errors import OptimizerError
 from closedloop.files import replace_file
 from closedloop.generators import load_generator
 from closedloop.interfaces import FloatArray
+from closedloop.matching import matched_generator
 from closedloop.optimizers.base import AskTell
 from closedloop.protocols import evolve
 from closedloop.subjects import Gain, Poisson, load_subject
@@ -126,12 +127,13 @@ class Problem:
 
 
 @lru_cache(maxsize=40)
-def problem(subject: str, unit: str, pixels: int, device: str) -> Problem:
+def problem(subject: str, unit: str, pixels: int, device: str, generator: str = "native") -> Problem:
     """The problem of a unit's name, ``layer:unit`` of lite0 or ``kind:number`` of the analytic subjects."""
     where, _, number = unit.partition(":")
     if subject == "lite0":
         network = load_subject("lite0", layer=where, units=[int(number)], resolution=pixels, device=device)
-        return Problem(network, 0, native(device), max(float(best_natural(network)[0]), 1e-6))
+        made = native(device) if generator == "native" else matched_generator({"name": generator}, network)
+        return Problem(network, 0, made, max(float(best_natural(network)[0]), 1e-6))
     neurons = load_subject(where, resolution=32, count=8, seed=1)
     best = float(best_natural(neurons)[int(number)])
     return Problem(neurons, int(number), load_generator("fourier", resolution=32), best)
@@ -139,7 +141,7 @@ def problem(subject: str, unit: str, pixels: int, device: str) -> Problem:
 
 @lru_cache(maxsize=1)
 def native(device: str) -> Any:
-    """The generator of lite0's problems."""
+    """The generator of lite0's problems, where no other is asked for."""
     return load_generator("native", device=device)
 
 
@@ -180,8 +182,10 @@ def blocks(arguments: Any) -> Iterator[tuple[int, str, str]]:
 def part(arguments: Any, name: str, block: tuple[int, str, str]) -> Path:
     """The file of one run."""
     seed, unit, level = block
-    pixels = f"-{arguments.pixels}px" if arguments.subject == "lite0" else ""
-    text = f"{arguments.subject}{pixels}-{unit}-{level}-{name}-{seed}-{arguments.images}".replace(":", "_")
+    lite0 = arguments.subject == "lite0"
+    how = f"-{arguments.pixels}px" if lite0 else ""
+    how += f"-{arguments.generator}" if lite0 and arguments.generator != "native" else ""
+    text = f"{arguments.subject}{how}-{unit}-{level}-{name}-{seed}-{arguments.images}".replace(":", "_")
     return Path(arguments.out) / f"{text}.json"
 
 
@@ -211,7 +215,7 @@ def run_part(one: tuple[Any, float, tuple[int, str, str], str]) -> None:
         return
     seed, unit, level = block
     file = part(arguments, name, block)
-    what = problem(arguments.subject, unit, arguments.pixels, arguments.device)
+    what = problem(arguments.subject, unit, arguments.pixels, arguments.device, arguments.generator)
     save = file.with_suffix("") if arguments.recordings else None
     found = run_one(what, name, level, seed, arguments.images, save)
     replace_file(file, json.dumps(found).encode())
@@ -325,6 +329,7 @@ def read_arguments() -> Any:
     parser.add_argument("--subject", choices=list(UNITS), default="analytic")
     parser.add_argument("--units", nargs="+", help="layer:unit of lite0, or kind:number of the analytic subjects")
     parser.add_argument("--pixels", type=int, default=224, help="what lite0 looks at; fewer are faster")
+    parser.add_argument("--generator", help="what makes the images for lite0; default native")
     parser.add_argument("--noise", nargs="+", default=NOISE, choices=NOISE)
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=2)
@@ -337,6 +342,9 @@ def read_arguments() -> Any:
     parser.add_argument("--out", type=Path, default=Path("runs/optimizers"))
     arguments = parser.parse_args()
     arguments.units = arguments.units or UNITS[arguments.subject]
+    if arguments.generator and arguments.subject != "lite0":
+        parser.error("--generator is for --subject lite0; the analytic subjects see Fourier images.")
+    arguments.generator = arguments.generator or ("native" if arguments.subject == "lite0" else "fourier")
     if arguments.quick:
         arguments.units, arguments.seeds, arguments.images = arguments.units[:1], 1, 400
         arguments.out = arguments.out.with_name(arguments.out.name + "-quick")
@@ -355,7 +363,7 @@ def main() -> None:
     if average:
         print(f"\nall levels: auto minus {average['rival']}: {average['margin']}")
     ranks = [found["optimizers"]["auto"]["rank"] for found in table.values() if "auto" in found["optimizers"]]
-    kept = {key: getattr(arguments, key) for key in ("subject", "units", "images", "seeds", "device")}
+    kept = {key: getattr(arguments, key) for key in ("subject", "generator", "units", "images", "seeds", "device")}
     mean = round(statistics.fmean(ranks), 3) if ranks else None
     found = {"noise": table, "average": average, "auto_rank_mean": mean, "overhead": costs}
     print(json.dumps({**found, **kept, "cores": os.cpu_count()}))
