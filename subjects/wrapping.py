@@ -29,7 +29,7 @@ class Wrapper(ABC):
 
     Args:
         subject: The subject inside; or its name, or a mapping ``{"name": …, **options}``, to load it.
-        seed: Of its own random generator; wrappers of different kinds draw independently with the same seed.
+        seed: Of its own random generator; wrappers around each other draw independently, also with the same seed.
         **options: What makes it again.
     """
 
@@ -46,7 +46,8 @@ class Wrapper(ABC):
         if isinstance(self.subject, Located):
             self.torch_device = self.subject.torch_device
         self._options = {**options, "seed": check_seed(seed)}
-        self._rng = named_generator(seed, self.kind)
+        depth = _depth(self.subject, self.kind)
+        self._rng = named_generator(seed, f"{self.kind}-{depth}" if depth else self.kind)
 
     @property
     def recipe(self) -> Mapping[str, Any] | None:
@@ -77,6 +78,14 @@ class Wrapper(ABC):
         if isinstance(self.subject, Stateful):
             self.subject.restore(state["subject"])
         restore_generator(self._rng, state["rng"])
+
+
+def _depth(subject: Subject, kind: str) -> int:
+    """How many wrappers of a kind a subject has around it."""
+    depth, inner = 0, subject
+    while isinstance(inner, Wrapper):
+        depth, inner = depth + (inner.kind == kind), inner.subject
+    return depth
 
 
 def as_subject(subject: Subject | str | Mapping[str, Any]) -> Subject:

@@ -11,6 +11,7 @@ from closedloop.analysis.drift import reference_drift
 from closedloop.analysis.elites import class_elites, class_probabilities
 from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
 from closedloop.analysis.natural import naturalness
+from closedloop.analysis.pairing import paired_difference
 from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
 from closedloop.analysis.resampling import bootstrap, holm, success_rate
 from closedloop.analysis.runs import concat, runs
@@ -43,6 +44,7 @@ __all__ = [
     "naturalness",
     "noise_ceiling",
     "noise_correlation",
+    "paired_difference",
     "preference_similarity",
     "psth",
     "radial_tuning",

@@ -7,7 +7,16 @@ import pytest
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.images import natural_references
-from closedloop.subjects import Drift, EnergySubject, FunctionSubject, Gain, NegativeBinomial, Poisson, load_subject
+from closedloop.subjects import (
+    Drift,
+    EnergySubject,
+    FunctionSubject,
+    Gain,
+    Lossy,
+    NegativeBinomial,
+    Poisson,
+    load_subject,
+)
 from closedloop.subjects.noise import best_natural
 from closedloop.testing import SubjectContract
 
@@ -164,6 +173,11 @@ def test_drift_looks_like_recorded_sessions():
 def test_stacked_noise_with_one_seed_is_independent():
     gain, poisson = many(Gain(constant(1.0), nu=0.2, seed=3)), many(Poisson(constant(1.0), best=1.0, seed=3))
     assert abs(np.corrcoef(gain[:, 0], poisson[:, 0])[0, 1]) < 0.05
+    twice = many(Gain(Gain(constant(1.0), nu=0.2, shared=True, seed=3), nu=0.2, seed=3))
+    assert np.isclose(twice.mean(), 1, atol=0.01)
+    assert np.isclose(twice.std(), np.sqrt(1.04**2 - 1), atol=0.01)
+    lost = many(Lossy(Lossy(constant(1.0), 0.1), 0.1))
+    assert np.isclose(np.isnan(lost).mean(), 0.19, atol=0.015)
 
 
 @pytest.mark.parametrize(

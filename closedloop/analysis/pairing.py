@@ -1,0 +1,107 @@
+"""One kind of evolution against another, on the same units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from closedloop.analysis.reasons import scalar
+from closedloop.analysis.resampling import bootstrap
+from closedloop.analysis.runs import concat, runs
+from closedloop.errors import InvalidArgumentError
+from closedloop.objectives import parse_objective
+from closedloop.summary import summarize_thread, thread_objectives
+
+#: What a run says of each of its evolutions, in the order of its threads.
+EACH = ("generator", "optimizer")
+#: What two evolutions of a pair have in common, but for what is compared.
+COMMON = ("subject", *EACH, "seed")
+
+
+def paired_difference(
+    recordings: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset],
+    first: str,
+    second: str,
+    *,
+    by: str = "optimizer",
+    relative: bool = True,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """How much further one kind of evolution got than another: the mean over units, with a bootstrap over units.
+
+    Two evolutions make a pair if they excited the same units by the same objective and are alike in subject,
+    generator, optimizer and seed, but for what is compared. What each got is the mean score of its evolved image in
+    the fresh presentations of the re-test, so no lucky maximum counts.
+
+    Args:
+        recordings: Many runs; see `concat`.
+        first: For instance an optimizer's name, as the runs have it in their coordinate `optimizer`.
+        second: Another one.
+        by: What is compared: "optimizer", "generator" or "subject".
+        relative: Whether differences are parts of the most that any of the evolutions got for those units; otherwise
+            they are scores.
+        level: Confidence level.
+        seed: Seed of the resamples (percentile method, 2,000 resamples over units).
+
+    Returns:
+        `estimate` (first − second), `low`, `high`, `n_units` and `n_pairs`; NaN with the reason.
+
+    Raises:
+        InvalidArgumentError: None of the evolutions is of that kind.
+    """
+    if by not in ("optimizer", "generator", "subject"):
+        raise InvalidArgumentError(f"by: expected 'optimizer', 'generator' or 'subject', got {by!r}.")
+    whole = recordings if isinstance(recordings, xr.Dataset) else concat(recordings)
+    table = _table(whole)
+    kinds = sorted({facts[by] for facts, _, _ in table})
+    for name, kind in (("first", first), ("second", second)):
+        if kind not in kinds:
+            raise InvalidArgumentError(f"{name}: expected one of {', '.join(map(repr, kinds))}, got {kind!r}.")
+    most: dict[str, float] = {}
+    reached: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    for facts, target, score in table:
+        most[target] = max(most.get(target, -np.inf), score)
+        key = (target, *(facts[name] for name in COMMON if name != by))
+        reached.setdefault(key, {}).setdefault(facts[by], []).append(score)
+    differences: dict[str, list[float]] = {}
+    for (target, *_), got in reached.items():
+        if first in got and second in got and not (relative and most[target] <= 0):
+            difference = np.mean(got[first]) - np.mean(got[second])
+            differences.setdefault(target, []).append(float(difference / most[target] if relative else difference))
+    pairs = sum(len(d) for d in differences.values())
+    counts = {"n_units": len(differences), "n_pairs": pairs}
+    if not pairs:
+        missing = dict.fromkeys(("estimate", "low", "high"), np.nan)
+        return scalar({**missing, **counts}, "no pair of evolutions that were re-tested and differ in this alone")
+    found = bootstrap(
+        [float(np.mean(d)) for d in differences.values()], method="percentile", level=level, seed=seed
+    )  # fmt: skip
+    return found.assign(counts)
+
+
+def _table(recording: xr.Dataset) -> list[tuple[dict[str, str], str, float]]:
+    """Of each evolution that was re-tested: what the run says of it, what it excited, and its confirmed mean score."""
+    found = []
+    for _, part in runs(recording):
+        if "objective" not in part.coords:
+            continue
+        names = part["neuroid_id"].values.tolist()
+        for i, (thread, objective) in enumerate(thread_objectives(part)):
+            score = summarize_thread(part, thread, objective).evolved.mean
+            if np.isfinite(score):
+                columns = sorted(parse_objective(objective).columns or range(len(names)))
+                target = f"{objective} of {', '.join(str(names[c]) for c in columns)}"
+                found.append((_facts(part, i), target, float(score)))
+    return found
+
+
+def _facts(part: xr.Dataset, thread: int) -> dict[str, str]:
+    """Subject, generator, optimizer and seed of the thread of that number; "" for what is not known."""
+    facts = {name: str(part[name].item()) if name in part.coords else "" for name in COMMON}
+    for name in EACH:
+        each = facts[name].split("; ")
+        facts[name] = each[thread] if thread < len(each) else each[0]
+    return facts
