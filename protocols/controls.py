@@ -13,7 +13,7 @@ import xarray as xr
 from closedloop.interfaces import Generator, Optimizer, Subject
 from closedloop.optimizers import NoiseScores, RandomSearch, ShuffledScores
 
-from .evolve import evolve
+from .evolve import check_parts, evolve
 
 
 def shuffled_scores(
@@ -36,6 +36,7 @@ def shuffled_scores(
     Raises:
         InvalidArgumentError: An argument does not fit; nothing is written.
     """
+    check_parts(subject=subject, generator=generator, optimizer=optimizer)
     return evolve(subject, generator, ShuffledScores(optimizer, seed), seed=seed, **options)
 
 
@@ -43,6 +44,7 @@ def pure_noise(
     subject: Subject, generator: Generator, optimizer: Optimizer, *, seed: int = 0, **options: Any
 ) -> xr.Dataset:
     """`evolve`, but the optimizer is told standard normal noise; arguments as for `shuffled_scores`."""
+    check_parts(subject=subject, generator=generator, optimizer=optimizer)
     return evolve(subject, generator, NoiseScores(optimizer, seed), seed=seed, **options)
 
 
@@ -61,5 +63,6 @@ def random_codes(
     Returns:
         The recording.
     """
+    check_parts(subject=subject, generator=generator)
     optimizer = RandomSearch(generator.space, seed, population=population)
     return evolve(subject, generator, optimizer, seed=seed, **options)

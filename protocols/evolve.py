@@ -55,18 +55,22 @@ def evolve(
         RecordingError: The folder exists, or cannot be written.
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
-    for name, value, noun in (
-        ("subject", subject, Subject), ("generator", generator, Generator), ("optimizer", optimizer, Optimizer)
-    ):  # fmt: skip
-        if not isinstance(value, noun):
-            raise InvalidArgumentError(
-                f"{name}: expected a {noun.__name__}, got {value!r:.80}; names are loaded by load_{name}(…)."
-            )
+    check_parts(subject=subject, generator=generator, optimizer=optimizer)
     if isinstance(objective, str):
         objective = parse_objective(objective, subject.units)
     thread = Thread(generator, optimizer, default_objective(subject) if objective is None else objective)
     session = Session(subject, [thread], references=references, stop=stop, save=save, observers=observers, **settings)
     return session.run()
+
+
+def check_parts(**parts: Any) -> None:
+    """Raises unless `subject`, `generator` and `optimizer`, those that are given, are what their names say."""
+    nouns: dict[str, type[Any]] = {"subject": Subject, "generator": Generator, "optimizer": Optimizer}
+    for name, value in parts.items():
+        if not isinstance(value, nouns[name]):
+            raise InvalidArgumentError(
+                f"{name}: expected a {nouns[name].__name__}, got {value!r:.80}; names are loaded by load_{name}(…)."
+            )
 
 
 def default_objective(subject: Subject) -> Objective:

@@ -41,6 +41,14 @@ def best_natural(subject: Subject) -> NDArray[np.float64]:
     return np.asarray(seen.max(axis=(0, *range(2, seen.ndim))))
 
 
+def _numbers(best: Any) -> FloatArray:
+    """The best natural responses that are given, ``(1,)`` or ``(units,)``."""
+    try:
+        return np.atleast_1d(np.asarray(best, dtype=float))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"best: expected one number, or one for each unit, got {best!r:.80}.") from error
+
+
 class _Counts(Wrapper):
     """Responses as counts of spikes, in the unit of the responses again."""
 
@@ -49,7 +57,7 @@ class _Counts(Wrapper):
     ) -> None:
         inner = as_subject(subject)
         self.spikes = check_number("spikes", spikes, 1e-6)
-        given = best_natural(inner) if best is None else np.atleast_1d(np.asarray(best, dtype=float))
+        given = best_natural(inner) if best is None else _numbers(best)
         if given.shape not in ((1,), (len(inner.units),)):
             raise InvalidArgumentError(f"best: expected one number or {len(inner.units)}, got shape {given.shape}.")
         if not (np.isfinite(given).all() and (given > 0).all()):

@@ -42,6 +42,8 @@ IMAGES = 3000
 WINDOW, NUMBERS = 800, 2**21
 #: Angles between mean and samples in degrees: the first, the last, the last in much noise, and of the very last codes.
 FIRST, LAST, NOISY, FINAL = 35.0, 3.0, 15.0, 2.25
+#: The first angle on a shell of many dimensions grows with this power of them from `FEW` on, up to `WIDE` (at 4,096).
+FEW, GROWTH, WIDE = 600, 0.186, 50.0
 #: Noise, over the scores' own differences (both variances), that counts as half of much.
 HALF = 0.3
 #: From so many dimensions on a Gaussian prior is a shell.
@@ -98,6 +100,7 @@ class Auto(AskTell):
         self.images, self.population = IMAGES if images is None else int(images), int(population)
         self.window = max(min(WINDOW, NUMBERS // space.dim), 2 * self.population)
         self.shell = not space.bounded and space.dim >= SHELL
+        self.first = min(FIRST * max(1.0, space.dim / FEW) ** GROWTH, WIDE) if self.shell else FIRST
         self._unit = space.scale * np.sqrt(space.dim)
         self._x = np.empty((0, space.dim), np.float32)
         self._y, self._expected = np.empty(0), np.empty(0)
@@ -121,11 +124,11 @@ class Auto(AskTell):
         if self._used + 2 * self.population > self.images:
             return FINAL
         last = LAST * (NOISY / LAST) ** (self.noise / (self.noise + HALF))
-        return float(FIRST * (last / FIRST) ** (self._used / self.images))
+        return float(self.first * (last / self.first) ** (self._used / self.images))
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state, also of a run from before codes came twice or means were averaged."""
-        average = state["m"] if state["k"] else None
+        average = state.get("m") if state.get("k") else None
         super().restore({"doubt": 0.0, "pairs": 0, "average": average, **state})
 
     def recommend(self, n: int) -> FloatArray:

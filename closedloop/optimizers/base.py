@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,10 +71,16 @@ class AskTell(ABC):
     def state(self) -> State:
         """What is in `memory`, the pending codes and the random generator."""
         remembered = {name: _copied(getattr(self, f"_{name}")) for name in self.memory}
-        return {**remembered, "asked": _copied(self._asked), "rng": generator_state(self._rng)}
+        rest = {"asked": _copied(self._asked), "rng": generator_state(self._rng), "dim": self.space.dim}
+        return {**remembered, **rest}
 
     def restore(self, state: State) -> None:
-        """Goes back to a saved state."""
+        """Goes back to a saved state.
+
+        Raises:
+            InvalidArgumentError: It is another optimizer's, or of a space of other dimensions; nothing is changed.
+        """
+        check_state(self.name, state, (*self.memory, "asked", "rng"), self.space.dim)
         for name in (*self.memory, "asked"):
             setattr(self, f"_{name}", _copied(state[name]))
         restore_generator(self._rng, state["rng"])
@@ -82,6 +88,15 @@ class AskTell(ABC):
 
 def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def check_state(name: str, state: State, needed: Iterable[str], dim: int) -> None:
+    """Raises unless a saved state has what an optimizer needs, and is of a space of as many dimensions."""
+    missing = [key for key in needed if key not in state]
+    if missing:
+        raise InvalidArgumentError(f"state: expected one of {name!r}, got one without {missing[0]!r}; name its own.")
+    if state.get("dim", dim) != dim:  # runs from before it was saved do not say
+        raise InvalidArgumentError(f"state: expected one of {dim} dimensions, got one of {state['dim']}.")
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -124,7 +139,10 @@ def check_start(start: FloatArray | None, space: Space) -> FloatArray:
     """Returns the first mean ``(dim,)``: ``start`` if it fits the space, else the middle of the prior."""
     if start is None:
         return space.center
-    start = np.asarray(start, dtype=float)
+    try:
+        start = np.asarray(start, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"start: expected ({space.dim},) numbers, got {start!r:.80}.") from error
     if start.shape != (space.dim,):
         raise InvalidArgumentError(f"start: expected shape ({space.dim},), got {start.shape}.")
     checked: FloatArray = space.check(start[None])[0].copy()
@@ -145,7 +163,10 @@ def check_tell(asked: FloatArray | None, codes: FloatArray, scores: FloatArray) 
     """
     if asked is None:
         raise CallOrderError("tell: expected a call of ask() first; each ask() is answered by one tell().")
-    codes, scores = np.asarray(codes), np.asarray(scores, dtype=float)
+    try:
+        codes, scores = np.asarray(codes, dtype=float), np.asarray(scores, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"codes, scores: expected numbers, got something else ({error}).") from error
     if codes.shape != asked.shape or not np.array_equal(codes, asked):
         raise InvalidArgumentError(
             f"codes: expected the {len(asked)} codes of the last ask(), unchanged, shape {asked.shape}, "
@@ -155,7 +176,7 @@ def check_tell(asked: FloatArray | None, codes: FloatArray, scores: FloatArray) 
         raise InvalidArgumentError(f"scores: expected shape ({len(asked)},), got {scores.shape}.")
     if np.isinf(scores).any():
         raise InvalidArgumentError("scores: expected finite numbers, or NaN for a lost presentation; got infinity.")
-    return codes.astype(float, copy=False), scores
+    return codes, scores
 
 
 def log_weights(n: int) -> FloatArray:

@@ -20,6 +20,7 @@ from closedloop.optimizers.base import (
     check_population,
     check_positive,
     check_start,
+    check_state,
     check_tell,
 )
 from closedloop.seeds import check_seed, generator_state, restore_generator
@@ -164,7 +165,7 @@ class CMAES:
         Drawing the pending codes again brings back all that pycma remembers of them until `tell`.
         """
         snapshot = self._snapshot() if self._before is None else _copy(self._before)
-        return {**snapshot, "pending": self._asked is not None}
+        return {**snapshot, "pending": self._asked is not None, "dim": self.space.dim}
 
     def _snapshot(self) -> State:
         es = self._es
@@ -178,7 +179,8 @@ class CMAES:
         }
 
     def restore(self, state: State) -> None:
-        """Goes back to a saved state."""
+        """Goes back to a saved state; see `AskTell.restore`."""
+        check_state(self.name, state, ("strategy", *_PARTS, "sigma_vec", "pending"), self.space.dim)
         es = self._es = self._strategy(*self._first)
         if state["strategy"]["countiter"] > 0:
             es.tell(es.ask(), [0.0] * self.population)  # pycma makes some of its parts in the first generation

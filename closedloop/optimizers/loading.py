@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from closedloop import registry
+from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Optimizer, Space
 from closedloop.optimizers.base import check_budget
 
@@ -31,6 +32,12 @@ def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None
         UnknownNameError: No such optimizer.
         InvalidArgumentError: It does not take an option, or its value does not fit.
     """
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"optimizer: expected a name such as {DEFAULT!r}, got {name!r:.80}.")
+    if not isinstance(space, Space):
+        raise InvalidArgumentError(
+            f"space: expected a Space, got {space!r:.80}; that of a generator is generator.space."
+        )
     check_budget(images)
     if images is not None and registry.takes("optimizers", name, "images"):
         options["images"] = int(images)

@@ -22,6 +22,8 @@ try:
 except ImportError as error:
     raise MissingExtraError(f"nevergrad: {error}. Install it: pip install 'closedloop[nevergrad]'") from error
 
+#: What its optimizers and the packages behind them raise where they do not work.
+_FAILURES = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, ImportError)
 #: Budget of codes that nevergrad is told where none is given; many of its optimizers choose themselves by it.
 IMAGES = 3000
 
@@ -109,9 +111,10 @@ class Nevergrad(AskTell):
         try:
             with _unwarned():
                 self._candidates = [self._inner.ask() for _ in range(self.population)]
-        except RuntimeError as error:  # its CMA above 300 dimensions loses step with pycma 4.5 after some generations
+        except _FAILURES as error:  # its CMA above 300 dimensions loses step with pycma 4.5 after some generations
+            why = str(error).partition("\n")[0]
             raise OptimizerError(
-                f"{self.name}: nevergrad failed after {self._inner.num_tell} codes ({str(error).splitlines()[0]}). "
+                f"{self.name}: nevergrad failed after {self._inner.num_tell} codes ({why}). "
                 "What was recorded is safe; take another method, or 'cma' and 'cma-diagonal' without nevergrad."
             ) from error
         return self.space.clip(np.stack([candidate.value for candidate in self._candidates]))

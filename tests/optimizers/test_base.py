@@ -9,7 +9,7 @@ from closedloop.errors import CallOrderError, InvalidArgumentError, UnknownNameE
 from closedloop.interfaces import Space
 from closedloop.optimizers import load_optimizer
 from closedloop.optimizers.base import check_start, check_tell, cumulative_step, field_population, log_weights
-from closedloop.testing.optimizers import hill
+from closedloop.testing.optimizers import answer, hill
 
 STEPPING = ["cma", "cma-diagonal", "cholesky-cma", "separable-cma", "isotropic"]
 NAMES = [*STEPPING, "auto", "random", "sphere-cma", "xdream-ga", "ga-2019", "fdgd", "nes"]
@@ -22,6 +22,23 @@ def test_by_name(name):
     optimizer = load_optimizer(name, Space(4), 1, population=6, images=100, **SMALL.get(name, {}))
     assert optimizer.name == name
     assert optimizer.ask().shape == (6, 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_of_something_else_is_refused_and_changes_nothing(name):
+    optimizer, same, other, another = (
+        load_optimizer(name, Space(dim), 1, images=100, **SMALL.get(name, {})) for dim in (4, 4, 7, 4)
+    )
+    for each in (other, another):
+        answer(each, each.ask(), hill(each.space))
+    with pytest.raises(InvalidArgumentError, match="state: expected one of 4 dimensions, got one of 7"):
+        optimizer.restore(other.state())
+    with pytest.raises(InvalidArgumentError, match=f"state: expected one of '{name}', got one without"):
+        optimizer.restore({"dim": 4})
+    np.testing.assert_array_equal(optimizer.ask(), same.ask())
+    old = {key: value for key, value in another.state().items() if key != "dim"}  # as saved before it was known
+    optimizer.restore(old)
+    np.testing.assert_array_equal(optimizer.ask(), another.ask())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,6 +64,7 @@ def test_bad_options(name, options, message):
     [
         ({"sigma": 0.0}, "sigma: expected a finite number above 0, got 0.0"),
         ({"sigma": np.nan}, "sigma: expected a finite number above 0"),
+        ({"start": "middle"}, r"start: expected \(4,\) numbers, got 'middle'"),
         ({"start": np.zeros(3)}, r"start: expected shape \(4,\), got \(3,\)"),
         ({"start": np.full(4, 2.0)}, r"codes: expected values in \[0.0, 1.0\]"),
         ({"start": np.full(4, np.nan)}, "codes: expected finite numbers"),
@@ -116,6 +134,8 @@ def test_check_tell():
         check_tell(asked, asked + 1e-12, scores)
     with pytest.raises(InvalidArgumentError, match=r"scores: expected shape \(3,\), got \(2,\)"):
         check_tell(asked, asked, scores[:2])
+    with pytest.raises(InvalidArgumentError, match="codes, scores: expected numbers, got something else"):
+        check_tell(asked, asked, ["high", "low", "lost"])
 
 
 def test_check_start():

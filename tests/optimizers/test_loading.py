@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from closedloop import registry
-from closedloop.errors import UnknownNameError
+from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.experiment import build_threads, parse_experiment
 from closedloop.interfaces import Space
 from closedloop.optimizers import load_optimizer
@@ -20,6 +20,13 @@ def test_the_budget_goes_to_those_that_take_it():
     np.testing.assert_array_equal(with_budget.ask(), without.ask())
     with pytest.raises(UnknownNameError, match="no optimizer named 'sphere'"):
         registry.takes("optimizers", "sphere", "images")
+
+
+def test_a_name_and_a_space_are_asked_for():
+    with pytest.raises(InvalidArgumentError, match="optimizer: expected a name such as 'auto', got None"):
+        load_optimizer(None, Space(4))
+    with pytest.raises(InvalidArgumentError, match="space: expected a Space, got 64; that of a generator is"):
+        load_optimizer("auto", 64)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from closedloop import IsotropicES
+from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Fourier
 from closedloop.protocols import evolve, pure_noise, random_codes, resume, shuffled_scores
 from closedloop.subjects import GaborSubject
@@ -74,3 +75,10 @@ def test_resumed_from_its_file(tmp_path):
         )  # fmt: skip
     expected = shuffled_scores(CELL, GENERATOR, IsotropicES(GENERATOR.space, seed=1), seed=2, **OPTIONS)
     np.testing.assert_array_equal(resume(tmp_path / "run")["latent_code"], expected["latent_code"])
+
+
+def test_names_are_not_parts():
+    with pytest.raises(InvalidArgumentError, match="optimizer: expected an Optimizer, got 'cma'; names are loaded by"):
+        shuffled_scores(CELL, GENERATOR, "cma")
+    with pytest.raises(InvalidArgumentError, match="generator: expected a Generator, got 'fourier'"):
+        random_codes(CELL, "fourier")

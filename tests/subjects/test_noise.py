@@ -186,6 +186,7 @@ def test_stacked_noise_with_one_seed_is_independent():
         (lambda: Poisson(CELL, spikes=0), "spikes: expected a finite number of at least 1e-06, got 0"),
         (lambda: Poisson(CELL, best=[1.0, 0.0]), "best: expected finite responses above 0, got 0 at the least"),
         (lambda: Poisson(CELL, best=[1.0] * 3), r"best: expected one number or 2, got shape \(3,\)"),
+        (lambda: Poisson(CELL, best="high"), "best: expected one number, or one for each unit, got 'high'"),
         (lambda: Poisson(constant(1.0)), "best: subject '.*' has no resolution"),
         (lambda: NegativeBinomial(CELL, gain_variance=-1), "gain_variance: expected a finite number"),
         (lambda: Gain(CELL, nu=np.nan), "nu: expected a finite number of at least 0"),
