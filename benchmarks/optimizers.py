@@ -1,11 +1,11 @@
 """Optimizers compared on what an experimenter gets: the confirmed image's noiseless response, after N images, in noise.
 
-Each run is a session: an evolution under noise, then fresh presentations that select among the candidates. The score
-of a run is the noiseless response to the image that was selected, over the largest that any of the runs that are asked
-for reached for that unit (any optimizer, noise level and seed). Every finished run is a small file in ``--out``, and
-what is there is not run again. Ranks are among the optimizers within a unit, a seed and a noise level; the table holds those of
-these blocks in which every optimizer has run. ``margin`` is `auto` minus the best of the others (by mean score of the
-level), with its 95 % interval from a bootstrap over units; `closedloop.analysis.paired_difference` does the same on
+Each run is a session: an evolution under noise, then fresh presentations that select among the candidates. The score of
+a run is the noiseless response to the image that was selected, over the largest that any of the runs that are asked for
+reached for that unit (any optimizer, noise level and seed). Every finished run is a small file in ``--out``, and what
+is there is not run again. Ranks are among the optimizers within a unit, a seed and a noise level; the table holds those
+of these blocks in which every optimizer has run. ``margin`` is `auto` minus the best of the others (by mean score of
+the level), with its 95 % interval from a bootstrap over units; `closedloop.analysis.paired_difference` does the same on
 recordings (``--recordings`` keeps them).
 
 The settings of `auto` were chosen on other units: model landscapes of 512 dimensions, the analytic subjects with seed
