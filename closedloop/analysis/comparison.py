@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,13 @@ from scipy.special import gammaln
 from closedloop.analysis.preferred import confirmed_rows
 from closedloop.analysis.reasons import scalar, words
 from closedloop.analysis.resampling import Method, bootstrap, cohens_d, rank_auc
-from closedloop.analysis.runs import by_thread
+from closedloop.analysis.runs import by_thread, runs
 from closedloop.analysis.trajectories import WINDOW, generation_scores
 from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
+from closedloop.objectives import parse_objective
 from closedloop.summary import ThreadSummary, excites_one, single_scores, summarize_thread
 
 
@@ -170,7 +171,9 @@ def _means(index: NDArray[np.intp], values: FloatArray, size: int) -> tuple[Floa
     return np.bincount(index, weights=values, minlength=size) / np.where(n > 0, n, np.nan), n
 
 
-def best_of_k(recording: xr.Dataset, k: int | Sequence[int], thread: str | None = None) -> xr.Dataset:
+def best_of_k(
+    recording: xr.Dataset, k: int | Sequence[int], thread: str | None = None, *, objective: str | None = None
+) -> xr.Dataset:
     """The best natural image among k, on average over all choices of k reference images (Xiao & Kreiman 2020).
 
     The exact expected maximum of k draws without replacement: the sum over the sorted means x₍ᵢ₎ of
@@ -178,37 +181,60 @@ def best_of_k(recording: xr.Dataset, k: int | Sequence[int], thread: str | None 
     that: images are ranked by every other presentation and valued by the rest, both ways round.
 
     Args:
-        recording: See `trajectory`.
+        recording: See `trajectory`; or a run of `closedloop.protocols.present`, whose images are then the references.
         k: How many images are looked at, one number or several.
         thread: Whose objective; None for each, along the dimension ``thread``.
+        objective: Of a run without evolutions: by what its images are judged, such as "unit(3)"; default its only unit.
 
     Returns:
         Over ``k``: `expected` and `retested`; `evolved`, the evolved image's re-tested mean, and `n_reference`. NaN
         with the reason where k exceeds the references, or where they were presented once.
+
+    Raises:
+        InvalidArgumentError: An objective for a run that has its own, or none where several units were recorded.
     """
     counts = np.atleast_1d(np.asarray(k))
     if counts.ndim != 1 or counts.size == 0 or counts.dtype.kind not in "iu" or counts.min() < 1:
         raise InvalidArgumentError(f"k: expected one or more whole numbers of at least 1, got {k!r}.")
 
+    parts = runs(recording)
+    if len(parts) == 1 and "objective" not in parts[0][1].coords:
+        return _best_natural(parts[0][1], _one_objective(recording, objective), counts, {})
+    if objective is not None:
+        raise InvalidArgumentError(f"objective: the evolutions have their own, got {objective!r:.80}; leave it out.")
+
     def measure(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
-        table = reference_means(part, objective)
-        known = table.isel(stimulus_id=np.flatnonzero(~np.isnan(table["mean"].values)))
-        mean, a, b = (known[c].values for c in ("mean", "half_a", "half_b"))
-        expected = np.array([_expected_maximum(mean, mean, int(c)) for c in counts])
-        twice = bool(len(mean)) and not np.isnan(b).any()
-        halves = [(_expected_maximum(a, b, int(c)) + _expected_maximum(b, a, int(c))) / 2 for c in counts]
-        reasons = {
-            "expected": "" if counts.max() <= len(mean) else f"k above the {len(mean)} reference images",
-            "retested": "" if twice else "not every reference image was presented twice",
-        }
-        summary = summarize_thread(part, name, objective)
-        columns = {"expected": ("k", expected), "retested": ("k", np.array(halves) if twice else expected * np.nan)}
-        return xr.Dataset(
-            {**columns, "evolved": summary.evolved.mean, "n_reference": len(mean)},
-            coords={"k": counts, "reason": words(reasons)},
-        )
+        return _best_natural(part, objective, counts, {"evolved": summarize_thread(part, name, objective).evolved.mean})
 
     return by_thread(recording, thread, measure)
+
+
+def _one_objective(recording: xr.Dataset, objective: str | None) -> str:
+    """By what the images of a run without evolutions are judged."""
+    if objective is None and recording.sizes["neuroid"] != 1:
+        raise InvalidArgumentError(
+            f"objective: the recording holds no evolution and {recording.sizes['neuroid']} units; say by what its "
+            "images are judged, for instance 'unit(0)'."
+        )
+    return "unit(0)" if objective is None else parse_objective(objective).describe()
+
+
+def _best_natural(
+    part: xr.Dataset, objective: str, counts: NDArray[np.integer], beside: Mapping[str, float]
+) -> xr.Dataset:
+    """The expected maximum over each number of references, and further numbers beside it."""
+    table = reference_means(part, objective)
+    known = table.isel(stimulus_id=np.flatnonzero(~np.isnan(table["mean"].values)))
+    mean, a, b = (known[c].values for c in ("mean", "half_a", "half_b"))
+    expected = np.array([_expected_maximum(mean, mean, int(c)) for c in counts])
+    twice = bool(len(mean)) and not np.isnan(b).any()
+    halves = [(_expected_maximum(a, b, int(c)) + _expected_maximum(b, a, int(c))) / 2 for c in counts]
+    reasons = {
+        "expected": "" if counts.max() <= len(mean) else f"k above the {len(mean)} reference images",
+        "retested": "" if twice else "not every reference image was presented twice",
+    }
+    columns = {"expected": ("k", expected), "retested": ("k", np.array(halves) if twice else expected * np.nan)}
+    return xr.Dataset({**columns, **beside, "n_reference": len(mean)}, coords={"k": counts, "reason": words(reasons)})
 
 
 def _expected_maximum(ranking: FloatArray, values: FloatArray, k: int) -> float:

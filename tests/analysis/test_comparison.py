@@ -114,6 +114,24 @@ def test_best_of_k_of_many_images_is_exact(evolution):
     assert found["expected"].item() == pytest.approx(100 * 3001 / 101)  # of k draws from 1 … n: k (n + 1) / (k + 1)
 
 
+def test_best_of_k_of_presented_images(repeated):
+    """A run of `present` holds no evolution; each of its units can be the judge."""
+    table = np.stack([np.arange(6.0), -np.arange(6.0)], -1)[:, None].repeat(2, 1)
+    one, both = repeated(table[..., 0]), repeated(table)
+    found = best_of_k(one, [1, 6])
+    assert found["expected"].values.tolist() == pytest.approx([2.5, 5.0])
+    assert found["retested"].values.tolist() == pytest.approx([2.5, 5.0])
+    assert (found["n_reference"], found["reason"].item()) == (6, "")
+    assert best_of_k(both, 6, objective="unit(1)")["expected"].item() == pytest.approx(0)
+    with pytest.raises(InvalidArgumentError, match="objective: the recording holds no evolution and 2 units"):
+        best_of_k(both, 6)
+
+
+def test_an_evolution_has_its_own_objective(evolution):
+    with pytest.raises(InvalidArgumentError, match="objective: the evolutions have their own"):
+        best_of_k(evolution(SCORES, NATURAL), 2, objective="unit(0)")
+
+
 def test_the_best_of_k_owes_its_height_to_luck(evolution):
     rng = np.random.default_rng(3)
     found = [
