@@ -304,3 +304,13 @@ def test_the_budget_comes_through_the_loader():
 def test_bad_options(options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         Auto(Space(20), **options)
+
+
+@pytest.mark.parametrize(("dim", "first"), [(64, 35.0), (600, 35.0), (1200, 39.8), (4096, 50.0), (12288, 50.0)])
+def test_the_first_angle_is_wider_in_many_dimensions(dim, first):
+    """Of what one code tells of each direction there is less, the more of them there are; the plan ends alike."""
+    optimizer = Auto(Space(dim), seed=0, images=100)
+    assert optimizer.angle_deg() == pytest.approx(first, abs=0.05)
+    assert Auto(Space(dim, low=0.0, high=1.0), seed=0, images=100).angle_deg() == 35.0
+    optimizer._used = 80
+    assert optimizer.angle_deg() == pytest.approx(optimizer.first * (3 / optimizer.first) ** 0.8)
