@@ -65,11 +65,15 @@ def evolve(
 
 def check_parts(**parts: Any) -> None:
     """Raises unless `subject`, `generator` and `optimizer`, those that are given, are what their names say."""
-    nouns: dict[str, type[Any]] = {"subject": Subject, "generator": Generator, "optimizer": Optimizer}
+    nouns: dict[str, tuple[str, type[Any]]] = {
+        "subject": ("a Subject", Subject), "generator": ("a Generator", Generator),
+        "optimizer": ("an Optimizer", Optimizer),
+    }  # fmt: skip
     for name, value in parts.items():
-        if not isinstance(value, nouns[name]):
+        words, noun = nouns[name]
+        if not isinstance(value, noun):
             raise InvalidArgumentError(
-                f"{name}: expected a {nouns[name].__name__}, got {value!r:.80}; names are loaded by load_{name}(…)."
+                f"{name}: expected {words}, got {value!r:.80}; names are loaded by load_{name}(…)."
             )
 
 
