@@ -101,6 +101,6 @@ def test_a_name_in_place_of_an_object(name):
     generator = Fourier(16, cutoff=3)
     parts = {"subject": GaborSubject(resolution=16), "generator": generator, "optimizer": IsotropicES(generator.space)}
     with pytest.raises(
-        InvalidArgumentError, match=rf"{name}: expected a .*, got 'lite0'; names are loaded by load_{name}"
+        InvalidArgumentError, match=rf"{name}: expected an? .*, got 'lite0'; names are loaded by load_{name}"
     ):
         evolve(**{**parts, name: "lite0"}, images=40, references=None)
