@@ -9,10 +9,10 @@ import xarray as xr
 
 from closedloop.analysis.reasons import scalar
 from closedloop.analysis.resampling import bootstrap
-from closedloop.analysis.runs import concat, runs
+from closedloop.analysis.runs import concat, evolutions
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives import parse_objective
-from closedloop.summary import summarize_thread, thread_objectives
+from closedloop.summary import summarize_thread
 
 #: What a run says of each of its evolutions, in the order of its threads.
 EACH = ("generator", "optimizer")
@@ -51,6 +51,7 @@ def paired_difference(
 
     Raises:
         InvalidArgumentError: None of the evolutions is of that kind.
+        RecordingError: There is no evolution.
     """
     if by not in ("optimizer", "generator", "subject"):
         raise InvalidArgumentError(f"by: expected 'optimizer', 'generator' or 'subject', got {by!r}.")
@@ -85,23 +86,21 @@ def paired_difference(
 def _table(recording: xr.Dataset) -> list[tuple[dict[str, str], str, float]]:
     """Of each evolution that was re-tested: what the run says of it, what it excited, and its confirmed mean score."""
     found = []
-    for _, part in runs(recording):
-        if "objective" not in part.coords:
-            continue
-        names = part["neuroid_id"].values.tolist()
-        for i, (thread, objective) in enumerate(thread_objectives(part)):
-            score = summarize_thread(part, thread, objective).evolved.mean
-            if np.isfinite(score):
-                columns = sorted(parse_objective(objective).columns or range(len(names)))
-                target = f"{objective} of {', '.join(str(names[c]) for c in columns)}"
-                found.append((_facts(part, i), target, float(score)))
+    for _, part, thread, objective in evolutions(recording):
+        score = summarize_thread(part, thread, objective).evolved.mean
+        if np.isfinite(score):
+            names = part["neuroid_id"].values.tolist()
+            columns = sorted(parse_objective(objective).columns or range(len(names)))
+            target = f"{objective} of {', '.join(str(names[c]) for c in columns)}"
+            found.append((_facts(part, thread), target, float(score)))
     return found
 
 
-def _facts(part: xr.Dataset, thread: int) -> dict[str, str]:
-    """Subject, generator, optimizer and seed of the thread of that number; "" for what is not known."""
+def _facts(part: xr.Dataset, thread: str) -> dict[str, str]:
+    """Subject, generator, optimizer and seed of a thread; "" for what is not known."""
     facts = {name: str(part[name].item()) if name in part.coords else "" for name in COMMON}
+    number = str(part["threads"].item()).split("; ").index(thread)
     for name in EACH:
         each = facts[name].split("; ")
-        facts[name] = each[thread] if thread < len(each) else each[0]
+        facts[name] = each[number] if number < len(each) else each[0]
     return facts

@@ -151,6 +151,21 @@ def _single(recording: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:
     return part.drop_vars([RUN, *names]).assign_coords({n: v for n, v in values.items() if v == v and v != ""})
 
 
+def evolutions(recording: xr.Dataset) -> list[tuple[str, xr.Dataset, str, str]]:
+    """Of each evolution: its label ("RUN/THREAD", or "THREAD" in a single run), its run, its thread and its objective.
+
+    Raises:
+        RecordingError: The recording holds no evolution.
+    """
+    parts = dict(runs(recording))
+    evolving = {run: part for run, part in parts.items() if "objective" in part.coords} or parts
+    return [
+        (f"{run}/{name}" if run else name, part, name, objective)
+        for run, part in evolving.items()
+        for name, objective in thread_objectives(part)
+    ]
+
+
 def by_thread(recording: xr.Dataset, thread: str | None, measure: Measure) -> xr.Dataset:
     """A measure of each evolution, along the dimension ``thread``; of a single named one without that dimension.
 
@@ -158,13 +173,7 @@ def by_thread(recording: xr.Dataset, thread: str | None, measure: Measure) -> xr
         UnknownNameError: No such thread.
         RecordingError: The recording holds no evolution.
     """
-    parts = dict(runs(recording))
-    evolving = {run: part for run, part in parts.items() if "objective" in part.coords} or parts
-    found = [
-        (f"{run}/{name}" if run else name, part, name, objective)
-        for run, part in evolving.items()
-        for name, objective in thread_objectives(part)
-    ]
+    found = evolutions(recording)
     labels = [label for label, *_ in found]
     if thread is not None and thread not in labels:
         raise UnknownNameError(f"thread: no thread {thread!r} in the recording.{closest(thread, labels)}")

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.preferred import Preferred, preferred
 from closedloop.analysis.reasons import choose
-from closedloop.analysis.runs import concat, runs
+from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.units import Moments, Selection
 from closedloop.checks import check_generated, check_images
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives import parse_objective
-from closedloop.summary import excites_one, thread_objectives
+from closedloop.summary import excites_one
 
 Recordings = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 #: From images ``(n, 3, h, w)`` to features ``(n, channels)`` or ``(n, channels, h, w)``, of one layer or of several.
@@ -37,15 +37,10 @@ class _Found:
 
 def _all_found(recordings: Recordings) -> list[_Found]:
     recording = recordings if isinstance(recordings, xr.Dataset) else concat(recordings)
-    found = [
-        _Found(f"{run}/{name}" if run else name, part, objective, preferred(part, name, objective))
-        for run, part in runs(recording)
-        if "objective" in part.coords
-        for name, objective in thread_objectives(part)
+    return [
+        _Found(label, part, objective, preferred(part, name, objective))
+        for label, part, name, objective in evolutions(recording)
     ]
-    if not found:
-        raise RecordingError("recordings: expected at least one evolution, got none.")
-    return found
 
 
 def cross_driving(recordings: Recordings) -> xr.Dataset:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from closedloop import load_optimizer
+from closedloop import Session, Thread, load_optimizer, summarize
 from closedloop.analysis import concat, paired_difference
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import load_generator
@@ -74,6 +74,17 @@ def test_real_runs_of_a_subject():
     difference = paired_difference(concat(found), "isotropic", "random")
     assert difference["low"] > 0
     assert (difference["n_units"], difference["n_pairs"]) == (3, 3)
+
+
+def test_threads_of_one_run_are_told_apart():
+    generator = load_generator("pixels", resolution=4)
+    subject = FunctionSubject(lambda x: x.mean((1, 2, 3))[:, None], units=1)
+    threads = [Thread(generator, load_optimizer(n, generator.space, 0), name=n[:3]) for n in ("isotropic", "random")]
+    recording = Session(subject, threads, images=400).run()
+    found = paired_difference(recording, "isotropic", "random", relative=False)
+    first, second = (part.evolved.mean for part in summarize(recording))
+    assert found["estimate"].item() == pytest.approx(first - second)
+    assert first > second
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_cross_driving_says_what_is_missing(evolution):
 
 def test_only_evolutions_drive():
     shown = present(GaborSubject(resolution=16, count=2, seed=1), np.zeros((2, 3, 16, 16), np.float32))
-    with pytest.raises(RecordingError, match="expected at least one evolution, got none"):
+    with pytest.raises(RecordingError, match="recording: expected an evolution, but it has no threads, objective"):
         cross_driving(shown)
 
 
