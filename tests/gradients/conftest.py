@@ -57,8 +57,12 @@ def linear(units=2):
 
 def network(seed=0, classes=4):
     """A small network with every kind of thing that could be left changed."""
-    layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(), nn.Flatten(), nn.Linear(6 * 36, classes)]
-    return born(lambda: nn.Sequential(*layers), seed)
+    return born(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(), nn.Flatten(), nn.Linear(6 * 36, classes)
+        ),
+        seed,
+    )
 
 
 @pytest.fixture
