@@ -12,6 +12,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from closedloop.checks import check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Units
 from closedloop.objectives.captioned import (
@@ -21,7 +22,7 @@ from closedloop.objectives.captioned import (
     Match,
     caption_text,
 )
-from closedloop.objectives.selecting import above_zero, several_columns
+from closedloop.objectives.selecting import several_columns
 
 __all__ = [
     "CaptionDirection",
@@ -84,7 +85,7 @@ def CaptionObjective(  # noqa: N802 - reads as the noun it makes
         if labels is not None or columns is not None:
             raise InvalidArgumentError("labels, columns: expected none beside a model, which looks at images alone.")
         return CaptionSimilarity(text, model)
-    above_zero("temperature", temperature)
+    check_positive("temperature", temperature)
     names = _chosen(_names(labels), columns)
     named = [place for place, name in enumerate(names) if name]
     if not named:
@@ -171,9 +172,7 @@ def _direction(
     text: str, near: FloatArray, columns: Sequence[int], names: Sequence[str], top: int, temperature: float
 ) -> CaptionDirection:
     """Softmax weights on the outputs that fit best, those that round to nothing left out."""
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise InvalidArgumentError(f"top: expected a whole number of at least 1, got {top!r}.")
-    order = np.argsort(-near, kind="stable")[:top]
+    order = np.argsort(-near, kind="stable")[: check_whole("top", top, 1)]
     weights = np.exp((near[order] - near[order[0]]) / temperature)
     rounded = np.round(weights / weights.sum(), DIGITS)
     kept = [(columns[i], float(w)) for i, w in zip(order.tolist(), rounded, strict=True) if w > 0]

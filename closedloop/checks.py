@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,12 +111,86 @@ def check_responses(responses: Any, n: int, units: int, subject: str) -> FloatAr
     return array
 
 
+def is_whole(value: Any) -> TypeGuard[int | np.integer[Any]]:
+    """Whether ``value`` is a whole number, of Python or numpy; yes and no are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> TypeGuard[float | np.integer[Any] | np.floating[Any]]:
+    """Whether ``value`` is one real number, of Python or numpy; yes and no are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def check_whole(name: str, value: Any, least: int) -> int:
     """Returns ``value`` if it is a whole number of at least ``least``.
 
     Raises:
         InvalidArgumentError: Otherwise.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    if not is_whole(value) or value < least:
         raise InvalidArgumentError(f"{name}: expected a whole number of at least {least}, got {value!r}.")
     return int(value)
+
+
+def check_number(name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> float:
+    """Returns ``value`` if it is a finite number from ``low`` to ``high``.
+
+    Raises:
+        InvalidArgumentError: Otherwise.
+    """
+    if not is_number(value) or not np.isfinite(value) or not low <= value <= high:
+        limits = "" if np.isinf(low) else f" of at least {low:g}" if np.isinf(high) else f" from {low:g} to {high:g}"
+        raise InvalidArgumentError(f"{name}: expected a finite number{limits}, got {value!r}.")
+    return float(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Returns ``value`` if it is a finite number above 0.
+
+    Raises:
+        InvalidArgumentError: Otherwise.
+    """
+    if not is_number(value) or not (np.isfinite(value) and value > 0):
+        raise InvalidArgumentError(f"{name}: expected a finite number above 0, got {value!r}.")
+    return float(value)
+
+
+def check_within(name: str, value: Any, example: float) -> float:
+    """Returns ``value`` if it is a number between 0 and 1, and neither of them.
+
+    Raises:
+        InvalidArgumentError: Otherwise; it gives ``example`` as one.
+    """
+    if not is_number(value) or not 0 < value < 1:
+        raise InvalidArgumentError(f"{name}: expected a number between 0 and 1 such as {example}, got {value!r}.")
+    return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns ``value`` if it is True or False.
+
+    Raises:
+        InvalidArgumentError: Otherwise; "no" is a text, which Python would take for True.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidArgumentError(f"{name}: expected True or False, got {value!r}.")
+    return bool(value)
+
+
+def real_numbers(name: str, values: Any) -> NDArray[np.float64]:
+    """``values`` as an array of real numbers, of any shape; NaN stands for a missing one.
+
+    Raises:
+        InvalidArgumentError: Something in it is not a number, or infinite.
+    """
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind not in "biuf":
+            raise TypeError(f"{found.dtype} is no type of numbers")
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"{name}: expected numbers, NaN where one is missing, got {values!r:.80}."
+        ) from error
+    if np.isinf(found).any():
+        raise InvalidArgumentError(f"{name}: expected finite numbers, NaN where one is missing, got an infinite one.")
+    return found.astype(np.float64)

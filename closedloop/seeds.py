@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from closedloop.errors import InvalidArgumentError
+from closedloop.checks import check_whole
 
 
 def check_seed(seed: Any) -> int:
     """Returns ``seed`` if it is a whole number of at least 0."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InvalidArgumentError(f"seed: expected a whole number of at least 0, got {seed!r}.")
-    return int(seed)
+    return check_whole("seed", seed, 0)
 
 
 def named_seed(seed: int, name: str) -> int:

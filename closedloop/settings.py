@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from closedloop.checks import check_whole, is_number
 from closedloop.drift import METHODS
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.seeds import check_seed
@@ -52,16 +53,13 @@ class Settings:
     def __post_init__(self) -> None:
         least = {"images": 1, "repeats": 1, "interleave": 0, "retries": 0, "retest_candidates": 0, "retest_repeats": 1}
         for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-                raise InvalidArgumentError(f"{name}: expected a whole number of at least {low}, got {value!r}.")
+            check_whole(name, getattr(self, name), low)
         check_seed(self.seed)
         for name, unit in {"soa_s": "seconds", "timeout_s": "seconds", "drift_memory": "generations"}.items():
             value = getattr(self, name)
             if value is None and name == "timeout_s":
                 continue
-            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-            if not (number and 0 < value < np.inf):
+            if not (is_number(value) and 0 < value < np.inf):
                 raise InvalidArgumentError(f"{name}: expected {unit} above 0, got {value!r}.")
         if self.drift not in METHODS:
             raise InvalidArgumentError(f"drift: expected 'none', 'divide' or 'regress', got {self.drift!r}.")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import truncnorm
 from torch import Tensor, nn
 
+from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
 from closedloop.interfaces import FloatArray, Space
 from closedloop.modules import born
@@ -181,7 +182,7 @@ def class_index(label: str | int) -> int:
         if wanted not in names:
             raise UnknownNameError(f"label: no ImageNet class {label!r}.{closest(wanted, names)}")
         return names.index(wanted)
-    if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < len(names):
+    if not is_whole(label) or not 0 <= label < len(names):
         raise UnknownNameError(f"label: expected an ImageNet class by name or 0 to {len(names) - 1}, got {label!r}.")
     return int(label)
 

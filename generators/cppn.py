@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.checks import check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.seeds import check_seed
@@ -87,12 +88,8 @@ class CPPN:
         self.network, self.colors = network, colors or ("hls" if fooling else "rgb")
         if self.colors not in ("hls", "rgb"):
             raise InvalidArgumentError(f"colors: expected 'hls' or 'rgb', got {colors!r}.")
-        self.spread = float((3.0 if fooling else 1.0) if spread is None else spread)
-        if not (np.isfinite(self.spread) and self.spread > 0):
-            raise InvalidArgumentError(f"spread: expected a finite number above 0, got {spread!r}.")
-        if isinstance(nodes, bool) or not isinstance(nodes, (int, np.integer)) or nodes < 1:
-            raise InvalidArgumentError(f"nodes: expected a whole number of at least 1, got {nodes!r}.")
-        self._nodes, self._seed = int(nodes), check_seed(seed)
+        self.spread = check_positive("spread", (3.0 if fooling else 1.0) if spread is None else spread)
+        self._nodes, self._seed = check_whole("nodes", nodes, 1), check_seed(seed)
         self.topology = draw_topology(self._nodes, self._seed) if fooling else ()
         last = self.topology[-1] if fooling else None
         self.space = Space(lucid_weights() if last is None else last.first + len(last.sources))

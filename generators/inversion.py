@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_images
+from closedloop.checks import check_images, check_whole
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.images import resize_images
 from closedloop.interfaces import Differentiable, Encoding, FloatArray, Generator
@@ -78,9 +78,7 @@ def invert(
     """
     target = resize_images(check_images(images), generator.resolution)
     method = _choose(generator, method)
-    steps = STEPS[method] if steps is None else steps
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise InvalidArgumentError(f"steps: expected a whole number of at least 0, got {steps!r}.")
+    steps = check_whole("steps", STEPS[method] if steps is None else steps, 0)
     codes = _first_codes(generator, target)
     if method == "gradient":
         chunks = [slice(i, i + _CHUNK) for i in range(0, len(target), _CHUNK)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Differentiable, FloatArray, Generator
 from closedloop.seeds import named_generator
@@ -41,7 +42,7 @@ def image_metric(
         raise InvalidArgumentError(f"generator: expected a differentiable one (with forward), got {generator.name!r}.")
     dim = generator.space.dim
     k = dim if k is None else k
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= dim:
+    if not is_whole(k) or not 1 <= k <= dim:
         raise InvalidArgumentError(f"k: expected a whole number from 1 to {dim}, got {k!r}.")
     rng = named_generator(seed, "metric")
     at = generator.space.sample(codes, rng) if isinstance(codes, int) else generator.space.check(codes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_images
+from closedloop.checks import check_images, is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.images import resize_images
 from closedloop.interfaces import FloatArray, Space
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 def check_resolution(resolution: int) -> int:
     """Returns ``resolution`` if it is a whole number of pixels between 2 and 4096."""
-    whole = isinstance(resolution, (int, np.integer)) and not isinstance(resolution, bool)
-    if not whole or not 2 <= resolution <= 4096:
+    if not is_whole(resolution) or not 2 <= resolution <= 4096:
         raise InvalidArgumentError(f"resolution: expected 2 to 4096 pixels, got {resolution!r}.")
     return int(resolution)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop import registry
+from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.images import read_image, resize_matrix
 from closedloop.interfaces import Described, Differentiable, FloatArray, Generator, Space
@@ -157,7 +158,7 @@ class Subspace(Wrapper):
         super().__init__("subspace", generator, resolution)
         _check_unbounded(self.generator)
         inner = self.generator.space
-        if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or not 1 <= dim <= inner.dim:
+        if not is_whole(dim) or not 1 <= dim <= inner.dim:
             raise InvalidArgumentError(f"dim: expected 1 to {inner.dim} directions, got {dim!r}.")
         if codes is None:
             self.middle, self.directions = inner.center, random_directions(dim, inner.dim, check_seed(seed))

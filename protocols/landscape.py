@@ -17,7 +17,7 @@ from closedloop import registry
 from closedloop.analysis.codes import principal_axes
 from closedloop.analysis.landscapes import sphere_points
 from closedloop.analysis.preferred import evolved_codes, preferred
-from closedloop.checks import check_generated
+from closedloop.checks import check_generated, is_whole
 from closedloop.describe import OBJECT, fingerprint, plain, recipe
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator, Subject
@@ -120,7 +120,7 @@ def _check_grid(generator: Generator, steps: int, extent_deg: float, radius: flo
             f"generator: expected an unbounded space of codes, for a landscape lies on a sphere; {generator.name!r} is "
             f"bounded to [{generator.space.low}, {generator.space.high}]."
         )
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 3 or steps % 2 == 0:
+    if not is_whole(steps) or steps < 3 or steps % 2 == 0:
         raise InvalidArgumentError(
             f"steps: expected an odd number of at least 3, so that the center is among the points; got {steps!r}."
         )

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import check_images
+from closedloop.checks import check_images, check_whole
 from closedloop.describe import plain, recipe, source
 from closedloop.errors import InvalidArgumentError
 from closedloop.evolution import REFERENCE
@@ -66,9 +66,8 @@ def present(
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
     Settings(repeats=repeats, retries=retries, timeout_s=timeout_s, soa_s=soa_s, seed=seed)  # checks them
-    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 1:
-        raise InvalidArgumentError(f"resolution: expected a whole number of at least 1, got {resolution!r}.")
-    settings = dict(zip(PRESENT_SETTINGS, (repeats, int(resolution), retries, timeout_s, soa_s, seed), strict=True))
+    resolution = check_whole("resolution", resolution, 1)
+    settings = dict(zip(PRESENT_SETTINGS, (repeats, resolution, retries, timeout_s, soa_s, seed), strict=True))
     library = Library.of(images, resolution)
     experiment = {
         "closedloop": version(), "protocol": "present", "subject": recipe(subject), "images": source(images), **settings

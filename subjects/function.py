@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_images, check_responses
+from closedloop.checks import check_images, check_responses, is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Units
 
@@ -36,7 +36,7 @@ class FunctionSubject:
     def _describe(self, units: int | Sequence[str] | Units) -> Units:
         if isinstance(units, Units):
             return units
-        if isinstance(units, (int, np.integer)) and not isinstance(units, bool) and units >= 1:
+        if is_whole(units) and units >= 1:
             return Units.numbered(self.name, int(units))
         if isinstance(units, (list, tuple)) and units and all(isinstance(u, str) for u in units):
             return Units(tuple(units), {})

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from closedloop.checks import check_flag, check_number
 from closedloop.errors import InvalidArgumentError
 from closedloop.images import natural_references
 from closedloop.interfaces import FloatArray, Resolved, State, Stateful, Subject
 
-from .wrapping import Wrapper, as_subject, check_number
+from .wrapping import Wrapper, as_subject
 
 #: The response of each unit, of all of them, or None: the largest to the bundled photographs.
 Best = float | Sequence[float] | None
@@ -156,7 +157,7 @@ class Gain(Wrapper):
     def __init__(
         self, subject: Subject | str | Mapping[str, Any], nu: float = 0.2, shared: bool = False, seed: int = 0
     ) -> None:
-        self.nu, self.shared = check_number("nu", nu, 0), bool(shared)
+        self.nu, self.shared = check_number("nu", nu, 0), check_flag("shared", shared)
         super().__init__(subject, seed, nu=self.nu, shared=self.shared)
 
     def _changed(self, responses: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.modules import dtype_of, undisturbed
 
@@ -61,7 +62,7 @@ def check_resolution(resolution: int) -> int:
     Raises:
         InvalidArgumentError: It is something else.
     """
-    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 1:
+    if not is_whole(resolution) or resolution < 1:
         raise InvalidArgumentError(f"resolution: expected a whole number of pixels, got {resolution!r}.")
     return int(resolution)
 

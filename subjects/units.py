@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
 
 UnitSpec: TypeAlias = int | str | range | tuple[int, ...] | Sequence[Any]
@@ -131,7 +132,7 @@ def _parse(spec: Any, shape: LayerShape, seed: int) -> Iterator[UnitIndex]:
     if isinstance(spec, str):
         for item in re.findall(r"\([^)]*\)|[^,\s]+", spec):
             yield from _parse_text(item, shape, seed)
-    elif isinstance(spec, (int, np.integer)) and not isinstance(spec, bool):
+    elif is_whole(spec):
         yield shape.central(_in_range(int(spec), shape))
     elif _is_position(spec):
         channel, y, x = map(int, spec)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop import registry
-from closedloop.checks import check_responses
+from closedloop.checks import check_number, check_responses, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Described, FloatArray, Located, Resolved, State, Stateful, Subject
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
@@ -102,15 +102,6 @@ def as_subject(subject: Subject | str | Mapping[str, Any]) -> Subject:
     return subject
 
 
-def check_number(name: str, value: Any, low: float, high: float = np.inf) -> float:
-    """Returns ``value`` if it is a finite number from ``low`` to ``high``."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not (number and np.isfinite(value) and low <= value <= high):
-        upper = "" if np.isinf(high) else f" and at most {high:g}"
-        raise InvalidArgumentError(f"{name}: expected a finite number of at least {low:g}{upper}, got {value!r}.")
-    return float(value)
-
-
 @final
 class Lossy(Wrapper):
     """Loses whole presentations, as a trial does that the animal aborts.
@@ -147,9 +138,7 @@ class Repeated(Wrapper):
     kind = "repeated"
 
     def __init__(self, subject: Subject | str | Mapping[str, Any], n: int = 5) -> None:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise InvalidArgumentError(f"n: expected a whole number of at least 1, got {n!r}.")
-        self.n = int(n)
+        self.n = check_whole("n", n, 1)
         super().__init__(subject, 0, n=self.n)
         del self._options["seed"]  # it draws nothing
 

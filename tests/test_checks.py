@@ -1,4 +1,4 @@
-"""The door: images and responses from outside."""
+"""The door: images, responses and options from outside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ import re
 import numpy as np
 import pytest
 
-from closedloop.checks import check_generated, check_images, check_responses
+from closedloop.checks import (
+    check_flag,
+    check_generated,
+    check_images,
+    check_number,
+    check_positive,
+    check_responses,
+    check_whole,
+    check_within,
+    real_numbers,
+)
 from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError
 from closedloop.interfaces import Space
 
@@ -117,3 +127,45 @@ def test_a_tensor_with_its_graph_is_named():
     torch = pytest.importorskip("torch")
     with pytest.raises(SubjectError, match=r"got Tensor .*detach"):
         check_responses(torch.ones(1, 1, requires_grad=True) * 2, 1, 1, "s")
+
+
+@pytest.mark.parametrize(
+    ("check", "good"),
+    [
+        (lambda v: check_whole("n", v, 2), [2, np.int64(7)]),
+        (lambda v: check_number("n", v, 0, 1), [0, 1, np.float32(0.5)]),
+        (lambda v: check_number("n", v), [-1e9, 3]),
+        (lambda v: check_positive("n", v), [1e-9, np.int8(3)]),
+        (lambda v: check_within("n", v, 0.95), [1e-9, 0.5]),
+        (lambda v: check_flag("n", v), [True, False, np.True_]),
+    ],
+)
+def test_good_options_come_back(check, good):
+    assert [check(value) for value in good] == good
+
+
+@pytest.mark.parametrize(
+    ("check", "bad", "message"),
+    [
+        (lambda v: check_whole("n", v, 2), [1, 2.0, "2", True, None], "n: expected a whole number of at least 2, got "),
+        (lambda v: check_number("n", v, 0, 1), [1.1, np.nan, "half", True], "n: expected a finite number from 0 to 1"),
+        (lambda v: check_number("n", v, 3), [2, np.inf, None], "n: expected a finite number of at least 3, got "),
+        (lambda v: check_number("n", v), [np.nan, -np.inf, [1]], "n: expected a finite number, got "),
+        (lambda v: check_positive("n", v), [0, -1, np.inf, np.nan, "1"], "n: expected a finite number above 0, got "),
+        (lambda v: check_within("n", v, 0.95), [0, 1, np.nan, "0.5"], "n: expected a number between 0 and 1 such as "),
+        (lambda v: check_flag("n", v), ["no", 0, 1, None], "n: expected True or False, got "),
+    ],
+)
+def test_bad_options(check, bad, message):
+    for value in bad:
+        with pytest.raises(InvalidArgumentError, match=re.escape(message)):
+            check(value)
+
+
+def test_real_numbers():
+    np.testing.assert_array_equal(real_numbers("x", [[1, np.nan], [True, 2.5]]), [[1, np.nan], [1, 2.5]])
+    for wrong in ("a text", None, [1, None], [[1], [1, 2]], 1j):
+        with pytest.raises(InvalidArgumentError, match="x: expected numbers, NaN where one is missing, got "):
+            real_numbers("x", wrong)
+    with pytest.raises(InvalidArgumentError, match="x: expected finite numbers, NaN where one is missing, got an inf"):
+        real_numbers("x", [1, np.inf])

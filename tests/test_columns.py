@@ -24,7 +24,7 @@ def array(folder, dtype, shape=(), chunk=5, fill=None):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(blocks=st.lists(st.integers(1, 9), min_size=1, max_size=4), chunk=st.integers(1, 12))
 @pytest.mark.parametrize(("dtype", "shape", "fill"), [("float32", (3,), np.nan), ("int32", (), -1), ("str", (), "")])
 def test_appended_rows_are_read_back(tmp_path_factory, blocks, chunk, dtype, shape, fill):

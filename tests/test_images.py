@@ -57,7 +57,7 @@ def test_resize_to_the_same_size_is_the_same_image():
 
 
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 50), st.floats(0, 1, width=32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_flat_images_stay_flat(h, w, new, grey):
     resized = resize_images(np.full((1, 3, h, w), grey, np.float32), new)
     assert resized.shape == (1, 3, new, new)

@@ -54,7 +54,7 @@ def same(a, b):
 
 
 @given(trees)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_round_trip_is_exact(state):
     same(unpack_state(pack_state(state)), state)
 

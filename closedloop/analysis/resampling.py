@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from closedloop.analysis.reasons import all_nan, scalar
-from closedloop.checks import check_whole
+from closedloop.checks import check_flag, check_whole, check_within, real_numbers
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
@@ -49,7 +49,8 @@ def bootstrap(
     Raises:
         InvalidArgumentError: An argument does not fit.
     """
-    _check_level(level)
+    check_within("level", level, 0.95)
+    check_flag("paired", paired)
     if method not in ("BCa", "percentile"):
         raise InvalidArgumentError(f"method: expected 'BCa' or 'percentile', got {method!r}.")
     resamples = check_whole("resamples", resamples, 100)
@@ -74,7 +75,7 @@ def bootstrap(
 def _clean(samples: ArrayLike | Sequence[ArrayLike], paired: bool) -> list[FloatArray]:
     """The samples without NaN, each ``(n,)``."""
     several = isinstance(samples, (tuple, list)) and len(samples) > 0 and np.ndim(samples[0]) > 0
-    arrays = [np.asarray(s, dtype=float) for s in (samples if several else [samples])]  # type: ignore[union-attr]
+    arrays = [real_numbers("samples", s) for s in (samples if several else [samples])]  # type: ignore[union-attr]
     shapes = [a.shape for a in arrays]
     if any(a.ndim != 1 for a in arrays):
         raise InvalidArgumentError(f"samples: expected one-dimensional samples, got shapes {shapes}.")
@@ -95,11 +96,6 @@ def _uninformative(data: Sequence[FloatArray]) -> str:
     return ""
 
 
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise InvalidArgumentError(f"level: expected a number between 0 and 1 such as 0.95, got {level!r}.")
-
-
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """P-values corrected for their number by Holm (1979): the familywise error stays below alpha.
 
@@ -112,7 +108,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InvalidArgumentError: A value is not in [0, 1].
     """
-    values = np.asarray(p, dtype=float)
+    values = real_numbers("p", p)
     known = values[~np.isnan(values)]
     if known.size and (known.min() < 0 or known.max() > 1):
         raise InvalidArgumentError(f"p: expected values in [0, 1], got [{known.min()}, {known.max()}].")
@@ -137,8 +133,8 @@ def success_rate(success: xr.Dataset | ArrayLike, *, level: float = 0.95) -> xr.
     Returns:
         `rate`, `low`, `high`, `k` and `n`; NaN with the reason where no evolution can be judged.
     """
-    _check_level(level)
-    values = np.asarray(success["success"] if isinstance(success, xr.Dataset) else success, dtype=float).ravel()
+    check_within("level", level, 0.95)
+    values = real_numbers("success", _verdicts(success)).ravel()
     known = values[~np.isnan(values)]
     if not np.isin(known, (0, 1)).all():
         raise InvalidArgumentError("success: expected yes or no (1 or 0, NaN where unknown) for each evolution.")
@@ -147,6 +143,17 @@ def success_rate(success: xr.Dataset | ArrayLike, *, level: float = 0.95) -> xr.
         return all_nan(("rate", "low", "high"), "no evolution can be judged").assign(k=0, n=0)
     low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], k + 1, n + 1 - k)
     return scalar({"rate": k / n, "low": float(low), "high": float(high), "k": k, "n": n}, level=level)
+
+
+def _verdicts(success: xr.Dataset | ArrayLike) -> Any:
+    if not isinstance(success, xr.Dataset):
+        return success
+    if "success" not in success:
+        raise InvalidArgumentError(
+            "success: expected what closedloop.analysis.success returned, got a Dataset of "
+            f"{sorted(map(str, success.variables))}."
+        )
+    return success["success"].values
 
 
 def rank_auc(a: FloatArray, b: FloatArray, axis: int = -1) -> Any:

@@ -35,8 +35,12 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
         takes it; evolutions are then called "RUN/THREAD".
 
     Raises:
-        InvalidArgumentError: No recordings, or such that differ in their time axis.
+        InvalidArgumentError: Something else, no recordings, or such that differ in their time axis.
     """
+    if isinstance(recordings, str) or not isinstance(recordings, (Mapping, Sequence)):
+        raise InvalidArgumentError(
+            f"recordings: expected a list or a mapping of recordings, got a {type(recordings).__name__}."
+        )
     named = recordings if isinstance(recordings, Mapping) else {str(i): r for i, r in enumerate(recordings)}
     if not named:
         raise InvalidArgumentError("recordings: expected at least one recording, got none.")
@@ -133,15 +137,20 @@ def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     Raises:
         RecordingError: It is not a recording.
     """
-    if "presentation" not in recording.dims or "responses" not in recording:
+    if not isinstance(recording, xr.Dataset) or "presentation" not in recording.dims or "responses" not in recording:
         raise RecordingError(
             "recording: expected what closedloop.open_recording returns, with responses (presentation, neuroid), got "
-            f"{sorted(map(str, recording.variables))}."
+            f"{contents(recording)}."
         )
     if RUN not in recording.coords:
         return [("", recording)]
     column = recording[RUN].values
     return [(str(name), _single(recording, np.flatnonzero(column == name))) for name in dict.fromkeys(column.tolist())]
+
+
+def contents(thing: Any) -> str:
+    """What was given in a recording's place: a Dataset's variables, or a type."""
+    return str(sorted(map(str, thing.variables))) if isinstance(thing, xr.Dataset) else f"a {type(thing).__name__}"
 
 
 def _single(recording: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:

@@ -12,7 +12,7 @@ from closedloop.analysis.reasons import all_nan, scalar
 from closedloop.analysis.resampling import holm
 from closedloop.analysis.runs import by_thread
 from closedloop.analysis.smoothing import smooth
-from closedloop.checks import check_whole
+from closedloop.checks import check_whole, check_within, is_number
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
@@ -178,7 +178,7 @@ def images_to(recording: xr.Dataset, share: float = 0.9, thread: str | None = No
 
 
 def _check_share(share: float) -> None:
-    if not 0 < share <= 1:
+    if not (is_number(share) and 0 < share <= 1):
         raise InvalidArgumentError(f"share: expected a number above 0 and at most 1 such as 0.9, got {share!r}.")
 
 
@@ -232,8 +232,7 @@ def success(
         with the reason where there are too few generations or scores do not vary.
     """
     window, permutations = check_whole("window", window, 1), check_whole("permutations", permutations, 1)
-    if not 0 < alpha < 1:
-        raise InvalidArgumentError(f"alpha: expected a number between 0 and 1 such as 0.05, got {alpha!r}.")
+    check_within("alpha", alpha, 0.05)
     if alternative not in ("end", "maximum"):
         raise InvalidArgumentError(f"alternative: expected 'end' or 'maximum', got {alternative!r}.")
     found = by_thread(recording, thread, lambda part, name, _: _success(part, name, window, permutations, seed))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from closedloop.analysis.reasons import ROUNDING
-from closedloop.analysis.runs import RUN
+from closedloop.analysis.runs import RUN, contents
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
@@ -62,11 +62,12 @@ def select(recording: xr.Dataset, kind: Kind, *, by: str = "stimulus_id", natura
         RecordingError: No presentation of that kind.
         InvalidArgumentError: No such coordinate.
     """
-    coords = [str(n) for n, c in recording.coords.items() if c.dims == ("presentation",)]
-    if "presentation" not in recording.dims or "responses" not in recording or "kind" not in coords:
+    held = recording.coords.items() if isinstance(recording, xr.Dataset) else ()
+    coords = [str(n) for n, c in held if c.dims == ("presentation",)]
+    if "kind" not in coords or "responses" not in recording:
         raise RecordingError(
             "recording: expected what closedloop.open_recording returns, with responses and kind on presentations, "
-            f"got {sorted(map(str, recording.variables))}."
+            f"got {contents(recording)}."
         )
     if by not in coords:
         raise InvalidArgumentError(f"by: expected a coordinate of presentations, got {by!r}.{closest(by, coords)}")

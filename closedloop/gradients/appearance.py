@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from closedloop.checks import check_whole
+from closedloop.checks import check_number, check_whole
 
-from .sampling import check_number, check_pictures, draws
+from .sampling import check_pictures, draws
 
 
 @final

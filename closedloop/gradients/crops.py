@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from closedloop.checks import check_whole
+from closedloop.checks import check_number, check_whole
 from closedloop.errors import InvalidArgumentError
 
-from .sampling import check_number, check_numbers, check_pictures, draws, resample
+from .sampling import check_numbers, check_pictures, draws, resample
 
 
 @final

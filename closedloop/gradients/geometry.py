@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from closedloop.checks import check_whole
+from closedloop.checks import check_number, check_whole
 from closedloop.errors import InvalidArgumentError
 
-from .sampling import check_number, check_numbers, check_pictures, draws, resample
+from .sampling import check_numbers, check_pictures, draws, resample
 
 REFLECT = "reflect"
 

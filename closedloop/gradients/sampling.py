@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from closedloop.banded import resampled
+from closedloop.checks import check_number
 from closedloop.errors import InvalidArgumentError
 
 
@@ -34,19 +35,6 @@ def check_pictures(images: Tensor) -> tuple[int, int]:
             "forward returns."
         )
     return int(images.shape[2]), int(images.shape[3])
-
-
-def check_number(name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> float:
-    """Returns ``value`` if it is a finite number from ``low`` to ``high``.
-
-    Raises:
-        InvalidArgumentError: Otherwise.
-    """
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or not low <= value <= high:
-        limits = "" if np.isinf(low) else f" of at least {low:g}" if np.isinf(high) else f" from {low:g} to {high:g}"
-        raise InvalidArgumentError(f"{name}: expected a finite number{limits}, got {value!r}.")
-    return float(value)
 
 
 def check_numbers(name: str, values: Any, low: float = -np.inf, high: float = np.inf) -> tuple[float, ...]:

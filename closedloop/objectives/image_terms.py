@@ -13,9 +13,10 @@ from typing import Any, final
 
 import numpy as np
 
+from closedloop.checks import check_number, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.algebra import Term
-from closedloop.objectives.selecting import above_zero, lost
+from closedloop.objectives.selecting import lost
 
 #: Keeps roots differentiable where neighbouring pixels are equal.
 EPSILON = 1e-8
@@ -51,7 +52,7 @@ class TotalVariation(ImageTerm):
     beta: float = 2.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "beta", above_zero("beta", self.beta))
+        object.__setattr__(self, "beta", check_positive("beta", self.beta))
 
     def of_images(self, images: Any) -> Any:
         """Images ``(n, 3, h, w)``, at least 2 pixels high and wide -> ``(n,)``."""
@@ -82,7 +83,7 @@ class AlphaNorm(ImageTerm):
     around: float = 0.5
 
     def __post_init__(self) -> None:
-        if above_zero("alpha", self.alpha) < 1:
+        if check_positive("alpha", self.alpha) < 1:
             raise InvalidArgumentError(f"alpha: expected 1 or more, got {self.alpha!r}.")
         object.__setattr__(self, "alpha", float(self.alpha))
         _settle_around(self)
@@ -214,10 +215,7 @@ def _shifted(images: Any, axis: int) -> tuple[Any, Any]:
 
 
 def _settle_around(term: Any) -> None:
-    around = term.around
-    if isinstance(around, bool) or not isinstance(around, (int, float)) or not 0 <= around <= 1:
-        raise InvalidArgumentError(f"around: expected a number in [0, 1], got {around!r}.")
-    object.__setattr__(term, "around", float(around))
+    object.__setattr__(term, "around", check_number("around", term.around, 0, 1))
 
 
 def _values(term: AlphaNorm) -> tuple[float, float]:

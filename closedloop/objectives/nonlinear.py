@@ -12,9 +12,10 @@ from typing import Any, cast, final
 import numpy as np
 from scipy.special import logsumexp
 
+from closedloop.checks import check_flag, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.algebra import Term
-from closedloop.objectives.selecting import above_zero, one_column, selected, several_columns
+from closedloop.objectives.selecting import one_column, selected, several_columns
 
 #: Keeps cosines of silent populations finite (Lucid's value).
 EPSILON = 1e-4
@@ -42,7 +43,7 @@ class Cosine(Term):
         if not (values.size and np.isfinite(values).all() and values.any()):
             raise InvalidArgumentError(f"Cosine: expected finite weights, not all zero, got {self.weights!r:.80}.")
         if self.power != 0:
-            above_zero("power", self.power)
+            check_positive("power", self.power)
         object.__setattr__(self, "weights", weights)
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
@@ -115,8 +116,7 @@ class LogProbability(Term):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", one_column(self.column))
-        if not isinstance(self.exact, bool):
-            raise InvalidArgumentError(f"exact: expected True or False, got {self.exact!r}.")
+        check_flag("exact", self.exact)
         _settle_columns(self, "among", "among")
         if self.among is not None and self.column not in self.among:
             raise InvalidArgumentError(
@@ -204,7 +204,7 @@ class Contrast(Term):
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _group(self.targets, "targets"))
         object.__setattr__(self, "others", _groups(self.others))
-        object.__setattr__(self, "temperature", above_zero("temperature", self.temperature))
+        object.__setattr__(self, "temperature", check_positive("temperature", self.temperature))
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
         """Responses ``(n, units[, time])`` -> scores ``(n,)``."""

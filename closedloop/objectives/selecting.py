@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from closedloop.checks import is_number, is_whole
 from closedloop.errors import InvalidArgumentError
 
 
@@ -48,22 +49,10 @@ def number(value: Any) -> float:
     Raises:
         InvalidArgumentError: It is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         raise InvalidArgumentError(f"objective: expected a number or an objective, got {type(value).__name__}.")
     if not np.isfinite(value):
         raise InvalidArgumentError(f"objective: expected a finite number, got {value}.")
-    return float(value)
-
-
-def above_zero(name: str, value: Any) -> float:
-    """A finite number above 0.
-
-    Raises:
-        InvalidArgumentError: It is something else.
-    """
-    good = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not good or not (np.isfinite(value) and value > 0):
-        raise InvalidArgumentError(f"{name}: expected a finite number above 0, got {value!r}.")
     return float(value)
 
 
@@ -73,7 +62,7 @@ def one_column(unit: Any) -> int:
     Raises:
         InvalidArgumentError: It is something else.
     """
-    if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)) or unit < 0:
+    if not is_whole(unit) or unit < 0:
         raise InvalidArgumentError(f"unit: expected a response column, a whole number of at least 0, got {unit!r}.")
     return int(unit)
 

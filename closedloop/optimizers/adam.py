@@ -11,10 +11,11 @@ from typing import Any, final
 
 import numpy as np
 
+from closedloop.checks import check_flag, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.ascent import Ascent
-from closedloop.optimizers.base import check_choice, check_positive
+from closedloop.optimizers.base import check_choice
 
 
 @final
@@ -51,6 +52,7 @@ class Adam(Ascent):
     ) -> None:
         check_positive("rate", rate)
         check_positive("epsilon", epsilon)
+        check_flag("nesterov", nesterov)
         check_choice("schedule", schedule, ("constant", "cosine"))
         values = np.asarray(betas, dtype=float)
         if values.shape != (2,) or not ((values >= 0) & (values < 1)).all():

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import check_whole
+from closedloop.checks import check_flag, check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
-from closedloop.optimizers.base import AskTell, check_choice, check_positive
+from closedloop.optimizers.base import AskTell, check_choice
 from closedloop.optimizers.regularizers import Regularizer, blurred, describe_regularizers, read_regularizers
 
 #: How the length of a step follows from the gradient, see `GradientAscent`.
@@ -57,7 +57,8 @@ class Ascent(AskTell):
         origin: Sequence[float] | FloatArray | None = None,
         **options: Any,
     ) -> None:
-        check_positive("unit", unit)
+        if unit is not None:
+            check_positive("unit", unit)
         if not (np.isfinite(spread) and spread >= 0):
             raise InvalidArgumentError(f"spread: expected a finite number of at least 0, got {spread!r}.")
         first = None if start is None else _check_starts(start, space)
@@ -190,7 +191,8 @@ class GradientAscent(Ascent):
         **options: Any,
     ) -> None:
         check_choice("policy", policy, POLICIES)
-        for name, value in (("rate", rate), ("last_rate", last_rate), ("late", late)):
+        check_flag("spare_last", spare_last)
+        for name, value in (("rate", rate), ("last_rate", rate if last_rate is None else last_rate), ("late", late)):
             check_positive(name, value)
         if not max_rate > 0:
             raise InvalidArgumentError(f"max_rate: expected a number above 0, got {max_rate!r}.")

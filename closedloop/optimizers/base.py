@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.checks import check_whole
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.seeds import check_seed, generator_state, restore_generator
@@ -105,34 +106,16 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
         raise InvalidArgumentError(f"{name}: expected {' or '.join(map(repr, known))}, got {value!r}.")
 
 
-def check_fraction(name: str, value: float) -> None:
-    """Raises unless ``value`` is a number from 0 to 1."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not (number and 0 <= value <= 1):
-        raise InvalidArgumentError(f"{name}: expected a number from 0 to 1, got {value!r}.")
-
-
 def check_budget(images: int | None) -> None:
     """Raises unless the budget ``images`` is None or a whole number of at least 1."""
-    if images is None:
-        return
-    if isinstance(images, bool) or not isinstance(images, (int, np.integer)) or images < 1:
-        raise InvalidArgumentError(f"images: expected a whole number of at least 1, got {images!r}.")
-
-
-def check_positive(name: str, value: float | None) -> None:
-    """Raises unless ``value`` is None or a finite number above 0."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if value is not None and not (number and np.isfinite(value) and value > 0):
-        raise InvalidArgumentError(f"{name}: expected a finite number above 0, got {value!r}.")
+    if images is not None:
+        check_whole("images", images, 1)
 
 
 def check_population(population: int | None, minimum: int) -> None:
     """Raises unless ``population`` is None or a whole number of at least ``minimum``."""
-    if population is None:
-        return
-    if isinstance(population, bool) or not isinstance(population, (int, np.integer)) or population < minimum:
-        raise InvalidArgumentError(f"population: expected a whole number of at least {minimum}, got {population!r}.")
+    if population is not None:
+        check_whole("population", population, minimum)
 
 
 def check_start(start: FloatArray | None, space: Space) -> FloatArray:

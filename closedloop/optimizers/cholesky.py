@@ -14,12 +14,11 @@ from typing import final
 
 import numpy as np
 
-from closedloop.errors import InvalidArgumentError
+from closedloop.checks import check_positive, check_whole
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
     AskTell,
     check_population,
-    check_positive,
     check_start,
     cumulative_step,
     field_population,
@@ -63,8 +62,7 @@ class CholeskyCMAES(AskTell):
     ) -> None:
         check_population(population, 2)
         check_positive("sigma", sigma)
-        if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
-            raise InvalidArgumentError(f"every: expected a whole number of at least 1, got {every!r}.")
+        check_whole("every", every, 1)
         self._m = check_start(start, space)
         self.population = field_population(space.dim) if population is None else int(population)
         first = None if start is None else self._m

@@ -14,11 +14,11 @@ from typing import Any, final
 import cma
 import numpy as np
 
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import (
     check_population,
-    check_positive,
     check_start,
     check_state,
     check_tell,

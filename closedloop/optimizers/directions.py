@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from closedloop.checks import check_flag
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 
 
 def check_pairs(population: int, antithetic: bool) -> None:
     """Raises unless ``population`` can be split into pairs, where it must be."""
-    if antithetic and population % 2:
+    if check_flag("antithetic", antithetic) and population % 2:
         raise InvalidArgumentError(f"population: expected an even number for antithetic pairs, got {population}.")
 
 

@@ -11,10 +11,10 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_whole
+from closedloop.checks import check_number, check_positive, check_whole
 from closedloop.errors import CallOrderError, InvalidArgumentError, MissingExtraError
 from closedloop.interfaces import FloatArray, Space, State
-from closedloop.optimizers.base import AskTell, check_fraction, check_positive
+from closedloop.optimizers.base import AskTell
 
 try:
     from ribs.archives import GridArchive
@@ -73,8 +73,8 @@ class MapElites(AskTell):
         rate, eta = CROSSOVER[space.bounded]
         self.crossover_rate = rate if crossover_rate is None else crossover_rate
         self.crossover_eta = eta if crossover_eta is None else crossover_eta
-        check_fraction("crossover_rate", self.crossover_rate)
-        check_fraction("mutation_rate", mutation_rate)
+        check_number("crossover_rate", self.crossover_rate, 0, 1)
+        check_number("mutation_rate", mutation_rate, 0, 1)
         for name, value in {"crossover_eta": self.crossover_eta, "mutation_eta": mutation_eta, "reach": reach}.items():
             check_positive(name, value)
         super().__init__(

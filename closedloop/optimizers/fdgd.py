@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import final
 
+from closedloop.checks import check_positive
 from closedloop.interfaces import FloatArray, Space
-from closedloop.optimizers.base import AskTell, check_population, check_positive, check_start
+from closedloop.optimizers.base import AskTell, check_population, check_start
 from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
 
 

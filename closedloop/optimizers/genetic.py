@@ -11,14 +11,13 @@ from typing import Any, final
 
 import numpy as np
 
+from closedloop.checks import check_number, check_positive, is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
     AskTell,
     check_choice,
-    check_fraction,
     check_population,
-    check_positive,
     ranked,
 )
 
@@ -46,12 +45,11 @@ class Breeding:
 
     def __post_init__(self) -> None:
         check_population(self.population, 2)
-        check_fraction("mutation_rate", self.mutation_rate)
+        check_number("mutation_rate", self.mutation_rate, 0, 1)
         check_positive("mutation_size", self.mutation_size)
         check_positive("selectivity", self.selectivity)
-        check_fraction("heritability", self.heritability)
-        whole = isinstance(self.n_conserve, (int, np.integer)) and not isinstance(self.n_conserve, bool)
-        if not (whole and 0 <= self.n_conserve < self.population):
+        check_number("heritability", self.heritability, 0, 1)
+        if not (is_whole(self.n_conserve) and 0 <= self.n_conserve < self.population):
             raise InvalidArgumentError(
                 f"n_conserve: expected a whole number below the population of {self.population}, "
                 f"got {self.n_conserve!r}."

@@ -11,9 +11,10 @@ from typing import final
 
 import numpy as np
 
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
-from closedloop.optimizers.base import check_positive, check_start, check_tell
+from closedloop.optimizers.base import check_start, check_tell
 from closedloop.optimizers.cholesky import CholeskyCMAES
 
 

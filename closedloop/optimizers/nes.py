@@ -11,8 +11,9 @@ from typing import final
 
 import numpy as np
 
+from closedloop.checks import check_positive
 from closedloop.interfaces import FloatArray, Space
-from closedloop.optimizers.base import AskTell, check_population, check_positive, check_start
+from closedloop.optimizers.base import AskTell, check_population, check_start
 from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
 
 

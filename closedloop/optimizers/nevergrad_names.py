@@ -13,9 +13,10 @@ from typing import Any, final
 
 import numpy as np
 
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError, MissingExtraError, OptimizerError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Space, State
-from closedloop.optimizers.base import AskTell, check_budget, check_population, check_positive
+from closedloop.optimizers.base import AskTell, check_budget, check_population
 
 try:
     import nevergrad

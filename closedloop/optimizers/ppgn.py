@@ -16,10 +16,10 @@ from typing import Any, final
 
 import numpy as np
 
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.ascent import Ascent
-from closedloop.optimizers.base import check_positive
 from closedloop.optimizers.regularizers import Clip, Regularizer, read_regularizers
 
 #: Codes ``(n, dim)`` -> what the encoder makes of their images, ``(n, dim)``.
@@ -58,7 +58,7 @@ class PPGN(Ascent):
         **options: Any,
     ) -> None:
         check_positive("rate", rate)
-        check_positive("last_rate", last_rate)
+        check_positive("last_rate", rate if last_rate is None else last_rate)
         values = np.asarray(epsilons, dtype=float)
         if values.shape != (3,) or not (np.isfinite(values) & (values >= 0)).all() or not values.any():
             raise InvalidArgumentError(f"epsilons: expected three numbers of at least 0, not all 0, got {epsilons!r}.")

@@ -17,10 +17,9 @@ from typing import Any, Protocol, final
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from closedloop.checks import check_whole
+from closedloop.checks import check_flag, check_number, check_positive, check_whole
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import FloatArray
-from closedloop.optimizers.base import check_fraction, check_positive
 
 
 class Regularizer(Protocol):
@@ -64,7 +63,7 @@ class Decay:
     share: float
 
     def __post_init__(self) -> None:
-        check_fraction("share", self.share)
+        check_number("share", self.share, 0, 1)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
         """See `Regularizer`."""
@@ -93,11 +92,6 @@ class Blur:
         return blurred(w, self.radius) if k % self.every == 0 else w
 
 
-def _check_percentile(percentile: float) -> None:
-    if not 0 <= percentile <= 100:
-        raise InvalidArgumentError(f"percentile: expected a number from 0 to 100, got {percentile!r}.")
-
-
 def _kept(w: FloatArray, size: FloatArray, percentile: float) -> FloatArray:
     """Sets the pixels of each image to 0 whose ``size (n, r, r)`` is below that percentile of the image."""
     threshold = np.percentile(size, percentile, axis=(1, 2), keepdims=True)
@@ -116,7 +110,7 @@ class SmallNorm:
     percentile: float
 
     def __post_init__(self) -> None:
-        _check_percentile(self.percentile)
+        check_number("percentile", self.percentile, 0, 100)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
         """See `Regularizer`."""
@@ -135,7 +129,7 @@ class SmallContribution:
     percentile: float
 
     def __post_init__(self) -> None:
-        _check_percentile(self.percentile)
+        check_number("percentile", self.percentile, 0, 100)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
         """See `Regularizer`."""
@@ -199,6 +193,7 @@ class FixedContrast:
 
     def __post_init__(self) -> None:
         check_positive("std", self.std)
+        check_flag("centered", self.centered)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
         """See `Regularizer`."""

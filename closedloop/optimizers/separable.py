@@ -10,11 +10,11 @@ from typing import final
 
 import numpy as np
 
+from closedloop.checks import check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
     AskTell,
     check_population,
-    check_positive,
     check_start,
     expected_norm,
     ranked,

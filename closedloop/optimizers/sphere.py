@@ -12,6 +12,7 @@ from typing import final
 
 import numpy as np
 
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
@@ -19,7 +20,6 @@ from closedloop.optimizers.base import (
     check_budget,
     check_choice,
     check_population,
-    check_positive,
     check_start,
     log_weights,
     ranked,
@@ -73,7 +73,8 @@ class SphereCMA(AskTell):
         check_choice("schedule", schedule, ("exp", "inv"))
         check_population(population, 2)
         check_positive("lr", lr)
-        check_positive("radius", radius)
+        if radius is not None:
+            check_positive("radius", radius)
         first = None if start is None else check_start(start, space)
         if first is not None and np.allclose(first, space.center):
             raise InvalidArgumentError(

@@ -102,7 +102,7 @@ def test_splits_follow_the_seed(repeated, rng):
 
 @pytest.mark.parametrize("measure", [split_half, noise_ceiling, selectivity])
 def test_the_unit_of_the_response_does_not_matter(repeated, measure):
-    @settings(deadline=None, max_examples=15, derandomize=True)
+    @settings(max_examples=15, derandomize=True)
     @given(st.integers(0, 10**6), st.floats(0.01, 100), st.floats(-50, 50))
     def check(seed, scale, shift):
         table = noisy(np.random.default_rng(seed), 10, 4)

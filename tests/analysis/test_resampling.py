@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -106,6 +106,10 @@ def test_perfect_separation_has_no_interval():
         ({"resamples": 10}, "resamples: expected a whole number of at least 100, got 10"),
         ({"samples": np.zeros((3, 3))}, r"samples: expected one-dimensional samples, got shapes \[\(3, 3\)\]"),
         ({"samples": [[1.0, 2], [1.0]], "paired": True}, "expected samples of one length for paired=True"),
+        ({"samples": ["a", "b"]}, "samples: expected numbers, NaN where one is missing, got "),
+        ({"samples": [1.0, 2.0, np.inf]}, "samples: expected finite numbers"),
+        ({"paired": "no"}, "paired: expected True or False, got 'no'"),
+        ({"level": "high"}, "level: expected a number between 0 and 1"),
         ({"seed": -1}, "seed: expected a whole number of at least 0"),
     ],
 )
@@ -132,6 +136,8 @@ def test_holm_never_helps_and_ignores_order(p, random):
 def test_holm_refuses_what_is_no_probability():
     with pytest.raises(InvalidArgumentError, match=r"p: expected values in \[0, 1\]"):
         holm([0.5, 1.5])
+    with pytest.raises(InvalidArgumentError, match="p: expected numbers, NaN where one is missing, got None"):
+        holm(None)
 
 
 def test_success_rate():
@@ -145,6 +151,10 @@ def test_success_rate():
     assert nothing["reason"].item() == "no evolution can be judged"
     with pytest.raises(InvalidArgumentError, match="success: expected yes or no"):
         success_rate([0.5])
+    with pytest.raises(InvalidArgumentError, match="success: expected numbers"):
+        success_rate("yes")
+    with pytest.raises(InvalidArgumentError, match=r"success: expected what closedloop\.analysis\.success returned"):
+        success_rate(nothing)
 
 
 def test_auc_is_mann_and_whitneys(rng):
@@ -154,7 +164,6 @@ def test_auc_is_mann_and_whitneys(rng):
     np.testing.assert_allclose(table, [rank_auc(a, b), 1.0])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=2, max_size=9), st.lists(st.integers(-9, 9), min_size=2, max_size=9))
 def test_auc_keeps_under_monotone_maps_and_turns_with_the_sides(a, b):
     a, b = np.array(a, float), np.array(b, float)

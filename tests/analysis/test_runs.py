@@ -114,6 +114,12 @@ def test_wrong_recordings(two):
         concat([])
     with pytest.raises(RecordingError, match=r"expected what closedloop\.open_recording returns"):
         concat([xr.Dataset()])
+    for wrong in (None, 3, "run"):
+        with pytest.raises(InvalidArgumentError, match="recordings: expected a list or a mapping of recordings, got "):
+            concat(wrong)
+        for function in (analysis.images_to, analysis.winners_curse, analysis.success, analysis.selectivity):
+            with pytest.raises(RecordingError, match=r"expected what closedloop\.open_recording returns.* got a "):
+                function(wrong)
     first = two["first"]
     with_time = first.assign(responses=first["responses"].expand_dims(time_bin=2, axis=2))
     with pytest.raises(InvalidArgumentError, match="expected the same time bins"):

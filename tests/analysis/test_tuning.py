@@ -54,7 +54,7 @@ def test_population_sparseness_is_that_of_the_transposed_table(repeated, rng):
 
 
 def test_sparseness_does_not_depend_on_scale_or_order(repeated):
-    @settings(deadline=None, max_examples=20, derandomize=True)
+    @settings(max_examples=20, derandomize=True)
     @given(st.lists(st.integers(-5, 30), min_size=2, max_size=12).filter(lambda x: max(x) > 0), st.floats(0.01, 1000))
     def check(values, scale):
         table = np.array(values, float)

@@ -72,7 +72,7 @@ terms = st.recursive(
 
 
 @given(terms)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_text_reads_back_exactly(term):
     again = parse_objective(term.describe())
     assert again == term
@@ -81,7 +81,7 @@ def test_text_reads_back_exactly(term):
 
 
 @given(terms)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_numpy_equals_torch(term):
     torch = pytest.importorskip("torch")
     expected = evaluate(term, RESPONSES, IMAGES)
@@ -93,7 +93,7 @@ def test_numpy_equals_torch(term):
 
 
 @given(terms, terms, st.floats(-9, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_arithmetic_is_that_of_the_scores(a, b, number):
     def score(term):
         return evaluate(term, RESPONSES, IMAGES)

@@ -34,7 +34,7 @@ objectives = st.recursive(
 
 
 @given(objectives)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_text_reads_back_exactly(objective):
     again = parse_objective(objective.describe())
     assert again == objective
@@ -42,7 +42,7 @@ def test_text_reads_back_exactly(objective):
 
 
 @given(objectives, st.sampled_from([(6, 5), (6, 5, 3)]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_numpy_equals_torch(objective, shape):
     torch = pytest.importorskip("torch")
     responses = np.random.default_rng(1).normal(size=shape)

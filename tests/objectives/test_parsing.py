@@ -106,7 +106,7 @@ def test_texts_of_other_terms():
         ("contrast([1], 'all')", "others: expected one or more different units, got 'all'"),
         ("tv('x')", "cannot read \"'x'\""),
         ("tv(0)", "beta: expected a finite number above 0, got 0"),
-        ("l1(2)", "around: expected a number in [0, 1], got 2"),
+        ("l1(2)", "around: expected a finite number from 0 to 1, got 2"),
         ("alphanorm(0.5)", "alpha: expected 1 or more, got 0.5"),
         ("sharpnes()", "Did you mean 'sharpness'?"),
         ("1e200 * (tv() * 1e200)", "expected finite weights"),

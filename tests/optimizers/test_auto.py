@@ -274,7 +274,7 @@ def test_restored_with_a_full_window(monkeypatch):
         optimizer.restore(state)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(2, 12), st.floats(0, 1), st.booleans(), st.integers(0, 99))
 def test_codes_stay_valid(dim, population, lost, bounded, seed):
     """Any dimension, population and share of lost presentations; scores of any size."""

@@ -19,6 +19,8 @@ def test_an_odd_number_has_no_pairs():
     check_pairs(3, antithetic=False)
     with pytest.raises(InvalidArgumentError, match="population: expected an even number for antithetic pairs, got 3"):
         check_pairs(3, antithetic=True)
+    with pytest.raises(InvalidArgumentError, match="antithetic: expected True or False, got 'no'"):
+        check_pairs(4, antithetic="no")
 
 
 def test_weights_know_no_scale():

@@ -94,8 +94,8 @@ def test_heritability_and_mutation():
     [
         ({"setting": "fc9"}, "setting: expected 'norm1' or .*, got 'fc9'"),
         ({"n_conserve": 20}, "n_conserve: expected a whole number below the population of 20, got 20"),
-        ({"mutation_rate": 1.5}, "mutation_rate: expected a number from 0 to 1, got 1.5"),
-        ({"heritability": "half"}, "heritability: expected a number from 0 to 1"),
+        ({"mutation_rate": 1.5}, "mutation_rate: expected a finite number from 0 to 1, got 1.5"),
+        ({"heritability": "half"}, "heritability: expected a finite number from 0 to 1"),
         ({"selectivity": 0}, "selectivity: expected a finite number above 0"),
     ],
 )

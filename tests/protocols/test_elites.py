@@ -62,7 +62,7 @@ def test_an_elites_code_gives_its_recorded_score():
     assert (found["retested"] != found["probability"]).any()
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(st.integers(0, 2**20), st.integers(2, 30), st.integers(30, 150))
 def test_the_recording_says_what_the_archive_knew(seed, children, images):
     recorded = []

@@ -156,7 +156,7 @@ def test_seed_decides_the_draw_and_given_values_stay(make: type[AnalyticSubject]
 
 
 @any_subject
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 4))
 def test_record_equals_forward(subject: AnalyticSubject, seed: int, n: int) -> None:
     images = noise(n, seed)
@@ -227,7 +227,7 @@ def test_only_the_ratios_of_color_matter(make: type[AnalyticSubject]) -> None:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(phase=st.floats(0, 360), orientation=st.floats(0, 180))
 def test_phase_counts_for_the_simple_cell_and_not_for_the_complex_cell(phase: float, orientation: float) -> None:
     simple = GaborSubject(orientation_deg=orientation)
@@ -358,7 +358,7 @@ def test_best_of_all_images_is_better_than_the_best_of_a_norm(subject: AnalyticS
     assert subject.best_response(0, None) > 1.1 * subject.best_response(0) > subject.best_response(0, 1.3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     orientation=st.floats(0, 180),
     cycles=st.floats(1.5, 8),

@@ -263,7 +263,7 @@ def dependence(module: nn.Module, resolution: tuple[int, int], y: int, x: int):
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @given(stack=st.lists(layers(), min_size=1, max_size=4), data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_computed_boxes_are_what_units_depend_on(stack, data) -> None:
     resolution = (30, 41)
     module = Outputs(*stack).double()

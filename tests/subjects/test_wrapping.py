@@ -103,10 +103,11 @@ def test_time_bins_stay():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Lossy(CELL, rate=1.5), "rate: expected a finite number of at least 0 and at most 1, got 1.5"),
+        (lambda: Lossy(CELL, rate=1.5), "rate: expected a finite number from 0 to 1, got 1.5"),
         (lambda: Lossy(CELL, rate="often"), "rate: expected a finite number"),
         (lambda: Lossy(CELL, seed=-1), "seed: expected a whole number of at least 0, got -1"),
         (lambda: Repeated(CELL, 0), "n: expected a whole number of at least 1, got 0"),
+        (lambda: Gain(CELL, shared="no"), "shared: expected True or False, got 'no'"),
         (lambda: Lossy(3), "subject: expected a subject, a name or a recipe, got int"),
         (lambda: Lossy({"units": [1]}), "subject: expected a mapping with a name, got"),
         (lambda: Lossy("energi"), "subject: no subject named 'energi'. Did you mean 'energy'"),
