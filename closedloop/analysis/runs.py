@@ -39,7 +39,7 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
     """
     if isinstance(recordings, str) or not isinstance(recordings, (Mapping, Sequence)):
         raise InvalidArgumentError(
-            f"recordings: expected a list or a mapping of recordings, got a {type(recordings).__name__}."
+            f"recordings: expected a list or a mapping of recordings, got {type(recordings).__name__}."
         )
     named = recordings if isinstance(recordings, Mapping) else {str(i): r for i, r in enumerate(recordings)}
     if not named:
@@ -150,7 +150,7 @@ def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
 
 def contents(thing: Any) -> str:
     """What was given in a recording's place: a Dataset's variables, or a type."""
-    return str(sorted(map(str, thing.variables))) if isinstance(thing, xr.Dataset) else f"a {type(thing).__name__}"
+    return str(sorted(map(str, thing.variables))) if isinstance(thing, xr.Dataset) else type(thing).__name__
 
 
 def _single(recording: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:
