@@ -26,7 +26,8 @@ import xarray as xr
 from closedloop.analysis import bootstrap, contender_table
 from closedloop.errors import MissingExtraError
 from closedloop.figures import plot_budgets, plot_contenders
-from closedloop.images import natural_references, to_bytes
+from closedloop.images.eight_bit import to_bytes
+from closedloop.images.sets import natural_references
 from closedloop.protocols import Contender, compare, transfer
 from closedloop.subjects import load_subject
 

@@ -20,7 +20,7 @@ from closedloop.figures import plot_elites
 from closedloop.generators import CPPN, Pixels
 from closedloop.interfaces import Generator
 from closedloop.protocols import evolve_elites, resume
-from closedloop.recording import is_run
+from closedloop.recording.layout import is_run
 from closedloop.subjects import load_subject
 
 #: The paper's two encodings, with its number of children.

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from closedloop.images import as_image_set
-from closedloop.naturalness import MEASURES, Bank, band, measure
+from closedloop.images.naturalness import MEASURES, band, measure
+from closedloop.images.nearest import Bank
+from closedloop.images.sets import as_image_set
 from closedloop.protocols import ascend
 from closedloop.subjects import load_subject
 

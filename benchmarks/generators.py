@@ -26,7 +26,7 @@ from closedloop import load_optimizer
 from closedloop.generators import TrainingSettings, load_generator
 from closedloop.generators.training import cut_crops
 from closedloop.gradients.redirected import InwardClamp
-from closedloop.images import quantize
+from closedloop.images.eight_bit import quantize
 from closedloop.optimizers.loading import DEFAULT
 from closedloop.references import __path__ as references
 from closedloop.subjects import load_subject

@@ -52,10 +52,11 @@ from PIL import Image
 from closedloop.analysis import bootstrap
 from closedloop.generators import load_generator
 from closedloop.gradients.methods import LUCID_CONTRAST
-from closedloop.images import quantize, resize_images
+from closedloop.images.eight_bit import quantize
+from closedloop.images.resizing import resize_images
+from closedloop.networks.torchvision import import_torchvision
 from closedloop.protocols import ascend
 from closedloop.subjects import load_subject
-from closedloop.torchvision_ops import import_torchvision
 
 #: The peers, as published; Lucent does not run with a later kornia.
 PEERS = ("horama==0.3.0", "torch-lucent==0.1.8", "kornia==0.4.1")

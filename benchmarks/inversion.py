@@ -24,7 +24,8 @@ import torch
 from PIL import Image
 
 from closedloop.generators import FeatureTaps, invert, load_generator
-from closedloop.images import folder_images, from_bytes, natural_references, read_image, to_bytes
+from closedloop.images.eight_bit import from_bytes, to_bytes
+from closedloop.images.sets import folder_images, natural_references, read_image
 from closedloop.references import __path__ as references
 from closedloop.subjects import load_subject
 

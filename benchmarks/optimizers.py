@@ -51,9 +51,9 @@ from closedloop.errors import OptimizerError
 from closedloop.files import replace_file
 from closedloop.generators import load_generator
 from closedloop.interfaces import FloatArray
-from closedloop.matching import matched_generator
 from closedloop.optimizers.base import AskTell
 from closedloop.protocols import evolve
+from closedloop.recipes import matched_generator
 from closedloop.subjects import Gain, Poisson, load_subject
 from closedloop.subjects.noise import best_natural
 

@@ -30,7 +30,8 @@ import numpy as np
 import xarray as xr
 
 from closedloop import Units, open_recording
-from closedloop.recording import DATA, Layout, Recording, Rows
+from closedloop.recording.layout import DATA, Layout, Rows
+from closedloop.recording.writer import Recording
 
 GENERATION, UNITS, LATENT = 40, 1_000, 256
 #: What must hold: seconds of our own to open, and the share of all responses that an analysis may keep in memory.

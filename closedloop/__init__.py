@@ -6,18 +6,18 @@ torch; networks live in `closedloop.subjects`, generators in `closedloop.generat
 `closedloop.protocols`.
 """
 
+from closedloop.analysis.summary import summarize
 from closedloop.errors import ClosedLoopError
-from closedloop.evolution import Thread
-from closedloop.exports import export, to_pynapple, to_rsatoolbox
-from closedloop.images import ImageSet, natural_references
+from closedloop.formats import export, to_pynapple, to_rsatoolbox
+from closedloop.images.sets import ImageSet, natural_references
 from closedloop.interfaces import Generator, Objective, Optimizer, Space, Subject, Units
-from closedloop.loop import Session
+from closedloop.loop.session import Session
+from closedloop.loop.stopping import Plateau, Target
+from closedloop.loop.thread import Thread
 from closedloop.objectives import Difference, Direction, Mean, Suppression, Unit, parse_objective
 from closedloop.optimizers import CMAES, Auto, IsotropicES, RandomSearch, SphereCMA, load_optimizer
-from closedloop.recording import open_recording
-from closedloop.stimuli import render
-from closedloop.stopping import Plateau, Target
-from closedloop.summary import summarize
+from closedloop.recording.reader import open_recording
+from closedloop.recording.render import render
 
 __all__ = [
     "CMAES",

@@ -6,7 +6,9 @@ Each message names the argument, what was expected, what came, and the likely cu
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class ClosedLoopError(Exception):
@@ -67,3 +69,22 @@ def reason(error: BaseException) -> str:
     """The first line of an error, for use within a clearer one."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def require(module: str, extra: str, what: str) -> Any:
+    """Imports a package that an extra installs.
+
+    Args:
+        module: Its name.
+        extra: The extra of closedloop that installs it.
+        what: What needs it, for the error.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} needs {module}, which cannot be imported ({error}); install it: pip install 'closedloop[{extra}]'"
+        ) from error

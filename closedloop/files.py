@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+
+from closedloop.errors import RecordingError
 
 #: Ending of a file that is being written.
 PARTIAL = ".partial"
@@ -40,3 +44,41 @@ def synchronize(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def complete(out: Path) -> Iterator[Path]:
+    """A temporary path beside `out` to write a file or a folder at; it gets its name when all went well.
+
+    Raises:
+        RecordingError: `out` exists already, or cannot be written; nothing is left behind.
+    """
+    if out.exists():
+        raise RecordingError(f"out: {out} exists already; choose another name, or remove it first.")
+    temporary = out.with_name(f".partial-{out.name}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordingError(f"out: cannot make {out.parent} ({error.strerror or error}).") from error
+    remove(temporary)
+    try:
+        yield temporary
+        temporary.rename(out)
+    except OSError as error:
+        raise RecordingError(f"out: cannot write {out} ({error.strerror or error}).") from error
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def put_file(path: Path, data: bytes) -> None:
+    """Replaces a file, and makes its name last."""
+    replace_file(path, data)
+    synchronize(path.parent)

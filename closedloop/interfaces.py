@@ -6,7 +6,7 @@ Arrays are numpy throughout: codes ``(n, d)`` float, images ``(n, 3, h, w)`` flo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -323,4 +323,44 @@ class Objective(Protocol):
 
     def describe(self) -> str:
         """Its text, which `closedloop.objectives.parse_objective` reads back."""
+        ...
+
+
+@runtime_checkable
+class ImageTextModel(Protocol):
+    """What maps images and texts into one space, such as CLIP; a small adapter of the user's is enough.
+
+    Features need not be normalized.
+    """
+
+    def image_features(self, images: Any) -> Any:
+        """Images, a tensor ``(n, 3, h, w)``, RGB in [0, 1] -> features ``(n, d)`` with their graph."""
+        ...
+
+    def text_features(self, texts: Sequence[str]) -> Any:
+        """Texts -> features, a tensor ``(m, d)``."""
+        ...
+
+
+@runtime_checkable
+class View(Protocol):
+    """Shows pictures of images; same random generator, same pictures."""
+
+    @property
+    def copies(self) -> int:
+        """Pictures made of each image."""
+        ...
+
+    def __call__(self, images: Tensor, step: int, rng: np.random.Generator) -> Tensor:
+        """Images ``(n, 3, h, w)`` in [0, 1] -> pictures ``(n * copies, 3, h', w')``, those of an image adjacent.
+
+        Args:
+            images: With their graph, in any floating-point type.
+            step: How many gradients were taken before, for views that change on the way.
+            rng: Where all of its random numbers come from.
+        """
+        ...
+
+    def describe(self) -> str:
+        """Its text; `parse_view` reads back those of the views here."""
         ...

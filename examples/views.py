@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from closedloop.gradients import views
-from closedloop.images import natural_references, to_bytes
+from closedloop.images.eight_bit import to_bytes
+from closedloop.images.sets import natural_references
 
 SIDE, GAP, COLUMNS = 96, 4, 9
 photograph = torch.from_numpy(natural_references(512).images[27:28])

@@ -6,7 +6,7 @@ if __name__ != "closedloop.generators":
 import importlib
 from typing import TYPE_CHECKING, Any, cast
 
-from closedloop import registry
+from closedloop import recipes
 from closedloop.interfaces import Generator
 
 from .accented import Accented
@@ -83,4 +83,4 @@ def load_generator(name: str, **options: Any) -> Generator:
         WeightsError: The weights are missing, cannot be read, or do not fit. Never silently random.
         MissingExtraError: What it needs is not installed.
     """
-    return cast(Generator, registry.build("generators", name, **options))
+    return cast(Generator, recipes.build("generators", name, **options))

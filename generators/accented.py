@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from closedloop.checks import check_images
-from closedloop.describe import source
 from closedloop.errors import InvalidArgumentError
-from closedloop.images import from_bytes, read_image, resize_images
+from closedloop.images.eight_bit import from_bytes
+from closedloop.images.resizing import resize_images
+from closedloop.images.sets import read_image
 from closedloop.interfaces import FloatArray, Space
+from closedloop.recording.references import source
 
 from .fourier import CLAMP, Fourier
 from .pixels import check_resolution

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
 from closedloop.interfaces import FloatArray, Space
-from closedloop.modules import born
+from closedloop.networks.modules import born
+from closedloop.networks.torchvision import imagenet_classes
+from closedloop.networks.weights import RANDOM, fill, read_weights
 from closedloop.seeds import check_seed
-from closedloop.torchvision_ops import imagenet_classes
-from closedloop.weights import RANDOM, fill, read_weights
 
 from .decoding import Decoder
 
@@ -74,7 +74,7 @@ class BigGAN:
         noise_scale: Standard deviation of the noise; None for `truncation`.
         class_scale: Standard deviation of the class embedding; None for that of the 1,000 classes' own embeddings.
         resolution: Height and width of the images in pixels; None for what the network makes. Others are resized.
-        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         device: Where to run.
         seed: Draws the fixed noise of ``search="class"`` (truncated at two standard deviations), and random weights.
         channels: Width of an untrained network, in tests; 128 is the published one.

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from closedloop.engines import build_engine
 from closedloop.errors import InvalidArgumentError, reason
-from closedloop.images import resize_matrix
+from closedloop.images.resizing import resize_matrix
 from closedloop.interfaces import FloatArray, Space
-from closedloop.modules import undisturbed
+from closedloop.networks.engines import build_engine
+from closedloop.networks.modules import undisturbed
 
 from .pixels import check_resolution
 from .raw_images import check_range, check_raw_images, probe_codes
@@ -84,7 +84,7 @@ class Decoder:
         code_shape: What one code looks like to the module; None for ``(dim,)``.
         output_range: The module's values for black and for white.
         resolution: Height and width of the images; None for what the module makes.
-        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         device: Where to run; None for where the module's weights are.
     """
 

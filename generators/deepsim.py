@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest
 from closedloop.interfaces import FloatArray, Space
-from closedloop.modules import born
+from closedloop.networks.modules import born
+from closedloop.networks.weights import RANDOM, fill, read_weights
 from closedloop.seeds import check_seed
-from closedloop.weights import RANDOM, fill, read_weights
 
 from .decoding import Decoder
 
@@ -204,7 +204,7 @@ class DeePSiM:
         scale: Standard deviation of the prior N(0, scale²); None for 3 (fc6, fc7) or 1 (others).
         rectify: Set what is below 0 in a code to 0 before it is decoded.
         resolution: Height and width of the images in pixels; None for what the network makes. Others are resized.
-        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         device: Where to run.
         width: Number of channels as a share of the published one; below 1 for small networks of the same layout.
         seed: Of the random weights.

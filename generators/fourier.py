@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
 
 from .pixels import check_resolution

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_images, check_whole
 from closedloop.errors import InvalidArgumentError, closest
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import Differentiable, Encoding, FloatArray, Generator
 from closedloop.optimizers import CMAES
 

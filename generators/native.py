@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from closedloop.checks import check_images
 from closedloop.errors import WeightsError
 from closedloop.files import replace_file
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
-from closedloop.modules import born
-from closedloop.weights import fill
+from closedloop.networks.modules import born
+from closedloop.networks.weights import fill
 
 from .decoding import Decoder
 from .native_model import CHANNELS, STRIDE, Encoder, NativeNetwork, Prior, SpatialDecoder
@@ -52,7 +52,7 @@ class Native:
         weights: A file that ``closedloop train-generator`` wrote; None for the embedded one.
         shell: Move codes to the sphere; False leaves them as they are.
         resolution: Height and width of the images in pixels; None for what the network makes, 128. Others are resized.
-        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         device: Where to run.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, WeightsError, reason
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
 
 from .pixels import check_resolution

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.describe import source
 from closedloop.errors import InvalidArgumentError
-from closedloop.images import ImageSet, as_image_set
+from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import FloatArray, Space
+from closedloop.recording.references import source
 
 from .fourier import Fourier, color_matrix
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_images, is_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
 
 if TYPE_CHECKING:

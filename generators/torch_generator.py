@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from closedloop.engines import build_engine, export_onnx
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import replace_file
 from closedloop.interfaces import FloatArray, Space
-from closedloop.modules import undisturbed
+from closedloop.networks.engines import build_engine, export_onnx
+from closedloop.networks.modules import undisturbed
 
 from .decoding import Decoder
 from .onnx_generator import METADATA
@@ -37,7 +37,7 @@ class TorchGenerator:
         output_range: The module's values for black and for white: (-1, 1) for a tanh.
         code_shape: What one code looks like to the module, such as ``(100, 1, 1)``; None for ``(dim,)``.
         resolution: Height and width of the images; None for what the module makes. Others are resized.
-        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         device: Where to run, and where the module is moved to; None for where its weights are.
         name: For records; default the class of the module.
 

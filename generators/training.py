@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from closedloop.errors import InvalidArgumentError, WeightsError, reason
 from closedloop.files import replace_file
-from closedloop.images import folder_images
+from closedloop.images.sets import folder_images
 
 from .judges import Adversary, FeatureTaps, fine_detail, second_moments
 from .native import read_native, write_native

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop import registry
+from closedloop import recipes
 from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.images import read_image, resize_matrix
+from closedloop.images.resizing import resize_matrix
+from closedloop.images.sets import read_image
 from closedloop.interfaces import Described, Differentiable, FloatArray, Generator, Space
 from closedloop.seeds import check_seed
 
@@ -271,7 +272,7 @@ def load_inner(generator: Inner, resolution: int | None) -> Generator:
         if not isinstance(generator.get("name"), str):
             raise InvalidArgumentError(f"generator: expected an entry 'name', got {dict(generator)!r}.")
         options = {} if resolution is None else {"resolution": resolution}
-        return cast(Generator, registry.build("generators", **{**options, **generator}))
+        return cast(Generator, recipes.build("generators", **{**options, **generator}))
     if not isinstance(generator, Generator):
         raise InvalidArgumentError(
             f"generator: expected a generator, a name, or a mapping with a name, got {type(generator).__name__}."

@@ -11,29 +11,23 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.ascents import ASCEND, ascent_dataset, classes_of, is_output, rivals_of
+from closedloop.analysis.ascents import ASCEND, ascent_dataset, classes_of, is_output, rivals_of
 from closedloop.checks import check_images, check_whole
-from closedloop.describe import plain, recipe, source
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.evolution import Thread
 from closedloop.files import replace_file
 from closedloop.gradients.methods import Request, find_method, make_plan
-from closedloop.images import ImageSet, resize_images
+from closedloop.images.resizing import resize_images
+from closedloop.images.sets import ImageSet
 from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, Objective, Subject, resolution_of
-from closedloop.loop import Generation, Observer, Session
-from closedloop.matching import matched_generator
+from closedloop.loop.session import Generation, Observer, Session
+from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
-from closedloop.recording import (
-    open_recording,
-    read_experiment,
-    read_pointer,
-    read_references,
-    read_state,
-    version,
-)
+from closedloop.objectives.selecting import columns_text
+from closedloop.recipes import matched_generator, plain, recipe, version
+from closedloop.recording.reader import open_recording, read_experiment, read_pointer, read_state
+from closedloop.recording.references import read_references, source
+from closedloop.recording.states import pack_state, unpack_state
 from closedloop.seeds import check_seed
-from closedloop.spans import columns_text
-from closedloop.states import pack_state, unpack_state
 
 from .evolve import default_objective
 

@@ -17,25 +17,27 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from closedloop.ascents import BACKWARD, classes_of, is_output
+from closedloop.analysis.ascents import BACKWARD, classes_of, is_output
 from closedloop.checks import check_whole
-from closedloop.describe import fingerprint, plain, recipe, source
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.evolution import Thread
 from closedloop.files import replace_file
 from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
-from closedloop.images import ImageSet, as_image_set, resize_images, to_bytes
+from closedloop.images.eight_bit import to_bytes
+from closedloop.images.naturalness import MEASURES, band, code_measures, measure
+from closedloop.images.nearest import Bank, nearest
+from closedloop.images.resizing import resize_images
+from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import RESOLUTION, FloatArray, Generator, State, Subject, resolution_of
-from closedloop.loop import Session
-from closedloop.matching import matched_generator
-from closedloop.naturalness import MEASURES, Bank, band, code_measures, measure, nearest
+from closedloop.loop.session import Session
+from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit
 from closedloop.optimizers import load_optimizer
 from closedloop.optimizers.loading import DEFAULT
-from closedloop.recording import version
+from closedloop.recipes import fingerprint, matched_generator, plain, recipe, version
+from closedloop.recording.references import source
+from closedloop.recording.render import render
+from closedloop.recording.states import pack_state, unpack_state
 from closedloop.seeds import check_seed, named_seed
-from closedloop.states import pack_state, unpack_state
-from closedloop.stimuli import render
 
 from .ascend import ascend
 
@@ -104,8 +106,8 @@ def compare(
 
     Returns:
         Dims ``contender × budget × seed × unit``. Of the last image, 8 bits and whole: `response`, `confidence`,
-        `image`, `failure`, the measures of `closedloop.naturalness` and `feature_distance` (to the nearest natural
-        image ÷ their own typical distance); `percentile` among the natural images, `ratio` to the best; `forwards`,
+        `image`, `failure`, the measures of `closedloop.images.naturalness` and `feature_distance` (to the nearest
+        natural image ÷ their own typical distance); `percentile` among the natural images, `ratio` to the best; `forwards`,
         `forward_equivalents`, and `curve_response` (best so far) over `curve_cost`. Of the natural images:
         `natural_best`, `natural_image` on ``unit``, and the band of each measure as ``{measure}_low`` and ``_high``.
         The coordinate `generator_sha256` tells the weights of each contender's generator from others.

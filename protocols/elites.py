@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.elites import ELITES, class_elites, class_probabilities
 from closedloop.checks import check_generated, check_whole
-from closedloop.describe import fingerprint, plain, recipe
 from closedloop.errors import InvalidArgumentError
-from closedloop.images import quantize
+from closedloop.images.eight_bit import quantize
 from closedloop.interfaces import FloatArray, Generator, State, Stateful, Subject
-from closedloop.presenting import Presenter, Shown
-from closedloop.recording import Layout, Recording, Rows, version
+from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.settings import Settings
+from closedloop.recipes import fingerprint, plain, recipe, version
+from closedloop.recording.layout import Layout, Rows
+from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
-from closedloop.settings import Settings
 
 if TYPE_CHECKING:
     from closedloop.optimizers.elites import MapElites

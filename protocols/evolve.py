@@ -10,12 +10,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.evolution import Thread
-from closedloop.images import ImageSet
+from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Generator, Objective, Optimizer, Subject
-from closedloop.loop import Observer, Session
+from closedloop.loop.session import Observer, Session
+from closedloop.loop.stopping import StoppingRule
+from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
-from closedloop.stopping import StoppingRule
 
 
 def evolve(
@@ -45,7 +45,7 @@ def evolve(
         stop: Rules that end the evolution before its budget is used up.
         save: Folder of the run; None keeps it in memory.
         observers: Watch the session.
-        **settings: ``images`` (budget, default 2000), ``repeats``, ``seed`` …; see `closedloop.settings.Settings`.
+        **settings: ``images`` (budget, default 2000), ``repeats``, ``seed`` …; see `closedloop.loop.settings.Settings`.
 
     Returns:
         The recording, see `closedloop.open_recording`.

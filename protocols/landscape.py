@@ -13,18 +13,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from closedloop import registry
 from closedloop.analysis.codes import principal_axes
 from closedloop.analysis.landscapes import sphere_points
 from closedloop.analysis.preferred import evolved_codes, preferred
+from closedloop.analysis.summary import thread_objectives
 from closedloop.checks import check_generated, is_whole
-from closedloop.describe import OBJECT, fingerprint, plain, recipe
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator, Subject
-from closedloop.recording import Recording, version
+from closedloop.loop.settings import Settings
+from closedloop.recipes import fingerprint, generator_of_run, plain, recipe, version
+from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
-from closedloop.settings import Settings
-from closedloop.summary import thread_objectives
 
 from .present import Library, go_on, layout
 
@@ -292,23 +291,4 @@ def stored_library(run: str | Path, content: Mapping[str, Any], generator: Gener
         raise RecordingError(
             f"{run}: it ended before its directions were stored, or {BASIS} is damaged ({error}); begin it again."
         ) from error
-    return landscape_library(recorded_generator(run, content, generator), basis, content)
-
-
-def recorded_generator(run: str | Path, content: Mapping[str, Any], generator: Generator | None) -> Generator:
-    """The generator of a run: the one that was handed over, else the one that its file names.
-
-    Raises:
-        InvalidArgumentError: It was a Python object without a name, and was not handed over.
-    """
-    if generator is not None:
-        return generator
-    options = dict(content["generator"])
-    name = options.pop("name")
-    if name == OBJECT:
-        raise InvalidArgumentError(
-            f"{run}: its generator was a Python object ({options.get('description', '')}); hand it over again: "
-            "resume(RUN, generator=…)."
-        )
-    made: Generator = registry.build("generators", name, **options)
-    return made
+    return landscape_library(generator_of_run(run, content, generator), basis, content)

@@ -13,15 +13,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.checks import check_images, check_whole
-from closedloop.describe import plain, recipe, source
 from closedloop.errors import InvalidArgumentError
-from closedloop.evolution import REFERENCE
-from closedloop.images import ImageSet, as_image_set, folder_images, from_bytes, read_image
+from closedloop.images.eight_bit import from_bytes
+from closedloop.images.sets import ImageSet, as_image_set, folder_images, read_image
 from closedloop.interfaces import FloatArray, State, Stateful, Subject
-from closedloop.presenting import Presenter, Shown
-from closedloop.recording import REFERENCES, Layout, Recording, Rows, version, write_references
+from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.settings import Settings
+from closedloop.recipes import plain, recipe, version
+from closedloop.recording.layout import REFERENCE, REFERENCES, Layout, Rows
+from closedloop.recording.references import source, write_references
+from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
-from closedloop.settings import Settings
 
 #: Images that are shown, and committed, together.
 BLOCK = 64

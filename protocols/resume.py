@@ -8,35 +8,30 @@ from typing import Any
 
 import xarray as xr
 
+from closedloop.analysis.ascents import ASCEND
 from closedloop.analysis.elites import ELITES, class_elites
-from closedloop.ascents import ASCEND
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.evolution import Thread
-from closedloop.experiment import (
+from closedloop.images.sets import ImageSet
+from closedloop.interfaces import Generator, Subject
+from closedloop.loop.experiment import (
     build_rules,
     build_subject,
     build_threads,
     load_recorded_subject,
     parse_experiment,
 )
-from closedloop.images import ImageSet
-from closedloop.interfaces import Generator, Subject
-from closedloop.loop import Observer, Session
-from closedloop.recording import (
-    EXPERIMENT,
-    POINTER,
-    REFERENCES,
-    Recording,
-    open_recording,
-    read_experiment,
-    read_pointer,
-    read_references,
-)
-from closedloop.stopping import StoppingRule
+from closedloop.loop.session import Observer, Session
+from closedloop.loop.stopping import StoppingRule
+from closedloop.loop.thread import Thread
+from closedloop.recipes import generator_of_run
+from closedloop.recording.layout import EXPERIMENT, POINTER, REFERENCES
+from closedloop.recording.reader import open_recording, read_experiment, read_pointer
+from closedloop.recording.references import read_references
+from closedloop.recording.writer import Recording
 
 from .ascend import resumed_session
 from .elites import ELITES_SETTINGS, stored_elites
-from .landscape import LANDSCAPE, LANDSCAPE_SETTINGS, recorded_generator, stored_library
+from .landscape import LANDSCAPE, LANDSCAPE_SETTINGS, stored_library
 from .present import PRESENT_SETTINGS, Library, go_on
 
 
@@ -162,7 +157,7 @@ def _resume_elites(
     if _finished(run):
         return class_elites(open_recording(run))
     _check_complete(run, content, *ELITES_SETTINGS, "subject", "generator", "classes", "breeding")
-    made = recorded_generator(run, content, generator)
+    made = generator_of_run(run, content, generator)
     if subject is None:
         subject = load_recorded_subject(content["subject"], str(run))
     return stored_elites(content, subject, made).go_on(Recording.reopen(run), progress)

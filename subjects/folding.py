@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from closedloop.modules import undisturbed
+from closedloop.networks.modules import undisturbed
 
 
 def version(model: nn.Module) -> tuple[tuple[int, int], ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from closedloop.modules import undisturbed
+from closedloop.networks.modules import undisturbed
 
 from .probe import OUTPUT, Probe, find_layer, survey
 from .receptive import ReceptiveField, receptive_fields

@@ -12,12 +12,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from closedloop import registry
+from closedloop import recipes
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
 from closedloop.interfaces import Subject
-from closedloop.modules import born
-from closedloop.torchvision_ops import imagenet_classes, import_torchvision
-from closedloop.weights import RANDOM, load_weights, read_weights
+from closedloop.networks.modules import born
+from closedloop.networks.torchvision import imagenet_classes, import_torchvision
+from closedloop.networks.weights import RANDOM, load_weights, read_weights
 
 from .torch_subject import TorchSubject
 from .units import units_text
@@ -43,7 +43,7 @@ def load_subject(name: str, **options: Any) -> Subject:
         UnknownNameError: No such subject or network.
         WeightsError: The weights are missing, cannot be read, or do not fit. Never silently random.
     """
-    return cast(Subject, registry.build("subjects", name, **options))
+    return cast(Subject, recipes.build("subjects", name, **options))
 
 
 def lite0(**options: Any) -> TorchSubject:

@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 from closedloop.checks import check_flag, check_number
 from closedloop.errors import InvalidArgumentError
-from closedloop.images import natural_references
+from closedloop.images.sets import natural_references
 from closedloop.interfaces import FloatArray, Resolved, State, Stateful, Subject
 
 from .wrapping import Wrapper, as_subject

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Units
 
 from .probe import OUTPUT, check_colors, check_resolution

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
-from closedloop.modules import dtype_of, undisturbed
+from closedloop.networks.modules import dtype_of, undisturbed
 
 #: The name of a network's own output, whatever its last module is called.
 OUTPUT = "output"

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from closedloop.banded import resampled
 from closedloop.checks import check_images
-from closedloop.engines import build_engine, probe_batch
 from closedloop.errors import InvalidArgumentError, reason
-from closedloop.images import resize_images, resize_matrix
+from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, State, Units
-from closedloop.modules import dtype_of, undisturbed
+from closedloop.networks.engines import build_engine, probe_batch
+from closedloop.networks.modules import dtype_of, undisturbed
+from closedloop.networks.resampling import resampled
 
 from .folding import folded, version
 from .probe import OUTPUT, Probe, check_colors, check_resolution, find_layer, survey
@@ -49,7 +49,7 @@ class TorchSubject:
         mean: Mean of each colour channel (RGB, images in [0, 1]) that is subtracted.
         std: Standard deviation of each colour channel that divides.
         device: Where to run, and where the network is moved to; None for where its weights are.
-        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.engines`.
+        engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         autocast: Half precision on a GPU.
         name: For records; default the class of the network.
         labels: Names of the units of the layer "output".

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop import registry
+from closedloop import recipes
 from closedloop.checks import check_number, check_responses, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Described, FloatArray, Located, Resolved, State, Stateful, Subject
@@ -91,12 +91,12 @@ def _depth(subject: Subject, kind: str) -> int:
 def as_subject(subject: Subject | str | Mapping[str, Any]) -> Subject:
     """The subject itself, or the one that a name or recipe stands for."""
     if isinstance(subject, str):
-        return cast(Subject, registry.build("subjects", subject))
+        return cast(Subject, recipes.build("subjects", subject))
     if isinstance(subject, Mapping):
         if not isinstance(subject.get("name"), str):
             raise InvalidArgumentError(f"subject: expected a mapping with a name, got {dict(subject)!r:.80}.")
         options = {key: value for key, value in subject.items() if key != "name"}
-        return cast(Subject, registry.build("subjects", subject["name"], **options))
+        return cast(Subject, recipes.build("subjects", subject["name"], **options))
     if not isinstance(subject, Subject):
         raise InvalidArgumentError(f"subject: expected a subject, a name or a recipe, got {type(subject).__name__}.")
     return subject

@@ -113,7 +113,7 @@ def network():
     import torch
     from torch import nn
 
-    from closedloop.modules import born
+    from closedloop.networks.modules import born
     from closedloop.subjects import TorchSubject
 
     torch.set_num_threads(1)

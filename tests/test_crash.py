@@ -18,9 +18,10 @@ import pytest
 import xarray as xr
 
 from closedloop.errors import RecordingError
-from closedloop.images import write_png
+from closedloop.images.eight_bit import write_png
 from closedloop.protocols import read_ascent
-from closedloop.recording import is_run, open_recording, read_pointer
+from closedloop.recording.layout import is_run
+from closedloop.recording.reader import open_recording, read_pointer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
 KILLS = 30

@@ -14,13 +14,13 @@ from closedloop.analysis.preferred import confirmed_rows
 from closedloop.analysis.reasons import scalar, words
 from closedloop.analysis.resampling import Method, bootstrap, cohens_d, rank_auc
 from closedloop.analysis.runs import by_thread, runs
+from closedloop.analysis.summary import ThreadSummary, excites_one, single_scores, summarize_thread
 from closedloop.analysis.trajectories import WINDOW, generation_scores
 from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import parse_objective
-from closedloop.summary import ThreadSummary, excites_one, single_scores, summarize_thread
+from closedloop.recording.layout import REFERENCE
 
 
 def evolved_vs_reference(

@@ -9,8 +9,8 @@ import xarray as xr
 
 from closedloop.analysis.resampling import bootstrap
 from closedloop.errors import InvalidArgumentError
+from closedloop.images.naturalness import MEASURES
 from closedloop.interfaces import FloatArray
-from closedloop.naturalness import MEASURES
 
 #: What is summarized over units.
 SUMMARIZED = ("ratio", "response", "percentile", "confidence", *MEASURES, "feature_distance")

@@ -13,7 +13,7 @@ from closedloop.analysis.reasons import choose
 from closedloop.analysis.units import unit_coords
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
-from closedloop.presenting import Shown
+from closedloop.loop.presenter import Shown
 
 #: Stands in the columns `thread` and `kind` of a recording of elites.
 ELITES = "elites"

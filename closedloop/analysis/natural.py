@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from closedloop.analysis.preferred import preferred
 from closedloop.analysis.reasons import words
 from closedloop.analysis.runs import by_thread
-from closedloop.evolution import REFERENCE
+from closedloop.analysis.summary import summarize_thread
+from closedloop.images.naturalness import COORDS, MEASURES, Band
 from closedloop.interfaces import FloatArray
-from closedloop.naturalness import COORDS, MEASURES, Band
-from closedloop.summary import summarize_thread
+from closedloop.recording.layout import REFERENCE
 
 #: References below which nothing is said to lie inside or outside: a band of 95 % has ends only among that many.
 LEAST_REFERENCES = 20
@@ -21,9 +21,9 @@ LEAST_REFERENCES = 20
 def naturalness(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
     """How natural the evolved image looks, beside the references of its run.
 
-    The measures are those of `closedloop.naturalness`, as the run recorded them. The band is where the references lie:
-    their central 95 % (of `clipped` and `natural_distance` the lowest 95 %); the references' own distance is that to
-    their nearest other. Codes have no natural band.
+    The measures are those of `closedloop.images.naturalness`, as the run recorded them. The band is where the
+    references lie: their central 95 % (of `clipped` and `natural_distance` the lowest 95 %); the references' own
+    distance is that to their nearest other. Codes have no natural band.
 
     Args:
         recording: See `trajectory`.

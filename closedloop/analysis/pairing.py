@@ -10,9 +10,9 @@ import xarray as xr
 from closedloop.analysis.reasons import scalar
 from closedloop.analysis.resampling import bootstrap
 from closedloop.analysis.runs import concat, evolutions
+from closedloop.analysis.summary import summarize_thread
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives import parse_objective
-from closedloop.summary import summarize_thread
 
 #: What a run says of each of its evolutions, in the order of its threads.
 EACH = ("generator", "optimizer")

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from closedloop.analysis.summary import ThreadSummary, summarize_thread
 from closedloop.interfaces import FloatArray
-from closedloop.summary import ThreadSummary, summarize_thread
 
 
 @dataclass(frozen=True)

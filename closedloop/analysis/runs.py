@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from closedloop.analysis.summary import thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.objectives import parse_objective
-from closedloop.summary import thread_objectives
 
 #: The coordinate that tells runs apart, and the attribute that names what was a scalar of each.
 RUN, SCALARS = "run", "run_scalars"

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from closedloop.analysis.preferred import Preferred, preferred
 from closedloop.analysis.reasons import choose
 from closedloop.analysis.runs import concat, evolutions
+from closedloop.analysis.summary import excites_one
 from closedloop.analysis.units import Moments, Selection
 from closedloop.checks import check_generated, check_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives import parse_objective
-from closedloop.summary import excites_one
 
 Recordings = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 #: From images ``(n, 3, h, w)`` to features ``(n, channels)`` or ``(n, channels, h, w)``, of one layer or of several.

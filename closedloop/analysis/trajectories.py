@@ -12,12 +12,12 @@ from closedloop.analysis.reasons import all_nan, scalar
 from closedloop.analysis.resampling import holm
 from closedloop.analysis.runs import by_thread
 from closedloop.analysis.smoothing import smooth
+from closedloop.analysis.summary import single_scores
 from closedloop.checks import check_whole, check_within, is_number
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
+from closedloop.recording.layout import REFERENCE
 from closedloop.seeds import named_generator
-from closedloop.summary import single_scores
 
 #: Generations that are pooled at the beginning and at the end.
 WINDOW = 2

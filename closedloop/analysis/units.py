@@ -14,8 +14,8 @@ from scipy import sparse
 from closedloop.analysis.reasons import ROUNDING
 from closedloop.analysis.runs import RUN, contents
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
-from closedloop.evolution import REFERENCE
 from closedloop.interfaces import FloatArray
+from closedloop.recording.layout import REFERENCE
 
 #: Response values that are read at once (8 MB in double precision) unless that took more than so many passes over the
 #: file, whose chunks hold all units of a generation.

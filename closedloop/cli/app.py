@@ -107,7 +107,7 @@ def evolve(
     ] = None,
 ) -> None:
     """Evolve an image for a unit, and compare it with natural images."""
-    from closedloop.cli.running import run_evolution
+    from closedloop.cli.evolve import run_evolution
 
     run_evolution(config, out, _given(locals(), "config", "out"))
 
@@ -159,8 +159,8 @@ def ascend(
     ] = None,
 ) -> None:
     """Climb by gradients to an image for one or more units, with one of the field's methods."""
-    from closedloop.cli.ascending import run_ascent
-    from closedloop.cli.running import free_folder
+    from closedloop.cli.ascend import run_ascent
+    from closedloop.cli.console import free_folder
 
     given = _given(locals(), "out", "set_", "free_folder")
     if set_:
@@ -206,8 +206,8 @@ def compare(
     ] = None,
 ) -> None:
     """Find what units want to see by several methods at equal budgets, and compare them with natural images."""
-    from closedloop.cli.comparing import run_comparison
-    from closedloop.cli.running import free_folder
+    from closedloop.cli.compare import run_comparison
+    from closedloop.cli.console import free_folder
 
     given = _given(locals(), "out", "free_folder", "run_comparison")
     names = (given.get("subject", "lite0"), layer or "output", unit or "", "compared")
@@ -217,7 +217,7 @@ def compare(
 @app.command()
 def resume(run: RunArgument) -> None:
     """Go on with a run that was killed or failed; the result is that of an uninterrupted run."""
-    from closedloop.cli.running import run_resume
+    from closedloop.cli.resume import run_resume
 
     run_resume(run)
 
@@ -230,7 +230,7 @@ def units(
     weights: WeightsOption = None,
 ) -> None:
     """List a network's layers: shape, number of units, receptive field."""
-    from closedloop.cli.listing import list_units
+    from closedloop.cli.units import list_units
 
     list_units(subject or "lite0", layer, depth, {} if weights is None else {"weights": weights})
 
@@ -255,7 +255,7 @@ def record(
     ] = None,
 ) -> None:
     """Record responses to a folder of images."""
-    from closedloop.cli.running import run_record
+    from closedloop.cli.record import run_record
 
     run_record(images, out, _given(locals(), "images", "out"))
 
@@ -268,7 +268,7 @@ def show(
     ] = None,
 ) -> None:
     """Show what a run found: the table, and the figure."""
-    from closedloop.cli.report import show_run
+    from closedloop.cli.show import show_run
 
     show_run(run, figure)
 
@@ -279,7 +279,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The file, ending in .html.", show_default="RUN.html")] = None,
 ) -> None:
     """Write what was found into one HTML file, with figures, images, warnings, and how to repeat it."""
-    from closedloop.cli.reporting import report_runs
+    from closedloop.cli.report import report_runs
 
     report_runs(runs, out)
 
@@ -336,7 +336,7 @@ def analyze(
     csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.", show_default="no file")] = None,
 ) -> None:
     """Analyze runs: one of the functions of closedloop.analysis as a table."""
-    from closedloop.cli.analyzing import analyze_runs
+    from closedloop.cli.analyze import analyze_runs
 
     analyze_runs(runs, what, thread, csv)
 
@@ -368,7 +368,7 @@ def attribute(
     out: Annotated[Path, typer.Option("--out", help="The figure (.png, .pdf, .svg).")] = Path("attribution.png"),
 ) -> None:
     """Show which pixels of images a unit's response comes from."""
-    from closedloop.cli.attributing import run_attribution
+    from closedloop.cli.attribute import run_attribution
 
     run_attribution(images, out, filter, _given(locals(), "images", "out", "filter"))
 
@@ -394,7 +394,7 @@ def elites(
     ] = None,
 ) -> None:
     """Evolve an image for each class of a network at once (fooling images, MAP-Elites)."""
-    from closedloop.cli.fooling import run_elites
+    from closedloop.cli.elites import run_elites
 
     run_elites(out, _given(locals(), "out"))
 
@@ -422,7 +422,7 @@ def train_generator(
     seed: Annotated[int | None, typer.Option(help="Seed of the training.", show_default="0")] = None,
 ) -> None:
     """Train a native generator on your own photographs; the same command goes on after a crash."""
-    from closedloop.cli.training import run_training
+    from closedloop.cli.train_generator import run_training
 
     run_training(
         images, out, start, features, device,

@@ -6,11 +6,11 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from closedloop.cli.report import console
+from closedloop.cli.console import console
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
-from closedloop.exports import FORMATS, export
-from closedloop.importers import SYSTEMS
-from closedloop.recording import open_recording
+from closedloop.formats import FORMATS, export
+from closedloop.formats.importers import SYSTEMS
+from closedloop.recording.reader import open_recording
 
 
 def run_export(run: Path, to: str, out: Path | None, given: dict[str, Any]) -> None:

@@ -1,140 +1,18 @@
-"""What a person sees at the end: the table and the figure."""
+"""``closedloop report``: the HTML file (the tables on the terminal are those of `closedloop.cli.show`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import xarray as xr
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from closedloop.cautions import cautions
-from closedloop.describe import OBJECT
-from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.pictures import Pictures
-from closedloop.recording import open_recording, read_experiment, read_pointer
-from closedloop.summary import ThreadSummary, is_evolution, summarize
-
-console = Console(soft_wrap=False)
-_FORMATS = (".png", ".pdf", ".svg")
+from closedloop.cli.console import console
+from closedloop.report import write_report
 
 
-def progress_bar() -> Progress:
-    """A bar of steps or images done, with a field for facts."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    )
-
-
-def show_run(run: Path, figure: Path | None) -> None:
-    """Prints a run's table and writes its figure.
-
-    Raises:
-        RecordingError: Not a run.
-        InvalidArgumentError: The figure's format is not known.
-    """
-    if figure is not None and figure.suffix.lower() not in _FORMATS:
-        raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(_FORMATS)}, got {figure}.")
-    recording = open_recording(run)
-    pointer = read_pointer(run)
-    if "classes" in recording.coords:
-        from closedloop.cli.fooling import show_elites  # which needs this file
-
-        show_elites(run, recording, figure)
-        return
-    if _show_ascent(run, figure):
-        return
-    if not is_evolution(recording):
-        console.print(_responses_table(recording))
-        return
-    summaries = summarize(recording)
-    console.print(_table(summaries, pointer["elapsed_s"]))
-    if reason := pointer.get("reason"):
-        console.print(f"Ended:  {reason}", highlight=False, markup=False)
-    for caution in cautions(recording, Pictures(recording), str(run)):
-        console.print(str(caution), highlight=False, markup=False)
-    console.print(f"Run:    {run}", highlight=False)
-    for path in write_figures(run, summaries, figure):
-        console.print(f"Figure: {path}", highlight=False)
-
-
-def _show_ascent(run: Path, figure: Path | None) -> bool:
-    """Shows a finished run of ascents; False where it is none, or its generator has no name to make images by."""
-    from closedloop.cli.ascending import is_ascent, show_ascent
-
-    if not is_ascent(run) or read_experiment(run)["generator"]["name"] == OBJECT:
-        return False
-    show_ascent(run, figure)
-    return True
-
-
-def write_figures(run: Path, summaries: list[ThreadSummary], figure: Path | None) -> list[Path]:
-    """One figure for each thread; returns their paths."""
-    from closedloop.figures import plot_evolution
-
-    paths = []
-    for summary in summaries:
-        name = "summary.png" if len(summaries) == 1 else f"summary-{summary.thread}.png"
-        path = run / name if figure is None else figure
-        if figure is not None and len(summaries) > 1:
-            path = figure.with_stem(f"{figure.stem}-{summary.thread}")
-        try:
-            plot_evolution(run, summary.thread).savefig(path)
-        except OSError as error:
-            raise RecordingError(f"figure: cannot write {path} ({error}).") from error
-        paths.append(path)
-    return paths
-
-
-def _table(summaries: list[ThreadSummary], seconds: float) -> Table:
-    """One column for each thread."""
-    table = Table(title="Preferred stimulus, re-tested in fresh presentations", title_justify="left")
-    table.add_column("")
-    for s in summaries:
-        table.add_column(s.thread, justify="right")
-    rows = [
-        ("target", [s.target for s in summaries]),
-        ("evolved best ± s.e.", [str(s.evolved) for s in summaries]),
-        ("best natural reference ± s.e.", [str(s.natural) for s in summaries]),
-        ("evolved ÷ natural", [_pair(s.ratio, s.ratio_sem) for s in summaries]),
-        ("highest score while evolving", [_finite(s.noisy_maximum) for s in summaries]),
-        ("winner's curse of that image", [_finite(s.curse) for s in summaries]),
-        ("images", [str(s.images) for s in summaries]),
-    ]
-    for name, cells in rows:
-        table.add_row(name, *cells)
-    table.add_row("seconds, all threads", f"{seconds:.0f}")
-    return table
-
-
-def _finite(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else "–"
-
-
-def _pair(value: float, error: float) -> str:
-    return f"{value:.3g} ± {error:.2g}" if np.isfinite(value) else "–"
-
-
-def _responses_table(recording: xr.Dataset) -> Table:
-    """For a recorded set of images: the three that each unit likes best."""
-    table = Table(title="Images with the highest mean response", title_justify="left")
-    for name in ("unit", "first", "second", "third"):
-        table.add_column(name)
-    ids = recording["stimulus_id"].values
-    names = np.unique(ids)
-    for i, unit in enumerate(recording["neuroid_id"].values[:20]):
-        responses = recording["responses"].isel(neuroid=i).values
-        means = np.array([np.nanmean(responses[ids == n]) for n in names])
-        best = np.argsort(-means)[:3]
-        table.add_row(str(unit), *(f"{names[j]} ({means[j]:.3g})" for j in best))
-    if recording.sizes["neuroid"] > 20:
-        table.caption = f"the first 20 of {recording.sizes['neuroid']} units"
-    return table
+def report_runs(runs: Sequence[Path], out: Path | None) -> None:
+    """Writes the report, and says where it is."""
+    path = Path("report.html" if len(runs) != 1 else f"{runs[0].resolve().name}.html") if out is None else out
+    with console.status("Writing the report …"):
+        written = write_report(runs, path)
+    size = written.stat().st_size / 1e6
+    console.print(f"Report: {written}  ({size:.1f} MB, one file, opens without a network)", highlight=False)

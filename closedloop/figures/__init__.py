@@ -5,6 +5,7 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 """
 
 from closedloop.analysis import generation_scores
+from closedloop.analysis.summary import best_references
 from closedloop.figures.ascents import plot_ascents
 from closedloop.figures.attribution import plot_attributions
 from closedloop.figures.comparison import plot_evolved_vs_reference
@@ -16,7 +17,6 @@ from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.trajectory import plot_threads, plot_trajectory
 from closedloop.figures.units import plot_cross_driving, plot_reliability
-from closedloop.summary import best_references
 
 __all__ = [
     "EVOLVED",

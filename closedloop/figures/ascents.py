@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from closedloop.figures.style import CYCLE, EVOLVED, INK, NATURAL, dress
 from closedloop.figures.tiles import draw_picture
-from closedloop.images import to_bytes
+from closedloop.images.eight_bit import to_bytes
 
 #: Most ascents on a page, and how many stand side by side.
 MOST, WIDTH = 24, 6

@@ -10,10 +10,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from closedloop.attribution import FILTERS, Filter, attribution_pictures
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import caption
-from closedloop.images import to_bytes
+from closedloop.gradients.attribution import FILTERS, Filter, attribution_pictures
+from closedloop.images.eight_bit import to_bytes
 
 #: What the filters show.
 WORDS = {"raw": "signed, grey is 0", "gray": "mean of colours", "norm": "size", "normblur": "size, blurred"}
@@ -30,8 +30,8 @@ def plot_attributions(
 
     Args:
         images: ``(n, 3, h, w)``, RGB in [0, 1].
-        attributions: Of these images; see `closedloop.attribution.attribute`.
-        filters: See `closedloop.attribution.attribution_pictures`.
+        attributions: Of these images; see `closedloop.gradients.attribution.attribute`.
+        filters: See `closedloop.gradients.attribution.attribution_pictures`.
         names: Of the images.
         target: What was attributed, in words; default the objective's text.
     """

@@ -7,10 +7,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from closedloop.analysis.summary import Estimate, reference_estimates, summarize
 from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, new_axes, one_thread, score_name
 from closedloop.interfaces import FloatArray
-from closedloop.summary import Estimate, reference_estimates, summarize
 
 #: The rows of the figure, from the bottom.
 _NATURAL, _BEST, _EVOLVED = 0.0, 1.0, 1.7

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from closedloop.checks import check_generated, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import INK, dress, line_style, new_axes
-from closedloop.images import to_bytes
+from closedloop.images.eight_bit import to_bytes
 from closedloop.interfaces import Generator
 
 

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from closedloop.analysis import generation_scores
+from closedloop.analysis.summary import ThreadSummary, best_references, excites_one, summarize
 from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, part_of, reference_count
 from closedloop.figures.tiles import draw_picture
 from closedloop.figures.trajectory import draw_strip, plot_trajectory
-from closedloop.pictures import Pictures
-from closedloop.recording import open_recording
-from closedloop.summary import ThreadSummary, best_references, excites_one, summarize
+from closedloop.recording.pictures import Pictures
+from closedloop.recording.reader import open_recording
 
 
 def plot_evolution(run: str | Path, thread: str = "main") -> Figure:

@@ -10,7 +10,7 @@ from closedloop.analysis import code_geometry, generation_scores
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOURS, INK, caption, colour_bar, dress, new_axes, one_thread
 from closedloop.figures.tiles import draw_picture
-from closedloop.pictures import Pictures
+from closedloop.recording.pictures import Pictures
 
 
 def plot_population(

@@ -13,9 +13,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
+from closedloop.analysis.summary import excites_one, short_objective, thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.evolution import REFERENCE
-from closedloop.summary import excites_one, short_objective, thread_objectives
+from closedloop.recording.layout import REFERENCE
 
 #: Evolved images, natural images, and words and lines.
 EVOLVED, NATURAL, INK = "#D55E00", "#0072B2", "#333333"

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.analysis import generation_scores
+from closedloop.analysis.summary import ThreadSummary, summarize
 from closedloop.errors import RecordingError
 from closedloop.figures.style import (
     EVOLVED,
@@ -24,8 +25,7 @@ from closedloop.figures.style import (
     thread_names,
 )
 from closedloop.figures.tiles import draw_picture
-from closedloop.pictures import Lookup
-from closedloop.summary import ThreadSummary, summarize
+from closedloop.recording.pictures import Lookup
 
 #: Images in the strip above the trajectory.
 STRIP = 8

@@ -9,11 +9,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.analysis import cross_driving, noise_ceiling, split_half
+from closedloop.analysis.summary import target_name
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOURS, INK, NATURAL, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
-from closedloop.summary import target_name
 
 #: Words in a cell of a heat map: on a dark and on a light colour of `COLOURS`.
 _ON_DARK, _ON_LIGHT = "#f7f7f7", "#111111"

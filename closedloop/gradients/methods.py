@@ -14,11 +14,19 @@ from typing import Any
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
-from closedloop.evolution import Anchor, GradientSettings
+from closedloop.gradients.settings import Anchor, GradientSettings
 from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Optimizer
 from closedloop.objectives import L1, AlphaNorm, LogProbability, Probability, Term, TotalVariation
 from closedloop.optimizers import PPGN, Adam, GradientAscent
-from closedloop.optimizers.regularizers import Blur, Clip, Decay, FixedContrast, FixedNorm, SmallContribution, SmallNorm
+from closedloop.optimizers.gradient.regularizers import (
+    Blur,
+    Clip,
+    Decay,
+    FixedContrast,
+    FixedNorm,
+    SmallContribution,
+    SmallNorm,
+)
 
 #: Mean colour of ImageNet, RGB in [0, 1]: the origin of pixel coordinates.
 MEAN_COLOR = (0.485, 0.456, 0.406)
@@ -227,7 +235,8 @@ def _adam(request: Request, *, rate: float) -> Plan:
 
 def _lucid(request: Request, *, rate: float, views: int) -> Plan:
     """Robust to being moved, scaled and turned; `views` pictures of the image in each step."""
-    from closedloop.gradients.views import Chain, Repeat, lucid_view
+    from closedloop.gradients.crops import Repeat
+    from closedloop.gradients.views import Chain, lucid_view
 
     climbed = Adam(request.generator.space, request.seed, rate=rate, unit=1.0, spread=0.01, **request.shared())
     view = lucid_view() if views == 1 else Chain((Repeat(views), lucid_view()))

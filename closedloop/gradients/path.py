@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.evolution import Slope, Thread
 from closedloop.gradients.redirected import InwardClamp, RedirectedReLU
+from closedloop.gradients.settings import Climbing, Slope
 from closedloop.interfaces import Differentiable, FloatArray, Located, Subject
 from closedloop.objectives import evaluate
 
@@ -38,7 +38,7 @@ class _Part:
         distances: ``(n,)``.
     """
 
-    thread: Thread
+    thread: Climbing
     step: int
     images: Tensor
     pictures: Tensor
@@ -49,7 +49,7 @@ class _Part:
     distances: FloatArray
 
     @classmethod
-    def of(cls, thread: Thread, step: int, images: Tensor) -> _Part:
+    def of(cls, thread: Climbing, step: int, images: Tensor) -> _Part:
         """The beginning: nothing shown yet."""
         leaf = images.detach().requires_grad_()
         pictures, anchor, fixed = _seen(thread, step, leaf), thread.gradient.anchor, None
@@ -108,7 +108,7 @@ class GradientPath:
         InvalidArgumentError: One of them is not differentiable.
     """
 
-    def __init__(self, subject: Subject, threads: Sequence[Thread]) -> None:
+    def __init__(self, subject: Subject, threads: Sequence[Climbing]) -> None:
         if not isinstance(subject, Differentiable):
             raise InvalidArgumentError(
                 f"subject: expected a differentiable one (with forward) for a gradient method, got {subject.name!r}; "
@@ -123,7 +123,7 @@ class GradientPath:
         self._subject: Differentiable = subject
         self._device = subject.torch_device if isinstance(subject, Located) else "cpu"
 
-    def slopes(self, threads: Sequence[Thread], codes: Sequence[FloatArray], steps: Sequence[int]) -> list[Slope]:
+    def slopes(self, threads: Sequence[Climbing], codes: Sequence[FloatArray], steps: Sequence[int]) -> list[Slope]:
         """Scores and gradients of the codes ``(n, dim)`` of each thread, in the step that each is at."""
         found: dict[int, Slope] = {}
         for which in _alike([id(thread.generator) for thread in threads]):
@@ -134,7 +134,7 @@ class GradientPath:
         return [found[i] for i in range(len(threads))]
 
     def _same_generator(
-        self, threads: Sequence[Thread], codes: Sequence[FloatArray], steps: Sequence[int]
+        self, threads: Sequence[Climbing], codes: Sequence[FloatArray], steps: Sequence[int]
     ) -> list[Slope]:
         """The slopes of threads that share a generator."""
         code = torch.from_numpy(np.concatenate(codes).astype(np.float32)).to(self._device).requires_grad_()
@@ -197,7 +197,7 @@ class GradientPath:
             part.pulls[rows] = back.to(part.pulls)
 
 
-def _seen(thread: Thread, step: int, images: Tensor) -> Tensor:
+def _seen(thread: Climbing, step: int, images: Tensor) -> Tensor:
     """What the thread's view makes of images in a step; the same draws whenever it is asked."""
     how = thread.gradient
     return images if how.view is None else how.view(images, step, np.random.default_rng([how.seed, step]))

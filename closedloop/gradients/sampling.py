@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from closedloop.banded import resampled
 from closedloop.checks import check_number
 from closedloop.errors import InvalidArgumentError
+from closedloop.networks.resampling import resampled
 
 
 def draws(rng: np.random.Generator, n: int) -> list[np.random.Generator]:

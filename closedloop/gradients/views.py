@@ -11,12 +11,13 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 import numpy as np
 from torch import Tensor
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
+from closedloop.interfaces import View
 
 from .appearance import Blur, ColorJitter, ColorOffset, Noise
 from .crops import Crops, InnerCrops, Repeat
@@ -50,30 +51,6 @@ __all__ = [
     "parse_view",
     "vit_view",
 ]
-
-
-@runtime_checkable
-class View(Protocol):
-    """Shows pictures of images; same random generator, same pictures."""
-
-    @property
-    def copies(self) -> int:
-        """Pictures made of each image."""
-        ...
-
-    def __call__(self, images: Tensor, step: int, rng: np.random.Generator) -> Tensor:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> pictures ``(n * copies, 3, h', w')``, those of an image adjacent.
-
-        Args:
-            images: With their graph, in any floating-point type.
-            step: How many gradients were taken before, for views that change on the way.
-            rng: Where all of its random numbers come from.
-        """
-        ...
-
-    def describe(self) -> str:
-        """Its text; `parse_view` reads back those of the views here."""
-        ...
 
 
 @final

@@ -5,8 +5,9 @@ with a time axis are averaged over time first. NaN in, NaN out. Units are column
 the images too are scored with `evaluate`.
 """
 
+from closedloop.interfaces import ImageTextModel
 from closedloop.objectives.algebra import Combination, Linear, Product, Term
-from closedloop.objectives.captioned import CaptionDirection, CaptionSimilarity, ImageTextModel
+from closedloop.objectives.captions.terms import CaptionDirection, CaptionSimilarity
 from closedloop.objectives.evaluating import ImageObjective, evaluate, looks_at_images
 from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, TotalVariation
 from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit

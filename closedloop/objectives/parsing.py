@@ -11,7 +11,7 @@ from typing import Any, final
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import Units
 from closedloop.objectives.algebra import Term
-from closedloop.objectives.captioned import CaptionDirection, CaptionSimilarity
+from closedloop.objectives.captions.terms import CaptionDirection, CaptionSimilarity
 from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, TotalVariation
 from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit
 from closedloop.objectives.nonlinear import Contrast, Cosine, Diversity, Layer, LogProbability, Probability
@@ -33,19 +33,19 @@ def _caption(text: str, weights: Any = None, *, model: str | None = None, labels
         )
     if weights is not None:
         return CaptionDirection(text, weights)
-    from closedloop.captions import CaptionObjective
+    from closedloop.objectives.captions.objective import CaptionObjective
 
     return CaptionObjective(text, labels=labels)
 
 
 def _clip(text: str, folder: str) -> Term:
-    from closedloop.captions_models import ClipFolder
+    from closedloop.objectives.captions.clip import ClipFolder
 
     return CaptionSimilarity(text, ClipFolder(folder))
 
 
 def _open_clip(text: str, architecture: str, weights: str) -> Term:
-    from closedloop.captions_models import OpenClipFile
+    from closedloop.objectives.captions.clip import OpenClipFile
 
     return CaptionSimilarity(text, OpenClipFile(architecture, weights))
 

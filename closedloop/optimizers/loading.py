@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from closedloop import registry
+from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Optimizer, Space
 from closedloop.optimizers.base import check_budget
@@ -39,6 +39,6 @@ def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None
             f"space: expected a Space, got {space!r:.80}; that of a generator is generator.space."
         )
     check_budget(images)
-    if images is not None and registry.takes("optimizers", name, "images"):
+    if images is not None and recipes.takes("optimizers", name, "images"):
         options["images"] = int(images)
-    return cast(Optimizer, registry.build("optimizers", name, space, seed, **options))
+    return cast(Optimizer, recipes.build("optimizers", name, space, seed, **options))

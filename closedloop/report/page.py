@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import replace_file
-from closedloop.recording import version
+from closedloop.recipes import version
 from closedloop.report.views import Run, run_view, runs_drawings
 from closedloop.report.wording import BOOTSTRAP
 

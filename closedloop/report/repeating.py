@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from closedloop.describe import OBJECT
-from closedloop.recording import EXPERIMENT, REFERENCES
+from closedloop.recipes import OBJECT
+from closedloop.recording.layout import EXPERIMENT, REFERENCES
 
 
 def experiment_text(experiment: Mapping[str, Any]) -> str:

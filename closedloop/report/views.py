@@ -14,7 +14,17 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from closedloop.analysis import generation_scores
-from closedloop.cautions import CHECKS, Caution, cautions
+from closedloop.analysis.quality import CHECKS, Caution, cautions
+from closedloop.analysis.summary import (
+    Estimate,
+    ThreadSummary,
+    best_references,
+    excites_one,
+    is_evolution,
+    reference_estimates,
+    summarize,
+    target_name,
+)
 from closedloop.errors import RecordingError
 from closedloop.figures import (
     plot_code_plane,
@@ -29,22 +39,12 @@ from closedloop.figures.population import population
 from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
 from closedloop.objectives import Unit, parse_objective
-from closedloop.pictures import Pictures
-from closedloop.recording import open_recording
+from closedloop.recording.pictures import Pictures
+from closedloop.recording.reader import open_recording
+from closedloop.recording.render import experiment_of
 from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
 from closedloop.report.wording import estimate, natural_rows, number, presentations, table_rows, verdict
-from closedloop.stimuli import experiment_of
-from closedloop.summary import (
-    Estimate,
-    ThreadSummary,
-    best_references,
-    excites_one,
-    is_evolution,
-    reference_estimates,
-    summarize,
-    target_name,
-)
 
 #: Reference images beside the evolved one; longest side of small pictures in pixels.
 EXEMPLARS, SMALL = 6, 160

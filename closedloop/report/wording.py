@@ -7,8 +7,8 @@ import xarray as xr
 from scipy import stats
 
 from closedloop.analysis import evolved_vs_reference, naturalness, success
-from closedloop.naturalness import WORDS
-from closedloop.summary import Estimate, ThreadSummary
+from closedloop.analysis.summary import Estimate, ThreadSummary
+from closedloop.images.naturalness import WORDS
 
 #: Stands where there is no number.
 NONE = "–"

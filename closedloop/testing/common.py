@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from closedloop.interfaces import State
-from closedloop.states import pack_state, unpack_state
+from closedloop.recording.states import pack_state, unpack_state
 
 
 def through_a_file(state: State) -> State:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from closedloop import registry
+from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Described, Differentiable, Fingerprinted, FloatArray, Generator
 from closedloop.testing.common import untouched_randomness
@@ -167,7 +167,7 @@ class GeneratorContract:
         if recipe is None:
             pytest.skip("has no recipe")
         written = json.dumps(recipe)  # raises where a value is not plain
-        again = registry.build("generators", **json.loads(written))
+        again = recipes.build("generators", **json.loads(written))
         assert again.space == generator.space
         np.testing.assert_array_equal(again(codes), generator(codes))
 

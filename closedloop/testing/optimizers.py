@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from closedloop import registry
+from closedloop import recipes
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.interfaces import Described, FloatArray, Optimizer, Recommending, Space
 from closedloop.optimizers import load_optimizer
@@ -251,7 +251,7 @@ class OptimizerContract:
         recipe: Any = dict(optimizer.recipe or {}) if isinstance(optimizer, Described) else {}
         if not recipe:
             pytest.skip("has no recipe")
-        again = registry.build("optimizers", recipe.pop("name"), space, **recipe)
+        again = recipes.build("optimizers", recipe.pop("name"), space, **recipe)
         assert_same(trail(again, hill(space), 4), trail(optimizer, hill(space), 4))
 
     def test_takes_a_budget(self, space: Space) -> None:

@@ -10,8 +10,8 @@ from PIL import Image
 
 import closedloop
 from closedloop.cli import main
-from closedloop.cli.running import merge
-from closedloop.experiment import Experiment
+from closedloop.cli.evolve import merge
+from closedloop.loop.experiment import Experiment
 
 SMALL = ["--subject", "gabor", "--images", "120", "--references", "none"]
 

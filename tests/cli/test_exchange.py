@@ -5,7 +5,7 @@ import pytest
 
 import closedloop
 from closedloop.cli import main
-from closedloop.exports import FORMATS
+from closedloop.formats import FORMATS
 from closedloop.generators import Fourier
 from closedloop.protocols import evolve
 from closedloop.subjects import load_subject

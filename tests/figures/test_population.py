@@ -5,7 +5,7 @@ import pytest
 
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures import plot_code_plane, plot_population
-from closedloop.pictures import Pictures
+from closedloop.recording.pictures import Pictures
 
 
 def test_the_sheet_shows_a_generation_best_first(recording):

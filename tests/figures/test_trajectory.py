@@ -9,7 +9,7 @@ from closedloop import summarize
 from closedloop.errors import RecordingError
 from closedloop.figures import generation_scores, plot_threads, plot_trajectory
 from closedloop.figures.trajectory import milestones
-from closedloop.pictures import Pictures
+from closedloop.recording.pictures import Pictures
 
 
 def line(ax, label):

@@ -8,7 +8,8 @@ from scipy.special import expit, logit
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Accented, load_generator
 from closedloop.generators.fourier import CLAMP, color_matrix, decorrelated
-from closedloop.images import natural_references, quantize, write_png
+from closedloop.images.eight_bit import quantize, write_png
+from closedloop.images.sets import natural_references
 from closedloop.testing import GeneratorContract
 
 

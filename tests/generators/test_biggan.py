@@ -16,7 +16,7 @@ from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNa
 from closedloop.generators import BigGAN, load_generator
 from closedloop.generators import biggan as module
 from closedloop.generators.biggan import BLOCKS, class_index
-from closedloop.modules import born
+from closedloop.networks.modules import born
 from closedloop.testing import GeneratorContract
 
 installed = importlib.util.find_spec("pytorch_pretrained_biggan") is not None

@@ -11,7 +11,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.generators import decoding
 from closedloop.generators.decoding import Decoder, first_tensor
 from closedloop.interfaces import Space
-from closedloop.modules import born
+from closedloop.networks.modules import born
 
 
 class Small(nn.Module):

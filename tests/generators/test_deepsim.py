@@ -9,7 +9,7 @@ import torch
 from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError
 from closedloop.generators import DeePSiM, load_generator
 from closedloop.generators.deepsim import LAYOUTS, SLOPE, DeePSiMNetwork, other_names, rename
-from closedloop.modules import born
+from closedloop.networks.modules import born
 from closedloop.testing import GeneratorContract
 
 SMALL = 1 / 64

@@ -10,7 +10,8 @@ from scipy.special import expit, logit
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Fourier
 from closedloop.generators.fourier import CLAMP, color_matrix, decorrelated, half_plane
-from closedloop.images import natural_references, resize_images
+from closedloop.images.resizing import resize_images
+from closedloop.images.sets import natural_references
 from closedloop.interfaces import Encoding
 from closedloop.testing import GeneratorContract
 

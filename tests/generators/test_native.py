@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from closedloop.errors import WeightsError
 from closedloop.generators import Native, load_generator
 from closedloop.generators.native import embedded, read_native, write_native
-from closedloop.images import read_folder
+from closedloop.images.sets import read_folder
 from closedloop.interfaces import Encoding, Fingerprinted
 from closedloop.references import __path__ as references
 from closedloop.testing import GeneratorContract

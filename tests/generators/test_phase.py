@@ -9,7 +9,7 @@ from scipy.special import logit
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Fourier, PhaseOnly, load_generator
 from closedloop.generators.fourier import color_matrix
-from closedloop.images import quantize, write_png
+from closedloop.images.eight_bit import quantize, write_png
 from closedloop.interfaces import Encoding
 from closedloop.testing import GeneratorContract
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from closedloop.engines import EngineWarning
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import TorchGenerator, load_generator
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import Space
-from closedloop.modules import born
+from closedloop.networks.engines import EngineWarning
+from closedloop.networks.modules import born
+from closedloop.networks.weights import load_weights
 from closedloop.testing import GeneratorContract
-from closedloop.weights import load_weights
 
 
 class Gan(nn.Module):

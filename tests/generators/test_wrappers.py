@@ -11,7 +11,7 @@ from closedloop import IsotropicES
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.generators import Fourier, Masked, Pixels, Placed, Subspace, Truncated, load_generator
 from closedloop.generators.wrappers import principal_directions, random_directions
-from closedloop.images import write_png
+from closedloop.images.eight_bit import write_png
 from closedloop.interfaces import Described, Differentiable, Space
 from closedloop.protocols import evolve, resume
 from closedloop.subjects import TorchSubject, load_subject

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from closedloop.interfaces import Space, Units
-from closedloop.modules import born
+from closedloop.networks.modules import born
 from closedloop.subjects import TorchSubject
 
 SIDE = 8

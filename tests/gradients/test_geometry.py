@@ -8,7 +8,7 @@ import torch
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.gradients.geometry import Flip, Jitter, Pad, RandomRotate, RandomScale, Resize, Roll
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -10,7 +10,15 @@ from closedloop.generators import Fourier, PhaseOnly, Pixels
 from closedloop.gradients.methods import METHODS, RETUNED, YOSINSKI, Request, find_method, make_plan
 from closedloop.interfaces import Space
 from closedloop.objectives import LogProbability, Probability, Unit
-from closedloop.optimizers.regularizers import Blur, Clip, Decay, FixedContrast, FixedNorm, SmallContribution, SmallNorm
+from closedloop.optimizers.gradient.regularizers import (
+    Blur,
+    Clip,
+    Decay,
+    FixedContrast,
+    FixedNorm,
+    SmallContribution,
+    SmallNorm,
+)
 
 
 class Coded:

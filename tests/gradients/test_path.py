@@ -9,10 +9,13 @@ from torch import nn
 
 from closedloop import CMAES, Mean, Session, Thread, Unit
 from closedloop.errors import InvalidArgumentError
-from closedloop.evolution import Anchor, GradientSettings
 from closedloop.generators import Fourier, Pixels
+from closedloop.gradients.appearance import Noise
+from closedloop.gradients.crops import Crops, Repeat
+from closedloop.gradients.geometry import Roll
 from closedloop.gradients.path import CHUNK, GradientPath
-from closedloop.gradients.views import Chain, Crops, Noise, Repeat, Roll
+from closedloop.gradients.settings import Anchor, GradientSettings
+from closedloop.gradients.views import Chain
 from closedloop.objectives import Diversity, TotalVariation
 from closedloop.optimizers import Adam, GradientAscent
 from closedloop.subjects import EnergySubject, GaborSubject, TorchSubject

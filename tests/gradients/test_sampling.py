@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from closedloop.gradients.sampling import draws, lens, resample
-from closedloop.images import resize_matrix
+from closedloop.images.resizing import resize_matrix
 
 
 def test_draws_take_one_number_and_pictures_do_not_depend_on_each_other():

@@ -7,24 +7,13 @@ import pytest
 import torch
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.gradients.appearance import ColorJitter, ColorOffset, Noise
+from closedloop.gradients.crops import Crops, InnerCrops, Repeat
+from closedloop.gradients.geometry import Flip, Jitter, Pad, RandomRotate, RandomScale, Resize, Roll
+from closedloop.gradients.octaves import Octaves
 from closedloop.gradients.views import (
     Blur,
     Chain,
-    ColorJitter,
-    ColorOffset,
-    Crops,
-    Flip,
-    InnerCrops,
-    Jitter,
-    Noise,
-    Octaves,
-    Pad,
-    RandomRotate,
-    RandomScale,
-    Repeat,
-    Resize,
-    Roll,
-    View,
     Whole,
     accentuation_view,
     deepdream_view,
@@ -33,6 +22,7 @@ from closedloop.gradients.views import (
     parse_view,
     vit_view,
 )
+from closedloop.interfaces import View
 from closedloop.testing.common import untouched_randomness
 
 SIDE = 12

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from closedloop import Space
 from closedloop.errors import CallOrderError, InvalidArgumentError, MissingExtraError
 from closedloop.optimizers.elites import MapElites, cross, mutate
-from closedloop.states import pack_state, unpack_state
+from closedloop.recording.states import pack_state, unpack_state
 from closedloop.testing.common import untouched_randomness
 
 BOX, FREE = Space(6, 0.0, 1.0, 12**-0.5), Space(6, scale=2.0)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from closedloop import registry
+from closedloop import recipes
 from closedloop.errors import InvalidArgumentError, UnknownNameError
-from closedloop.experiment import build_threads, parse_experiment
 from closedloop.interfaces import Space
+from closedloop.loop.experiment import build_threads, parse_experiment
 from closedloop.optimizers import load_optimizer
 from closedloop.subjects import GaborSubject
 
 
 def test_the_budget_goes_to_those_that_take_it():
-    assert registry.takes("optimizers", "sphere-cma", "images")
-    assert not registry.takes("optimizers", "isotropic", "images")
+    assert recipes.takes("optimizers", "sphere-cma", "images")
+    assert not recipes.takes("optimizers", "isotropic", "images")
     with_budget, without = (load_optimizer("isotropic", Space(4), 1, images=images) for images in (100, None))
     np.testing.assert_array_equal(with_budget.ask(), without.ask())
     with pytest.raises(UnknownNameError, match="no optimizer named 'sphere'"):
-        registry.takes("optimizers", "sphere", "images")
+        recipes.takes("optimizers", "sphere", "images")
 
 
 def test_a_name_and_a_space_are_asked_for():

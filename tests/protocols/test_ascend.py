@@ -7,17 +7,17 @@ import xarray as xr
 from torch import nn
 
 from closedloop import open_recording
+from closedloop.analysis.summary import summarize
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
 from closedloop.generators import CPPN, Pixels, TorchGenerator
 from closedloop.gradients.methods import METHODS as PUBLISHED
-from closedloop.images import quantize
+from closedloop.images.eight_bit import quantize
 from closedloop.interfaces import Space, Units
-from closedloop.modules import born
+from closedloop.networks.modules import born
 from closedloop.protocols import ascend, read_ascent, resume
-from closedloop.recording import read_experiment
-from closedloop.stimuli import render
+from closedloop.recording.reader import read_experiment
+from closedloop.recording.render import render
 from closedloop.subjects import EnergySubject, GaborSubject, TorchSubject
-from closedloop.summary import summarize
 from closedloop.testing.common import untouched_randomness
 
 SIDE = 12

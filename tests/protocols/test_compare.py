@@ -7,7 +7,7 @@ import torch
 from closedloop.analysis import advantage, contender_table
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
 from closedloop.generators import Fourier
-from closedloop.images import quantize
+from closedloop.images.eight_bit import quantize
 from closedloop.protocols import Contender, ascend, compare, transfer
 from closedloop.subjects import FunctionSubject, TorchSubject
 

@@ -12,7 +12,7 @@ from closedloop import open_recording, render
 from closedloop.analysis import class_elites, class_probabilities
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.generators import CPPN, Fourier, Pixels
-from closedloop.images import quantize
+from closedloop.images.eight_bit import quantize
 from closedloop.protocols import evolve_elites, present, resume
 from closedloop.subjects import FunctionSubject, GaborSubject
 from closedloop.testing.common import untouched_randomness

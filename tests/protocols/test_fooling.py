@@ -6,8 +6,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from closedloop.modules import born
-from closedloop.naturalness import band, measure
+from closedloop.images.naturalness import band, measure
+from closedloop.networks.modules import born
 from closedloop.protocols import ascend
 from closedloop.subjects import TorchSubject
 

@@ -11,7 +11,7 @@ import yaml
 
 from closedloop import ImageSet, Units, open_recording
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
-from closedloop.images import write_png
+from closedloop.images.eight_bit import write_png
 from closedloop.protocols import present, resume
 from closedloop.protocols.present import BLOCK
 from closedloop.seeds import generator_state, restore_generator

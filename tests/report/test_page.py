@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from closedloop import open_recording, summarize
-from closedloop.cautions import cautions
+from closedloop.analysis.quality import cautions
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.exports import export
+from closedloop.formats import export
 from closedloop.generators import load_generator
-from closedloop.pictures import Pictures
 from closedloop.protocols.landscape import landscape
+from closedloop.recording.pictures import Pictures
 from closedloop.report import build_report, write_report
 from closedloop.subjects import load_subject
 

@@ -7,7 +7,7 @@ import pytest
 
 from closedloop import open_recording
 from closedloop.cli import main
-from closedloop.recording import read_experiment
+from closedloop.recording.reader import read_experiment
 from closedloop.report.repeating import commands, experiment_text, objects
 
 OBJECT = {"name": "python-object", "description": "Rig rig"}

@@ -9,6 +9,7 @@ from scipy import stats
 
 from closedloop import open_recording, summarize
 from closedloop.analysis import evolved_vs_reference, naturalness, success
+from closedloop.analysis.summary import Estimate, ThreadSummary
 from closedloop.report.wording import (
     NONE,
     interval,
@@ -19,7 +20,6 @@ from closedloop.report.wording import (
     verdict,
     with_error,
 )
-from closedloop.summary import Estimate, ThreadSummary
 
 NOTHING = Estimate("", math.nan, math.nan, 0)
 SUMMARY = ThreadSummary(

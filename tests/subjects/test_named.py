@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from closedloop import natural_references
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError
+from closedloop.networks.torchvision import import_torchvision
+from closedloop.networks.weights import read_weights
 from closedloop.subjects import OnnxSubject, TorchSubject, load_subject, named
-from closedloop.torchvision_ops import import_torchvision
-from closedloop.weights import read_weights
 
 SMALL = "squeezenet1_1"
 TINY = "test_resnet.r160_in1k"

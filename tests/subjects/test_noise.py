@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.images import natural_references
+from closedloop.images.sets import natural_references
 from closedloop.subjects import (
     Drift,
     EnergySubject,

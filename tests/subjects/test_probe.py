@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError
-from closedloop.modules import dtype_of
+from closedloop.networks.modules import dtype_of
 from closedloop.subjects.probe import OUTPUT, Probe, as_tensor, check_colors, find_layer, survey
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)

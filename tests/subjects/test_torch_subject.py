@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError
-from closedloop.images import resize_images
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import Described, Differentiable, Stateful, Subject
-from closedloop.states import pack_state, unpack_state
+from closedloop.recording.states import pack_state, unpack_state
 from closedloop.subjects import TorchSubject, torch_subject
 from closedloop.testing import SubjectContract
 

@@ -1,0 +1,316 @@
+"""What a reader must know before trusting the numbers of a run, from its recording alone.
+
+Each caution has a rule that is stated where it is computed; none is a matter of taste, and none is silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from closedloop.analysis import holm, naturalness, reference_drift, success
+from closedloop.analysis.summary import ThreadSummary, is_evolution, summarize, thread_objectives
+from closedloop.images.naturalness import CLIPPED, MEASURES, WORDS, clipped, code_measures
+from closedloop.interfaces import FloatArray
+from closedloop.objectives import parse_objective
+from closedloop.recording.layout import REFERENCE
+from closedloop.recording.pictures import Lookup
+from closedloop.recording.render import recorded_generator
+
+#: An evolution shorter than this many generations is too short to say whether it still rises, or at what ceiling it is.
+LEAST_GENERATIONS = 10
+#: Level of the tests below: one false alarm in a hundred.
+LEVEL = 0.01
+#: Rise between the last two fifths of an evolution, as a share of its whole rise, that counts as unfinished.
+RISE = 0.05
+#: Change of the response to references over the run, as a share of their mean response, that counts as drift.
+DRIFT = 0.1
+#: Share of the last quarter's images that have exactly the highest score: a ceiling.
+CEILING = 0.1
+#: A Gaussian code of many coordinates is as long as the prior's standard deviation times the root of their number; one
+#: that is so many times as long is none that the prior would give.
+STRETCHED = 2.0
+
+#: What is looked for, in words; the first two in every run, the others in evolutions.
+CHECKS = (
+    "an unfinished run", "lost presentations", "drift", "a dead unit", "no improvement", "an evolution still rising",
+    "a ceiling", "a saturated image", "an image unlike the references", "codes outside the prior", "a missing re-test",
+    "missing references",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One thing that a reader must know.
+
+    Attributes:
+        kind: A word for it: "unfinished", "lost", "drift", "dead-unit", "not-converged", "not-improved", "ceiling",
+            "saturated", "unnatural", "left-prior", "no-retest", "no-reference" or "deterministic".
+        thread: Whom it concerns; empty for the whole run.
+        text: What was seen, with numbers.
+        cure: What to do.
+        serious: Whether a number must not be used before this is dealt with; otherwise a note.
+    """
+
+    kind: str
+    thread: str
+    text: str
+    cure: str = ""
+    serious: bool = True
+
+    def __str__(self) -> str:
+        head = f"Thread {self.thread}: {self.text}" if self.thread else self.text[:1].upper() + self.text[1:]
+        return f"{head}  {self.cure}".rstrip()
+
+
+def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "RUN") -> list[Caution]:
+    """Looks at a recording for whatever makes its numbers less than they seem.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        pictures: With it, for instance ``Pictures(recording)``, the evolved images are looked at too.
+        run: The run's folder as it stands in commands.
+
+    Returns:
+        The cautions: of the whole run first, then of each thread; within each, serious ones first.
+    """
+    found = [*_unfinished(recording, run), *_lost(recording)]
+    if is_evolution(recording):
+        found += _drift(recording)
+        for summary in summarize(recording):
+            own = [*_of_thread(recording, summary), *_of_image(recording, summary, pictures)]
+            found += sorted(own, key=lambda c: not c.serious)
+        found += _no_reference(recording)
+    return found
+
+
+def _of_thread(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
+    """What concerns one thread's evolution and re-test."""
+    scores = _Scores.of(recording, summary.thread)
+    if len(scores.score) == 0:
+        return []  # nothing was scored: the run has just begun, or all was lost, which is said of the run
+    if scores.dead:
+        return [_dead(summary, scores)]
+    finished = bool(recording.attrs.get("finished", 1))
+    found = [*_not_improved(recording, summary), *_not_converged(summary, scores), *_ceiling(summary, scores)]
+    if finished and summary.evolved.n == 0:
+        text = "no image was re-tested, so no response is reported; scores while evolving are optimistic."
+        found.append(Caution("no-retest", summary.thread, text, "Set retest_candidates above 0."))
+    if summary.evolved.n > 1 and summary.evolved.sem == 0:
+        text = f"all {summary.evolved.n} re-tests gave the same response: the subject is deterministic, the s.e. is 0."
+        found.append(Caution("deterministic", summary.thread, text, serious=False))
+    return found
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """The scores of an evolution: of each image ``(n,)`` with its generation ``(n,)``, and each generation's mean."""
+
+    score: FloatArray
+    generation: NDArray[np.int32]
+    means: FloatArray
+
+    @classmethod
+    def of(cls, recording: xr.Dataset, thread: str) -> _Scores:
+        own = (recording["thread"].values == thread) & (recording["kind"].values == "evolved")
+        score, generation = recording["score"].values[own], recording["generation"].values[own]
+        score, generation = score[np.isfinite(score)], generation[np.isfinite(score)]
+        means = np.array([score[generation == g].mean() for g in np.unique(generation)])
+        return cls(score, generation, means)
+
+    @property
+    def dead(self) -> bool:
+        """Whether every image of two or more generations had the very same score."""
+        return len(self.means) > 1 and bool((self.score == self.score[0]).all())
+
+    def part(self, start: float, stop: float) -> FloatArray:
+        """The generation means of a part of the evolution, from 0 to 1."""
+        n = len(self.means)
+        return self.means[round(start * n) : round(stop * n)]
+
+
+def _unfinished(recording: xr.Dataset, run: str) -> list[Caution]:
+    if bool(recording.attrs.get("finished", 1)):
+        return []
+    text = f"the run is not finished: {recording.sizes['presentation']} presentations are recorded so far."
+    return [Caution("unfinished", "", text, f"Go on with: closedloop resume {run}")]
+
+
+def _lost(recording: xr.Dataset) -> list[Caution]:
+    """Rule: a presentation is lost when all of its responses are NaN."""
+    responses = recording["responses"]
+    gone = np.isnan(responses.values).all(axis=tuple(range(1, responses.ndim)))
+    if not gone.any():
+        return []
+    threads, counts = np.unique(recording["thread"].values[gone].astype(str), return_counts=True)
+    parts = ", ".join(f"{name} {count}" for name, count in zip(threads, counts, strict=True))
+    share = gone.mean()
+    text = f"{gone.sum()} of {len(gone)} presentations ({share:.1%}) gave no response: {parts}."
+    never = _never_answered(recording, gone)
+    cure = f"{never} images have no response at all." if never else "Each of their images was shown again."
+    return [Caution("lost", "", text, cure, serious=bool(share > 0.05 or never))]
+
+
+def _never_answered(recording: xr.Dataset, gone: NDArray[np.bool_]) -> int:
+    """How many images of a block were lost in each of their presentations."""
+    block = list(zip(recording["generation"].values.tolist(), recording["stimulus_id"].values.tolist(), strict=True))
+    answered = {key for key, lost in zip(block, gone, strict=True) if not lost}
+    return len(set(block) - answered)
+
+
+def _dead(summary: ThreadSummary, scores: _Scores) -> Caution:
+    """Rule: every evolved image gave the same score."""
+    value = scores.score[0]
+    what = "the unit never responded" if value == 0 else f"the score was {value:.4g} for every image"
+    text = f"{what}: {len(scores.score)} images in {len(scores.means)} generations gave no direction to evolve in."
+    return Caution("dead-unit", summary.thread, text, "Try another unit, or a wider first step.")
+
+
+def _not_improved(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
+    """Rule: the images of the last two generations do not score higher than those of the first two.
+
+    The test is that of `closedloop.analysis.success`.
+    """
+    found = success(recording, summary.thread, permutations=1)
+    if float(found["success"]) != 0:
+        return []
+    text = (
+        f"the evolution did not improve: last two generations {float(found['last']):.4g}, first two "
+        f"{float(found['first']):.4g} (p = {float(found['p']):.2g})."
+    )
+    return [Caution("not-improved", summary.thread, text, "Try another generator, more images, or more repeats.")]
+
+
+def _not_converged(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
+    """Rule: the generation means of the last fifth lie above those of the fifth before.
+
+    By more than `RISE` of the whole rise, and significantly (Welch's t-test on the means).
+    """
+    if len(scores.means) < LEAST_GENERATIONS:
+        return []
+    last, before, first = scores.part(0.8, 1.0), scores.part(0.6, 0.8), scores.part(0.0, 0.1)
+    rise, whole = last.mean() - before.mean(), last.mean() - first.mean()
+    if rise <= RISE * whole or not _welch(last, before) < LEVEL:
+        return []
+    text = (
+        f"the evolution was still rising when it ended: its last fifth gained {rise:.3g}, {rise / whole:.0%} of the "
+        "whole rise."
+    )
+    return [Caution("not-converged", summary.thread, text, "More images would find a stronger stimulus.")]
+
+
+def _welch(a: FloatArray, b: FloatArray) -> float:
+    """The p-value of "a lies above b"; NaN where both are constant or too few."""
+    if min(len(a), len(b)) < 2 or np.ptp(np.concatenate([a - a.mean(), b - b.mean()])) == 0:
+        return float("nan")
+    return float(stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue)
+
+
+def _ceiling(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
+    """Rule: `CEILING` of the last quarter's images have exactly the highest score of the whole evolution."""
+    if len(scores.means) < LEAST_GENERATIONS:
+        return []
+    numbers = np.unique(scores.generation)
+    last = scores.score[scores.generation >= numbers[-len(numbers) // 4]]
+    share = float((last == scores.score.max()).mean())
+    if share < CEILING:
+        return []
+    text = f"the score is at a ceiling: {share:.0%} of the last quarter's images have exactly {last.max():.4g}."
+    return [Caution("ceiling", summary.thread, text, "Differences above it are invisible; record before saturation.")]
+
+
+def _of_image(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
+    """What the evolved image looks like."""
+    if not summary.evolved.n:
+        return []
+    saturated = _saturated(recording, summary, pictures)
+    return [*saturated, *_unnatural(recording, summary, bool(saturated)), *_left_prior(recording, summary)]
+
+
+def _saturated(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
+    """Rule: at least `CLIPPED` of the evolved image's values are black or white (`images.naturalness.clipped`)."""
+    share = _clipped_share(recording, summary.evolved.stimulus_id, pictures)
+    if not share >= CLIPPED:
+        return []
+    text = f"the evolved image is saturated: {share:.0%} of its values are black or white."
+    return [Caution("saturated", summary.thread, text, "Bound the contrast of the generator (fourier: shell).")]
+
+
+def _clipped_share(recording: xr.Dataset, name: str, pictures: Lookup | None) -> float:
+    """As it was recorded; in older runs, of the picture; NaN where there is none."""
+    if "clipped" in recording.coords:
+        return float(recording["clipped"].values[recording["stimulus_id"].values == name][0])
+    picture = None if pictures is None else pictures(name)
+    return float("nan") if picture is None else float(clipped(picture[None] / 255)[0])
+
+
+def _unnatural(recording: xr.Dataset, summary: ThreadSummary, saturated: bool) -> list[Caution]:
+    """Rule: the evolved image lies outside the central 95 % of the references on a measure of `images.naturalness`.
+
+    A note, for a generator without a prior of photographs leaves them by its nature. Black and white values are left
+    out where `_saturated` speaks of them; the length of codes is what `_left_prior` speaks of.
+    """
+    found = naturalness(recording, summary.thread)
+    names = [m for m in MEASURES if float(found["inside"].sel(measure=m)) == 0 and not (saturated and m == "clipped")]
+    if not names:
+        return []
+    parts = []
+    for name in names:
+        value, low, high = (float(found[key].sel(measure=name)) for key in ("evolved", "low", "high"))
+        parts.append(f"{WORDS[name]} {value:.3g} ({low:.3g} to {high:.3g})")
+    text = f"the evolved image lies outside 95 % of the references: {', '.join(parts)}."
+    return [Caution("unnatural", summary.thread, text, serious=False)]
+
+
+def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
+    """Rule: the selected code is `STRETCHED` times as long as those of the generator's prior, and its image shows it.
+
+    Where images do not depend on the length of their codes (``fourier`` on its shell), it says nothing. Bounded codes
+    cannot leave their prior; their images are looked at by `_saturated`.
+    """
+    generator = recorded_generator(recording, summary.thread)
+    if generator is None or generator.space.bounded:
+        return []
+    space = generator.space
+    row = np.flatnonzero(recording["stimulus_id"].values == summary.evolved.stimulus_id)[0]
+    code = recording["latent_code"].isel(presentation=row).values[: space.dim]
+    ratio = code_measures(code, space)["code_norm"]
+    if not ratio >= STRETCHED or np.ptp(generator(np.stack([code, code / ratio])), axis=0).max() < 1 / 255:
+        return []
+    text = f"the evolution left the generator's prior: the selected code is {ratio:.1f} times as long as the prior's."
+    cure = "Its image shows what the generator makes beyond what it was made for; bound the codes."
+    return [Caution("left-prior", summary.thread, text, cure)]
+
+
+def _drift(recording: xr.Dataset) -> list[Caution]:
+    """Rule: responses to the same references change over generations by more than `DRIFT`, significantly (Holm).
+
+    Only the units that an objective counts are looked at; of them the one that changed most is named.
+    """
+    every = range(recording.sizes["neuroid"])
+    objectives = [parse_objective(objective) for _, objective in thread_objectives(recording)]
+    columns = sorted({unit for objective in objectives for unit in objective.columns or every})
+    found = reference_drift(recording.isel(neuroid=columns))
+    p, change = holm(found["p"].values), found["change"].values
+    drifting = np.flatnonzero((p < LEVEL) & (np.abs(change) > DRIFT))
+    if len(drifting) == 0:
+        return []
+    worst = drifting[np.argmax(np.abs(change[drifting]))]
+    unit = recording["neuroid_id"].values[columns[worst]]
+    text = (
+        f"responses drifted: the answers of {unit} to the same reference images changed by {change[worst]:+.0%} in the "
+        f"course of the evolution (p = {p[worst]:.2g})."
+    )
+    cure = "Scores of different generations cannot be compared; the re-tested means, shown side by side, can."
+    return [Caution("drift", "", text, cure)]
+
+
+def _no_reference(recording: xr.Dataset) -> list[Caution]:
+    if (recording["thread"].values == REFERENCE).any():
+        return []
+    text = "no reference image was shown: nothing says how strong a response is for this subject."
+    return [Caution("no-reference", "", text, "Give references, a folder of natural images.", serious=False)]

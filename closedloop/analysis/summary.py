@@ -1,0 +1,278 @@
+"""What a run found, from its recording alone: re-tested means with their standard errors, never a noisy maximum."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.interfaces import FloatArray
+from closedloop.objectives import Linear, evaluate, parse_objective
+from closedloop.recording.layout import REFERENCE
+from closedloop.recording.render import render
+
+#: How many images are made again at a time.
+IMAGES = 256
+#: Longest objective that a title shows in full, in characters.
+TITLE = 60
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over fresh presentations of one image.
+
+    Attributes:
+        stimulus_id: Which image.
+        mean: Mean score; NaN where nothing was presented.
+        sem: Standard error of the mean; 0 for a subject that always answers the same, NaN below two presentations.
+        n: Presentations that were not lost.
+    """
+
+    stimulus_id: str
+    mean: float
+    sem: float
+    n: int
+
+    @classmethod
+    def of(cls, stimulus_id: str, scores: FloatArray) -> Estimate:
+        """The estimate from single-presentation scores ``(n,)``."""
+        valid = scores[~np.isnan(scores)]
+        n = len(valid)
+        same = n > 0 and bool((valid == valid[0]).all())  # a deterministic subject: no rounding of its one answer
+        mean = float(valid[0]) if same else float(valid.mean()) if n else float("nan")
+        sem = float("nan") if n < 2 else 0.0 if same else float(valid.std(ddof=1) / np.sqrt(n))
+        return cls(stimulus_id, mean, sem, n)
+
+    @property
+    def short(self) -> str:
+        """The mean, with its standard error where repeats differ."""
+        return str(self) if self.n == 0 or self.sem > 0 else f"{self.mean:.4g}"
+
+    def __str__(self) -> str:
+        if self.n == 0:
+            return "not re-tested"
+        return f"{self.mean:.4g} ± {self.sem:.2g}" if self.n > 1 else f"{self.mean:.4g}"
+
+
+@dataclass(frozen=True)
+class ThreadSummary:
+    """What one thread found.
+
+    Attributes:
+        thread: Its name.
+        objective: What was maximized.
+        target: The same in words: the unit and its class where it is a single unit.
+        evolved: The evolved image, from the fresh re-test after its selection.
+        natural: The best reference image, re-tested likewise.
+        ratio: evolved / natural; NaN unless the objective is a single unit's response and both are above 0.
+        ratio_sem: Its standard error to first order.
+        noisy_maximum: The highest score during the evolution, an optimistic number.
+        curse: Winner's curse: the noisy maximum minus the re-tested mean of the very image that gave it.
+        images: Evolved presentations.
+        generations: Generations of the evolution.
+        lost: Presentations of this thread that gave no response.
+    """
+
+    thread: str
+    objective: str
+    target: str
+    evolved: Estimate
+    natural: Estimate
+    ratio: float
+    ratio_sem: float
+    noisy_maximum: float
+    curse: float
+    images: int
+    generations: int
+    lost: int
+
+
+def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
+    """Summarizes each thread of a recording that `open_recording` or a protocol returned.
+
+    Raises:
+        RecordingError: The recording lacks what every run of an evolution holds.
+    """
+    return [summarize_thread(recording, name, objective) for name, objective in thread_objectives(recording)]
+
+
+def is_evolution(recording: xr.Dataset) -> bool:
+    """Whether a recording holds evolutions, and not only responses to given images."""
+    return {"threads", "objective"} <= set(map(str, recording.coords))
+
+
+def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:
+    """Name and objective of each thread of a recording.
+
+    Raises:
+        RecordingError: The recording holds no evolution.
+    """
+    missing = [name for name in ("threads", "objective") if name not in recording]
+    if missing:
+        raise RecordingError(f"recording: expected an evolution, but it has no {', '.join(missing)}.")
+    names = str(recording["threads"].item()).split("; ")
+    objectives = str(recording["objective"].item()).split("; ")
+    return list(zip(names, objectives, strict=True))
+
+
+def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
+    """Summarizes one thread, of which `thread_objectives` gives name and objective."""
+    thread, kind = recording["thread"].values, recording["kind"].values
+    generation = recording["generation"].values
+    own = thread == name
+    evolved_rows = own & (kind == "evolved")
+    scores = recording["score"].values[evolved_rows]
+    evolved = _confirmed(recording, objective, own)
+    natural = _confirmed(recording, objective, thread == REFERENCE)
+    ratio, ratio_sem = _ratio(evolved, natural) if excites_one(objective) else (float("nan"), float("nan"))
+    maximum = float(np.nanmax(scores)) if np.isfinite(scores).any() else float("nan")
+    responses = recording["responses"]
+    shown = responses.isel(presentation=np.flatnonzero(own)).values
+    return ThreadSummary(
+        thread=name,
+        objective=objective,
+        target=target_name(recording, objective),
+        evolved=evolved,
+        natural=natural,
+        ratio=ratio,
+        ratio_sem=ratio_sem,
+        noisy_maximum=maximum,
+        curse=maximum - _retested_mean(recording, objective, own, evolved_rows),
+        images=int(evolved_rows.sum()),
+        generations=len(np.unique(generation[evolved_rows])),
+        lost=int(np.isnan(shown).all(axis=tuple(range(1, shown.ndim))).sum()),
+    )
+
+
+def best_references(recording: xr.Dataset, summary: ThreadSummary, count: int) -> list[Estimate]:
+    """The references with the highest mean score over all their presentations; the confirmed one comes first."""
+    estimates = reference_estimates(recording, summary.objective)
+    ranked = sorted((e for e in estimates if e.n), key=lambda e: -e.mean)
+    confirmed = [summary.natural] if summary.natural.n else []
+    others = [e for e in ranked if e.stimulus_id != summary.natural.stimulus_id]
+    return [*confirmed, *others][:count]
+
+
+def reference_estimates(recording: xr.Dataset, objective: str) -> list[Estimate]:
+    """The score of each reference image over all its presentations, in the order of their names."""
+    rows = np.flatnonzero(recording["thread"].values == REFERENCE)
+    if len(rows) == 0:
+        return []
+    scores, ids = single_scores(recording, objective, rows), recording["stimulus_id"].values[rows]
+    return [Estimate.of(str(name), scores[ids == name]) for name in np.unique(ids)]
+
+
+def target_name(recording: xr.Dataset, objective: str) -> str:
+    """Words for an objective: the unit's name and class where it is the response of a single unit."""
+    if excites_one(objective):
+        return _unit_name(recording, next(iter(parse_objective(objective).columns or ())))
+    return f"{short_objective(objective)} of {recording['subject'].item()}"
+
+
+def short_objective(objective: str) -> str:
+    """An objective's text for a title: without the weights of a caption, and the beginning of a long one."""
+    text = re.sub(r"(caption\(\"[^\"]*\"), \{[^{}]*\}", r"\1", objective)
+    return text if len(text) <= TITLE else text[: TITLE - 1] + "…"
+
+
+def excites_one(objective: str) -> bool:
+    """Whether an objective is the response of a single unit as it is."""
+    parsed = parse_objective(objective)
+    return isinstance(parsed, Linear) and list(parsed.weights.values()) == [1.0] and parsed.constant == 0
+
+
+def _unit_name(recording: xr.Dataset, column: int) -> str:
+    name = str(recording["neuroid_id"].values[column])
+    label = str(recording["label"].values[column]) if "label" in recording.coords else ""
+    return f"{name} “{label}”" if label else name
+
+
+def _retested_mean(recording: xr.Dataset, objective: str, own: FloatArray, evolved_rows: FloatArray) -> float:
+    """Mean re-tested score of the image with the highest score of the evolution; NaN if it was not re-tested."""
+    scores = np.where(evolved_rows, recording["score"].values, np.nan)
+    if np.isnan(scores).all():
+        return float("nan")
+    ids = recording["stimulus_id"].values
+    again = own & (recording["kind"].values == "retest") & (ids == ids[np.nanargmax(scores)])
+    return Estimate.of("", single_scores(recording, objective, np.flatnonzero(again))).mean
+
+
+def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:
+    """Score of each single presentation ``(n,)`` in the rows given by index; only the units that count are loaded.
+
+    Where the objective looks at images they are made again; NaN, with a warning, where they cannot be.
+    """
+    parsed = parse_objective(objective)
+    units = recording.sizes["neuroid"]
+    columns = list(parsed.columns or range(units))
+    if max(columns) >= units:
+        evaluate(parsed, np.empty((0, units)), np.empty((0, 3, 2, 2)))  # says which unit is missing
+    places = {column: place for place, column in enumerate(columns)}
+    of_loaded = parsed.moved([places.get(column, -1) for column in range(units)])
+    responses = recording["responses"].isel(presentation=rows, neuroid=columns).values
+    if not of_loaded.needs_images:
+        return np.asarray(of_loaded(responses), dtype=float)
+    scores = np.full(len(rows), np.nan)
+    for group in _alike(recording, rows):
+        images = _images(recording, rows[group], objective)
+        if images is not None:
+            scores[group] = evaluate(of_loaded, responses[group], images)
+    return scores
+
+
+def _alike(recording: xr.Dataset, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Places among the rows, a few at a time, evolved images and references apart."""
+    natural = recording["thread"].values[rows] == REFERENCE
+    groups = [np.flatnonzero(natural == kind) for kind in (False, True)]
+    return [group[i : i + IMAGES] for group in groups for i in range(0, len(group), IMAGES)]
+
+
+def _images(recording: xr.Dataset, rows: NDArray[np.intp], objective: str) -> NDArray[np.float32] | None:
+    """The images of these rows, made again for an objective that looks at them; None, with a warning, if one cannot."""
+    try:
+        return render(recording, rows)
+    except (InvalidArgumentError, RecordingError) as error:
+        warnings.warn(
+            f"objective {objective!r} looks at the images, and some cannot be made again, so their scores are NaN: "
+            f"{error}",
+            UserWarning,
+            stacklevel=3,
+        )
+        return None
+
+
+def _confirmed(recording: xr.Dataset, objective: str, own: FloatArray) -> Estimate:
+    """The best image of the last re-test: the selected one, in presentations that did not select it."""
+    retest = own & (recording["kind"].values == "retest")
+    generation = recording["generation"].values
+    if not retest.any() or np.unique(generation[recording["kind"].values == "retest"]).size < 2:
+        return Estimate("", float("nan"), float("nan"), 0)
+    last = np.flatnonzero(retest & (generation == generation[recording["kind"].values == "retest"].max()))
+    ids, scores = recording["stimulus_id"].values[last], single_scores(recording, objective, last)
+    earlier = np.flatnonzero(retest & (generation < generation[last[0]]))
+    chosen = _preferred(recording, objective, ids, earlier) if len(last) else ""
+    return Estimate.of(chosen, scores[ids == chosen])
+
+
+def _preferred(recording: xr.Dataset, objective: str, ids: NDArray[Any], earlier: NDArray[np.intp]) -> str:
+    """Which of the confirmed images the selecting re-test liked best (several threads confirm several references)."""
+    names = sorted(set(ids.tolist()))
+    if len(names) == 1:
+        return str(names[0])
+    scores, shown = single_scores(recording, objective, earlier), recording["stimulus_id"].values[earlier]
+    means = {name: Estimate.of(name, scores[shown == name]).mean for name in names}
+    return str(max(names, key=lambda name: np.nan_to_num(means[name], nan=-np.inf)))
+
+
+def _ratio(a: Estimate, b: Estimate) -> tuple[float, float]:
+    """A / b with its standard error by the delta method; NaN unless both means are above 0."""
+    if not (a.mean > 0 and b.mean > 0):
+        return float("nan"), float("nan")
+    ratio = a.mean / b.mean
+    return ratio, ratio * float(np.hypot(a.sem / a.mean, b.sem / b.mean))

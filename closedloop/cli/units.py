@@ -1,0 +1,75 @@
+"""``closedloop units``: a network's layers as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from closedloop.cli.console import console
+from closedloop.interfaces import Subject
+from closedloop.subjects import Layer, TorchSubject, layers_of, load_subject
+
+
+def list_units(name: str, layer: str | None, depth: int, options: dict[str, Any]) -> None:
+    """Prints the layers of a subject; of one layer also the names of its units; without layers, the units."""
+    with console.status("Loading the subject …"):
+        subject = load_subject(name, **options, **({} if layer is None else {"layer": layer}), **_light(name))
+        if not isinstance(subject, TorchSubject):
+            console.print(_unit_table(subject))
+            return
+        layers = layers_of(subject, None if layer is None else [layer], depth)
+    console.print(_layer_table(subject, layers))
+    console.print(
+        "RF: receptive field, pixels, rows x columns; that of a central unit as y0:y1, x0:x1, clipped to the image.",
+        style="dim",
+        highlight=False,
+    )
+    labels = subject.units.coords["label"]
+    if layer is not None and any(labels):
+        console.print("  ".join(f"{i} {label}" for i, label in enumerate(labels)), style="dim", highlight=False)
+
+
+def _light(name: str) -> dict[str, str]:
+    """Networks are listed without building a fast engine."""
+    head = name.partition(":")[0]
+    return {"engine": "eager"} if head in ("lite0", "lite1", "lite2", "torchvision", "timm") else {}
+
+
+def _layer_table(subject: TorchSubject, layers: list[Layer]) -> Table:
+    size = subject.resolution
+    table = Table(title=f"{subject.name}: images of {size} x {size} pixels", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold", min_width=12)
+    for column, width in (("shape", 10), ("units", 6), ("RF size", 7), ("stride", 5), ("central RF", 8), ("by", 8)):
+        table.add_column(column, justify="right", overflow="fold", min_width=width)
+    for layer in layers:
+        y0, x0, y1, x1 = layer.central_box
+        field = layer.field
+        table.add_row(
+            layer.name,
+            "x".join(map(str, layer.shape)),
+            str(layer.units),
+            f"{field.size[0]}x{field.size[1]}",
+            f"{field.stride[0]}x{field.stride[1]}",
+            f"{y0}:{y1}, {x0}:{x1}",
+            field.method,
+        )
+    return table
+
+
+def _unit_table(subject: Subject) -> Table:
+    """The units of a subject without layers, with their coordinates."""
+    table = Table(
+        title=f"{subject.name}: {len(subject.units)} unit{'s' * (len(subject.units) != 1)}", title_justify="left"
+    )
+    columns = list(subject.units.coords)
+    for column in ("unit", *columns):
+        table.add_column(column)
+    for i, unit in enumerate(subject.units.neuroid_id[:50]):
+        table.add_row(unit, *(_short(subject.units.coords[c][i]) for c in columns))
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

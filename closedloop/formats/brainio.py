@@ -1,0 +1,113 @@
+"""A recording as Brain-Score takes it: an assembly, a stimulus set, and its images (BrainIO).
+
+Conventions of BrainIO 1.1: the assembly is a netCDF4 file with one variable ``data`` over ``presentation``, ``neuroid``
+(and ``time_bin``), ``stimulus_id`` on presentations, ``neuroid_id`` on neuroids, and the attributes ``identifier`` and
+``stimulus_set_identifier``; the stimulus set is a CSV file with ``stimulus_id`` and ``filename``; the images lie flat
+in a ZIP.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from PIL import Image
+
+from closedloop.errors import InvalidArgumentError, require
+from closedloop.files import complete
+from closedloop.formats.png import BLOCK, file_name
+from closedloop.images.eight_bit import to_bytes
+from closedloop.recording.render import render
+
+#: Our coordinates of presentations, and what BrainIO calls them.
+RENAMED = {"repeat": "repetition", "kind": "stimulus_type"}
+
+
+def assembly(recording: xr.Dataset, identifier: str, region: str = "") -> xr.DataArray:
+    """The responses as a neuroid assembly.
+
+    Args:
+        recording: What is to be written.
+        identifier: Of the assembly, by custom "lab.AuthorYear".
+        region: Of all units, where the recording has none.
+
+    Returns:
+        ``data`` over ``presentation, neuroid[, time_bin]``, with plain coordinates; attributes `identifier` and
+        `stimulus_set_identifier`.
+    """
+    data: xr.DataArray = recording["responses"].rename("data").drop_encoding()
+    data = data.assign_coords(score=("presentation", recording["score"].values))
+    data = data.rename({old: new for old, new in RENAMED.items() if old in data.coords})
+    model = str(recording["subject"].values.flat[0])
+    neuroids = data.sizes["neuroid"]
+    extra = {"model": model, "region": region or "model", "neuroid_num": np.arange(neuroids)}
+    added = {k: ("neuroid", np.broadcast_to(np.asarray(v, None if k == "neuroid_num" else object), neuroids))
+             for k, v in extra.items() if k not in data.coords}  # fmt: skip
+    data = data.assign_coords(added)
+    if "time_bin" in data.dims and "time_bin_start" not in data.coords:
+        bins = np.arange(data.sizes["time_bin"])
+        data = data.assign_coords(time_bin_start=("time_bin", bins), time_bin_end=("time_bin", bins + 1))
+    experiment = str(recording.attrs.get("experiment", ""))
+    data.attrs = {
+        "identifier": identifier, "stimulus_set_identifier": f"{identifier}.stimuli", "experiment": experiment
+    }  # fmt: skip
+    return data
+
+
+def write(recording: xr.Dataset, out: Path, *, identifier: str | None = None, region: str = "", **sources: Any) -> None:
+    """Writes the three files ``assembly_….nc``, ``stimulus_….csv`` and ``stimulus_….zip`` into a new folder.
+
+    Args:
+        recording: What is to be written.
+        out: The folder; must not exist.
+        identifier: Of the assembly, by custom "lab.AuthorYear"; default made from the folder's name.
+        region: Visual area of all units; default "model".
+        **sources: ``generators`` and ``references`` of `closedloop.render`.
+
+    Raises:
+        InvalidArgumentError: An identifier with something else than letters, digits, ``.``, ``-`` or ``_``.
+        RecordingError: The folder exists or cannot be written, or an image is not to be found.
+        MissingExtraError: The extra "netcdf" is not installed.
+    """
+    require("h5netcdf", "netcdf", "the format brainio")
+    name = identifier or f"closedloop.{''.join(c if c.isalnum() else '_' for c in out.name)}"
+    if not all(c.isalnum() or c in "._-" for c in name):
+        raise InvalidArgumentError(f"identifier: expected letters, digits, '.', '-' or '_', got {name!r}.")
+    with complete(out) as temporary:
+        temporary.mkdir()
+        data = assembly(recording, name, region)
+        file = temporary / f"assy_{_file(name)}.nc"
+        data.to_dataset().assign_attrs(data.attrs).to_netcdf(file, engine="h5netcdf", encoding={"data": {"zlib": True}})
+        _write_stimuli(recording, temporary, f"stimulus_{_file(name)}_stimuli", sources)
+
+
+def _file(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _write_stimuli(recording: xr.Dataset, folder: Path, name: str, sources: dict[str, Any]) -> None:
+    """The table of the images, and the images; each once, in the order of their first presentation."""
+    rows = np.sort(np.unique(recording["stimulus_id"].values.astype(str), return_index=True)[1])
+    facts = {k: recording[k].values for k in ("stimulus_id", "thread", "generation", "kind")}
+    with (
+        (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as table,
+        zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_STORED) as archive,  # PNGs are compressed already
+    ):
+        writer = csv.writer(table)
+        writer.writerow(["stimulus_id", "filename", "thread", "generation", "stimulus_type"])
+        taken: set[str] = set()
+        for first in range(0, len(rows), BLOCK):
+            part = rows[first : first + BLOCK]
+            for row, image in zip(part, render(recording, part, **sources), strict=True):
+                file = file_name(str(facts["stimulus_id"][row]), taken)
+                writer.writerow(
+                    [facts["stimulus_id"][row], file, *(facts[k][row] for k in facts if k != "stimulus_id")]
+                )
+                buffer = io.BytesIO()
+                Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(buffer, format="PNG")
+                archive.writestr(file, buffer.getvalue())

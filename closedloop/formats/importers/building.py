@@ -1,0 +1,177 @@
+"""What the importers share: arrays from files that may not run code, and a run made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.errors import RecordingError
+from closedloop.interfaces import FloatArray, Units
+from closedloop.recipes import OBJECT, plain, version
+from closedloop.recording.layout import REFERENCE, Layout, Rows
+from closedloop.recording.writer import Recording
+
+
+@dataclass
+class Presentations:
+    """One generation under construction: a list for each column of `Rows`."""
+
+    thread: list[str] = field(default_factory=list)
+    stimulus_id: list[str] = field(default_factory=list)
+    repeat: list[int] = field(default_factory=list)
+    score: list[float] = field(default_factory=list)
+    responses: list[FloatArray] = field(default_factory=list)
+    codes: list[FloatArray | None] = field(default_factory=list)
+
+    def add(
+        self,
+        thread: str,
+        stimulus_id: str,
+        responses: FloatArray,
+        score: float = float("nan"),
+        code: FloatArray | None = None,
+        repeat: int = 0,
+    ) -> None:
+        """Adds a presentation; `responses` is ``(units,)``. A reference image has no score."""
+        self.thread.append(thread)
+        self.stimulus_id.append(stimulus_id)
+        self.repeat.append(repeat)
+        self.score.append(float("nan") if thread == REFERENCE else float(score))
+        self.responses.append(responses)
+        self.codes.append(code)
+
+    def rows(self, generation: int, latent: int) -> Rows:
+        """As they are recorded. When they were shown is not known."""
+        n = len(self.thread)
+        thread = np.array(self.thread)
+        codes = np.full((n, latent), np.nan)
+        for i, code in enumerate(self.codes):
+            if code is not None:
+                codes[i, : len(code)] = code
+        coords = {
+            "thread": thread,
+            "generation": np.full(n, generation, np.int32),
+            "kind": np.where(thread == REFERENCE, "reference", "evolved"),
+            "stimulus_id": np.array(self.stimulus_id),
+            "repeat": np.array(self.repeat, np.int32),
+            "onset_s": np.full(n, np.nan),
+        }
+        return Rows(coords, np.stack(self.responses), codes, np.array(self.score))
+
+
+@dataclass(frozen=True)
+class Source:
+    """What identifies an imported run.
+
+    Attributes:
+        system: "XDream" …
+        folder: Where it was.
+        subject: Who looked.
+        threads: Names of the evolutions.
+        generators: Of each thread, in words.
+        optimizers: Likewise.
+        objectives: What each thread maximized, as `closedloop.parse_objective` reads it.
+        seed: -1 where it was not recorded.
+        parameters: All else that the folder says, as plain values.
+    """
+
+    system: str
+    folder: Path
+    subject: str
+    threads: Sequence[str]
+    generators: Sequence[str]
+    optimizers: Sequence[str]
+    objectives: Sequence[str]
+    seed: int
+    parameters: Mapping[str, Any]
+
+    def scalars(self) -> dict[str, str | int | float]:
+        """The scalar coordinates of the run."""
+        words = [{"name": OBJECT, "description": f"{self.system}: {name}"} for name in self.generators]
+        return {
+            "subject": self.subject,
+            "generator": "; ".join(self.generators),
+            "generator_sha256": "; ".join("" for _ in self.generators),
+            "generator_recipe": json.dumps(words),
+            "optimizer": "; ".join(self.optimizers),
+            "objective": "; ".join(self.objectives),
+            "threads": "; ".join(self.threads),
+            "seed": self.seed,
+            "closedloop_version": version(),
+        }
+
+
+def make_run(
+    source: Source,
+    units: Units,
+    generations: Mapping[int, Presentations],
+    save: str | Path | None,
+) -> xr.Dataset:
+    """Writes what was read as a finished run, or keeps it in memory.
+
+    Args:
+        source: What identifies it.
+        units: One for each response.
+        generations: By number, -1 for a survey of references.
+        save: Folder of the run; must be new.
+
+    Raises:
+        RecordingError: The folder exists, or cannot be written.
+    """
+    lengths = [len(code) for g in generations.values() for code in g.codes if code is not None]
+    latent, sizes = max(lengths, default=0), [len(g.thread) for g in generations.values()]
+    layout = Layout(sum(sizes), max(sizes), latent, units, source.scalars())
+    experiment = {
+        "closedloop": version(), "protocol": "import", "system": source.system, "folder": str(source.folder.resolve()),
+        "parameters": plain(source.parameters),
+    }  # fmt: skip
+    recording = Recording.create(save, layout, experiment)
+    try:
+        for number in sorted(generations):
+            recording.append(generations[number].rows(number, latent), {})
+        recording.finish({}, f"imported from {source.system}")
+        return recording.dataset()
+    finally:
+        recording.close()
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file, or the one of an ``.npy`` file under the name "". No pickle is ever loaded.
+
+    Raises:
+        RecordingError: The file is damaged, or holds pickled objects.
+    """
+    try:
+        with path.open("rb") as file:  # numpy leaves a damaged one open
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            return {name: loaded[name] for name in loaded.files}
+    except Exception as error:  # zipfile, zlib and numpy each have errors of their own for a damaged file
+        if "pickle" in str(error).lower():
+            raise RecordingError(
+                f"{path}: it holds pickled Python objects, which run code when they are loaded, or is no numpy file; "
+                "nothing was loaded. If you trust its source, load it there and save plain arrays again: "
+                "np.savez(path, scores=np.asarray(scores, float), image_ids=np.asarray(image_ids, str))."
+            ) from error
+        raise RecordingError(f"{path}: cannot read it as a numpy file ({error}); it is damaged.") from error
+
+
+def check_folder(folder: str | Path) -> Path:
+    """The folder, if it is one.
+
+    Raises:
+        RecordingError: It is not.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        what = "a file" if path.exists() else "not there"
+        raise RecordingError(f"folder: expected a folder, got {path}, which is {what}.")
+    return path

@@ -1,0 +1,59 @@
+"""An evolution as an animation: GIF by Pillow, MP4 (H.264) by the ffmpeg that imageio-ffmpeg brings along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from PIL import Image
+
+from closedloop.errors import InvalidArgumentError, require
+from closedloop.files import complete
+from closedloop.formats.png import frames
+
+
+def write(recording: xr.Dataset, out: Path, *, size: int = 256, rate_hz: float = 8.0, **sources: Any) -> None:
+    """Writes the best image of each generation, one after the other; several threads stand side by side.
+
+    Args:
+        recording: An evolution.
+        out: The file, ending in ``.gif`` or ``.mp4``; must not exist.
+        size: Height of the frames in pixels; smaller images are enlarged by a whole number, larger ones stay.
+        rate_hz: Generations per second.
+        **sources: ``generators`` and ``references`` of `closedloop.render`.
+
+    Raises:
+        InvalidArgumentError: `size` or `rate_hz` is out of range.
+        RecordingError: There is no evolution in the recording, or the file exists or cannot be written.
+        MissingExtraError: The extra "video" is not installed (MP4 only).
+    """
+    if not (1 <= size <= 4096 and 0.1 <= rate_hz <= 60):
+        raise InvalidArgumentError(f"size, rate_hz: expected 1 to 4096 and 0.1 to 60, got {size!r} and {rate_hz!r}.")
+    video = out.suffix.lower() == ".mp4"
+    ffmpeg = require("imageio_ffmpeg", "video", "the format mp4") if video else None
+    with complete(out) as temporary:
+        pictures = frames(recording, size, **sources)
+        if ffmpeg is None:
+            _write_gif(temporary, pictures, rate_hz)
+        else:
+            _write_mp4(ffmpeg, temporary, pictures, rate_hz)
+
+
+def _write_gif(path: Path, pictures: NDArray[np.uint8], rate_hz: float) -> None:
+    first, *rest = [Image.fromarray(picture) for picture in pictures]
+    first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000 / rate_hz), loop=0)
+
+
+def _write_mp4(ffmpeg: Any, path: Path, pictures: NDArray[np.uint8], rate_hz: float) -> None:
+    height, width = pictures.shape[1:3]
+    writer = ffmpeg.write_frames(
+        str(path), (width, height), fps=rate_hz, codec="libx264", pix_fmt_out="yuv420p", macro_block_size=2,
+        quality=8, ffmpeg_log_level="error", output_params=["-f", "mp4", "-threads", "1"],
+    )  # fmt: skip
+    writer.send(None)
+    for picture in pictures:
+        writer.send(picture)
+    writer.close()

@@ -1,0 +1,415 @@
+"""A recording in Neurodata Without Borders (NWB 2): one session of one subject, readable without closedloop.
+
+What stands where: the network is the `Subject` (as a synthetic construct) and a `Device`; presentations are the
+`trials`; responses a `TimeSeries` over presentations and units (a column of the table ``responses`` where units
+outnumber presentations, which a time series must not have); units the table ``neuroids``; codes the table
+``evolved_stimuli``; evolved images an `OpticalSeries` with one frame for each presentation (`Images` with an
+`IndexSeries` where they are few), reference images `Images` with an `IndexSeries`. ``protocol`` is the experiment as
+YAML, and ``notes`` is JSON with all that the tables cannot hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError, require
+from closedloop.files import complete
+from closedloop.formats.png import BLOCK, best_of_generations
+from closedloop.formats.pynapple import GAP_S
+from closedloop.images.eight_bit import to_bytes
+from closedloop.recipes import version
+from closedloop.recording.layout import EXPERIMENT, REFERENCE
+from closedloop.recording.render import experiment_of, render
+
+#: "Synthetic construct" in the NCBI taxonomy: the one species that is no animal.
+SYNTHETIC = "http://purl.obolibrary.org/obo/NCBITaxon_32630"
+#: The virtual screen: 57 cm away, where a centimetre is a degree; 8 degrees wide.
+DISTANCE_M, FIELD_OF_VIEW_M = 0.57, (0.08, 0.08)
+#: Rows at which the inspector of NWB looks for columns of zeros and ones, which it wants as text or true and false.
+INSPECTED = 200
+VARIABLES = ("responses", "latent_code", "score")
+
+
+@dataclass
+class _Session:
+    """What is written, and what is noted for reading it back.
+
+    Attributes:
+        pynwb: The package.
+        recording: What is to be written.
+        file: The NWB file.
+        start_s: Begin of each presentation.
+        soa_s: From one presentation to the next.
+        sources: ``generators`` and ``references`` of `closedloop.render`.
+        notes: What the tables cannot hold.
+    """
+
+    pynwb: Any
+    recording: xr.Dataset
+    file: Any
+    start_s: NDArray[np.float64]
+    soa_s: float
+    sources: Mapping[str, Any]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def timing(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        """Begin and rate of regular presentations, else the time of each."""
+        start = self.start_s[rows]
+        steps = np.diff(start)
+        if len(steps) == 0 or np.allclose(steps, steps[0], rtol=0, atol=1e-9):
+            return {"starting_time": float(start[0]), "rate": 1 / float(steps[0] if len(steps) else self.soa_s)}
+        return {"timestamps": start}
+
+
+def write(
+    recording: xr.Dataset,
+    out: Path,
+    *,
+    images: bool = True,
+    subject: Mapping[str, Any] | None = None,
+    experimenter: str = "closedloop, software",
+    institution: str = "not stated",
+    session_start: datetime | None = None,
+    **sources: Any,
+) -> None:
+    """Writes a recording of one run as NWB.
+
+    Args:
+        recording: One run; it is held in memory, its images are made part by part.
+        out: The file, ending in ``.nwb``; must not exist.
+        images: Whether to write the images, 8-bit, as they were shown.
+        subject: An animal's facts as `pynwb.file.Subject` takes them (``species``, ``sex``, ``age`` …). Without it the
+            file says that the subject is a model in silico.
+        experimenter: "Last name, first name".
+        institution: Where it was done.
+        session_start: When; by default the time at which the run's folder was made.
+        **sources: ``generators`` and ``references`` of `closedloop.render`.
+
+    Raises:
+        InvalidArgumentError: Several runs at once, or variables that no run has.
+        RecordingError: The file exists or cannot be written, or a reference image is not to be found.
+        MissingExtraError: The extra "nwb" is not installed.
+    """
+    pynwb = require("pynwb", "nwb", "the format nwb")
+    _check(recording)
+    with complete(out) as temporary:
+        file = _header(pynwb, recording, session_start, experimenter, institution, subject)
+        session = _Session(pynwb, recording, file, *_times(recording), sources)
+        for add in (_add_trials, _add_neuroids, _add_responses, _add_codes, _add_generations):
+            add(session)
+        if images:
+            _add_evolved(session)
+            _add_references(session)
+        file.notes = json.dumps(_notes(session))
+        with pynwb.NWBHDF5IO(str(temporary), "w") as io:
+            io.write(file)
+
+
+def _check(recording: xr.Dataset) -> None:
+    joined = [str(n) for n in ("subject", "seed", "generator_sha256") if n in recording and recording[n].ndim]
+    if joined:
+        raise InvalidArgumentError(
+            f"recording: expected one run, got several joined (they differ in {', '.join(joined)}); an NWB file is one "
+            "session, so export each run by itself."
+        )
+    if other := [str(n) for n in recording.data_vars if n not in VARIABLES]:
+        raise InvalidArgumentError(
+            f"recording: expected the variables {', '.join(VARIABLES)}, got also {', '.join(other)}; drop them first."
+        )
+    if recording.sizes["presentation"] == 0:
+        raise InvalidArgumentError("recording: expected at least one presentation, got none.")
+
+
+def _times(recording: xr.Dataset) -> tuple[NDArray[np.float64], float]:
+    """Begin of each presentation in seconds, and the time from one to the next; counted where it was not recorded."""
+    onset = recording["onset_s"].values.astype(float)
+    steps = np.diff(onset)
+    if not np.isfinite(onset).all() or (steps <= 2 * GAP_S).any() or onset[0] < 0:
+        return np.arange(len(onset), dtype=float), 1.0
+    return onset, float(np.median(steps)) if len(steps) else 1.0
+
+
+def _header(
+    pynwb: Any,
+    recording: xr.Dataset,
+    session_start: datetime | None,
+    experimenter: str,
+    institution: str,
+    subject: Mapping[str, Any] | None,
+) -> Any:
+    """The file with what is said of the whole session."""
+    scalars = {str(n): c.item() for n, c in recording.coords.items() if c.ndim == 0}
+    name, experiment = str(scalars["subject"]), str(recording.attrs.get("experiment", ""))
+    identity = hashlib.sha256(json.dumps([scalars, experiment]).encode()).hexdigest()
+    silico = "In silico: the subject is a model. " if subject is None else ""
+    what = f"generator {scalars.get('generator', '-')}, optimizer {scalars.get('optimizer', '-')}"
+    file = pynwb.NWBFile(
+        session_description=f"{silico}Images shown to {name}, and its responses.",
+        identifier=identity,
+        session_start_time=session_start or _began(recording),
+        session_id=identity[:12],
+        experimenter=[experimenter],
+        institution=institution,
+        experiment_description=f"closedloop: {what}, objective {scalars.get('objective', '-')}.",
+        keywords=["closed loop", "preferred stimulus", "evolution", *(["in silico"] if silico else [])],
+        protocol=experiment or "not recorded",
+        data_collection=f"{silico}Recorded by closedloop {scalars.get('closedloop_version', version())}.",
+        was_generated_by=[["closedloop", version()]],
+        subject=_subject(pynwb, name, subject),
+    )
+    if subject is None:
+        recipe = json.dumps(experiment_of(recording).get("subject", {}))
+        file.create_device(name="model", description=f"{name}, a model in silico; it is loaded by {recipe}.")
+    return file
+
+
+def _began(recording: xr.Dataset) -> datetime:
+    """When the run's folder was made, or now where there is none."""
+    file = Path(str(recording.encoding.get("source", ""))) / EXPERIMENT
+    return datetime.fromtimestamp(file.stat().st_mtime).astimezone() if file.is_file() else datetime.now().astimezone()
+
+
+def _subject(pynwb: Any, name: str, given: Mapping[str, Any] | None) -> Any:
+    flat = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    facts: dict[str, Any] = {"subject_id": flat, "description": f"Subject of closedloop: {name}"}
+    if given is None:
+        facts |= {"species": SYNTHETIC, "sex": "U", "age": "P0D"}
+        facts["description"] = f"IN SILICO MODEL, not an animal: {name}"
+    try:
+        return pynwb.file.Subject(**facts | dict(given or {}))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"subject: not what pynwb.file.Subject takes ({error}).") from error
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _column(session: _Session, name: str, values: NDArray[Any], description: str) -> Any | None:
+    """A column of a table; None for one that says nothing (all NaN)."""
+    values = values.astype(np.float32) if values.dtype == np.float16 else values
+    data: Any = values
+    if values.dtype.kind not in "iufb":
+        data = [str(value) for value in values]
+    elif values.dtype.kind == "f" and np.isnan(values).all():
+        return None
+    elif values.dtype.kind != "b" and values.ndim == 1 and set(np.unique(values[:INSPECTED]).tolist()) == {0, 1}:
+        data = [str(value) for value in values.tolist()]
+    return session.pynwb.core.VectorData(name=name, description=description, data=_packed(data))
+
+
+def _packed(data: Any) -> Any:
+    """An array as HDF5 stores it compressed; short ones and text as they are."""
+    if not isinstance(data, np.ndarray) or data.nbytes < 2**16:
+        return data
+    return _hdf5(data, compression="gzip", compression_opts=4, shuffle=True)
+
+
+def _hdf5(data: Any, **storage: Any) -> Any:
+    """Data with the way in which HDF5 stores it."""
+    return require("hdmf.backends.hdf5", "nwb", "the format nwb").H5DataIO(data, **storage)
+
+
+def _table(session: _Session, name: str, description: str, columns: list[Any], kind: Any = None) -> Any:
+    make = session.pynwb.core.DynamicTable if kind is None else kind
+    return make(name=name, description=description, columns=[c for c in columns if c is not None])
+
+
+def _columns_along(session: _Session, dim: str) -> list[Any]:
+    """The coordinates on a dimension as columns; their types are noted."""
+    coords = {str(n): c.values for n, c in session.recording.coords.items() if c.dims == (dim,)}
+    session.notes[dim] = {name: _dtype(values) for name, values in coords.items()}
+    return [_column(session, name, values, f"closedloop: {name}") for name, values in coords.items()]
+
+
+def _dtype(values: NDArray[Any]) -> str:
+    return "object" if values.dtype.kind not in "iufb" else values.dtype.name
+
+
+def _misc(session: _Session) -> Any:
+    """The module for tables that NWB has no place for."""
+    if "misc" in session.file.processing:
+        return session.file.processing["misc"]
+    return session.file.create_processing_module(name="misc", description="Codes, units and generations of closedloop")
+
+
+def _add_trials(session: _Session) -> None:
+    """One trial for each presentation, with its coordinates and its score."""
+    vector = session.pynwb.core.VectorData
+    start, score = session.start_s, session.recording["score"].values
+    stop = np.append(start[1:], start[-1] + session.soa_s) - GAP_S
+    columns = [
+        vector(name="start_time", description="Begin of the presentation in seconds", data=start),
+        vector(name="stop_time", description="A microsecond before the next one begins", data=stop),
+        *_columns_along(session, "presentation"),
+        _column(session, "score", score, "Score of the image: of its mean response in this block"),
+    ]
+    session.notes["score"] = _dtype(score)
+    kind = session.pynwb.epoch.TimeIntervals
+    session.file.trials = _table(session, "trials", "One row for each image shown", columns, kind)
+
+
+def _add_neuroids(session: _Session) -> None:
+    """The units; a single one is noted instead, for a table should have more rows than one."""
+    columns = _columns_along(session, "neuroid")
+    if session.recording.sizes["neuroid"] > 1:
+        _misc(session).add(_table(session, "neuroids", "Recorded units, in the order of the responses", columns))
+        return
+    names = session.notes["neuroid"]
+    session.notes["single_neuroid"] = {name: session.recording[name].values[0].item()
+                                       if names[name] != "object" else str(session.recording[name].values[0])
+                                       for name in names}  # fmt: skip
+
+
+def _add_responses(session: _Session) -> None:
+    responses = session.recording["responses"]
+    session.notes["responses"] = {"dtype": responses.dtype.name, "dims": [str(d) for d in responses.dims]}
+    values = responses.values.astype(np.float32) if responses.dtype == np.float16 else responses.values
+    description = "Responses, presentation by unit" + (" by time bin" if values.ndim == 3 else "") + "; NaN: lost"
+    if max(values.shape[1:]) > len(values):  # a time series must be longest in time
+        column = session.pynwb.core.VectorData(name="responses", description=description, data=_packed(values))
+        _misc(session).add(_table(session, "responses", description, [column]))
+        return
+    series = session.pynwb.TimeSeries(
+        name="responses",
+        description=description,
+        data=_packed(values),
+        unit="a.u.",
+        **session.timing(np.arange(len(values))),
+    )
+    session.file.add_acquisition(series)
+
+
+def _coded(recording: xr.Dataset) -> NDArray[np.int64]:
+    """Presentations whose image has a code."""
+    return np.flatnonzero(recording["thread"].values != REFERENCE)
+
+
+def _add_codes(session: _Session) -> None:
+    """The codes, of the presentations that have one."""
+    if "latent_code" not in session.recording:
+        return
+    codes = session.recording["latent_code"].values
+    rows = np.flatnonzero(~np.isnan(codes).all(axis=1))
+    session.notes["latent_code"] = {"dtype": codes.dtype.name, "length": codes.shape[1]}
+    if len(rows) == 0:
+        return
+    vector = session.pynwb.core.VectorData
+    columns = [
+        vector(name="trial", description="Row of the trial", data=rows),
+        vector(name="latent_code", description="Code of the image; NaN beyond the end of a shorter one",
+               data=_packed(codes[rows])),
+    ]  # fmt: skip
+    _misc(session).add(_table(session, "evolved_stimuli", "Codes of the evolved images", columns))
+
+
+def _add_generations(session: _Session) -> None:
+    """Best and mean score of each generation; what a reader would compute first."""
+    recording = session.recording
+    best = best_of_generations(recording)
+    if len(best) < 2:
+        return
+    thread, generation, score = (recording[n].values for n in ("thread", "generation", "score"))
+    evolved = recording["kind"].values == "evolved"
+    own = [score[evolved & (thread == b.thread) & (generation == b.generation)] for b in best]
+    means = np.array([s[~np.isnan(s)].mean() if np.isfinite(s).any() else np.nan for s in own])
+    columns = {
+        "thread": np.array([b.thread for b in best], dtype=object),
+        "generation": np.array([b.generation for b in best], dtype=np.int32),
+        "best": np.array([b.score for b in best]),
+        "mean": means,
+        "presentations": np.array([len(s) for s in own], dtype=np.int32),
+    }
+    made = [_column(session, name, values, f"closedloop: {name}") for name, values in columns.items()]
+    _misc(session).add(_table(session, "generations", "Scores of the generations of the evolution", made))
+
+
+# Images ---------------------------------------------------------------------------------------------------------------
+
+
+def _pixels(session: _Session, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Images ``(h, w, 3)`` of these presentations, made part by part."""
+    for first in range(0, len(rows), BLOCK):
+        made = render(session.recording, rows[first : first + BLOCK], **session.sources)
+        yield from to_bytes(made).transpose(0, 2, 3, 1)
+
+
+def _add_evolved(session: _Session) -> None:
+    """The evolved images: a frame for each presentation, or a set of images where frames are few."""
+    rows = _coded(session.recording)
+    if len(rows) == 0:
+        return
+    shape = next(_pixels(session, rows[:1])).shape
+    if len(rows) < max(shape):  # a series must be longest in time
+        _add_images(session, "evolved", rows)
+        return
+    chunks = require("hdmf.data_utils", "nwb", "the format nwb").DataChunkIterator(
+        data=_pixels(session, rows), maxshape=(len(rows), *shape), dtype=np.dtype("uint8"), buffer_size=BLOCK
+    )
+    series = session.pynwb.image.OpticalSeries(
+        name="evolved_images",
+        description="Images made from codes, one frame for each presentation, on a virtual screen",
+        data=_hdf5(chunks, compression="gzip", compression_opts=1, chunks=(1, *shape)),
+        unit="n.a.",
+        format="raw",
+        distance=DISTANCE_M,
+        field_of_view=FIELD_OF_VIEW_M,
+        orientation="upper left",
+        **session.timing(rows),
+    )
+    session.file.add_stimulus(series)
+
+
+def _add_references(session: _Session) -> None:
+    rows = np.flatnonzero(session.recording["thread"].values == REFERENCE)
+    if len(rows):
+        _add_images(session, "reference", rows)
+
+
+def _add_images(session: _Session, what: str, rows: NDArray[np.int64]) -> None:
+    """A set of different images, and which of them was shown when."""
+    pynwb = session.pynwb
+    ids = session.recording["stimulus_id"].values[rows].astype(str)
+    names, first, index = np.unique(ids, return_index=True, return_inverse=True)
+    pixels = _pixels(session, rows[first])
+    pictures = [
+        pynwb.image.RGBImage(name=f"{i:05d}", data=_packed(image), description=str(name))
+        for i, (name, image) in enumerate(zip(names, pixels, strict=True))
+    ]
+    order = pynwb.base.ImageReferences(name="order_of_images", data=pictures)
+    description = f"The {what} images; each is described by its stimulus_id"
+    images = pynwb.base.Images(name=f"{what}_images", images=pictures, description=description, order_of_images=order)
+    session.file.add_stimulus_template(images)
+    series = pynwb.image.IndexSeries(
+        name=f"{what}_presentations",
+        description=f"Which of the {what} images was shown",
+        data=index.astype(np.uint32),
+        indexed_images=images,
+        unit="N/A",
+        **session.timing(rows),
+    )
+    session.file.add_stimulus(series)
+
+
+def _notes(session: _Session) -> dict[str, Any]:
+    """All that is needed to read the recording back, beside the tables."""
+    recording = session.recording
+    scalars = {str(n): c for n, c in recording.coords.items() if c.ndim == 0}
+    bins = {str(n): c for n, c in recording.coords.items() if c.dims == ("time_bin",)}
+    return {
+        "closedloop_schema": recording.attrs["closedloop_schema"],
+        "attrs": recording.attrs,
+        "scalars": {n: [c.item(), _dtype(c.values)] for n, c in scalars.items()},
+        "time_bin": {n: [c.values.tolist(), _dtype(c.values)] for n, c in bins.items()},
+        "order": [str(n) for n in recording.coords],
+        **session.notes,
+    }

@@ -1,0 +1,141 @@
+"""Which images of a recording are worth a look, and their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.files import complete
+from closedloop.images.eight_bit import to_bytes, write_png
+from closedloop.recording.layout import REFERENCE
+from closedloop.recording.render import render
+
+#: Images that are made at once.
+BLOCK = 64
+
+
+class Best(NamedTuple):
+    """The best image of a thread in one generation.
+
+    Attributes:
+        thread: The thread.
+        generation: The generation.
+        row: Number of its first presentation.
+        score: Its score; NaN where all were lost.
+    """
+
+    thread: str
+    generation: int
+    row: int
+    score: float
+
+
+def best_of_generations(recording: xr.Dataset) -> list[Best]:
+    """The best-scored evolved image of each thread and generation, in the order of threads, then generations."""
+    thread, generation = recording["thread"].values, recording["generation"].values
+    score = recording["score"].values
+    rows = np.flatnonzero((recording["kind"].values == "evolved") & (thread != REFERENCE))
+    best: dict[tuple[str, int], Best] = {}
+    for row in rows.tolist():
+        key = (str(thread[row]), int(generation[row]))
+        if key not in best or score[row] > best[key].score or np.isnan(best[key].score):
+            best[key] = Best(*key, row, float(score[row]))
+    names = list(dict.fromkeys(name for name, _ in best))
+    return [best[key] for name in names for key in sorted(k for k in best if k[0] == name)]
+
+
+def write(recording: xr.Dataset, out: Path, *, which: str = "best", resize: int | None = None, **sources: Any) -> None:
+    """Writes images as PNG files, named by `stimulus_id` and score.
+
+    Args:
+        recording: Whose images.
+        out: The folder; must not exist.
+        which: "best": of each generation, and the re-tested ones; "all": every image, references included.
+        resize: Height and width of the files in pixels, a whole multiple enlarges without smoothing; None as shown.
+        **sources: ``generators`` and ``references`` of `closedloop.render`.
+
+    Raises:
+        InvalidArgumentError: `which` is something else, or there is no image to write.
+        RecordingError: The folder exists, or cannot be written.
+    """
+    rows = _rows(recording, which)
+    facts = {name: recording[name].values for name in ("thread", "stimulus_id", "score")}
+    with complete(out) as temporary:
+        temporary.mkdir()
+        taken: set[str] = set()
+        for first in range(0, len(rows), BLOCK):
+            part = rows[first : first + BLOCK]
+            for row, image in zip(part, enlarge(render(recording, part, **sources), resize), strict=True):
+                write_png(temporary / file_name(_stem(facts, int(row)), taken), image)
+
+
+def _rows(recording: xr.Dataset, which: str) -> NDArray[np.int64]:
+    """The first presentation of each image to write."""
+    if which not in ("best", "all"):
+        raise InvalidArgumentError(f"which: expected 'best' or 'all', got {which!r}.")
+    ids = recording["stimulus_id"].values
+    first = np.unique(ids.astype(str), return_index=True)[1]
+    chosen = np.zeros(len(ids), dtype=bool)
+    chosen[first] = True
+    if which == "best":
+        wanted = recording["kind"].values == "retest"
+        wanted[[best.row for best in best_of_generations(recording)]] = True
+        chosen &= np.isin(ids, ids[wanted])
+    if not chosen.any():
+        raise InvalidArgumentError("which: no evolved or re-tested image in this recording; ask for 'all'.")
+    return np.flatnonzero(chosen)
+
+
+def _stem(facts: Mapping[str, NDArray[Any]], row: int) -> str:
+    """Thread, name and score of an image."""
+    thread, name, score = (facts[key][row] for key in ("thread", "stimulus_id", "score"))
+    parts = [] if str(name).startswith(str(thread)) else [thread]
+    return "-".join(str(part) for part in (*parts, name, *([] if np.isnan(score) else [f"{score:.4g}"])))
+
+
+def file_name(stem: str, taken: set[str]) -> str:
+    """A PNG's name that no other has, which is then taken: the text, with a number where two texts look the same."""
+    flat = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in stem)[:100]
+    numbered = chain([flat], (f"{flat}-{i}" for i in count(2)))
+    name = next(name for name in numbered if name.lower() not in taken)  # some disks do not tell A from a
+    taken.add(name.lower())
+    return f"{name}.png"
+
+
+def enlarge(images: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
+    """Images ``(n, 3, h, w)`` enlarged by the whole number that comes closest to `size` from below; at least 1."""
+    factor = 1 if size is None or not len(images) else max(1, size // images.shape[-1])
+    return images if factor == 1 else images.repeat(factor, axis=2).repeat(factor, axis=3)
+
+
+def frames(recording: xr.Dataset, size: int = 256, **sources: Any) -> NDArray[np.uint8]:
+    """An evolution as frames ``(generations, h, w, 3)``: the best image of each generation, threads side by side.
+
+    A thread that has ended keeps its last image. Height and width are even, as video wants them.
+
+    Raises:
+        RecordingError: There is no evolution in the recording.
+    """
+    best = best_of_generations(recording)
+    if not best:
+        raise RecordingError("recording: expected an evolution, but no image in it is evolved.")
+    generations = sorted({b.generation for b in best})
+    columns = []
+    for name in dict.fromkeys(b.thread for b in best):
+        own = [b for b in best if b.thread == name]
+        rows = [max((b for b in own if b.generation <= g), default=own[0], key=lambda b: b.generation).row
+                for g in generations]  # fmt: skip
+        columns.append(np.concatenate([
+            to_bytes(enlarge(render(recording, rows[i : i + BLOCK], **sources), size))
+            for i in range(0, len(rows), BLOCK)
+        ]))  # fmt: skip
+    sheet = np.concatenate(columns, axis=3)
+    sheet = np.pad(sheet, ((0, 0), (0, 0), (0, sheet.shape[2] % 2), (0, sheet.shape[3] % 2)), mode="edge")
+    return np.ascontiguousarray(sheet.transpose(0, 2, 3, 1))

@@ -1,0 +1,40 @@
+"""Images as files and screens hold them: 8 bits for each colour."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from closedloop.files import replace_file
+
+
+def quantize(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rounds to the nearest multiple of 1/255, as an 8-bit file does."""
+    return from_bytes(to_bytes(images))
+
+
+def to_bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Images in [0, 1] -> 8-bit values of the same shape."""
+    values: NDArray[np.uint8] = np.rint(np.asarray(images) * np.float32(255)).astype(np.uint8)
+    return values
+
+
+def from_bytes(values: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """8-bit values -> images in [0, 1] of the same shape."""
+    return values.astype(np.float32) / np.float32(255)
+
+
+def encode_png(image: NDArray[np.float32]) -> bytes:
+    """One image ``(3, h, w)`` in [0, 1] as an 8-bit PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def write_png(path: Path, image: NDArray[np.float32]) -> None:
+    """Writes one image ``(3, h, w)`` in [0, 1] as an 8-bit PNG; appears under its name only when complete."""
+    replace_file(path, encode_png(image))

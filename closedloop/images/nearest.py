@@ -1,0 +1,171 @@
+"""The distance of an image to the nearest of many others, in units of their own distances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from closedloop.checks import check_images
+from closedloop.errors import InvalidArgumentError
+from closedloop.images.resizing import CHUNK, FLAT, shrink
+from closedloop.interfaces import FloatArray
+
+#: Height and width in pixels of the thumbnails that are compared.
+COARSE = 32
+
+
+#: Points whose distances are taken at a time.
+_POINTS = 1024
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest of some points to each of others.
+
+    Attributes:
+        distance: ``(n,)``; NaN where there is none.
+        index: Which it is, ``(n,)``; −1 where there is none.
+        ratio: Distance ÷ the median distance of those points to their own nearest neighbours, ``(n,)``: about 1 for one
+            more of their kind.
+    """
+
+    distance: FloatArray
+    index: NDArray[np.int64]
+    ratio: FloatArray
+
+
+def nearest(features: FloatArray, natural_features: FloatArray) -> Nearest:
+    """The nearest natural image to each image, by what a subject or a layer answers to them.
+
+    Euclidean distance after each feature is divided by its standard deviation over the natural images, so that all
+    count alike; features that do not vary there are left out.
+
+    Args:
+        features: ``(n, features)``, for instance responses; a row with NaN has no nearest.
+        natural_features: ``(m, features)`` of the natural images, at least 2, without NaN.
+
+    Raises:
+        InvalidArgumentError: Other shapes, or natural images that all look alike.
+    """
+    points, natural = np.asarray(features, dtype=float), np.asarray(natural_features, dtype=float)
+    if natural.ndim != 2 or len(natural) < 2 or not np.isfinite(natural).all():
+        raise InvalidArgumentError(
+            f"natural_features: expected shape (m, features) with m ≥ 2 and finite numbers, got shape {natural.shape}"
+            f"{' with NaN or infinity' if not np.isfinite(natural).all() else ''}; leave lost presentations out."
+        )
+    if points.ndim != 2 or points.shape[1] != natural.shape[1]:
+        raise InvalidArgumentError(
+            f"features: expected shape (n, {natural.shape[1]}), the features of natural_features, got {points.shape}."
+        )
+    spread = natural.std(0)
+    varies = spread > 1e-9 * np.abs(natural).max(0)
+    if not varies.any():
+        raise InvalidArgumentError(
+            "natural_features: expected features that differ between natural images, got none; take other units."
+        )
+    points, natural = points[:, varies] / spread[varies], natural[:, varies] / spread[varies]
+    typical = _typical([_others(cdist(natural[s], natural), s.start) for s in _slices(len(natural))])
+    found = [cdist(points[s], natural) for s in _slices(len(points))]
+    return _nearest(np.concatenate([np.empty((0, len(natural))), *found]), typical)
+
+
+def _nearest(distances: FloatArray, typical: float) -> Nearest:
+    """The smallest of distances ``(n, m)``, m ≥ 1."""
+    known = np.isfinite(distances).any(1)
+    index = np.where(known, np.where(np.isnan(distances), np.inf, distances).argmin(1), -1)
+    distance = np.where(known, distances[np.arange(len(distances)), index], np.nan)
+    return Nearest(distance, index, distance / typical)
+
+
+def _others(distances: FloatArray, first: int) -> FloatArray:
+    """Distances ``(k, m)`` of some of m points to all, without those to themselves."""
+    own = np.arange(len(distances))
+    distances[own, first + own] = np.inf
+    return distances
+
+
+def _typical(parts: Sequence[FloatArray]) -> float:
+    """Median distance of points to their nearest neighbour; NaN where they have none, or most are alike."""
+    least = np.concatenate([np.empty(0), *(np.where(np.isnan(part), np.inf, part).min(1) for part in parts)])
+    least = least[np.isfinite(least)]
+    middle = float(np.median(least)) if len(least) else 0.0
+    return middle if middle > 0 else float("nan")
+
+
+def _slices(n: int) -> list[slice]:
+    return [slice(i, min(i + _POINTS, n)) for i in range(0, n, _POINTS)]
+
+
+@final
+@dataclass(frozen=True)
+class Bank:
+    """Natural images, as others are held beside them.
+
+    Attributes:
+        thumbnails: ``(m, 3 · COARSE²)`` of unit length.
+        typical: Their median distance to the nearest other.
+    """
+
+    thumbnails: NDArray[np.float32]
+    typical: float
+
+    @classmethod
+    def of(cls, images: NDArray[Any]) -> Bank:
+        """The bank of images ``(m, 3, h, w)``, RGB in [0, 1]."""
+        points = _thumbnails(check_images(images))
+        parts = [_others(_apart(points[s], points), s.start) for s in _slices(len(points))]
+        return cls(points, _typical(parts))
+
+    def nearest(self, images: NDArray[Any]) -> Nearest:
+        """The nearest of them to each image ``(n, 3, h, w)``, RGB in [0, 1]; its `ratio` is `natural_distance`.
+
+        Raises:
+            InvalidArgumentError: Not images, or smaller than the thumbnails.
+        """
+        checked = check_images(images)
+        side = round((self.thumbnails.shape[1] / 3) ** 0.5)
+        if side != min(COARSE, *checked.shape[2:]):
+            raise InvalidArgumentError(
+                f"images: expected thumbnails of {side} pixels, as the bank has, got images of {checked.shape[2:]}; "
+                "resize them to the size of the natural ones."
+            )
+        return self.find(checked, np.full(len(checked), -1))
+
+    def find(self, images: NDArray[np.float32], own: NDArray[np.integer[Any]]) -> Nearest:
+        """The same of images that are known to be such, without those that they are themselves.
+
+        Args:
+            images: ``(n, 3, h, w)``.
+            own: Which image of the bank each of them is, ``(n,)``; −1 for none.
+        """
+        if len(self.thumbnails) == 0 or len(images) == 0:
+            return Nearest(np.full(len(images), np.nan), np.full(len(images), -1), np.full(len(images), np.nan))
+        distances = _apart(_thumbnails(images), self.thumbnails)
+        rows = np.flatnonzero(own >= 0)
+        distances[rows, own[rows]] = np.nan
+        return _nearest(distances, self.typical)
+
+
+def _thumbnails(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colour thumbnails ``(n, 3 · COARSE²)`` without their mean and of unit length; NaN without contrast."""
+    n, _, height, width = images.shape
+    side = min(COARSE, height, width)
+    chunks = [images[i : i + CHUNK] for i in range(0, n, CHUNK)]
+    planes = [shrink(chunk.reshape(-1, height, width), side).reshape(len(chunk), -1) for chunk in chunks]
+    points = np.concatenate([np.empty((0, 3 * side**2), np.float32), *planes])
+    points = points - points.mean(1, keepdims=True)
+    length = np.sqrt((points**2).sum(1, keepdims=True))
+    seen = length > FLAT * points.shape[1] ** 0.5
+    unit: NDArray[np.float32] = np.divide(points, length, where=seen, out=np.full_like(points, np.nan))
+    return unit
+
+
+def _apart(a: NDArray[np.float32], b: NDArray[np.float32]) -> FloatArray:
+    """Distances ``(n, m)`` of points of unit length."""
+    distances: FloatArray = np.sqrt(np.maximum(2 - 2 * (a @ b.T).astype(float), 0))
+    return distances

@@ -1,0 +1,66 @@
+"""Images at another resolution."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@cache
+def resize_matrix(size: int, new: int) -> NDArray[np.float32]:
+    """Weights ``(new, size)`` of linear interpolation, with the kernel widened when shrinking (antialiased)."""
+    ratio = size / new
+    width = max(ratio, 1.0)
+    centers = (np.arange(new) + 0.5) * ratio - 0.5
+    weights = np.maximum(1 - np.abs(np.arange(size)[None] - centers[:, None]) / width, 0)
+    normalized: NDArray[np.float32] = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return normalized
+
+
+def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.float32]:
+    """Images ``(n, 3, h, w)`` -> ``(n, 3, resolution, resolution)``, bilinear and antialiased; the same if they fit."""
+    height, width = images.shape[2:]
+    if (height, width) == (resolution, resolution):
+        return images
+    rows, columns = resize_matrix(height, resolution), resize_matrix(width, resolution)
+    return np.clip(rows @ images @ columns.T, 0, 1)
+
+
+def shrink(planes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Planes ``(n, h, w)`` -> ``(n, side, side)`` by area averaging."""
+    rows = average_blocks(planes, side)
+    return average_blocks(np.ascontiguousarray(rows.transpose(0, 2, 1)), side).transpose(0, 2, 1)
+
+
+def average_blocks(planes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Planes ``(n, h, w)`` -> ``(n, side, w)``; each row counts as far as it lies in the new one.
+
+    By sums of whole rows: faster than a product of matrices, and the same for an image whatever its neighbours.
+    """
+    n, height, width = planes.shape
+    if height == side:
+        return planes
+    groups = math.gcd(height, side)
+    old, new = planes.reshape(n, groups, height // groups, width), side // groups
+    if new == 1:
+        means: NDArray[np.float32] = old.mean(2)
+        return means
+    out = np.zeros((n, groups, new, width), np.float32)
+    edges = np.arange(new + 1) * (height / side)
+    for i in range(new):
+        for j in range(math.floor(edges[i]), math.ceil(edges[i + 1])):
+            share = np.float32(min(edges[i + 1], j + 1) - max(edges[i], j))
+            out[:, :, i] += old[:, :, j] if share == 1 else old[:, :, j] * share
+    out *= np.float32(side / height)
+    return out.reshape(n, side, width)
+
+
+#: Luminance whose standard deviation is below half a step of an 8-bit file is without contrast.
+FLAT = 0.5 / 255
+
+
+#: Images that are measured at a time.
+CHUNK = 8

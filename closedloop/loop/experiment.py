@@ -1,0 +1,346 @@
+"""Experiments as files: a whole experiment in YAML, validated, and built from names.
+
+The same form is read by ``closedloop evolve --config`` and written into each run's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from closedloop import recipes
+from closedloop.errors import InvalidArgumentError
+from closedloop.gradients.settings import GradientSettings
+from closedloop.interfaces import Generator, Optimizer, Space, Subject
+from closedloop.loop.settings import Settings
+from closedloop.loop.stopping import Plateau, StoppingRule, Target
+from closedloop.loop.thread import Thread
+from closedloop.objectives import parse_objective
+from closedloop.optimizers import load_optimizer
+from closedloop.optimizers.loading import DEFAULT
+from closedloop.recipes import OBJECT, matched_generator, plain, recipe, version
+from closedloop.recording.references import source
+from closedloop.seeds import named_seed
+
+_RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}
+
+
+#: Parts of a thread that may stand at the top of a file.
+_SINGLE = ("generator", "optimizer", "objective", "gradient")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Named(BaseModel):
+    """Something that is loaded by name; all other entries are its options."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class GradientPart(_Strict):
+    """How gradients are taken, for an optimizer that needs them; see `closedloop.loop.thread.GradientSettings`."""
+
+    view: str | None = None
+    every: int = 1
+    redirected: int = 0
+    seed: int | None = None
+    anchor: Named | None = None
+
+
+class ThreadPart(_Strict):
+    """One evolution."""
+
+    name: str = "main"
+    generator: Named
+    optimizer: Named = Field(default_factory=lambda: Named(name=DEFAULT))
+    objective: str = "unit(0)"
+    gradient: GradientPart = Field(default_factory=GradientPart)
+
+
+class Experiment(_Strict):
+    """A whole experiment: subject, one or more threads, references, stopping rules, and the session's settings.
+
+    With one thread, `generator`, `optimizer`, `objective` and `gradient` may stand at the top; several go into
+    `threads`.
+    """
+
+    closedloop: str = ""
+    protocol: Literal["evolve"] = "evolve"
+    subject: Named
+    threads: list[ThreadPart] = Field(default_factory=list)
+    references: str | None = "bundled"
+    stop: list[Named] = Field(default_factory=list)
+    images: int = Settings.images
+    repeats: int = Settings.repeats
+    interleave: int = Settings.interleave
+    drift: str = Settings.drift
+    drift_memory: float = Settings.drift_memory
+    retries: int = Settings.retries
+    retest_candidates: int = Settings.retest_candidates
+    retest_repeats: int = Settings.retest_repeats
+    soa_s: float = Settings.soa_s
+    timeout_s: float | None = Settings.timeout_s
+    keep: str = Settings.keep
+    seed: int = Settings.seed
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_thread(cls, content: Any) -> Any:
+        """Moves a single thread's parts into `threads`, and short names into their long form."""
+        if not isinstance(content, dict):
+            return content
+        content = {k: _named(v) if k == "subject" else v for k, v in content.items()}
+        single = {k: content.pop(k) for k in _SINGLE if k in content}
+        if single and content.get("threads"):
+            raise ValueError("give either threads, or generator, optimizer and objective at the top")
+        threads = content.get("threads") or [single]
+        if isinstance(threads, list):  # all else is refused by its type
+            content["threads"] = [_long(thread) if isinstance(thread, dict) else thread for thread in threads]
+        return content
+
+    def optimizer_seed(self, thread: ThreadPart) -> int:
+        """The seed of a thread's optimizer that names none: the experiment's, or one for each of several threads."""
+        return self.seed if len(self.threads) == 1 else named_seed(self.seed, thread.name)
+
+    @property
+    def names_objective(self) -> bool:
+        """Whether every thread says what it maximizes."""
+        return all("objective" in thread.model_fields_set for thread in self.threads)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `Settings`."""
+        return {name: getattr(self, name) for name in Settings.__dataclass_fields__}
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _long(thread: dict[Any, Any]) -> dict[Any, Any]:
+    """A thread with its short names in their long form."""
+    return {k: _named(v) if k in ("generator", "optimizer") else v for k, v in thread.items()}
+
+
+def parse_experiment(content: Any, where: str) -> Experiment:
+    """Validates an experiment.
+
+    Raises:
+        InvalidArgumentError: With each entry that does not fit.
+    """
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise InvalidArgumentError(f"{where}: not a valid experiment. " + "; ".join(lines) + ".") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The entries of a file.
+
+    Raises:
+        InvalidArgumentError: There is no such file, it is not YAML, or holds something else than entries.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidArgumentError(f"config: cannot read {path} as YAML ({error}).") from error
+    if not isinstance(content, dict):
+        raise InvalidArgumentError(f"config: expected entries such as 'subject: …' in {path}, got {content!r:.80}.")
+    return content
+
+
+def read_experiment_file(path: str | Path) -> Experiment:
+    """Reads an experiment from YAML. A relative folder of references is looked for beside the file.
+
+    Raises:
+        InvalidArgumentError: There is no such file, it is not YAML, or not a valid experiment.
+    """
+    path = Path(path)
+    experiment = parse_experiment(read_yaml(path), str(path))
+    beside = path.parent / str(experiment.references)
+    if experiment.references not in (None, "bundled") and beside.is_dir():
+        experiment.references = str(beside)
+    return experiment
+
+
+def build_subject(experiment: Experiment) -> Subject:
+    """Loads the subject of an experiment.
+
+    Raises:
+        InvalidArgumentError: It was handed over as a Python object and has no name to load it by.
+    """
+    subject: Subject = _load("subjects", experiment.subject)
+    return subject
+
+
+def load_recorded_subject(content: Any, where: str) -> Subject:
+    """Loads a subject from its entry in a run's file: a name, or a name with options.
+
+    Raises:
+        InvalidArgumentError: It is something else, or was handed over as a Python object.
+    """
+    try:
+        part = Named.model_validate(_named(content))
+    except ValidationError as error:
+        raise InvalidArgumentError(
+            f"{where}: subject: expected a name, or a name with options, got {content!r}."
+        ) from error
+    subject: Subject = _load("subjects", part)
+    return subject
+
+
+def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
+    """Builds the threads of an experiment, with fresh optimizers.
+
+    A generator whose resolution or device is not given takes the subject's, where the subject has one.
+    """
+    threads = []
+    for part in experiment.threads:
+        generator = _load_generator(part.generator, subject)
+        optimizer = _load_optimizer(experiment, part, generator.space)
+        gradient = _gradient(experiment, part) if optimizer.needs_gradient else GradientSettings()
+        objective = parse_objective(part.objective, subject.units)
+        threads.append(Thread(generator, optimizer, objective, part.name, gradient))
+    return threads
+
+
+def _gradient(experiment: Experiment, part: ThreadPart) -> GradientSettings:
+    """How a thread's gradients are taken."""
+    given, view = part.gradient, None
+    if given.anchor is not None:
+        raise InvalidArgumentError(_from_python("anchor", given.anchor))
+    if given.view is not None:
+        from closedloop.gradients.views import parse_view
+
+        try:
+            view = parse_view(given.view)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                f"thread {part.name!r}: {error} A view of one's own is handed over from Python: "
+                "closedloop.protocols.resume(RUN, threads=…)."
+            ) from error
+    seed = experiment.optimizer_seed(part) if given.seed is None else given.seed
+    return GradientSettings(view, every=given.every, redirected=given.redirected, seed=seed)
+
+
+def _load_generator(part: Named, subject: Subject) -> Generator:
+    """A generator, at the subject's resolution and on its device unless it names its own."""
+    if part.name == OBJECT:
+        raise InvalidArgumentError(_from_python("generator", part))
+    return matched_generator({"name": part.name, **part.options}, subject)
+
+
+def _load_optimizer(experiment: Experiment, part: ThreadPart, space: Space) -> Optimizer:
+    """The optimizer of a thread, told the seed and the budget of codes unless it names its own."""
+    name, options = part.optimizer.name, part.optimizer.options
+    if name == OBJECT:
+        raise InvalidArgumentError(_from_python("optimizer", part.optimizer))
+    budget = max(experiment.images // max(experiment.repeats, 1), 1)
+    return load_optimizer(name, space, **{"seed": experiment.optimizer_seed(part), "images": budget, **options})
+
+
+def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:
+    """Builds the stopping rules of an experiment."""
+    rules = []
+    for rule in experiment.stop:
+        if rule.name == OBJECT:
+            raise InvalidArgumentError(_from_python("stop", rule))
+        if rule.name not in _RULES:
+            raise InvalidArgumentError(f"stop: expected one of {sorted(_RULES)}, got {rule.name!r}.")
+        try:
+            rules.append(_RULES[rule.name](**rule.options))
+        except TypeError as error:
+            raise InvalidArgumentError(f"stop: {rule.name}: {error}.") from error
+    return rules
+
+
+def _load(kind: str, part: Named, *arguments: Any) -> Any:
+    if part.name == OBJECT:
+        raise InvalidArgumentError(_from_python(kind[:-1], part))
+    return recipes.build(kind, part.name, *arguments, **part.options)
+
+
+def _from_python(what: str, part: Named) -> str:
+    """The error for something that has no name, with the argument of `resume` that takes it."""
+    argument = {"subject": "subject", "stop": "stop"}.get(what, "threads")
+    return (
+        f"{what}: it was handed over as a Python object ({part.options.get('description', '')}) and cannot be loaded "
+        f"by name; go on from Python: closedloop.protocols.resume(RUN, {argument}=…)."
+    )
+
+
+def describe_session(
+    subject: Subject,
+    threads: Sequence[Thread],
+    references: Any,
+    stop: Sequence[StoppingRule],
+    settings: Settings,
+) -> dict[str, Any]:
+    """Plain values for ``experiment.yaml``.
+
+    Args:
+        subject: Who looks.
+        threads: The evolutions.
+        references: What the user named as references, before it was read.
+        stop: The rules that end a thread.
+        settings: The session's numbers.
+    """
+    described = [_described_thread(thread) for thread in threads]
+    parts: dict[str, Any] = {"threads": described}
+    if len(described) == 1 and described[0]["name"] == "main":
+        parts = {k: v for k, v in described[0].items() if k != "name"}
+    whole: dict[str, Any] = plain(
+        {
+            "closedloop": version(),
+            "protocol": "evolve",
+            "subject": recipe(subject),
+            **parts,
+            "references": source(references),
+            "stop": [_described_rule(rule) for rule in stop],
+            **asdict(settings),
+        }
+    )
+    return whole
+
+
+def _described_thread(thread: Thread) -> dict[str, Any]:
+    described = {
+        "name": thread.name,
+        "generator": recipe(thread.generator),
+        "optimizer": recipe(thread.optimizer),
+        "objective": thread.objective.describe(),
+    }
+    return described | ({"gradient": _described_gradient(thread.gradient)} if thread.optimizer.needs_gradient else {})
+
+
+def _described_gradient(how: GradientSettings) -> dict[str, Any]:
+    """How gradients are taken; an anchor's code has no place in a file."""
+    described: dict[str, Any] = {
+        "view": None if how.view is None else how.view.describe(),
+        "every": how.every,
+        "redirected": how.redirected,
+        "seed": how.seed,
+    }
+    anchored = {"anchor": {"name": OBJECT, "description": f"{type(how.anchor).__name__}"}}
+    return described if how.anchor is None else described | anchored
+
+
+def _described_rule(rule: StoppingRule) -> dict[str, Any]:
+    known: Sequence[type[Any]] = (Plateau, Target)
+    if isinstance(rule, tuple(known)):
+        return {"name": type(rule).__name__.lower(), **vars(rule)}
+    return {"name": OBJECT, "description": repr(rule)}

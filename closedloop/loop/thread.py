@@ -1,0 +1,189 @@
+"""A thread: one evolution of a generator's codes under one objective, and what it must remember."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.checks import check_generated
+from closedloop.errors import InvalidArgumentError
+from closedloop.gradients.settings import GradientSettings, Slope
+from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Optimizer, Recommending, State
+from closedloop.loop.stopping import Scored
+from closedloop.objectives import Unit
+from closedloop.recording.layout import REFERENCE
+
+if TYPE_CHECKING:
+    pass
+
+
+@final
+@dataclass(frozen=True)
+class Thread:
+    """One evolution; any number of them share one subject and one session.
+
+    Attributes:
+        generator: Turns codes into images.
+        optimizer: Proposes codes; its space must be the generator's.
+        objective: What is maximized; default the first unit.
+        name: Stands in the record; letters, digits, ``-`` and ``_``.
+        gradient: How gradients are taken, for an optimizer that needs them.
+    """
+
+    generator: Generator
+    optimizer: Optimizer
+    objective: Objective = field(default_factory=lambda: Unit(0))
+    name: str = "main"
+    gradient: GradientSettings = field(default_factory=GradientSettings)
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("-", "").replace("_", "").isalnum() or self.name == REFERENCE:
+            raise InvalidArgumentError(
+                f"name: expected letters, digits, '-' or '_' (not 'reference'), got {self.name!r}."
+            )
+        asked, given = self.generator.space, self.optimizer.space
+        if asked != given:
+            raise InvalidArgumentError(
+                f"thread {self.name!r}: the optimizer searches {given}, but generator {self.generator.name!r} takes "
+                f"{asked}; build the optimizer with generator.space."
+            )
+
+
+@final
+class Evolution:
+    """A thread under way: how many images it has shown, its history, and its best candidates so far.
+
+    Args:
+        thread: What is evolved.
+        candidates: How many codes to re-test, recommended or best-scored ones.
+
+    Attributes:
+        climbed: For each step of a gradient method its scores, gradient norms, and pictures shown, ``(3, n)``.
+        hold: Weights ``(n,)`` of the distances from an anchor, NaN where not yet measured; None before the first step.
+    """
+
+    def __init__(self, thread: Thread, candidates: int) -> None:
+        self.thread = thread
+        self.candidates = candidates
+        self.images = 0
+        self.history: list[Scored] = []
+        self.top_ids: list[str] = []
+        self.top_scores = np.empty(0)
+        self.top_codes = np.empty((0, thread.generator.space.dim))
+        self.center = thread.generator.space.center
+        self.winner: tuple[str, FloatArray] | None = None
+        self.climbed: list[FloatArray] = []
+        self.hold: FloatArray | None = None
+
+    def generate(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Images of codes ``(n, dim)``, checked: ``(n, 3, h, w)`` in [0, 1]."""
+        return check_generated(self.thread.generator(codes), len(codes), self.thread.generator)
+
+    @property
+    def climbs(self) -> bool:
+        """Whether its optimizer learns from gradients, and not from the scores of what is presented."""
+        return self.thread.optimizer.needs_gradient
+
+    @property
+    def finished(self) -> bool:
+        """Whether its optimizer has taken all of its steps."""
+        return isinstance(self.thread.optimizer, Finite) and self.thread.optimizer.finished
+
+    def climb(self, codes: FloatArray, slope: Slope) -> None:
+        """Takes one step from codes ``(n, dim)`` along the gradient, and keeps score and length of it.
+
+        An infinite score is told as NaN: the code stays where it is.
+        """
+        scores, gradients = slope.scores, slope.gradients
+        if slope.distances is not None and slope.pulls is not None:
+            weights = self._weighed(gradients, slope.pulls)
+            scores, gradients = scores - weights * slope.distances, gradients - weights[:, None] * slope.pulls
+        self.thread.optimizer.tell(codes, np.where(np.isinf(scores), np.nan, scores), gradients)
+        self.climbed.append(np.stack([scores, _lengths(gradients), np.full(len(scores), slope.pictures)]))
+
+    def _weighed(self, gradients: FloatArray, pulls: FloatArray) -> FloatArray:
+        """Weights ``(n,)`` of the distances from the anchor; those that are not known are measured."""
+        alpha, size = 0.0 if (anchor := self.thread.gradient.anchor) is None else anchor.alpha, np.abs(pulls).sum(1)
+        measured = alpha * np.abs(gradients).sum(1) / np.where(size > 0, size, np.nan)
+        self.hold = measured if self.hold is None else np.where(np.isnan(self.hold), measured, self.hold)
+        return np.nan_to_num(self.hold)
+
+    def learn(self, ids: list[str], codes: FloatArray, scores: FloatArray, shown: int) -> None:
+        """Tells the optimizer, unless it climbs, and remembers the best.
+
+        Args:
+            ids: Name of each code's image.
+            codes: ``(n, dim)``.
+            scores: ``(n,)``, NaN where lost.
+            shown: Presentations that it took.
+        """
+        if not self.climbs:
+            self.thread.optimizer.tell(codes, scores)
+        self.images += shown
+        valid = scores[~np.isnan(scores)]
+        best, mean = (valid.max(), valid.mean()) if len(valid) else (np.nan, np.nan)
+        self.history.append(Scored(float(best), float(mean), self.images))
+        if len(valid):
+            self.center = codes[~np.isnan(scores)].mean(0)
+        pooled = np.concatenate([self.top_scores, scores])
+        order = np.argsort(-pooled, kind="stable")  # NaN last
+        keep = [i for i in order[: self.candidates] if not np.isnan(pooled[i])]
+        names = self.top_ids + ids
+        self.top_ids = [names[i] for i in keep]
+        self.top_codes = np.concatenate([self.top_codes, codes])[keep]
+        self.top_scores = pooled[keep]
+
+    def finalists(self) -> tuple[list[str], FloatArray]:
+        """What is worth a re-test: the best-scored codes, and the center of the last generation.
+
+        Under noise the best-scored code owes its score to luck; the center, which no single score chose, is often
+        better. An optimizer that recommends codes is asked for them, and only the best-scored one is shown beside them.
+        A gradient method is taken at its word: what it ends with.
+        """
+        optimizer, name = self.thread.optimizer, self.thread.name
+        if self.climbs:
+            codes = optimizer.ask()
+            return [f"{name}-last-{i:03d}" for i in range(len(codes))], codes
+        if isinstance(optimizer, Recommending) and len(codes := optimizer.recommend(self.candidates)):
+            top, codes = self.top_codes[:1], self.thread.generator.space.check(codes)[: self.candidates]
+            codes = codes[~np.any(np.all(np.isclose(codes[:, None], top, rtol=1e-4, atol=1e-6), axis=2), axis=1)]
+            ids = [*self.top_ids[:1], *(f"{name}-recommended-{i:03d}" for i in range(len(codes)))]
+            return ids, np.concatenate([top, codes])
+        return [*self.top_ids, f"{name}-center"], np.concatenate([self.top_codes, self.center[None]])
+
+    def state(self) -> State:
+        """All of the above, with the optimizer's state."""
+        return {
+            "optimizer": self.thread.optimizer.state(),
+            "images": self.images,
+            "history": np.array(self.history, dtype=float).reshape(-1, 3),
+            "top_ids": list(self.top_ids),
+            "top_scores": self.top_scores,
+            "top_codes": self.top_codes,
+            "center": self.center,
+            "winner": None if self.winner is None else {"id": self.winner[0], "code": self.winner[1]},
+            "climbed": np.stack(self.climbed) if self.climbed else None,
+            "hold": self.hold,
+        }
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        self.thread.optimizer.restore(state["optimizer"])
+        self.images = int(state["images"])
+        self.history = [Scored(float(b), float(m), int(i)) for b, m, i in state["history"]]
+        self.top_ids = list(state["top_ids"])
+        self.top_scores, self.top_codes, self.center = state["top_scores"], state["top_codes"], state["center"]
+        winner = state["winner"]
+        self.winner = None if winner is None else (winner["id"], winner["code"])
+        climbed = state.get("climbed")  # runs of earlier versions have none
+        self.climbed = [] if climbed is None else list(climbed)
+        self.hold = state.get("hold")
+
+
+def _lengths(gradients: FloatArray) -> FloatArray:
+    """Norms ``(n,)`` of gradients ``(n, dim)``; NaN where one is not finite."""
+    finite = np.asarray(np.isfinite(gradients).all(1))
+    return np.where(finite, np.linalg.norm(np.where(finite[:, None], gradients, 0.0), axis=1), np.nan)

@@ -1,0 +1,1 @@
+"""Optimizers that climb by gradients."""

@@ -1,0 +1,1 @@
+"""What remains of an experiment: written generation by generation, read at any time."""

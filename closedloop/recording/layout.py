@@ -1,0 +1,102 @@
+"""What a run's folder holds, and what must be known before its first generation is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.errors import RecordingError
+from closedloop.interfaces import FloatArray, Units
+
+#: Version of the layout above; a reader refuses a newer one.
+SCHEMA = 2
+
+
+DATA, STATES, POINTER = "data.zarr", "state", "COMMITTED.json"
+
+
+EXPERIMENT, IMAGES, REFERENCES = "experiment.yaml", "images", "references"
+
+
+LOCK, NAMES, CHECKSUMS = "LOCK", "ids.json", "CHECKSUMS"
+
+
+#: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
+PRESENTATION: dict[str, tuple[str, Any]] = {
+    "thread": ("str", ""),
+    "generation": ("int32", -1),
+    "kind": ("str", ""),
+    "stimulus_id": ("str", ""),
+    "repeat": ("int32", -1),
+    "onset_s": ("float64", np.nan),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One generation as it is recorded: a row for each presentation.
+
+    Attributes:
+        coords: The coordinates named in `PRESENTATION` and in the layout, each ``(n,)``.
+        responses: ``(n, units[, time])``.
+        codes: ``(n, latent)``, NaN where the image has no code or a shorter one.
+        scores: ``(n,)``, NaN where there is none.
+        images: Images to keep, by stimulus id: ``(3, h, w)``.
+    """
+
+    coords: Mapping[str, NDArray[Any]]
+    responses: FloatArray
+    codes: FloatArray
+    scores: FloatArray
+    images: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What must be known before the first generation is written.
+
+    Attributes:
+        capacity: Presentations that the arrays can hold; unwritten ones cost no space.
+        chunk: Presentations in a chunk, about one generation.
+        latent: Length of the longest code.
+        units: What the subject records.
+        coords: Further coordinates of each presentation: name -> (dtype, value of an unwritten row).
+        scalars: What identifies the run (subject, generator, seed …): scalar coordinates, kept by `xarray.concat`.
+    """
+
+    capacity: int
+    chunk: int
+    latent: int
+    units: Units
+    scalars: Mapping[str, str | int | float]
+    coords: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a folder is a run of closedloop."""
+    return (Path(path) / EXPERIMENT).is_file()
+
+
+@contextmanager
+def writing(path: Path | None) -> Iterator[None]:
+    """Turns the operating system's errors into one that says what is safe and what to do."""
+    try:
+        yield
+    except OSError as error:
+        safe = "No run was begun; make room, or choose another folder."
+        if path is not None and is_run(path):
+            safe = f"Every finished generation is safe; make room, then go on with: closedloop resume {path}"
+        raise RecordingError(f"{path}: cannot write ({error.strerror or error}). {safe}") from error
+
+
+#: The name under which reference images stand in the column `thread`.
+REFERENCE = "reference"

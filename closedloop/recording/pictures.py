@@ -1,0 +1,110 @@
+"""The pictures behind the names of a recording: files of its run where they were kept, else made again from codes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from PIL import Image
+
+from closedloop.errors import ClosedLoopError, RecordingError
+from closedloop.images.eight_bit import to_bytes
+from closedloop.images.sets import ImageSet
+from closedloop.recording.layout import IMAGES, REFERENCE
+from closedloop.recording.references import read_references
+from closedloop.recording.render import render
+
+#: The name of an evolved image -> its picture ``(h, w, 3)`` 8-bit RGB; None where there is none to show.
+Lookup = Callable[[str], NDArray[np.uint8] | None]
+
+
+@final
+class Pictures:
+    """The pictures of a recording by name, 8-bit RGB.
+
+    An evolved image is read from the run's folder if it was kept there, else made again from its code. Where neither is
+    possible there is none.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+
+    Attributes:
+        missing: Why there is no picture, where there was none so far.
+        doubts: Why a picture that was made again may look different: the generator's weights are others.
+    """
+
+    def __init__(self, recording: xr.Dataset) -> None:
+        self._recording = recording
+        source = recording.encoding.get("source")
+        self._run = None if source is None else Path(source)
+        self._reference = recording["thread"].values == REFERENCE
+        self._known: dict[tuple[str, bool], NDArray[np.uint8] | None] = {}
+        self.missing: dict[str, None] = {}
+        self.doubts: dict[str, None] = {}
+
+    def __call__(self, stimulus_id: str) -> NDArray[np.uint8] | None:
+        """The picture ``(h, w, 3)`` of an evolved image, or None."""
+        return self.several([stimulus_id])[0]
+
+    def reference(self, stimulus_id: str) -> NDArray[np.uint8] | None:
+        """The picture ``(h, w, 3)`` of a reference as it was shown, or None."""
+        return self.several([stimulus_id], reference=True)[0]
+
+    def several(self, names: Sequence[str], reference: bool = False) -> list[NDArray[np.uint8] | None]:
+        """The pictures of several evolved images, or references; faster than one by one."""
+        unknown = [name for name in dict.fromkeys(names) if (name, reference) not in self._known]
+        kept = {name: self._stored_reference(name) if reference else self._file(name) for name in unknown}
+        made = self._made([name for name, image in kept.items() if image is None], reference)
+        self._known.update({(name, reference): image for name, image in (kept | made).items()})
+        return [self._known[name, reference] for name in names]
+
+    def _file(self, name: str) -> NDArray[np.uint8] | None:
+        """The file of an evolved image, if the run kept it."""
+        if self._run is None:
+            return None
+        path = self._run / IMAGES / f"{name}.png"
+        if path.parent != self._run / IMAGES or not path.is_file():  # a name from a strange file leads nowhere else
+            return None
+        try:
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise RecordingError(f"{path}: cannot read this image ({error}).") from error
+
+    def _stored_reference(self, name: str) -> NDArray[np.uint8] | None:
+        known = self._references
+        if known is None or name not in known.ids:
+            return None
+        return to_bytes(known.images[known.ids.index(name)]).transpose(1, 2, 0)
+
+    @cached_property
+    def _references(self) -> ImageSet | None:
+        return None if self._run is None else read_references(self._run)
+
+    def _made(self, names: list[str], reference: bool) -> dict[str, NDArray[np.uint8] | None]:
+        """Images made again, or looked up where their experiment took them from."""
+        found: dict[str, NDArray[np.uint8] | None] = dict.fromkeys(names)
+        rows = {name: row for name in names if (row := self._row(name, reference)) is not None}
+        if not rows:
+            return found
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            try:
+                images = to_bytes(render(self._recording, list(rows.values()))).transpose(0, 2, 3, 1)
+            except ClosedLoopError as error:
+                self.missing[str(error)] = None
+                return found
+        for warning in heard:
+            self.doubts[str(warning.message)] = None
+        return found | dict(zip(rows, images, strict=True))
+
+    def _row(self, name: str, reference: bool) -> int | None:
+        """The first presentation of an image."""
+        rows = np.flatnonzero((self._recording["stimulus_id"].values == name) & (self._reference == reference))
+        return int(rows[0]) if len(rows) else None

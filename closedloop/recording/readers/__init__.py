@@ -1,0 +1,1 @@
+"""Files of other formats that hold a whole recording."""

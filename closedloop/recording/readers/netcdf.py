@@ -1,0 +1,50 @@
+"""Reading back a recording that was exported as netCDF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from closedloop.errors import RecordingError, require
+
+#: Attribute of a variable that was widened because netCDF has no such type: the type it had.
+WIDENED = "closedloop_dtype"
+
+
+def read_netcdf(path: Path) -> xr.Dataset:
+    """Opens what `write` wrote, lazily.
+
+    Raises:
+        RecordingError: Another file, or a damaged one.
+        MissingExtraError: The extra "netcdf" is not installed.
+    """
+    require("h5netcdf", "netcdf", "a file ending in .nc")
+    try:
+        dataset: xr.Dataset = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
+        for name, variable in dataset.variables.items():
+            if WIDENED in variable.attrs:
+                dataset[name] = _narrowed(dataset[name])
+            if variable.dtype.kind == "U":  # a scalar text
+                dataset[name] = dataset[name].astype(object)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise RecordingError(
+            f"{path}: cannot read it as netCDF ({error}); it is damaged, or another format."
+        ) from error
+    if not {"closedloop_schema", "finished"} <= dataset.attrs.keys() or "responses" not in dataset:
+        dataset.close()
+        raise RecordingError(
+            f"{path}: a netCDF file, but not a recording; closedloop export RUN --to netcdf makes one."
+        )
+    attributes: dict[str, Any] = {k: v.item() if isinstance(v, np.generic) else v for k, v in dataset.attrs.items()}
+    dataset.attrs = attributes
+    return dataset
+
+
+def _narrowed(array: xr.DataArray) -> xr.DataArray:
+    """The array in the type it had before it was written."""
+    dtype = array.attrs.pop(WIDENED)
+    narrow: xr.DataArray = array.astype(dtype)
+    return narrow

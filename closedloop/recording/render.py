@@ -1,0 +1,274 @@
+"""The images of a recording, made again: evolved ones from their codes, reference images from the run's own copy."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import yaml
+from numpy.typing import NDArray
+
+from closedloop import recipes
+from closedloop.checks import check_generated
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError, closest
+from closedloop.images.eight_bit import from_bytes, quantize
+from closedloop.images.resizing import resize_images
+from closedloop.images.sets import ImageSet, as_image_set, folder_images, read_image
+from closedloop.interfaces import FloatArray, Generator
+from closedloop.recipes import OBJECT, fingerprint
+from closedloop.recording.layout import REFERENCE, REFERENCES, is_run
+from closedloop.recording.references import read_references, stored_references
+
+#: Which presentations: a number, a slice, numbers, a mask ``(n,)``, the name of an image, or several names.
+Which = int | slice | str | Sequence[int] | Sequence[str] | NDArray[Any]
+
+
+def render(
+    recording: xr.Dataset,
+    which: Which = slice(None),
+    *,
+    generators: Mapping[str, Generator] | None = None,
+    references: ImageSet | str | Path | None = None,
+) -> NDArray[np.float32]:
+    """Makes images of a recording again, as they were shown.
+
+    An evolved image comes from its code, by the generator that the recording names; its fingerprint is compared with
+    the recorded one. A reference image comes from the run's folder.
+
+    Args:
+        recording: What `open_recording` or a protocol returned, or a part of it.
+        which: Presentations: a number, a slice, numbers, a mask ``(presentation,)``, the `stimulus_id` of an image,
+            or several of them. Default all.
+        generators: By thread, where the generator was a Python object that has no name.
+        references: Where the reference images are, if not in the folder the recording was opened from: a run's folder,
+            a folder of images, ``"bundled"``, or an `ImageSet`.
+
+    Returns:
+        ``(n, 3, h, w)`` float32, RGB in [0, 1], in the order asked for; as large as they were shown.
+
+    Raises:
+        InvalidArgumentError: No such presentation, or a generator that cannot be loaded by name was not handed over.
+        RecordingError: A reference image is not to be found.
+
+    Warns:
+        UserWarning: The generator's weights are not those that made the images.
+    """
+    rows = positions(recording, which)
+    part = recording.isel(presentation=rows)
+    if not len(rows):
+        return np.empty((0, 3, 0, 0), np.float32)
+    makers = _Makers(part, generators or {})
+    coded = np.flatnonzero(part["thread"].values != REFERENCE)
+    natural = np.flatnonzero(part["thread"].values == REFERENCE)
+    made = makers.images(coded)
+    found = _reference_images(part, part["stimulus_id"].values[natural].tolist(), references)
+    size = {image.shape for image in (*made, *found)}
+    if len(size) > 1:
+        raise InvalidArgumentError(
+            f"which: expected images of one size, got {sorted(size)}; ask for those of each run by itself."
+        )
+    images = np.empty((len(rows), *size.pop()), np.float32)
+    for place, image in zip((*coded, *natural), (*made, *found), strict=True):
+        images[place] = image
+    return images
+
+
+def positions(recording: xr.Dataset, which: Which) -> NDArray[np.int64]:
+    """Numbers ``(n,)`` of the presentations that are asked for; of an image, its first presentation.
+
+    Raises:
+        InvalidArgumentError: There is no such presentation or image.
+    """
+    count = recording.sizes["presentation"]
+    if isinstance(which, slice):
+        return np.arange(count)[which]
+    asked = np.atleast_1d(np.asarray(which))
+    if asked.dtype.kind in "UOT":
+        return _named(recording["stimulus_id"].values, [str(name) for name in asked])
+    if asked.dtype == bool:
+        if asked.shape != (count,):
+            raise InvalidArgumentError(f"which: expected a mask of shape ({count},), got {asked.shape}.")
+        return np.flatnonzero(asked)
+    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
+        raise InvalidArgumentError(f"which: expected numbers, names or a mask of presentations, got {which!r:.80}.")
+    if asked.size and not -count <= asked.min() <= asked.max() < count:
+        raise InvalidArgumentError(f"which: expected numbers of 0 to {count - 1}, got {asked.min()} to {asked.max()}.")
+    return np.asarray(asked, np.int64) % max(count, 1)
+
+
+def _named(ids: NDArray[Any], names: list[str]) -> NDArray[np.int64]:
+    first: dict[str, int] = {}
+    for i, name in enumerate(ids.tolist()):
+        first.setdefault(name, i)
+    missing = [name for name in names if name not in first]
+    if missing:
+        raise InvalidArgumentError(f"which: no image named {missing[0]!r}.{closest(missing[0], first)}")
+    return np.array([first[name] for name in names], dtype=np.int64)
+
+
+class _Makers:
+    """The generators of a recording, or of several that were concatenated.
+
+    Args:
+        part: The presentations that are asked for.
+        given: Generators by thread, which are used instead of the recorded ones.
+    """
+
+    def __init__(self, part: xr.Dataset, given: Mapping[str, Generator]) -> None:
+        self._part, self._given = part, given
+        self._known: dict[str, Generator] = {}
+
+    def images(self, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+        """Images of the codes of these rows, each ``(3, h, w)``, as large as they were shown."""
+        if not len(rows):
+            return []
+        codes, retest = self._part["latent_code"].isel(presentation=rows).values, self._part["kind"].values == "retest"
+        recipes, threads = recipes_of(self._part), _column(self._part, "threads")
+        hashes, thread = _column(self._part, "generator_sha256"), self._part["thread"].values
+        keys = [(str(thread[i]), threads[i], recipes[i], hashes[i]) for i in rows]
+        images: list[Any] = [None] * len(rows)
+        for key in dict.fromkeys(keys):
+            own = [i for i, other in enumerate(keys) if other == key]
+            shown = self._shown(codes[own], *key)
+            shown = np.where(retest[rows[own], None, None, None], quantize(shown), shown)  # as the session shows them
+            for i, image in zip(own, shown, strict=True):
+                images[i] = image
+        return images
+
+    def _shown(self, codes: FloatArray, thread: str, threads: str, recipes: str, hashes: str) -> NDArray[np.float32]:
+        """Images of the codes of one thread."""
+        names, known = threads.split("; "), json.loads(recipes)
+        made = [self._generator(n, r) for n, r in zip(names, known, strict=True)]
+        place = names.index(thread)
+        generator = made[place]
+        if hashes:
+            _compare(generator, thread, hashes.split("; ")[place])
+        images = check_generated(generator(codes[:, : generator.space.dim]), len(codes), generator)
+        return resize_images(images, max(other.resolution for other in made))
+
+    def _generator(self, thread: str, recipe: dict[str, Any]) -> Generator:
+        if thread in self._given:
+            return self._given[thread]
+        key = json.dumps(recipe)
+        if key not in self._known:
+            self._known[key] = _load(thread, recipe)
+        return self._known[key]
+
+
+def _column(part: xr.Dataset, name: str) -> list[str]:
+    """What identifies the run of each presentation; a scalar unless several runs were concatenated."""
+    if name not in part.coords:
+        return [""] * part.sizes["presentation"]
+    return [str(v) for v in np.broadcast_to(part[name].values, part.sizes["presentation"])]
+
+
+def recipes_of(part: xr.Dataset) -> list[str]:
+    """For each presentation, how the generators of its run are loaded again, as JSON: a list with one for each thread.
+
+    Raises:
+        RecordingError: The recording does not say it.
+    """
+    if "generator_recipe" in part.coords:
+        return _column(part, "generator_recipe")
+    content = experiment_of(part)  # a run of schema 1 says it in its file alone
+    if not {"threads", "generator"} & content.keys():
+        raise RecordingError("recording: it does not say which generator made its images.")
+    threads = content.get("threads") or [content]
+    return [json.dumps([thread["generator"] for thread in threads])] * part.sizes["presentation"]
+
+
+def experiment_of(recording: xr.Dataset) -> dict[str, Any]:
+    """The experiment that a recording carries with it; empty if it carries none."""
+    content = yaml.safe_load(str(recording.attrs.get("experiment", "")))
+    return content if isinstance(content, dict) else {}
+
+
+def _load(thread: str, recipe: dict[str, Any]) -> Generator:
+    options = {k: v for k, v in recipe.items() if k != "name"}
+    if recipe["name"] == OBJECT:
+        raise InvalidArgumentError(
+            f"generators: the generator of thread {thread!r} ({options.get('description', '')}) has no name to load it "
+            f"by; hand it over: render(…, generators={{{thread!r}: generator}})."
+        )
+    generator: Generator = recipes.build("generators", recipe["name"], **options)
+    return generator
+
+
+def _compare(generator: Generator, thread: str, recorded: str) -> None:
+    """Warns if a generator is not the one that was recorded."""
+    now = fingerprint(generator)
+    if recorded and now and now != recorded:
+        warnings.warn(
+            f"generator {generator.name!r}: its weights or options (sha256 {now[:12]}…) are not those that made the "
+            f"images of thread {thread!r} (sha256 {recorded[:12]}…); what it makes now may look different.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _reference_images(
+    part: xr.Dataset, names: list[str], references: ImageSet | str | Path | None
+) -> list[NDArray[np.float32]]:
+    """Reference images by name, each ``(3, h, w)``, as they were shown."""
+    if not names:
+        return []
+    source = _reference_source(part) if references is None else references
+    found = {} if source is None else _read_named(source, set(names), part)
+    missing = [name for name in names if name not in found]
+    if missing:
+        where = "this recording does not say where they are" if source is None else "it is not where they should be"
+        raise RecordingError(
+            f"references: no reference image {missing[0]!r}: {where}; say it: render(…, references=RUN)."
+        )
+    return [found[name] for name in names]
+
+
+def _reference_source(part: xr.Dataset) -> str | None:
+    """Where the reference images of a recording are: in its folder, or where its experiment took them from."""
+    if part["subject"].ndim or part["seed"].ndim:  # concatenated: folder and experiment are those of one run alone
+        return None
+    folder = part.encoding.get("source")
+    if folder is not None and is_run(folder) and read_references(Path(folder)) is not None:
+        return str(folder)
+    content = experiment_of(part)
+    source = content.get("images" if content.get("protocol") == "present" else "references")
+    return None if source == REFERENCES or not (source == "bundled" or Path(str(source)).is_dir()) else str(source)
+
+
+def _read_named(source: ImageSet | str | Path, names: set[str], part: xr.Dataset) -> dict[str, NDArray[np.float32]]:
+    """Those of the named images that a source holds."""
+    if isinstance(source, ImageSet) or str(source) == "bundled":
+        known = as_image_set(source, _resolution(part))
+        return dict(zip(known.ids, known.images, strict=True))
+    stored = read_references(Path(source)) or stored_references(Path(source))
+    if stored is not None:
+        return dict(zip(stored.ids, stored.images, strict=True))
+    ids, paths = folder_images(source)  # only what is asked for: a folder may hold more than memory
+    side = _resolution(part)
+    return {n: from_bytes(read_image(p, side)) for n, p in zip(ids, paths, strict=True) if n in names}
+
+
+def _resolution(part: xr.Dataset) -> int:
+    """Height and width at which the reference images were shown."""
+    content = experiment_of(part)
+    if content.get("protocol") == "present":
+        return int(content["resolution"])
+    recipes = json.loads(recipes_of(part)[0])
+    return max(_load("", recipe).resolution for recipe in recipes)
+
+
+def recorded_generator(recording: xr.Dataset, thread: str) -> Generator | None:
+    """The generator of a thread, loaded again; None where that is not possible."""
+    names = str(recording["threads"].item()).split("; ")
+    try:
+        recipe = json.loads(recipes_of(recording.isel(presentation=[0]))[0])[names.index(thread)]
+        options = {k: v for k, v in recipe.items() if k != "name"}
+        generator: Generator = recipes.build("generators", recipe["name"], **options)
+    except ClosedLoopError:
+        return None
+    return generator

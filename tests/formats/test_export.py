@@ -1,0 +1,52 @@
+"""The formats by name."""
+
+import pytest
+
+from closedloop import open_recording
+from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
+from closedloop.formats import FORMATS, export
+
+
+def test_every_format_has_a_writer():
+    assert {"netcdf", "nwb", "brainio", "csv", "png", "gif", "mp4"} == set(FORMATS)
+    for chosen in FORMATS.values():
+        assert chosen.write.__doc__
+
+
+def test_bad_names(run, tmp_path):
+    with pytest.raises(UnknownNameError, match=r"to: no format named 'netcfd'\. Did you mean 'netcdf'"):
+        export(run, "netcfd", tmp_path / "x.nc")
+    with pytest.raises(InvalidArgumentError, match=r"out: expected a name ending in \.nc for netcdf, got .*x\.txt"):
+        export(run, "netcdf", tmp_path / "x.txt")
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_nothing_is_overwritten(run, tmp_path, to):
+    out = tmp_path / f"x{FORMATS[to].suffix}"
+    out.write_text("mine")
+    with pytest.raises(RecordingError, match="exists already; choose another name"):
+        export(run, to, out)
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_exporting_changes_nothing_in_the_run(run, tmp_path):
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.rglob("*")}
+    for to in ("netcdf", "csv"):
+        export(run, to, tmp_path / f"x{FORMATS[to].suffix}")
+    open_recording(run).load()
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.rglob("*")} == before
+
+
+def test_a_damaged_run_is_not_exported(run, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    chunk = copy / "data.zarr" / "responses" / "c" / "0" / "0"
+    data = bytearray(chunk.read_bytes())
+    data[5] ^= 1
+    chunk.write_bytes(data)
+    for to in ("netcdf", "nwb", "csv"):
+        with pytest.raises(RecordingError, match="responses/c/0/0 is damaged"):
+            export(copy, to, tmp_path / f"x{FORMATS[to].suffix}")
+    assert [p.name for p in tmp_path.iterdir()] == ["copy"]

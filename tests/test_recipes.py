@@ -1,0 +1,99 @@
+"""A session as plain values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from closedloop import IsotropicES, Plateau, Session, Target, Thread, Unit, Units
+from closedloop.generators import Fourier, Pixels
+from closedloop.loop.experiment import describe_session
+from closedloop.recipes import OBJECT, plain, recipe
+from closedloop.recording.references import source
+
+
+def describe(session, references):
+    threads = [e.thread for e in session.evolutions]
+    return describe_session(session.subject, threads, references, session.stop, session.settings)
+
+
+class Flat:
+    name = "flat"
+    units = Units.numbered("flat", 2)
+
+    def record(self, images):
+        return np.zeros((len(images), 2))
+
+
+class Loaded(Flat):
+    @property
+    def recipe(self):
+        return {"name": "flat", "gain": np.float64(2.5), "rows": (1, np.int64(2)), "path": Path("a/b")}
+
+
+def thread(name="main", generator=None):
+    generator = generator or Fourier(resolution=16, cutoff=2)
+    return Thread(generator, IsotropicES(generator.space, seed=3, population=4), Unit(1) - 0.5 * Unit(0), name)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.5), 0.5), (np.int64(3), 3), (np.array([[1, 2]]), [[1, 2]]), ((1, (2,)), [1, [2]]), (None, None),
+        (range(3), [0, 1, 2]), (Path("a"), "a"), ({"a": {1: np.bool_(True)}}, {"a": {"1": True}}), (np.str_("x"), "x"),
+        (1 + 2j, "(1+2j)"),
+    ],
+)  # fmt: skip
+def test_plain_values(value, expected):
+    found = plain(value)
+    assert found == expected
+    assert type(found) is type(expected)
+    assert yaml.safe_load(yaml.safe_dump(found)) == expected
+
+
+def test_recipes():
+    assert recipe(Flat()) == {"name": OBJECT, "description": "Flat flat"}
+    assert recipe(Loaded()) == {"name": "flat", "gain": 2.5, "rows": [1, 2], "path": "a/b"}
+
+
+def test_sources(tmp_path):
+    assert source(None) is None
+    assert source("bundled") == "bundled"
+    assert source(np.zeros((1, 3, 2, 2))) == "references"
+    assert source(tmp_path) == str(tmp_path)
+    assert Path(source("some/folder")).is_absolute()
+
+
+def test_one_thread_stands_at_the_top():
+    session = Session(
+        Loaded(), [thread()], stop=[Plateau(4, np.float64(0.1)), Target(np.float32(2))], images=np.int64(8)
+    )
+    found = describe(session, None)
+    assert "threads" not in found
+    assert found["protocol"] == "evolve"
+    assert found["generator"] == Fourier(resolution=16, cutoff=2).recipe
+    assert found["optimizer"]["population"] == 4
+    assert found["objective"] == (Unit(1) - 0.5 * Unit(0)).describe()
+    assert found["stop"] == [{"name": "plateau", "generations": 4, "gain": 0.1}, {"name": "target", "score": 2.0}]
+    assert (found["images"], found["references"], found["timeout_s"]) == (8, None, None)
+    assert yaml.safe_load(yaml.safe_dump(found)) == found
+
+
+def test_several_threads_or_a_named_one_stand_in_a_list():
+    several = describe(Session(Flat(), [thread("a"), thread("b", Pixels(4))], images=8), "bundled")
+    assert [(t["name"], t["generator"]["name"]) for t in several["threads"]] == [("a", "fourier"), ("b", "pixels")]
+    assert several["references"] == "bundled"
+    assert not {"generator", "optimizer", "objective"} & several.keys()
+    assert [t["name"] for t in describe(Session(Flat(), [thread("a")], images=8), None)["threads"]] == ["a"]
+
+
+def test_rules_of_ones_own():
+    def patience(history):
+        return None
+
+    found = describe(Session(Flat(), [thread()], stop=[patience], images=8), None)["stop"]
+    assert found[0]["name"] == OBJECT
+    assert "patience" in found[0]["description"]
