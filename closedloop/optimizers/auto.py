@@ -1,4 +1,4 @@
-"""Auto: the default optimizer. It learns from all recent codes at once, and measures how noisy the subject is.
+"""The default optimizer, `Auto`: it learns from all recent codes at once, and measures how noisy the subject is.
 
 An evolution strategy throws a generation away once its mean has moved. Under noise that is a waste: what one generation
 tells about the slope is little, what twenty tell together is much. So the scores of the last codes are described by a
@@ -36,34 +36,29 @@ from closedloop.optimizers.auto_surrogate import (
 )
 from closedloop.optimizers.base import AskTell, check_budget, check_population, check_start
 
-#: Budget of codes that is planned with where none is given.
-IMAGES = 3000
-#: Codes that are remembered, at most; and numbers in them, at most, so that memory stays small in many dimensions.
-WINDOW, NUMBERS = 800, 2**21
-#: Angles between mean and samples in degrees: the first, the last, the last in much noise, and of the very last codes.
-FIRST, LAST, NOISY, FINAL = 35.0, 3.0, 15.0, 2.25
-#: The first angle on a shell of many dimensions grows with this power of them from `FEW` on, up to `WIDE` (at 4,096).
-FEW, GROWTH, WIDE = 600, 0.186, 50.0
-#: Noise, over the scores' own differences (both variances), that counts as half of much.
-HALF = 0.3
-#: From so many dimensions on a Gaussian prior is a shell.
-SHELL = 16
-#: Part of a coordinate's weight that is learnt, and how much of that is new in each generation.
-LEARNT, NEW = 0.8, 0.1
-#: Codes by which the laws are judged, generations between two judgements, and steps of a climb.
-JUDGES, EVERY, STEPS = 400, 8, 20
-#: Generations from one code that comes twice to the next, and how many such pairs are averaged.
-TWICE, PAIRS = 3, 15
-#: How much of the average of the means is new in each generation, once there are some.
-FRESH = 0.05
+#: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
+JUDGED_EVERY = 8
+
+
+def remembered_codes(dim: int) -> int:
+    """How many codes of ``dim`` numbers `Auto` remembers: 800, but no more than 2²¹ numbers, 8 MB, in all."""
+    return int(min(800, 2**21 // dim))
+
+
+def first_angle_deg(dim: int) -> float:
+    """The first angle between mean and samples on a shell of ``dim`` dimensions, in degrees.
+
+    35° up to 600 dimensions; beyond them it grows with a power of them to 50° at 4,096 and more.
+    """
+    return float(min(35.0 * max(1.0, dim / 600) ** 0.186, 50.0))
 
 
 @final
 class Auto(AskTell):
     """Local Bayesian optimization of the score for 2 to some 10,000 dimensions, any noise, and a given budget.
 
-    Lost codes are left out. Memory: at most `WINDOW` codes, or 2²¹ numbers of codes in single precision, and the
-    distances between them.
+    Lost codes are left out. Memory: at most 800 codes, or 2²¹ numbers of codes in single precision, and the distances
+    between them.
 
     Args:
         space: Where to search. An unbounded space of at least 16 dimensions is searched on the shell of its prior,
@@ -76,9 +71,22 @@ class Auto(AskTell):
 
     name = "auto"
     memory = (
-        "x", "y", "expected", "alpha", "d", "w", "relevance", "m", "laws", "mean", "k", "used", "doubt", "pairs",
-        "average",
-    )  # fmt: skip
+        "x",  # remembered codes (n, dim), from the middle of the space in units of the shell's radius
+        "y",  # their scores (n,)
+        "expected",  # what the process expects of them (n,)
+        "alpha",  # their weights α in its prediction (n,); None before the first
+        "d",  # squared distances between them (n, n)
+        "w",  # weight of each coordinate in those distances (dim,)
+        "relevance",  # squared slopes of the process along each coordinate, running mean (dim,)
+        "m",  # the mean around which samples are drawn (dim,); None before the first
+        "laws",  # indices of ℓ and η, and the power of the noise (3,)
+        "mean",  # constant part of the prediction, in standard deviations of the scores
+        "k",  # generations that were learnt from
+        "used",  # codes that were told, lost ones among them
+        "doubt",  # variance of the noise by codes that came twice
+        "pairs",  # how many such pairs it is the mean of
+        "average",  # running mean of the means (dim,)
+    )
 
     def __init__(
         self,
@@ -92,15 +100,16 @@ class Auto(AskTell):
         check_budget(images)
         check_population(population, 2)
         first = None if start is None else check_start(start, space)
-        if first is not None and space.dim >= SHELL and not space.bounded and np.allclose(first, space.center):
+        # From some 16 dimensions on, a draw of N(0, I) lies near the sphere of radius √dim.
+        self.shell = not space.bounded and space.dim >= 16
+        if first is not None and self.shell and np.allclose(first, space.center):
             raise InvalidArgumentError(
                 "start: expected a code away from the middle of the prior; the middle has no direction."
             )
         super().__init__(space, seed, images=images, population=int(population), start=first)
-        self.images, self.population = IMAGES if images is None else int(images), int(population)
-        self.window = max(min(WINDOW, NUMBERS // space.dim), 2 * self.population)
-        self.shell = not space.bounded and space.dim >= SHELL
-        self.first = min(FIRST * max(1.0, space.dim / FEW) ** GROWTH, WIDE) if self.shell else FIRST
+        self.images, self.population = 3000 if images is None else int(images), int(population)
+        self.window = max(remembered_codes(space.dim), 2 * self.population)
+        self.first = first_angle_deg(space.dim) if self.shell else 35.0
         self._unit = space.scale * np.sqrt(space.dim)
         self._x = np.empty((0, space.dim), np.float32)
         self._y, self._expected = np.empty(0), np.empty(0)
@@ -117,13 +126,16 @@ class Auto(AskTell):
     def noise(self) -> float:
         """Variance of the noise, by codes that came twice, over that of the remembered scores' own differences."""
         spread = float(self._y.var()) if len(self._y) else 0.0
+        # The variance of the scores is that of their own differences and of the noise: the first is what is left.
         return float(self._doubt / max(spread - self._doubt, 1e-3 * self._doubt, 1e-300))
 
     def angle_deg(self) -> float:
         """Expected angle between mean and samples in the next generation, in degrees."""
         if self._used + 2 * self.population > self.images:
-            return FINAL
-        last = LAST * (NOISY / LAST) ** (self.noise / (self.noise + HALF))
+            return 2.25  # the last two generations are drawn close to the mean
+        # The angle falls exponentially over the budget: to 3° without noise, to 15° in much. Between the two it is
+        # interpolated on a logarithmic scale, half way where the noise has 0.3 times the scores' own variance.
+        last = 3.0 * (15.0 / 3.0) ** (self.noise / (self.noise + 0.3))
         return float(self.first * (last / self.first) ** (self._used / self.images))
 
     def restore(self, state: State) -> None:
@@ -142,9 +154,9 @@ class Auto(AskTell):
         return self._codes(self._inside(np.vstack([self._m, self._average, remembered])[:n]))
 
     def _propose(self) -> FloatArray:
-        """Codes around the mean, or draws from the prior, ``(population, dim)``; every so often one comes twice."""
+        """Codes around the mean, or draws from the prior, ``(population, dim)``; in every third one comes twice."""
         codes = self._around()
-        if self._k % TWICE == 0 and self.population > 3:
+        if self._k % 3 == 0 and self.population > 3:
             codes[-1] = codes[0]
         return codes
 
@@ -154,12 +166,14 @@ class Auto(AskTell):
             drawn = (self.space.sample(self.population, self._rng) - self.space.center) / self._unit
             return self._codes(self._inside(drawn))
         z, half = self._rng.standard_normal((self.population, self.space.dim)), self.population // 2
-        z[half : 2 * half] = -z[:half]
+        z[half : 2 * half] = -z[:half]  # mirrored pairs: what is even in z cancels in the slope
         angle = np.radians(self.angle_deg())
         if not self.shell:
+            # ‖z‖ ≈ √dim, so that a sample is the angle in radians away, in units of the shell.
             return self._codes(self._inside(self._m + angle / np.sqrt(self.space.dim) * z))
-        z -= np.outer(z @ self._m, self._m)
+        z -= np.outer(z @ self._m, self._m)  # into the tangent plane at m, then to length 1
         z /= np.linalg.norm(z, axis=1, keepdims=True)
+        # Exponential map: from m along the great circle in the direction z, by the angle.
         return self._codes(np.cos(angle) * self._m + np.sin(angle) * z)
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
@@ -175,7 +189,8 @@ class Auto(AskTell):
             return
         surrogate = self._fit()
         self._m, slope = self._climb(surrogate)
-        new = max(FRESH, 2 / (self._k + 2))
+        # Weights that rise linearly over the first means; then the memory of an exponential average of 1 / 0.05.
+        new = max(0.05, 2 / (self._k + 2))
         self._average = self._m if self._average is None else self._average + new * (self._m - self._average)
         self._k += 1
         self._weigh(slope)
@@ -184,9 +199,10 @@ class Auto(AskTell):
         """Codes ``(n, dim)`` and scores with a code that came twice as one; its two scores tell the noise."""
         if len(codes) < 3 or not np.array_equal(codes[0], codes[-1]):
             return codes, scores
-        keep = self._pairs / (self._pairs + 1)
+        keep = self._pairs / (self._pairs + 1)  # a mean of the first 15 pairs, then one that forgets the oldest
+        # Two scores of one code differ by noise alone: half of the squared difference is its variance, unbiased.
         self._doubt = keep * self._doubt + (1 - keep) * (scores[0] - scores[-1]) ** 2 / 2
-        self._pairs = min(self._pairs + 1, PAIRS)
+        self._pairs = min(self._pairs + 1, 15)
         return codes[:-1], np.append((scores[0] + scores[-1]) / 2, scores[1:-1])
 
     def _remember(self, x: FloatArray, y: FloatArray) -> None:
@@ -198,10 +214,10 @@ class Auto(AskTell):
         self._y = np.append(self._y[old], y)
         self._expected = np.append(self._expected[old], expected)
         w = self._w.astype(np.float32)
-        if self._k % EVERY == 0:  # the weights have changed
+        if self._k % JUDGED_EVERY == 0:  # the weights have changed, and all distances with them
             self._d = squared_distances(self._x, self._x, w)
         else:
-            new = squared_distances(x, self._x, w)
+            new = squared_distances(x, self._x, w)  # (new codes, all): the rest of the matrix stands
             self._d = np.block([[self._d[old, old], new[:, :left].T], [new[:, :left], new[:, left:]]])
 
     def _predicted(self, x: FloatArray) -> FloatArray:
@@ -209,14 +225,15 @@ class Auto(AskTell):
         return np.asarray(self._y.mean() + self._y.std() * (self._mean + self._surrogate().at(x)))
 
     def _surrogate(self) -> Surrogate:
+        """The process as it was last fitted."""
         alpha = np.zeros(len(self._x)) if self._alpha is None else self._alpha
         return Surrogate(self._x, alpha, self._w.astype(np.float32), float(LENGTHS[self._laws[0]]))
 
     def _fit(self) -> Surrogate:
-        """Judges the laws, every so often, and weighs all remembered codes."""
+        """Fits the process to all remembered codes; judges its laws in the first generations, then every so often."""
         y = (self._y - self._y.mean()) / self._y.std()
         laws = Laws(*self._laws.tolist())
-        if self._k < 10 or self._k % EVERY == 0:
+        if self._k < 10 or self._k % JUDGED_EVERY == 0:
             laws = improve_laws(self._d, y, self._expected, self._judges(), laws)
         profile = noise_profile(self._expected, laws.power)
         evidence, self._alpha, self._mean = log_evidence(self._d, y, profile, laws)
@@ -224,21 +241,23 @@ class Auto(AskTell):
             laws = replace(laws, noise=laws.noise + 1)
             evidence, self._alpha, self._mean = log_evidence(self._d, y, profile, laws)
         self._laws = np.array([laws.length, laws.noise, laws.power])
+        # y - mean = (K + η R) α: the process explains K α of it, and η R α is left to the noise.
         left_to_noise = NOISES[laws.noise] * profile * self._alpha
         self._expected = self._y.mean() + self._y.std() * (y - left_to_noise)
         return self._surrogate()
 
-    def _judges(self) -> NDArray[np.intp]:
-        """Rows by which laws are judged: the newest, and as many of the others."""
-        n, half = len(self._y), JUDGES // 2
-        if n <= JUDGES:
+    def _judges(self, most: int = 400) -> NDArray[np.intp]:
+        """Rows by which laws are judged, at most ``most``: the newest, and as many of the others at random."""
+        n, half = len(self._y), most // 2
+        if n <= most:
             return np.arange(n)
         return np.append(np.sort(self._rng.choice(n - half, half, replace=False)), np.arange(n - half, n))
 
-    def _climb(self, surrogate: Surrogate) -> tuple[FloatArray, FloatArray]:
+    def _climb(self, surrogate: Surrogate, steps: int = 20) -> tuple[FloatArray, FloatArray]:
         """The top of the description, and the slope where the climb began, both ``(dim,)``.
 
-        Starts at the mean or at the most promising of the remembered codes, and takes `STEPS` steps at most.
+        Starts at the mean or at the most promising of the remembered codes, and takes ``steps`` steps at most. A step
+        that leads up makes the next 1.3 times as long; one that does not is taken back and halved.
         """
         m: FloatArray = self._inside(self._x[int(np.argmax(self._expected))].astype(float))
         value, slope = surrogate.value_and_slope(m)
@@ -246,8 +265,8 @@ class Auto(AskTell):
             other, other_slope = surrogate.value_and_slope(self._m)
             if other >= value:
                 m, value, slope = self._m, other, other_slope
-        first, size = self._tangent(slope, m), 0.2
-        for _ in range(STEPS):
+        first, size = self._tangent(slope, m), 0.2  # a step in units of the shell: 0.2 is 11°
+        for _ in range(steps):
             uphill = self._tangent(slope, m)
             length = float(np.linalg.norm(uphill))
             if length == 0 or size < 1e-3:
@@ -262,12 +281,14 @@ class Auto(AskTell):
 
     def _weigh(self, slope: FloatArray) -> None:
         """Coordinates along which scores rose steeply, again and again, count more in distances."""
-        self._relevance = (1 - NEW) * self._relevance + NEW * (slope / LENGTHS[self._laws[0]] ** 2) ** 2 / self._w
-        if self._k % EVERY == 0 and (mean := self._relevance.mean()) > 0:
-            self._w = 1 - LEARNT + LEARNT * self._relevance / mean
+        new, learnt = 0.1, 0.8  # share of this generation's slope; share of a weight that slopes decide
+        # Along coordinates scaled by √w the slope is ∂f/∂x_j / √w_j. `slope` comes times ℓ².
+        self._relevance = (1 - new) * self._relevance + new * (slope / LENGTHS[self._laws[0]] ** 2) ** 2 / self._w
+        if self._k % JUDGED_EVERY == 0 and (mean := self._relevance.mean()) > 0:
+            self._w = 1 - learnt + learnt * self._relevance / mean  # with mean 1, and never below 1 - learnt
 
     def _tangent(self, slope: FloatArray, m: FloatArray) -> FloatArray:
-        """The part of a slope along which one may go from ``m``."""
+        """The part of a slope ``(dim,)`` along which one may go from ``m``: on a shell, that tangent to it."""
         return np.asarray(slope - (slope @ m) * m) if self.shell else slope
 
     def _inside(self, x: FloatArray) -> FloatArray:
@@ -275,6 +296,7 @@ class Auto(AskTell):
         if self.space.bounded:
             return np.asarray((self.space.clip(self.space.center + self._unit * x) - self.space.center) / self._unit)
         length = np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-300)
+        # Without a shell up to the outer end of the prior: ‖N(0, I)‖ / √dim is 1 ± 1 / √(2 dim); three of these.
         end = 1.0 if self.shell else np.minimum(length, 1 + 3 / np.sqrt(2 * self.space.dim))
         return np.asarray(x / length * end)
 

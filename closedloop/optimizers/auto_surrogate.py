@@ -22,21 +22,17 @@ from closedloop.interfaces import FloatArray
 LENGTHS = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 #: Variances η of the noise that are considered, over that of the process.
 NOISES = 10.0 ** np.arange(-4, 2.01, 0.5)
-#: Laws that are considered: the exponent of f in the variance of the noise.
-POWERS = (0, 1, 2)
-#: Part of the mean response that is added to each, so that no score counts as free of noise.
-FLOOR = 0.02
 
 
 @final
 @dataclass(frozen=True)
 class Laws:
-    """Which of `LENGTHS`, `NOISES` and `POWERS` hold.
+    """Which of `LENGTHS` and `NOISES` hold, and how the noise depends on the response.
 
     Attributes:
         length: Index of ℓ.
         noise: Index of η.
-        power: Exponent of the expected response in the variance of the noise.
+        power: Exponent of the expected response in the variance of the noise: 0, 1 (spikes) or 2 (a gain).
     """
 
     length: int = 4
@@ -48,25 +44,29 @@ class Laws:
         steps = [(self.length + 1, self.noise), (self.length - 1, self.noise)]
         steps += [(self.length, self.noise + 1), (self.length, self.noise - 1)]
         near = [Laws(i, j, self.power) for i, j in steps if 0 <= i < len(LENGTHS) and 0 <= j < len(NOISES)]
-        return near + [Laws(self.length, self.noise, p) for p in POWERS if p != self.power]
+        return near + [Laws(self.length, self.noise, p) for p in (0, 1, 2) if p != self.power]
 
 
 def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray:
     """Σ_j w_j (a_j - b_j)² ``(m, n)`` of codes ``(m, dim)`` and ``(n, dim)``."""
     weighted, other = a * w, b * w
+    # Σ w (a - b)² = Σ w a² + Σ w b² - 2 Σ w a b: one matrix product; rounding may carry it below 0.
     squares = np.einsum("ij,ij->i", weighted, a)[:, None] + np.einsum("ij,ij->i", other, b)
     return np.asarray(np.maximum(squares - 2 * weighted @ b.T, 0))
 
 
 def similarity(d: FloatArray, length: float) -> FloatArray:
-    """The kernel of squared distances, of their shape."""
+    """The kernel k = (1 + d / ℓ²)^-½ of squared distances d, of their shape."""
     return np.asarray(1 / np.sqrt(1 + d / length**2))
 
 
-def noise_profile(expected: FloatArray, power: int) -> FloatArray:
-    """Variance r of the noise at expected scores ``(n,)``, with mean 1."""
+def noise_profile(expected: FloatArray, power: int, floor: float = 0.02) -> FloatArray:
+    """Variance r(f) ∝ (floor + |f| / mean|f|)^power of the noise at expected scores f ``(n,)``, with mean 1.
+
+    ``floor`` is the part of the mean response that is added to each, so that no score counts as free of noise.
+    """
     size = np.abs(expected)
-    r = (FLOOR + size / max(float(size.mean()), 1e-300)) ** power
+    r = (floor + size / max(float(size.mean()), 1e-300)) ** power
     return np.asarray(r / r.mean())
 
 
@@ -85,16 +85,18 @@ def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tup
     """
     n = len(y)
     k = similarity(d, LENGTHS[laws.length]).astype(float)
-    k[np.arange(n), np.arange(n)] += NOISES[laws.noise] * r
+    k[np.arange(n), np.arange(n)] += NOISES[laws.noise] * r  # K + η R, the covariance up to the amplitude s²
     try:
         factor = cho_factor(k, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError:
         return -np.inf, np.zeros(n), 0.0
     solved = cho_solve(factor, np.column_stack([y, np.ones(n)]), check_finite=False)
-    ones = float(solved[:, 1].sum())
-    mean = float(solved[:, 0].sum()) / ones
-    alpha = solved[:, 0] - mean * solved[:, 1]
+    ones = float(solved[:, 1].sum())  # 1ᵀ(K + η R)⁻¹1
+    mean = float(solved[:, 0].sum()) / ones  # generalized least squares: 1ᵀ(K + η R)⁻¹y / 1ᵀ(K + η R)⁻¹1
+    alpha = solved[:, 0] - mean * solved[:, 1]  # (K + η R)⁻¹ (y - mean)
     misfit = max(float((y - mean) @ alpha), 1e-12)
+    # Their eq. 5.8 with s² = misfit / n, its best value: -n/2 log s² - ½ log|K + η R|, and their eq. 2.45's last term
+    # for a mean that is not known. The sum of the logarithms of a Cholesky factor's diagonal is half of log|K + η R|.
     evidence = -0.5 * n * np.log(misfit / n) - float(np.log(np.diag(factor[0])).sum()) - 0.5 * np.log(ones)
     return float(evidence), alpha, mean
 
@@ -125,7 +127,7 @@ class Surrogate:
 
     def at(self, codes: FloatArray) -> FloatArray:
         """What the codes ``(m, dim)`` promise above the mean, ``(m,)``, in standard deviations of the scores."""
-        d = self._squares - 2 * codes @ self._weighted.T + (codes**2 @ self.w)[:, None]
+        d = self._squares - 2 * codes @ self._weighted.T + (codes**2 @ self.w)[:, None]  # as in `squared_distances`
         return np.asarray(similarity(np.maximum(d, 0), self.length) @ self.alpha)
 
     def value_and_slope(self, code: FloatArray) -> tuple[float, FloatArray]:
@@ -133,6 +135,7 @@ class Surrogate:
         code = code.astype(self.x.dtype)
         d = self._squares - 2 * (self._weighted @ code) + self.w @ code**2
         base = 1 + np.maximum(d, 0) / self.length**2
-        k = self.alpha / np.sqrt(base)
+        k = self.alpha / np.sqrt(base)  # α_i k(x, x_i)
+        # ∂k(x, x_i) / ∂x_j = -(1 + d / ℓ²)^-³⁄² w_j (x_j - x_ij) / ℓ²: each code pulls towards itself, by α_i.
         pull = (k / base).astype(self.x.dtype)
         return float(k.sum()), np.asarray(pull @ self._weighted - pull.sum() * self.w * code)

@@ -88,6 +88,7 @@ class AskTell(ABC):
 
 
 def _copied(value: Any) -> Any:
+    """A copy of an array; anything else as it is."""
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -192,9 +193,11 @@ def cumulative_step(p: FloatArray, z: FloatArray, mu_eff: float) -> tuple[FloatA
         The new path, and the factor for the step size.
     """
     n = len(p)
-    c = np.sqrt(mu_eff) / (np.sqrt(mu_eff) + np.sqrt(n))
-    d = 1 + c + 2 * max(0.0, np.sqrt((mu_eff - 1) / (n + 1)) - 1)
+    c = np.sqrt(mu_eff) / (np.sqrt(mu_eff) + np.sqrt(n))  # c_σ
+    d = 1 + c + 2 * max(0.0, np.sqrt((mu_eff - 1) / (n + 1)) - 1)  # d_σ, eq. 55
+    # Eq. 43. Under random selection √μ_eff z is N(0, I), and the factor keeps p so: then ‖p‖ is E‖N(0, I)‖.
     p = (1 - c) * p + np.sqrt(c * (2 - c) * mu_eff) * z
+    # Eq. 44: a path longer than a random one means steps in one direction, so a larger step.
     return p, float(np.exp(c / d * (np.linalg.norm(p) / expected_norm(n) - 1)))
 
 

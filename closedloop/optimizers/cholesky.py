@@ -26,9 +26,6 @@ from closedloop.optimizers.base import (
     ranked,
 )
 
-#: The paper's first step of 3 for codes of the fc6 generator, whose shell has the radius 300, in standard deviations.
-SIGMA = 3 * np.sqrt(4096) / 300
-
 
 @final
 class CholeskyCMAES(AskTell):
@@ -41,8 +38,8 @@ class CholeskyCMAES(AskTell):
         space: Where to search. In a bounded space samples are moved to the bounds.
         seed: Seed of its own random generator.
         population: Samples for each generation, λ; default int(4 + 3 log2 dim), 40 for 4096 dimensions.
-        sigma: First step size in units of the space's prior standard deviation; default 0.64, the paper's 3.0 in the
-            codes of the fc6 generator.
+        sigma: First step size in units of the space's prior standard deviation; default 0.64 = 3 √4096 / 300, the
+            paper's 3.0 in the codes of the fc6 generator, whose shell has the radius 300.
         every: Generations between two updates of the covariance.
         start: First mean ``(dim,)``; default the middle of the prior.
     """
@@ -56,7 +53,7 @@ class CholeskyCMAES(AskTell):
         seed: int = 0,
         *,
         population: int | None = None,
-        sigma: float = SIGMA,
+        sigma: float = 0.64,
         every: int = 10,
         start: FloatArray | None = None,
     ) -> None:
@@ -90,12 +87,14 @@ class CholeskyCMAES(AskTell):
         mu_eff, cc = float(1 / np.sum(w**2)), 4 / (n + 4)
         y = w @ (codes[best[: len(w)]] - self._m) / self._sigma  # = Σ w z A
         self._m = self._m + self._sigma * y
+        # The path of the covariance; the factor keeps it N(0, C) as long as selection is random.
         self._pc = (1 - cc) * self._pc + np.sqrt(cc * (2 - cc) * mu_eff) * y
+        # y A⁻¹ = Σ w z: in these coordinates a random path has the length of a standard normal vector.
         self._ps, factor = cumulative_step(self._ps, self._times_inverse(y), mu_eff)
         self._sigma *= factor
         self._k += 1
         if self._k % self.every == 0:
-            self._adapt(2 / (n + np.sqrt(2)) ** 2)
+            self._adapt(2 / (n + np.sqrt(2)) ** 2)  # c1 = c_cov of the paper's settings
 
     def _adapt(self, c1: float) -> None:
         """Rank-one update of A and A⁻¹ with v = pc A⁻¹: C ← (1 - c1) C + c1 pcᵀ pc."""
@@ -105,14 +104,18 @@ class CholeskyCMAES(AskTell):
             return
         b = (np.sqrt(1 + c1 / (1 - c1) * squared) - 1) / squared  # (I + b vᵀv)² = I + c1 / (1 - c1) vᵀv
         u = v + self._inverse_u @ (self._inverse_v @ v)  # a A⁻¹ vᵀ
+        # Eq. 15 for row vectors: A ← √(1 - c1) (I + b vᵀv) A = √(1 - c1) (A + b vᵀ pc), as v A = pc.
         self._u, self._v = _plus(self._u, self._v, b * v, self._pc / self._a)
+        # Eq. 17, the inverse by Sherman & Morrison: A⁻¹ ← A⁻¹ (I - b / (1 + b ‖v‖²) vᵀv) / √(1 - c1).
         self._inverse_u, self._inverse_v = _plus(self._inverse_u, self._inverse_v, -b / (1 + b * squared) * u, v)
         self._a *= float(np.sqrt(1 - c1))
 
     def _times_a(self, x: FloatArray) -> FloatArray:
+        """``x A`` for rows ``(…, dim)``, without A as a matrix."""
         return np.asarray(self._a * (x + (x @ self._u) @ self._v))
 
     def _times_inverse(self, x: FloatArray) -> FloatArray:
+        """``x A⁻¹`` for rows ``(…, dim)``."""
         return np.asarray((x + (x @ self._inverse_u) @ self._inverse_v) / self._a)
 
 
@@ -120,4 +123,4 @@ def _plus(u: FloatArray, v: FloatArray, column: FloatArray, row: FloatArray) -> 
     """Factors of ``U V + columnᵀ row``, no more than ``dim`` columns and rows."""
     if u.shape[1] < u.shape[0]:
         return np.column_stack([u, column]), np.vstack([v, row])
-    return np.asarray(u @ v + np.outer(column, row)), np.eye(len(u))
+    return np.asarray(u @ v + np.outer(column, row)), np.eye(len(u))  # from here on the matrix itself is smaller

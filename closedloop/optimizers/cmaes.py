@@ -25,19 +25,33 @@ from closedloop.optimizers.base import (
 )
 from closedloop.seeds import check_seed, generator_state, restore_generator
 
-#: Above this dimension the full covariance (8 · dim² bytes, several copies) is left for the diagonal one.
-FULL_LIMIT = 1024
-#: Parts of a pycma strategy that change from generation to generation; all else follows from its options.
+#: Attributes of a pycma strategy that change from generation to generation; all else follows from its options.
 _STRATEGY = (
-    "sigma", "mean", "mean_old", "mean_old_old", "mean_after_tell", "pc", "pc2", "pc_neg", "countiter", "countevals",
-    "itereigenupdated", "count_eigen", "noiseS", "hsiglist", "_sigma_old", "_isotropic_mean_shift",
-    "_isotropic_mean_shift_iteration", "number_of_solutions_asked", "number_of_injections_delivered",
-    "pop_injection_directions", "_is_independent_sample", "_flgtelldone",
-)  # fmt: skip
+    "sigma",  # σ
+    "mean",  # m
+    "mean_old",
+    "mean_old_old",
+    "mean_after_tell",
+    "pc",  # p_c, the path of the covariance (Hansen 2016, eq. 45)
+    "pc2",
+    "pc_neg",
+    "countiter",
+    "countevals",
+    "itereigenupdated",
+    "count_eigen",
+    "noiseS",
+    "hsiglist",  # h_σ of the last generations
+    "_sigma_old",
+    "_isotropic_mean_shift",
+    "_isotropic_mean_shift_iteration",
+    "number_of_solutions_asked",
+    "number_of_injections_delivered",
+    "pop_injection_directions",
+    "_is_independent_sample",
+    "_flgtelldone",
+)
+#: Its objects that change as well: the sampler with the covariance, the step-size adaptation, the last ranking.
 _PARTS = ("sm", "adapt_sigma", "fit")
-_COVARIANCE = ("C", "B", "D", "dC")
-#: Above a condition number of 1e12 pycma moves the covariance into a linear map from sampled to proposed codes.
-_TRANSFORM = ("_tf_matrix", "_tf_matrix_inv")
 
 
 def _plain(value: Any) -> bool:
@@ -98,7 +112,7 @@ class CMAES:
         check_population(population, 4)
         check_positive("sigma", sigma)
         if covariance == "auto":
-            covariance = "full" if space.dim <= FULL_LIMIT else "diagonal"
+            covariance = "full" if space.dim <= 1024 else "diagonal"  # 8 · dim² bytes, and several copies of them
         self.space = space
         self.covariance = covariance
         self.name = "cma" if covariance == "full" else "cma-diagonal"
@@ -117,6 +131,7 @@ class CMAES:
         self._before: State | None = None
 
     def _strategy(self, start: FloatArray, sigma: float, population: int | None) -> Any:
+        """A strategy of pycma before its first generation; every draw comes from this optimizer's own generator."""
         options: dict[str, Any] = {
             "randn": lambda *shape: self._rng.standard_normal(shape),
             "seed": np.nan,
@@ -153,7 +168,7 @@ class CMAES:
             self._es._flgtelldone = True
             self._es.number_of_solutions_asked = 0
             return
-        costs = np.where(lost, -np.median(scores[~lost]), -scores)
+        costs = np.where(lost, -np.median(scores[~lost]), -scores)  # pycma minimizes
         center = self._es.gp.pheno(self._es.mean, into_bounds=self._es.boundary_handler.repair)
         told = [center.copy() if gone else code.copy() for gone, code in zip(lost, codes, strict=True)]
         with _unwarned():
@@ -168,12 +183,14 @@ class CMAES:
         return {**snapshot, "pending": self._asked is not None, "dim": self.space.dim}
 
     def _snapshot(self) -> State:
+        """All of the strategy that changes, copied, and the random generator."""
         es = self._es
         parts = {name: _plain_attributes(getattr(es, name)) for name in _PARTS}
         return {
             "strategy": {k: _copy(getattr(es, k)) for k in _STRATEGY if hasattr(es, k)},
             "sigma_vec": _plain_attributes(es.sigma_vec),
-            "transform": {k: _copy(getattr(es.gp, k)) for k in _TRANSFORM if hasattr(es.gp, k)},
+            # Above a condition number of 1e12 pycma moves the covariance into a linear map from samples to codes.
+            "transform": {k: _copy(v) for k, v in vars(es.gp).items() if k in ("_tf_matrix", "_tf_matrix_inv")},
             **parts,
             "rng": generator_state(self._rng),
         }
@@ -189,7 +206,7 @@ class CMAES:
         for name in (*_PARTS, "sigma_vec"):
             for key, value in state[name].items():
                 setattr(getattr(es, name), key, _copy(value))
-        for name in _COVARIANCE:
+        for name in ("C", "B", "D", "dC"):  # the covariance, its axes and their lengths: the sampler's own arrays
             if hasattr(es.sm, name):
                 setattr(es, name, getattr(es.sm, name))
         if state["transform"]:

@@ -33,6 +33,7 @@ def score_weights(scores: FloatArray, antithetic: bool) -> FloatArray:
     if antithetic:
         lost = lost | np.roll(lost, len(scores) // 2)
     kept = scores[~lost]
+    # Without at least two different scores there is no slope: all weights are 0, and nothing moves.
     if len(kept) < 2 or np.ptp(kept) == 0:
         return np.zeros(len(scores))
     return np.where(lost, 0.0, (scores - kept.mean()) / kept.std() / len(kept))

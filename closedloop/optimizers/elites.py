@@ -21,11 +21,6 @@ try:
 except ImportError as error:
     raise MissingExtraError(f"map-elites: {error}. Install it: pip install 'closedloop[elites]'") from error
 
-#: Crossover by kind of space: the paper's for pixels (bounded) and for pattern-producing networks (unbounded).
-CROSSOVER = {True: (0.5, 10.0), False: (0.1, 15.0)}
-#: Below this distance two coordinates count as equal.
-EQUAL = 1e-14
-
 
 @final
 class MapElites(AskTell):
@@ -70,7 +65,8 @@ class MapElites(AskTell):
     ) -> None:
         self.classes = check_whole("classes", classes, 1)
         self.children = check_whole("children", children, 2)
-        rate, eta = CROSSOVER[space.bounded]
+        # The paper's crossover of pixels (a bounded space) and of pattern-producing networks (an unbounded one).
+        rate, eta = (0.5, 10.0) if space.bounded else (0.1, 15.0)
         self.crossover_rate = rate if crossover_rate is None else crossover_rate
         self.crossover_eta = eta if crossover_eta is None else crossover_eta
         check_number("crossover_rate", self.crossover_rate, 0, 1)
@@ -78,18 +74,29 @@ class MapElites(AskTell):
         for name, value in {"crossover_eta": self.crossover_eta, "mutation_eta": mutation_eta, "reach": reach}.items():
             check_positive(name, value)
         super().__init__(
-            space, seed, classes=self.classes, children=children, initial=initial, crossover_rate=crossover_rate,
-            crossover_eta=crossover_eta, mutation_rate=mutation_rate, mutation_eta=mutation_eta, reach=reach,
-        )  # fmt: skip
+            space,
+            seed,
+            classes=self.classes,
+            children=children,
+            initial=initial,
+            crossover_rate=crossover_rate,
+            crossover_eta=crossover_eta,
+            mutation_rate=mutation_rate,
+            mutation_eta=mutation_eta,
+            reach=reach,
+        )
         self.initial = self.children if initial is None else check_whole("initial", initial, 1)
         self.mutation_rate, self.mutation_eta = mutation_rate, mutation_eta
         span = reach * space.scale
         self._limits = (space.low, space.high) if space.bounded else (-span, span)
         self._told = 0
         self._archive = GridArchive(
-            solution_dim=space.dim, dims=[self.classes], ranges=[(-0.5, self.classes - 0.5)], dtype=np.float64,
+            solution_dim=space.dim,
+            dims=[self.classes],
+            ranges=[(-0.5, self.classes - 0.5)],
+            dtype=np.float64,
             extra_fields={"evaluation": ((), np.int64)},
-        )  # fmt: skip
+        )
 
     @property
     def told(self) -> int:
@@ -164,9 +171,14 @@ class MapElites(AskTell):
         found = self._archive.data(["index", "objective", "evaluation", "solution"])
         _, first, which = np.unique(found["evaluation"], return_index=True, return_inverse=True)
         return {
-            **super().state(), "told": self._told, "codes": found["solution"][first], "which": which,
-            "cells": found["index"], "scores": found["objective"], "evaluation": found["evaluation"],
-        }  # fmt: skip
+            **super().state(),
+            "told": self._told,
+            "codes": found["solution"][first],
+            "which": which,
+            "cells": found["index"],
+            "scores": found["objective"],
+            "evaluation": found["evaluation"],
+        }
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
@@ -197,9 +209,10 @@ def cross(
     """
     low, high = limits
     y1, y2 = np.minimum(first, second), np.maximum(first, second)
-    crossed = (rng.random((len(first), 1)) < rate) & (rng.random(first.shape) < 0.5) & (y2 - y1 > EQUAL)
+    crossed = (rng.random((len(first), 1)) < rate) & (rng.random(first.shape) < 0.5) & (y2 - y1 > 1e-14)
     gap = np.where(crossed, y2 - y1, 1.0)
     u = rng.random(first.shape)
+    # β = 1 + 2 (distance to the nearer bound) / (y2 - y1): how far apart children may be before one leaves the bounds.
     c1 = 0.5 * (y1 + y2 - _spread(1 + 2 * (y1 - low) / gap, u, eta) * gap)
     c2 = 0.5 * (y1 + y2 + _spread(1 + 2 * (high - y2) / gap, u, eta) * gap)
     swapped = rng.random(first.shape) < 0.5
@@ -212,8 +225,8 @@ def cross(
 
 def _spread(beta: FloatArray, u: FloatArray, eta: float) -> FloatArray:
     """How far apart the children are, in distances of their parents, for uniform ``u``; at most ``beta``."""
-    alpha = 2 - beta ** -(eta + 1)
-    near = u <= 1 / alpha
+    alpha = 2 - beta ** -(eta + 1)  # α, the normalization of a spread cut off at β
+    near = u <= 1 / alpha  # children between their parents, else beyond them: inverse of the spread's distribution
     return np.asarray(np.where(near, u * alpha, 1 / (2 - np.minimum(u * alpha, 2 - 1e-12))) ** (1 / (eta + 1)))
 
 
@@ -230,5 +243,6 @@ def mutate(codes: FloatArray, rate: float, eta: float, limits: tuple[float, floa
     low, high = limits
     mutated = rng.random(codes.shape) < rate
     u = rng.random(codes.shape)
+    # δ has the density (η + 1) / 2 (1 - |δ|)^η on [-1, 1].
     delta = np.where(u < 0.5, (2 * u) ** (1 / (eta + 1)) - 1, 1 - (2 * (1 - u)) ** (1 / (eta + 1)))
     return np.asarray(np.clip(np.where(mutated, codes + delta * (high - low), codes), low, high))

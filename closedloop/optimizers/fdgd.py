@@ -65,6 +65,7 @@ class FDGD(AskTell):
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
         """X ← x + lr · scale · g, in the directions that were tried."""
-        u = (codes - self._x) / self.radius
+        u = (codes - self._x) / self.radius  # as shown: in a bounded space codes were moved to the bounds
+        # Stein's identity: E[f(x + r u) u] = r ∇E[f(x + r u)]; s has mean 0, which changes nothing but the noise.
         g = score_weights(scores, self.antithetic) @ u
         self._x = self.space.clip(self._x + self.lr * self.space.scale * g)

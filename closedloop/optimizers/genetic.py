@@ -56,7 +56,7 @@ class Breeding:
             )
 
 
-#: By the layer that the generator inverts, as tuned for XDream; and the setting of 2019.
+#: By the layer that the generator inverts, as tuned by Xiao & Kreiman 2020; and the setting of Ponce et al. 2019.
 SETTINGS = {
     "norm1": Breeding(15, 1.0, 1.5, 2.0),
     "norm2": Breeding(10, 0.5, 0.7, 4.0),
@@ -106,9 +106,13 @@ class GeneticAlgorithm(AskTell):
     ) -> None:
         check_choice("setting", setting, tuple(SETTINGS))
         given: dict[str, Any] = {
-            "population": population, "mutation_rate": mutation_rate, "mutation_size": mutation_size,
-            "selectivity": selectivity, "heritability": heritability, "n_conserve": n_conserve,
-        }  # fmt: skip
+            "population": population,
+            "mutation_rate": mutation_rate,
+            "mutation_size": mutation_size,
+            "selectivity": selectivity,
+            "heritability": heritability,
+            "n_conserve": n_conserve,
+        }
         self.breeding = replace(SETTINGS[setting], **{k: v for k, v in given.items() if v is not None})
         super().__init__(space, seed, setting=setting, **asdict(self.breeding))
         self.name = "ga-2019" if setting == "2019" else "xdream-ga"
@@ -133,7 +137,9 @@ class GeneticAlgorithm(AskTell):
         if n == 0:
             return np.empty((0, self.space.dim))
         b = self.breeding
+        # Two parents of each child, with replacement: a code may be both.
         parents = self._rng.choice(len(codes), size=(2, n), p=_fitness(scores, b.selectivity))
+        # Uniform crossover: each coordinate by itself from the first parent with probability `heritability`.
         first = self._rng.random((n, self.space.dim)) < b.heritability
         children = np.where(first, codes[parents[0]], codes[parents[1]])
         mutated = self._rng.random(children.shape) < b.mutation_rate
@@ -143,7 +149,7 @@ class GeneticAlgorithm(AskTell):
 
 def _fitness(scores: FloatArray, selectivity: float) -> FloatArray:
     """Probability of being a parent: exp((s - max s) / kT), with scores clipped at their 95th percentile."""
-    temperature = max(scores.std() / selectivity, 1e-8)
+    temperature = max(scores.std() / selectivity, 1e-8)  # kT in units of the scores, so that their unit is no matter
     clipped = np.minimum(scores, np.percentile(scores, 95))
     fitness = np.exp((clipped - clipped.max()) / temperature)
     return np.asarray(fitness / fitness.sum())
@@ -164,6 +170,13 @@ def ga_2019(
     """`GeneticAlgorithm` as in the first animal experiments: 40 codes, of which the ten best live on."""
     check_choice("setting", setting, ("2019",))
     return GeneticAlgorithm(
-        space, seed, setting=setting, population=population, mutation_rate=mutation_rate, mutation_size=mutation_size,
-        selectivity=selectivity, heritability=heritability, n_conserve=n_conserve,
-    )  # fmt: skip
+        space,
+        seed,
+        setting=setting,
+        population=population,
+        mutation_rate=mutation_rate,
+        mutation_size=mutation_size,
+        selectivity=selectivity,
+        heritability=heritability,
+        n_conserve=n_conserve,
+    )

@@ -65,6 +65,7 @@ class HessianCMA:
 
     def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
         """Learns from the scores ``(n,)``; NaN where a presentation was lost."""
+        # What came must be the codes; the strategy inside is told its own coordinates, unmoved by the bounds.
         asked = self._inner.ask() if self._inner.pending else None
         _, scores = check_tell(None if asked is None else self._codes(asked), codes, scores)
         self._inner.tell(self._inner.ask(), scores)
@@ -78,6 +79,7 @@ class HessianCMA:
         self._inner.restore(state)
 
     def _codes(self, coordinates: FloatArray) -> FloatArray:
+        """Codes ``(n, dim)`` x = start + c · diag(λ^-exponent) V from coordinates c ``(n, k)``."""
         return self.space.clip(self._start + coordinates @ self._basis)
 
 
@@ -94,5 +96,7 @@ def _basis(eigenvalues: FloatArray, axes: FloatArray, exponent: float, dim: int)
         )
     if not np.allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-4):
         raise InvalidArgumentError("axes: expected orthonormal rows, got others; transpose them if they are columns.")
+    # λ over its largest, so that small eigenvalues of any unit do not overflow; one factor for all axes then makes
+    # the mean square step along an axis that of the isotropic strategy.
     lengths = (eigenvalues / eigenvalues.max()) ** -exponent
     return np.asarray(axes * (lengths / np.sqrt(np.mean(lengths**2)))[:, None])

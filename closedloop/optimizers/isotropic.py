@@ -71,7 +71,7 @@ class IsotropicES(AskTell):
         if len(best) < 2:
             return
         w = log_weights(len(best))
-        y = w @ (codes[best[: len(w)]] - self._m) / self._sigma
+        y = w @ (codes[best[: len(w)]] - self._m) / self._sigma  # ⟨y⟩_w = Σ w_i z_i, eq. 41
         self._m = self._m + self._sigma * y  # eq. 42 with c_m = 1
         self._p, factor = cumulative_step(self._p, y, float(1 / np.sum(w**2)))
         self._sigma *= factor

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Optimizer, Space
 from closedloop.optimizers.base import check_budget
 
-#: What is taken where no optimizer is named: on the command line and in an experiment's file.
+#: The optimizer that is taken where none is named: on the command line and in an experiment's file.
 DEFAULT = "auto"
 
 
 def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None = None, **options: Any) -> Optimizer:
-    """An optimizer by name, or one that a plug-in adds.
+    """Builds an optimizer by name, of this package or one that a plug-in adds.
 
     "auto" (the default on the command line), "cma", "cma-diagonal", "cholesky-cma", "sphere-cma", "isotropic",
     "separable-cma", "xdream-ga", "ga-2019", "fdgd", "nes", "random"; "nevergrad:NAME" for those of
@@ -41,4 +41,5 @@ def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None
     check_budget(images)
     if images is not None and recipes.takes("optimizers", name, "images"):
         options["images"] = int(images)
-    return cast(Optimizer, recipes.build("optimizers", name, space, seed, **options))
+    optimizer: Optimizer = recipes.build("optimizers", name, space, seed, **options)
+    return optimizer

@@ -55,9 +55,15 @@ class NES(AskTell):
             check_positive(name, value)
         self._mu = check_start(start, space)
         super().__init__(
-            space, seed, population=int(population), radius=radius, lr=lr, radius_lr=radius_lr, antithetic=antithetic,
+            space,
+            seed,
+            population=int(population),
+            radius=radius,
+            lr=lr,
+            radius_lr=radius_lr,
+            antithetic=antithetic,
             start=None if start is None else self._mu,
-        )  # fmt: skip
+        )
         self.population, self.antithetic = int(population), antithetic
         self.lr, self.radius_lr = lr, radius_lr
         self._sigma = radius * space.scale
@@ -71,6 +77,8 @@ class NES(AskTell):
         """μ ← μ + η_μ σ mean(s u); σ ← σ exp(η_σ / 2 · mean(s (‖u‖² / dim - 1)))."""
         u = (codes - self._mu) / self._sigma
         s = score_weights(scores, self.antithetic)
+        # ∇_δ J = Σ s u, the natural gradient of the mean in units of σ.
         self._mu = self.space.clip(self._mu + self.lr * self._sigma * (s @ u))
+        # ∇_σ J = tr(Σ s (u uᵀ - I)) / dim, that of log σ: samples farther out than √dim that score well widen it.
         growth = float(s @ ((u**2).mean(1) - 1))
         self._sigma = float(self._sigma * np.exp(self.radius_lr / 2 * growth))

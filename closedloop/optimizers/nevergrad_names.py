@@ -23,11 +23,6 @@ try:
 except ImportError as error:
     raise MissingExtraError(f"nevergrad: {error}. Install it: pip install 'closedloop[nevergrad]'") from error
 
-#: What its optimizers and the packages behind them raise where they do not work.
-_FAILURES = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, ImportError)
-#: Budget of codes that nevergrad is told where none is given; many of its optimizers choose themselves by it.
-IMAGES = 3000
-
 
 @contextmanager
 def _unwarned() -> Iterator[None]:
@@ -84,7 +79,8 @@ class Nevergrad(AskTell):
         self.population = 4 + int(8 * np.log(space.dim)) if population is None else int(population)
         super().__init__(space, seed, images=images, population=self.population, sigma=sigma)
         self.name, self.method = f"nevergrad:{method}", method
-        self.images, self.sigma = IMAGES if images is None else int(images), sigma
+        # Many of its optimizers choose themselves by the budget, so it is always told one.
+        self.images, self.sigma = 3000 if images is None else int(images), sigma
         self._told: FloatArray = np.empty((0, self.population))
         self._inner = self._build()
         self._candidates: list[Any] = []
@@ -112,7 +108,8 @@ class Nevergrad(AskTell):
         try:
             with _unwarned():
                 self._candidates = [self._inner.ask() for _ in range(self.population)]
-        except _FAILURES as error:  # its CMA above 300 dimensions loses step with pycma 4.5 after some generations
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, ImportError) as error:
+            # Its CMA above 300 dimensions loses step with pycma 4.5 after some generations.
             why = str(error).partition("\n")[0]
             raise OptimizerError(
                 f"{self.name}: nevergrad failed after {self._inner.num_tell} codes ({why}). "

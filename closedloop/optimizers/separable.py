@@ -68,10 +68,10 @@ class SeparableCMA(AskTell):
             return
         self._g += 1
         mu = len(best) // 2
-        w = np.log(mu + 1) - np.log(np.arange(1, mu + 1))
+        w = np.log(mu + 1) - np.log(np.arange(1, mu + 1))  # w_i ∝ ln(μ + 1) - ln i, sum 1
         w /= w.sum()
-        y = (codes[best[:mu]] - self._m) / self._sigma
-        mean = w @ y
+        y = (codes[best[:mu]] - self._m) / self._sigma  # = D z of the μ best
+        mean = w @ y  # ⟨y⟩_w
         self._m = self._m + self._sigma * mean
         mu_eff = float(1 / np.sum(w**2))
         steady = self._adapt_step(mean, mu_eff)
@@ -80,10 +80,12 @@ class SeparableCMA(AskTell):
     def _adapt_step(self, mean: FloatArray, mu_eff: float) -> bool:
         """Cumulative step-size adaptation; returns h_σ, whether the path is no longer than chance would have it."""
         n = self.space.dim
-        c = (mu_eff + 2) / (n + mu_eff + 3)
-        d = 1 + c + 2 * max(0.0, np.sqrt((mu_eff - 1) / (n + 1)) - 1)
+        c = (mu_eff + 2) / (n + mu_eff + 3)  # c_σ
+        d = 1 + c + 2 * max(0.0, np.sqrt((mu_eff - 1) / (n + 1)) - 1)  # d_σ
+        # p_σ of D⁻¹⟨y⟩: with a diagonal C its root is that of each coordinate.
         self._ps = (1 - c) * self._ps + np.sqrt(c * (2 - c) * mu_eff) * mean / np.sqrt(self._c)
         length = float(np.linalg.norm(self._ps))
+        # Longer than a random path: σ grows. The root corrects h_σ for a path that began at 0.
         self._sigma = float(self._sigma * np.exp(c / d * (length / expected_norm(n) - 1)))
         return bool(length / np.sqrt(1 - (1 - c) ** (2 * (self._g + 1))) < (1.4 + 2 / (n + 1)) * expected_norm(n))
 
@@ -91,10 +93,11 @@ class SeparableCMA(AskTell):
         """Rank-one and rank-μ update of the diagonal, the latter (dim + 2) / 3 times as fast as that of a matrix."""
         n = self.space.dim
         cc, c1 = 4 / (n + 4), 2 / ((n + 1.3) ** 2 + mu_eff)
+        # c_cov of a full matrix with μ_cov = μ_eff: the rank-one share 1 / μ_eff, the rank-μ share the rest.
         full = 2 / mu_eff / (n + np.sqrt(2)) ** 2 + (1 - 1 / mu_eff) * min(
             1.0, (2 * mu_eff - 1) / ((n + 2) ** 2 + mu_eff)
         )
         cmu = min((n + 2) / 3 * full, 1 - c1)
         self._pc = (1 - cc) * self._pc + steady * np.sqrt(cc * (2 - cc) * mu_eff) * mean
-        lost = (1 - steady) * cc * (2 - cc)
+        lost = (1 - steady) * cc * (2 - cc)  # what the path misses in a generation in which it stood still
         self._c = (1 + c1 * lost - c1 - cmu) * self._c + c1 * self._pc**2 + cmu * (w @ y**2)

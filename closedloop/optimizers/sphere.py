@@ -25,10 +25,8 @@ from closedloop.optimizers.base import (
     ranked,
 )
 
-#: Generations over which the paper's schedules run (some 3,000 images).
-GENERATIONS = 75
-#: First and last angle between mean and samples of the ``exp`` schedule, in degrees.
-ANGLES_DEG = (50.0, 7.33)
+#: Generations over which the schedules of Wang & Ponce 2022 run (some 3,000 images).
+PUBLISHED_GENERATIONS = 75
 
 
 @final
@@ -85,16 +83,19 @@ class SphereCMA(AskTell):
         )
         self.population, self.schedule, self.lr = int(population), schedule, float(lr)
         self.radius = space.scale * np.sqrt(space.dim) if radius is None else float(radius)
-        self.generations = GENERATIONS if images is None else 1 + max(images - population, 0) // (population + 1)
+        self.generations = (
+            PUBLISHED_GENERATIONS if images is None else 1 + max(images - population, 0) // (population + 1)
+        )
         self._x: FloatArray | None = None if first is None else self._to_sphere(first - space.center)
         self._k = 0
 
     def angle_deg(self, k: int) -> float:
         """Expected angle between mean and samples in generation ``k``, counted from 0, in degrees."""
         if self.schedule == "inv":
-            step = GENERATIONS * min(k, self.generations) / self.generations
+            # The paper's schedule, stretched or shrunk to this budget.
+            step = PUBLISHED_GENERATIONS * min(k, self.generations) / self.generations
             return 15 + 1 / (0.0017 * step + 0.0146)
-        first, last = ANGLES_DEG
+        first, last = 50.0, 7.33  # geometric between the two, as in the paper's ``exp``
         return float(first * (last / first) ** min(k / max(self.generations - 1, 1), 1.0))
 
     def _propose(self) -> FloatArray:
@@ -103,21 +104,23 @@ class SphereCMA(AskTell):
         if self._x is None:
             return self.space.clip(self.space.center + self._to_sphere(u))
         n = self._x / self.radius
-        u -= np.outer(u @ n, n)  # into the tangent plane
+        u -= np.outer(u @ n, n)  # into the tangent plane at x
         length = np.linalg.norm(u, axis=1, keepdims=True)
+        # ‖u‖ is about √dim: the angle varies a little from sample to sample around that of the schedule.
         angle = np.radians(self.angle_deg(self._k)) / np.sqrt(self.space.dim) * length
         toward = self.radius * u / np.maximum(length, 1e-300)
-        around = np.cos(angle) * self._x + np.sin(angle) * toward  # exponential map
+        around = np.cos(angle) * self._x + np.sin(angle) * toward  # exponential map: along a great circle from x
         return self.space.clip(self.space.center + np.vstack([self._x, around]))
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
         """Moves the mean along the great circle through the weighted mean of the better codes."""
         self._k += 1
-        around = slice(0, None) if self._x is None else slice(1, None)
+        around = slice(0, None) if self._x is None else slice(1, None)  # the mean's own code comes first
         best = ranked(scores[around])
         if len(best) < 2:
             return
         w = log_weights(len(best))
+        # The weighted mean lies inside the sphere; it is moved out to it. With lr > 1 x goes beyond it.
         mean = self._to_sphere(w @ (codes[around][best[: len(w)]] - self.space.center))
         self._x = mean if self._x is None else self._to_sphere(slerp(self._x, mean, self.lr))
 
@@ -129,6 +132,7 @@ class SphereCMA(AskTell):
 def slerp(a: FloatArray, b: FloatArray, t: float) -> FloatArray:
     """Spherical interpolation from ``a`` (t = 0) to ``b`` (t = 1), both ``(dim,)``; beyond ``b`` for t > 1."""
     unit_a, unit_b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    # Half the angle from the chord and from the sum: exact where the arc cosine of their product loses its digits.
     angle = 2 * np.arctan2(np.linalg.norm(unit_a - unit_b), np.linalg.norm(unit_a + unit_b))
     if np.sin(angle) < 1e-9:  # the same or opposite: no great circle is marked out
         return a if angle < 1 else b

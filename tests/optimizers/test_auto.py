@@ -29,8 +29,8 @@ class TestShellContract(OptimizerContract):
 
     @pytest.fixture(autouse=True)
     def _small_window(self, monkeypatch):
-        monkeypatch.setattr("closedloop.optimizers.auto.WINDOW", 50)
-        monkeypatch.setattr("closedloop.optimizers.auto.JUDGES", 30)
+        monkeypatch.setattr("closedloop.optimizers.auto.remembered_codes", lambda dim: 50)
+        monkeypatch.setattr(Auto._judges, "__defaults__", (30,))
 
     def make(self, space, seed):
         return Auto(space, seed, images=self.budget, population=12)
@@ -263,7 +263,7 @@ def test_memory_is_bounded(dim):
 
 
 def test_restored_with_a_full_window(monkeypatch):
-    monkeypatch.setattr("closedloop.optimizers.auto.WINDOW", 100)
+    monkeypatch.setattr("closedloop.optimizers.auto.remembered_codes", lambda dim: 100)
     optimizer, landscape = Auto(Space(40), 3, images=2000), hill(Space(40))
     for told in (5, 1, 2, 4):
         trail(optimizer, landscape, told)

@@ -58,9 +58,16 @@ class Adam(Ascent):
         if values.shape != (2,) or not ((values >= 0) & (values < 1)).all():
             raise InvalidArgumentError(f"betas: expected two numbers from 0 to below 1, got {betas!r}.")
         super().__init__(
-            space, seed, steps=steps, rate=rate, betas=values.tolist(), epsilon=epsilon, schedule=schedule,
-            nesterov=bool(nesterov), **options,
-        )  # fmt: skip
+            space,
+            seed,
+            steps=steps,
+            rate=rate,
+            betas=values.tolist(),
+            epsilon=epsilon,
+            schedule=schedule,
+            nesterov=bool(nesterov),
+            **options,
+        )
         self.rate, self.epsilon, self.schedule, self.nesterov = float(rate), float(epsilon), schedule, bool(nesterov)
         self.betas = float(values[0]), float(values[1])
         self._m, self._v = np.zeros_like(self._w), np.zeros_like(self._w)
@@ -68,12 +75,13 @@ class Adam(Ascent):
 
     def _step(self, w: FloatArray, scores: FloatArray, g: FloatArray) -> FloatArray:
         t, (b1, b2) = self._k + 1, self.betas
-        self._m = b1 * self._m + (1 - b1) * g
-        self._v = b2 * self._v + (1 - b2) * g**2
+        self._m = b1 * self._m + (1 - b1) * g  # first moment m_t
+        self._v = b2 * self._v + (1 - b2) * g**2  # second moment v_t
         rate = self.rate
         if self.schedule == "cosine":
             rate *= 0.5 * (1 + np.cos(np.pi * self._k / self.steps))
         m = self._corrected(g, t)
+        # w_t = w_{t-1} + α m̂_t / (√v̂_t + ε), upwards; v̂_t = v_t / (1 - β₂ᵗ) without the bias of beginning at 0.
         return np.asarray(w + rate * m / (np.sqrt(self._v / (1 - b2**t)) + self.epsilon))
 
     def _corrected(self, g: FloatArray, t: int) -> FloatArray:
@@ -81,6 +89,7 @@ class Adam(Ascent):
         b1 = self.betas[0]
         if not self.nesterov:
             return np.asarray(self._m / (1 - b1**t))
+        # μ_t and μ_{t+1}; the bias of the moment is 1 minus their product so far.
         now, ahead = (b1 * (1 - 0.5 * 0.96 ** (0.004 * (t + i))) for i in (0, 1))
         self._product *= now
         return np.asarray(ahead * self._m / (1 - self._product * ahead) + (1 - now) * g / (1 - self._product))

@@ -1,4 +1,4 @@
-"""Gradient ascent: what all methods share, and the plain one with its step policies and regularizers.
+"""Climbs by gradients: what all methods share, and the plain one with its step policies and regularizers.
 
 A gradient method is an optimizer that is told the gradient of the scores with respect to the codes. It proposes the
 same few codes again and again, each a step further; they do not know of each other.
@@ -17,9 +17,6 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import AskTell, check_choice
 from closedloop.optimizers.gradient.regularizers import Regularizer, blurred, describe_regularizers, read_regularizers
-
-#: How the length of a step follows from the gradient, see `GradientAscent`.
-POLICIES = ("constant", "mean", "progress", "progress01")
 
 
 class Ascent(AskTell):
@@ -65,9 +62,16 @@ class Ascent(AskTell):
         self.steps = check_whole("steps", steps, 1)
         copies = check_whole("copies", copies, 1) if first is None else len(first)
         super().__init__(
-            space, seed, steps=self.steps, copies=copies, start=first, spread=spread, unit=unit,
-            origin=None if origin is None else np.asarray(origin, dtype=float), **options,
-        )  # fmt: skip
+            space,
+            seed,
+            steps=self.steps,
+            copies=copies,
+            start=first,
+            spread=spread,
+            unit=unit,
+            origin=None if origin is None else np.asarray(origin, dtype=float),
+            **options,
+        )
         self.unit = 1 / space.scale if unit is None else float(unit)
         self.origin = _check_origin(origin, space)
         drawn = spread * self._rng.standard_normal((copies, space.dim))
@@ -98,9 +102,10 @@ class Ascent(AskTell):
         slopes, self._slopes = self._slopes, None
         if self.finished or slopes is None:
             return
-        g = slopes / self.unit
+        g = slopes / self.unit  # ∂score / ∂w: w = unit · (code - origin)
+        # A dead unit has no slope anywhere, and a lost presentation no score: such a code stays where it is.
         able = np.isfinite(scores) & np.isfinite(g).all(1) & (g != 0).any(1)
-        self._w = self.unit * (codes - self.origin)
+        self._w = self.unit * (codes - self.origin)  # from what was shown: codes may have been moved to the bounds
         if able.any():
             with np.errstate(over="ignore", invalid="ignore"):
                 moved = self._step(self._w.copy(), scores, np.where(able[:, None], g, 0.0))
@@ -190,7 +195,7 @@ class GradientAscent(Ascent):
         smooth: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
-        check_choice("policy", policy, POLICIES)
+        check_choice("policy", policy, ("constant", "mean", "progress", "progress01"))
         check_flag("spare_last", spare_last)
         for name, value in (("rate", rate), ("last_rate", rate if last_rate is None else last_rate), ("late", late)):
             check_positive(name, value)
@@ -202,10 +207,20 @@ class GradientAscent(Ascent):
         self.smooth = None if smooth is None else _check_smooth(smooth)
         self._described = describe_regularizers(self.regularizers)
         super().__init__(
-            space, seed, steps=steps, policy=policy, rate=rate, last_rate=last_rate, late=late, momentum=momentum,
-            max_rate=None if np.isinf(max_rate) else max_rate, regularizers=self._described, spare_last=spare_last,
-            smooth=None if smooth is None else list(self.smooth or ()), **options,
-        )  # fmt: skip
+            space,
+            seed,
+            steps=steps,
+            policy=policy,
+            rate=rate,
+            last_rate=last_rate,
+            late=late,
+            momentum=momentum,
+            max_rate=None if np.isinf(max_rate) else max_rate,
+            regularizers=self._described,
+            spare_last=spare_last,
+            smooth=None if smooth is None else list(self.smooth or ()),
+            **options,
+        )
         self.policy, self.rate, self.max_rate, self.late = policy, float(rate), float(max_rate), float(late)
         self.last_rate = self.rate if last_rate is None else float(last_rate)
         self.momentum, self.spare_last = float(momentum), bool(spare_last)
@@ -237,13 +252,16 @@ class GradientAscent(Ascent):
     def _length(self, scores: FloatArray, g: FloatArray) -> FloatArray:
         """Factor ``(n, 1)`` of each gradient."""
         rate = np.full((len(g), 1), self._between(self.rate, self.last_rate))
-        tiny = np.finfo(float).tiny
+        tiny = np.finfo(float).tiny  # a gradient of 0 is a step of 0, not 0 / 0
         if self.policy == "mean":
             return np.asarray(rate / np.maximum(np.abs(g).mean(1, keepdims=True), tiny))
         if self.policy == "constant":
             return rate
         if self.policy == "progress01":
-            rate = np.minimum(rate, self.late * (1 - np.nan_to_num(scores)[:, None]))
+            rate = np.minimum(
+                rate, self.late * (1 - np.nan_to_num(scores)[:, None])
+            )  # what is left to a probability of 1
+        # A step α g changes a linear response by α ‖g‖²: with α = rate / ‖g‖² by the rate.
         return np.asarray(np.minimum(self.max_rate, rate / np.maximum((g**2).sum(1, keepdims=True), tiny)))
 
 

@@ -28,7 +28,7 @@ Reconstruction = Callable[[FloatArray], FloatArray]
 
 @final
 class PPGN(Ascent):
-    """See the module. It has no recipe: the encoder is a function.
+    """Climbs with a prior learnt by an encoder, see the module. It has no recipe: the encoder is a function.
 
     Args:
         space: Where to search.
@@ -76,8 +76,9 @@ class PPGN(Ascent):
 
     def _step(self, w: FloatArray, scores: FloatArray, g: FloatArray) -> FloatArray:
         prior, condition, noise = self.epsilons
-        d = condition * g + noise * self._rng.standard_normal(w.shape)
+        d = condition * g + noise * self._rng.standard_normal(w.shape)  # ε₂ ∂ log p / ∂h + N(0, ε₃²)
         if prior:
+            # ε₁ (E(G(h)) - h): the gradient of log p(h), by a denoising autoencoder; in working units.
             codes = self.space.clip(self.origin + w / self.unit)
             d = d + prior * self.unit * (np.asarray(self._reconstruct(codes), dtype=float) - codes)
         rate = self.rate + (self.last_rate - self.rate) * self._k / max(self.steps - 1, 1)
