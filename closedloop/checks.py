@@ -8,19 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError
-from closedloop.interfaces import FloatArray, Generator
+from closedloop.interfaces import STILL, FloatArray, Form, Generator, form_of
 
 #: How far beyond [0, 1] rounding may carry a pixel before it counts as out of range; such values are clipped.
 ROUNDING = 1e-4
 
 
-def check_images(images: NDArray[Any], *, resolution: int | None = None, name: str = "images") -> NDArray[np.float32]:
+def check_images(
+    images: NDArray[Any], *, resolution: int | None = None, name: str = "images", form: Form = STILL
+) -> NDArray[np.float32]:
     """Returns ``images`` as float32 if they are ``(n, 3, h, w)``, finite, RGB in [0, 1].
 
     Args:
         images: The array to check.
         resolution: Height and width that are required, in pixels; None for any.
         name: The argument's name in the error.
+        form: What they must be, where it is not colour stills: grey, or movies.
 
     Raises:
         InvalidArgumentError: With what was expected, what came and the likely cure.
@@ -31,7 +34,7 @@ def check_images(images: NDArray[Any], *, resolution: int | None = None, name: s
         raise InvalidArgumentError(
             f"{name}: expected an array of images, got {type(images).__name__} ({error})."
         ) from error
-    _check_shape(array, resolution, name)
+    _check_shape(array, resolution, name, form)
     if not np.issubdtype(array.dtype, np.floating):
         raise InvalidArgumentError(
             f"{name}: expected floating-point RGB in [0, 1], got {array.dtype}; divide 8-bit images by 255."
@@ -44,36 +47,55 @@ def check_images(images: NDArray[Any], *, resolution: int | None = None, name: s
         raise InvalidArgumentError(f"{name}: expected finite values in [0, 1], got NaN in image {bad}.")
     if low < -ROUNDING or high > 1 + ROUNDING:
         raise InvalidArgumentError(
-            f"{name}: expected RGB in [0, 1], got values in [{low:.4g}, {high:.4g}]; "
-            + ("divide by 255." if high > 2 else "undo the normalization, or clip.")
+            f"{name}: expected {'RGB' if form.channels == 3 else 'grey'} in [0, 1], got values in "
+            f"[{low:.4g}, {high:.4g}]; " + ("divide by 255." if high > 2 else "undo the normalization, or clip.")
         )
     return np.clip(array, 0, 1, dtype=np.float32) if low < 0 or high > 1 else array.astype(np.float32, copy=False)
 
 
-def _check_shape(array: NDArray[Any], resolution: int | None, name: str) -> None:
-    size = "h, w" if resolution is None else f"{resolution}, {resolution}"
-    if array.ndim != 4 or array.shape[1] != 3 or 0 in array.shape[2:]:
-        cure = ""
-        if array.ndim == 3 and array.shape[0] == 3:
-            cure = " Add a batch axis: images[None]."
-        elif array.ndim == 4 and array.shape[-1] == 3:
-            cure = " The colours come last here: images.transpose(0, 3, 1, 2)."
-        raise InvalidArgumentError(f"{name}: expected shape (n, 3, {size}), got {array.shape}.{cure}")
-    if resolution is not None and array.shape[2:] != (resolution, resolution):
+def check_any_images(images: NDArray[Any], name: str = "images") -> NDArray[np.float32]:
+    """Returns ``images`` as `check_images` does, of whichever form their shape is: colour or grey, stills or movies."""
+    shape = np.shape(images)
+    channels = 1 if len(shape) in (4, 5) and shape[-3] == 1 else 3
+    frames = shape[1] if len(shape) == 5 and shape[1] else None
+    return check_images(images, name=name, form=Form(channels, frames, None if frames is None else 1.0))
+
+
+def _check_shape(array: NDArray[Any], resolution: int | None, name: str, form: Form) -> None:
+    lead = form.leading
+    if array.ndim != len(lead) + 3 or array.shape[1:-2] != lead or 0 in array.shape[-2:]:
+        expected = (
+            f"(n, {', '.join(map(str, lead))}, {'h, w' if resolution is None else f'{resolution}, {resolution}'})"
+        )
+        raise InvalidArgumentError(f"{name}: expected shape {expected}, got {array.shape}.{_cure(array.shape, form)}")
+    if resolution is not None and array.shape[-2:] != (resolution, resolution):
         raise InvalidArgumentError(
-            f"{name}: expected shape (n, 3, {size}), got {array.shape}; resize them, or use a generator with "
-            f"resolution={resolution}."
+            f"{name}: expected shape (n, {', '.join(map(str, lead))}, {resolution}, {resolution}), got {array.shape}; "
+            f"resize them, or use a generator with resolution={resolution}."
         )
 
 
+def _cure(shape: tuple[int, ...], form: Form) -> str:
+    """What may help where an array has a wrong shape."""
+    lead = form.leading
+    if shape[:-2] == lead:
+        return " Add a batch axis: images[None]."
+    if len(shape) == len(lead) + 3 and shape[-1] == form.channels and shape[1:-3] == lead[:-1]:
+        axes = "(0, 3, 1, 2)" if form.frames is None else "(0, 1, 4, 2, 3)"
+        return f" The colours come last here: images.transpose{axes}."
+    if len(shape) >= 3 and shape[-3] in (1, 3) and shape[-3] != form.channels:
+        return " closedloop.images.forms.shown_as turns colours into grey, and grey into colours."
+    return ""
+
+
 def check_generated(images: NDArray[Any], n: int, generator: Generator) -> NDArray[np.float32]:
-    """Returns a generator's images if they are ``(n, 3, h, w)`` in [0, 1].
+    """Returns a generator's images if they are of the form it states, ``(n, 3, h, w)`` in [0, 1] if it states none.
 
     Raises:
         GeneratorError: Otherwise.
     """
     try:
-        checked = check_images(images, name=f"generator {generator.name!r}")
+        checked = check_images(images, name=f"generator {generator.name!r}", form=form_of(generator))
     except InvalidArgumentError as error:
         raise GeneratorError(str(error)) from error
     if len(checked) != n:

@@ -1,7 +1,8 @@
 """The nouns of an experiment, as protocols that outsiders can implement without importing closedloop.
 
 Arrays are numpy throughout: codes ``(n, d)`` float, images ``(n, 3, h, w)`` float32 RGB in [0, 1], responses
-``(n, units)`` or ``(n, units, time)`` float with NaN for a lost presentation, scores ``(n,)`` float.
+``(n, units)`` or ``(n, units, time)`` float with NaN for a lost presentation, scores ``(n,)`` float. Subjects and
+generators that state it have images of one grey channel, ``(n, 1, h, w)``, or movies ``(n, frames, channels, h, w)``.
 """
 
 from __future__ import annotations
@@ -91,6 +92,64 @@ class Space:
         return codes
 
 
+@dataclass(frozen=True)
+class Form:
+    """What stimuli are made of: colours or grey, one picture or a movie.
+
+    Attributes:
+        channels: 3 for red, green and blue; 1 for grey.
+        frames: Pictures of a movie; None for a still.
+        rate_hz: Pictures per second of a movie, up to 1000; None for a still.
+    """
+
+    channels: int = 3
+    frames: int | None = None
+    rate_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise InvalidArgumentError(f"channels: expected 3 (red, green, blue) or 1 (grey), got {self.channels!r}.")
+        if (self.frames is None) != (self.rate_hz is None):
+            raise InvalidArgumentError(
+                "frames, rate_hz: expected both for a movie or none for a still, got "
+                f"{self.frames!r} and {self.rate_hz!r}."
+            )
+        if self.frames is None or self.rate_hz is None:
+            return
+        if int(self.frames) != self.frames or self.frames < 1:
+            raise InvalidArgumentError(f"frames: expected a whole number of at least 1, got {self.frames!r}.")
+        if not 0 < self.rate_hz <= 1000:
+            raise InvalidArgumentError(
+                f"rate_hz: expected above 0 and at most 1000 frames per second, got {self.rate_hz!r}."
+            )
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The axes between the first one and height and width: ``(channels,)`` or ``(frames, channels)``."""
+        return (self.channels,) if self.frames is None else (self.frames, self.channels)
+
+    @property
+    def shape(self) -> str:
+        """The shape of an array of them, in words."""
+        return f"(n, {', '.join(map(str, self.leading))}, h, w)"
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds that one takes; 0 for a still, which lasts as long as it is shown."""
+        return 0.0 if self.frames is None or self.rate_hz is None else self.frames / self.rate_hz
+
+    def describe(self) -> str:
+        """In words, such as "grey movies of 8 frames at 20 Hz"."""
+        colour = "grey" if self.channels == 1 else "colour"
+        if self.frames is None:
+            return f"{colour} stills"
+        return f"{colour} movies of {self.frames} frames at {self.rate_hz:g} Hz"
+
+
+#: What stimuli are of which nothing else is said: colour stills.
+STILL = Form()
+
+
 @runtime_checkable
 class Generator(Protocol):
     """Turns codes into images. Same codes, same images; an image does not depend on its neighbours in the batch."""
@@ -111,7 +170,7 @@ class Generator(Protocol):
         ...
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]; others where it states its form."""
         ...
 
 
@@ -135,7 +194,7 @@ class Subject(Protocol):
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` or ``(n, units, time)``.
 
-        A row of NaN is a lost presentation.
+        Other images where it states its form: grey ones, or movies. A row of NaN is a lost presentation.
         """
         ...
 
@@ -213,6 +272,53 @@ RESOLUTION = 224
 def resolution_of(subject: Subject, default: int = RESOLUTION) -> int:
     """Height and width in pixels of what a subject sees; the default for one that has no resolution of its own."""
     return subject.resolution if isinstance(subject, Resolved) else default
+
+
+@runtime_checkable
+class Channelled(Protocol):
+    """A capability of subjects and generators: it says whether its images are of colours or grey.
+
+    Without it they are of colours.
+    """
+
+    @property
+    def channels(self) -> int:
+        """3 for red, green and blue; 1 for grey."""
+        ...
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """A capability of subjects and generators: it says whether its images are stills or movies.
+
+    Without it they are stills.
+    """
+
+    @property
+    def frames(self) -> int | None:
+        """Pictures of each movie; None for stills."""
+        ...
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Pictures per second; None for stills."""
+        ...
+
+
+def form_of(part: Subject | Generator) -> Form:
+    """What a subject is shown, or a generator makes; colour stills where it does not say.
+
+    Raises:
+        InvalidArgumentError: It says something that no stimulus is.
+    """
+    channels = part.channels if isinstance(part, Channelled) else STILL.channels
+    frames, rate_hz = (part.frames, part.rate_hz) if isinstance(part, Moving) else (None, None)
+    if (channels, frames, rate_hz) == (3, None, None):
+        return STILL
+    try:
+        return Form(channels, frames, rate_hz)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{part.name}: {error}") from error
 
 
 @runtime_checkable

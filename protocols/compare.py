@@ -107,8 +107,8 @@ def compare(
     Returns:
         Dims ``contender × budget × seed × unit``. Of the last image, 8 bits and whole: `response`, `confidence`,
         `image`, `failure`, the measures of `closedloop.images.naturalness` and `feature_distance` (to the nearest
-        natural image ÷ their own typical distance); `percentile` among the natural images, `ratio` to the best; `forwards`,
-        `forward_equivalents`, and `curve_response` (best so far) over `curve_cost`. Of the natural images:
+        natural image ÷ their own typical distance); `percentile` among the natural images, `ratio` to the best;
+        `forwards`, `forward_equivalents`, and `curve_response` (best so far) over `curve_cost`. Of the natural images:
         `natural_best`, `natural_image` on ``unit``, and the band of each measure as ``{measure}_low`` and ``_high``.
         The coordinate `generator_sha256` tells the weights of each contender's generator from others.
 

@@ -16,11 +16,12 @@ from closedloop.analysis.elites import ELITES, class_elites, class_probabilities
 from closedloop.checks import check_generated, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
-from closedloop.interfaces import FloatArray, Generator, State, Stateful, Subject
+from closedloop.images.forms import check_forms
+from closedloop.interfaces import FloatArray, Generator, State, Stateful, Subject, form_of
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.settings import Settings
 from closedloop.recipes import fingerprint, plain, recipe, version
-from closedloop.recording.layout import Layout, Rows
+from closedloop.recording.layout import Layout, Rows, form_scalars
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
 
@@ -82,6 +83,7 @@ def evolve_elites(
     Settings(images=images, retries=retries, timeout_s=timeout_s, soa_s=soa_s, seed=seed)  # checks them
     settings = dict(zip(ELITES_SETTINGS, (images, bool(retest), retries, timeout_s, soa_s, seed), strict=True))
     chosen = _check_classes(classes, len(subject.units))
+    check_forms("generator", form_of(generator), form_of(subject))
     run = Run(subject, generator, chosen, settings, _optimizer(generator, len(chosen), seed, breeding))
     experiment = {
         "closedloop": version(), "protocol": ELITES, "subject": recipe(subject), "generator": recipe(generator),
@@ -209,7 +211,7 @@ class Run:
         cells, codes = self.optimizer.elites()
         place = {int(e): i for i, e in enumerate(self.optimizer.evaluations[cells])}
         chosen = codes[[place[int(e)] for e in again]]
-        images = quantize(check_generated(self.generator(chosen), len(chosen), self.generator))
+        images = quantize(presenter.fitted(check_generated(self.generator(chosen), len(chosen), self.generator)))
         shown = presenter.show(images, np.ones(len(chosen), np.int64), self._order)
         scores = class_probabilities(shown.means(len(chosen)), self.classes)
         self.retested += len(chosen)
@@ -230,7 +232,8 @@ class Run:
             "kind": np.full(n, kind),
             "stimulus_id": np.array(names)[shown.stimulus],
             "repeat": shown.repeat.astype(np.int32),
-            "onset_s": (self.presentations + np.arange(n)) * self.settings["soa_s"],
+            "onset_s": (self.presentations + np.arange(n))
+            * max(self.settings["soa_s"], form_of(self.subject).duration_s),
         }
         self.generation += 1
         self.presentations += n
@@ -240,12 +243,13 @@ class Run:
         """The shape of the recording: room for every presentation that may come."""
         again = min(len(self.classes), self.settings["images"]) if self.settings["retest"] else 0
         capacity = (self.settings["images"] + again) * (1 + self.settings["retries"])
-        scalars = {
+        scalars: dict[str, str | int | float] = {
             "subject": self.subject.name,
             "generator": self.generator.name,
             "generator_sha256": fingerprint(self.generator),
             "generator_recipe": json.dumps([recipe(self.generator)]),
             "threads": ELITES,
+            **form_scalars(form_of(self.subject)),
             "classes": _text(self.classes, len(self.subject.units)),
             "seed": self.settings["seed"],
             "closedloop_version": version(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import check_images, check_whole
+from closedloop.checks import check_any_images, check_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.eight_bit import from_bytes
-from closedloop.images.sets import ImageSet, as_image_set, folder_images, read_image
-from closedloop.interfaces import FloatArray, State, Stateful, Subject
+from closedloop.images.sets import ImageSet, as_image_set, folder_images, read_images
+from closedloop.interfaces import STILL, FloatArray, Form, State, Stateful, Subject, form_of
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.settings import Settings
 from closedloop.recipes import plain, recipe, version
-from closedloop.recording.layout import REFERENCE, REFERENCES, Layout, Rows
+from closedloop.recording.layout import REFERENCE, REFERENCES, Layout, Rows, form_scalars
 from closedloop.recording.references import source, write_references
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
+
+from .parameters import PARAMETERS, Parameters, pack_parameters, read_parameters
 
 #: Images that are shown, and committed, together.
 BLOCK = 64
@@ -41,6 +42,7 @@ def present(
     timeout_s: float | None = None,
     soa_s: float = 0.2,
     seed: int = 0,
+    parameters: Parameters = None,
     save: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
@@ -48,13 +50,17 @@ def present(
 
     Args:
         subject: Who looks.
-        images: A folder, an array ``(n, 3, h, w)`` in [0, 1] (rounded to 8 bits), an `ImageSet`, or "bundled".
+        images: A folder, an array ``(n, 3, h, w)`` in [0, 1] (rounded to 8 bits), an `ImageSet`, or "bundled"; grey
+            images and movies by the rule of `closedloop.images.forms`.
         repeats: Presentations of each image.
         resolution: Height and width to which images of a folder are cropped and resized.
         retries: How often a lost presentation is shown again.
         timeout_s: Seconds that the subject may take for one block; None waits for ever.
         soa_s: Nominal seconds from one presentation to the next.
         seed: Seed of the order.
+        parameters: What is known of each image (angle, position, size, category …), which become coordinates: a mapping
+            from names of columns to one value for each image, in their order, a DataFrame, or a CSV file. With a
+            column ``stimulus_id`` its rows may come in any order.
         save: Folder of the run; None keeps it in memory.
         progress: Called after each block with the number of images shown so far and of all.
 
@@ -70,14 +76,21 @@ def present(
     Settings(repeats=repeats, retries=retries, timeout_s=timeout_s, soa_s=soa_s, seed=seed)  # checks them
     resolution = check_whole("resolution", resolution, 1)
     settings = dict(zip(PRESENT_SETTINGS, (repeats, resolution, retries, timeout_s, soa_s, seed), strict=True))
-    library = Library.of(images, resolution)
+    library = Library.of(images, resolution, form_of(subject))
+    library = replace(library, coords=read_parameters(parameters, library.ids, subject.units))
     experiment = {
-        "closedloop": version(), "protocol": "present", "subject": recipe(subject), "images": source(images), **settings
+        "closedloop": version(), "protocol": "present", "subject": recipe(subject), "images": source(images),
+        **settings,
+        **({"parameters": list(library.coords)} if library.coords else {}),
     }  # fmt: skip
     recording = Recording.create(save, layout(subject, library, settings), plain(experiment))
     try:
+        if library.coords:
+            recording.keep(PARAMETERS, pack_parameters(library.coords))
         if recording.path is not None and experiment["images"] == REFERENCES:
-            write_references(recording.path, ImageSet(library.ids, library.read(np.arange(len(library.ids)))))
+            write_references(
+                recording.path, ImageSet(library.ids, library.read(np.arange(len(library.ids))), library.rate_hz)
+            )
     except BaseException:
         recording.close()
         raise
@@ -112,8 +125,8 @@ def go_on(
             block = order[done : done + BLOCK]
             shown = presenter.show(library.read(block), np.full(len(block), settings["repeats"]), order_rng)
             recording.check(shown.responses)
-            first_s = progressed["presentations"] * settings["soa_s"]
-            rows = _rows(shown, library, block, done // BLOCK, first_s, settings)
+            first = progressed["presentations"]
+            rows = _rows(shown, library, block, done // BLOCK, first, max(settings["soa_s"], presenter.form.duration_s))
             progressed["done"] += len(block)
             progressed["presentations"] += len(shown.stimulus)
             recording.append(rows, snapshot())
@@ -161,6 +174,7 @@ class Library:
         codes: Numbers ``(n,)`` -> codes ``(n, latent)``.
         coords: Further coordinates of each image, by name: ``(images,)``, text or numbers.
         scalars: What identifies the run besides subject and seed.
+        rate_hz: Frames per second, of movies in memory.
     """
 
     ids: tuple[str, ...]
@@ -171,41 +185,36 @@ class Library:
     codes: Callable[[NDArray[np.int64]], FloatArray] = lambda which: np.empty((len(which), 0))
     coords: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     scalars: Mapping[str, str | int | float] = field(default_factory=dict)
+    rate_hz: float | None = None
 
     @classmethod
-    def of(cls, images: ImageSet | str | Path | NDArray[Any], resolution: int) -> Library:
-        """A library of a folder, read lazily, or of images in memory."""
+    def of(cls, images: ImageSet | str | Path | NDArray[Any], resolution: int, form: Form = STILL) -> Library:
+        """A library of a folder, read lazily, or of images in memory, for a subject that is shown this form."""
         if isinstance(images, (str, Path)) and str(images) != "bundled":
             ids, paths = folder_images(images)
-            return cls(
-                tuple(ids), lambda which: from_bytes(np.stack([read_image(paths[i], resolution) for i in which]))
-            )
+            return cls(tuple(ids), lambda which: read_images([paths[i] for i in which], resolution, form))
         size = resolution
         if not isinstance(images, (str, Path)):
-            array = images.images if isinstance(images, ImageSet) else check_images(images)
-            if array.shape[2] != array.shape[3]:
+            array = images.images if isinstance(images, ImageSet) else check_any_images(images)
+            if array.shape[-2] != array.shape[-1]:
                 raise InvalidArgumentError(
                     f"images: expected square images (n, 3, h, h), got {array.shape}; crop them."
                 )
-            size = array.shape[2]
-        known = as_image_set(images, size)
-        return cls(known.ids, lambda which: known.images[which])
+            size = array.shape[-1]
+        known = as_image_set(images, size, form)
+        return cls(known.ids, lambda which: known.images[which], rate_hz=known.rate_hz)
 
 
 def layout(subject: Subject, library: Library, settings: dict[str, Any]) -> Layout:
     """The shape of the recording: room for every presentation that may come."""
     capacity = len(library.ids) * settings["repeats"] * (1 + settings["retries"])
-    scalars = {"subject": subject.name, **library.scalars, "seed": settings["seed"], "closedloop_version": version()}
-    coords: dict[str, tuple[str, Any]] = {
-        name: ("str", "") if column.dtype.kind in "OU" else ("float64", np.nan)
-        for name, column in library.coords.items()
-    }
+    scalars = {"subject": subject.name, **library.scalars, **form_scalars(form_of(subject)), "seed": settings["seed"],
+               "closedloop_version": version()}  # fmt: skip
+    coords = {name: _kind_of_column(column) for name, column in library.coords.items()}
     return Layout(capacity, BLOCK * settings["repeats"], library.latent, subject.units, scalars, coords)
 
 
-def _rows(
-    shown: Shown, library: Library, block: NDArray[np.int64], index: int, first_s: float, settings: dict[str, Any]
-) -> Rows:
+def _rows(shown: Shown, library: Library, block: NDArray[np.int64], index: int, first: int, soa_s: float) -> Rows:
     n = len(shown.stimulus)
     which = block[shown.stimulus]
     coords = {
@@ -214,7 +223,14 @@ def _rows(
         "kind": np.full(n, library.kind),
         "stimulus_id": np.array(library.ids)[which],
         "repeat": shown.repeat.astype(np.int32),
-        "onset_s": first_s + np.arange(n) * settings["soa_s"],
+        "onset_s": (first + np.arange(n)) * soa_s,
         **{name: column[which] for name, column in library.coords.items()},
     }
     return Rows(coords, shown.responses, library.codes(which), np.full(n, np.nan))
+
+
+def _kind_of_column(column: NDArray[Any]) -> tuple[str, Any]:
+    """The type of a coordinate, and the value of a row that is not written."""
+    if column.dtype.kind in "OU":
+        return "str", ""
+    return ("int64", -1) if column.dtype.kind == "i" else ("float64", np.nan)

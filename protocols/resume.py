@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from closedloop.analysis.ascents import ASCEND
 from closedloop.analysis.elites import ELITES, class_elites
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
-from closedloop.interfaces import Generator, Subject
+from closedloop.interfaces import Generator, Subject, form_of
 from closedloop.loop.experiment import (
     build_rules,
     build_subject,
@@ -32,6 +33,7 @@ from closedloop.recording.writer import Recording
 from .ascend import resumed_session
 from .elites import ELITES_SETTINGS, stored_elites
 from .landscape import LANDSCAPE, LANDSCAPE_SETTINGS, stored_library
+from .parameters import stored_parameters
 from .present import PRESENT_SETTINGS, Library, go_on
 
 
@@ -115,7 +117,8 @@ def _resume_presentation(
         subject = load_recorded_subject(content["subject"], str(run))
     settings = {name: content[name] for name in PRESENT_SETTINGS}
     stored = _references(run, content["images"])
-    library = Library.of(content["images"] if stored is None else stored, settings["resolution"])
+    library = Library.of(content["images"] if stored is None else stored, settings["resolution"], form_of(subject))
+    library = replace(library, coords=stored_parameters(run, content))
     return go_on(subject, library, Recording.reopen(run), settings, progress)
 
 

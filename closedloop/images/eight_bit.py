@@ -28,13 +28,18 @@ def from_bytes(values: NDArray[np.uint8]) -> NDArray[np.float32]:
     return values.astype(np.float32) / np.float32(255)
 
 
+def pillow_image(image: NDArray[np.uint8]) -> Image.Image:
+    """One 8-bit image ``(3, h, w)`` or, grey, ``(1, h, w)`` as Pillow has it."""
+    return Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+
+
 def encode_png(image: NDArray[np.float32]) -> bytes:
-    """One image ``(3, h, w)`` in [0, 1] as an 8-bit PNG."""
+    """One image ``(3, h, w)``, or ``(1, h, w)`` which is written as grey, in [0, 1] as an 8-bit PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(buffer, format="PNG", compress_level=1)
+    pillow_image(to_bytes(image)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def write_png(path: Path, image: NDArray[np.float32]) -> None:
-    """Writes one image ``(3, h, w)`` in [0, 1] as an 8-bit PNG; appears under its name only when complete."""
+    """Writes one image ``(channels, h, w)`` in [0, 1] as an 8-bit PNG; appears under its name only when complete."""
     replace_file(path, encode_png(image))

@@ -5,7 +5,9 @@ what was photographed. They say how an image looks to statistics, not to an eye:
 references, one inside it need not look like a photograph.
 
 Luminance (Rec. 601) is measured on a copy of at most `SIDE` pixels, averaged by area, so that runs of different
-resolution can be compared; the whole image counts for `clipped`, and for the variance in `high_frequency`.
+resolution can be compared; the whole image counts for `clipped`, and for the variance in `high_frequency`. Grey images
+are their own luminance. Of a movie its middle frame is measured (of an even number of frames the later one of the two):
+the mean of the frames would be blurred by what moves.
 
 =================== ====================================================================================================
 `clipped`           share of the values within `EDGE`/255 of black or white
@@ -36,8 +38,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from closedloop.checks import check_images
-from closedloop.images.nearest import COARSE, Bank
+from closedloop.checks import check_any_images
+from closedloop.images.forms import REC_601
+from closedloop.images.nearest import COARSE, Bank, middle_frames
 from closedloop.images.resizing import CHUNK, FLAT, shrink
 from closedloop.interfaces import FloatArray, Space
 
@@ -63,8 +66,8 @@ WORDS = {
     "code_norm": "length of the code ÷ the prior’s",
     "code_at_bound": "code at its bounds",
 }
-#: Luminance of red, green and blue (Rec. 601).
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+#: Luminance of red, green and blue.
+_LUMA = np.array(REC_601, np.float32)
 #: Power below this share of the highest counts as this: rounding has no slope.
 _FLOOR = 1e-9
 
@@ -73,7 +76,7 @@ def clipped(images: NDArray[np.floating[Any]]) -> FloatArray:
     """Share of each image's values that are black or white.
 
     Args:
-        images: ``(n, 3, h, w)``, RGB in [0, 1].
+        images: ``(n, 3, h, w)``, RGB in [0, 1]; or grey, or movies, of which all frames count.
 
     Returns:
         ``(n,)``, in [0, 1].
@@ -86,7 +89,8 @@ def measure(images: NDArray[Any]) -> dict[str, FloatArray]:
     """What can be said of images alone: `clipped`, `tv`, `spectral_slope` and `high_frequency`.
 
     Args:
-        images: ``(n, 3, h, w)``, RGB in [0, 1]; those that are not square are measured as if stretched to a square.
+        images: ``(n, 3, h, w)``, RGB in [0, 1], or grey, or movies; those that are not square are measured as if
+            stretched to a square.
 
     Returns:
         Each ``(n,)``; NaN for images without contrast, and for a slope of images of less than 16 pixels.
@@ -94,20 +98,21 @@ def measure(images: NDArray[Any]) -> dict[str, FloatArray]:
     Raises:
         InvalidArgumentError: Not images.
     """
-    return _measure(check_images(images))
+    return _measure(check_any_images(images))
 
 
 def _measure(images: NDArray[np.float32]) -> dict[str, FloatArray]:
+    images = middle_frames(images)
     parts = [_measure_chunk(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
     return {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in OF_IMAGE}
 
 
 def _measure_chunk(images: NDArray[np.float32]) -> dict[str, FloatArray]:
-    n, _, height, width = images.shape
-    full = (_LUMA @ images.reshape(n, 3, -1)).reshape(n, height, width)
+    n, channels, height, width = images.shape
+    full = images[:, 0] if channels == 1 else (_LUMA @ images.reshape(n, 3, -1)).reshape(n, height, width)
     small = shrink(full, min(SIDE, height, width))
     mean = small.mean((1, 2), keepdims=True)
-    small, full = small - mean, np.subtract(full, mean, out=full)
+    small, full = small - mean, np.subtract(full, mean, out=None if channels == 1 else full)  # grey is not ours
     spread = small.std((1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = sum(np.abs(np.diff(small, axis=axis)).sum((1, 2)) for axis in (1, 2))
@@ -190,7 +195,7 @@ def presentation_coords(
     """What a run records of the images of a block, which are trusted to be such.
 
     Args:
-        images: ``(n, 3, h, w)``, RGB in [0, 1].
+        images: ``(n, 3, h, w)``, RGB in [0, 1], or grey, or movies.
         codes: The code that made each; None for a reference.
         spaces: The space of each code; None for a reference.
         bank: The references; None where there are none.
@@ -246,14 +251,14 @@ class Band:
 
 
 def band(images: NDArray[Any]) -> dict[str, Band]:
-    """The natural band: where images ``(n, 3, h, w)``, RGB in [0, 1], lie on each of `MEASURES`.
+    """The natural band: where images ``(n, 3, h, w)``, RGB in [0, 1], or grey, or movies, lie on each of `MEASURES`.
 
     Each is held beside the others for `natural_distance`.
 
     Raises:
         InvalidArgumentError: Not images.
     """
-    checked = check_images(images)
+    checked = check_any_images(images)
     found = presentation_coords(
         checked, [None] * len(checked), [None] * len(checked), Bank.of(checked), range(len(checked))
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from closedloop.checks import check_images
+from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import CHUNK, FLAT, shrink
 from closedloop.interfaces import FloatArray
@@ -107,19 +107,22 @@ class Bank:
     """Natural images, as others are held beside them.
 
     Attributes:
-        thumbnails: ``(m, 3 · COARSE²)`` of unit length.
+        thumbnails: ``(m, channels · COARSE²)`` of unit length, of a movie's middle frame.
+        channels: 3 for colours, 1 for grey.
         typical: Their median distance to the nearest other.
     """
 
     thumbnails: NDArray[np.float32]
     typical: float
+    channels: int = 3
 
     @classmethod
     def of(cls, images: NDArray[Any]) -> Bank:
-        """The bank of images ``(m, 3, h, w)``, RGB in [0, 1]."""
-        points = _thumbnails(check_images(images))
+        """The bank of images ``(m, 3, h, w)``, RGB in [0, 1], or grey, or movies."""
+        checked = check_any_images(images)
+        points = _thumbnails(checked)
         parts = [_others(_apart(points[s], points), s.start) for s in _slices(len(points))]
-        return cls(points, _typical(parts))
+        return cls(points, _typical(parts), checked.shape[-3])
 
     def nearest(self, images: NDArray[Any]) -> Nearest:
         """The nearest of them to each image ``(n, 3, h, w)``, RGB in [0, 1]; its `ratio` is `natural_distance`.
@@ -127,12 +130,17 @@ class Bank:
         Raises:
             InvalidArgumentError: Not images, or smaller than the thumbnails.
         """
-        checked = check_images(images)
-        side = round((self.thumbnails.shape[1] / 3) ** 0.5)
-        if side != min(COARSE, *checked.shape[2:]):
+        checked = check_any_images(images)
+        side = round((self.thumbnails.shape[1] / self.channels) ** 0.5)
+        if side != min(COARSE, *checked.shape[-2:]):
             raise InvalidArgumentError(
-                f"images: expected thumbnails of {side} pixels, as the bank has, got images of {checked.shape[2:]}; "
+                f"images: expected thumbnails of {side} pixels, as the bank has, got images of {checked.shape[-2:]}; "
                 "resize them to the size of the natural ones."
+            )
+        if checked.shape[-3] != self.channels:
+            raise InvalidArgumentError(
+                f"images: expected {self.channels} channels, as the natural ones have, got {checked.shape[-3]}; "
+                "closedloop.images.forms.recoloured turns one into the other."
             )
         return self.find(checked, np.full(len(checked), -1))
 
@@ -140,7 +148,7 @@ class Bank:
         """The same of images that are known to be such, without those that they are themselves.
 
         Args:
-            images: ``(n, 3, h, w)``.
+            images: ``(n, 3, h, w)``, or grey, or movies, as those of the bank.
             own: Which image of the bank each of them is, ``(n,)``; −1 for none.
         """
         if len(self.thumbnails) == 0 or len(images) == 0:
@@ -151,13 +159,19 @@ class Bank:
         return _nearest(distances, self.typical)
 
 
+def middle_frames(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The middle frames ``(n, channels, h, w)`` of movies, the later one of two; stills as they are."""
+    return images[:, images.shape[1] // 2] if images.ndim == 5 else images
+
+
 def _thumbnails(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colour thumbnails ``(n, 3 · COARSE²)`` without their mean and of unit length; NaN without contrast."""
-    n, _, height, width = images.shape
+    """Thumbnails ``(n, channels · COARSE²)`` without their mean and of unit length; NaN without contrast."""
+    images = middle_frames(images)
+    n, channels, height, width = images.shape
     side = min(COARSE, height, width)
     chunks = [images[i : i + CHUNK] for i in range(0, n, CHUNK)]
     planes = [shrink(chunk.reshape(-1, height, width), side).reshape(len(chunk), -1) for chunk in chunks]
-    points = np.concatenate([np.empty((0, 3 * side**2), np.float32), *planes])
+    points = np.concatenate([np.empty((0, channels * side**2), np.float32), *planes])
     points = points - points.mean(1, keepdims=True)
     length = np.sqrt((points**2).sum(1, keepdims=True))
     seen = length > FLAT * points.shape[1] ** 0.5

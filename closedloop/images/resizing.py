@@ -21,8 +21,8 @@ def resize_matrix(size: int, new: int) -> NDArray[np.float32]:
 
 
 def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.float32]:
-    """Images ``(n, 3, h, w)`` -> ``(n, 3, resolution, resolution)``, bilinear and antialiased; the same if they fit."""
-    height, width = images.shape[2:]
+    """Images ``(…, h, w)`` -> ``(…, resolution, resolution)``, bilinear and antialiased; the same if they fit."""
+    height, width = images.shape[-2:]
     if (height, width) == (resolution, resolution):
         return images
     rows, columns = resize_matrix(height, resolution), resize_matrix(width, resolution)

@@ -1,4 +1,7 @@
-"""Images in and out: folders of photographs, resizing, 8-bit files. RGB in [0, 1], ``(n, 3, h, w)`` float32."""
+"""Images in and out: folders of photographs, resizing, 8-bit files. RGB in [0, 1], ``(n, 3, h, w)`` float32.
+
+For a subject of another form they come in that form: grey, and for one of movies stills or movies of its length.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from closedloop.checks import check_images
+from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, quantize
+from closedloop.images.forms import check_forms, recoloured, shown_as
+from closedloop.images.movies import decode_movie
 from closedloop.images.resizing import resize_images
+from closedloop.interfaces import STILL, Form
 
 #: File endings that are read as photographs.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -28,11 +34,14 @@ class ImageSet:
 
     Attributes:
         ids: A unique name for each.
-        images: ``(n, 3, h, w)`` float32, RGB in [0, 1], multiples of 1/255.
+        images: ``(n, 3, h, w)`` float32, RGB in [0, 1], multiples of 1/255; or grey ``(n, 1, h, w)``, or movies
+            ``(n, frames, channels, h, w)``.
+        rate_hz: Frames per second of movies, where that is known.
     """
 
     ids: tuple[str, ...]
     images: NDArray[np.float32]
+    rate_hz: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.images):
@@ -92,34 +101,87 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def read_folder(folder: str | Path, resolution: int) -> ImageSet:
+def read_folder(folder: str | Path, resolution: int, form: Form = STILL) -> ImageSet:
     """All images of a folder in the order of their names: the central square of each, resized.
 
     Raises:
         InvalidArgumentError: There is no such folder, no image in it, or an image that cannot be read.
     """
     ids, paths = folder_images(folder)
-    return ImageSet(ids, from_bytes(np.stack([read_image(p, resolution) for p in paths])))
+    return ImageSet(ids, read_images(paths, resolution, form), form.rate_hz)
 
 
-def natural_references(resolution: int = 224) -> ImageSet:
+def read_images(paths: Sequence[Path], resolution: int, form: Form = STILL) -> NDArray[np.float32]:
+    """Files as a subject of this form is shown them, but for stills that it is to be shown as movies.
+
+    Animated files are movies for a subject of movies, where all of these files are: otherwise stills are held for all
+    frames here. For a subject of stills the first frame of a file counts.
+
+    Returns:
+        ``(n, 3, resolution, resolution)`` float32, multiples of 1/255; grey or movies where the form is.
+
+    Raises:
+        InvalidArgumentError: A file is not a readable image, or a movie of another length or rate.
+    """
+    if form.frames is None:
+        return in_colours(from_bytes(np.stack([read_image(path, resolution) for path in paths])), form)
+    read = [_read_movie(path, resolution, form) for path in paths]
+    if any(image.ndim == 4 for image in read):
+        read = [shown_as(image[None], form)[0] for image in read]
+    return np.stack(read)
+
+
+def _read_movie(path: Path, resolution: int, form: Form) -> NDArray[np.float32]:
+    """A movie ``(frames, channels, r, r)`` of a form, or a still ``(channels, r, r)``."""
+    movie = decode_movie(path)
+    if movie is None:
+        return in_colours(from_bytes(read_image(path, resolution)), form)
+    frames, channels, height, width = movie.pictures.shape
+    # Files of others hold their durations in whole milliseconds: the rate is not looked at more closely than that.
+    rate = form.rate_hz if form.rate_hz and abs(1000 / movie.rate_hz - 1000 / form.rate_hz) <= 1 else movie.rate_hz
+    check_forms(str(path), Form(channels, frames, rate), form)
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = from_bytes(movie.pictures[..., top : top + side, left : left + side])
+    fitted = square if side == resolution else quantize(resize_images(square, resolution))
+    return in_colours(fitted, form)
+
+
+def in_colours(images: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
+    """8-bit images ``(…, channels, h, w)`` with the channels of a form, rounded to 8 bits again where these change."""
+    if images.shape[-3] == form.channels:
+        return images
+    return quantize(recoloured(images, form.channels))
+
+
+def natural_references(resolution: int = 224, form: Form = STILL) -> ImageSet:
     """The bundled natural photographs; ``closedloop/references/CREDITS.md`` names their authors and licences."""
     with resources.as_file(resources.files("closedloop") / "references") as folder:
-        return read_folder(folder, resolution)
+        return read_folder(folder, resolution, form)
 
 
-def as_image_set(images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], resolution: int) -> ImageSet:
+def as_image_set(
+    images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], resolution: int, form: Form = STILL
+) -> ImageSet:
     """An image set from a folder, an array ``(n, 3, h, w)`` or another set, at the given resolution.
 
-    Arrays are rounded to 8 bits, so that what is stored is what was shown.
+    Arrays are rounded to 8 bits, so that what is stored is what was shown. For a subject of another form colours become
+    grey (or grey colours); movies must have its length.
+
+    Raises:
+        InvalidArgumentError: Nothing to read, not images, or movies of another form.
     """
     if isinstance(images, (str, Path)):
-        return natural_references(resolution) if str(images) == "bundled" else read_folder(images, resolution)
+        known = str(images) == "bundled"
+        return natural_references(resolution, form) if known else read_folder(images, resolution, form)
     if isinstance(images, ImageSet):
-        ids, array = images.ids, images.images
+        ids, array, rate = images.ids, images.images, images.rate_hz
     else:
-        array = check_images(np.asarray(images))
+        array, rate = check_any_images(np.asarray(images)), None
         ids = tuple(f"image-{i:05d}" for i in range(len(array)))
     if len(array) == 0:
         raise InvalidArgumentError("images: expected at least one image, got none.")
-    return ImageSet(ids, quantize(resize_images(array, resolution)))
+    if array.ndim == 5:
+        check_forms("images", Form(array.shape[2], array.shape[1], rate or form.rate_hz or 1.0), form)
+    eight_bit = quantize(resize_images(array, resolution))
+    return ImageSet(ids, in_colours(eight_bit, form), form.rate_hz if array.ndim == 5 else None)

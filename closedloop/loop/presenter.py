@@ -1,10 +1,15 @@
-"""Showing images to a subject: repeats, shuffled order, time limit, lost presentations shown again."""
+"""Showing images to a subject: repeats, shuffled order, time limit, lost presentations shown again.
+
+Here is the door through which every stimulus comes to a subject, and here it gets the form that the subject is shown,
+by the one rule of `closedloop.images.forms`.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +17,8 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_responses
 from closedloop.errors import ClosedLoopError, SubjectError, SubjectTimeoutError
-from closedloop.interfaces import FloatArray, Subject
+from closedloop.images.forms import shown_as
+from closedloop.interfaces import FloatArray, Form, Subject, form_of
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,16 @@ class Presenter:
     retries: int = 2
     timeout_s: float | None = None
 
+    @cached_property
+    def form(self) -> Form:
+        """What the subject is shown."""
+        return form_of(self.subject)
+
+    def fitted(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Images in the form that the subject is shown; the same object if they have it."""
+        fitted: NDArray[np.float32] = shown_as(images, self.form)
+        return fitted
+
     def show(
         self,
         images: NDArray[np.float32],
@@ -70,13 +86,14 @@ class Presenter:
         """Shows each image as often as asked, in random order, then what was lost again.
 
         Args:
-            images: ``(m, 3, h, w)`` float32, RGB in [0, 1].
+            images: ``(m, 3, h, w)`` float32, RGB in [0, 1]; what has another form than the subject is shown gets it.
             repeats: Presentations of each image, ``(m,)``.
             rng: Draws the order.
             spare: How many lost presentations of each group of images may be shown again, ``(groups,)``; None for
                 any number.
             group: Group of each image, ``(m,)``; None for one group.
         """
+        images = self.fitted(images)
         left = None if spare is None else spare.copy()
         group = np.zeros(len(images), dtype=np.int64) if group is None else group
         stimulus = rng.permutation(np.repeat(np.arange(len(images)), repeats))

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.images.eight_bit import quantize
+from closedloop.images.forms import check_forms, shown_as
 from closedloop.images.naturalness import coords_of, presentation_coords
 from closedloop.images.nearest import Bank
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, as_image_set
-from closedloop.interfaces import FloatArray, State, Stateful, Subject
+from closedloop.interfaces import FloatArray, Form, State, Stateful, Subject, form_of
 from closedloop.loop.drift_correction import DriftCorrection
 from closedloop.loop.experiment import describe_session
 from closedloop.loop.presenter import Presenter, Shown
@@ -33,7 +34,7 @@ from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Evolution, Thread
 from closedloop.objectives import Linear, evaluate
 from closedloop.recipes import fingerprint, recipe, version
-from closedloop.recording.layout import REFERENCE, Layout, Rows
+from closedloop.recording.layout import REFERENCE, Layout, Rows, form_scalars
 from closedloop.recording.references import stored_references, write_references
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
@@ -50,7 +51,7 @@ class Block:
     """Images to be shown together.
 
     Attributes:
-        images: ``(m, 3, h, w)``.
+        images: ``(m, 3, h, w)``, or what else the subject is shown: grey, or movies.
         ids: Name of each image.
         threads: Name of the thread of each, or "reference".
         codes: The code that made each, None for a reference.
@@ -116,12 +117,12 @@ class Observer(Protocol):
         ...
 
 
-def _read_references(references: Any, resolution: int) -> ImageSet | None:
-    """The reference images at a resolution; those that another run stored keep their names."""
+def _read_references(references: Any, resolution: int, form: Form) -> ImageSet | None:
+    """The reference images at a resolution, for a subject; those that another run stored keep their names."""
     if references is None:
         return None
     stored = stored_references(Path(references)) if isinstance(references, (str, Path)) else None
-    return as_image_set(references if stored is None else stored, resolution)
+    return as_image_set(references if stored is None else stored, resolution, form)
 
 
 def _gradient_path(subject: Subject, threads: Sequence[Thread]) -> GradientPath | None:
@@ -165,7 +166,7 @@ class Session:
         subject: Who looks.
         threads: The evolutions.
         references: Natural images to compare with: a folder, an array ``(n, 3, h, w)``, an `ImageSet`, ``"bundled"``,
-            or None. Rounded to 8 bits and resized to the largest generator's resolution.
+            or None. Rounded to 8 bits and resized to the largest generator's resolution; grey for a grey subject.
         stop: Rules that end a thread's evolution before its budget is used up.
         save: Folder of the run; None keeps it in memory.
         observers: Watch the session.
@@ -193,6 +194,9 @@ class Session:
         for thread in threads:
             if isinstance(thread.objective, Linear):  # others may ask for a time axis, which is not known yet
                 thread.objective(np.zeros((1, len(subject.units))))
+        self.form = form_of(subject)
+        for thread in threads:
+            check_forms(f"thread {thread.name!r}", form_of(thread.generator), self.form)
         self.subject = subject
         self._path = _gradient_path(subject, threads)
         self.settings = read_settings(settings)
@@ -201,7 +205,7 @@ class Session:
         self.observers = tuple(observers)
         self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
         self.resolution = max(t.generator.resolution for t in threads)
-        self.references = _read_references(references, self.resolution)
+        self.references = _read_references(references, self.resolution, self.form)
         self._bank = None if self.references is None else Bank.of(self.references.images)
         self._source = references
         self._experiment = experiment
@@ -331,7 +335,7 @@ class Session:
         return codes
 
     def _coded_part(self, evolution: Evolution, ids: list[str], codes: FloatArray, repeats: int) -> Block:
-        images = resize_images(evolution.generate(codes), self.resolution)
+        images = shown_as(resize_images(evolution.generate(codes), self.resolution), self.form)
         n = len(ids)
         return Block(images, ids, [evolution.thread.name] * n, list(codes), np.full(n, repeats))
 
@@ -342,10 +346,13 @@ class Session:
 
     def _references_part(self, which: Sequence[int], repeats: int) -> Block:
         if self.references is None:
-            return Block(np.empty((0, 3, self.resolution, self.resolution), np.float32), [], [], [], np.empty(0, int))
+            nothing = np.empty((0, *self.form.leading, self.resolution, self.resolution), np.float32)
+            return Block(nothing, [], [], [], np.empty(0, int))
         n, chosen = len(which), list(which)
         ids = [self.references.ids[i] for i in chosen]
-        return Block(self.references.images[chosen], ids, [REFERENCE] * n, [None] * n, np.full(n, repeats))
+        return Block(
+            shown_as(self.references.images[chosen], self.form), ids, [REFERENCE] * n, [None] * n, np.full(n, repeats)
+        )
 
     def _spare(self, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many lost presentations of each thread may be shown again, and the thread of each image of a block.
@@ -372,7 +379,7 @@ class Session:
         means = total / np.where(number > 0, number, np.nan)
         best: dict[int, None] = {}
         for evolution in self.evolutions:
-            images = self.references.images if self.references is not None else np.empty((0, 3, 1, 1), np.float32)
+            images = self._references_part(range(self._n_references), 1).images
             order = np.argsort(-evaluate(evolution.thread.objective, means, images), kind="stable")
             best.update(dict.fromkeys(order[: count or self.settings.retest_candidates].tolist()))
         return list(best)
@@ -452,10 +459,17 @@ class Session:
             "kind": np.array(kinds)[stimulus],
             "stimulus_id": np.array(block.ids)[stimulus],
             "repeat": shown.repeat.astype(np.int32),
-            "onset_s": (first + np.arange(n)) * self.settings.soa_s,
+            "onset_s": (first + np.arange(n)) * max(self.settings.soa_s, self.form.duration_s),
             **{name: values[stimulus] for name, values in self._naturalness(block).items()},
         }
-        return Rows(coords, shown.responses, codes[stimulus], scores[stimulus], self._kept(phase, block, scores))
+        return Rows(
+            coords,
+            shown.responses,
+            codes[stimulus],
+            scores[stimulus],
+            self._kept(phase, block, scores),
+            self.form.rate_hz,
+        )
 
     def _naturalness(self, block: Block) -> dict[str, FloatArray]:
         """How natural each image of a block looks; see `closedloop.images.naturalness`."""
@@ -502,6 +516,7 @@ class Session:
         scalars: dict[str, str | int | float] = {
             "subject": self.subject.name,
             **threads_text,
+            **form_scalars(self.form),
             "seed": s.seed,
             "closedloop_version": version(),
         }

@@ -1,7 +1,7 @@
 """Terms that look at the images ``(n, 3, h, w)`` in [0, 1], numpy or torch: priors, to be subtracted.
 
-All are means over pixels and colours, so that their weights do not depend on the resolution. A presentation that was
-lost scores NaN here too.
+They take grey images and movies ``(n, frames, channels, h, w)`` too. All are means over pixels, colours and frames, so
+that their weights do not depend on the resolution. A presentation that was lost scores NaN here too.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TotalVariation(ImageTerm):
 
     def of_images(self, images: Any) -> Any:
         """Images ``(n, 3, h, w)``, at least 2 pixels high and wide -> ``(n,)``."""
-        if min(images.shape[2:]) < 2:
+        if min(images.shape[-2:]) < 2:
             raise InvalidArgumentError(f"images: expected 2 pixels or more in height and width, got {images.shape}.")
         corner = images[..., :-1, :-1]
         squares = (images[..., 1:, :-1] - corner) ** 2 + (images[..., :-1, 1:] - corner) ** 2
@@ -177,7 +177,7 @@ def given_images(images: Any, responses: Any, describe: Callable[[], str]) -> An
             "images, responses: expected both as numpy arrays or both as torch tensors, got "
             f"{type(images).__name__} and {type(responses).__name__}."
         )
-    if images.ndim != 4 or images.shape[1] != 3 or len(images) != len(responses):
+    if images.ndim not in (4, 5) or images.shape[-3] not in (1, 3) or len(images) != len(responses):
         raise InvalidArgumentError(f"images: expected shape ({len(responses)}, 3, h, w), got {tuple(images.shape)}.")
     return images
 
@@ -190,15 +190,16 @@ def without_lost(scores: Any, responses: Any) -> Any:
 
 
 def _mean(values: Any) -> Any:
-    """Mean over colours and pixels, ``(n,)``; of numpy in float64."""
+    """Mean over colours, pixels and frames, ``(n,)``; of numpy in float64."""
+    axes = tuple(range(1, values.ndim))
     if isinstance(values, np.ndarray):
-        return values.mean((1, 2, 3), dtype=np.float64)
-    return values.mean((1, 2, 3))
+        return values.mean(axes, dtype=np.float64)
+    return values.mean(axes)
 
 
 def _blurred(images: Any) -> Any:
     """Blurred along height, then width."""
-    for axis in (2, 3):
+    for axis in (-2, -1):
         before, after = _shifted(images, axis)
         images = (before + 2 * images + after) / 4
     return images
@@ -209,8 +210,8 @@ def _shifted(images: Any, axis: int) -> tuple[Any, Any]:
     last = images.shape[axis] - 1
     place = np.arange(last + 1)
     before, after = abs(place - 1).clip(0, last), (last - abs(last - place - 1)).clip(0, last)
-    if axis == 2:
-        return images[:, :, before.tolist()], images[:, :, after.tolist()]
+    if axis == -2:
+        return images[..., before.tolist(), :], images[..., after.tolist(), :]
     return images[..., before.tolist()], images[..., after.tolist()]
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
-from closedloop.interfaces import FloatArray, Units
+from closedloop.interfaces import STILL, FloatArray, Form, Units
 
 #: Version of the layout above; a reader refuses a newer one.
 SCHEMA = 2
@@ -47,7 +48,8 @@ class Rows:
         responses: ``(n, units[, time])``.
         codes: ``(n, latent)``, NaN where the image has no code or a shorter one.
         scores: ``(n,)``, NaN where there is none.
-        images: Images to keep, by stimulus id: ``(3, h, w)``.
+        images: Images to keep, by stimulus id: ``(3, h, w)``; grey ones ``(1, h, w)``; movies with their frames first.
+        rate_hz: Frames per second of movies.
     """
 
     coords: Mapping[str, NDArray[Any]]
@@ -55,6 +57,7 @@ class Rows:
     codes: FloatArray
     scores: FloatArray
     images: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    rate_hz: float | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -79,6 +82,20 @@ class Layout:
     units: Units
     scalars: Mapping[str, str | int | float]
     coords: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+
+
+def form_scalars(form: Form) -> dict[str, str | int | float]:
+    """The scalars that say in which form stimuli were shown; none for colour stills."""
+    if form == STILL:
+        return {}
+    moving = {} if form.frames is None or form.rate_hz is None else {"frames": form.frames, "rate_hz": form.rate_hz}
+    return {"channels": form.channels, **moving}
+
+
+def recorded_form(recording: xr.Dataset) -> Form:
+    """The form in which the stimuli of a recording of one run were shown; colour stills where it says nothing."""
+    known = {n: recording[n].values.flat[0].item() for n in ("channels", "frames", "rate_hz") if n in recording.coords}
+    return Form(**known) if known else STILL
 
 
 def is_run(path: str | Path) -> bool:

@@ -15,18 +15,21 @@ from PIL import Image
 
 from closedloop.errors import ClosedLoopError, RecordingError
 from closedloop.images.eight_bit import to_bytes
+from closedloop.images.forms import recoloured
+from closedloop.images.movies import IMAGE_ENDINGS, decode_movie
 from closedloop.images.sets import ImageSet
-from closedloop.recording.layout import IMAGES, REFERENCE
+from closedloop.recording.layout import IMAGES, REFERENCE, recorded_form
 from closedloop.recording.references import read_references
 from closedloop.recording.render import render
 
-#: The name of an evolved image -> its picture ``(h, w, 3)`` 8-bit RGB; None where there is none to show.
+#: The name of an evolved image -> its picture ``(h, w, 3)`` 8-bit RGB, or its movie ``(frames, h, w, 3)``; None where
+#: there is none to show.
 Lookup = Callable[[str], NDArray[np.uint8] | None]
 
 
 @final
 class Pictures:
-    """The pictures of a recording by name, 8-bit RGB.
+    """The pictures of a recording by name, 8-bit RGB; grey ones too, so that all can be shown alike.
 
     An evolved image is read from the run's folder if it was kept there, else made again from its code. Where neither is
     possible there is none.
@@ -35,12 +38,14 @@ class Pictures:
         recording: See `closedloop.open_recording`.
 
     Attributes:
+        rate_hz: Frames per second of movies; None for stills.
         missing: Why there is no picture, where there was none so far.
         doubts: Why a picture that was made again may look different: the generator's weights are others.
     """
 
     def __init__(self, recording: xr.Dataset) -> None:
         self._recording = recording
+        self.rate_hz = recorded_form(recording).rate_hz
         source = recording.encoding.get("source")
         self._run = None if source is None else Path(source)
         self._reference = recording["thread"].values == REFERENCE
@@ -49,7 +54,7 @@ class Pictures:
         self.doubts: dict[str, None] = {}
 
     def __call__(self, stimulus_id: str) -> NDArray[np.uint8] | None:
-        """The picture ``(h, w, 3)`` of an evolved image, or None."""
+        """The picture ``(h, w, 3)`` of an evolved image, or the movie ``(frames, h, w, 3)``; or None."""
         return self.several([stimulus_id])[0]
 
     def reference(self, stimulus_id: str) -> NDArray[np.uint8] | None:
@@ -68,20 +73,24 @@ class Pictures:
         """The file of an evolved image, if the run kept it."""
         if self._run is None:
             return None
-        path = self._run / IMAGES / f"{name}.png"
-        if path.parent != self._run / IMAGES or not path.is_file():  # a name from a strange file leads nowhere else
+        folder = self._run / IMAGES
+        found = [path for ending in IMAGE_ENDINGS if (path := folder / f"{name}{ending}").is_file()]
+        if not found or found[0].parent != folder:  # a name from a strange file leads nowhere else
             return None
         try:
-            with Image.open(path) as image:
+            movie = decode_movie(found[0])
+            if movie is not None:
+                return _rgb(movie.pictures)
+            with Image.open(found[0]) as image:
                 return np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise RecordingError(f"{path}: cannot read this image ({error}).") from error
+        except (OSError, ValueError, ClosedLoopError, Image.DecompressionBombError) as error:
+            raise RecordingError(f"{found[0]}: cannot read this image ({error}).") from error
 
     def _stored_reference(self, name: str) -> NDArray[np.uint8] | None:
         known = self._references
         if known is None or name not in known.ids:
             return None
-        return to_bytes(known.images[known.ids.index(name)]).transpose(1, 2, 0)
+        return _rgb(to_bytes(known.images[known.ids.index(name)]))
 
     @cached_property
     def _references(self) -> ImageSet | None:
@@ -96,7 +105,7 @@ class Pictures:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             try:
-                images = to_bytes(render(self._recording, list(rows.values()))).transpose(0, 2, 3, 1)
+                images = _rgb(to_bytes(render(self._recording, list(rows.values()))))
             except ClosedLoopError as error:
                 self.missing[str(error)] = None
                 return found
@@ -108,3 +117,9 @@ class Pictures:
         """The first presentation of an image."""
         rows = np.flatnonzero((self._recording["stimulus_id"].values == name) & (self._reference == reference))
         return int(rows[0]) if len(rows) else None
+
+
+def _rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images ``(…, 1 or 3, h, w)`` -> pictures ``(…, h, w, 3)``."""
+    pictures: NDArray[np.uint8] = np.moveaxis(recoloured(images, 3), -3, -1)
+    return pictures

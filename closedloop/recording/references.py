@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from closedloop.errors import RecordingError
 from closedloop.files import put_file, replace_files
-from closedloop.images.eight_bit import encode_png
-from closedloop.images.sets import ImageSet, read_folder
+from closedloop.images.eight_bit import from_bytes
+from closedloop.images.movies import IMAGE_ENDINGS, decode_movie, encode_image
+from closedloop.images.sets import ImageSet, read_images
+from closedloop.interfaces import STILL, Form
 from closedloop.recording.layout import NAMES, REFERENCES, writing
 
 
@@ -30,7 +34,8 @@ def write_references(path: Path, references: ImageSet) -> None:
             return
         folder.mkdir(exist_ok=True)
         named = enumerate(zip(references.ids, references.images, strict=True))
-        replace_files({folder / f"{i:05d}_{_file_name(name)}.png": encode_png(image) for i, (name, image) in named})
+        encoded = {f"{i:05d}_{_file_name(name)}": encode_image(image, references.rate_hz) for i, (name, image) in named}
+        replace_files({folder / (stem + ending): data for stem, (ending, data) in encoded.items()})
         put_file(folder / NAMES, json.dumps(references.ids).encode())
 
 
@@ -53,11 +58,20 @@ def stored_references(folder: Path) -> ImageSet | None:
         return None
     try:
         ids = json.loads((folder / NAMES).read_text(encoding="utf-8"))
-        with Image.open(min(folder.glob("*.png"))) as first:
-            resolution = first.height
-        return ImageSet(tuple(ids), read_folder(folder, resolution).images)
-    except (OSError, ValueError, TypeError) as error:
+        return _exactly(tuple(ids), sorted(p for p in folder.iterdir() if p.suffix in IMAGE_ENDINGS))
+    except (OSError, ValueError, TypeError, IndexError) as error:
         raise RecordingError(f"{folder}: cannot read the reference images ({error}).") from error
+
+
+def _exactly(ids: tuple[str, ...], paths: Sequence[Path]) -> ImageSet:
+    """The images of files as they were stored: grey ones grey, movies as movies."""
+    movies = [decode_movie(path) if path.suffix == ".webp" else None for path in paths]
+    if movies and (first := movies[0]) is not None:
+        pictures = [movie.pictures for movie in movies if movie is not None]
+        return ImageSet(ids, from_bytes(np.stack(pictures)), first.rate_hz)
+    with Image.open(paths[0]) as opened:
+        grey, resolution = opened.mode == "L", opened.height
+    return ImageSet(ids, read_images(paths, resolution, Form(1) if grey else STILL))
 
 
 def _file_name(name: str) -> str:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from closedloop import recipes
 from closedloop.checks import check_generated
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError, closest
-from closedloop.images.eight_bit import from_bytes, quantize
+from closedloop.images.eight_bit import quantize
+from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
-from closedloop.images.sets import ImageSet, as_image_set, folder_images, read_image
+from closedloop.images.sets import ImageSet, as_image_set, folder_images, in_colours, read_images
 from closedloop.interfaces import FloatArray, Generator
 from closedloop.recipes import OBJECT, fingerprint
-from closedloop.recording.layout import REFERENCE, REFERENCES, is_run
+from closedloop.recording.layout import REFERENCE, REFERENCES, is_run, recorded_form
 from closedloop.recording.references import read_references, stored_references
 
 #: Which presentations: a number, a slice, numbers, a mask ``(n,)``, the name of an image, or several names.
@@ -49,7 +50,8 @@ def render(
             a folder of images, ``"bundled"``, or an `ImageSet`.
 
     Returns:
-        ``(n, 3, h, w)`` float32, RGB in [0, 1], in the order asked for; as large as they were shown.
+        ``(n, 3, h, w)`` float32, RGB in [0, 1], in the order asked for; as large as they were shown. Of a grey subject
+        ``(n, 1, h, w)``, of one of movies ``(n, frames, channels, h, w)``.
 
     Raises:
         InvalidArgumentError: No such presentation, or a generator that cannot be loaded by name was not handed over.
@@ -61,7 +63,7 @@ def render(
     rows = positions(recording, which)
     part = recording.isel(presentation=rows)
     if not len(rows):
-        return np.empty((0, 3, 0, 0), np.float32)
+        return np.empty((0, *recorded_form(recording).leading, 0, 0), np.float32)
     makers = _Makers(part, generators or {})
     coded = np.flatnonzero(part["thread"].values != REFERENCE)
     natural = np.flatnonzero(part["thread"].values == REFERENCE)
@@ -134,8 +136,9 @@ class _Makers:
         images: list[Any] = [None] * len(rows)
         for key in dict.fromkeys(keys):
             own = [i for i, other in enumerate(keys) if other == key]
-            shown = self._shown(codes[own], *key)
-            shown = np.where(retest[rows[own], None, None, None], quantize(shown), shown)  # as the session shows them
+            shown = shown_as(self._shown(codes[own], *key), recorded_form(self._part.isel(presentation=[rows[own[0]]])))
+            again = retest[rows[own]].reshape(-1, *[1] * (shown.ndim - 1))
+            shown = np.where(again, quantize(shown), shown)  # as the session shows them
             for i, image in zip(own, shown, strict=True):
                 images[i] = image
         return images
@@ -217,6 +220,7 @@ def _reference_images(
     """Reference images by name, each ``(3, h, w)``, as they were shown."""
     if not names:
         return []
+    form = recorded_form(part)
     source = _reference_source(part) if references is None else references
     found = {} if source is None else _read_named(source, set(names), part)
     missing = [name for name in names if name not in found]
@@ -225,7 +229,7 @@ def _reference_images(
         raise RecordingError(
             f"references: no reference image {missing[0]!r}: {where}; say it: render(…, references=RUN)."
         )
-    return [found[name] for name in names]
+    return [shown_as(in_colours(found[name], form)[None], form)[0] for name in names]
 
 
 def _reference_source(part: xr.Dataset) -> str | None:
@@ -242,15 +246,16 @@ def _reference_source(part: xr.Dataset) -> str | None:
 
 def _read_named(source: ImageSet | str | Path, names: set[str], part: xr.Dataset) -> dict[str, NDArray[np.float32]]:
     """Those of the named images that a source holds."""
+    form = recorded_form(part)
     if isinstance(source, ImageSet) or str(source) == "bundled":
-        known = as_image_set(source, _resolution(part))
+        known = as_image_set(source, _resolution(part), form)
         return dict(zip(known.ids, known.images, strict=True))
     stored = read_references(Path(source)) or stored_references(Path(source))
     if stored is not None:
         return dict(zip(stored.ids, stored.images, strict=True))
     ids, paths = folder_images(source)  # only what is asked for: a folder may hold more than memory
     side = _resolution(part)
-    return {n: from_bytes(read_image(p, side)) for n, p in zip(ids, paths, strict=True) if n in names}
+    return {n: read_images([p], side, form)[0] for n, p in zip(ids, paths, strict=True) if n in names}
 
 
 def _resolution(part: xr.Dataset) -> int:

@@ -7,8 +7,8 @@ A run's folder::
       experiment.yaml  repeats the run: closedloop evolve --config run/experiment.yaml
       data.zarr/       zarr v3 group; arrays have their final shape from the beginning, unwritten rows are NaN, -1 or ""
       state/           optimizer, random generators and progress after the last two generations
-      images/          PNG of the best image of each generation (or of all)
-      references/      PNG of the reference images, exactly as shown
+      images/          PNG of the best image of each generation (or of all); of movies animated WebP, without loss
+      references/      PNG of the reference images, exactly as shown; of movies animated WebP
       CHECKSUMS        SHA-256 of each file of data.zarr, up to its last committed row
       COMMITTED.json   how many rows and checksums count; replacing this file is the only commit
 
@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.files import PARTIAL, put_file, replace_files, synchronize
-from closedloop.images.eight_bit import encode_png
+from closedloop.images.movies import encode_image
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.recording.checksums import ChecksumFile, Sum, check_files, sums_of
 from closedloop.recording.chunks import Column
@@ -225,7 +225,8 @@ class Recording:
             return {}
         folder = self.path / IMAGES
         folder.mkdir(exist_ok=True)
-        return {folder / f"{name}.png": encode_png(image) for name, image in rows.images.items()}
+        encoded = {name: encode_image(image, rows.rate_hz) for name, image in rows.images.items()}
+        return {folder / f"{name}{ending}": data for name, (ending, data) in encoded.items()}
 
     def _set_rows(self, start: int, rows: Rows) -> dict[Path, bytes]:
         """The chunk files with the rows in them; their checksums are written."""

@@ -95,8 +95,8 @@ def test_an_array(tmp_path, save):
 def test_a_folder_is_read_block_by_block(folder, tmp_path, monkeypatch):
     read = []
     module = sys.modules["closedloop.protocols.present"]  # the function hides the module of its name
-    genuine = module.read_image
-    monkeypatch.setattr(module, "read_image", lambda path, size: read.append(path.name) or genuine(path, size))
+    genuine = module.read_images
+    monkeypatch.setattr(module, "read_images", lambda paths, *how: read.extend(paths) or genuine(paths, *how))
     with pytest.raises(SubjectError, match="raised ValueError: the rig is off"):
         present(Spy(fail_at(0)), folder, resolution=8, save=tmp_path / "run")
     assert len(read) == BLOCK
@@ -201,3 +201,53 @@ def test_an_existing_run(tmp_path):
     present(Spy(), pictures(4), save=tmp_path / "run")
     with pytest.raises(RecordingError, match="expected a new or empty folder"):
         present(Spy(), pictures(4), save=tmp_path / "run")
+
+
+def angles(n):
+    return {"angle_deg": np.linspace(0, 90, n), "category": [f"c{i % 3}" for i in range(n)], "size": np.arange(n)}
+
+
+def test_parameters_become_coordinates(tmp_path):
+    found = present(Spy(), pictures(10), repeats=2, parameters=angles(10), save=tmp_path / "run")
+    image = np.array([int(i.removeprefix("image-")) for i in found["stimulus_id"].values])
+    for name, column in angles(10).items():
+        assert found[name].dims == ("presentation",)
+        assert found[name].values.tolist() == np.asarray(column)[image].tolist()
+    assert found["size"].dtype == np.int64
+
+
+def test_parameters_of_a_file_follow_the_names_of_the_images(folder, tmp_path):
+    names = [f"photo-{i:03d}" for i in range(BLOCK + 10)]
+    rows = [f"{n},{i / 2},{'' if i == 3 else i}" for i, n in enumerate(names)]
+    (tmp_path / "p.csv").write_text("\n".join(["stimulus_id,angle_deg,seen", *rows[::-1]]))
+    found = present(Spy(), folder, resolution=8, parameters=tmp_path / "p.csv")
+    index = np.array([int(i.removeprefix("photo-")) for i in found["stimulus_id"].values])
+    np.testing.assert_array_equal(found["angle_deg"], index / 2)
+    np.testing.assert_array_equal(found["seen"], np.where(index == 3, np.nan, index))
+
+
+def test_parameters_are_resumed(tmp_path):
+    whole = present(Spy(), pictures(BLOCK + 5), parameters=angles(BLOCK + 5))
+    with pytest.raises(SubjectError, match="the rig is off"):
+        present(Spy(fail_at(1)), pictures(BLOCK + 5), parameters=angles(BLOCK + 5), save=tmp_path / "run")
+    xr.testing.assert_identical(
+        resume(tmp_path / "run", subject=Spy()).drop_attrs(deep=False), whole.drop_attrs(deep=False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"angle": [1, 2]}, "column 'angle': expected 5 values, one for each image"),
+        ({"thread": range(5)}, "column 'thread': a recording has something else of that name"),
+        ({"a": [1, "x", 2, 3, 4]}, "column 'a': expected text throughout or numbers throughout"),
+        ({"a": [1.0, np.inf, 2, 3, 4]}, "column 'a': expected finite numbers"),
+        ({"stimulus_id": list("abcde"), "a": range(5)}, "expected the name of each image once"),
+        (7, "expected a mapping from names to one value for each image, a DataFrame, or a CSV file, got int"),
+        ("nowhere.csv", "cannot read nowhere.csv as CSV"),
+    ],
+)
+def test_parameters_that_do_not_fit(given, message, tmp_path):
+    with pytest.raises(InvalidArgumentError, match=message):
+        present(Spy(), pictures(5), parameters=given, save=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

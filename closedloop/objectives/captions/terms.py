@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.images.forms import recoloured
 from closedloop.interfaces import Described, ImageTextModel
 from closedloop.objectives.algebra import Linear, Term
 from closedloop.objectives.image_terms import given_images, without_lost
@@ -115,6 +116,11 @@ class CaptionSimilarity(Term):
         from closedloop.objectives.captions.clip import similarity
 
         shown = given_images(images, responses, self.describe)
+        if shown.ndim == 5:
+            raise InvalidArgumentError(
+                f"images: expected stills, which {self.describe()} was made for, got movies of {shown.shape[1]} frames."
+            )
+        shown = recoloured(shown, 3)
         return without_lost(similarity(self.model, shown, self._features), responses)
 
     @cached_property

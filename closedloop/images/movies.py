@@ -1,0 +1,124 @@
+"""Movies as files: animated WebP without loss, which browsers play, and which reads back value for value.
+
+A WebP encoder joins frames that are alike, and holds times in whole milliseconds. So the file notes in its EXIF how
+many frames at which rate and of how many channels it was written with, and reading puts the joined frames apart again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.images.eight_bit import encode_png, to_bytes
+from closedloop.interfaces import Form
+
+#: How files of single images that a run keeps end: stills, movies.
+IMAGE_ENDINGS = (".png", ".webp")
+#: The tag "ImageDescription" of EXIF, where the note stands.
+_DESCRIPTION = 270
+
+
+@dataclass(frozen=True)
+class Movie:
+    """A movie as a file holds it.
+
+    Attributes:
+        pictures: ``(frames, channels, h, w)`` 8-bit.
+        rate_hz: Pictures per second.
+    """
+
+    pictures: NDArray[np.uint8]
+    rate_hz: float
+
+
+def encode_image(image: NDArray[np.float32], rate_hz: float | None = None) -> tuple[str, bytes]:
+    """One stimulus in [0, 1] as the file that holds its 8-bit values: its ending, and its bytes.
+
+    Args:
+        image: A still ``(channels, h, w)``, which becomes a PNG, or a movie ``(frames, channels, h, w)``, an animated
+            WebP.
+        rate_hz: Frames per second of a movie; where it is not known 10.
+    """
+    if image.ndim == 3:
+        return ".png", encode_png(image)
+    return ".webp", encode_webp(to_bytes(image), rate_hz or 10.0)
+
+
+def encode_webp(movie: NDArray[np.uint8], rate_hz: float) -> bytes:
+    """A movie ``(frames, channels, h, w)``, 8-bit, as an animated WebP that loops: exactly these values."""
+    frames = [Image.fromarray(_colours(picture)) for picture in movie]
+    exif = Image.Exif()
+    exif[_DESCRIPTION] = json.dumps({"frames": len(movie), "rate_hz": rate_hz, "channels": movie.shape[1]})
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer,
+        format="WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=np.diff(_begins_ms(len(movie), rate_hz)).tolist(),
+        loop=0,
+        lossless=True,
+        exact=True,
+        method=2,
+        exif=exif,
+    )
+    return buffer.getvalue()
+
+
+def decode_movie(source: bytes | Path) -> Movie | None:
+    """The movie of an animated file; None for a file with one picture that was not written as a movie.
+
+    A file of `encode_webp` gives the values it was written with; of others (animated WebP, GIF, PNG) the frames in RGB,
+    at the rate of their mean duration.
+
+    Raises:
+        InvalidArgumentError: Not a readable image.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            note = _note(opened)
+            if note is None and getattr(opened, "n_frames", 1) == 1:
+                return None
+            pictures, durations = [], []
+            for frame in ImageSequence.Iterator(opened):
+                pictures.append(np.asarray(frame.convert("RGB")).transpose(2, 0, 1))
+                durations.append(float(frame.info.get("duration") or 0))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidArgumentError(f"images: cannot read {_name(source)} as a movie ({error}).") from error
+    if note is None:
+        return Movie(np.stack(pictures), 1000 / (float(np.mean(durations)) or 100.0))
+    begins = np.cumsum([0.0, *durations[:-1]])
+    at = np.searchsorted(begins, _begins_ms(note.frames or 1, note.rate_hz or 1.0)[:-1], side="right") - 1
+    return Movie(np.stack(pictures)[at, : note.channels], note.rate_hz or 1.0)
+
+
+def _begins_ms(frames: int, rate_hz: float) -> NDArray[np.int64]:
+    """When each frame begins, and when the last one ends, in whole milliseconds: ``(frames + 1,)``."""
+    begins: NDArray[np.int64] = np.rint(np.arange(frames + 1) * 1000 / rate_hz).astype(np.int64)
+    return begins
+
+
+def _note(opened: Image.Image) -> Form | None:
+    """What `encode_webp` noted in a file; None in a file of others."""
+    try:
+        noted: Any = json.loads(opened.getexif().get(_DESCRIPTION, ""))
+        return Form(int(noted["channels"]), int(noted["frames"]), float(noted["rate_hz"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture ``(1 or 3, h, w)`` as ``(h, w, 3)``: WebP knows no grey."""
+    return np.ascontiguousarray(np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0))
+
+
+def _name(source: bytes | Path) -> str:
+    return "these bytes" if isinstance(source, bytes) else str(source)

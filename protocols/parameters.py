@@ -1,0 +1,172 @@
+"""What is known of each image that is presented: columns that become coordinates of the recording."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.checks import is_whole
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.interfaces import Units
+from closedloop.recording.layout import PRESENTATION
+
+
+class Table(Protocol):
+    """A table of columns, such as a DataFrame of pandas."""
+
+    @property
+    def columns(self) -> Any:
+        """Names of its columns."""
+        ...
+
+    def __getitem__(self, name: Any) -> Any:
+        """A column."""
+        ...
+
+
+#: Columns with a value for each image, a table of them, a CSV file, or nothing.
+Parameters = Mapping[str, Sequence[Any] | NDArray[Any]] | Table | str | Path | None
+
+#: The file of a run that holds the columns, and the column of names that says which row is of which image.
+PARAMETERS, NAMES = "parameters.json", "stimulus_id"
+#: What a recording calls its own, besides the coordinates of each presentation and unit.
+_TAKEN = (
+    "responses", "score", "latent_code", "subject", "seed", "closedloop_version", "channels", "frames", "rate_hz",
+    "presentation", "neuroid", "latent", "time_bin", "evolution", "neuroid_id", "plane",
+)  # fmt: skip
+
+
+def read_parameters(given: Any, ids: Sequence[str], units: Units) -> dict[str, NDArray[Any]]:
+    """The columns, each ``(images,)`` in the order of the images: text, whole numbers, or numbers with NaN for none.
+
+    Args:
+        given: A mapping, a DataFrame, the path of a CSV file, or None.
+        ids: Names of the images.
+        units: What is recorded; a column cannot have the name of one of its coordinates.
+
+    Raises:
+        InvalidArgumentError: It is something else, a column has a name that is taken, or not one value for each image.
+    """
+    if given is None:
+        return {}
+    table = _read_csv(Path(given)) if isinstance(given, (str, Path)) else given
+    if not isinstance(table, Mapping) and not hasattr(table, "columns"):
+        raise InvalidArgumentError(
+            "parameters: expected a mapping from names to one value for each image, a DataFrame, or a CSV file, got "
+            f"{type(given).__name__}."
+        )
+    names = table if isinstance(table, Mapping) else table.columns
+    columns = {str(name): _as_column(table[name]) for name in names}
+    for name, column in columns.items():
+        if column.shape != (len(ids),):
+            raise InvalidArgumentError(
+                f"parameters: column {name!r}: expected {len(ids)} values, one for each image, got shape "
+                f"{column.shape}."
+            )
+    order = _order(columns.pop(NAMES, None), ids)
+    return {name: _checked(name, column, units)[order] for name, column in columns.items()}
+
+
+def _as_column(values: Any) -> NDArray[Any]:
+    """Values as an array; those of a list keep their types."""
+    return np.asarray(values, None if hasattr(values, "dtype") else object)
+
+
+def _order(names: NDArray[Any] | None, ids: Sequence[str]) -> NDArray[np.int64]:
+    """The row of each image."""
+    if names is None:
+        return np.arange(len(ids))
+    rows = {str(name): row for row, name in enumerate(names.tolist())}
+    missing = [name for name in ids if name not in rows]
+    if missing:
+        raise InvalidArgumentError(
+            f"parameters: column {NAMES!r}: expected the name of each image once, got none that is {missing[0]!r}."
+        )
+    return np.array([rows[name] for name in ids], dtype=np.int64)
+
+
+def _checked(name: str, column: NDArray[Any], units: Units) -> NDArray[Any]:
+    """A column in the type in which it is recorded."""
+    taken = {*PRESENTATION, *units.coords, *_TAKEN}
+    if not name or name in taken:
+        raise InvalidArgumentError(
+            f"parameters: column {name!r}: a recording has something else of that name; choose another."
+        )
+    values = column.tolist()
+    if column.dtype.kind in "iu" or all(is_whole(v) for v in values):
+        return np.array(values, dtype=np.int64)
+    if column.dtype.kind in "bUT" or all(isinstance(v, (str, bool)) for v in values):
+        return np.array([str(v) for v in values], dtype=object)
+    try:
+        numbers = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"parameters: column {name!r}: expected text throughout or numbers throughout, got a mixture ({error})."
+        ) from error
+    if np.isinf(numbers).any():
+        raise InvalidArgumentError(
+            f"parameters: column {name!r}: expected finite numbers, or NaN for none, got infinity."
+        )
+    return numbers
+
+
+def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
+    """The columns of a CSV file with a header; those in which every cell is a number or empty are numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise InvalidArgumentError(f"parameters: cannot read {path} as CSV with a header ({error}).") from error
+    if len(set(header)) < len(header):
+        raise InvalidArgumentError(f"parameters: {path}: two columns have the same name in {header}.")
+    bad = [i for i, row in enumerate(rows) if len(row) != len(header)]
+    if bad:
+        raise InvalidArgumentError(
+            f"parameters: {path}: expected {len(header)} cells in each row, got {len(rows[bad[0]])} in row "
+            f"{bad[0] + 2}."
+        )
+    return {name: _typed([row[i] for row in rows], name == NAMES) for i, name in enumerate(header)}
+
+
+def _typed(cells: list[str], text: bool) -> NDArray[Any]:
+    """Cells as whole numbers, as numbers (empty ones are NaN), or as text."""
+    if not text:
+        for kind, empty in ((int, ""), (float, "nan")):
+            try:
+                return np.array([kind(cell.strip() or empty) for cell in cells])
+            except ValueError:
+                continue
+    return np.array(cells, dtype=object)
+
+
+def pack_parameters(columns: Mapping[str, NDArray[Any]]) -> bytes:
+    """The columns as a run's folder keeps them; each value reads back as it was."""
+    return json.dumps({name: column.tolist() for name, column in columns.items()}).encode()
+
+
+def stored_parameters(run: str | Path, content: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The columns of a run that was begun; none where it has none.
+
+    Raises:
+        RecordingError: The run should have some, but they are missing or damaged.
+    """
+    names = content.get("parameters") or []
+    if not names:
+        return {}
+    try:
+        stored = json.loads((Path(run) / PARAMETERS).read_text(encoding="utf-8"))
+        return {name: _column(stored[name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordingError(
+            f"{run}: it ended before its parameters were stored, or {PARAMETERS} is damaged ({error}); begin it again."
+        ) from error
+
+
+def _column(values: list[Any]) -> NDArray[Any]:
+    return np.array(values, dtype=object if values and isinstance(values[0], str) else None)
