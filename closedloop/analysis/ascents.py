@@ -25,12 +25,8 @@ from closedloop.recording.render import render
 ASCEND = "ascend"
 #: Confidence whose first step is noted, as in the logs of the fooling paper.
 MILESTONES = (0.99, 0.999, 0.9999)
-#: Methods that climb the confidence of the image as it is, where the unit is an output.
-CONFIDENT = ("raw",)
 #: What a backward pass costs, in forward passes.
 BACKWARD = 2
-#: Share of the whole rise that is left to the last tenth of the steps when a method has not arrived yet.
-RISING = 0.05
 
 
 def classes_of(units: Units, column: int) -> tuple[int, ...]:
@@ -104,7 +100,8 @@ def _one(
     score, norm, pictures = climbed[:, 0, leader], climbed[:, 1, leader], climbed[:, 2, 0]
     shown = _shown(recording, way, objective)
     trust = _trust(recording, way, column, rivals) if output else np.full((2, len(shown)), np.nan)
-    exact = score if output and content["method"] in CONFIDENT else None
+    # "raw" climbs the confidence of the image as it is, where the unit is an output: its score at each step is exact.
+    exact = score if output and content["method"] == "raw" else None
     natural = _natural(recording, objective)
     facts = {
         "response": response,
@@ -227,7 +224,7 @@ def failures(
 
 
 def _rises(score: FloatArray) -> bool:
-    """Whether the last tenth of the steps brought more than its share of the whole rise; False where it is unknown."""
+    """Whether the last tenth of the steps brought a twentieth of the whole rise; False where it is unknown."""
     tenth = len(score) // 10
     before, end = score[-2 * tenth : -tenth].mean(), score[-tenth:].mean()
-    return bool(end - before > RISING * max(score.max() - score[0], 1e-12))
+    return bool(end - before > 0.05 * max(score.max() - score[0], 1e-12))

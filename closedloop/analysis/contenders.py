@@ -12,9 +12,6 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.naturalness import MEASURES
 from closedloop.interfaces import FloatArray
 
-#: What is summarized over units.
-SUMMARIZED = ("ratio", "response", "percentile", "confidence", *MEASURES, "feature_distance")
-
 
 def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -> xr.Dataset:
     """Median over units of each measure with a bootstrap interval, for each contender and budget.
@@ -37,7 +34,7 @@ def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -
     _check(result)
     shape = (result.sizes["contender"], result.sizes["budget"])
     found: dict[str, FloatArray] = {}
-    for name in SUMMARIZED:
+    for name in ("ratio", "response", "percentile", "confidence", *MEASURES, "feature_distance"):
         values = result[name].transpose("contender", "budget", "seed", "unit").mean("seed").values
         cells = [[_median(values[i, j], level, seed) for j in range(shape[1])] for i in range(shape[0])]
         for k, suffix in enumerate(("", "_low", "_high")):
@@ -47,11 +44,15 @@ def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -
     failed = (result["failure"] != "").mean(("seed", "unit")).transpose("contender", "budget")
     dims = ("contender", "budget")
     return xr.Dataset(
-        {**{name: (dims, values) for name, values in found.items()}, "above_natural": above, "failed": failed,
-         "inside": natural_share(result),
-         "forward_equivalents": result["forward_equivalents"].median(("seed", "unit"))},
+        {
+            **{name: (dims, values) for name, values in found.items()},
+            "above_natural": above,
+            "failed": failed,
+            "inside": natural_share(result),
+            "forward_equivalents": result["forward_equivalents"].median(("seed", "unit")),
+        },
         {key: result[key] for key in dims} | {"level": level, "units": result.sizes["unit"]},
-    )  # fmt: skip
+    )
 
 
 def natural_share(result: xr.Dataset) -> xr.DataArray:

@@ -16,8 +16,6 @@ from closedloop.analysis.runs import RUN
 from closedloop.analysis.units import Moments, Selection, per_unit, select
 from closedloop.interfaces import FloatArray
 
-_NAMES = ("slope", "slope_sem", "p", "correlation", "change", "cv")
-
 
 def reference_drift(recording: xr.Dataset) -> xr.Dataset:
     """How responses to the same reference images change over generations.
@@ -39,7 +37,8 @@ def reference_drift(recording: xr.Dataset) -> xr.Dataset:
     kinds = set(recording["kind"].values.tolist()) if "kind" in recording.coords else set()
     if "reference" not in kinds:
         select(recording, None)  # says if it is no recording at all
-        return nothing(recording, _NAMES, "no reference images")
+        names = ("slope", "slope_sem", "p", "correlation", "change", "cv")
+        return nothing(recording, names, "no reference images")
     chosen = _within_runs(recording, select(recording, "reference"))
     generation = recording["generation"].values[chosen.rows].astype(float)
     return per_unit(recording, chosen, lambda values: _drift(values, generation, chosen))
@@ -56,25 +55,28 @@ def _within_runs(recording: xr.Dataset, chosen: Selection) -> Selection:
 
 
 def _drift(values: FloatArray, generation: FloatArray, chosen: Selection) -> Mapping[str, NDArray[Any]]:
-    """The line within images, for each unit."""
+    """The line y = a_image + slope · generation of each unit, by least squares; see `reference_drift`."""
     known = ~np.isnan(values)
     found = Moments.of(values, chosen)
+    # Both sides less their mean over the presentations of an image: the intercepts drop out.
     when = np.where(known, generation[:, None], np.nan)
     x = np.where(known, when - Moments.of(when, chosen).mean[chosen.index], 0)
     y = np.where(known, values - found.mean[chosen.index], 0)
     n, images = known.sum(0), (found.n > 0).sum(0)
-    df = n - images - 1
+    df = n - images - 1  # an intercept for each image, and the slope
     xx, xy, yy = (x**2).sum(0), (x * y).sum(0), (y**2).sum(0)
     mean = np.where(known, values, 0).sum(0) / np.maximum(n, 1)
     span = np.nanmax(when, 0, initial=-np.inf) - np.nanmin(when, 0, initial=np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = xy / xx
+        # s² = Σ (y - slope x)² / df, and the slope's variance s² / Σ x².
         sem = np.sqrt(np.maximum(yy - slope * xy, 0) / df / xx)
         p = 2 * stats.t.sf(np.abs(slope / sem), df)
         correlation = xy / np.sqrt(xx * yy)
         change = np.where(mean > 0, slope * span / mean, np.nan)
-    deviations = [np.where(known[generation == g].any(0), _mean(y, known, generation == g), np.nan)
-                  for g in np.unique(generation)]  # fmt: skip
+    deviations = [
+        np.where(known[generation == g].any(0), _mean(y, known, generation == g), np.nan) for g in np.unique(generation)
+    ]
     cv = np.where(mean > 0, _sd(np.stack(deviations)) / np.where(mean > 0, mean, 1), np.nan)
     still = found.noiseless
     apart = xx <= 0
@@ -95,6 +97,7 @@ def _drift(values: FloatArray, generation: FloatArray, chosen: Selection) -> Map
 
 
 def _mean(y: FloatArray, known: NDArray[np.bool_], rows: NDArray[np.bool_]) -> FloatArray:
+    """Mean ``(units,)`` over some rows; values that are not known are 0 in ``y``."""
     mean: FloatArray = y[rows].sum(0) / np.maximum(known[rows].sum(0), 1)
     return mean
 

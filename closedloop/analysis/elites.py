@@ -17,8 +17,6 @@ from closedloop.loop.presenter import Shown
 
 #: Stands in the columns `thread` and `kind` of a recording of elites.
 ELITES = "elites"
-#: Probabilities above which classes are counted.
-THRESHOLDS = (0.5, 0.99)
 
 
 def class_probabilities(responses: FloatArray, classes: NDArray[np.int64]) -> FloatArray:
@@ -105,6 +103,7 @@ def _result(
         (~reached, "no image gave a response"),
         (np.isnan(retested), "retested: its image was not shown again, or the presentation was lost"),
     )
+    thresholds = [0.5, 0.99]  # of probability, above which classes are counted
     known = courses[:, reached] if reached.any() else courses
     units = {name: (dim, values[classes]) for name, (dim, values) in unit_coords(recording).items()}
     scalars = {n: c for n, c in recording.coords.items() if c.ndim == 0}
@@ -115,13 +114,18 @@ def _result(
             "retested": ("neuroid", retested),
             "evaluation": ("neuroid", evaluation),
             "median_probability": ("generation", np.median(known, axis=1)),
-            "above": (("threshold", "generation"), [(courses >= t).sum(1) for t in THRESHOLDS]),
+            "above": (("threshold", "generation"), [(courses >= t).sum(1) for t in thresholds]),
         },
         coords={
-            **scalars, **units, "stimulus_id": ("neuroid", names), "reason": ("neuroid", reason),
-            "generation": np.arange(len(courses)), "images": ("generation", images), "threshold": list(THRESHOLDS),
+            **scalars,
+            **units,
+            "stimulus_id": ("neuroid", names),
+            "reason": ("neuroid", reason),
+            "generation": np.arange(len(courses)),
+            "images": ("generation", images),
+            "threshold": thresholds,
         },
-    )  # fmt: skip
+    )
 
 
 def _codes(recording: xr.Dataset, names: NDArray[Any]) -> FloatArray:

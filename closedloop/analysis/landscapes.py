@@ -18,8 +18,6 @@ from closedloop.interfaces import FloatArray, Generator, Subject
 
 #: Parameters of the Kent function, in their order.
 PARAMETERS = ("theta_deg", "phi_deg", "psi_deg", "kappa", "beta", "amplitude", "baseline")
-#: Concentrations at which the fit starts, and those it may reach: half width at half height from 120 to 2 degrees.
-KAPPA_STARTS, KAPPA_MAX = (1.0, 5.0, 25.0), 1000.0
 
 
 def sphere_points(theta_deg: ArrayLike, phi_deg: ArrayLike) -> FloatArray:
@@ -52,7 +50,9 @@ def kent(theta_deg: ArrayLike, phi_deg: ArrayLike, parameters: Sequence[float] |
 
 
 def _shape(z: FloatArray, theta: float, phi: float, psi: float, kappa: float, beta: float) -> FloatArray:
+    """exp(κ (μ₁·z − 1) + β ((μ₂·z)² − (μ₃·z)²)) ``(n,)`` at points z ``(n, 3)``, angles in degrees; 1 at the peak."""
     t, p, s = np.deg2rad([theta, phi, psi])
+    # μ₁ is the peak; east and north span its tangent plane; μ₂ and μ₃ are these, turned by ψ.
     peak = np.array([np.cos(t) * np.cos(p), np.sin(t) * np.cos(p), np.sin(p)])
     east = np.array([-np.sin(t), np.cos(t), 0.0])
     north = np.cross(peak, east)
@@ -91,10 +91,12 @@ def fit_kent_function(theta_deg: FloatArray, phi_deg: FloatArray, responses: Flo
     if total <= 1e-20 * max(float((y**2).sum()), 1e-300):
         return _failed("the response is the same everywhere")
     z = sphere_points(theta_deg[known], phi_deg[known])
+    # From the highest response, with a broad, a middling and a sharp peak (half width at half height 72°, 31° and 14°)
+    # and an ellipse of 2 β / κ = 0.2 to either side: the error has several minima.
     top = int(np.argmax(y))
     candidates = [
         _descend(z, y, np.array([theta_deg[known][top], phi_deg[known][top], psi, kappa, 0.2]))
-        for kappa in KAPPA_STARTS
+        for kappa in (1.0, 5.0, 25.0)
         for psi in (-45.0, 45.0)
     ]
     fits = [c for c in candidates if c is not None]
@@ -107,6 +109,7 @@ def fit_kent_function(theta_deg: FloatArray, phi_deg: FloatArray, responses: Flo
 
 
 def _failed(reason: str) -> KentFit:
+    """No fit, and why."""
     return KentFit(np.full(len(PARAMETERS), np.nan), np.nan, reason)
 
 
@@ -118,20 +121,24 @@ def _descend(z: FloatArray, y: FloatArray, start: FloatArray) -> tuple[float, Fl
     lowest = min(0.0, float(y.min()))
 
     def linear(x: FloatArray) -> tuple[FloatArray, float, float]:
+        """The shape of θ, φ, ψ, κ, 2 β / κ, and the amplitude and baseline that fit y best with it."""
         shape = _shape(z, x[0], x[1], x[2], x[3], x[3] * x[4] / 2)
         centered = shape - shape.mean()
         size = float(centered @ centered)
+        # Simple regression of y on the shape: slope = cov / var, not below 0; the baseline follows from the means.
         amplitude = max(float(centered @ y) / size, 0.0) if size > 0 else 0.0
         baseline = float(y.mean() - amplitude * shape.mean())
-        if baseline < lowest:
+        if baseline < lowest:  # the bound holds: regression through it
             amplitude, baseline = float(shape @ (y - lowest)) / float(shape @ shape), lowest
         return shape, amplitude, baseline
 
     def residual(x: FloatArray) -> FloatArray:
+        """Fitted minus recorded responses ``(n,)``."""
         shape, amplitude, baseline = linear(x)
         return baseline + amplitude * shape - y
 
-    bounds = ([-360.0, -180.0, -360.0, 1e-3, 0.0], [360.0, 180.0, 360.0, KAPPA_MAX, 1.0])
+    # θ, φ and ψ may pass once around, so that no start lies at a bound; κ up to 1000, a half width of 2°; 2 β / κ ≤ 1.
+    bounds = ([-360.0, -180.0, -360.0, 1e-3, 0.0], [360.0, 180.0, 360.0, 1000.0, 1.0])
     found = optimize.least_squares(residual, start, bounds=bounds, x_scale=(10, 10, 30, 1, 0.2), max_nfev=300)
     if not found.success:
         return None
@@ -153,7 +160,7 @@ def half_width_deg(kappa: ArrayLike) -> FloatArray:
     """Angle at which exp(κ (cos ω − 1)) is one half, in degrees; NaN where it is above one half on the whole sphere."""
     k = np.asarray(kappa, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = 1 - np.log(2) / k
+        cosine = 1 - np.log(2) / k  # exp(κ (cos ω − 1)) = ½
         width: FloatArray = np.where(cosine >= -1, np.rad2deg(np.arccos(np.clip(cosine, -1, 1))), np.nan)
     return width
 
@@ -186,6 +193,7 @@ def fit_kent(recording: xr.Dataset, *, units: Sequence[int] | None = None) -> xr
     wide = np.isnan(found["width_deg"]) & (reason == "")
     reason[wide] = "width_deg: the peak does not fall to half its height on the sphere"
     peaks = sphere_points(found["theta_deg"], found["phi_deg"])
+    # The center of a landscape is the first axis, so its cosine with the peak is the peak's first coordinate.
     found["offset_deg"] = np.rad2deg(np.arccos(np.clip(peaks[..., 0], -1, 1)))
     dims = ("plane", "neuroid")
     coords = {name: (dim, values[chosen]) for name, (dim, values) in unit_coords(recording).items()}
@@ -196,6 +204,11 @@ def fit_kent(recording: xr.Dataset, *, units: Sequence[int] | None = None) -> xr
 
 
 def _units(recording: xr.Dataset, units: Sequence[int] | None) -> NDArray[np.intp]:
+    """Columns of the responses as an array; all where none are named.
+
+    Raises:
+        InvalidArgumentError: They are no columns.
+    """
     count = recording.sizes.get("neuroid", 0)
     chosen = np.arange(count) if units is None else np.asarray(units)
     whole = chosen.ndim == 1 and chosen.dtype.kind in "iu"
@@ -311,6 +324,11 @@ def radial_tuning(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | st
 
 
 def _distances(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | str) -> FloatArray:
+    """Distances of the presentations ``(presentation,)``, NaN where unknown; from a coordinate's name, too.
+
+    Raises:
+        InvalidArgumentError: They are not numbers of at least 0, one for each presentation.
+    """
     given = recording[distance].values if isinstance(distance, str) and distance in recording.variables else distance
     if isinstance(given, str):
         raise InvalidArgumentError(f"distance: expected numbers or a coordinate's name, got {distance!r}.")
@@ -332,9 +350,11 @@ def _radial(x: FloatArray, y: FloatArray) -> tuple[float, float, str]:
     spearman = float(stats.spearmanr(x, y).statistic)
     order = np.argsort(x, kind="stable")
     unique, start, count = np.unique(x[order], return_index=True, return_counts=True)
+    # One mean for each distance that occurs, weighted by its presentations; then the best function that never rises.
     level = np.add.reduceat(y[order], start) / count
     fit = optimize.isotonic_regression(level, weights=count, increasing=False).x
     if not fit[0] > fit[-1]:
         return spearman, np.nan, "half_distance: the response does not fall with distance"
+    # The first distance at which the fit is at or below the middle of its highest and lowest value.
     below = int(np.argmax(fit <= (fit[0] + fit[-1]) / 2))
     return spearman, float((unique[below - 1] + unique[below]) / 2), ""

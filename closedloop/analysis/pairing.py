@@ -77,9 +77,7 @@ def paired_difference(
     if not pairs:
         missing = dict.fromkeys(("estimate", "low", "high"), np.nan)
         return scalar({**missing, **counts}, "no pair of evolutions that were re-tested and differ in this alone")
-    found = bootstrap(
-        [float(np.mean(d)) for d in differences.values()], method="percentile", level=level, seed=seed
-    )  # fmt: skip
+    found = bootstrap([float(np.mean(d)) for d in differences.values()], method="percentile", level=level, seed=seed)
     return found.assign(counts)
 
 

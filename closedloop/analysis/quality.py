@@ -25,22 +25,21 @@ from closedloop.recording.render import recorded_generator
 LEAST_GENERATIONS = 10
 #: Level of the tests below: one false alarm in a hundred.
 LEVEL = 0.01
-#: Rise between the last two fifths of an evolution, as a share of its whole rise, that counts as unfinished.
-RISE = 0.05
-#: Change of the response to references over the run, as a share of their mean response, that counts as drift.
-DRIFT = 0.1
-#: Share of the last quarter's images that have exactly the highest score: a ceiling.
-CEILING = 0.1
-#: A Gaussian code of many coordinates is as long as the prior's standard deviation times the root of their number; one
-#: that is so many times as long is none that the prior would give.
-STRETCHED = 2.0
-
 #: What is looked for, in words; the first two in every run, the others in evolutions.
 CHECKS = (
-    "an unfinished run", "lost presentations", "drift", "a dead unit", "no improvement", "an evolution still rising",
-    "a ceiling", "a saturated image", "an image unlike the references", "codes outside the prior", "a missing re-test",
+    "an unfinished run",
+    "lost presentations",
+    "drift",
+    "a dead unit",
+    "no improvement",
+    "an evolution still rising",
+    "a ceiling",
+    "a saturated image",
+    "an image unlike the references",
+    "codes outside the prior",
+    "a missing re-test",
     "missing references",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -188,13 +187,13 @@ def _not_improved(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution
 def _not_converged(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
     """Rule: the generation means of the last fifth lie above those of the fifth before.
 
-    By more than `RISE` of the whole rise, and significantly (Welch's t-test on the means).
+    By more than a twentieth of the whole rise, and significantly (Welch's t-test on the means).
     """
     if len(scores.means) < LEAST_GENERATIONS:
         return []
     last, before, first = scores.part(0.8, 1.0), scores.part(0.6, 0.8), scores.part(0.0, 0.1)
     rise, whole = last.mean() - before.mean(), last.mean() - first.mean()
-    if rise <= RISE * whole or not _welch(last, before) < LEVEL:
+    if rise <= 0.05 * whole or not _welch(last, before) < LEVEL:
         return []
     text = (
         f"the evolution was still rising when it ended: its last fifth gained {rise:.3g}, {rise / whole:.0%} of the "
@@ -211,13 +210,13 @@ def _welch(a: FloatArray, b: FloatArray) -> float:
 
 
 def _ceiling(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
-    """Rule: `CEILING` of the last quarter's images have exactly the highest score of the whole evolution."""
+    """Rule: a tenth of the last quarter's images have exactly the highest score of the whole evolution."""
     if len(scores.means) < LEAST_GENERATIONS:
         return []
     numbers = np.unique(scores.generation)
     last = scores.score[scores.generation >= numbers[-len(numbers) // 4]]
     share = float((last == scores.score.max()).mean())
-    if share < CEILING:
+    if share < 0.1:
         return []
     text = f"the score is at a ceiling: {share:.0%} of the last quarter's images have exactly {last.max():.4g}."
     return [Caution("ceiling", summary.thread, text, "Differences above it are invisible; record before saturation.")]
@@ -267,7 +266,9 @@ def _unnatural(recording: xr.Dataset, summary: ThreadSummary, saturated: bool) -
 
 
 def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
-    """Rule: the selected code is `STRETCHED` times as long as those of the generator's prior, and its image shows it.
+    """Rule: the selected code is twice as long as those of the generator's prior, and its image shows it.
+
+    A Gaussian code of many coordinates is as long as the prior's standard deviation times the root of their number.
 
     Where images do not depend on the length of their codes (``fourier`` on its shell), it says nothing. Bounded codes
     cannot leave their prior; their images are looked at by `_saturated`.
@@ -279,7 +280,7 @@ def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
     row = np.flatnonzero(recording["stimulus_id"].values == summary.evolved.stimulus_id)[0]
     code = recording["latent_code"].isel(presentation=row).values[: space.dim]
     ratio = code_measures(code, space)["code_norm"]
-    if not ratio >= STRETCHED or np.ptp(generator(np.stack([code, code / ratio])), axis=0).max() < 1 / 255:
+    if not ratio >= 2 or np.ptp(generator(np.stack([code, code / ratio])), axis=0).max() < 1 / 255:
         return []
     text = f"the evolution left the generator's prior: the selected code is {ratio:.1f} times as long as the prior's."
     cure = "Its image shows what the generator makes beyond what it was made for; bound the codes."
@@ -287,7 +288,7 @@ def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
 
 
 def _drift(recording: xr.Dataset) -> list[Caution]:
-    """Rule: responses to the same references change over generations by more than `DRIFT`, significantly (Holm).
+    """Rule: responses to the same references change over the run by a tenth of their mean, significantly (Holm).
 
     Only the units that an objective counts are looked at; of them the one that changed most is named.
     """
@@ -296,7 +297,7 @@ def _drift(recording: xr.Dataset) -> list[Caution]:
     columns = sorted({unit for objective in objectives for unit in objective.columns or every})
     found = reference_drift(recording.isel(neuroid=columns))
     p, change = holm(found["p"].values), found["change"].values
-    drifting = np.flatnonzero((p < LEVEL) & (np.abs(change) > DRIFT))
+    drifting = np.flatnonzero((p < LEVEL) & (np.abs(change) > 0.1))
     if len(drifting) == 0:
         return []
     worst = drifting[np.argmax(np.abs(change[drifting]))]

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 #: Repeats that differ by less than this share of the response are rounding, not noise.
 ROUNDING = 1e-5
+#: The reason of what needs noise, for a unit that has none.
 NOISELESS = "noiseless: the repeats of an image are identical, so there is no noise to measure"
+#: The reason of what needs a signal, for a unit that has none.
 CONSTANT = "the response does not vary over images"
 
 

@@ -25,13 +25,12 @@ from closedloop.checks import check_whole
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
 
-#: Presentations whose products are summed at once.
-ROWS = 1024
-FEW = "fewer than three images were presented at least twice"
+#: The reason where an analysis over images has too few of them.
+TOO_FEW_REPEATED = "fewer than three images were presented at least twice"
 
 
 def nothing(recording: xr.Dataset, names: tuple[str, ...], reason: str) -> xr.Dataset:
-    """NaN for every unit, for one reason."""
+    """Returns NaN for every unit and each name, for one reason."""
     units = recording.sizes["neuroid"]
     coords = {**unit_coords(recording), "reason": ("neuroid", np.full(units, reason, dtype=object))}
     return xr.Dataset({name: ("neuroid", np.full(units, np.nan)) for name in names}, coords=coords)
@@ -63,9 +62,10 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
         n = counts.sum(0)
         mean, variance = (np.where(counts, v, 0) for v in (found.mean, found.variance))
         missing = np.where((n > 0) & ~found.noiseless, 1.0, np.nan)
-        ratio = np.divide(variance, mean, out=np.zeros_like(mean), where=counts)
+        ratio = np.divide(variance, mean, out=np.zeros_like(mean), where=counts)  # F = σ² / μ of each image
         return {
             "fano": missing * ratio.sum(0) / np.maximum(n, 1),
+            # Least squares of σ² on μ without an intercept: Σ μ σ² / Σ μ².
             "slope": missing * (mean * variance).sum(0) / np.where(n > 0, (mean**2).sum(0), np.nan),
             "n": n.astype(float),
             "reason": choose(
@@ -95,7 +95,7 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
     splits = check_whole("splits", splits, 1)
     chosen = select(recording, kind).repeated(2)
     if len(chosen.names) < 3:
-        return nothing(recording, ("r", "r_sd", "reliability"), FEW)
+        return nothing(recording, ("r", "r_sd", "reliability"), TOO_FEW_REPEATED)
     rng = named_generator(seed, "split-half")
     halves = [_halves(chosen, rng) for _ in range(splits)]
 
@@ -108,8 +108,9 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
         mean = np.where(usable, r.mean(0), np.nan)
         sd = np.where(usable, r.std(0), np.nan)
         few = (found.n > 1).sum(0) < 3
-        reason = choose((few, FEW), (found.noiseless, NOISELESS), (~usable, CONSTANT))
+        reason = choose((few, TOO_FEW_REPEATED), (found.noiseless, NOISELESS), (~usable, CONSTANT))
         with np.errstate(divide="ignore"):
+            # Spearman & Brown for two halves: the reliability of a mean over twice as many repeats.
             corrected = np.where(mean > -1, 2 * mean / (1 + mean), np.nan)
         return {"r": mean, "r_sd": sd, "reliability": corrected, "reason": reason}
 
@@ -118,6 +119,7 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
 
 def _halves(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
     """Summing matrices of two random halves of each stimulus's presentations; one is left out of an odd number."""
+    # Sorted by stimulus, and at random within it: a presentation's place among those of its stimulus, from 0.
     order = np.lexsort((rng.random(len(chosen.rows)), chosen.index))
     counts = chosen.counts
     position = np.empty(len(order), dtype=int)
@@ -128,6 +130,7 @@ def _halves(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
 
 
 def _mean(summing: Any, filled: FloatArray, present: FloatArray) -> FloatArray:
+    """Means ``(stimuli, units)`` of the presentations that a matrix sums; NaN where there are none."""
     n = summing @ present
     mean: FloatArray = (summing @ filled) / np.where(n > 0, n, np.nan)
     return mean
@@ -136,6 +139,7 @@ def _mean(summing: Any, filled: FloatArray, present: FloatArray) -> FloatArray:
 def _anova(found: Moments) -> dict[str, FloatArray]:
     """Sums of squares and degrees of freedom between and within stimuli, each ``(units,)``."""
     total = found.n.sum(0)
+    # Grand mean over presentations; SS_between = Σ n_i (m_i - grand)², SS_within = Σ Σ (x - m_i)².
     grand = np.nansum(found.n * found.mean, 0) / np.where(total > 0, total, np.nan)
     between = np.nansum(found.n * (found.mean - grand) ** 2, 0)
     df_between = (found.n > 0).sum(0) - 1.0
@@ -173,7 +177,7 @@ def noise_ceiling(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
     """
     chosen = select(recording, kind).repeated(2)
     if len(chosen.names) < 3:
-        return nothing(recording, ("explainable", "ceiling"), FEW).assign(median=np.nan)
+        return nothing(recording, ("explainable", "ceiling"), TOO_FEW_REPEATED).assign(median=np.nan)
 
     def measure(values: FloatArray) -> Mapping[str, NDArray[Any]]:
         found = Moments.of(values, chosen)
@@ -211,6 +215,7 @@ def selectivity(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
 
 
 def _selectivity(found: Moments) -> dict[str, NDArray[Any]]:
+    """What `selectivity` returns of each unit."""
     from scipy.stats import f as f_distribution
 
     parts = _anova(found)
@@ -271,25 +276,29 @@ def _residuals(values: FloatArray, chosen: Selection, least: int) -> tuple[NDArr
     return ((values - found.mean[chosen.index]) / sd[chosen.index]).astype(np.float32), found.noiseless
 
 
-def column_correlation(values: NDArray[np.floating]) -> FloatArray:
+def column_correlation(values: NDArray[np.floating], at_once: int = 1024) -> FloatArray:
     """Pearson's correlation between all columns of ``(n, units)`` over the rows that both have, ``(units, units)``.
 
-    The diagonal is 1; NaN where there are fewer than three common rows or no variance.
+    The diagonal is 1; NaN where there are fewer than three common rows or no variance. Products of ``at_once`` rows are
+    summed at a time.
     """
     known = ~np.isnan(values)
     # Centred on the column's mean: it changes no correlation, and keeps the sums below exact.
     level = np.nansum(values, 0, dtype=float) / np.maximum(known.sum(0), 1)
     n, sum_a, square_a, product = (np.zeros((values.shape[1], values.shape[1])) for _ in range(4))
-    for start in range(0, len(values), ROWS):
-        rows = slice(start, start + ROWS)
+    for start in range(0, len(values), at_once):
+        rows = slice(start, start + at_once)
+        # Entry (a, b) of each sum runs over the rows that both have: Σ x_a = xᵀk, Σ x_a² = (x²)ᵀk, Σ x_a x_b = xᵀx.
         x, k = np.where(known[rows], values[rows] - level, 0), known[rows].astype(float)
         n += k.T @ k
         sum_a += x.T @ k
         square_a += (x**2).T @ k
         product += x.T @ x
     with np.errstate(divide="ignore", invalid="ignore"):
+        # n cov(a, b) = Σ x_a x_b - Σ x_a Σ x_b / n, and likewise n var(a) over the rows shared with b.
         covariance = product - sum_a * sum_a.T / n
         variance = square_a - sum_a**2 / n
+        # A difference of nearly equal sums is rounding: such a variance is none.
         floor = 1e-12 * np.maximum(square_a, 1e-300)
         size = np.sqrt(np.where(variance > floor, variance, np.nan))
         matrix: FloatArray = np.where(n > 2, np.clip(covariance / (size * size.T), -1, 1), np.nan)

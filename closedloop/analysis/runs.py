@@ -56,9 +56,14 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
     empty = _missing_values(list(parts.values()))
     aligned = [_aligned(part, name, units, latent, empty) for name, part in parts.items()]
     whole = xr.concat(
-        aligned, "presentation", data_vars="minimal", coords="minimal", compat="override", join="override",
+        aligned,
+        "presentation",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
         combine_attrs="drop",
-    )  # fmt: skip
+    )
     return whole.assign_coords(units).assign_attrs({SCALARS: " ".join(scalars)})
 
 
@@ -192,7 +197,12 @@ def by_thread(recording: xr.Dataset, thread: str | None, measure: Measure) -> xr
         return results[0]
     reasons = np.array([str(r["reason"].item()) for r in results], dtype=object)
     whole = xr.concat(
-        [r.drop_vars("reason") for r in results], "thread", data_vars="all", coords="minimal", compat="override",
-        join="outer", combine_attrs="override",
-    )  # fmt: skip
+        [r.drop_vars("reason") for r in results],
+        "thread",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        combine_attrs="override",
+    )
     return whole.assign_coords(reason=("thread", reasons))

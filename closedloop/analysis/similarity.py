@@ -36,6 +36,7 @@ class _Found:
 
 
 def _all_found(recordings: Recordings) -> list[_Found]:
+    """The evolutions of one or several recordings, each with the image that it found."""
     recording = recordings if isinstance(recordings, xr.Dataset) else concat(recordings)
     return [
         _Found(label, part, objective, preferred(part, name, objective))
@@ -151,10 +152,12 @@ def preference_similarity(
 
 
 def _cosine(a: FloatArray | None, b: FloatArray | None) -> tuple[float, str]:
+    """Cosine of the angle between two codes, and the reason where it is NaN."""
     if a is None or b is None or len(a) == 0 or len(b) == 0:
         return np.nan, "no code was recorded"
     if len(a) != len(b):
         return np.nan, f"codes of different length, {len(a)} and {len(b)}"
+    # cos = a · b / (‖a‖ ‖b‖), clipped since rounding may carry it beyond ±1.
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return (float(np.clip(a @ b / size, -1, 1)), "") if size > 0 else (np.nan, "a code is zero")
 
@@ -162,6 +165,7 @@ def _cosine(a: FloatArray | None, b: FloatArray | None) -> tuple[float, str]:
 def _image_distance(
     codes: Sequence[FloatArray | None], generator: Generator, features: Subject | Features | None
 ) -> FloatArray:
+    """Squared distances ``(n, n)`` between the images of codes; NaN for codes that are not the generator's."""
     table = np.full((len(codes), len(codes)), np.nan)
     known = [i for i, code in enumerate(codes) if code is not None and len(code) == generator.space.dim]
     if not known:
@@ -194,6 +198,7 @@ def embedding(images: NDArray[np.float32], features: Subject | Features | None =
     """
     images = check_images(images)
     if features is None:
+        # Divided by √(3 h w), so that the squared distance is a mean over pixels and colours.
         pixels: FloatArray = images.reshape(len(images), -1) / np.sqrt(np.prod(images.shape[1:]))
         return pixels
     answer = features.record(images) if isinstance(features, Subject) else features(images)
@@ -202,12 +207,14 @@ def embedding(images: NDArray[np.float32], features: Subject | Features | None =
 
 
 def _normalized(layer: FloatArray, n: int) -> FloatArray:
+    """Points ``(n, channels · positions)`` of one layer; checked."""
     if layer.ndim < 2 or len(layer) != n or not np.isfinite(layer).all():
         raise InvalidArgumentError(
             f"features: expected finite numbers of shape ({n}, channels) or ({n}, channels, h, w) for {n} images, got "
             f"{layer.shape}{'' if np.isfinite(layer).all() else ' with NaN or infinity'}."
         )
     positions = int(np.prod(layer.shape[2:]))
+    # ŷ = y / ‖y‖ over channels, d = 1 / (h w) Σ ‖ŷ - ŷ₀‖²: LPIPS, eq. 1, with w = 1 and its ε of 1e-10.
     length = np.sqrt((layer**2).sum(1, keepdims=True))
     points: FloatArray = (layer / (length + 1e-10)).reshape(n, -1) / np.sqrt(positions)
     return points
@@ -215,5 +222,6 @@ def _normalized(layer: FloatArray, n: int) -> FloatArray:
 
 def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     """Squared Euclidean distances ``(n, m)`` between points ``(n, d)`` and ``(m, d)``."""
+    # Not by a · b, whose rounding would make the distance of an image to itself more than 0.
     table: FloatArray = np.stack([((a - point) ** 2).sum(1) for point in b], axis=1)
     return table

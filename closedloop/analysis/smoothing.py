@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from closedloop.interfaces import FloatArray
 
-#: Length scales in generations, and ratios of noise to signal variance, among which the likeliest pair is taken.
+#: Length scales ℓ in generations, among which the likeliest is taken,
 LENGTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+#: and ratios r of the noise's to the signal's variance.
 NOISE_RATIOS = np.logspace(-4, 3, 29)
 
 
@@ -35,9 +36,11 @@ def smooth(x: NDArray[np.floating], y: FloatArray) -> FloatArray:
         return np.full(len(y), center)
     best, weights, length = -np.inf, residual, LENGTHS[0]
     for candidate in LENGTHS:
+        # K = V diag(λ) Vᵀ once for all noise ratios: (K + r I)⁻¹ = V diag(1 / (λ + r)) Vᵀ.
         values, vectors = np.linalg.eigh(_kernel(x[known], x[known], candidate))
         projected = vectors.T @ residual
         spectrum = np.maximum(values, 0)[None] + NOISE_RATIOS[:, None]
+        # σ² = yᵀ(K + r I)⁻¹y / n at its best; then log p = -½ (n log σ² + log|K + r I|) up to a constant.
         variance = (projected**2 / spectrum).sum(1) / n
         likelihood = -0.5 * (n * np.log(variance) + np.log(spectrum).sum(1))
         i = int(np.argmax(likelihood))
@@ -49,5 +52,6 @@ def smooth(x: NDArray[np.floating], y: FloatArray) -> FloatArray:
 
 
 def _kernel(a: NDArray[np.floating], b: NDArray[np.floating], length: float) -> FloatArray:
+    """exp(-(x - x')² / 2 ℓ²) ``(n, m)``."""
     kernel: FloatArray = np.exp(-0.5 * ((a[:, None] - b[None]) / length) ** 2)
     return kernel

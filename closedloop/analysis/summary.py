@@ -17,11 +17,6 @@ from closedloop.objectives import Linear, evaluate, parse_objective
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.render import render
 
-#: How many images are made again at a time.
-IMAGES = 256
-#: Longest objective that a title shows in full, in characters.
-TITLE = 60
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -175,10 +170,10 @@ def target_name(recording: xr.Dataset, objective: str) -> str:
     return f"{short_objective(objective)} of {recording['subject'].item()}"
 
 
-def short_objective(objective: str) -> str:
+def short_objective(objective: str, longest: int = 60) -> str:
     """An objective's text for a title: without the weights of a caption, and the beginning of a long one."""
     text = re.sub(r"(caption\(\"[^\"]*\"), \{[^{}]*\}", r"\1", objective)
-    return text if len(text) <= TITLE else text[: TITLE - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def excites_one(objective: str) -> bool:
@@ -226,11 +221,11 @@ def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp])
     return scores
 
 
-def _alike(recording: xr.Dataset, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Places among the rows, a few at a time, evolved images and references apart."""
+def _alike(recording: xr.Dataset, rows: NDArray[np.intp], images: int = 256) -> list[NDArray[np.intp]]:
+    """Places among the rows, at most ``images`` at a time, evolved images and references apart."""
     natural = recording["thread"].values[rows] == REFERENCE
     groups = [np.flatnonzero(natural == kind) for kind in (False, True)]
-    return [group[i : i + IMAGES] for group in groups for i in range(0, len(group), IMAGES)]
+    return [group[i : i + images] for group in groups for i in range(0, len(group), images)]
 
 
 def _images(recording: xr.Dataset, rows: NDArray[np.intp], objective: str) -> NDArray[np.float32] | None:

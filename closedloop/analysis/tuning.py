@@ -31,6 +31,7 @@ def tuning_curve(recording: xr.Dataset, by: str = "stimulus_id", *, kind: Kind =
     chosen = select(recording, kind, by=by, natural=by == "stimulus_id")
     found = [Moments.of(values, chosen) for _, values in pieces(recording, chosen.rows)]
     mean, sem, n = (np.concatenate([getattr(f, c) for f in found], axis=1) for c in ("mean", "sem", "n"))
+    # The rank of each value is its place in the sorted column: argsort of argsort. Missing means come last.
     rank = np.argsort(np.argsort(np.where(np.isnan(mean), np.inf, -mean), axis=0, kind="stable"), axis=0) + 1.0
     columns = {"mean": mean, "sem": sem, "n": n, "rank": np.where(np.isnan(mean), np.nan, rank)}
     reason = choose(
@@ -73,16 +74,18 @@ def sparseness(
 
 
 def _sparseness(table: FloatArray) -> tuple[dict[str, FloatArray], NDArray[Any]]:
-    """Of the columns of ``(n, items)``."""
+    """Sparseness, kurtosis and n of the columns of ``(n, items)``, each ``(items,)``, and the reason for NaN."""
     known = ~np.isnan(table)
     n = known.sum(0).astype(float)
     rectified = np.where(known, np.maximum(table, 0), 0)
     reason = choose((n < 2, "fewer than two values"), (~(rectified > 0).any(0), "no response is above 0"))
     with np.errstate(divide="ignore", invalid="ignore"):
+        # a = (Σ r/n)² / (Σ r²/n), from 1/n (a single response) to 1 (all equal); S maps the two to 1 and 0.
         a = (rectified.sum(0) / n) ** 2 / ((rectified**2).sum(0) / n)
         value = np.where(reason == "", (1 - a) / (1 - 1 / n), np.nan)
         deviation = np.where(known, table - np.nansum(table, 0) / n, 0)
         variance = (deviation**2).sum(0) / n
+        # Fourth moment over the squared variance, less the 3 of a normal distribution.
         kurtosis = np.where(variance > 0, (deviation**4).sum(0) / n / variance**2 - 3, np.nan)
     return {"sparseness": value, "kurtosis": kurtosis, "n": n}, reason
 
@@ -128,8 +131,10 @@ def psth(recording: xr.Dataset, by: str = "kind", *, kind: Kind = None) -> xr.Da
         RecordingError: The recording has no time axis.
     """
     if "time_bin" not in recording.dims:
-        raise RecordingError("recording: expected responses with a time axis (presentation, neuroid, time_bin); "
-                             "this one has none, so a PSTH does not exist.")  # fmt: skip
+        raise RecordingError(
+            "recording: expected responses with a time axis (presentation, neuroid, time_bin); this one has none, so a "
+            "PSTH does not exist."
+        )
     chosen = select(recording, kind, by=by)
     bins, times = recording.sizes["time_bin"], _times(recording)
     found = []
@@ -146,9 +151,14 @@ def psth(recording: xr.Dataset, by: str = "kind", *, kind: Kind = None) -> xr.Da
             **{name: ((by, "time_bin", "neuroid"), column) for name, column in columns.items()},
             **{name: ((by, "neuroid"), column) for name, column in latencies.items()},
         },
-        coords={by: chosen.names, **own, **unit_coords(recording), "unit_of_time": unit,
-                "reason": ((by, "neuroid"), reason)},
-    )  # fmt: skip
+        coords={
+            by: chosen.names,
+            **own,
+            **unit_coords(recording),
+            "unit_of_time": unit,
+            "reason": ((by, "neuroid"), reason),
+        },
+    )
 
 
 def _times(recording: xr.Dataset) -> FloatArray:
@@ -165,7 +175,8 @@ def _latencies(mean: FloatArray, times: FloatArray) -> tuple[dict[str, FloatArra
     filled = np.where(np.isnan(mean), 0, mean)
     flat = np.ptp(filled, axis=1) == 0
     peak = filled.argmax(1)
-    half = (filled[:, :1] + filled.max(1, keepdims=True)) / 2
+    half = (filled[:, :1] + filled.max(1, keepdims=True)) / 2  # half way from the first bin to the peak
+    # Above its lowest bin a response has no negative weight, and its center of mass lies within the bins.
     weight = filled - filled.min(1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         center = np.einsum("gtu,t->gu", weight, times) / weight.sum(1)

@@ -17,9 +17,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import REFERENCE
 
-#: Response values that are read at once (8 MB in double precision) unless that took more than so many passes over the
-#: file, whose chunks hold all units of a generation.
-PIECE, PASSES = 2**20, 16
+#: Which presentations: those of one kind, of several, or of all.
 Kind = str | Sequence[str] | None
 
 
@@ -102,8 +100,22 @@ def _groups(recording: xr.Dataset, by: str) -> NDArray[Any]:
     return np.array([v if thread == REFERENCE else f"{run}/{v}" for v, thread, run in pairs])
 
 
-def pieces(recording: xr.Dataset, rows: NDArray[np.intp], time: bool = False) -> Iterator[tuple[slice, FloatArray]]:
+def pieces(
+    recording: xr.Dataset,
+    rows: NDArray[np.intp],
+    time: bool = False,
+    *,
+    values_at_once: int = 2**20,
+    most_passes: int = 16,
+) -> Iterator[tuple[slice, FloatArray]]:
     """Responses of some presentations, a few units at a time.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        rows: Indices of the presentations, ``(n,)``.
+        time: Whether time bins are kept apart.
+        values_at_once: Responses that are read at once; 2²⁰ are 8 MB in double precision.
+        most_passes: More passes over the file, whose chunks hold all units, are not made: then more are read at once.
 
     Yields:
         Which units, and their responses ``(n, units)`` in double precision, averaged over time bins; with ``time``
@@ -111,7 +123,7 @@ def pieces(recording: xr.Dataset, rows: NDArray[np.intp], time: bool = False) ->
     """
     responses = recording["responses"]
     units, bins = recording.sizes["neuroid"], recording.sizes.get("time_bin", 1)
-    width = max(1, PIECE // max(1, len(rows) * bins), -(-units // PASSES))
+    width = max(1, values_at_once // max(1, len(rows) * bins), -(-units // most_passes))
     for start in range(0, units, width):
         chosen = slice(start, min(start + width, units))
         values = responses.isel(presentation=rows, neuroid=chosen).values.astype(float)
@@ -167,6 +179,7 @@ class Moments:
         deviation = values - low[selection.index]
         known = ~np.isnan(deviation)
         deviation[~known] = 0
+        # Shifted by the lowest value: Σ (x - mean)² = Σ d² - (Σ d)² / n without cancellation of large means.
         n = np.add.reduceat(known.astype(float), starts, axis=0)
         total, squares = (np.add.reduceat(d, starts, axis=0) for d in (deviation, deviation**2))
         some = np.where(n > 0, n, np.nan)
@@ -185,6 +198,7 @@ class Moments:
     @property
     def noiseless(self) -> NDArray[np.bool_]:
         """Whether a unit's repeats differ by no more than rounding, ``(units,)``; False where none is repeated."""
+        # Mean variance within images against the mean square of their means, both over presentations.
         df = np.maximum(self.n - 1, 0).sum(0)
         size = np.nansum(self.n * self.mean**2, 0) / np.maximum(self.n.sum(0), 1)
         noise = self.squares.sum(0) / np.maximum(df, 1)
@@ -218,6 +232,7 @@ def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
     """
     known = ~(np.isnan(a) | np.isnan(b))
     n = known.sum(0)
+    # Both centred over the rows they share: r = Σ x y / √(Σ x² Σ y²).
     x, y = (np.where(known, v - np.nansum(np.where(known, v, 0), 0) / np.maximum(n, 1), 0) for v in (a, b))
     size = np.sqrt((x**2).sum(0) * (y**2).sum(0))
     with np.errstate(divide="ignore", invalid="ignore"):

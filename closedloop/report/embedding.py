@@ -43,7 +43,11 @@ def _svg_text(figure: Figure) -> str:
 
 
 def _renamed(svg: str, prefix: str) -> str:
-    """The same graphic with ids ``{prefix}-0``, ``{prefix}-1`` … (matplotlib's are partly random, and repeat)."""
+    """Returns the graphic with ids ``{prefix}-0``, ``{prefix}-1`` … in the place of matplotlib's.
+
+    Its ``svg.hashsalt`` takes the chance out of some of them; those of axes and of glyphs repeat in every graphic all
+    the same, and a page may hold an id once.
+    """
     names: dict[str, str] = {}
     for name in re.findall(r'\bid="([^"]*)"', svg):
         names.setdefault(name, f"{prefix}-{len(names)}")

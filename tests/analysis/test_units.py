@@ -55,7 +55,7 @@ def test_a_silent_unit_is_constant_and_noiseless(repeated):
 def test_pieces_give_what_the_whole_gives(repeated, rng, monkeypatch, function):
     recording = repeated(rng.random((10, 4, 7)))
     whole = function(recording)
-    monkeypatch.setattr(module, "PIECE", 90)  # two units at a time
+    monkeypatch.setitem(module.pieces.__kwdefaults__, "values_at_once", 90)  # two units at a time
     xr.testing.assert_allclose(function(recording), whole)
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_loaded_that_is_not_needed(tmp_path, monkeypatch):
     recording = open_recording(tmp_path / "run")
     loaded = []
     genuine = xr.DataArray.values.fget
-    monkeypatch.setattr(module, "PIECE", 500)
+    monkeypatch.setitem(module.pieces.__kwdefaults__, "values_at_once", 500)
     monkeypatch.setattr(
         xr.DataArray, "values", property(lambda array: loaded.append((array.name, array.size)) or genuine(array))
     )
