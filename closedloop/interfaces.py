@@ -7,9 +7,10 @@ generators that state it have images of one grey channel, ``(n, 1, h, w)``, or m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,6 +200,42 @@ class Subject(Protocol):
         ...
 
 
+@final
+class LateColumns(Mapping[str, tuple[Any, ...]]):
+    """Columns of units of which some are computed when one of them is first asked for.
+
+    Args:
+        known: Those that cost nothing.
+        names: Names of the others.
+        compute: Returns the others.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str, tuple[Any, ...]],
+        names: Sequence[str],
+        compute: Callable[[], Mapping[str, tuple[Any, ...]]],
+    ) -> None:
+        self.known, self._names, self._compute = known, tuple(names), compute
+
+    @cached_property
+    def _late(self) -> Mapping[str, tuple[Any, ...]]:
+        return self._compute()
+
+    def __getitem__(self, name: str) -> tuple[Any, ...]:
+        return self._late[name] if name in self._names else self.known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.known or name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.known
+        yield from self._names
+
+    def __len__(self) -> int:
+        return len(self.known) + len(self._names)
+
+
 @dataclass(frozen=True)
 class Units:
     """What a subject records: one value for each unit, in the order of the response columns.
@@ -206,7 +243,8 @@ class Units:
     Attributes:
         neuroid_id: Unique names, for instance ``"lite0.blocks.3.17"``.
         coords: Further columns by name (``layer``, ``channel``, ``y``, ``x``, ``rf_size`` …), each as long as
-            `neuroid_id`. They become coordinates on the dimension ``neuroid`` of a recording.
+            `neuroid_id`. They become coordinates on the dimension ``neuroid`` of a recording. Those that take time are
+            `LateColumns`: a recording asks for them after its first images were shown.
     """
 
     neuroid_id: tuple[str, ...]
@@ -215,7 +253,8 @@ class Units:
     def __post_init__(self) -> None:
         if len(set(self.neuroid_id)) != len(self.neuroid_id):
             raise InvalidArgumentError("units: neuroid_id must be unique; the same unit was asked for twice.")
-        for name, column in self.coords.items():
+        known = self.coords.known if isinstance(self.coords, LateColumns) else self.coords
+        for name, column in known.items():
             if len(column) != len(self.neuroid_id):
                 raise InvalidArgumentError(
                     f"units: coordinate {name!r} has {len(column)} entries for {len(self.neuroid_id)} units."

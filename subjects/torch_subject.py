@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, reason
 from closedloop.images.resizing import resize_images, resize_matrix
-from closedloop.interfaces import FloatArray, State, Units
+from closedloop.interfaces import FloatArray, LateColumns, State, Units
 from closedloop.networks.engines import build_engine, probe_batch
 from closedloop.networks.modules import dtype_of, undisturbed
 from closedloop.networks.resampling import resampled
@@ -23,10 +23,13 @@ from closedloop.networks.resampling import resampled
 from .folding import folded, version
 from .probe import OUTPUT, Probe, check_colors, check_resolution, find_layer, survey
 from .receptive import ReceptiveField, computed_fields, measured_field
+from .receptive_cache import kept_fields, network_key
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units
 
 #: Memory that the activations of one chunk of images may take on a CPU, in bytes.
 MEMORY = 2**30
+#: The columns of a receptive field: first row and column, one past the last, and how it was found.
+FIELD_COLUMNS = ("rf_y0", "rf_x0", "rf_y1", "rf_x1", "rf_method")
 
 
 @final
@@ -97,9 +100,14 @@ class TorchSubject:
         self._quick: tuple[Any, tuple[Probe, torch.memory_format | None]] | None = None
         with undisturbed(model):
             self._engine = build_engine(
-                engine, self._probe, probe_batch(self.resolution), input_name="images", widths=self._probe.widths,
-                device=self._device, autocast=autocast,
-            )  # fmt: skip
+                engine,
+                self._probe,
+                probe_batch(self.resolution),
+                input_name="images",
+                widths=self._probe.widths,
+                device=self._device,
+                autocast=autocast,
+            )
         self._recipe = dict(recipe) if recipe is not None else None
 
     def _survey(self) -> tuple[list[LayerShape], dict[str, int], int]:
@@ -149,35 +157,48 @@ class TorchSubject:
 
     @cached_property
     def units(self) -> Units:
-        """What is recorded, with layer, channel, position, receptive field and label of each unit."""
-        rows = [
-            (shape.layer, shape.channels, unit, field)
-            for shape, indices, field in zip(self._shapes, self._indices, self.receptive_fields(), strict=True)
-            for unit in indices
-        ]
-        size = (self.resolution, self.resolution)
-        boxes = np.array([field.box(max(u.y, 0), max(u.x, 0), size) for _, _, u, field in rows])
-        columns: dict[str, list[Any]] = {
-            "layer": [layer for layer, _, _, _ in rows],
-            "layer_channels": [channels for _, channels, _, _ in rows],
-            "channel": [u.channel for _, _, u, _ in rows],
-            "y": [u.y for _, _, u, _ in rows],
-            "x": [u.x for _, _, u, _ in rows],
-            "position": [u.position for _, _, u, _ in rows],
-            "label": [self._label(layer, u) for layer, _, u, _ in rows],
-            **{f"rf_{side}": boxes[:, i].tolist() for i, side in enumerate(("y0", "x0", "y1", "x1"))},
-            "rf_method": [field.method for _, _, _, field in rows],
+        """What is recorded: layer, channel, position and label of each unit; its receptive field once asked for."""
+        rows = [(shape, unit) for shape, indices in zip(self._shapes, self._indices, strict=True) for unit in indices]
+        columns = {
+            "layer": [shape.layer for shape, _ in rows],
+            "layer_channels": [shape.channels for shape, _ in rows],
+            "channel": [u.channel for _, u in rows],
+            "y": [u.y for _, u in rows],
+            "x": [u.x for _, u in rows],
+            "position": [u.position for _, u in rows],
+            "label": [self._label(shape.layer, u) for shape, u in rows],
         }
-        ids = tuple(f"{self.name}.{layer}.{u.name}" for layer, _, u, _ in rows)
-        return Units(ids, {name: tuple(column) for name, column in columns.items()})
+        known = {name: tuple(column) for name, column in columns.items()}
+        ids = tuple(f"{self.name}.{shape.layer}.{u.name}" for shape, u in rows)
+        return Units(ids, LateColumns(known, FIELD_COLUMNS, self._field_columns))
+
+    def _field_columns(self) -> dict[str, tuple[Any, ...]]:
+        """The receptive field of each unit, as columns."""
+        size = (self.resolution, self.resolution)
+        fields = self.receptive_fields()
+        rows = [(field, unit) for field, units in zip(fields, self._indices, strict=True) for unit in units]
+        boxes = [(*field.box(max(u.y, 0), max(u.x, 0), size), field.method) for field, u in rows]
+        return dict(zip(FIELD_COLUMNS, zip(*boxes, strict=True), strict=True))
 
     def _label(self, layer: str, unit: UnitIndex) -> str:
         known = layer == OUTPUT and self._labels is not None and unit.channel < len(self._labels)
         return str(self._labels[unit.channel]) if known and self._labels is not None else ""
 
-    def receptive_fields(self) -> list[ReceptiveField]:
-        """The receptive field of each recorded layer; the whole image, "unknown", where it cannot be found."""
-        probe = Probe(self.model, self._layers, self._mean, self._std, calls=self._calls).to(self._device)
+    def receptive_fields(self, layers: Sequence[str] | None = None) -> list[ReceptiveField]:
+        """The receptive field of each layer; the whole image, "unknown", where it cannot be found.
+
+        Finding them takes seconds. Those of a network that was loaded by name are kept in the user's cache directory.
+
+        Args:
+            layers: Names; None for the recorded ones.
+        """
+        names = self._layers if layers is None else [find_layer(self.model, name) for name in layers]
+        key = None if self._recipe is None else network_key(self.model, self._recipe["name"], self.resolution)
+        return kept_fields(key, names, self._found_fields)
+
+    def _found_fields(self, layers: Sequence[str]) -> list[ReceptiveField]:
+        calls = self._calls if set(layers) == set(self._calls) else None
+        probe = Probe(self.model, layers, self._mean, self._std, calls=calls).to(self._device)
         example = torch.full((1, 3, self.resolution, self.resolution), 0.5, device=self._device)
         with undisturbed(self.model):
             computed = computed_fields(probe, example)

@@ -7,8 +7,7 @@ import fails because the operators' names are unknown. Their declarations are en
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -27,16 +26,9 @@ def import_torchvision() -> Any:
         except RuntimeError as error:
             if "torchvision::" not in str(error):
                 raise
-        library: Any = cast(Any, torch.library).Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")
         for schema in _SCHEMAS:
             if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
                 library.define(schema)
         _libraries.append(library)
     return importlib.import_module("torchvision")
-
-
-def imagenet_classes() -> Sequence[str]:
-    """The names of the 1,000 ImageNet classes, in the order of a classifier's outputs (from torchvision)."""
-    models = import_torchvision().models
-    categories: Sequence[str] = models.get_model_weights("resnet18").DEFAULT.meta["categories"]
-    return categories

@@ -163,11 +163,23 @@ def test_an_export_leaves_the_network_alone(net):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"), [({"onnx": 1, "eager": 2}, "onnx"), ({"onnx": 2, "eager": 1}, "eager")]
+    ("seconds", "expected", "runs"),
+    [
+        ({"onnx": 1.0, "eager": 2.5}, "onnx", ["eager", "onnx"]),  # clear at once
+        ({"onnx": 1.0, "eager": 1.5}, "onnx", ["eager", "onnx"] + ["onnx"] * 2 + ["eager"] * 2),
+        ({"onnx": 2.0, "eager": 1.0}, "eager", ["eager", "onnx"] + ["onnx"] * 2 + ["eager"] * 2),
+    ],
 )
-def test_auto_takes_the_fastest_without_a_word(net, monkeypatch, seconds, expected):
-    monkeypatch.setattr(engines, "_seconds", lambda engine, images: seconds[engine.name])
+def test_auto_takes_the_fastest_without_a_word(net, monkeypatch, seconds, expected, runs):
+    timed = []
+
+    def time(engine, images):
+        timed.append(engine.name)
+        return engine(images), seconds[engine.name]
+
+    monkeypatch.setattr(engines, "_timed", time)
     assert subject(net).engine == expected
+    assert timed == runs
 
 
 WRONG = {

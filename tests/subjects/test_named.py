@@ -88,7 +88,7 @@ def test_a_random_network_is_asked_for_by_its_word(lite0):
 
 def test_weights_of_another_shape_in_the_package(monkeypatch):
     monkeypatch.setattr(named, "read_weights", lambda path: {"a": torch.zeros(2)})
-    with pytest.raises(WeightsError, match="lite0: the installed weights do not fit timm's tf_efficientnet_lite0"):
+    with pytest.raises(WeightsError, match="lite0: the installed weights do not fit EfficientNet-Lite0"):
         load("lite0")
 
 

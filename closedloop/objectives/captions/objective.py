@@ -123,7 +123,7 @@ def load_open_clip(architecture: str, weights: Any) -> ImageTextModel:
 
 def _names(labels: Sequence[str] | Units | None) -> list[str]:
     if labels is None:
-        from closedloop.networks.torchvision import imagenet_classes
+        from closedloop.networks.imagenet import imagenet_classes
 
         return list(imagenet_classes())
     if isinstance(labels, Units):
