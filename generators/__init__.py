@@ -4,7 +4,7 @@ if __name__ != "closedloop.generators":
     raise ImportError("import closedloop.generators; the folder generators/ is not a package of its own.")
 
 import importlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from closedloop import recipes
 from closedloop.interfaces import Generator
@@ -69,7 +69,7 @@ def __getattr__(name: str) -> Any:
 
 
 def load_generator(name: str, **options: Any) -> Generator:
-    """A generator by name.
+    """Builds a generator by name, of this package or one that a plug-in adds.
 
     Args:
         name: "native", "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "torch:FILE.onnx",
@@ -83,4 +83,5 @@ def load_generator(name: str, **options: Any) -> Generator:
         WeightsError: The weights are missing, cannot be read, or do not fit. Never silently random.
         MissingExtraError: What it needs is not installed.
     """
-    return cast(Generator, recipes.build("generators", name, **options))
+    generator: Generator = recipes.build("generators", name, **options)
+    return generator

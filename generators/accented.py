@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,8 @@ class Accented:
         gains = expit(GAIN + self._gains(self.space.check(codes))) / expit(GAIN)
         inner = self._coefficients(codes, gains, (self._phases, self._amplitudes, self._mean), np)
         whole = self._fourier.before_sigmoid(inner) + self._rest.astype(np.float32)
-        return cast(NDArray[np.float32], expit(whole))
+        images: NDArray[np.float32] = expit(whole)
+        return images
 
     def forward(self, codes: Tensor) -> Tensor:
         """The same in torch; keeps the graph and the precision of ``codes``."""

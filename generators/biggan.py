@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import socket
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import truncnorm
 from torch import Tensor, nn
 
-from closedloop.checks import is_whole
+from closedloop.checks import check_positive, is_whole
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
 from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.imagenet import imagenet_classes
@@ -31,27 +32,22 @@ from .decoding import Decoder
 
 Search = Literal["joint", "noise", "class"]
 
-#: Coordinates of the noise, and of the class embedding.
+
+def _blocks(*channels: int) -> list[tuple[bool, int, int]]:
+    """The blocks of a network whose channels, in units of its width, go through these values."""
+    pairs = itertools.pairwise(channels)
+    return [block for a, b in pairs for block in ((False, a, a), (True, a, b))]
+
+
+#: Coordinates of the noise, and as many of the class embedding.
 NOISE = 128
-#: (upsampling, input and output channels in units of the width) of each block, by height and width of the images.
+#: Blocks of the network by height and width of its images: (upsampling, input and output channels in units of the
+#: width). Between two blocks that double the size stands one that keeps it.
 BLOCKS: dict[int, list[tuple[bool, int, int]]] = {
-    128: [
-        (False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 4), (False, 4, 4),
-        (True, 4, 2), (False, 2, 2), (True, 2, 1),
-    ],
-    256: [
-        (False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 8), (False, 8, 8),
-        (True, 8, 4), (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1),
-    ],
-    512: [
-        (False, 16, 16), (True, 16, 16), (False, 16, 16), (True, 16, 8), (False, 8, 8), (True, 8, 8), (False, 8, 8),
-        (True, 8, 4), (False, 4, 4), (True, 4, 2), (False, 2, 2), (True, 2, 1), (False, 1, 1), (True, 1, 1),
-    ],
-}  # fmt: skip
-#: Steps that estimate the spectral norm of untrained weights; trained ones bring their estimate along.
-POWER_ITERATIONS = 10
-#: How long the server of the weights may stay silent.
-TIMEOUT_S = 10.0
+    128: _blocks(16, 16, 8, 4, 2, 1),
+    256: _blocks(16, 16, 8, 8, 4, 2, 1),
+    512: _blocks(16, 16, 8, 8, 4, 2, 1, 1),
+}
 
 
 @final
@@ -109,9 +105,12 @@ class BigGAN:
         embeddings = network.embeddings.weight.detach()  # (128, classes)
         self.label = None if index is None else imagenet_classes()[index]
         scales = {
-            "noise_scale": _check_scale("noise_scale", truncation if noise_scale is None else noise_scale),
-            "class_scale": _check_scale("class_scale", float(embeddings.std()) if class_scale is None else class_scale),
+            "noise_scale": check_positive("noise_scale", truncation if noise_scale is None else noise_scale),
+            "class_scale": check_positive(
+                "class_scale", float(embeddings.std()) if class_scale is None else class_scale
+            ),
         }
+        # Input = center + steps · code, noise first and class embedding second.
         center = embeddings.new_zeros(2 * NOISE)
         if index is not None:
             center[NOISE:] = embeddings[:, index]
@@ -120,16 +119,26 @@ class BigGAN:
         steps = torch.tensor([scales["noise_scale"]] * NOISE + [scales["class_scale"]] * NOISE)
         self.space = Space(2 * NOISE if search == "joint" else NOISE)
         self._decoder = Decoder(
-            _Searched(network.generator, center, steps, search, truncation), self.space, output_range=(-1.0, 1.0),
-            resolution=resolution, engine=engine, device=device,
-        )  # fmt: skip
+            _Searched(network.generator, center, steps, search, truncation),
+            self.space,
+            output_range=(-1.0, 1.0),
+            resolution=resolution,
+            engine=engine,
+            device=device,
+        )
         self.resolution = self._decoder.resolution
         self._recipe = {
             "name": f"biggan:{size}",
             "weights": weights if weights is None or weights == RANDOM else str(Path(weights).resolve()),
-            "search": search, "label": index, "truncation": truncation, **scales, "resolution": self.resolution,
-            "device": None, "seed": seed, "channels": channels,
-        }  # fmt: skip
+            "search": search,
+            "label": index,
+            "truncation": truncation,
+            **scales,
+            "resolution": self.resolution,
+            "device": None,
+            "seed": seed,
+            "channels": channels,
+        }
 
     @property
     def engine(self) -> str:
@@ -201,12 +210,6 @@ def _check_choices(size: str, search: str, label: str | int | None, truncation: 
     return sizes[size], None if label is None else class_index(label)
 
 
-def _check_scale(name: str, scale: float) -> float:
-    if not (np.isfinite(scale) and scale > 0):
-        raise InvalidArgumentError(f"{name}: expected a finite number above 0, got {scale!r}.")
-    return float(scale)
-
-
 def _fixed_noise(seed: int, scale: float) -> NDArray[np.float32]:
     """Noise ``(128,)`` truncated at two standard deviations, as the network was meant to be sampled."""
     drawn: NDArray[np.float64] = truncnorm.rvs(-2, 2, size=NOISE, random_state=np.random.default_rng(seed))
@@ -214,6 +217,11 @@ def _fixed_noise(seed: int, scale: float) -> NDArray[np.float32]:
 
 
 def _package() -> Any:
+    """The package of the network.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         return importlib.import_module("pytorch_pretrained_biggan")
     except ImportError as error:
@@ -230,7 +238,8 @@ def _random(pixels: int, channels: int, seed: int) -> Any:
     nn.init.ones_(network.generator.bn.weight)  # left to chance by the package
     nn.init.zeros_(network.generator.bn.bias)
     for module in network.modules():
-        for normalize in [*module._forward_pre_hooks.values()] * POWER_ITERATIONS:
+        # Ten power iterations estimate the spectral norm of untrained weights; trained ones bring their estimate along.
+        for normalize in [*module._forward_pre_hooks.values()] * 10:
             normalize(module, ())
     return _baked(network)
 
@@ -266,6 +275,11 @@ def _current(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tenso
 
 
 def _local(size: str, folder: Path) -> tuple[Path, Path]:
+    """The files of configuration and weights in a folder.
+
+    Raises:
+        WeightsError: They are not there.
+    """
     for prefix in ("", f"biggan-{size}-"):
         config, state = folder / f"{prefix}config.json", folder / f"{prefix}pytorch_model.bin"
         if config.is_file() and state.is_file():
@@ -281,7 +295,7 @@ def _downloaded(package: Any, size: str) -> tuple[Path, Path]:
     """The package's own files, fetched into its cache at the first call."""
     model = importlib.import_module("pytorch_pretrained_biggan.model")
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
+    socket.setdefaulttimeout(10.0)  # seconds for which the server of the weights may stay silent
     try:
         addresses = (model.PRETRAINED_CONFIG_ARCHIVE_MAP, model.PRETRAINED_MODEL_ARCHIVE_MAP)
         config, state = (Path(package.cached_path(known[f"biggan-{size}"])) for known in addresses)

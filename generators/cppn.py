@@ -26,17 +26,12 @@ if TYPE_CHECKING:
 Network = Literal["fooling", "lucid"]
 Colors = Literal["hls", "rgb"]
 
-#: Inputs: x, y, distance from the middle, and a constant 1.
+#: Inputs of a network: x, y, distance from the middle, and a constant 1.
 INPUTS = 4
 #: Activations of the fooling paper. Gaussian and sigmoid are signed, from -1 to 1.
 FUNCTIONS = ("sine", "gaussian", "sigmoid", "linear")
-#: Lucid's hidden layers and their channels, and the divisors that give its two activations unit variance.
+#: Lucid's hidden layers, and the channels of each.
 LAYERS, HIDDEN = 8, 24
-ATAN, ATAN_SQUARED = 0.67, 0.6
-#: Standard deviation of Lucid's biases.
-BIAS = 0.1
-#: Values of hidden units that are held at a time, in numbers.
-CHUNK = 2**24
 
 
 class Node(NamedTuple):
@@ -100,15 +95,20 @@ class CPPN:
     def recipe(self) -> Mapping[str, Any]:
         """How `load_generator` makes it again."""
         return {
-            "name": self.name, "resolution": self.resolution, "network": self.network, "colors": self.colors,
-            "spread": self.spread, "nodes": self._nodes, "seed": self._seed,
-        }  # fmt: skip
+            "name": self.name,
+            "resolution": self.resolution,
+            "network": self.network,
+            "colors": self.colors,
+            "spread": self.spread,
+            "nodes": self._nodes,
+            "seed": self._seed,
+        }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
         """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         codes = self.space.check(codes).astype(np.float32)
         images = np.empty((len(codes), 3, self.resolution, self.resolution), np.float32)
-        chunk = max(1, CHUNK // (self._widest * self.resolution**2))
+        chunk = max(1, 2**24 // (self._widest * self.resolution**2))  # 64 MB of hidden units at a time
         for i in range(0, len(codes), chunk):
             images[i : i + chunk] = self._draw(codes[i : i + chunk], self._places.astype(np.float32), np)
         return np.clip(images, 0, 1, out=images)
@@ -133,6 +133,7 @@ class CPPN:
         for node in self.topology:
             total = 0.0
             for k, source in enumerate(node.sources):
+                # A coordinate of variance 1, times spread / √inputs: the sum over inputs has variance spread².
                 weight = codes[:, node.first + k, None] * (self.spread / len(node.sources) ** 0.5)
                 total = total + weight * values[source]
             values.append(activate(node.function, total, xp))
@@ -145,17 +146,18 @@ class CPPN:
             width = INPUTS - 1 if layer == 0 else 2 * HIDDEN
             end = used + outputs * width
             weights = codes[:, used:end].reshape(-1, outputs, width) * (self.spread / width**0.5)
-            bias = codes[:, end : end + outputs, None] * BIAS
+            bias = codes[:, end : end + outputs, None] * 0.1
             x = weights @ x[:, :width] + bias
             used = end + outputs
             if layer < LAYERS:
                 x = xp.arctan(x)
-                x = xp.concatenate([x / ATAN, x * x / ATAN_SQUARED], 1)
+                x = xp.concatenate([x / 0.67, x * x / 0.6], 1)  # Lucid's divisors, which give both unit variance
         return x
 
 
 def lucid_weights() -> int:
     """Number of weights and biases of Lucid's network."""
+    # The first layer has x, y and the distance; later ones get each unit twice; all have a bias.
     return (INPUTS - 1 + 1) * HIDDEN + (LAYERS - 1) * (2 * HIDDEN + 1) * HIDDEN + (2 * HIDDEN + 1) * 3
 
 
@@ -212,6 +214,7 @@ def activate(function: str, x: Any, xp: Any) -> Any:
         return xp.sin(x)
     if function == "gaussian":
         return 2 * xp.exp(-x * x) - 1
+    # tanh(x / 2) = 2 / (1 + e⁻ˣ) - 1, the sigmoid from -1 to 1.
     return xp.tanh(0.5 * x) if function == "sigmoid" else x
 
 
@@ -221,6 +224,7 @@ def hls_to_rgb(hls: Any, xp: Any) -> Any:
     The piecewise linear form of the CSS Color Module, level 4, section 7.
     """
     hue, lightness, saturation = hls[:, 0], hls[:, 1], hls[:, 2]
+    # f(k) = l - s min(l, 1 - l) · max(-1, min(k - 3, 9 - k, 1)) with k = (n + h / 30°) mod 12; n = 0, 8, 4 for R, G, B.
     chroma = saturation * xp.minimum(lightness, 1 - lightness)
     channels = []
     for shift in (0, 8, 4):

@@ -23,15 +23,8 @@ from closedloop.seeds import check_seed
 
 from .decoding import Decoder
 
-#: Subtracted from the training images, in the order of the networks' own channels: blue, green, red; of 255.
-MEAN_BGR = (104.0, 117.0, 123.0)
-#: Slope of the leaky ReLU below zero.
+#: Slope of the networks' leaky ReLU below zero.
 SLOPE = 0.3
-#: Where the field publishes the files.
-PUBLISHED = (
-    "The field publishes it as upconvGAN_{layer}.pt in the Hugging Face repository "
-    "binxu/DeePSim_DosovitskiyBrox2016 (Ponce lab), and as the torch files of XDream."
-)
 
 
 class Stage(NamedTuple):
@@ -54,27 +47,51 @@ def _up(name: str, channels: int, activation: str = "lrelu") -> Stage:
     return Stage(name, "tconv", channels, 4, 2, 1, activation)
 
 
-#: From 4 × 4 to 256 × 256; the same for the fully connected layers and pool5.
+#: Stages from 4 × 4 to 256 × 256; the same for the fully connected layers and pool5.
 _TAIL = (
-    _up("tconv5_0", 256), Stage("tconv5_1", "tconv", 512), _up("tconv4_0", 256), Stage("tconv4_1", "tconv", 256),
-    _up("tconv3_0", 128), Stage("tconv3_1", "tconv", 128), _up("tconv2", 64), _up("tconv1", 32), _up("tconv0", 3, ""),
-)  # fmt: skip
+    _up("tconv5_0", 256),
+    Stage("tconv5_1", "tconv", 512),
+    _up("tconv4_0", 256),
+    Stage("tconv4_1", "tconv", 256),
+    _up("tconv3_0", 128),
+    Stage("tconv3_1", "tconv", 128),
+    _up("tconv2", 64),
+    _up("tconv1", 32),
+    _up("tconv0", 3, ""),
+)
+#: Stages of fc6, fc7 and fc8 before them, to 4096 numbers that are an image of 4 × 4,
 _FC = tuple(Stage(name, "fc", 4096) for name in ("fc7", "fc6", "fc5"))
+#: and those of pool5, from 6 × 6 to 4 × 4.
 _POOL = (Stage("conv6", "conv", 512), Stage("conv7", "conv", 512), Stage("conv8", "conv", 512, padding=0))
-#: From 8 × 8 to 256 × 256.
+#: Stages of conv3 and conv4, from 8 × 8 to 256 × 256.
 _CONV = (
-    Stage("conv6", "conv", 384, padding=0), Stage("conv7", "conv", 512, padding=0),
+    Stage("conv6", "conv", 384, padding=0),
+    Stage("conv7", "conv", 512, padding=0),
     Stage("conv8", "conv", 512, kernel=2, padding=0),
-    _up("tconv5_0", 256), Stage("tconv5_1", "tconv", 256), _up("tconv4_0", 128), Stage("tconv4_1", "tconv", 128),
-    _up("tconv3_0", 128), Stage("tconv3_1", "tconv", 128), _up("tconv2_0", 64), Stage("conv2_1", "conv", 32),
-    _up("tconv1_0", 16), Stage("conv1_1", "conv", 3, activation="tanh"),
-)  # fmt: skip
-#: From 15 × 15 to 240 × 240.
+    _up("tconv5_0", 256),
+    Stage("tconv5_1", "tconv", 256),
+    _up("tconv4_0", 128),
+    Stage("tconv4_1", "tconv", 128),
+    _up("tconv3_0", 128),
+    Stage("tconv3_1", "tconv", 128),
+    _up("tconv2_0", 64),
+    Stage("conv2_1", "conv", 32),
+    _up("tconv1_0", 16),
+    Stage("conv1_1", "conv", 3, activation="tanh"),
+)
+#: Stages of norm1 and norm2, from 15 × 15 to 240 × 240.
 _NORM = (
-    Stage("conv7", "conv", 128), Stage("conv8", "conv", 128), _up("tconv4_0", 128), Stage("conv4_1", "conv", 128),
-    _up("tconv3_0", 64), Stage("conv3_1", "conv", 64), _up("tconv2_0", 32), Stage("conv2_1", "conv", 32),
-    _up("tconv1_0", 16, ""), Stage("conv1_1", "conv", 3, activation="tanh"),
-)  # fmt: skip
+    Stage("conv7", "conv", 128),
+    Stage("conv8", "conv", 128),
+    _up("tconv4_0", 128),
+    Stage("conv4_1", "conv", 128),
+    _up("tconv3_0", 64),
+    Stage("conv3_1", "conv", 64),
+    _up("tconv2_0", 32),
+    Stage("conv2_1", "conv", 32),
+    _up("tconv1_0", 16, ""),
+    Stage("conv1_1", "conv", 3, activation="tanh"),
+)
 
 
 class Layout(NamedTuple):
@@ -115,7 +132,8 @@ class DeePSiMNetwork(nn.Module):
             outputs = _outputs(stage, width)
             self.add_module(stage.name, _module(stage, channels, outputs))
             channels, kind = outputs, stage.kind
-        mean = torch.tensor(MEAN_BGR).view(1, 3, 1, 1)
+        # Subtracted from the training images, of 255, in the order of the networks' own channels: blue, green, red.
+        mean = torch.tensor((104.0, 117.0, 123.0)).view(1, 3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
 
     def draw(self, scale: float) -> DeePSiMNetwork:
@@ -125,6 +143,7 @@ class DeePSiMNetwork(nn.Module):
             # A stride spreads the taps of a transposed convolution: a pixel sees that many of them fewer.
             inputs = weight.shape[0] if stage.kind == "tconv" else weight.shape[1]
             taps = weight[0, 0].numel() / (stage.stride**2 if stage.kind == "tconv" else 1)
+            # He et al. 2015, eq. 15: Var(w) = 2 / ((1 + slope²) · inputs · taps); the last layer gives some 50 of 255.
             gain = {"lrelu": (2 / (1 + SLOPE**2)) ** 0.5, "tanh": 0.2 / scale, "": 50 / scale}[stage.activation]
             nn.init.normal_(weight, std=gain / (inputs * taps) ** 0.5)
             nn.init.zeros_(bias)
@@ -146,6 +165,7 @@ class DeePSiMNetwork(nn.Module):
 
 
 def _narrow(channels: int, width: float) -> int:
+    """Channels of a layer whose width is a share of the published one, at least one."""
     return max(1, round(channels * width))
 
 
@@ -157,6 +177,7 @@ def _outputs(stage: Stage, width: float) -> int:
 
 
 def _module(stage: Stage, inputs: int, outputs: int) -> nn.Module:
+    """The module of a stage, with torch's own random weights."""
     if stage.kind == "fc":
         return nn.Linear(inputs, outputs)
     kind = nn.Conv2d if stage.kind == "conv" else nn.ConvTranspose2d
@@ -238,23 +259,33 @@ class DeePSiM:
         if weights is None:
             raise WeightsError(
                 f"deepsim:{layer}: expected weights=FILE, its trained weights, got none. "
-                f'{PUBLISHED.format(layer=layer)} weights="{RANDOM}" builds it untrained.'
+                f"The field publishes it as upconvGAN_{layer}.pt in the Hugging Face repository "
+                "binxu/DeePSim_DosovitskiyBrox2016 (Ponce lab), and as the torch files of XDream. "
+                f'weights="{RANDOM}" builds it untrained.'
             )
         if weights == RANDOM:
             born(lambda: self.network.draw(self.space.scale), seed)
         else:
             load_deepsim(self.network, weights)
         self._decoder = Decoder(
-            _Rectified(self.network) if rectify else self.network, self.space, code_shape=self.network.code,
-            resolution=resolution, engine=engine, device=device,
-        )  # fmt: skip
+            _Rectified(self.network) if rectify else self.network,
+            self.space,
+            code_shape=self.network.code,
+            resolution=resolution,
+            engine=engine,
+            device=device,
+        )
         self.resolution = self._decoder.resolution
         self._recipe = {
             "name": f"deepsim:{layer}",
             "weights": RANDOM if weights == RANDOM else str(Path(weights).resolve()),
-            "scale": self.space.scale, "rectify": rectify, "resolution": self.resolution, "device": None,
-            "width": width, "seed": seed,
-        }  # fmt: skip
+            "scale": self.space.scale,
+            "rectify": rectify,
+            "resolution": self.resolution,
+            "device": None,
+            "width": width,
+            "seed": seed,
+        }
 
     @property
     def engine(self) -> str:
@@ -283,6 +314,7 @@ class _Rectified(nn.Module):
         self.network = network
 
     def forward(self, codes: Tensor) -> Tensor:
+        """Codes ``(n, *code)`` -> images ``(n, 3, s, s)``."""
         images: Tensor = self.network(codes.relu())
         return images
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +12,14 @@ from numpy.typing import NDArray
 from closedloop.checks import check_images, check_whole
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.images.resizing import resize_images
-from closedloop.interfaces import Differentiable, Encoding, FloatArray, Generator
+from closedloop.interfaces import Differentiable, Encoding, FloatArray, Generator, Space
 from closedloop.optimizers import CMAES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Ways to find a code, fastest first.
-METHODS = ("encoder", "gradient", "evolution")
-#: Steps or generations where none are asked for, by method.
+#: Steps or generations where none are asked for, by the way in which a code is found, the fastest first.
 STEPS = {"encoder": 0, "gradient": 200, "evolution": 300}
-#: Images whose codes are found at a time by gradient.
-_CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -80,9 +76,12 @@ def invert(
     method = _choose(generator, method)
     steps = check_whole("steps", STEPS[method] if steps is None else steps, 0)
     codes = _first_codes(generator, target)
-    if method == "gradient":
-        chunks = [slice(i, i + _CHUNK) for i in range(0, len(target), _CHUNK)]
-        parts = [_by_gradient(generator, target[c], codes[c], steps, rate, features, feature_weight) for c in chunks]
+    if method == "gradient" and isinstance(generator, Differentiable):
+        chunks = [slice(i, i + 16) for i in range(0, len(target), 16)]  # images whose graph is held at a time
+        parts = [
+            _by_gradient(generator, generator.space, target[c], codes[c], steps, rate, features, feature_weight)
+            for c in chunks
+        ]
         codes = np.concatenate([codes[:0], *parts])
     elif method == "evolution":
         pairs = enumerate(zip(target, codes, strict=True))
@@ -97,8 +96,8 @@ def _choose(generator: Generator, method: str) -> str:
     if method == "auto":
         capable = isinstance(generator, Differentiable)
         return "gradient" if capable else "encoder" if isinstance(generator, Encoding) else "evolution"
-    if method not in METHODS:
-        raise InvalidArgumentError(f"method: no method {method!r}.{closest(str(method), METHODS)}")
+    if method not in STEPS:
+        raise InvalidArgumentError(f"method: no method {method!r}.{closest(str(method), STEPS)}")
     need = {"encoder": (Encoding, "encode"), "gradient": (Differentiable, "forward")}
     if method in need and not isinstance(generator, need[method][0]):
         raise InvalidArgumentError(
@@ -117,11 +116,13 @@ def _first_codes(generator: Generator, target: NDArray[np.float32]) -> FloatArra
 
 def _error(drawn: NDArray[np.float32], target: NDArray[np.float32]) -> FloatArray:
     """Root mean square difference of the pixels of each image, ``(n,)``."""
-    return cast(FloatArray, np.sqrt(((drawn - target) ** 2).mean(axis=(1, 2, 3), dtype=float)))
+    error: FloatArray = np.sqrt(((drawn - target) ** 2).mean(axis=(1, 2, 3), dtype=float))
+    return error
 
 
 def _by_gradient(
-    generator: Generator,
+    generator: Differentiable,
+    space: Space,
     target: NDArray[np.float32],
     codes: FloatArray,
     steps: int,
@@ -132,7 +133,6 @@ def _by_gradient(
     """The codes with the smallest loss on Adam's way, ``(n, dim)``."""
     import torch
 
-    space, forward = generator.space, cast(Differentiable, generator).forward
     wanted = torch.from_numpy(target)
     aim = None if features is None else features(wanted).detach()
     code = torch.tensor(codes, dtype=torch.float32)
@@ -142,7 +142,7 @@ def _by_gradient(
     adam = torch.optim.Adam([code], lr=rate * space.scale)
     best, least = code.detach().clone(), torch.full((len(codes),), torch.inf)
     for step in range(steps + 1):
-        images = forward(code)
+        images = generator.forward(code)
         loss = (images - wanted).square().flatten(1).mean(1)
         if features is not None and aim is not None:
             loss = loss + feature_weight * (features(images) - aim).square().flatten(1).mean(1)

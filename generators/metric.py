@@ -14,9 +14,6 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Differentiable, FloatArray, Generator
 from closedloop.seeds import named_generator
 
-#: Up to this dimension all eigenvectors are computed from the whole matrix.
-WHOLE = 256
-
 
 def image_metric(
     generator: Generator, k: int | None = None, *, codes: int | FloatArray = 8, seed: int = 0
@@ -49,7 +46,7 @@ def image_metric(
     if len(at) == 0:
         raise InvalidArgumentError("codes: expected at least one, got none.")
     product = _Product(generator, at)
-    if dim <= WHOLE or k == dim:
+    if dim <= 256 or k == dim:  # the whole matrix, row by row; beyond it Lanczos's iterations need fewer products
         values, vectors = np.linalg.eigh(np.stack([product(row) for row in np.eye(dim)]))
     else:
         operator = LinearOperator((dim, dim), matvec=product, dtype=np.float64)

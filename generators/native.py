@@ -31,8 +31,6 @@ from .native_model import CHANNELS, STRIDE, Encoder, NativeNetwork, Prior, Spati
 EMBEDDED = "native.safetensors"
 #: Key of the training's facts in a file of weights.
 FACTS = "closedloop.native"
-#: Images that are encoded at a time.
-_CHUNK = 32
 
 
 @final
@@ -116,7 +114,7 @@ class Native:
         """
         small = resize_images(check_images(images), self._size)
         device = self._prior.mean.device
-        chunks = [torch.from_numpy(small[i : i + _CHUNK]).to(device) for i in range(0, len(small), _CHUNK)]
+        chunks = [torch.from_numpy(small[i : i + 32]).to(device) for i in range(0, len(small), 32)]
         codes = [self._prior.invert(self._encoder(chunk * 2 - 1)).double().cpu().numpy() for chunk in chunks]
         return np.concatenate([np.empty((0, self.space.dim)), *codes])
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from typing import cast, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: An image of r x r pixels has a code of CHANNELS x r/STRIDE x r/STRIDE numbers: 512 at 128 pixels.
+#: A spatial code has CHANNELS x r/STRIDE x r/STRIDE numbers for an image of r x r pixels: 512 at 128 pixels.
 CHANNELS, STRIDE = 8, 16
-#: Channels of the decoder at 1/16, 1/8, 1/4 and 1/2 of the image's resolution, and of its global branch at 1/32.
-WIDTHS, GLOBAL_WIDTH = (192, 96, 32, 16), 256
-#: Channels of the encoder at 1/2, 1/4, 1/8 and 1/16.
-ENCODER_WIDTHS = (32, 64, 128, 192)
+#: Slope below zero of every leaky ReLU in the native generator's networks.
 _SLOPE = 0.2
+
+
+def _leaky(x: Tensor) -> Tensor:
+    """A leaky ReLU of any shape."""
+    return functional.leaky_relu(x, _SLOPE)
 
 
 @final
@@ -29,7 +31,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return cast(Tensor, x + self.b(functional.leaky_relu(self.a(functional.leaky_relu(x, _SLOPE)), _SLOPE)))
+        change: Tensor = self.b(_leaky(self.a(_leaky(x))))
+        return x + change
 
 
 @final
@@ -38,7 +41,7 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = ENCODER_WIDTHS
+        widths = (32, 64, 128, 192)  # channels at 1/2, 1/4, 1/8 and 1/16 of the image's resolution
         layers: list[nn.Module] = [nn.Conv2d(12, widths[0], 3, padding=1)]
         for a, b in itertools.pairwise(widths):
             layers += [nn.LeakyReLU(_SLOPE), nn.Conv2d(a, b, 4, 2, 1)]
@@ -47,7 +50,8 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        return cast(Tensor, self.f(functional.pixel_unshuffle(images, 2)))
+        codes: Tensor = self.f(functional.pixel_unshuffle(images, 2))  # 2 x 2 pixels of 3 colours are 12 channels
+        return codes
 
 
 @final
@@ -60,11 +64,12 @@ class SpatialDecoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = WIDTHS
+        # Channels at 1/16, 1/8, 1/4 and 1/2 of the image's resolution, and of the global branch at 1/32.
+        widths, whole = (192, 96, 32, 16), 256
         self.first = nn.Conv2d(CHANNELS, widths[0], 3, padding=1)
-        self.down = nn.Conv2d(widths[0], GLOBAL_WIDTH, 2, 2)
-        self.whole = nn.Sequential(Residual(GLOBAL_WIDTH), Residual(GLOBAL_WIDTH))
-        self.back = nn.Conv2d(GLOBAL_WIDTH, 4 * widths[0], 1)
+        self.down = nn.Conv2d(widths[0], whole, 2, 2)
+        self.whole = nn.Sequential(Residual(whole), Residual(whole))
+        self.back = nn.Conv2d(whole, 4 * widths[0], 1)  # a pixel shuffle turns four channels into 2 x 2 pixels
         self.mix = Residual(widths[0])
         self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in itertools.pairwise(widths))
         self.refine = nn.ModuleList(Residual(b) for b in widths[1:])
@@ -84,11 +89,11 @@ class SpatialDecoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """See the class."""
         x = self.first(codes)
-        whole = self.whole(self.down(functional.leaky_relu(x, _SLOPE)))
-        x = self.mix(x + functional.pixel_shuffle(self.back(functional.leaky_relu(whole, _SLOPE)), 2))
+        whole = self.whole(self.down(_leaky(x)))
+        x = self.mix(x + functional.pixel_shuffle(self.back(_leaky(whole)), 2))
         for up, refine in zip(self.up, self.refine, strict=True):
-            x = refine(functional.pixel_shuffle(up(functional.leaky_relu(x, _SLOPE)), 2))
-        return functional.pixel_shuffle(self.last(functional.leaky_relu(x, _SLOPE)), 2)
+            x = refine(functional.pixel_shuffle(up(_leaky(x)), 2))
+        return functional.pixel_shuffle(self.last(_leaky(x)), 2)
 
 
 @final
@@ -117,6 +122,7 @@ class Prior(nn.Module):
     def invert(self, spatial: Tensor) -> Tensor:
         """Spatial codes ``(n, 8, side, side)`` -> codes ``(n, d)``; 0 along axes on which photographs do not differ."""
         variance = self.axes.square().sum(1)
+        # The axes are orthogonal rows of length σ_i: z_i = (x - mean) · a_i / σ_i².
         whitened = (spatial.flatten(1) - self.mean) @ self.axes.T
         return torch.where(variance > 1e-8 * variance.max(), whitened / variance.clamp_min(1e-30), 0.0)
 
@@ -140,11 +146,13 @@ class NativeNetwork(nn.Module):
         if self.shell:
             norm = torch.linalg.vector_norm(codes, dim=1, keepdim=True).clamp_min(1e-12)
             codes = codes * (codes.shape[1] ** 0.5 / norm)
-        return cast(Tensor, (self.decoder(self.prior(codes)) / 2 + 0.5).clamp(0, 1))
+        images: Tensor = self.decoder(self.prior(codes))
+        return (images / 2 + 0.5).clamp(0, 1)  # from [-1, 1]
 
 
 def principal_axes(covariance: Tensor) -> Tensor:
     """Principal axes of a covariance ``(d, d)`` as rows, times their standard deviations, largest first."""
+    # C = V diag(σ²) Vᵀ, ascending; rows σ_i v_iᵀ make C = axesᵀ axes, so that z @ axes has this covariance.
     values, vectors = torch.linalg.eigh(covariance.double())
     axes: Tensor = (values.clamp_min(0).sqrt() * vectors).T.flip(0).float().contiguous()
     return axes

@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: A code whose standard deviation is below this has no phases.
-_TINY = 1e-12
-
-
 @final
 class PhaseOnly:
     """Phases as codes ``(n, dim)``, in radians; all images have the same amplitude spectrum. Differentiable.
@@ -72,10 +68,17 @@ class PhaseOnly:
         self.space = Space(3 * self._count, scale=1.0 if self.standardize else np.pi)
         self._amplitudes = self._measured(magnitude)
         by_hand = magnitude is not None and not isinstance(magnitude, (str, Path))
-        self._recipe = None if by_hand else {
-            "name": self.name, "resolution": self.resolution, "cutoff": cutoff, "magnitude": source(magnitude),
-            "decay": self._fourier.decay, "contrast": self._fourier.contrast, "standardize": self.standardize,
-        }  # fmt: skip
+        self._recipe: Mapping[str, Any] | None = None
+        if not by_hand:
+            self._recipe = {
+                "name": self.name,
+                "resolution": self.resolution,
+                "cutoff": cutoff,
+                "magnitude": source(magnitude),
+                "decay": self._fourier.decay,
+                "contrast": self._fourier.contrast,
+                "standardize": self.standardize,
+            }
 
     def _measured(self, magnitude: ImageSet | str | Path | NDArray[Any] | None) -> NDArray[np.float64]:
         """Amplitudes ``(3, m)`` of the channels in units of the Fourier generator's coordinates, mean colour left out.
@@ -118,8 +121,9 @@ class PhaseOnly:
         """
         if self.standardize:
             codes = codes - codes.mean(1, keepdims=True)
-            codes = codes / ((codes**2).mean(1, keepdims=True) ** 0.5 + _TINY)
+            codes = codes / ((codes**2).mean(1, keepdims=True) ** 0.5 + 1e-12)  # a code of one value has no phases
         phases = codes.reshape(len(codes), 3, self._count)
+        # Coefficient a eⁱᵖ: cosine part a cos p, sine part -a sin p; the constant is 0, grey.
         parts = [0 * phases[..., :1], amplitudes * xp.cos(phases), -amplitudes * xp.sin(phases)]
         return xp.concatenate(parts, 2).reshape(len(codes), 3 * (2 * self._count + 1))
 
@@ -141,6 +145,7 @@ class PhaseOnly:
 def mean_spectrum(images: ImageSet | str | Path | NDArray[Any], resolution: int) -> NDArray[np.float64]:
     """Mean amplitude spectrum ``(3, h, w)`` of photographs in the three channels that the colour matrix mixes."""
     photographs = as_image_set(images, resolution).images.astype(np.float64)
+    # x = M c for colours x and channels c, so c = M⁻¹ x.
     channels = np.einsum("kc,ncyx->nkyx", np.linalg.inv(color_matrix()), photographs)
     spectrum: NDArray[np.float64] = np.abs(np.fft.fft2(channels)).mean(0)
     return spectrum

@@ -65,9 +65,14 @@ class TorchGenerator:
         self.name = name or type(module).__name__
         self.space = space if isinstance(space, Space) else Space(space)
         self._decoder = Decoder(
-            module, self.space, code_shape=code_shape, output_range=output_range, resolution=resolution,
-            engine=engine, device=device,
-        )  # fmt: skip
+            module,
+            self.space,
+            code_shape=code_shape,
+            output_range=output_range,
+            resolution=resolution,
+            engine=engine,
+            device=device,
+        )
         self.resolution = self._decoder.resolution
 
     @property

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -37,12 +37,8 @@ from .judges import Adversary, FeatureTaps, fine_detail, second_moments
 from .native import read_native, write_native
 from .native_model import CHANNELS, STRIDE, Encoder, NativeNetwork, Prior, SpatialDecoder, principal_axes
 
-#: Steps between two commits of the training's state, and between two sample sheets.
+#: Steps from one commit of the training's state to the next, and from one sample sheet to the next.
 COMMIT_STEPS, SHEET_STEPS = 250, 500
-#: Steps between two looks at the principal axes of the codes.
-AXES_STEPS = 50
-#: How quickly the mean moments of photographs follow those of each step.
-MOMENTS_RATE = 0.02
 #: Least magnitude by which features are divided; photographs of one colour have no fine detail.
 LEAST = 1e-2
 #: Ending of the file that holds a training under way, beside the file to come.
@@ -231,6 +227,7 @@ class Trainer:
         self.adam.step()
         if drawn is not None:
             losses["judged"] = self._teach_adversary(wanted, features)
+        # Running average of the weights, Polyak's.
         keep = min(settings.average, (1 + self.step) / (10 + self.step))  # the first weights are soon forgotten
         with torch.no_grad():
             for name, value in self.nets.state_dict().items():
@@ -257,23 +254,27 @@ class Trainer:
             self.code_mean.lerp_(flat.mean(0), 1 - keep)
             centered = flat - self.code_mean
             self.code_square.lerp_(centered.T @ centered / len(flat), 1 - keep)
-            if self.step % AXES_STEPS == 0 or self.step == self.settings.draws_start:
+            # An eigendecomposition is dear, and the axes change slowly.
+            if self.step % 50 == 0 or self.step == self.settings.draws_start:
                 self._axes = principal_axes(self.code_square)
 
     def _draw(self, n: int, noise: torch.Generator) -> Tensor:
         """Spatial codes ``(n, dim)`` drawn from the prior as it is now, every other one leaning; all on its shell."""
         z = torch.randn((n, self.dim), generator=noise)
         leaning = self.settings.leaning
+        # Leaning draws: each axis stretched log-normally, and later axes shrunk by rank^(-leaning u / 2), u uniform.
         rank = torch.arange(1, self.dim + 1)
         shrink = rank ** -(0.5 * leaning * torch.rand((n, 1), generator=noise))
         stretch = torch.exp(leaning * torch.randn((n, self.dim), generator=noise))
         z[1::2] *= (stretch * shrink)[1::2]
+        # On the shell of the prior: length √dim.
         z *= self.dim**0.5 / torch.linalg.vector_norm(z, dim=1, keepdim=True)
         return self.code_mean + z.to(self.device) @ self._axes
 
     def _weight(self, name: str) -> float:
         """Weight of a loss at this step."""
         settings = self.settings
+        # Losses of draws come in linearly, over as many steps as they waited.
         rise = (self.step - settings.draws_start) / max(settings.draws_start, 1)
         rise = float(np.clip(rise, 0, 1))
         return {
@@ -300,9 +301,10 @@ class Trainer:
         deviation = (codes - self.code_mean.view_as(codes[0])).abs().mean().detach()
         moments = []
         for natural, w, f in zip(self.moments, wanted, features, strict=True):
-            natural.lerp_(second_moments(w), MOMENTS_RATE)
+            natural.lerp_(second_moments(w), 0.02)  # the moments of photographs, over some 50 steps
             size = natural.diagonal().clamp_min(LEAST**2).sqrt()
             plain = f[len(w) :: 2]  # the draws that do not lean
+            # |M_ij - N_ij| / √(N_ii N_jj): a difference of correlations, whatever the scale of a feature.
             moments.append(((second_moments(plain) - natural) / torch.outer(size, size)).abs().mean())
         return {
             "fooled": torch.stack([j.float().mean() for j in judged]).mean(),
@@ -315,6 +317,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             real = self.adversary([f.detach() for f in wanted])
             drawn = self.adversary([f.detach() for f in features])
+        # Hinge loss: max(0, 1 - D(x)) of photographs, max(0, 1 + D(x)) of draws (Miyato et al. 2018, eq. 16).
         parts = [
             functional.relu(1 - r.float()).mean() + functional.relu(1 + d.float()).mean()
             for r, d in zip(real, drawn, strict=True)
@@ -366,9 +369,9 @@ class Trainer:
 
     def averaged(self) -> tuple[Encoder, SpatialDecoder]:
         """Encoder and decoder with the running average of their weights, on the CPU."""
-        nets = nn.ModuleDict({"encoder": Encoder(), "decoder": SpatialDecoder()})
-        nets.load_state_dict(self.average)
-        return cast(Encoder, nets["encoder"].eval()), cast(SpatialDecoder, nets["decoder"].eval())
+        encoder, decoder = Encoder(), SpatialDecoder()
+        nn.ModuleDict({"encoder": encoder, "decoder": decoder}).load_state_dict(self.average)
+        return encoder.eval(), decoder.eval()
 
 
 def _maps(images: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
@@ -377,6 +380,7 @@ def _maps(images: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _sum(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of scalars."""
     return torch.stack(list(parts)).sum()
 
 

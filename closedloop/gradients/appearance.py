@@ -46,6 +46,7 @@ class Noise:
         return images + torch.from_numpy(np.stack(fields)).to(images) if fields else images
 
     def _field(self, own: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The noise of one picture, in its shape ``(3, h, w)``."""
         field = own.standard_normal(shape, np.float32) * np.float32(self.std)
         if self.uniform:
             field += (2 * own.random(shape, np.float32) - 1) * np.float32(self.uniform)
@@ -135,6 +136,7 @@ class Blur:
         height, width = check_pictures(images)
         if self.sigma == 0:
             return images
+        # A Gaussian separates: B_rows · image · B_columnsᵀ, two products through which gradients pass.
         rows, columns = blur_matrix(height, self.sigma), blur_matrix(width, self.sigma)
         return images.new_tensor(rows) @ images @ images.new_tensor(columns.T)
 

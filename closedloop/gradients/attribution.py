@@ -31,24 +31,33 @@ if TYPE_CHECKING:
 Method = Literal["gradient", "deconvnet", "guided-backprop", "integrated-gradients"]
 Seed = Literal["one", "activation"]
 Filter = Literal["raw", "gray", "norm", "normblur"]
+#: The methods of `attribute`,
 METHODS: tuple[str, ...] = get_args(Method)
+#: and the filters of `attribution_pictures`.
 FILTERS: tuple[str, ...] = get_args(Filter)
 #: Methods with a rule for rectifiers.
 RULES = ("deconvnet", "guided-backprop")
-#: Why an attribution is zero: without and with a rule.
-SILENT = ("a small change of a pixel does not change the score", "no path from the score to a pixel follows the rule")
-#: Standard deviation of the blur of "normblur", in pixels (Yosinski et al. 2015, the program's display filters).
-BLUR = 4.0
-#: Percentile of an attribution's values, without their sign, that is shown at full contrast.
-CONTRAST = 99.5
 #: Activations for which neither rule is defined, as torch names their nodes in a graph.
 REFUSED = {
-    "LeakyRelu": "LeakyReLU", "PreluKernel": "PReLU", "RreluWithNoise": "RReLU", "Elu": "ELU", "Celu": "CELU",
-    "Gelu": "GELU", "Erf": "GELU (written with erf)", "Silu": "SiLU", "Mish": "Mish", "Softplus": "Softplus",
-    "Hardswish": "Hardswish", "Softshrink": "Softshrink", "Hardshrink": "Hardshrink", "Glu": "GLU", "Abs": "abs",
-    "Maximum": "maximum, which may be a rectifier", "Where": "where, which may be a rectifier",
+    "LeakyRelu": "LeakyReLU",
+    "PreluKernel": "PReLU",
+    "RreluWithNoise": "RReLU",
+    "Elu": "ELU",
+    "Celu": "CELU",
+    "Gelu": "GELU",
+    "Erf": "GELU (written with erf)",
+    "Silu": "SiLU",
+    "Mish": "Mish",
+    "Softplus": "Softplus",
+    "Hardswish": "Hardswish",
+    "Softshrink": "Softshrink",
+    "Hardshrink": "Hardshrink",
+    "Glu": "GLU",
+    "Abs": "abs",
+    "Maximum": "maximum, which may be a rectifier",
+    "Where": "where, which may be a rectifier",
     "MaskedFill": "masked_fill, which may be a rectifier",
-}  # fmt: skip
+}
 
 
 class AttributionWarning(UserWarning):
@@ -348,7 +357,9 @@ def _labelled(parts: list[Part], shape: tuple[int, ...], scalars: dict[str, str]
     names = parts[0][1] if parts else ()
     facts = {name: ("image", np.concatenate([f[name] for _, f in parts])) for name in names}
     dead = ~maps.reshape(len(maps), int(np.prod(shape[1:]))).any(1)
-    why = SILENT[scalars["method"] in RULES]
+    why = "a small change of a pixel does not change the score"
+    if scalars["method"] in RULES:
+        why = "no path from the score to a pixel follows the rule"
     if dead.any():
         warnings.warn(
             f"images {np.flatnonzero(dead)[:5].tolist()}: the attribution is zero everywhere, for {why}. The unit may "
@@ -357,9 +368,11 @@ def _labelled(parts: list[Part], shape: tuple[int, ...], scalars: dict[str, str]
             stacklevel=3,
         )
     return xr.DataArray(
-        maps, dims=("image", "color", "y", "x"), name="attribution",
+        maps,
+        dims=("image", "color", "y", "x"),
+        name="attribution",
         coords={**facts, "reason": ("image", np.where(dead, why, "").astype(object)), "color": list("RGB"), **scalars},
-    )  # fmt: skip
+    )
 
 
 def attribution_pictures(attributions: ArrayLike, filter: Filter = "raw") -> NDArray[np.float32]:  # noqa: A002
@@ -384,14 +397,14 @@ def attribution_pictures(attributions: ArrayLike, filter: Filter = "raw") -> NDA
     else:
         values = np.sqrt((maps**2).sum(1, keepdims=True))
         if filter == "normblur":
-            values = gaussian_filter(values, (0, 0, BLUR, BLUR))
+            values = gaussian_filter(values, (0, 0, 4.0, 4.0))  # as the display filter of Yosinski et al. 2015
         pictures = values / _scale(values)
     shown: NDArray[np.float32] = np.clip(np.broadcast_to(pictures, maps.shape), 0, 1).astype(np.float32)
     return shown
 
 
 def _scale(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The size that few of each image's values exceed ``(n, 1, 1, 1)``; 1 where all are 0."""
+    """The size that 1 in 200 of each image's values exceeds ``(n, 1, 1, 1)``; 1 where all are 0."""
     sizes = np.abs(values)
-    most, largest = np.percentile(sizes, CONTRAST, axis=(1, 2, 3), keepdims=True), sizes.max((1, 2, 3), keepdims=True)
+    most, largest = np.percentile(sizes, 99.5, axis=(1, 2, 3), keepdims=True), sizes.max((1, 2, 3), keepdims=True)
     return np.where(most > 0, most, np.where(largest > 0, largest, 1)).astype(np.float32)

@@ -90,9 +90,8 @@ class Crops:
 
     def __call__(self, images: Tensor, step: int, rng: np.random.Generator) -> Tensor:
         """Draws a side and a centre for each window."""
-        return _windows(images, self.copies, self.size, self.value, [
-            self._box(own, self.mean_side(step)) for own in draws(rng, len(images) * self.copies)
-        ])  # fmt: skip
+        boxes = [self._box(own, self.mean_side(step)) for own in draws(rng, len(images) * self.copies)]
+        return _windows(images, self.copies, self.size, self.value, boxes)
 
     def _box(self, own: np.random.Generator, mean: float) -> tuple[float, float, float]:
         """Top, left and side of a window, as shares."""
@@ -137,6 +136,7 @@ class InnerCrops:
         return _windows(images, self.copies, self.size, 0.5, boxes)
 
     def _box(self, own: np.random.Generator, room: tuple[float, float]) -> tuple[float, float, float]:
+        """Top, left and side of a window, as shares of the shorter side; ``room`` is the picture's height and width."""
         side = float(own.uniform(*self.limits))
         y, x = own.random(2)
         return float(y) * (room[0] - side), float(x) * (room[1] - side), side

@@ -1,6 +1,8 @@
 """Views that move pictures: pad, jitter, roll, scale, rotate, flip, resize.
 
-Images ``(n, 3, h, w)`` in [0, 1]. Every picture draws for itself; all pictures of a batch come out in one size.
+Images ``(n, 3, h, w)`` in [0, 1]. Every picture draws for itself; all pictures of a batch come out in one size. (The
+transforms of torchvision draw from torch's global state and once for the whole batch; its functions for one picture
+differ in rounding, and know no window between pixels or beyond the picture.)
 """
 
 from __future__ import annotations
@@ -19,8 +21,6 @@ from closedloop.errors import InvalidArgumentError
 
 from .sampling import check_numbers, check_pictures, draws, resample
 
-REFLECT = "reflect"
-
 
 @final
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Pad:
 
     def __post_init__(self) -> None:
         check_whole("px", self.px, 0)
-        if self.value != REFLECT:
+        if self.value != "reflect":
             check_number("value", self.value, 0, 1)
 
     def __call__(self, images: Tensor, step: int, rng: np.random.Generator) -> Tensor:
@@ -50,7 +50,7 @@ class Pad:
             raise InvalidArgumentError(
                 f"px: expected less than the picture's {size} pixels, since there is no more to reflect, got {self.px}."
             )
-        return functional.pad(images, [self.px] * 4, mode=REFLECT)
+        return functional.pad(images, [self.px] * 4, mode="reflect")
 
     def describe(self) -> str:
         """Its text, which `closedloop.gradients.views.parse_view` reads back."""
@@ -145,6 +145,7 @@ class RandomScale:
         return torch.stack(scaled) if scaled else images
 
     def _zoom(self, image: Tensor, shape: tuple[int, int], factor: float) -> Tensor:
+        """One picture ``(3, h, w)`` at a magnification: its middle 1 / factor of each axis fills the frame."""
         (height, width), beyond = shape, (1 - 1 / factor) / 2
         return resample(image, (height * beyond, width * beyond, height / factor, width / factor), shape, self.value)
 

@@ -28,12 +28,6 @@ from closedloop.optimizers.gradient.regularizers import (
     SmallNorm,
 )
 
-#: Mean colour of ImageNet, RGB in [0, 1]: the origin of pixel coordinates.
-MEAN_COLOR = (0.485, 0.456, 0.406)
-#: Working units of pixel methods in [0, 1].
-BYTE = 255.0
-#: Octaves of a dream.
-OCTAVES = 4
 #: Lucid's coefficients give red, green and blue this standard deviation before the sigmoid for each unit of their own:
 #: 1.95 for one channel of 224 pixels, mixed by the colour matrix.
 LUCID_CONTRAST = 1.18
@@ -154,8 +148,8 @@ def _settings(
 
 
 def _pixel_ascent(request: Request, **options: Any) -> GradientAscent:
-    """Ascent in bytes around the mean colour of ImageNet."""
-    shared = {**request.shared(), "unit": BYTE, "origin": MEAN_COLOR}
+    """Ascent in bytes (255 to a unit of [0, 1]) around the mean colour of ImageNet, as in the Caffe days."""
+    shared = {**request.shared(), "unit": 255.0, "origin": (0.485, 0.456, 0.406)}
     return GradientAscent(request.generator.space, request.seed, **shared, **options)
 
 
@@ -173,8 +167,8 @@ def _raw(request: Request, *, rate: float | None) -> Plan:
     return Plan(_pixel_ascent(request, spread=1.0, **policy), _probability(request), _settings(request))
 
 
-#: Table 1 of Yosinski et al. 2015: decay; blur radius and steps between blurs; percentile of small norms and of small
-#: contributions; and the policy of the step.
+#: The four sets of Table 1 of Yosinski et al. 2015: decay; blur radius and steps between blurs; percentile of small
+#: norms and of small contributions; and the policy of the step.
 YOSINSKI: dict[int, tuple[list[Any], dict[str, Any]]] = {
     1: ([Blur(0.5, 4), SmallNorm(50)], {"policy": "progress", "rate": 2.0, "max_rate": 100.0}),
     2: ([Decay(0.3), SmallNorm(20)], {"policy": "constant", "rate": 100.0}),
@@ -187,6 +181,7 @@ RETUNED: dict[int, dict[str, float]] = {1: {"max_rate": 1e8}, 2: {"rate": 1e4}, 
 
 
 def _yosinski(number: int) -> Callable[..., Plan]:
+    """The plan of one of the four sets."""
     regularizers, published = YOSINSKI[number]
 
     def plan(request: Request, *, rate: float | None, max_rate: float | None) -> Plan:
@@ -212,9 +207,17 @@ def _mei(request: Request, *, contrast: float, norm: float | None, rate: float, 
     """Fixed contrast, or a fixed norm around the middle of the space, and a blurred gradient."""
     fixed = FixedContrast(contrast) if norm is None else FixedNorm(norm)
     climbed = GradientAscent(
-        request.generator.space, request.seed, policy="mean", rate=rate, last_rate=rate / 10, smooth=smooth, unit=1.0,
-        regularizers=[fixed], spread=contrast, **request.shared(),
-    )  # fmt: skip
+        request.generator.space,
+        request.seed,
+        policy="mean",
+        rate=rate,
+        last_rate=rate / 10,
+        smooth=smooth,
+        unit=1.0,
+        regularizers=[fixed],
+        spread=contrast,
+        **request.shared(),
+    )
     return Plan(climbed, request.objective, _settings(request))
 
 
@@ -222,7 +225,8 @@ def _deepdream(request: Request, *, rate: float) -> Plan:
     """Octaves and jitter; a step changes a pixel by `rate` / 255 on average."""
     from closedloop.gradients.views import deepdream_view
 
-    view = deepdream_view(request.generator.resolution, request.resolution, max(1, request.steps // OCTAVES))
+    # The steps are shared out among the four octaves of the view.
+    view = deepdream_view(request.generator.resolution, request.resolution, max(1, request.steps // 4))
     climbed = _pixel_ascent(request, policy="mean", rate=rate, spread=10.0)
     return Plan(climbed, request.objective, _settings(request, view))
 
@@ -249,9 +253,14 @@ def _maco(request: Request, *, rate: float, crops: int, first: float, last: floa
 
     view = maco_view(request.resolution, request.steps, crops, first, last)
     climbed = Adam(
-        request.generator.space, request.seed, rate=rate, nesterov=True, unit=1.0, spread=request.generator.space.scale,
+        request.generator.space,
+        request.seed,
+        rate=rate,
+        nesterov=True,
+        unit=1.0,
+        spread=request.generator.space.scale,
         **request.shared(),
-    )  # fmt: skip
+    )
     return Plan(climbed, request.objective, _settings(request, view))
 
 
@@ -276,9 +285,14 @@ def _others(request: Request) -> tuple[int, ...]:
 def _dgn_am(request: Request, *, rate: float, decay: float, limit: float) -> Plan:
     """Steps of fixed mean size, clipped to the prior's range, shrunk a little."""
     climbed = GradientAscent(
-        request.generator.space, request.seed, policy="mean", rate=rate, last_rate=1e-10,
-        regularizers=[Clip(-limit, limit), Decay(decay)], **request.shared(),
-    )  # fmt: skip
+        request.generator.space,
+        request.seed,
+        policy="mean",
+        rate=rate,
+        last_rate=1e-10,
+        regularizers=[Clip(-limit, limit), Decay(decay)],
+        **request.shared(),
+    )
     return Plan(climbed, request.objective, _settings(request))
 
 
@@ -293,6 +307,7 @@ def _ppgn(
     limit: float,
     exact: bool,
 ) -> Plan:
+    """Steps along the log probability of a class and towards what the generator's own encoder makes of the image."""
     generator = request.generator
     if not isinstance(generator, Encoding):
         raise InvalidArgumentError(
@@ -302,49 +317,77 @@ def _ppgn(
     if len(request.classes) > 1 and request.column is not None:
         objective = LogProbability(request.column, request.classes, exact=exact)
     climbed = PPGN(
-        generator.space, request.seed, reconstruct=lambda codes: generator.encode(generator(codes)), rate=rate,
-        last_rate=last_rate, epsilons=(prior, condition, noise), regularizers=[Clip(-limit, limit)], **request.shared(),
-    )  # fmt: skip
+        generator.space,
+        request.seed,
+        reconstruct=lambda codes: generator.encode(generator(codes)),
+        rate=rate,
+        last_rate=last_rate,
+        epsilons=(prior, condition, noise),
+        regularizers=[Clip(-limit, limit)],
+        **request.shared(),
+    )
     return Plan(climbed, objective, _settings(request))
 
 
-_YOSINSKI_SOURCE = "Yosinski et al. 2015, Table 1, set {}"
+#: The methods by name, with the generator, the number of steps and the numbers that they were published with.
 METHODS: dict[str, Method] = {
     "raw": Method(_raw, {"name": "pixels"}, 500, "Nguyen, Yosinski & Clune 2015, unregularized", {"rate": None}),
     **{
         f"yosinski-{i}": Method(
-            _yosinski(i), {"name": "pixels"}, steps, _YOSINSKI_SOURCE.format(i),
+            _yosinski(i),
+            {"name": "pixels"},
+            steps,
+            f"Yosinski et al. 2015, Table 1, set {i}",
             {"rate": None, "max_rate": None, **RETUNED[i]},
         )
         for i, steps in ((1, 500), (2, 750), (3, 1000), (4, 1000))
     },
     "tv": Method(
-        _total_variation, {"name": "pixels"}, 200, "after Mahendran & Vedaldi 2015",
+        _total_variation,
+        {"name": "pixels"},
+        200,
+        "after Mahendran & Vedaldi 2015",
         {"rate": 0.05, "tv": 1.0, "norm": 1.0, "l1": 0.0},
     ),
     "mei": Method(
-        _mei, {"name": "pixels"}, 1000, "after Walker et al. 2019",
+        _mei,
+        {"name": "pixels"},
+        1000,
+        "after Walker et al. 2019",
         {"contrast": 0.2, "norm": None, "rate": 0.02, "smooth": (3.0, 1.0)},
     ),
     "deepdream": Method(_deepdream, {"name": "pixels"}, 40, "Mordvintsev et al. 2015", {"rate": 1.5}),
     "adam": Method(_adam, {"name": "native"}, 150, "Kingma & Ba 2015, on the codes of a generator", {"rate": 0.1}),
     "lucid": Method(
-        _lucid, {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST}, 512,
-        "Olah et al. 2017", {"rate": 0.05, "views": 1},
+        _lucid,
+        {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST},
+        512,
+        "Olah et al. 2017",
+        {"rate": 0.05, "views": 1},
     ),
     "maco": Method(
-        _maco, {"name": "phase", "cutoff": None, "magnitude": "bundled", "standardize": True}, 256, "Fel et al. 2023",
+        _maco,
+        {"name": "phase", "cutoff": None, "magnitude": "bundled", "standardize": True},
+        256,
+        "Fel et al. 2023",
         {"rate": 1.0, "crops": 32, "first": 0.5, "last": 0.05},
     ),
     "accentuate": Method(
-        _accentuate, {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST}, 99,
-        "Hamblin et al. 2024", {"rate": 0.05, "crops": 16, "alpha": 1.0}, needs_start=True,
+        _accentuate,
+        {"name": "fourier", "cutoff": None, "shell": False, "contrast": LUCID_CONTRAST},
+        99,
+        "Hamblin et al. 2024",
+        {"rate": 0.05, "crops": 16, "alpha": 1.0},
+        needs_start=True,
     ),
     "dgn-am": Method(
         _dgn_am, {"name": "native"}, 200, "Nguyen et al. 2016", {"rate": 0.5, "decay": 0.01, "limit": 3.0}
     ),
     "ppgn": Method(
-        _ppgn, {"name": "native"}, 200, "Nguyen et al. 2017",
+        _ppgn,
+        {"name": "native"},
+        200,
+        "Nguyen et al. 2017",
         {"rate": 0.1, "last_rate": 0.1, "prior": 1e-5, "condition": 1.0, "noise": 1e-17, "limit": 3.0, "exact": True},
     ),
-}  # fmt: skip
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import cast, final
+from typing import final
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from closedloop.gradients.settings import Climbing, Slope
 from closedloop.interfaces import Differentiable, FloatArray, Located, Subject
 from closedloop.objectives import evaluate
 
-#: Pictures whose graph through the subject is held at a time.
-CHUNK = 16
+#: Pictures whose graph through the subject is held in memory at a time.
+PICTURES_AT_ONCE = 16
 
 
 @dataclass
@@ -56,7 +56,7 @@ class _Part:
         if anchor is not None:
             with torch.no_grad():
                 code = torch.as_tensor(anchor.code, dtype=images.dtype, device=images.device)
-                image = cast(Differentiable, thread.generator).forward(code[None])
+                image = _differentiable(thread).forward(code[None])
                 fixed = _seen(thread, step, image.to(images).repeat(len(images), 1, 1, 1))
         nothing, zero = (torch.zeros_like(pictures) for _ in range(2)), np.zeros(len(images))
         return cls(thread, step, leaf, pictures, next(nothing), zero, fixed, next(nothing), zero.copy())
@@ -75,7 +75,7 @@ class _Part:
         """Rows of `pictures` that are scored together: the same few copies of all images."""
         n = len(self.images)
         rows = np.arange(n * self.copies).reshape(n, self.copies)
-        each = max(1, CHUNK // n)
+        each = max(1, PICTURES_AT_ONCE // n)
         for first in range(0, self.copies, each):
             yield rows[:, first : first + each].ravel()
 
@@ -89,6 +89,7 @@ class _Part:
     def distance(self, responses: Tensor, fixed: Tensor) -> Tensor:
         """Distance ``(m,)`` of responses ``(m, units[, time])`` from those to the anchor, in the units that count."""
         columns = [] if self.thread.gradient.anchor is None else list(self.thread.gradient.anchor.columns)
+        # ‖r - r₀‖ over the units; the sum over an image's pictures is then the mean of their distances.
         away: Tensor = (responses - fixed)[:, columns].flatten(1).norm(dim=1)
         return away / self.copies
 
@@ -115,11 +116,7 @@ class GradientPath:
                 "record a torch network with TorchSubject, or evolve without gradients."
             )
         for thread in threads:
-            if not isinstance(thread.generator, Differentiable):
-                raise InvalidArgumentError(
-                    f"thread {thread.name!r}: expected a differentiable generator (with forward) for a gradient "
-                    f"method, got {thread.generator.name!r}."
-                )
+            _differentiable(thread)
         self._subject: Differentiable = subject
         self._device = subject.torch_device if isinstance(subject, Located) else "cpu"
 
@@ -139,12 +136,13 @@ class GradientPath:
         """The slopes of threads that share a generator."""
         code = torch.from_numpy(np.concatenate(codes).astype(np.float32)).to(self._device).requires_grad_()
         with InwardClamp():
-            images = cast(Differentiable, threads[0].generator).forward(code)
+            images = _differentiable(threads[0]).forward(code)
         counts = [len(c) for c in codes]
         split = torch.split(images, counts)
         parts = [_Part.of(*entry) for entry in zip(threads, steps, split, strict=True)]
         for which in _alike([(part.pictures.shape[1:], part.redirected) for part in parts]):
             self._through_subject([parts[i] for i in which])
+        # Chain rule, backwards: scores by pictures (the subject), by images (the view), by codes (the generator).
         held = any(part.fixed is not None for part in parts)
         gradients = _back(images, code, [part.through_view(part.slopes) for part in parts], held)
         if not held:
@@ -161,6 +159,7 @@ class GradientPath:
     def _through_subject(self, parts: Sequence[_Part]) -> None:
         """Fills in scores and slopes of parts with pictures of one size, some pictures at a time."""
         for pack in _packs([(part, rows) for part in parts for rows in part.jobs()]):
+            # A leaf of its own: the graph through the subject is dropped after each pack, that through the view stays.
             batch = torch.cat([part.pictures.detach()[rows] for part, rows in pack]).requires_grad_()
             counts = [len(rows) for _, rows in pack]
             with RedirectedReLU() if pack[0][0].redirected else nullcontext():
@@ -195,6 +194,20 @@ class GradientPath:
         slope = _slope(torch.cat(distances), batch, False)
         for (part, rows), back in zip(pack, torch.split(slope, [len(rows) for _, rows in pack]), strict=True):
             part.pulls[rows] = back.to(part.pulls)
+
+
+def _differentiable(thread: Climbing) -> Differentiable:
+    """The generator of a thread, as one with a forward pass.
+
+    Raises:
+        InvalidArgumentError: It has none.
+    """
+    if not isinstance(thread.generator, Differentiable):
+        raise InvalidArgumentError(
+            f"thread {thread.name!r}: expected a differentiable generator (with forward) for a gradient method, got "
+            f"{thread.generator.name!r}."
+        )
+    return thread.generator
 
 
 def _seen(thread: Climbing, step: int, images: Tensor) -> Tensor:
@@ -252,7 +265,7 @@ def _packs(jobs: Sequence[tuple[_Part, NDArray[np.int64]]]) -> Iterator[list[tup
     """Jobs in their order, as many together as a chunk holds."""
     pack: list[tuple[_Part, NDArray[np.int64]]] = []
     for job in jobs:
-        if pack and sum(len(rows) for _, rows in pack) + len(job[1]) > CHUNK:
+        if pack and sum(len(rows) for _, rows in pack) + len(job[1]) > PICTURES_AT_ONCE:
             yield pack
             pack = []
         pack.append(job)

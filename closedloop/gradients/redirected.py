@@ -15,9 +15,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-#: Upper ends of the activations that count as ReLUs; ``clamp(0, 1)`` and other ranges are no activations.
-CEILINGS = (None, 6.0)
-
 
 @final
 class RedirectedReLU(TorchFunctionMode):
@@ -53,7 +50,8 @@ class RedirectedReLU(TorchFunctionMode):
         if found is not None:
             x, low, high, inplace = found
             ours = isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled() and x.ndim > 0
-            if ours and low == 0 and high in CEILINGS and given.get("out") is None:
+            # From 0 to infinity, or to 6 (ReLU6); ``clamp(0, 1)`` and other ranges are no activations.
+            if ours and low == 0 and high in (None, 6.0) and given.get("out") is None:
                 return _Redirected.apply(x, high, inplace, self.maximize)  # type: ignore[no-untyped-call]
         return func(*args, **given)
 
@@ -63,6 +61,7 @@ class _Redirected(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, high: float | None, inplace: bool, maximize: bool) -> Tensor:
+        """The values of the ordinary function; what the backward pass needs is kept."""
         if inplace:
             ctx.mark_dirty(x)
         y = x.clamp_(0, high) if inplace else x.clamp(0, high)
@@ -74,16 +73,20 @@ class _Redirected(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """The ordinary gradient, and the redirected one of examples for which that is zero everywhere."""
         (x,) = ctx.saved_tensors
+        # The ordinary rule: g [x > 0], for ReLU6 g [0 < x < 6].
         if ctx.high is None:
             ordinary = torch.ops.aten.threshold_backward(gradient, x, 0)
         else:
             ordinary = torch.ops.aten.hardtanh_backward(gradient, x, 0, ctx.high)
-        silent = ordinary == 0
+        silent = ordinary == 0  # of each example, whether nothing at all passes
         if gradient.ndim > 1:  # amax is quicker than any, and needs no other layout
             silent = ordinary.abs().amax(tuple(range(1, gradient.ndim))) == 0
         if not silent.any():
             return ordinary, None, None, None
+        # Lucid's rule: g passes at x ≤ 0 unless it leads down, and at x ≥ 6 unless it leads up; with the sign of a loss
+        # the other way round.
         up, below = ctx.sign * gradient, x <= 0
         above = torch.zeros_like(below) if ctx.high is None else x >= ctx.high
         redirected = gradient.masked_fill((below & (up < 0)) | (above & (up > 0)), 0)
@@ -106,7 +109,8 @@ class InwardClamp(TorchFunctionMode):
     ) -> Any:
         """Calls the function, or the one that lets gradients in."""
         given = dict(kwargs or {})
-        found = _READERS[func](*args, **given) if func in _CLAMPS else None
+        clamps = (torch.clamp, torch.clip, Tensor.clamp, Tensor.clip)
+        found = _READERS[func](*args, **given) if func in clamps else None
         if found is not None:
             x, low, high, inplace = found
             ours = isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled() and not inplace
@@ -120,12 +124,14 @@ class _Inward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        """``clamp(0, 1)``; where it cuts is kept."""
         ctx.save_for_backward(x < 0, x > 1)
         return x.clamp(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """The gradient but where a step along it would lead further out: below 0 downwards, above 1 upwards."""
         below, above = ctx.saved_tensors
         return gradient.masked_fill((below & (gradient < 0)) | (above & (gradient > 0)), 0)
 
@@ -135,6 +141,8 @@ Reading = tuple[Any, Any, Any, bool]
 
 
 def _relu(inplace: bool) -> Callable[..., Reading]:
+    """Reads the arguments of ``relu`` or ``relu_``."""
+
     def read(input: Any, *args: Any, **kwargs: Any) -> Reading:  # noqa: A002 - torch's name
         return input, 0, None, inplace or bool(args[0] if args else kwargs.get("inplace", False))
 
@@ -146,6 +154,8 @@ def _relu6(input: Any, inplace: bool = False) -> Reading:  # noqa: A002 - torch'
 
 
 def _hardtanh(in_place: bool) -> Callable[..., Reading]:
+    """Reads the arguments of ``hardtanh`` or ``hardtanh_``."""
+
     def read(input: Any, min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False) -> Reading:  # noqa: A002
         return input, min_val, max_val, in_place or inplace
 
@@ -153,6 +163,8 @@ def _hardtanh(in_place: bool) -> Callable[..., Reading]:
 
 
 def _clamp(inplace: bool) -> Callable[..., Reading | None]:
+    """Reads the arguments of the clamps; None where a bound is a tensor."""
+
     def read(input: Any, min: Any = None, max: Any = None, **kwargs: Any) -> Reading | None:  # noqa: A002
         plain = not isinstance(min, Tensor) and not isinstance(max, Tensor)
         return (input, min, max, inplace) if plain else None
@@ -160,6 +172,7 @@ def _clamp(inplace: bool) -> Callable[..., Reading | None]:
     return read
 
 
+#: The functions of torch that cut values, each with what reads its arguments.
 _READERS: dict[Any, Callable[..., Reading | None]] = {
     **dict.fromkeys([torch.relu, Tensor.relu, functional.relu], _relu(False)),
     **dict.fromkeys([torch.relu_, Tensor.relu_, functional.relu_], _relu(True)),
@@ -171,4 +184,3 @@ _READERS: dict[Any, Callable[..., Reading | None]] = {
     **dict.fromkeys([torch.clamp_min, Tensor.clamp_min], _clamp(False)),
     **dict.fromkeys([torch.clamp_min_, Tensor.clamp_min_], _clamp(True)),
 }
-_CLAMPS = (torch.clamp, torch.clip, Tensor.clamp, Tensor.clip)

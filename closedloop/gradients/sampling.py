@@ -66,11 +66,13 @@ def lens(size: int, low: float, side: float, new: int) -> tuple[NDArray[np.float
     Returns:
         Weights ``(new, k)``, and the first of the k pixels that they are for.
     """
-    ratio = side / new
-    width = max(ratio, 1.0)
+    ratio = side / new  # pixels of the image for each sample
+    width = max(ratio, 1.0)  # half the base of the triangular kernel: a pixel when enlarging, a sample when shrinking
+    # Sample k stands for the stretch from k to k + 1; half a pixel is taken off since pixel i is centred at i + ½.
     centers = low + (np.arange(new) + 0.5) * ratio - 0.5
     first = int(np.clip(np.floor(centers[0] - width), 0, size))
     last = int(np.clip(np.ceil(centers[-1] + width) + 1, first, size))
+    # w(d) = max(0, 1 - |d| / width), d the distance of a pixel from the sample.
     weights = np.maximum(1 - np.abs(np.arange(first, last)[None] - centers[:, None]) / width, 0)
     inside = (centers >= -0.5) & (centers <= size - 0.5)
     total = weights.sum(1, keepdims=True)
@@ -97,5 +99,6 @@ def resample(
         return pictures
     rows, y = lens(height, top, tall, shape[0])
     columns, x = lens(width, left, wide, shape[1])
+    # Relative to the grey level beyond the picture, so that a missing weight stands for that level, not for black.
     seen = pictures[..., y : y + rows.shape[1], x : x + columns.shape[1]] - value
     return resampled(seen, rows, columns) + value

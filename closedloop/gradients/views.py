@@ -173,10 +173,29 @@ def vit_view(steps: int = 400, copies: int = 8) -> Chain:
 _KNOWN: dict[str, Any] = {
     view.__name__: view
     for view in (
-        Blur, ColorJitter, ColorOffset, Crops, Flip, InnerCrops, Jitter, Noise, Octaves, Pad, RandomRotate, RandomScale,
-        Repeat, Resize, Roll, Whole, lucid_view, maco_view, accentuation_view, deepdream_view, vit_view,
+        Blur,
+        ColorJitter,
+        ColorOffset,
+        Crops,
+        Flip,
+        InnerCrops,
+        Jitter,
+        Noise,
+        Octaves,
+        Pad,
+        RandomRotate,
+        RandomScale,
+        Repeat,
+        Resize,
+        Roll,
+        Whole,
+        lucid_view,
+        maco_view,
+        accentuation_view,
+        deepdream_view,
+        vit_view,
     )
-}  # fmt: skip
+}
 
 
 def parse_view(text: str) -> View:

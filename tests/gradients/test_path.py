@@ -13,7 +13,7 @@ from closedloop.generators import Fourier, Pixels
 from closedloop.gradients.appearance import Noise
 from closedloop.gradients.crops import Crops, Repeat
 from closedloop.gradients.geometry import Roll
-from closedloop.gradients.path import CHUNK, GradientPath
+from closedloop.gradients.path import PICTURES_AT_ONCE, GradientPath
 from closedloop.gradients.settings import Anchor, GradientSettings
 from closedloop.gradients.views import Chain
 from closedloop.objectives import Diversity, TotalVariation
@@ -115,7 +115,7 @@ def test_many_pictures_go_through_in_parts():
     plain = Plain()
     (found,) = slopes(Tensors(function), [thread(plain, view=Repeat(40))], [codes(plain, 3)])
     assert sum(sizes) == found.pictures == 120
-    assert max(sizes) <= CHUNK
+    assert max(sizes) <= PICTURES_AT_ONCE
     np.testing.assert_allclose(found.gradients, np.tile(filters()[:, 0], (3, 1)), rtol=1e-5, atol=1e-8)
 
 
