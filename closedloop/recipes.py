@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, MissingExtraError, UnknownNameError, closest
-from closedloop.interfaces import Described, Fingerprinted, Generator, Located, Resolved, Subject
+from closedloop.interfaces import STILL, Described, Fingerprinted, Generator, Located, Resolved, Subject, form_of
 
 #: Stands for something that was handed over as a Python object and has no name to load it by.
 OBJECT = "python-object"
@@ -134,7 +134,9 @@ def _check_options(what: str, factory: Callable[..., Any], arguments: tuple[Any,
 
 
 def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None = None) -> dict[str, Any]:
-    """The options of a generator with the subject's resolution and GPU, where it takes them and they are not given.
+    """The options of a generator with what it can take from the subject, where that is not given.
+
+    That is its resolution and its GPU; for a subject of grey images or of movies also `channels`, `frames`, `rate_hz`.
 
     Args:
         options: What the generator is loaded with, its ``name`` among them.
@@ -145,18 +147,27 @@ def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None
         UnknownNameError: No such generator.
     """
     own = _with(options, "resolution", subject.resolution if isinstance(subject, Resolved) else resolution)
+    if (form := form_of(subject)) != STILL:
+        own = _formed(own, {"channels": form.channels, "frames": form.frames, "rate_hz": form.rate_hz})
     if isinstance(subject, Located) and subject.torch_device != "cpu":
         return _placed(own, subject.torch_device)
     return own
 
 
-def _placed(options: dict[str, Any], device: str) -> dict[str, Any]:
-    """The options of a generator, and of one that it is wrapped around, with a device."""
+def _formed(options: dict[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a generator, and of one that it is wrapped around, with the form of its images."""
     inner = options.get("generator")
     named = {"name": inner} if isinstance(inner, str) else inner
-    if isinstance(named, Mapping) and "name" in named:  # a generator itself stays where it is
-        options = {**options, "generator": _placed(dict(named), device)}
-    return _with(options, "device", device)
+    if isinstance(named, Mapping) and "name" in named:  # a generator itself stays as it is
+        options = {**options, "generator": _formed(dict(named), form)}
+    for key, value in form.items():
+        options = _with(options, key, value)
+    return options
+
+
+def _placed(options: dict[str, Any], device: str) -> dict[str, Any]:
+    """The options of a generator, and of one that it is wrapped around, with a device."""
+    return _formed(options, {"device": device})
 
 
 def _with(options: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from closedloop.interfaces import Generator
 from .accented import Accented
 from .cppn import CPPN
 from .fourier import Fourier
+from .fourier_movie import FourierMovie
 from .inversion import invert
 from .metric import image_metric
 from .onnx_generator import OnnxGenerator
@@ -34,6 +35,7 @@ __all__ = [
     "DeePSiM",
     "FeatureTaps",
     "Fourier",
+    "FourierMovie",
     "Masked",
     "Native",
     "OnnxGenerator",

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
 
-from .pixels import check_resolution
+from .pixels import check_channels, check_resolution, still_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +32,11 @@ CLAMP = 2.0**-10
 FAST = 32
 #: Below this norm a code has no direction; its image is grey.
 _TINY = 1e-12
+
+
+def grey_or_colors(channels: int) -> NDArray[np.float64]:
+    """The matrix ``(channels, channels)`` that mixes independent channels: `color_matrix`, or 1 for grey."""
+    return color_matrix() if channels == 3 else np.ones((1, 1))
 
 
 def color_matrix() -> NDArray[np.float64]:
@@ -56,15 +60,17 @@ def half_plane(cutoff: float, resolution: int) -> NDArray[np.int_]:
     return kept.take(order, axis=0)
 
 
-def decorrelated(images: NDArray[Any], resolution: int) -> NDArray[np.float64]:
+def decorrelated(images: NDArray[Any], resolution: int, channels: int = 3) -> NDArray[np.float64]:
     """Images ``(n, 3, h, w)`` in [0, 1] -> channels ``(n, 3, resolution, resolution)`` before sigmoid and colours.
+
+    With ``channels=1`` their luminance, ``(n, 1, resolution, resolution)``.
 
     Pixels are moved into [CLAMP, 1 - CLAMP] first, since black and white lie at infinity.
     """
-    fitted = resize_images(check_images(images), resolution).astype(np.float64)
+    fitted = resize_images(still_images(images, channels), resolution).astype(np.float64)
     mixed = logit(np.clip(fitted, CLAMP, 1 - CLAMP))
-    channels: NDArray[np.float64] = np.einsum("kc,ncyx->nkyx", np.linalg.inv(color_matrix()), mixed)
-    return channels
+    unmixed: NDArray[np.float64] = np.einsum("kc,ncyx->nkyx", np.linalg.inv(grey_or_colors(channels)), mixed)
+    return unmixed
 
 
 @final
@@ -83,6 +89,7 @@ class Fourier:
         decay: Exponent of the amplitude spectrum; 1 for natural images.
         contrast: Standard deviation of a prior draw's red, green and blue before the sigmoid (their mean).
         shell: Move codes to the sphere of radius ``sqrt(dim)``; False leaves them as they are, as Lucid does.
+        channels: 3 for colour images, 1 for grey ones, whose codes are a third as long.
     """
 
     name = "fourier"
@@ -94,8 +101,9 @@ class Fourier:
         decay: float = 1.0,
         contrast: float = 1.0,
         shell: bool = True,
+        channels: int = 3,
     ) -> None:
-        self.resolution = check_resolution(resolution)
+        self.resolution, self.channels = check_resolution(resolution), check_channels(channels)
         highest = (self.resolution - 1) // 2
         if cutoff is not None and not 1 <= cutoff <= resolution:
             raise InvalidArgumentError(f"cutoff: expected 1 to {resolution} cycles per image, or None, got {cutoff!r}.")
@@ -105,7 +113,7 @@ class Fourier:
         self.shell = bool(shell)
         self.frequencies = half_plane(highest * 2**0.5 if cutoff is None else cutoff, self.resolution)
         self._build()
-        self.space = Space(dim=3 * (2 * len(self.frequencies) - 1))
+        self.space = Space(dim=self.channels * (2 * len(self.frequencies) - 1))
 
     def _build(self) -> None:
         """Prepares the gather of codes into spectra, and the two small matrices that make the inverse transform."""
@@ -125,14 +133,14 @@ class Fourier:
         self._rows = np.block([[cos, sin], [sin, -cos]])
         self._columns = np.stack([np.cos(columns), np.sin(columns)])
         self.scale = self._amplitudes(np.hypot(ky, kx))
-        self._colors = color_matrix()
+        self._colors = grey_or_colors(self.channels)
 
     def _amplitudes(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scale ``(2m - 1,)`` of the coordinates of a channel: 1/f, and unit variance of a pixel after mixing."""
         amplitude = 1 / np.maximum(radius, 1.0) ** self.decay
         coordinates: NDArray[np.float64] = np.concatenate([amplitude, amplitude[1:]])
         # cos² + sin² = 1: each frequency adds its squared amplitude to the variance of every pixel.
-        pixel_std = np.sqrt((amplitude**2).sum() * (color_matrix() ** 2).sum() / 3)
+        pixel_std = np.sqrt((amplitude**2).sum() * (grey_or_colors(self.channels) ** 2).sum() / self.channels)
         coordinates *= self.contrast / pixel_std
         return coordinates
 
@@ -146,18 +154,19 @@ class Fourier:
             "decay": self.decay,
             "contrast": self.contrast,
             "shell": self.shell,
+            **({} if self.channels == 3 else {"channels": self.channels}),
         }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Codes ``(n, dim)`` -> images ``(n, channels, h, w)`` float32 in [0, 1]."""
         return cast(NDArray[np.float32], expit(self.before_sigmoid(self.space.check(codes))))
 
     def before_sigmoid(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> red, green and blue ``(n, 3, h, w)`` that the sigmoid turns into images."""
+        """Codes ``(n, dim)`` -> colours or grey ``(n, channels, h, w)`` that the sigmoid turns into images."""
         if self.shell:
             codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
         codes = codes.astype(np.float32)
-        channels = codes.reshape(len(codes), 3, self.space.dim // 3) * self.scale.astype(np.float32)
+        channels = codes.reshape(len(codes), self.channels, len(self.scale)) * self.scale.astype(np.float32)
         mixed = np.matmul(self._colors.astype(np.float32), channels)
         padded = np.pad(mixed, ((0, 0), (0, 0), (0, 1)))
         halves = self._rows.astype(np.float32) @ padded[..., self._gather]
@@ -177,7 +186,7 @@ class Fourier:
 
         if self.shell:
             codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(_TINY))
-        channels = codes.reshape(len(codes), 3, self.space.dim // 3) * codes.new_tensor(self.scale)
+        channels = codes.reshape(len(codes), self.channels, len(self.scale)) * codes.new_tensor(self.scale)
         mixed = codes.new_tensor(self._colors) @ channels
         padded = torch.nn.functional.pad(mixed, (0, 1))
         index = torch.as_tensor(self._gather, device=codes.device)
@@ -198,7 +207,7 @@ class Fourier:
         the code's length has no effect, so the contrast of an image is lost, too.
         """
         ky, kx = self.frequencies.T
-        spectra = np.fft.fft2(decorrelated(images, self.resolution))[..., ky, kx] / self.resolution**2
+        spectra = np.fft.fft2(decorrelated(images, self.resolution, self.channels))[..., ky, kx] / self.resolution**2
         # a cos + b sin has the Fourier coefficients (a - ib) / 2 and, at the mirrored frequency, (a + ib) / 2.
         cosines = np.concatenate([spectra.real[..., :1], 2 * spectra.real[..., 1:]], 2)
         coordinates = np.concatenate([cosines, -2 * spectra.imag[..., 1:]], 2) / self.scale

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_images, is_whole
+from closedloop.checks import check_any_images, is_whole
 from closedloop.errors import InvalidArgumentError
+from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
-from closedloop.interfaces import FloatArray, Space
+from closedloop.interfaces import FloatArray, Form, Space
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def check_channels(channels: int) -> int:
+    """Returns ``channels`` if it is 3 (colour) or 1 (grey)."""
+    if channels not in (1, 3):
+        raise InvalidArgumentError(f"channels: expected 3 (red, green, blue) or 1 (grey), got {channels!r}.")
+    return int(channels)
 
 
 def check_resolution(resolution: int) -> int:
@@ -24,34 +32,47 @@ def check_resolution(resolution: int) -> int:
     return int(resolution)
 
 
+def still_images(images: NDArray[Any], channels: int) -> NDArray[np.float32]:
+    """Images ``(n, 3, h, w)`` or ``(n, 1, h, w)`` in [0, 1], checked, with so many channels.
+
+    Raises:
+        InvalidArgumentError: They are no stills.
+    """
+    stills: NDArray[np.float32] = shown_as(check_any_images(images), Form(channels))
+    return stills
+
+
 @final
 class Pixels:
-    """Every pixel is a coordinate: codes ``(n, 3 * resolution²)`` in [0, 1], uniform prior.
+    """Every pixel is a coordinate: codes ``(n, channels * resolution²)`` in [0, 1], uniform prior.
 
     Args:
         resolution: Height and width in pixels.
+        channels: 3 for colour images, 1 for grey ones.
     """
 
     name = "pixels"
 
-    def __init__(self, resolution: int = 64) -> None:
-        self.resolution = check_resolution(resolution)
-        self.space = Space(dim=3 * self.resolution**2, low=0.0, high=1.0, scale=12**-0.5)
+    def __init__(self, resolution: int = 64, channels: int = 3) -> None:
+        self.resolution, self.channels = check_resolution(resolution), check_channels(channels)
+        self.space = Space(dim=self.channels * self.resolution**2, low=0.0, high=1.0, scale=12**-0.5)
 
     @property
     def recipe(self) -> Mapping[str, Any]:
         """How `load_generator` makes it again."""
-        return {"name": self.name, "resolution": self.resolution}
+        grey = {} if self.channels == 3 else {"channels": self.channels}
+        return {"name": self.name, "resolution": self.resolution, **grey}
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` in [0, 1] -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Codes ``(n, dim)`` in [0, 1] -> images ``(n, channels, h, w)`` float32 in [0, 1]."""
         codes = self.space.check(codes)
-        return codes.reshape(len(codes), 3, self.resolution, self.resolution).astype(np.float32)
+        return codes.reshape(len(codes), self.channels, self.resolution, self.resolution).astype(np.float32)
 
     def forward(self, codes: Tensor) -> Tensor:
         """The same in torch; keeps the graph and the precision of ``codes``."""
-        return codes.reshape(-1, 3, self.resolution, self.resolution)
+        return codes.reshape(-1, self.channels, self.resolution, self.resolution)
 
     def encode(self, images: NDArray[Any]) -> FloatArray:
-        """Images ``(n, 3, h, w)`` in [0, 1], of any size -> codes ``(n, dim)``: their pixels, resized if need be."""
-        return resize_images(check_images(images), self.resolution).reshape(len(images), self.space.dim).astype(float)
+        """Images ``(n, 3, h, w)`` in [0, 1], or grey, of any size -> codes ``(n, dim)``: their pixels, resized."""
+        fitted = resize_images(still_images(images, self.channels), self.resolution)
+        return fitted.reshape(len(images), self.space.dim).astype(float)

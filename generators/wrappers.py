@@ -18,7 +18,7 @@ from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_matrix
 from closedloop.images.sets import read_image
-from closedloop.interfaces import Described, Differentiable, FloatArray, Generator, Space
+from closedloop.interfaces import Described, Differentiable, FloatArray, Generator, Space, form_of
 from closedloop.seeds import check_seed
 
 from .pixels import check_resolution
@@ -48,6 +48,8 @@ class Wrapper:
     def __init__(self, name: str, generator: Inner, resolution: int | None) -> None:
         self.generator = load_inner(generator, resolution)
         self.space, self.resolution = self.generator.space, self.generator.resolution
+        form = form_of(self.generator)
+        self.channels, self.frames, self.rate_hz = form.channels, form.frames, form.rate_hz
         self._name, self._options = name, dict[str, Any]()
         if isinstance(self.generator, Differentiable):
             self.forward = self._forward
@@ -65,7 +67,7 @@ class Wrapper:
         return None if inner is None or lost else {"name": self._name, **self._options, "generator": dict(inner)}
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]; of the inner generator's form."""
         inner = self._codes(self.space.check(codes))
         images: NDArray[np.float32] = self._images(self.generator(inner))
         return np.clip(images, 0, 1)
@@ -202,7 +204,7 @@ class Placed(Wrapper):
         super().__init__("placed", generator, None)
         inner, self.resolution = self.generator.resolution, check_resolution(resolution)
         self.box = _check_box(box, self.resolution)
-        self.background = _check_color(background)
+        self.background = _check_color(background, self.channels)
         y0, x0, y1, x1 = self.box
         side = max(y1 - y0, x1 - x0)
         whole = resize_matrix(inner, side)
@@ -246,7 +248,7 @@ class Masked(Wrapper):
         super().__init__("masked", generator, resolution)
         if not (np.isfinite(size) and size > 0 and np.isfinite(edge) and edge >= 0):
             raise InvalidArgumentError(f"size, edge: expected size > 0 and edge >= 0, got {size!r} and {edge!r}.")
-        self.background = _check_color(background)
+        self.background = _check_color(background, self.channels)
         self.mask = _mask(mask, self.resolution, float(size), float(edge))
         named: Any = mask if isinstance(mask, str) and mask in _SHAPES else _BY_HAND
         if named is _BY_HAND and isinstance(mask, (str, Path)):
@@ -337,14 +339,16 @@ def _check_box(box: Sequence[int], resolution: int) -> tuple[int, int, int, int]
     return y0, x0, y1, x1
 
 
-def _check_color(color: float | Sequence[float]) -> NDArray[np.float64]:
-    """A colour ``(3, 1, 1)`` from one brightness or red, green and blue."""
+def _check_color(color: float | Sequence[float], channels: int) -> NDArray[np.float64]:
+    """A colour ``(channels, 1, 1)`` from one brightness or, where the images have colours, red, green and blue."""
     array = np.asarray(color)
-    if array.shape not in ((), (1,), (3,)) or array.dtype.kind not in "iuf" or not ((array >= 0) & (array <= 1)).all():
+    known = array.shape in ((), (1,), (channels,)) and array.dtype.kind in "iuf"
+    if not known or not ((array >= 0) & (array <= 1)).all():
         raise InvalidArgumentError(
-            f"background: expected a brightness or red, green and blue in [0, 1], got {color!r}."
+            f"background: expected a brightness{' or red, green and blue' if channels == 3 else ''} in [0, 1], got "
+            f"{color!r}."
         )
-    return np.broadcast_to(array.astype(np.float64), (3,)).reshape(3, 1, 1)
+    return np.broadcast_to(array.astype(np.float64), (channels,)).reshape(channels, 1, 1)
 
 
 def _embedded(matrix: NDArray[np.float32], start: int, resolution: int) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ if __name__ != "closedloop.subjects":
 from .analytic import EnergySubject, GaborSubject, NormalizationSubject
 from .function import FunctionSubject
 from .layers import Layer, layers_of
+from .motion import MotionEnergySubject
 from .named import load_subject
 from .noise import Drift, Gain, NegativeBinomial, Poisson
 from .onnx_file import OnnxSubject
@@ -20,6 +21,7 @@ __all__ = [
     "Gain",
     "Layer",
     "Lossy",
+    "MotionEnergySubject",
     "NegativeBinomial",
     "NormalizationSubject",
     "OnnxSubject",

@@ -7,8 +7,9 @@ drives are contrasts.
 
 The optimum is known over two sets of images:
 
-* ``norm=c``: images in [0, 1] with ``‖d‖₂ <= c`` (over all ``3 * h * w`` values). It is given in closed form for each c
-  for which the best image of the ball alone, unclipped, lies in [0, 1]; the largest such c is `largest_norm`.
+* ``norm=c``: images in [0, 1] with ``‖d‖₂ <= c`` (over all ``3 * h * w`` values, or ``h * w`` of grey images). It is
+  given in closed form for each c for which the best image of the ball alone, unclipped, lies in [0, 1]; the largest
+  such c is `largest_norm`.
 * ``norm=None``: all images in [0, 1], which is what a generator of pixels searches.
 """
 
@@ -27,7 +28,7 @@ from scipy.optimize import brentq, minimize
 
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
-from closedloop.interfaces import Units
+from closedloop.interfaces import Form, Units, form_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +63,7 @@ class AnalyticSubject(ABC):
         color: ``"luminance"`` (equal weights), ``"red-green"``, ``"blue-yellow"``, or three weights on R, G, B. Only
             their ratios matter.
         resolution: Height and width of the images in pixels, at least 8.
+        channels: 3 for colour images; 1 for grey ones, of which `color` says nothing.
         count: Number of units. Whatever is then left at None is drawn: orientation uniformly, frequency
             log-uniformly in ``resolution / [16, 6]``, phase uniformly, the centre uniformly in the middle half.
         seed: Of the draw (None is 0); without `count` there is nothing to draw.
@@ -80,12 +82,17 @@ class AnalyticSubject(ABC):
     aspect: float = 1.0
     color: str | Sequence[float] = "luminance"
     resolution: int = 32
+    channels: int = 3
     count: int | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
         if int(self.resolution) != self.resolution or self.resolution < 8:
             raise InvalidArgumentError(f"resolution: expected a whole number of at least 8, got {self.resolution!r}.")
+        if self.channels not in (1, 3) or (self.channels == 1 and self.color != "luminance"):
+            raise InvalidArgumentError(
+                f"channels: expected 3, or 1 with color='luminance', got {self.channels!r} with {self.color!r}."
+            )
         if self.count is not None and (int(self.count) != self.count or self.count < 1):
             raise InvalidArgumentError(f"count: expected a whole number of at least 1, got {self.count!r}.")
         if self.seed is not None and self.count is None:
@@ -98,7 +105,7 @@ class AnalyticSubject(ABC):
     @cached_property
     def units(self) -> Units:
         """One entry for each unit: its tuning; ``y, x, rf_size`` in pixels, the last of ±2 s.d. of the envelope."""
-        sigma = _envelope_px(self._columns["cycles_per_image"], self.resolution, self.bandwidth_octaves)
+        sigma = envelope_px(self._columns["cycles_per_image"], self.resolution, self.bandwidth_octaves)
         columns = {**self._columns, "rf_size": 4 * sigma / min(self.aspect, 1.0)}
         coords: dict[str, tuple[Any, ...]] = {key: tuple(column.tolist()) for key, column in columns.items()}
         ids = tuple(f"{self.name}.{i}" for i in range(self._count))
@@ -110,14 +117,17 @@ class AnalyticSubject(ABC):
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("count", "seed")}
         color = self.color if isinstance(self.color, str) else [float(weight) for weight in self.color]
         drawn = {key: column.tolist() for key, column in self._columns.items()}
+        if self.channels == 3:  # as recipes were before there were grey ones
+            del plain["channels"]
         return {"name": self.name, **plain, **drawn, "color": color}
 
     def record(self, images: NDArray[np.float32]) -> Array:
-        """Images ``(n, 3, resolution, resolution)``, RGB in [0, 1] -> responses ``(n, units)`` float64, at least 0.
+        """Images ``(n, channels, resolution, resolution)`` in [0, 1] -> responses ``(n, units)`` float64, at least 0.
 
         A response does not depend on the other images of its batch.
         """
-        signals = self._signals(check_images(images, resolution=self.resolution).astype(np.float64))
+        shown = check_images(images, resolution=self.resolution, form=self._form)
+        signals = self._signals(shown.astype(np.float64))
         # One product for each image: that of a batch is summed in an order that depends on its size.
         drives = np.array([self._weights @ signal for signal in signals]).reshape(len(signals), len(self._weights))
         responses: Array = self._respond(drives)
@@ -128,10 +138,10 @@ class AnalyticSubject(ABC):
         import torch
 
         side = self.resolution
-        if x.shape[1:] != (3, side, side):
+        if x.shape[1:] != self._shape:
             raise InvalidArgumentError(
-                f"images: expected shape (n, 3, {side}, {side}), got {tuple(x.shape)}; resize them, or use a generator "
-                f"with resolution={side}."
+                f"images: expected shape (n, {', '.join(map(str, self._shape))}), got {tuple(x.shape)}; resize them, "
+                f"or use a generator with resolution={side}."
             )
         weights = torch.as_tensor(self._weights, dtype=x.dtype, device=x.device)
         responses: Tensor = self._respond(self._signals(x) @ weights.T)
@@ -144,11 +154,13 @@ class AnalyticSubject(ABC):
         def excess(norm: float) -> float:
             return self._peak(unit, norm) - 0.5
 
-        # Beyond sqrt(3 * pixels) / 2 no image fits; so the peak is below 0.5 at one end and above at the other.
-        return float(brentq(excess, 1e-9, (3 * self.resolution**2) ** 0.5, xtol=1e-13, rtol=1e-14))
+        # Beyond sqrt(values) / 2 no image fits; so the peak is below 0.5 at one end and above at the other.
+        return float(brentq(excess, 1e-9, math.prod(self._shape) ** 0.5, xtol=1e-13, rtol=1e-14))
 
     def best_image(self, unit: int = 0, norm: Norm = "largest") -> NDArray[np.float32]:
-        """The image that drives ``unit`` most, ``(3, resolution, resolution)`` float32, RGB in [0, 1].
+        """The image that drives ``unit`` most, ``(channels, resolution, resolution)`` float32 in [0, 1].
+
+        Of a subject of movies the movie, ``(frames, channels, resolution, resolution)``.
 
         Rounding to float32 moves its response by some 1e-8 of `best_response`.
 
@@ -191,31 +203,57 @@ class AnalyticSubject(ABC):
 
     @cached_property
     def _rgb(self) -> Array:
-        """Weights on R, G, B, of norm 1."""
-        return _color_weights(self.color)
+        """Weights on R, G, B, of norm 1; of grey images ``(1,)``."""
+        return _color_weights(self.color) if self.channels == 3 else np.ones(1)
+
+    @cached_property
+    def _form(self) -> Form:
+        return form_of(self)
+
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:
+        """The shape of one stimulus."""
+        return (*self._form.leading, self.resolution, self.resolution)
 
     @cached_property
     def _columns(self) -> dict[str, Array]:
         """The tuning by name, each ``(units,)``."""
-        defaults = _standard(self.resolution) if self.count is None else _drawn(self.count, self.resolution, self.seed)
+        defaults, ranges = self._defaults(), self._ranges()
         own = {f.name for f in fields(self)}
         given = {key: getattr(self, key) for key in defaults if key in own}
         columns = {key: np.atleast_1d(defaults[key] if value is None else value) for key, value in given.items()}
-        ranges = {"cycles_per_image": (0.25, self.resolution / 4), "y": (0, self.resolution - 1)}
-        ranges["x"] = ranges["y"]
         count = self.count or max(column.size for column in columns.values())
         return {key: _column(key, column, count, ranges.get(key)) for key, column in columns.items()}
+
+    def _defaults(self) -> dict[str, Any]:
+        """The tuning where nothing was said, by name."""
+        return _standard(self.resolution) if self.count is None else _drawn(self.count, self.resolution, self.seed)
+
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        """Least and largest value of what must lie between two."""
+        within = (0.0, self.resolution - 1.0)
+        return {"cycles_per_image": (0.25, self.resolution / 4), "y": within, "x": within}
 
     @property
     def _count(self) -> int:
         return len(self._columns["y"])
 
     def _signals(self, images: Any) -> Any:
-        """Images ``(n, 3, h, w)`` -> colour-weighted deviations from mid-grey ``(n, h * w)``; numpy or torch."""
+        """Images ``(n, channels, h, w)`` -> colour-weighted deviations from mid-grey ``(n, h * w)``; numpy or torch.
+
+        Of movies those of all frames, ``(n, frames * h * w)``.
+        """
         deviation = images - 0.5
+        if self.channels == 1:
+            return deviation.reshape(len(images), self._shape_of_signal)
         red, green, blue = self._rgb.tolist()
-        signals = red * deviation[:, 0] + green * deviation[:, 1] + blue * deviation[:, 2]
-        return signals.reshape(len(images), self.resolution**2)
+        signals = red * deviation[..., 0, :, :] + green * deviation[..., 1, :, :] + blue * deviation[..., 2, :, :]
+        return signals.reshape(len(images), self._shape_of_signal)
+
+    @property
+    def _shape_of_signal(self) -> int:
+        """How many values the filters see."""
+        return math.prod(self._shape) // self.channels
 
     def _pairs(self, orientation_deg: Array, of: NDArray[np.int_]) -> Array:
         """Quadrature pairs ``(m, 2, pixels)`` at the place and frequency of the units ``of`` ``(m,)``.
@@ -223,8 +261,13 @@ class AnalyticSubject(ABC):
         Scaled to 1 for a full-contrast patch of the first.
         """
         cycles, y, x = (self._columns[key][of] for key in ("cycles_per_image", "y", "x"))
-        sigma = _envelope_px(cycles, self.resolution, self.bandwidth_octaves)
-        pairs = _quadrature_pairs(orientation_deg, cycles, y, x, sigma, self.aspect, self.resolution)
+        sigma = envelope_px(cycles, self.resolution, self.bandwidth_octaves)
+        envelope, across = envelopes(orientation_deg, y, x, sigma, self.aspect, self.resolution)
+        wave = np.exp(2j * np.pi * cycles[:, None] / self.resolution * across)
+        return self._scaled(quadrature_pairs(envelope, wave))
+
+    def _scaled(self, pairs: Array) -> Array:
+        """Pairs ``(m, 2, values)``, so that a full-contrast patch of the first drives it with 1."""
         full_contrast = 0.5 / (np.abs(self._rgb).max() * np.abs(pairs[:, 0]).max(axis=1))
         scaled: Array = pairs / full_contrast[:, None, None]
         return scaled
@@ -233,11 +276,13 @@ class AnalyticSubject(ABC):
         self._check_unit(unit)
         if norm is None:
             # With all channels at the end that their weight asks for, the pattern alone is left to choose.
-            pattern = np.sign(self._rgb)[:, None] * self._box_pattern(unit)
+            weights, pattern = np.sign(self._rgb), self._box_pattern(unit)
         else:
             size = self._check_norm(unit, norm)
-            pattern = size * self._rgb[:, None] * self._ball_direction(unit, size)
-        return pattern.reshape(3, self.resolution, self.resolution)
+            weights, pattern = size * self._rgb, self._ball_direction(unit, size)
+        frames = pattern.reshape(-1, 1, self.resolution, self.resolution)
+        deviation: Array = (weights[:, None, None] * frames).reshape(self._shape)
+        return deviation
 
     def _check_norm(self, unit: int, norm: float | str) -> float:
         if norm == "largest":
@@ -298,10 +343,9 @@ class GaborSubject(AnalyticSubject):
         return 0.5 * signs
 
 
-@final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class EnergySubject(AnalyticSubject):
-    """Complex cells: the energy of a quadrature pair, or its root (Adelson & Bergen 1985).
+class EnergyModel(AnalyticSubject):
+    """What the energy models share: a quadrature pair for each unit, and the energy of its outputs, or the root of it.
 
     The pair is orthonormal up to scale, so within a contrast norm all phases ``cos(φ) even - sin(φ) odd`` are best;
     `best_image` gives φ = 0, and `largest_norm` is that of φ = 0. Over all images in [0, 1] the pairs of drives fill a
@@ -312,17 +356,10 @@ class EnergySubject(AnalyticSubject):
         **options: Those of `AnalyticSubject`.
     """
 
-    name: ClassVar[str] = "energy"
-
     root: bool = True
 
     def _check(self) -> None:
         pass
-
-    @cached_property
-    def _weights(self) -> Array:
-        pairs = self._pairs(self._columns["orientation_deg"], np.arange(self._count))
-        return pairs.reshape(2 * self._count, -1)
 
     def _respond(self, drives: Any) -> Any:
         energy = (drives.reshape(len(drives), self._count, 2) ** 2).sum(-1)
@@ -333,6 +370,23 @@ class EnergySubject(AnalyticSubject):
 
     def _box_pattern(self, unit: int) -> Array:
         return 0.5 * _farthest_corner(self._weights[2 * unit : 2 * unit + 2])
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EnergySubject(EnergyModel):
+    """Complex cells: the energy of a quadrature pair, or its root (Adelson & Bergen 1985).
+
+    Args:
+        **options: Those of `EnergyModel`.
+    """
+
+    name: ClassVar[str] = "energy"
+
+    @cached_property
+    def _weights(self) -> Array:
+        pairs = self._pairs(self._columns["orientation_deg"], np.arange(self._count))
+        return pairs.reshape(2 * self._count, -1)
 
 
 @final
@@ -452,27 +506,34 @@ def _unit(vector: Array) -> Array:
     return vector / float(np.linalg.norm(vector))
 
 
-def _envelope_px(cycles_per_image: Array, resolution: int, bandwidth_octaves: float) -> Array:
+def envelope_px(cycles_per_image: Array, resolution: int, bandwidth_octaves: float) -> Array:
     """Standard deviation of the envelope in pixels for a bandwidth at half height (Daugman 1985)."""
     ratio = (2**bandwidth_octaves + 1) / (2**bandwidth_octaves - 1)
     sigma: Array = resolution / cycles_per_image * (ratio * math.sqrt(math.log(2) / 2) / math.pi)
     return sigma
 
 
-def _quadrature_pairs(
-    orientation_deg: Array, cycles: Array, y: Array, x: Array, sigma: Array, aspect: float, resolution: int
-) -> Array:
-    """Even and odd Gabor filters, ``(m, 2, pixels)``: zero-mean, orthogonal, of norm 1.
-
-    The zero-mean Gabors are not quite orthonormal where the image cuts them off; they are replaced by the
-    orthonormal pair that is nearest to them (the polar factor).
-    """
+def envelopes(
+    orientation_deg: Array, y: Array, x: Array, sigma: Array, aspect: float, resolution: int
+) -> tuple[Array, Array]:
+    """Gaussian envelopes, and the distance across the stripes from their centre in pixels; both ``(m, pixels)``."""
     rows, columns = np.mgrid[:resolution, :resolution].reshape(2, 1, -1)
     dy, dx = rows - y[:, None], columns - x[:, None]
     cos, sin = np.cos(np.radians(orientation_deg))[:, None], np.sin(np.radians(orientation_deg))[:, None]
     across, along = sin * dx + cos * dy, cos * dx - sin * dy
-    envelope = np.exp(-(across**2 + (aspect * along) ** 2) / (2 * sigma[:, None] ** 2))
-    wave = np.exp(2j * np.pi * cycles[:, None] / resolution * across)
+    return np.exp(-(across**2 + (aspect * along) ** 2) / (2 * sigma[:, None] ** 2)), across
+
+
+def quadrature_pairs(envelope: Array, wave: NDArray[np.complex128]) -> Array:
+    """Even and odd Gabor filters, ``(m, 2, values)``: zero-mean, orthogonal, of norm 1.
+
+    The zero-mean Gabors are not quite orthonormal where the image cuts them off; they are replaced by the
+    orthonormal pair that is nearest to them (the polar factor).
+
+    Args:
+        envelope: ``(m, values)``.
+        wave: Carriers of norm 1 at each value, ``(m, values)``.
+    """
     mean = (envelope * wave).sum(axis=1, keepdims=True) / envelope.sum(axis=1, keepdims=True)
     gabor = envelope * (wave - mean)
     left, s, right = np.linalg.svd(np.stack([gabor.real, gabor.imag], axis=1), full_matrices=False)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_images, check_responses, is_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import FloatArray, Units
+from closedloop.interfaces import FloatArray, Form, Units
 
 
 @final
@@ -22,16 +22,27 @@ class FunctionSubject:
             ``(n,)`` for a single unit. NaN marks a lost presentation.
         units: Number of units, their names, or a full `Units` description.
         name: For records; default the function's name.
+        channels: 3 for colours; 1 for grey images, ``(n, 1, h, w)``.
+        frames: Pictures of a movie, for a function of movies ``(n, frames, channels, h, w)``; None for stills.
+        rate_hz: Pictures per second of a movie.
     """
 
     def __init__(
-        self, function: Callable[[NDArray[np.float32]], Any], units: int | Sequence[str] | Units = 1, name: str = ""
+        self,
+        function: Callable[[NDArray[np.float32]], Any],
+        units: int | Sequence[str] | Units = 1,
+        name: str = "",
+        channels: int = 3,
+        frames: int | None = None,
+        rate_hz: float | None = None,
     ) -> None:
         if not callable(function):
             raise InvalidArgumentError(f"function: expected a callable on images, got {type(function).__name__}.")
         self._function = function
         self.name = name or str(getattr(function, "__name__", type(function).__name__)).strip("<>")
         self.units = self._describe(units)
+        self._form = Form(channels, frames, rate_hz)
+        self.channels, self.frames, self.rate_hz = channels, frames, rate_hz
 
     def _describe(self, units: int | Sequence[str] | Units) -> Units:
         if isinstance(units, Units):
@@ -43,8 +54,8 @@ class FunctionSubject:
         raise InvalidArgumentError(f"units: expected a number of at least 1, or names, got {units!r}.")
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images ``(n, 3, h, w)`` -> responses ``(n, units[, time])``."""
-        shown = check_images(images)
+        """Images ``(n, 3, h, w)``, or what it is for, -> responses ``(n, units[, time])``."""
+        shown = check_images(images, form=self._form)
         responses = self._function(shown.copy())  # which it may overwrite
         if len(self.units) == 1 and _is_row(responses, len(shown)):
             responses = np.asarray(responses)[:, None]

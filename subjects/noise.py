@@ -12,8 +12,9 @@ from scipy.signal import lfilter
 
 from closedloop.checks import check_flag, check_number
 from closedloop.errors import InvalidArgumentError
+from closedloop.images.forms import shown_as
 from closedloop.images.sets import natural_references
-from closedloop.interfaces import FloatArray, Resolved, State, Stateful, Subject
+from closedloop.interfaces import FloatArray, Resolved, State, Stateful, Subject, form_of
 
 from .wrapping import Wrapper, as_subject
 
@@ -35,7 +36,9 @@ def best_natural(subject: Subject) -> NDArray[np.float64]:
             "what its best natural response is."
         )
     before = subject.state() if isinstance(subject, Stateful) else None
-    responses = np.asarray(subject.record(natural_references(subject.resolution).images), dtype=float)
+    form = form_of(subject)
+    shown = shown_as(natural_references(subject.resolution, form).images, form)
+    responses = np.asarray(subject.record(shown), dtype=float)
     if isinstance(subject, Stateful) and before is not None:
         subject.restore(before)
     seen = np.where(np.isnan(responses), -np.inf, responses)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from closedloop import recipes
 from closedloop.checks import check_number, check_responses, check_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Described, FloatArray, Located, Resolved, State, Stateful, Subject
+from closedloop.interfaces import Described, FloatArray, Located, Resolved, State, Stateful, Subject, form_of
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
 
@@ -41,6 +41,8 @@ class Wrapper(ABC):
         self.subject = as_subject(subject)
         self.units = self.subject.units
         self.name = f"{self.subject.name}+{self.kind}"
+        form = form_of(self.subject)
+        self.channels, self.frames, self.rate_hz = form.channels, form.frames, form.rate_hz
         if isinstance(self.subject, Resolved):
             self.resolution = self.subject.resolution
         if isinstance(self.subject, Located):
@@ -56,7 +58,7 @@ class Wrapper(ABC):
         return None if inner is None else {"name": self.kind, **self._options, "subject": dict(inner)}
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units[, time])``, NaN where lost."""
+        """Images as the subject inside is shown them -> responses ``(n, units[, time])``, NaN where lost."""
         return self._changed(self._inner(images))
 
     def _inner(self, images: NDArray[np.float32]) -> FloatArray:
@@ -143,7 +145,7 @@ class Repeated(Wrapper):
         del self._options["seed"]  # it draws nothing
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> mean responses ``(n, units[, time])``, NaN where all were lost."""
+        """Images as the subject inside is shown them -> mean responses ``(n, units[, time])``, NaN if all were lost."""
         return self._changed(np.stack([self._inner(images) for _ in range(self.n)]))
 
     def _changed(self, responses: FloatArray) -> FloatArray:

@@ -58,7 +58,7 @@ def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset
     """The evolved image above the best natural ones, each with its number."""
     grid = figure.add_gridspec(3, 3, height_ratios=[3, 1.05, 0.3])
     top = figure.add_subplot(grid[0, :])
-    draw_picture(top, pictures(summary.evolved.stimulus_id))
+    draw_picture(top, pictures(summary.evolved.stimulus_id), across=3, down=2)
     top.set_title(f"evolved  {summary.evolved.short}", color=EVOLVED, fontsize=12, weight="bold")
     for column, estimate in enumerate(best_references(recording, summary, 3)):
         ax = figure.add_subplot(grid[1, column])

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from PIL import Image
 
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.files import complete
 from closedloop.formats.png import BLOCK, file_name
-from closedloop.images.eight_bit import to_bytes
+from closedloop.images.eight_bit import pillow_image, to_bytes
+from closedloop.recording.layout import recorded_form
 from closedloop.recording.render import render
 
 #: Our coordinates of presentations, and what BrainIO calls them.
@@ -70,11 +70,18 @@ def write(recording: xr.Dataset, out: Path, *, identifier: str | None = None, re
         **sources: ``generators`` and ``references`` of `closedloop.render`.
 
     Raises:
-        InvalidArgumentError: An identifier with something else than letters, digits, ``.``, ``-`` or ``_``.
+        InvalidArgumentError: An identifier with something else than letters, digits, ``.``, ``-`` or ``_``; or stimuli
+            that are movies, which a stimulus set of BrainIO has no place for.
         RecordingError: The folder exists or cannot be written, or an image is not to be found.
         MissingExtraError: The extra "netcdf" is not installed.
     """
     require("h5netcdf", "netcdf", "the format brainio")
+    form = recorded_form(recording)
+    if form.frames is not None:
+        raise InvalidArgumentError(
+            f"recording: expected stills, for the images of a BrainIO stimulus set are single pictures, got "
+            f"{form.describe()}; export it as nwb, which holds movies, or as netcdf or csv for the responses alone."
+        )
     name = identifier or f"closedloop.{''.join(c if c.isalnum() else '_' for c in out.name)}"
     if not all(c.isalnum() or c in "._-" for c in name):
         raise InvalidArgumentError(f"identifier: expected letters, digits, '.', '-' or '_', got {name!r}.")
@@ -109,5 +116,5 @@ def _write_stimuli(recording: xr.Dataset, folder: Path, name: str, sources: dict
                     [facts["stimulus_id"][row], file, *(facts[k][row] for k in facts if k != "stimulus_id")]
                 )
                 buffer = io.BytesIO()
-                Image.fromarray(to_bytes(image).transpose(1, 2, 0)).save(buffer, format="PNG")
+                pillow_image(to_bytes(image)).save(buffer, format="PNG")
                 archive.writestr(file, buffer.getvalue())

@@ -18,6 +18,8 @@ from closedloop.formats.png import frames
 def write(recording: xr.Dataset, out: Path, *, size: int = 256, rate_hz: float = 8.0, **sources: Any) -> None:
     """Writes the best image of each generation, one after the other; several threads stand side by side.
 
+    Where these are movies themselves the middle frame of each is shown.
+
     Args:
         recording: An evolution.
         out: The file, ending in ``.gif`` or ``.mp4``; must not exist.

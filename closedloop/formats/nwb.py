@@ -3,8 +3,10 @@
 What stands where: the network is the `Subject` (as a synthetic construct) and a `Device`; presentations are the
 `trials`; responses a `TimeSeries` over presentations and units (a column of the table ``responses`` where units
 outnumber presentations, which a time series must not have); units the table ``neuroids``; codes the table
-``evolved_stimuli``; evolved images an `OpticalSeries` with one frame for each presentation (`Images` with an
-`IndexSeries` where they are few), reference images `Images` with an `IndexSeries`. ``protocol`` is the experiment as
+``evolved_stimuli``; evolved images an `OpticalSeries`, which is an `ImageSeries`, with one frame for each presentation
+(`Images` with an `IndexSeries` where they are few), reference images `Images` with an `IndexSeries`; grey images are
+grey. Movies are such a series with all of their frames, at their rate where one follows the other without a pause;
+stills that were held for all frames of a movie stand as images. ``protocol`` is the experiment as
 YAML, and ``notes`` is JSON with all that the tables cannot hold.
 """
 
@@ -28,7 +30,7 @@ from closedloop.formats.png import BLOCK, best_of_generations
 from closedloop.formats.pynapple import GAP_S
 from closedloop.images.eight_bit import to_bytes
 from closedloop.recipes import version
-from closedloop.recording.layout import EXPERIMENT, REFERENCE
+from closedloop.recording.layout import EXPERIMENT, REFERENCE, recorded_form
 from closedloop.recording.render import experiment_of, render
 
 #: "Synthetic construct" in the NCBI taxonomy: the one species that is no animal.
@@ -62,9 +64,12 @@ class _Session:
     sources: Mapping[str, Any]
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def timing(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        """Begin and rate of regular presentations, else the time of each."""
+    def timing(self, rows: NDArray[np.int64], frames: int = 1) -> dict[str, Any]:
+        """Begin and rate of regular presentations, else the time of each; of movies those of their frames."""
         start = self.start_s[rows]
+        if frames > 1:
+            rate = recorded_form(self.recording).rate_hz or 1.0
+            start = (start[:, None] + np.arange(frames) / rate).ravel()
         steps = np.diff(start)
         if len(steps) == 0 or np.allclose(steps, steps[0], rtol=0, atol=1e-9):
             return {"starting_time": float(start[0]), "rate": 1 / float(steps[0] if len(steps) else self.soa_s)}
@@ -336,43 +341,75 @@ def _add_generations(session: _Session) -> None:
 # Images ---------------------------------------------------------------------------------------------------------------
 
 
-def _pixels(session: _Session, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """Images ``(h, w, 3)`` of these presentations, made part by part."""
+def _pixels(session: _Session, rows: NDArray[np.int64], one_frame: bool = False) -> Iterator[NDArray[np.uint8]]:
+    """Images ``(h, w, 3)``, grey ones ``(h, w)``, of these presentations, made part by part; of movies all frames.
+
+    Args:
+        session: Whose presentations.
+        rows: Which.
+        one_frame: Whether the first frame of a movie stands for it.
+    """
     for first in range(0, len(rows), BLOCK):
-        made = render(session.recording, rows[first : first + BLOCK], **session.sources)
-        yield from to_bytes(made).transpose(0, 2, 3, 1)
+        made = to_bytes(render(session.recording, rows[first : first + BLOCK], **session.sources))
+        made = made[:, 0] if made.ndim == 5 and one_frame else made
+        pictures = made.reshape(-1, *made.shape[-3:])
+        yield from pictures[:, 0] if pictures.shape[1] == 1 else pictures.transpose(0, 2, 3, 1)
 
 
 def _add_evolved(session: _Session) -> None:
-    """The evolved images: a frame for each presentation, or a set of images where frames are few."""
+    """The evolved images: a frame for each presentation, or a set of images where frames are few; movies whole."""
     rows = _coded(session.recording)
     if len(rows) == 0:
         return
-    shape = next(_pixels(session, rows[:1])).shape
-    if len(rows) < max(shape):  # a series must be longest in time
+    if recorded_form(session.recording).frames is not None:
+        _add_series(session, "evolved_movies", "Movies made from codes, frame by frame, on a virtual screen", rows)
+        return
+    if len(rows) < max(next(_pixels(session, rows[:1])).shape):  # a series must be longest in time
         _add_images(session, "evolved", rows)
         return
+    text = "Images made from codes, one frame for each presentation, on a virtual screen"
+    _add_series(session, "evolved_images", text, rows)
+
+
+def _add_series(session: _Session, name: str, description: str, rows: NDArray[np.int64]) -> None:
+    """All frames of these presentations, one after the other."""
+    frames = recorded_form(session.recording).frames or 1
+    shape = next(_pixels(session, rows[:1])).shape
     chunks = require("hdmf.data_utils", "nwb", "the format nwb").DataChunkIterator(
-        data=_pixels(session, rows), maxshape=(len(rows), *shape), dtype=np.dtype("uint8"), buffer_size=BLOCK
+        data=_pixels(session, rows), maxshape=(frames * len(rows), *shape), dtype=np.dtype("uint8"), buffer_size=BLOCK
     )
     series = session.pynwb.image.OpticalSeries(
-        name="evolved_images",
-        description="Images made from codes, one frame for each presentation, on a virtual screen",
+        name=name,
+        description=description,
         data=_hdf5(chunks, compression="gzip", compression_opts=1, chunks=(1, *shape)),
         unit="n.a.",
         format="raw",
         distance=DISTANCE_M,
         field_of_view=FIELD_OF_VIEW_M,
         orientation="upper left",
-        **session.timing(rows),
+        **session.timing(rows, frames),
     )
     session.file.add_stimulus(series)
 
 
 def _add_references(session: _Session) -> None:
     rows = np.flatnonzero(session.recording["thread"].values == REFERENCE)
-    if len(rows):
+    if not len(rows):
+        return
+    if _held(session, rows):
         _add_images(session, "reference", rows)
+    else:
+        _add_series(session, "reference_movies", "Reference movies, frame by frame, on a virtual screen", rows)
+
+
+def _held(session: _Session, rows: NDArray[np.int64]) -> bool:
+    """Whether these presentations show one picture each, also where it was held for all frames of a movie."""
+    if recorded_form(session.recording).frames is None:
+        return True
+    names, first = np.unique(session.recording["stimulus_id"].values[rows].astype(str), return_index=True)
+    parts = (first[i : i + BLOCK] for i in range(0, len(names), BLOCK))
+    made = (render(session.recording, rows[part], **session.sources) for part in parts)
+    return all(bool((movies == movies[:, :1]).all()) for movies in made)
 
 
 def _add_images(session: _Session, what: str, rows: NDArray[np.int64]) -> None:
@@ -380,9 +417,11 @@ def _add_images(session: _Session, what: str, rows: NDArray[np.int64]) -> None:
     pynwb = session.pynwb
     ids = session.recording["stimulus_id"].values[rows].astype(str)
     names, first, index = np.unique(ids, return_index=True, return_inverse=True)
-    pixels = _pixels(session, rows[first])
+    pixels = _pixels(session, rows[first], one_frame=True)
+    grey = recorded_form(session.recording).channels == 1
+    kind = pynwb.image.GrayscaleImage if grey else pynwb.image.RGBImage
     pictures = [
-        pynwb.image.RGBImage(name=f"{i:05d}", data=_packed(image), description=str(name))
+        kind(name=f"{i:05d}", data=_packed(image), description=str(name))
         for i, (name, image) in enumerate(zip(names, pixels, strict=True))
     ]
     order = pynwb.base.ImageReferences(name="order_of_images", data=pictures)

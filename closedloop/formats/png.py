@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import complete
-from closedloop.images.eight_bit import to_bytes, write_png
-from closedloop.recording.layout import REFERENCE
+from closedloop.images.eight_bit import to_bytes
+from closedloop.images.forms import recoloured
+from closedloop.images.movies import encode_image
+from closedloop.images.nearest import middle_frames
+from closedloop.recording.layout import REFERENCE, recorded_form
 from closedloop.recording.render import render
 
 #: Images that are made at once.
@@ -52,7 +55,7 @@ def best_of_generations(recording: xr.Dataset) -> list[Best]:
 
 
 def write(recording: xr.Dataset, out: Path, *, which: str = "best", resize: int | None = None, **sources: Any) -> None:
-    """Writes images as PNG files, named by `stimulus_id` and score.
+    """Writes images as PNG files, movies as animated WebP without loss, named by `stimulus_id` and score.
 
     Args:
         recording: Whose images.
@@ -67,13 +70,15 @@ def write(recording: xr.Dataset, out: Path, *, which: str = "best", resize: int 
     """
     rows = _rows(recording, which)
     facts = {name: recording[name].values for name in ("thread", "stimulus_id", "score")}
+    rate_hz = recorded_form(recording).rate_hz
     with complete(out) as temporary:
         temporary.mkdir()
         taken: set[str] = set()
         for first in range(0, len(rows), BLOCK):
             part = rows[first : first + BLOCK]
             for row, image in zip(part, enlarge(render(recording, part, **sources), resize), strict=True):
-                write_png(temporary / file_name(_stem(facts, int(row)), taken), image)
+                ending, data = encode_image(image, rate_hz)
+                (temporary / file_name(_stem(facts, int(row)), taken, ending)).write_bytes(data)
 
 
 def _rows(recording: xr.Dataset, which: str) -> NDArray[np.int64]:
@@ -100,25 +105,25 @@ def _stem(facts: Mapping[str, NDArray[Any]], row: int) -> str:
     return "-".join(str(part) for part in (*parts, name, *([] if np.isnan(score) else [f"{score:.4g}"])))
 
 
-def file_name(stem: str, taken: set[str]) -> str:
-    """A PNG's name that no other has, which is then taken: the text, with a number where two texts look the same."""
+def file_name(stem: str, taken: set[str], ending: str = ".png") -> str:
+    """A file's name that no other has, which is then taken: the text, with a number where two texts look the same."""
     flat = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in stem)[:100]
     numbered = chain([flat], (f"{flat}-{i}" for i in count(2)))
     name = next(name for name in numbered if name.lower() not in taken)  # some disks do not tell A from a
     taken.add(name.lower())
-    return f"{name}.png"
+    return f"{name}{ending}"
 
 
 def enlarge(images: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
-    """Images ``(n, 3, h, w)`` enlarged by the whole number that comes closest to `size` from below; at least 1."""
+    """Images ``(…, h, w)`` enlarged by the whole number that comes closest to `size` from below; at least 1."""
     factor = 1 if size is None or not len(images) else max(1, size // images.shape[-1])
-    return images if factor == 1 else images.repeat(factor, axis=2).repeat(factor, axis=3)
+    return images if factor == 1 else images.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
 def frames(recording: xr.Dataset, size: int = 256, **sources: Any) -> NDArray[np.uint8]:
     """An evolution as frames ``(generations, h, w, 3)``: the best image of each generation, threads side by side.
 
-    A thread that has ended keeps its last image. Height and width are even, as video wants them.
+    A thread that has ended keeps its last image. Of a movie its middle frame stands for it. Height and width are even, as video wants them.
 
     Raises:
         RecordingError: There is no evolution in the recording.
@@ -132,10 +137,14 @@ def frames(recording: xr.Dataset, size: int = 256, **sources: Any) -> NDArray[np
         own = [b for b in best if b.thread == name]
         rows = [max((b for b in own if b.generation <= g), default=own[0], key=lambda b: b.generation).row
                 for g in generations]  # fmt: skip
-        columns.append(np.concatenate([
-            to_bytes(enlarge(render(recording, rows[i : i + BLOCK], **sources), size))
-            for i in range(0, len(rows), BLOCK)
-        ]))  # fmt: skip
+        parts = [render(recording, rows[i : i + BLOCK], **sources) for i in range(0, len(rows), BLOCK)]
+        columns.append(np.concatenate([to_bytes(enlarge(_colour_stills(part), size)) for part in parts]))
     sheet = np.concatenate(columns, axis=3)
     sheet = np.pad(sheet, ((0, 0), (0, 0), (0, sheet.shape[2] % 2), (0, sheet.shape[3] % 2)), mode="edge")
     return np.ascontiguousarray(sheet.transpose(0, 2, 3, 1))
+
+
+def _colour_stills(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images ``(n, 3, h, w)`` that stand for any: the middle frames of movies, grey repeated for the three colours."""
+    stills: NDArray[np.float32] = recoloured(middle_frames(images), 3)
+    return stills

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from closedloop.figures.style import INK, whole_figure
+from closedloop.images.movies import encode_webp
 
 #: What matplotlib writes of itself: none of it, so that the same run gives the same page.
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -55,13 +56,16 @@ def _renamed(svg: str, prefix: str) -> str:
     return re.sub(r"#([\w-]+)(?=[\")])", lambda m: f"#{names.get(m.group(1), m.group(1))}", svg)
 
 
-def data_uri(image: NDArray[np.uint8], longest: int | None = None) -> str:
-    """A picture ``(h, w, 3)`` as a ``data:`` address.
+def data_uri(image: NDArray[np.uint8], longest: int | None = None, rate_hz: float | None = None) -> str:
+    """A picture ``(h, w, 3)``, or a movie ``(frames, h, w, 3)``, as a ``data:`` address.
 
     Args:
-        image: 8-bit RGB.
+        image: 8-bit RGB. A movie is an animation that loops, without loss.
         longest: Longest side in pixels of a small copy, compressed with loss; None for the picture itself, without.
+        rate_hz: Frames per second of a movie.
     """
+    if image.ndim == 4:
+        return _data("webp", io.BytesIO(encode_webp(np.moveaxis(image, -1, 1), rate_hz or 10.0)))
     picture, buffer = Image.fromarray(image), io.BytesIO()
     if longest is None or max(picture.size) <= longest:
         picture.save(buffer, format="PNG", optimize=True)
@@ -75,9 +79,11 @@ def _data(kind: str, buffer: io.BytesIO) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def picture(image: NDArray[np.uint8] | None, alt: str, longest: int | None = None) -> Markup:
-    """An ``img`` element, or words where there is no picture to show."""
+def picture(
+    image: NDArray[np.uint8] | None, alt: str, longest: int | None = None, rate_hz: float | None = None
+) -> Markup:
+    """An ``img`` element, or words where there is no picture to show; arguments as of `data_uri`."""
     if image is None:
         return Markup('<div class="missing">image not kept<span>{}</span></div>').format(alt)
-    size = Markup('width="{}" height="{}"').format(image.shape[1], image.shape[0])
-    return Markup('<img src="{}" alt="{}" {}>').format(data_uri(image, longest), alt, size)
+    size = Markup('width="{}" height="{}"').format(image.shape[-2], image.shape[-3])
+    return Markup('<img src="{}" alt="{}" {}>').format(data_uri(image, longest, rate_hz), alt, size)

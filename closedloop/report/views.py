@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from closedloop.analysis import generation_scores
 from closedloop.analysis.quality import CHECKS, Caution, cautions
@@ -38,7 +39,9 @@ from closedloop.figures import (
 from closedloop.figures.population import population
 from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
+from closedloop.interfaces import STILL
 from closedloop.objectives import Unit, parse_objective
+from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.recording.render import experiment_of
@@ -174,6 +177,15 @@ class Run:
         recording = open_recording(path)
         return cls(path, label, recording, experiment_of(recording), Pictures(recording))
 
+    def picture(self, image: NDArray[np.uint8] | None, alt: str, longest: int | None = None) -> Markup:
+        """An ``img`` element of one of its pictures or movies, which play at the rate at which they were shown.
+
+        A still that was held for all frames is one picture.
+        """
+        if image is not None and image.ndim == 4 and (image == image[:1]).all():
+            image = image[0]
+        return picture(image, alt, longest, self.pictures.rate_hz)
+
 
 def run_view(run: Run, place: int) -> RunView:
     """All that a report says of one run."""
@@ -259,6 +271,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     ds = run.recording
     units = ds["neuroid_id"].values
     yield "subject", str(ds["subject"].item())
+    form = recorded_form(ds)
+    if form != STILL:
+        yield "stimuli", form.describe()
     yield "recorded", f"{len(units)} unit{'s' * (len(units) != 1)}: {_some(units)}"
     for name in [n for n in ("generator", "optimizer") if n in ds.coords]:
         parts = list(dict.fromkeys(str(ds[name].item()).split("; ")))
@@ -315,14 +330,14 @@ def _evolved(run: Run, summary: ThreadSummary) -> Picture:
     """The selected image; before any re-test the best-scored one so far, said to be so."""
     if summary.evolved.n:
         found = summary.evolved
-        image = picture(run.pictures(found.stimulus_id), f"evolved image {found.stimulus_id}")
+        image = run.picture(run.pictures(found.stimulus_id), f"evolved image {found.stimulus_id}")
         return Picture(image, estimate(found), f"evolved · {presentations(found)}")
     scores = generation_scores(run.recording, summary.thread)
     if not np.isfinite(scores["best"].values).any():
         return Picture(picture(None, "no image has a score"), "–", "evolved · no response yet")
     best = int(np.nanargmax(scores["best"].values))
     name = str(scores["best_id"].values[best])
-    image = picture(run.pictures(name), f"best-scored image so far, {name}")
+    image = run.picture(run.pictures(name), f"best-scored image so far, {name}")
     return Picture(image, number(summary.noisy_maximum), "best score so far, optimistic · not re-tested")
 
 
@@ -330,7 +345,7 @@ def _exemplar(run: Run, found: Estimate, confirmed: bool) -> Picture:
     image = run.pictures.reference(found.stimulus_id)
     alt = f"reference image {found.stimulus_id}"
     note = presentations(found) if confirmed else f"n = {found.n}"
-    shown = picture(image, alt) if confirmed else picture(image, alt, SMALL)
+    shown = run.picture(image, alt) if confirmed else run.picture(image, alt, SMALL)
     return Picture(shown, estimate(found), f"{found.stimulus_id} · {note}")
 
 
@@ -338,7 +353,8 @@ def _strip(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
     scores = generation_scores(run.recording, summary.thread)
     for row in milestones(scores):
         name, score = str(scores["best_id"].values[row]), number(float(scores["best"][row]), 3)
-        image = picture(run.pictures(name), f"best image of generation {scores['generation'].values[row]}", SMALL)
+        text = f"best image of generation {scores['generation'].values[row]}"
+        image = run.picture(run.pictures(name), text, SMALL)
         yield Picture(image, score, f"after {number(int(scores['images'][row]))}")
 
 
@@ -348,7 +364,7 @@ def _sheet(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
     names = [str(name) for name in table["stimulus_id"].values]
     for name, score, image in zip(names, table["score"].values, run.pictures.several(names), strict=True):
         if image is not None:
-            yield Picture(picture(image, f"image {name}", SMALL), number(float(score), 3), "")
+            yield Picture(run.picture(image, f"image {name}", SMALL), number(float(score), 3), "")
 
 
 def _thread_drawings(run: Run, summary: ThreadSummary, sketches: Sketches) -> list[Drawing]:

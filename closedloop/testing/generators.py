@@ -11,7 +11,7 @@ import pytest
 
 from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Described, Differentiable, Fingerprinted, FloatArray, Generator
+from closedloop.interfaces import STILL, Described, Differentiable, Fingerprinted, FloatArray, Generator, form_of
 from closedloop.testing.common import untouched_randomness
 
 
@@ -51,13 +51,22 @@ class GeneratorContract:
         assert generator.resolution >= 1
         assert generator.space.dim >= 1
 
-    def test_images_are_rgb_in_0_1(self) -> None:
-        """``(n, 3, resolution, resolution)`` float32 in [0, 1], for codes from the prior and for its middle."""
+    def test_states_what_its_images_are(self) -> None:
+        """3 channels or 1; frames and their rate for movies, none of both for stills."""
+        form = form_of(self.make())
+        assert form.channels in (1, 3)
+        assert (form.frames is None) == (form.rate_hz is None)
+
+    def test_images_are_of_its_form_and_in_0_1(self) -> None:
+        """``(n, 3, resolution, resolution)`` float32 in [0, 1], for codes from the prior and for its middle.
+
+        Grey images have 1 channel; movies ``(n, frames, channels, resolution, resolution)``.
+        """
         generator = self.make()
         for codes in (self.codes(3), generator.space.center[None]):
             images = generator(codes)
             assert isinstance(images, np.ndarray)
-            assert images.shape == (len(codes), 3, generator.resolution, generator.resolution)
+            assert images.shape == (len(codes), *_shape(generator))
             assert images.dtype == np.float32
             assert np.isfinite(images).all()
             assert images.min() >= 0
@@ -71,7 +80,7 @@ class GeneratorContract:
     def test_empty_batch(self) -> None:
         """No code, no image."""
         generator = self.make()
-        assert generator(self.codes(0)).shape == (0, 3, generator.resolution, generator.resolution)
+        assert generator(self.codes(0)).shape == (0, *_shape(generator))
 
     def test_samples_are_in_the_space(self) -> None:
         """What the space draws, it accepts."""
@@ -130,6 +139,8 @@ class GeneratorContract:
         code = self.red_code()
         if code is None:
             pytest.skip("red_code() is not defined")
+        if form_of(self.make()) != STILL:
+            pytest.skip("its images are no colour stills")
         red, green, blue = self.make()(np.asarray(code, dtype=float)[None])[0].mean((1, 2))
         assert red > green
         assert red > blue
@@ -169,6 +180,7 @@ class GeneratorContract:
         written = json.dumps(recipe)  # raises where a value is not plain
         again = recipes.build("generators", **json.loads(written))
         assert again.space == generator.space
+        assert form_of(again) == form_of(generator)
         np.testing.assert_array_equal(again(codes), generator(codes))
 
     def test_fingerprint_is_a_sha256(self) -> None:
@@ -186,6 +198,11 @@ class GeneratorContract:
         assert actual.shape == np.shape(expected)
         error = float(np.abs(actual - expected).max())
         assert error <= self.tolerance, f"expected equal images, largest difference {error:.2g} > {self.tolerance:g}"
+
+
+def _shape(generator: Generator) -> tuple[int, ...]:
+    """The shape of one of its images."""
+    return (*form_of(generator).leading, generator.resolution, generator.resolution)
 
 
 def _differentiable(generator: Generator) -> Differentiable:

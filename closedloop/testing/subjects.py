@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Differentiable, FloatArray, Stateful, Subject
+from closedloop.interfaces import Differentiable, FloatArray, Stateful, Subject, form_of
 from closedloop.testing.common import relative_error, through_a_file, untouched_randomness
 
 
@@ -20,7 +20,8 @@ class SubjectContract:
         noisy: Whether the same image may be answered differently (noise, adaptation, lost presentations).
         resolution: Height and width of the images shown, in pixels.
         tolerance: Largest difference that rounding may make, relative to the largest response.
-        refusal: The error for images that are not ``(n, 3, h, w)`` in [0, 1]; None for a subject that does not check.
+        refusal: The error for images that are not ``(n, 3, h, w)`` in [0, 1], or not what it states; None for a subject
+            that does not check.
     """
 
     noisy: bool = False
@@ -33,8 +34,8 @@ class SubjectContract:
         raise NotImplementedError("define make(self), which returns the subject to test")
 
     def images(self, n: int = 4) -> NDArray[np.float32]:
-        """Images ``(n, 3, h, w)`` to show: uniform noise, unless overridden."""
-        shape = (n, 3, self.resolution, self.resolution)
+        """Images ``(n, 3, h, w)`` to show: uniform noise, unless overridden; grey or movies where it says so."""
+        shape = (n, *form_of(self.make()).leading, self.resolution, self.resolution)
         return np.random.default_rng(0).random(shape, dtype=np.float32)
 
     def test_is_a_subject(self) -> None:
@@ -48,6 +49,12 @@ class SubjectContract:
         assert all(isinstance(i, str) for i in ids)
         assert len(set(ids)) == len(ids)
         assert all(len(column) == len(ids) for column in subject.units.coords.values())
+
+    def test_states_what_it_is_shown(self) -> None:
+        """3 channels or 1; frames and their rate for movies, none of both for stills."""
+        form = form_of(self.make())
+        assert form.channels in (1, 3)
+        assert (form.frames is None) == (form.rate_hz is None)
 
     def test_responses_have_a_row_for_each_image_and_a_column_for_each_unit(self) -> None:
         """``(n, units[, time])``, floating, never infinite."""
@@ -85,7 +92,7 @@ class SubjectContract:
         subject, images = self.make(), self.images()
         mirrored = images[..., ::-1]
         self._assert_close(subject.record(mirrored), subject.record(mirrored.copy()))
-        colors_last = images.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
+        colors_last = np.moveaxis(np.moveaxis(images, -3, -1).copy(), -1, -3)
         self._assert_close(subject.record(colors_last), subject.record(images))
 
     def test_images_are_not_changed(self) -> None:
@@ -103,7 +110,7 @@ class SubjectContract:
         subject.record(1 - images)
         np.testing.assert_array_equal(first, before)
 
-    @pytest.mark.parametrize("wrong", ["no batch axis", "one color", "colors last", "NaN", "above 1", "below 0"])
+    @pytest.mark.parametrize("wrong", ["no batch axis", "other colors", "colors last", "NaN", "above 1", "below 0"])
     def test_refuses_what_is_not_an_image(self, wrong: str) -> None:
         """With `refusal`, and goes on to answer proper images."""
         if self.refusal is None:
@@ -172,10 +179,10 @@ def _spoilt(images: NDArray[np.float32], wrong: str) -> NDArray[np.float32]:
     """Images with one thing wrong with them."""
     if wrong == "no batch axis":
         return np.asarray(images[0])
-    if wrong == "one color":
-        return images[:, :1]
+    if wrong == "other colors":  # one instead of three, or three instead of one
+        return images[..., :1, :, :] if images.shape[-3] == 3 else np.repeat(images, 3, axis=-3)
     if wrong == "colors last":
-        return images.transpose(0, 2, 3, 1)
+        return np.moveaxis(images, -3, -1)
     spoilt: NDArray[np.float32] = images.copy()
-    spoilt[-1, 1, 0, 0] = {"NaN": np.nan, "above 1": 1.5, "below 0": -0.5}[wrong]
+    spoilt[-1, ..., 0, 0] = {"NaN": np.nan, "above 1": 1.5, "below 0": -0.5}[wrong]
     return spoilt

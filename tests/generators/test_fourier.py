@@ -248,3 +248,18 @@ def test_what_is_transformed_is_the_spectrum_of_a_real_image(monkeypatch):
     (spectrum,) = seen
     first = spectrum[..., 0]
     assert torch.allclose(first, first.flip(-1).roll(1, -1).conj())
+
+
+class TestGreyFourierContract(GeneratorContract):
+    def make(self):
+        return Fourier(24, cutoff=3, channels=1)
+
+
+def test_grey_clouds_have_the_contrast_of_coloured_ones():
+    for channels in (1, 3):
+        made = Fourier(32, cutoff=5, channels=channels)
+        before = made.before_sigmoid(made.space.sample(200, np.random.default_rng(0)))
+        assert 0.95 < before.std() < 1.05
+    grey = Fourier(33, cutoff=None, shell=False, channels=1)
+    images = grey(grey.space.sample(2, np.random.default_rng(1)))
+    np.testing.assert_allclose(grey(grey.encode(images)), images, atol=1e-5)

@@ -54,3 +54,18 @@ def test_an_image_is_encoded_exactly():
 def test_what_is_no_image_is_not_encoded():
     with pytest.raises(InvalidArgumentError, match=r"images: expected RGB in \[0, 1\]"):
         Pixels(8).encode(np.full((1, 3, 8, 8), 255.0))
+
+
+class TestGreyPixelsContract(GeneratorContract):
+    def make(self):
+        return Pixels(5, channels=1)
+
+
+def test_grey_pixels_encode_luminance():
+    grey, colour = Pixels(4, channels=1), np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
+    np.testing.assert_allclose(
+        grey(grey.encode(colour))[:, 0], np.tensordot(colour, (0.299, 0.587, 0.114), (1, 0)), atol=1e-6
+    )
+    assert "channels" not in Pixels(4).recipe  # runs of earlier versions know their generator by it
+    with pytest.raises(InvalidArgumentError, match=r"channels: expected 3 .* got 2"):
+        Pixels(4, channels=2)

@@ -16,6 +16,7 @@ from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.interfaces import Described, Differentiable, Subject
 from closedloop.subjects import analytic
 from closedloop.subjects.analytic import AnalyticSubject, EnergySubject, GaborSubject, NormalizationSubject
+from closedloop.testing import SubjectContract
 
 Array = NDArray[np.float64]
 CLASSES = (GaborSubject, EnergySubject, NormalizationSubject)
@@ -506,3 +507,21 @@ def test_refuses_an_optimum_that_it_cannot_prove(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(analytic, "GAP", -1.0)
     with pytest.raises(InvalidArgumentError, match=r"known only to a relative .* larger sigma"):
         NormalizationSubject(resolution=16).best_image(0, None)
+
+
+class TestGreyGaborContract(SubjectContract):
+    def make(self):
+        return GaborSubject(channels=1, count=2)
+
+
+@pytest.mark.parametrize("make", [GaborSubject, EnergySubject, NormalizationSubject])
+def test_grey_cells_answer_to_luminance_as_those_of_colours(make):
+    grey, colour = make(**ODD, channels=1), make(**ODD)
+    best = grey.best_image()
+    assert best.shape == (1, 32, 32)
+    assert grey.record(best[None])[0, 0] == pytest.approx(grey.best_response(), rel=1e-6)
+    np.testing.assert_allclose(grey.record(best[None]), colour.record(np.repeat(best[None], 3, 1)), rtol=1e-6)
+    assert grey.best_response(norm=None) == pytest.approx(colour.best_response(norm=None), rel=1e-6)
+    assert "channels" not in colour.recipe
+    with pytest.raises(InvalidArgumentError, match="expected 3, or 1 with color='luminance', got 1 with 'red-green'"):
+        make(channels=1, color="red-green")

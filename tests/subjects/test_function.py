@@ -106,3 +106,8 @@ def test_what_is_not_a_function():
         FunctionSubject([1, 2])
     with pytest.raises(InvalidArgumentError, match="neuroid_id must be unique"):
         FunctionSubject(means, ["a", "a"])
+
+
+class TestOfGreyMovies(SubjectContract):
+    def make(self):
+        return FunctionSubject(lambda movies: movies[:, -1].mean((1, 2, 3)), channels=1, frames=4, rate_hz=30)

@@ -7,7 +7,16 @@ import pytest
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Described, Differentiable, Resolved, Stateful
-from closedloop.subjects import EnergySubject, FunctionSubject, Gain, Lossy, Poisson, Repeated, load_subject
+from closedloop.subjects import (
+    EnergySubject,
+    FunctionSubject,
+    Gain,
+    Lossy,
+    MotionEnergySubject,
+    Poisson,
+    Repeated,
+    load_subject,
+)
 from closedloop.testing import SubjectContract
 
 CELL = EnergySubject(orientation_deg=[0.0, 45.0], cycles_per_image=4.0, resolution=32)
@@ -117,3 +126,11 @@ def test_time_bins_stay():
 def test_bad_options(make, message):
     with pytest.raises(InvalidArgumentError, match=message):
         make()
+
+
+class TestAroundMoviesContract(SubjectContract):
+    noisy = True
+    resolution = 16
+
+    def make(self):
+        return Lossy(Poisson(MotionEnergySubject(resolution=16), spikes=20))

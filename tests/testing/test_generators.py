@@ -133,8 +133,8 @@ class Unhashed(Stripes):
     ("broken", "test", "arguments"),
     [
         (Bgr, "test_colors_are_in_the_order_rgb", ()),
-        (Double, "test_images_are_rgb_in_0_1", ()),
-        (Bright, "test_images_are_rgb_in_0_1", ()),
+        (Double, "test_images_are_of_its_form_and_in_0_1", ()),
+        (Bright, "test_images_are_of_its_form_and_in_0_1", ()),
         (BatchNormalized, "test_an_image_does_not_depend_on_the_batch", ()),
         (Moody, "test_same_codes_same_images", ()),
         (Careless, "test_refuses_what_is_not_a_code", ("NaN",)),
