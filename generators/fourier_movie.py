@@ -147,8 +147,8 @@ class FourierMovie:
         codes = self.space.check(codes)
         if self.shell:
             codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
-        channels = codes.astype(np.float32).reshape(len(codes), self.channels, -1) * self.scale.astype(np.float32)
-        mixed = np.matmul(self._colors.astype(np.float32), channels)
+        channels = codes.astype(np.float32).reshape(len(codes), self.channels, len(self.scale))
+        mixed = np.matmul(self._colors.astype(np.float32), channels * self.scale.astype(np.float32))
         # The real part of (a - i b) exp(i θ) is a cos θ + b sin θ.
         a, b = np.moveaxis(np.pad(mixed, ((0, 0), (0, 0), (0, 1)))[..., self._gather], 2, 0)
         t, y, x = (wave.astype(np.complex64) for wave in self._waves)
@@ -165,7 +165,7 @@ class FourierMovie:
 
         if self.shell:
             codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(_TINY))
-        channels = codes.reshape(len(codes), self.channels, -1) * codes.new_tensor(self.scale)
+        channels = codes.reshape(len(codes), self.channels, len(self.scale)) * codes.new_tensor(self.scale)
         padded = torch.nn.functional.pad(codes.new_tensor(self._colors) @ channels, (0, 1))
         index = torch.as_tensor(self._gather, device=codes.device)
         found = padded.gather(-1, index.ravel().expand(*padded.shape[:-1], -1))

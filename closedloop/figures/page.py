@@ -15,6 +15,8 @@ from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, part_of, reference_count
 from closedloop.figures.tiles import draw_picture
 from closedloop.figures.trajectory import draw_strip, plot_trajectory
+from closedloop.interfaces import STILL
+from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 
@@ -50,6 +52,8 @@ def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSumma
     question = f"What does {summary.target} want to see?" if single else f"What drives {summary.target}?"
     generator, optimizer = (part_of(recording, name, summary.thread) for name in ("generator", "optimizer"))
     setting = f"{generator} images, {optimizer}, {summary.images} of them shown, seed {recording['seed'].item()}"
+    if (form := recorded_form(recording)) != STILL:
+        setting += f"; {form.describe()}"
     figure.text(0.012, 0.62, question, fontsize=14, weight="bold", color=INK, va="center", parse_math=False)
     figure.text(0.012, 0.08, setting, fontsize=9.5, color=INK, va="center", parse_math=False)
 

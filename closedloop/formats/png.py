@@ -123,7 +123,8 @@ def enlarge(images: NDArray[np.float32], size: int | None) -> NDArray[np.float32
 def frames(recording: xr.Dataset, size: int = 256, **sources: Any) -> NDArray[np.uint8]:
     """An evolution as frames ``(generations, h, w, 3)``: the best image of each generation, threads side by side.
 
-    A thread that has ended keeps its last image. Of a movie its middle frame stands for it. Height and width are even, as video wants them.
+    A thread that has ended keeps its last image. Of a movie its middle frame stands for it. Height and width are even,
+    as video wants them.
 
     Raises:
         RecordingError: There is no evolution in the recording.
