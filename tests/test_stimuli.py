@@ -38,9 +38,9 @@ class Rig:
     def __init__(self, subject, blocks):
         self.subject, self.left = subject, blocks
         self.name, self.units = subject.name, subject.units
-        self.channels, self.frames, self.rate_hz = subject.channels, getattr(subject, "frames", None), None
-        self.rate_hz = getattr(subject, "rate_hz", None)
-        self.recipe = subject.recipe
+        form = form_of(subject)
+        self.channels, self.frames, self.rate_hz = form.channels, form.frames, form.rate_hz
+        self.resolution, self.recipe = subject.resolution, subject.recipe
 
     def record(self, images):
         self.left -= 1
@@ -219,7 +219,7 @@ def test_the_rule_at_the_door():
             generator,
             RandomSearch(generator.space, seed=0),
             references=REFERENCES,
-            images=20,
+            images=40,
             retest_candidates=0,
         )
         return seen[-1].shape[1:]
@@ -237,11 +237,11 @@ def test_the_rule_at_the_door():
             shown(movies, **form)
 
 
-def test_threads_of_different_forms_share_a_session():
+def test_threads_of_different_forms_share_a_session(tmp_path):
     subject = motion_cell()
     made = {"moving": FourierMovie(SIZE, channels=1, cutoff=2), "still": Fourier(SIZE, cutoff=2)}
     threads = [Thread(g, RandomSearch(g.space, seed=0), name=name) for name, g in made.items()]
-    found = Session(subject, threads, references=REFERENCES, images=40, retest_repeats=1).run()
+    found = Session(subject, threads, references=REFERENCES, images=40, retest_repeats=1, save=tmp_path / "run").run()
     np.testing.assert_allclose(subject.record(render(found)), found["responses"], rtol=1e-5, atol=1e-8)
 
 
@@ -249,15 +249,15 @@ def test_movies_are_presented(tmp_path):
     subject = motion_cell()
     movies = np.stack([subject.best_image(), subject.best_image()[::-1]])
     names = ImageSet(("forwards", "backwards"), np.rint(movies * 255).astype(np.float32) / np.float32(255), 20.0)
-    parameters = {"direction_deg": [0.0, 180.0], "kind_of_motion": ["preferred", "null"]}
+    parameters = {"motion_deg": [0.0, 180.0], "kind_of_motion": ["preferred", "null"]}
     found = present(subject, names, repeats=2, parameters=parameters, save=tmp_path / "run")
     by_name = found["responses"][:, 0].groupby("kind_of_motion").mean()
     assert by_name.sel(kind_of_motion="preferred") > 20 * by_name.sel(kind_of_motion="null")
     np.testing.assert_array_equal(render(found, "forwards")[0], names.images[0])
     export(found, "nwb", tmp_path / "a.nwb")
     export(found, "csv", tmp_path / "a.csv")
-    assert "direction_deg" in (tmp_path / "a.csv").read_text().split("\n")[0]
-    np.testing.assert_array_equal(open_recording(tmp_path / "a.nwb")["direction_deg"], found["direction_deg"])
+    assert "motion_deg" in (tmp_path / "a.csv").read_text().split("\n")[0]
+    np.testing.assert_array_equal(open_recording(tmp_path / "a.nwb")["motion_deg"], found["motion_deg"])
     with pytest.raises(InvalidArgumentError, match="make them with frames=8 and rate_hz=20"):
         present(subject, ImageSet(names.ids, names.images, 30.0))
 
