@@ -176,7 +176,9 @@ class Product(Term):
 
     def describe(self) -> str:
         """Its text, which `parse_objective` reads back: ``unit(3)*(unit(4) + 1.0)``."""
-        return "*".join(text if _CALL.fullmatch(text) else f"({text})" for text in map(_describe, self.factors))
+        # One call, without brackets or strings inside, needs no brackets as a factor.
+        plain = re.compile(r'\w+\([^()"]*\)')
+        return "*".join(text if plain.fullmatch(text) else f"({text})" for text in map(_describe, self.factors))
 
     @property
     def needs_images(self) -> bool:
@@ -193,8 +195,7 @@ class Product(Term):
         return Product(tuple(factor.moved(columns) for factor in self.factors))
 
 
-#: A text that needs no brackets as a factor: one call, without brackets or strings inside.
-_CALL = re.compile(r'\w+\([^()"]*\)')
+#: A sum of nothing.
 _ZERO = Linear({})
 
 

@@ -18,9 +18,6 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.algebra import Term
 from closedloop.objectives.selecting import lost
 
-#: Keeps roots differentiable where neighbouring pixels are equal.
-EPSILON = 1e-8
-
 
 class ImageTerm(Term):
     """A term that depends on the images; responses only say what was lost."""
@@ -62,7 +59,8 @@ class TotalVariation(ImageTerm):
         squares = (images[..., 1:, :-1] - corner) ** 2 + (images[..., :-1, 1:] - corner) ** 2
         if self.beta == 2:
             return _mean(squares)
-        return _mean((squares + EPSILON) ** (self.beta / 2) - EPSILON ** (self.beta / 2))
+        tiny = 1e-8  # keeps the root differentiable where neighbouring pixels are equal
+        return _mean((squares + tiny) ** (self.beta / 2) - tiny ** (self.beta / 2))
 
     def describe(self) -> str:
         """``tv()``, or ``tv(1.5)``."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, final
 
 import numpy as np
 from scipy.special import logsumexp
@@ -17,10 +17,8 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.algebra import Term
 from closedloop.objectives.selecting import one_column, selected, several_columns
 
-#: Keeps cosines of silent populations finite (Lucid's value).
+#: What is added to lengths, so that cosines of silent populations stay finite (Lucid's value).
 EPSILON = 1e-4
-#: Lucid's floor of the cosine, below which a direction is not pulled.
-FLOOR = 0.1
 
 
 @final
@@ -37,8 +35,7 @@ class Cosine(Term):
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        given = self.weights.items() if isinstance(self.weights, Mapping) else enumerate(self.weights)
-        weights = {one_column(c): float(w) for c, w in given}
+        weights = {one_column(c): float(w) for c, w in self._by_column.items()}
         values = np.array(list(weights.values()))
         if not (values.size and np.isfinite(values).all() and values.any()):
             raise InvalidArgumentError(f"Cosine: expected finite weights, not all zero, got {self.weights!r:.80}.")
@@ -46,28 +43,34 @@ class Cosine(Term):
             check_positive("power", self.power)
         object.__setattr__(self, "weights", weights)
 
+    @property
+    def _by_column(self) -> dict[int, float]:
+        """The weights by column."""
+        return dict(self.weights if isinstance(self.weights, Mapping) else enumerate(self.weights))
+
     def __call__(self, responses: Any, images: Any = None) -> Any:
         """Responses ``(n, units[, time])`` -> scores ``(n,)``."""
         x = selected(responses, self.columns, self.describe)
-        weights = _like(x, list(cast(Mapping[int, float], self.weights).values()))
+        weights = _like(x, list(self._by_column.values()))
         dot = x @ weights
+        # cos = x · w / (‖x‖ ‖w‖), not below Lucid's 0.1: there its gradient is that of the dot product alone.
         cosine = dot / (EPSILON + _norm(x)) / (EPSILON + float(np.linalg.norm(_numpy(weights))))
-        return dot * cosine.clip(FLOOR) ** self.power
+        return dot * cosine.clip(0.1) ** self.power
 
     def describe(self) -> str:
         """``cosine([0.5, 1.0], 2.0)``, or ``cosine({3: 1.0, 7: -1.0}, 1.0)``."""
-        weights = dict(cast(Mapping[int, float], self.weights))
+        weights = self._by_column
         plain = list(weights) == list(range(len(weights)))
         return f"cosine({list(weights.values()) if plain else weights!r}, {float(self.power)!r})"
 
     @property
     def columns(self) -> tuple[int, ...]:
         """The columns that have a weight."""
-        return tuple(cast(Mapping[int, float], self.weights))
+        return tuple(self._by_column)
 
     def moved(self, columns: Sequence[int]) -> Cosine:
         """The same direction on ``columns[i]`` instead of i."""
-        return Cosine({columns[c]: w for c, w in cast(Mapping[int, float], self.weights).items()}, self.power)
+        return Cosine({columns[c]: w for c, w in self._by_column.items()}, self.power)
 
 
 @final

@@ -50,8 +50,6 @@ def _open_clip(text: str, architecture: str, weights: str) -> Term:
     return CaptionSimilarity(text, OpenClipFile(architecture, weights))
 
 
-#: The function that is told which units are recorded.
-CAPTION = "caption"
 #: Functions of numbers.
 _PLAIN: dict[str, Callable[..., Term]] = {
     "unit": Unit,
@@ -67,7 +65,7 @@ _PLAIN: dict[str, Callable[..., Term]] = {
 }
 #: Functions of numbers, lists and texts; what is keyword-only may be given by name.
 _RICH: dict[str, Callable[..., Term]] = {
-    CAPTION: _caption,
+    "caption": _caption,
     "clip": _clip,
     "contrast": _contrast,
     "cosine": Cosine,
@@ -172,7 +170,7 @@ class _Reader:
         if any(k.arg not in named - {"labels"} for k in node.keywords):
             raise self._unreadable(node)
         options = {str(k.arg): self._argument(k.value) for k in node.keywords}
-        if name == CAPTION:
+        if name == "caption":  # it is told which units are recorded
             options["labels"] = self.units
         return _made(name, function, [self._argument(a) for a in node.args], options)
 

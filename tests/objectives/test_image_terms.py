@@ -76,7 +76,7 @@ def test_odd_sizes():
             TotalVariation()(RESPONSES, uniform(0.5, size))
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (1, 1, 4, 4), (3, 4, 4)])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (1, 2, 4, 4), (3, 4, 4)])
 def test_bad_images(shape):
     with pytest.raises(InvalidArgumentError, match=r"images: expected shape \(1, 3, h, w\), got"):
         L1()(RESPONSES, np.zeros(shape))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ from closedloop.networks.modules import born, undisturbed
 from closedloop.networks.torchvision import import_torchvision
 from closedloop.networks.weights import load_weights
 
-#: Images that are scored at a time, where no graph is kept.
-BATCH = 32
 #: Mean and standard deviation of the colours that OpenAI's CLIP was trained with.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -52,17 +50,23 @@ def similarity(model: ImageTextModel, images: Any, caption: Tensor) -> Any:
     if isinstance(images, Tensor):
         return _cosine(model, images, caption)
     with torch.no_grad():
-        batches = [torch.from_numpy(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+        batches = [torch.from_numpy(images[i : i + 32]) for i in range(0, len(images), 32)]
         scores = [_cosine(model, batch, caption).double().cpu().numpy() for batch in batches]
     return np.concatenate([np.empty(0), *scores])
 
 
 def _cosine(model: ImageTextModel, images: Tensor, caption: Tensor) -> Tensor:
+    """Cosine of each image's features with those of the caption, ``(n,)``."""
     features = _features(model.image_features(images), len(images), "image_features")
     return nn.functional.cosine_similarity(features, caption.to(features), dim=1)
 
 
 def _features(features: Any, n: int, name: str) -> Tensor:
+    """Features ``(n, d)`` of a model, checked.
+
+    Raises:
+        InvalidArgumentError: They have another shape, or are no tensor.
+    """
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != n:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise InvalidArgumentError(f"model.{name}: expected a tensor of shape ({n}, d), got {shape}.")
@@ -96,7 +100,8 @@ class ClipFolder:
         model.to(images.device)
         with undisturbed(model):
             pooled = model.vision_model(pixel_values=_prepared(images, side, mean, std)).pooler_output
-            return cast(Tensor, model.visual_projection(pooled))
+            features: Tensor = model.visual_projection(pooled)
+        return features
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Texts -> ``(m, d)``."""
@@ -104,7 +109,8 @@ class ClipFolder:
         tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(model.device)
         with undisturbed(model):
             pooled = model.text_model(tokens["input_ids"], attention_mask=tokens["attention_mask"]).pooler_output
-            return cast(Tensor, model.text_projection(pooled))
+            features: Tensor = model.text_projection(pooled)
+        return features
 
 
 @final
@@ -134,13 +140,15 @@ class OpenClipFile:
         model, _, (side, mean, std) = _open_clip(self._architecture, self._weights)
         model.to(images.device)
         with undisturbed(model):
-            return cast(Tensor, model.encode_image(_prepared(images, side, mean, std)))
+            features: Tensor = model.encode_image(_prepared(images, side, mean, std))
+        return features
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Texts -> ``(m, d)``."""
         model, tokenizer, _ = _open_clip(self._architecture, self._weights)
         with undisturbed(model):
-            return cast(Tensor, model.encode_text(tokenizer(list(texts)).to(next(model.parameters()).device)))
+            features: Tensor = model.encode_text(tokenizer(list(texts)).to(next(model.parameters()).device))
+        return features
 
 
 #: Side of a model's images in pixels, mean and standard deviation of its colours.
@@ -164,12 +172,12 @@ def _clip(folder: Path) -> tuple[Any, Any, _Preset]:
     transformers = _module("transformers", "clip")
     try:
         with _quiet(transformers):
-            model = born(lambda: _from_folder(transformers.CLIPModel, folder, use_safetensors=True).eval(), 0)
+            model: Any = born(lambda: _from_folder(transformers.CLIPModel, folder, use_safetensors=True).eval(), 0)
             tokenizer = _from_folder(transformers.CLIPTokenizerFast, folder)
             mean, std = _colours(transformers, folder)
     except Exception as error:
         raise WeightsError(f"folder: cannot read {folder} as a CLIP model ({reason(error)}).") from error
-    return model, tokenizer, (int(cast(Any, model).config.vision_config.image_size), mean, std)
+    return model, tokenizer, (int(model.config.vision_config.image_size), mean, std)
 
 
 def _from_folder(kind: Any, folder: Path, **options: Any) -> Any:

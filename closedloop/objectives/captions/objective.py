@@ -28,15 +28,6 @@ __all__ = [
     "load_open_clip",
 ]
 
-#: How many of the most similar classes take part.
-TOP = 8
-#: Of the softmax over similarities: 0.03 of cosine are a factor e in weight.
-TEMPERATURE = 0.03
-#: A class counts with this many of its neighbours, where there are this many classes for each of them.
-NEIGHBOURS, CLASSES_EACH = 5, 20
-#: Weights are rounded to so many digits, so that the objective's text stays short.
-DIGITS = 3
-
 
 @overload
 def CaptionObjective(
@@ -44,8 +35,8 @@ def CaptionObjective(
     *,
     labels: Sequence[str] | Units | None = None,
     columns: Sequence[int] | None = None,
-    top: int = TOP,
-    temperature: float = TEMPERATURE,
+    top: int = 8,
+    temperature: float = 0.03,
     model: None = None,
 ) -> CaptionDirection: ...
 @overload
@@ -55,8 +46,8 @@ def CaptionObjective(  # noqa: N802 - reads as the noun it makes
     *,
     labels: Sequence[str] | Units | None = None,
     columns: Sequence[int] | None = None,
-    top: int = TOP,
-    temperature: float = TEMPERATURE,
+    top: int = 8,
+    temperature: float = 0.03,
     model: ImageTextModel | None = None,
 ) -> CaptionDirection | CaptionSimilarity:
     """An objective from a caption.
@@ -67,7 +58,8 @@ def CaptionObjective(  # noqa: N802 - reads as the noun it makes
             part. Default the 1,000 classes of ImageNet.
         columns: Where fewer responses are recorded: which of the labels each column is, ``(units,)``; of labels alone.
         top: How many of the classes take part, at the most.
-        temperature: Of the softmax over similarities that gives their weights, in units of the cosine.
+        temperature: Of the softmax over similarities that gives their weights, in units of the cosine: with 0.03, 0.03
+            of cosine are a factor e in weight.
         model: An image–text model, see `load_clip`; the other options do not go with it.
 
     Raises:
@@ -153,7 +145,7 @@ def _similarities(text: str, names: tuple[str, ...]) -> FloatArray:
 
     features = label_features(names)
     own: FloatArray = features @ sentence_features((text,))[0]
-    k = min(NEIGHBOURS, len(names) // CLASSES_EACH)
+    k = min(5, len(names) // 20)  # so many neighbours of a class count with it
     if k == 0:
         return own
     alike = features @ features.T
@@ -168,6 +160,6 @@ def _direction(
     """Softmax weights on the outputs that fit best, those that round to nothing left out."""
     order = np.argsort(-near, kind="stable")[: check_whole("top", top, 1)]
     weights = np.exp((near[order] - near[order[0]]) / temperature)
-    rounded = np.round(weights / weights.sum(), DIGITS)
+    rounded = np.round(weights / weights.sum(), 3)  # so that the text of the objective stays short
     kept = [(columns[i], float(w)) for i, w in zip(order.tolist(), rounded, strict=True) if w > 0]
     return CaptionDirection(text, dict(kept), tuple(names[c] for c, _ in kept))

@@ -1,6 +1,7 @@
 """The embedded sentence encoder all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020), run by torch alone.
 
-Its weights (Apache 2.0) come with the extra `captions`, and are read without pickle.
+Its weights (Apache 2.0) come with the extra `captions`, and are read without pickle. (transformers gives the same
+features to 1e-7, but is ten times as heavy as all else in the extra, for six layers that torch has.)
 """
 
 from __future__ import annotations
@@ -19,10 +20,8 @@ from closedloop.errors import MissingExtraError
 from closedloop.networks.modules import born
 from closedloop.networks.weights import fill, read_weights
 
-#: The encoder's sizes: vocabulary, positions, width, heads, width of the hidden layers, number of layers.
-VOCABULARY, POSITIONS, WIDTH, HEADS, HIDDEN, LAYERS = 30522, 512, 384, 12, 1536, 6
-#: Longest text that is read, in tokens; and sentences that are encoded at a time.
-TOKENS, BATCH = 256, 64
+#: Features of a sentence, and layers of the encoder.
+WIDTH, LAYERS = 384, 6
 #: Published names of a layer's tensors, by those of torch's encoder layer.
 _NAMES = {
     "self_attn.out_proj": "attention.output.dense",
@@ -39,13 +38,19 @@ class Bert(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding(VOCABULARY, WIDTH)
-        self.positions = nn.Embedding(POSITIONS, WIDTH)
+        self.words = nn.Embedding(30522, WIDTH)  # one for each token of the vocabulary
+        self.positions = nn.Embedding(512, WIDTH)
         self.types = nn.Embedding(2, WIDTH)
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                WIDTH, HEADS, HIDDEN, dropout=0.0, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+                WIDTH,
+                nhead=12,
+                dim_feedforward=1536,
+                dropout=0.0,
+                activation="gelu",
+                layer_norm_eps=1e-12,
+                batch_first=True,
             )
             for _ in range(LAYERS)
         )
@@ -55,6 +60,7 @@ class Bert(nn.Module):
         x = self.norm(self.words(tokens) + self.positions.weight[: tokens.shape[1]] + self.types.weight[0])
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=~present)
+        # Mean over the tokens that there are, then to length 1.
         weight = present[..., None].to(x.dtype)
         return nn.functional.normalize((x * weight).sum(1) / weight.sum(1), dim=1)
 
@@ -68,8 +74,8 @@ def sentence_features(texts: tuple[str, ...]) -> NDArray[np.float64]:
     model, tokenizer = _encoder()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     features = np.empty((len(texts), WIDTH))
-    for start in range(0, len(texts), BATCH):
-        part = order[start : start + BATCH]
+    for start in range(0, len(texts), 64):
+        part = order[start : start + 64]
         encoded = tokenizer.encode_batch([texts[i] for i in part])
         tokens = torch.tensor([e.ids for e in encoded])
         present = torch.tensor([e.attention_mask for e in encoded], dtype=torch.bool)
@@ -94,7 +100,7 @@ def _encoder() -> tuple[Bert, Any]:
     path = folder / "model.safetensors"
     fill(model, _renamed(dict(read_weights(path))), path, spare=lambda _: False)
     tokenizer = _tokenizers().Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(TOKENS)
+    tokenizer.enable_truncation(256)  # tokens of the longest text that the encoder was trained on
     tokenizer.enable_padding()
     return model.eval(), tokenizer
 
@@ -108,6 +114,11 @@ def _folder() -> Path:
 
 
 def _tokenizers() -> Any:
+    """The package tokenizers.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import tokenizers
     except ImportError as error:
@@ -116,6 +127,7 @@ def _tokenizers() -> Any:
 
 
 def _missing() -> MissingExtraError:
+    """The error that says what to install."""
     return MissingExtraError(
         "captions: the sentence encoder is not installed; install it: pip install 'closedloop[captions]'"
     )
