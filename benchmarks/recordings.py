@@ -43,8 +43,8 @@ def write_run(folder: Path, generations: int) -> None:
     os.fsync = lambda descriptor: None  # only reading is timed here
     rng = np.random.default_rng(0)
     units = Units.numbered("cell", UNITS)
-    scalars: dict[str, str | int | float] = {"subject": "random", "seed": 0, "threads": "main"}
-    recording = Recording.create(folder, Layout(generations * GENERATION, GENERATION, LATENT, units, scalars), {})
+    scalars: dict[str, str | int | float] = {"subject": "random", "seed": 0}
+    recording = Recording.create(folder, Layout(generations * GENERATION, LATENT, units, scalars), {})
     for g in range(generations):
         n = GENERATION
         coords = {

@@ -21,7 +21,7 @@ from closedloop.interfaces import FloatArray, Generator, State, Stateful, Subjec
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.settings import Settings
 from closedloop.recipes import fingerprint, plain, recipe, version
-from closedloop.recording.layout import Layout, Rows, form_scalars
+from closedloop.recording.layout import EVOLUTION, Layout, Rows, form_scalars
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
 
@@ -245,16 +245,18 @@ class Run:
         capacity = (self.settings["images"] + again) * (1 + self.settings["retries"])
         scalars: dict[str, str | int | float] = {
             "subject": self.subject.name,
-            "generator": self.generator.name,
-            "generator_sha256": fingerprint(self.generator),
-            "generator_recipe": json.dumps([recipe(self.generator)]),
-            "threads": ELITES,
             **form_scalars(form_of(self.subject)),
             "classes": _text(self.classes, len(self.subject.units)),
             "seed": self.settings["seed"],
             "closedloop_version": version(),
         }
-        return Layout(capacity, self.optimizer.children, self.generator.space.dim, self.subject.units, scalars)
+        evolutions = {
+            EVOLUTION: [ELITES],
+            "generator": [self.generator.name],
+            "generator_sha256": [fingerprint(self.generator)],
+            "generator_recipe": [json.dumps(recipe(self.generator))],
+        }
+        return Layout(capacity, self.generator.space.dim, self.subject.units, scalars, evolutions=evolutions)
 
     def _state(self) -> State:
         return {

@@ -22,6 +22,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameE
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.loop.settings import Settings
 from closedloop.recipes import fingerprint, generator_of_run, plain, recipe, version
+from closedloop.recording.layout import EVOLUTION
 from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
 
@@ -257,11 +258,11 @@ def landscape_library(generator: Generator, basis: Mapping[str, FloatArray], set
         latent=frames.shape[2],
         codes=codes,
         coords={"plane": names[plane], "theta_deg": theta, "phi_deg": phi},
-        scalars={
-            "generator": generator.name,
-            "generator_sha256": fingerprint(generator),
-            "generator_recipe": json.dumps([recipe(generator)]),
-            "threads": LANDSCAPE,
+        evolutions={
+            EVOLUTION: [LANDSCAPE],
+            "generator": [generator.name],
+            "generator_sha256": [fingerprint(generator)],
+            "generator_recipe": [json.dumps(recipe(generator))],
         },
     )
 

@@ -173,7 +173,7 @@ class Library:
         latent: Length of the codes; 0 where images have none.
         codes: Numbers ``(n,)`` -> codes ``(n, latent)``.
         coords: Further coordinates of each image, by name: ``(images,)``, text or numbers.
-        scalars: What identifies the run besides subject and seed.
+        evolutions: How the images are made, where they are not given; see `closedloop.recording.layout.Layout`.
         rate_hz: Frames per second, of movies in memory.
     """
 
@@ -184,7 +184,7 @@ class Library:
     latent: int = 0
     codes: Callable[[NDArray[np.int64]], FloatArray] = lambda which: np.empty((len(which), 0))
     coords: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    scalars: Mapping[str, str | int | float] = field(default_factory=dict)
+    evolutions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rate_hz: float | None = None
 
     @classmethod
@@ -208,10 +208,14 @@ class Library:
 def layout(subject: Subject, library: Library, settings: dict[str, Any]) -> Layout:
     """The shape of the recording: room for every presentation that may come."""
     capacity = len(library.ids) * settings["repeats"] * (1 + settings["retries"])
-    scalars = {"subject": subject.name, **library.scalars, **form_scalars(form_of(subject)), "seed": settings["seed"],
-               "closedloop_version": version()}  # fmt: skip
+    scalars = {
+        "subject": subject.name,
+        **form_scalars(form_of(subject)),
+        "seed": settings["seed"],
+        "closedloop_version": version(),
+    }
     coords = {name: _kind_of_column(column) for name, column in library.coords.items()}
-    return Layout(capacity, BLOCK * settings["repeats"], library.latent, subject.units, scalars, coords)
+    return Layout(capacity, library.latent, subject.units, scalars, coords, library.evolutions)
 
 
 def _rows(shown: Shown, library: Library, block: NDArray[np.int64], index: int, first: int, soa_s: float) -> Rows:

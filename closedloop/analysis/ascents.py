@@ -75,8 +75,11 @@ def ascent_dataset(
         _one(recording, state, objective, content, i, generator)
         for i, (state, objective) in enumerate(zip(evolutions, objectives, strict=True))
     ]
-    scalars = {key: recording[key] for key in ("subject", "generator", "seed", "closedloop_version")}
-    return xr.concat(found, dim="unit").assign_coords({**scalars, "method": content["method"]})
+    scalars = {key: recording[key].item() for key in ("subject", "seed", "closedloop_version")}
+    generator_name = str(recording["generator"].values[0])  # all ascents of a run have one generator
+    return xr.concat(found, dim="unit").assign_coords(
+        {**scalars, "generator": generator_name, "method": content["method"]}
+    )
 
 
 def _one(

@@ -12,9 +12,9 @@ from scipy import stats
 
 from closedloop.analysis.reasons import NOISELESS, choose
 from closedloop.analysis.reliability import nothing
-from closedloop.analysis.runs import RUN
 from closedloop.analysis.units import Moments, Selection, per_unit, select
 from closedloop.interfaces import FloatArray
+from closedloop.recording.evolutions import RUN
 
 
 def reference_drift(recording: xr.Dataset) -> xr.Dataset:

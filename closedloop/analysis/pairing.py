@@ -10,11 +10,11 @@ import xarray as xr
 from closedloop.analysis.reasons import scalar
 from closedloop.analysis.resampling import bootstrap
 from closedloop.analysis.runs import concat, evolutions
-from closedloop.analysis.summary import summarize_thread
+from closedloop.analysis.summary import fact_of, summarize_thread
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives import parse_objective
 
-#: What a run says of each of its evolutions, in the order of its threads.
+#: What a run says of each of its evolutions.
 EACH = ("generator", "optimizer")
 #: What two evolutions of a pair have in common, but for what is compared.
 COMMON = ("subject", *EACH, "seed")
@@ -96,9 +96,5 @@ def _table(recording: xr.Dataset) -> list[tuple[dict[str, str], str, float]]:
 
 def _facts(part: xr.Dataset, thread: str) -> dict[str, str]:
     """Subject, generator, optimizer and seed of a thread; "" for what is not known."""
-    facts = {name: str(part[name].item()) if name in part.coords else "" for name in COMMON}
-    number = str(part["threads"].item()).split("; ").index(thread)
-    for name in EACH:
-        each = facts[name].split("; ")
-        facts[name] = each[number] if number < len(each) else each[0]
-    return facts
+    run = {name: str(part[name].item()) if name in part.coords else "" for name in ("subject", "seed")}
+    return run | {name: fact_of(part, name, thread) for name in EACH}

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from closedloop.analysis.summary import thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.objectives import parse_objective
+from closedloop.recording.evolutions import EVOLUTION_RUN, EVOLUTION_THREAD, RUN, evolution_coords
+from closedloop.recording.layout import EVOLUTION
 
-#: The coordinate that tells runs apart, and the attribute that names what was a scalar of each.
-RUN, SCALARS = "run", "run_scalars"
+#: The attribute that names what was a scalar of each run.
+SCALARS = "run_scalars"
 #: From the Dataset of one run, a thread's name and its objective to the result for that thread.
 Measure = Callable[[xr.Dataset, str, str], xr.Dataset]
 
@@ -22,9 +24,11 @@ Measure = Callable[[xr.Dataset, str, str], xr.Dataset]
 def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Many runs as one Dataset, in which each presentation still knows its run.
 
-    What was a scalar of a run (subject, generator, seed …) becomes a coordinate on ``presentation``. Codes of different
-    length are padded with NaN. Units are joined by `neuroid_id`: NaN where a run did not record a unit; objectives are
-    rewritten to the joined columns. Runs that were opened with dask chunks stay lazy; others are loaded.
+    What was a scalar of a run (subject, seed …) becomes a coordinate on ``presentation``. The evolutions of all runs
+    follow each other along ``evolution``, called "RUN/THREAD", with the coordinates `evolution_run` and
+    `evolution_thread`. Codes of different length are padded with NaN. Units are joined by `neuroid_id`: NaN where a run
+    did not record a unit; objectives are rewritten to the joined columns. Runs that were opened with dask chunks stay
+    lazy; others are loaded.
 
     Args:
         recordings: What `closedloop.open_recording` or a protocol returned; a mapping gives the runs names, otherwise
@@ -54,7 +58,8 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
     latent = max(part.sizes.get("latent", 0) for part in parts.values())
     scalars = sorted({str(n) for part in parts.values() for n, c in part.coords.items() if c.ndim == 0})
     empty = _missing_values(list(parts.values()))
-    aligned = [_aligned(part, name, units, latent, empty) for name, part in parts.items()]
+    joined = units["neuroid_id"][1].tolist()
+    aligned = [_aligned(part, name, joined, latent, empty) for name, part in parts.items()]
     whole = xr.concat(
         aligned,
         "presentation",
@@ -64,7 +69,29 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
         join="override",
         combine_attrs="drop",
     )
-    return whole.assign_coords(units).assign_attrs({SCALARS: " ".join(scalars)})
+    return whole.assign_coords({**units, **_joined_evolutions(parts, joined)}).assign_attrs(
+        {SCALARS: " ".join(scalars)}
+    )
+
+
+def _joined_evolutions(parts: Mapping[str, xr.Dataset], units: Sequence[str]) -> dict[str, tuple[str, NDArray[Any]]]:
+    """The coordinates on ``evolution`` of all runs; "" where a run lacks one. Objectives name the joined units."""
+    rows = []
+    for run, part in parts.items():
+        columns = [units.index(unit) for unit in part["neuroid_id"].values.tolist()]
+        for row in _evolution_rows(part):
+            thread = row.pop(EVOLUTION)
+            if "objective" in row:
+                row["objective"] = _moved(row["objective"], columns)
+            rows.append({EVOLUTION: f"{run}/{thread}", EVOLUTION_RUN: run, EVOLUTION_THREAD: thread, **row})
+    names = dict.fromkeys(name for row in rows for name in row)
+    return evolution_coords({name: [row.get(name, "") for row in rows] for name in names})
+
+
+def _evolution_rows(part: xr.Dataset) -> list[dict[str, str]]:
+    """What one run says of each of its evolutions."""
+    columns = {str(n): c.values.tolist() for n, c in part.coords.items() if c.dims == (EVOLUTION,)}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _joined_units(parts: Sequence[xr.Dataset]) -> dict[str, tuple[str, NDArray[Any]]]:
@@ -95,22 +122,18 @@ def _missing_values(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
     }
 
 
-def _aligned(part: xr.Dataset, run: str, units: Mapping[str, Any], latent: int, empty: Mapping[str, Any]) -> xr.Dataset:
+def _aligned(part: xr.Dataset, run: str, joined: Sequence[str], latent: int, empty: Mapping[str, Any]) -> xr.Dataset:
     """One run over the joined units, with codes of the joined length, and its scalars on each presentation."""
-    joined = units["neuroid_id"][1].tolist()
     own = part["neuroid_id"].values.tolist()
     place = {joined.index(unit): column for column, unit in enumerate(own)}
     column = np.array([place.get(i, -1) for i in range(len(joined))])
     part = _with_codes(part, latent)
     scalars = {str(n): c.item() for n, c in part.coords.items() if c.ndim == 0}
-    if "objective" in scalars:
-        texts = str(scalars["objective"]).split("; ")
-        scalars["objective"] = "; ".join(_moved(text, [joined.index(unit) for unit in own]) for text in texts)
     responses = part["responses"].isel(neuroid=np.maximum(column, 0)).where(xr.DataArray(column >= 0, dims="neuroid"))
     n = part.sizes["presentation"]
     lacking = {name: value for name, value in empty.items() if name not in part.coords}
     spread = {name: ("presentation", _column([v] * n)) for name, v in {**lacking, **scalars, RUN: run}.items()}
-    kept = part.drop_vars(["responses", *(c for c in part.coords if part[c].dims in ((), ("neuroid",)))])
+    kept = part.drop_vars(["responses", *(c for c in part.coords if part[c].dims in ((), ("neuroid",), (EVOLUTION,)))])
     return kept.assign(responses=responses.drop_vars(list(responses.coords))).assign_coords(spread)
 
 
@@ -150,7 +173,7 @@ def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     if RUN not in recording.coords:
         return [("", recording)]
     column = recording[RUN].values
-    return [(str(name), _single(recording, np.flatnonzero(column == name))) for name in dict.fromkeys(column.tolist())]
+    return [(str(name), _single(recording, str(name))) for name in dict.fromkeys(column.tolist())]
 
 
 def contents(thing: Any) -> str:
@@ -158,11 +181,20 @@ def contents(thing: Any) -> str:
     return str(sorted(map(str, thing.variables))) if isinstance(thing, xr.Dataset) else type(thing).__name__
 
 
-def _single(recording: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:
-    part = recording.isel(presentation=rows)
+def _single(recording: xr.Dataset, run: str) -> xr.Dataset:
+    """One of the runs, as it was but for units and length of codes."""
+    part = recording.isel(presentation=np.flatnonzero(recording[RUN].values == run))
     names = [name for name in str(recording.attrs.get(SCALARS, "")).split() if name in part.coords]
     values = {name: part[name].values[0] for name in names}
-    return part.drop_vars([RUN, *names]).assign_coords({n: v for n, v in values.items() if v == v and v != ""})
+    part = part.drop_vars([RUN, *names]).assign_coords({n: v for n, v in values.items() if v == v and v != ""})
+    if EVOLUTION not in part.coords:
+        return part
+    own = np.flatnonzero(part[EVOLUTION_RUN].values == run)
+    known = {str(n): c.values[own] for n, c in part.coords.items() if c.dims == (EVOLUTION,)}
+    known[EVOLUTION] = known.pop(EVOLUTION_THREAD)
+    known.pop(EVOLUTION_RUN)
+    said = {name: (EVOLUTION, values) for name, values in known.items() if any(values)}
+    return part.drop_dims(EVOLUTION).assign_coords(said)
 
 
 def evolutions(recording: xr.Dataset) -> list[tuple[str, xr.Dataset, str, str]]:

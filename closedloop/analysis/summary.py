@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import Linear, evaluate, parse_objective
-from closedloop.recording.layout import REFERENCE
+from closedloop.recording.layout import EVOLUTION, REFERENCE
 from closedloop.recording.render import render
 
 
@@ -99,7 +99,7 @@ def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
 
 def is_evolution(recording: xr.Dataset) -> bool:
     """Whether a recording holds evolutions, and not only responses to given images."""
-    return {"threads", "objective"} <= set(map(str, recording.coords))
+    return {EVOLUTION, "objective"} <= set(map(str, recording.coords))
 
 
 def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:
@@ -108,12 +108,24 @@ def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:
     Raises:
         RecordingError: The recording holds no evolution.
     """
-    missing = [name for name in ("threads", "objective") if name not in recording]
+    missing = [name for name in (EVOLUTION, "objective") if name not in recording.coords]
     if missing:
-        raise RecordingError(f"recording: expected an evolution, but it has no {', '.join(missing)}.")
-    names = str(recording["threads"].item()).split("; ")
-    objectives = str(recording["objective"].item()).split("; ")
-    return list(zip(names, objectives, strict=True))
+        raise RecordingError(f"recording: expected an evolution, but it has no coordinate {', '.join(missing)}.")
+    columns = (recording[name].values.tolist() for name in (EVOLUTION, "objective"))
+    return list(zip(*columns, strict=True))
+
+
+def fact_of(recording: xr.Dataset, name: str, thread: str) -> str:
+    """Returns what a coordinate on ``evolution`` says of a thread of one run; "" where the run does not say it.
+
+    Args:
+        recording: One run.
+        name: "generator", "optimizer", "objective" …
+        thread: The thread's name.
+    """
+    if name not in recording.coords:
+        return ""
+    return str(recording[name].values[recording[EVOLUTION].values.tolist().index(thread)])
 
 
 def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:

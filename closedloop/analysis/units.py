@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from closedloop.analysis.reasons import ROUNDING
-from closedloop.analysis.runs import RUN, contents
+from closedloop.analysis.runs import contents
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
+from closedloop.recording.evolutions import RUN
 from closedloop.recording.layout import REFERENCE
 
 #: Which presentations: those of one kind, of several, or of all.

@@ -44,7 +44,7 @@ def show_elites(run: Path, recording: xr.Dataset, figure: Path | None) -> None:
     found = class_elites(recording)
     console.print(_table(found))
     console.print(f"Run:    {run}", highlight=False)
-    recipe = json.loads(str(recording["generator_recipe"].item()))[0]
+    recipe = json.loads(str(recording["generator_recipe"].values[0]))
     if recipe["name"] == OBJECT:
         console.print("No figure: the generator was a Python object without a name.", highlight=False)
         return

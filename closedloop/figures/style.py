@@ -13,7 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
-from closedloop.analysis.summary import excites_one, short_objective, thread_objectives
+from closedloop.analysis.summary import excites_one, fact_of, short_objective, thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.recording.layout import REFERENCE
 
@@ -111,9 +111,8 @@ def one_thread(recording: xr.Dataset, thread: str | None) -> str:
 
 
 def part_of(recording: xr.Dataset, name: str, thread: str) -> str:
-    """A thread's own entry of a scalar coordinate that holds one for each: generator, optimizer, objective."""
-    place = thread_names(recording).index(thread)
-    return str(recording[name].item()).split("; ")[place]
+    """Returns the name of a thread's generator, optimizer or objective."""
+    return fact_of(recording, name, thread)
 
 
 def score_name(objective: str) -> str:

@@ -21,6 +21,7 @@ from closedloop.errors import InvalidArgumentError, require
 from closedloop.files import complete
 from closedloop.formats.png import BLOCK, file_name
 from closedloop.images.eight_bit import pillow_image, to_bytes
+from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.render import render
 
@@ -41,7 +42,8 @@ def assembly(recording: xr.Dataset, identifier: str, region: str = "") -> xr.Dat
         `stimulus_set_identifier`.
     """
     data: xr.DataArray = recording["responses"].rename("data").drop_encoding()
-    data = data.assign_coords(score=("presentation", recording["score"].values))
+    evolving = {name: ("presentation", column) for name, column in evolution_facts(recording).items()}
+    data = data.assign_coords({"score": ("presentation", recording["score"].values), **evolving})
     data = data.rename({old: new for old, new in RENAMED.items() if old in data.coords})
     model = str(recording["subject"].values.flat[0])
     neuroids = data.sizes["neuroid"]

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from closedloop.files import complete
+from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import PRESENTATION
 
 #: Presentations that are read at once.
@@ -21,9 +22,9 @@ def write(recording: xr.Dataset, out: Path) -> None:
     """Writes a recording as a CSV file, UTF-8, with a header.
 
     Columns: what is known of each presentation (`thread`, `generation`, `kind`, `stimulus_id` …), its `score`, what
-    identifies the run, and one column for each unit, named by its `neuroid_id` (with a time axis one for each unit and
-    time bin, ``neuroid_id[bin]``). A number is written so that reading it gives the same number; a lost presentation is
-    an empty cell. Codes are left out.
+    identifies the run, what is known of the thread's evolution (generator, optimizer …), and one column for each unit,
+    named by its `neuroid_id` (with a time axis one for each unit and time bin, ``neuroid_id[bin]``). A number is
+    written so that reading it gives the same number; a lost presentation is an empty cell. Codes are left out.
 
     Args:
         recording: What is to be written; it is read part by part.
@@ -34,14 +35,15 @@ def write(recording: xr.Dataset, out: Path) -> None:
     """
     with complete(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*_facts(recording), *_columns(recording)])
+        evolving = [name for name in evolution_facts(recording.isel(presentation=[])) if name != "generator_recipe"]
+        writer.writerow([*_facts(recording), *evolving, *_columns(recording)])
         writer.writerows(_rows(recording))
 
 
 def _facts(recording: xr.Dataset) -> list[str]:
     """Names of the columns that come before the responses."""
     along = [str(n) for n, c in recording.coords.items() if c.dims == ("presentation",)]
-    scalars = [str(n) for n, c in recording.coords.items() if c.ndim == 0 and n != "generator_recipe"]
+    scalars = [str(n) for n, c in recording.coords.items() if c.ndim == 0]
     own = [name for name in PRESENTATION if name in along]
     return [*own, *sorted(set(along) - set(own)), "score", *sorted(scalars)]
 
@@ -58,6 +60,7 @@ def _rows(recording: xr.Dataset) -> Iterator[list[Any]]:
         part = recording.isel(presentation=slice(first, first + BLOCK))
         n = part.sizes["presentation"]
         facts = [np.broadcast_to(part[name].values, n) for name in _facts(recording)]
+        facts += [column for name, column in evolution_facts(part).items() if name != "generator_recipe"]
         responses = part["responses"].values.reshape(n, -1)
         for i in range(n):
             yield [_cell(column[i]) for column in facts] + [_cell(value) for value in responses[i]]

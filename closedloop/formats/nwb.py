@@ -30,8 +30,9 @@ from closedloop.formats.png import BLOCK, best_of_generations
 from closedloop.formats.pynapple import GAP_S
 from closedloop.images.eight_bit import to_bytes
 from closedloop.recipes import version
-from closedloop.recording.layout import EXPERIMENT, REFERENCE, recorded_form
-from closedloop.recording.render import experiment_of, render
+from closedloop.recording.evolutions import EVOLUTION_RUN, experiment_of
+from closedloop.recording.layout import EVOLUTION, EXPERIMENT, REFERENCE, recorded_form
+from closedloop.recording.render import render
 
 #: "Synthetic construct" in the NCBI taxonomy: the one species that is no animal.
 SYNTHETIC = "http://purl.obolibrary.org/obo/NCBITaxon_32630"
@@ -121,7 +122,7 @@ def write(
 
 
 def _check(recording: xr.Dataset) -> None:
-    joined = [str(n) for n in ("subject", "seed", "generator_sha256") if n in recording and recording[n].ndim]
+    joined = [str(n) for n in ("subject", "seed", EVOLUTION_RUN) if n in recording and recording[n].ndim]
     if joined:
         raise InvalidArgumentError(
             f"recording: expected one run, got several joined (they differ in {', '.join(joined)}); an NWB file is one "
@@ -154,10 +155,11 @@ def _header(
 ) -> Any:
     """The file with what is said of the whole session."""
     scalars = {str(n): c.item() for n, c in recording.coords.items() if c.ndim == 0}
+    evolving = _evolutions(recording)
     name, experiment = str(scalars["subject"]), str(recording.attrs.get("experiment", ""))
-    identity = hashlib.sha256(json.dumps([scalars, experiment]).encode()).hexdigest()
+    identity = hashlib.sha256(json.dumps([scalars, evolving, experiment]).encode()).hexdigest()
     silico = "In silico: the subject is a model. " if subject is None else ""
-    what = f"generator {scalars.get('generator', '-')}, optimizer {scalars.get('optimizer', '-')}"
+    said = {key: ", ".join(dict.fromkeys(evolving.get(key, ["-"]))) for key in ("generator", "optimizer", "objective")}
     file = pynwb.NWBFile(
         session_description=f"{silico}Images shown to {name}, and its responses.",
         identifier=identity,
@@ -165,7 +167,7 @@ def _header(
         session_id=identity[:12],
         experimenter=[experimenter],
         institution=institution,
-        experiment_description=f"closedloop: {what}, objective {scalars.get('objective', '-')}.",
+        experiment_description="closedloop: " + ", ".join(f"{key} {words}" for key, words in said.items()) + ".",
         keywords=["closed loop", "preferred stimulus", "evolution", *(["in silico"] if silico else [])],
         protocol=experiment or "not recorded",
         data_collection=f"{silico}Recorded by closedloop {scalars.get('closedloop_version', version())}.",
@@ -176,6 +178,11 @@ def _header(
         recipe = json.dumps(experiment_of(recording).get("subject", {}))
         file.create_device(name="model", description=f"{name}, a model in silico; it is loaded by {recipe}.")
     return file
+
+
+def _evolutions(recording: xr.Dataset) -> dict[str, list[str]]:
+    """What is known of each evolution, by the name of the coordinate."""
+    return {str(n): list(map(str, c.values)) for n, c in recording.coords.items() if c.dims == (EVOLUTION,)}
 
 
 def _began(recording: xr.Dataset) -> datetime:
@@ -447,6 +454,7 @@ def _notes(session: _Session) -> dict[str, Any]:
     return {
         "closedloop_schema": recording.attrs["closedloop_schema"],
         "attrs": recording.attrs,
+        EVOLUTION: _evolutions(recording),
         "scalars": {n: [c.item(), _dtype(c.values)] for n, c in scalars.items()},
         "time_bin": {n: [c.values.tolist(), _dtype(c.values)] for n, c in bins.items()},
         "order": [str(n) for n in recording.coords],

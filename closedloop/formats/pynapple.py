@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closedloop.errors import InvalidArgumentError, require
+from closedloop.recording.evolutions import evolution_facts
 
 
 class Pynapple(NamedTuple):
@@ -50,6 +51,7 @@ def to_pynapple(recording: xr.Dataset) -> Pynapple:
     soa_s = float(np.median(steps)) if len(steps) else 1.0
     end = np.append(onset[1:], onset[-1] + soa_s) - GAP_S
     facts = {str(n): c.values for n, c in recording.coords.items() if c.dims == ("presentation",) and n != "onset_s"}
+    facts |= evolution_facts(recording)
     presentations = nap.IntervalSet(onset, end, metadata={**facts, "score": recording["score"].values})
     responses = recording["responses"].values
     units = {str(n): c.values for n, c in recording.coords.items() if c.dims == ("neuroid",) and n != "neuroid_id"}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import FloatArray
+from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import REFERENCE
 
 
@@ -34,7 +35,7 @@ def to_rsatoolbox(recording: xr.Dataset) -> Any:
     """
     data = require("rsatoolbox.data", "rsa", "to_rsatoolbox")
     whole = recording.isel(presentation=_complete(recording))
-    observations = {**_along(whole, "presentation"), "score": whole["score"].values}
+    observations = {**_along(whole, "presentation"), **evolution_facts(whole), "score": whole["score"].values}
     for name, values in observations.items():  # rsatoolbox averages numbers, and puts NaN into arrays of their type
         observations[name] = values.astype(float) if values.dtype.kind in "iu" else values
     facts = {

@@ -34,7 +34,7 @@ from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Evolution, Thread
 from closedloop.objectives import Linear, evaluate
 from closedloop.recipes import fingerprint, recipe, version
-from closedloop.recording.layout import REFERENCE, Layout, Rows, form_scalars
+from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows, form_scalars
 from closedloop.recording.references import stored_references, write_references
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
@@ -504,29 +504,28 @@ class Session:
         finalists = threads * (2 * s.retest_candidates + 1) + copies
         shown = self._n_references + threads * s.images + generations * s.interleave
         shown += (finalists + 2 * threads) * s.retest_repeats
-        population = sum(self._population(e) for e in self.evolutions)
-        threads_text: dict[str, str | int | float] = {
-            "generator": "; ".join(e.thread.generator.name for e in self.evolutions),
-            "generator_sha256": "; ".join(fingerprint(e.thread.generator) for e in self.evolutions),
-            "generator_recipe": json.dumps([recipe(e.thread.generator) for e in self.evolutions]),
-            "optimizer": "; ".join(e.thread.optimizer.name for e in self.evolutions),
-            "objective": "; ".join(e.thread.objective.describe() for e in self.evolutions),
-            "threads": "; ".join(e.thread.name for e in self.evolutions),
+        evolving = [e.thread for e in self.evolutions]
+        evolutions = {
+            EVOLUTION: [t.name for t in evolving],
+            "generator": [t.generator.name for t in evolving],
+            "generator_sha256": [fingerprint(t.generator) for t in evolving],
+            "generator_recipe": [json.dumps(recipe(t.generator)) for t in evolving],
+            "optimizer": [t.optimizer.name for t in evolving],
+            "objective": [t.objective.describe() for t in evolving],
         }
         scalars: dict[str, str | int | float] = {
             "subject": self.subject.name,
-            **threads_text,
             **form_scalars(self.form),
             "seed": s.seed,
             "closedloop_version": version(),
         }
         return Layout(
             capacity=shown * (1 + s.retries),
-            chunk=population * s.repeats + s.interleave,
             latent=self._latent,
             units=self.subject.units,
             scalars=scalars,
             coords=coords_of([e.thread.generator.space for e in self.evolutions]),
+            evolutions=evolutions,
         )
 
     def _described(self) -> dict[str, Any]:

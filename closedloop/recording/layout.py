@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from closedloop.errors import RecordingError
 from closedloop.interfaces import STILL, FloatArray, Form, Units
 
 #: Version of the layout above; a reader refuses a newer one.
-SCHEMA = 2
+SCHEMA = 3
 
 
 DATA, STATES, POINTER = "data.zarr", "state", "COMMITTED.json"
@@ -69,19 +69,20 @@ class Layout:
 
     Attributes:
         capacity: Presentations that the arrays can hold; unwritten ones cost no space.
-        chunk: Presentations in a chunk, about one generation.
         latent: Length of the longest code.
         units: What the subject records.
         coords: Further coordinates of each presentation: name -> (dtype, value of an unwritten row).
-        scalars: What identifies the run (subject, generator, seed …): scalar coordinates, kept by `xarray.concat`.
+        scalars: What identifies the run (subject, seed …): scalar coordinates, kept by `xarray.concat`.
+        evolutions: What is known of each evolution: name of the coordinate -> one text for each evolution. "evolution",
+            the threads' names, is among them; empty for a run that evolves nothing.
     """
 
     capacity: int
-    chunk: int
     latent: int
     units: Units
     scalars: Mapping[str, str | int | float]
     coords: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    evolutions: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def form_scalars(form: Form) -> dict[str, str | int | float]:
@@ -117,3 +118,7 @@ def writing(path: Path | None) -> Iterator[None]:
 
 #: The name under which reference images stand in the column `thread`.
 REFERENCE = "reference"
+
+
+#: The dimension along which a recording names its evolutions, and the coordinate with the threads' names.
+EVOLUTION = "evolution"

@@ -15,6 +15,7 @@ import yaml
 from closedloop.errors import RecordingError
 from closedloop.interfaces import State
 from closedloop.recording.checksums import CheckedStore, Sum, check_files, read_sums
+from closedloop.recording.evolutions import with_evolutions
 from closedloop.recording.layout import CHECKSUMS, DATA, EXPERIMENT, POINTER, SCHEMA, is_run
 from closedloop.recording.readers.netcdf import read_netcdf
 from closedloop.recording.readers.nwb import read_nwb
@@ -120,8 +121,9 @@ def open_recording(path: str | Path) -> xr.Dataset:
     Returns:
         A lazy Dataset with dims ``presentation``, ``neuroid``, ``latent`` (and ``time_bin``): `responses`,
         `latent_code`, `score`; coordinates `thread`, `generation` (-1 before the evolution), `kind` ("evolved",
-        "reference" or "retest"), `stimulus_id`, `repeat`, `onset_s` on presentations, and what identifies the run as
-        scalar coordinates. ``attrs["experiment"]`` is the file that repeats the run.
+        "reference" or "retest"), `stimulus_id`, `repeat`, `onset_s` on presentations; `generator`, `optimizer`,
+        `objective` on ``evolution``; and what identifies the run as scalar coordinates. ``attrs["experiment"]`` is the
+        file that repeats the run.
 
     Raises:
         RecordingError: Not a run, nothing committed yet, or damaged. What is lost or changed in a chunk is noticed when
@@ -165,7 +167,7 @@ def committed_dataset(store: Any, pointer: Mapping[str, Any], experiment: str) -
         "experiment": experiment,
     }
     dataset.encoding = {}
-    return dataset
+    return with_evolutions(dataset)
 
 
 def _plain_text(dataset: xr.Dataset) -> dict[Any, xr.Variable]:
@@ -198,4 +200,5 @@ def read_export(path: Path) -> xr.Dataset:
             f"{path}: written by a newer closedloop (schema {dataset.attrs['closedloop_schema']}, this one knows "
             f"{SCHEMA}); update it: pip install --upgrade closedloop."
         )
-    return dataset
+    with reading(path):
+        return with_evolutions(dataset).assign_attrs(closedloop_schema=SCHEMA)

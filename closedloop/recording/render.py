@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import yaml
 from numpy.typing import NDArray
 
 from closedloop import recipes
@@ -22,7 +21,8 @@ from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, as_image_set, folder_images, in_colours, read_images
 from closedloop.interfaces import FloatArray, Generator
 from closedloop.recipes import OBJECT, fingerprint
-from closedloop.recording.layout import REFERENCE, REFERENCES, is_run, recorded_form
+from closedloop.recording.evolutions import EVOLUTION_THREAD, experiment_of, places, siblings, tables
+from closedloop.recording.layout import EVOLUTION, REFERENCE, REFERENCES, is_run, recorded_form
 from closedloop.recording.references import read_references, stored_references
 
 #: Which presentations: a number, a slice, numbers, a mask ``(n,)``, the name of an image, or several names.
@@ -129,11 +129,14 @@ class _Makers:
         """Images of the codes of these rows, each ``(3, h, w)``, as large as they were shown."""
         if not len(rows):
             return []
-        codes, retest = self._part["latent_code"].isel(presentation=rows).values, self._part["kind"].values == "retest"
-        recipes, threads = recipes_of(self._part), _column(self._part, "threads")
-        hashes, thread = _column(self._part, "generator_sha256"), self._part["thread"].values
-        keys = [(str(thread[i]), threads[i], recipes[i], hashes[i]) for i in rows]
+        part, codes = self._part, self._part["latent_code"].isel(presentation=rows).values
+        retest = part["kind"].values == "retest"
+        place, known = places(part), _recipes(part)
         images: list[Any] = [None] * len(rows)
+        alike = all(not table.strides[0] for table in known.values())  # one line for all presentations
+        keyed = {i: self._key(i, place, known) for i in {(place[i] if alike else i): i for i in rows}.values()}
+        of_place = {place[i]: key for i, key in keyed.items()}
+        keys = [of_place[place[i]] if alike else keyed[i] for i in rows]
         for key in dict.fromkeys(keys):
             own = [i for i, other in enumerate(keys) if other == key]
             shown = shown_as(self._shown(codes[own], *key), recorded_form(self._part.isel(presentation=[rows[own[0]]])))
@@ -143,52 +146,51 @@ class _Makers:
                 images[i] = image
         return images
 
-    def _shown(self, codes: FloatArray, thread: str, threads: str, recipes: str, hashes: str) -> NDArray[np.float32]:
+    def _key(
+        self, row: int, place: NDArray[np.int64], known: Mapping[str, NDArray[Any]]
+    ) -> tuple[int, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Which of the run's evolutions made an image; names, recipes and fingerprints of all evolutions of the run."""
+        if place[row] < 0:
+            raise RecordingError(
+                f"recording: it does not say which generator made the images of thread "
+                f"{self._part['thread'].values[row]!r}."
+            )
+        own = siblings(self._part, int(place[row]))
+        columns = (
+            tuple(map(str, known[name][row, own])) for name in ("thread", "generator_recipe", "generator_sha256")
+        )
+        return (own.tolist().index(place[row]), *columns)
+
+    def _shown(
+        self, codes: FloatArray, place: int, names: Sequence[str], recipes: Sequence[str], hashes: Sequence[str]
+    ) -> NDArray[np.float32]:
         """Images of the codes of one thread."""
-        names, known = threads.split("; "), json.loads(recipes)
-        made = [self._generator(n, r) for n, r in zip(names, known, strict=True)]
-        place = names.index(thread)
+        made = [self._generator(n, r) for n, r in zip(names, recipes, strict=True)]
         generator = made[place]
-        if hashes:
-            _compare(generator, thread, hashes.split("; ")[place])
+        _compare(generator, names[place], hashes[place])
         images = check_generated(generator(codes[:, : generator.space.dim]), len(codes), generator)
         return resize_images(images, max(other.resolution for other in made))
 
-    def _generator(self, thread: str, recipe: dict[str, Any]) -> Generator:
+    def _generator(self, thread: str, recipe: str) -> Generator:
         if thread in self._given:
             return self._given[thread]
-        key = json.dumps(recipe)
-        if key not in self._known:
-            self._known[key] = _load(thread, recipe)
-        return self._known[key]
+        if recipe not in self._known:
+            self._known[recipe] = _load(thread, json.loads(recipe))
+        return self._known[recipe]
 
 
-def _column(part: xr.Dataset, name: str) -> list[str]:
-    """What identifies the run of each presentation; a scalar unless several runs were concatenated."""
-    if name not in part.coords:
-        return [""] * part.sizes["presentation"]
-    return [str(v) for v in np.broadcast_to(part[name].values, part.sizes["presentation"])]
-
-
-def recipes_of(part: xr.Dataset) -> list[str]:
-    """For each presentation, how the generators of its run are loaded again, as JSON: a list with one for each thread.
+def _recipes(part: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """The threads' names, and how their generators are loaded and told apart, each ``(presentation, evolution)``.
 
     Raises:
         RecordingError: The recording does not say it.
     """
-    if "generator_recipe" in part.coords:
-        return _column(part, "generator_recipe")
-    content = experiment_of(part)  # a run of schema 1 says it in its file alone
-    if not {"threads", "generator"} & content.keys():
+    known = tables(part) if EVOLUTION in part.coords else {}
+    if "generator_recipe" not in known:
         raise RecordingError("recording: it does not say which generator made its images.")
-    threads = content.get("threads") or [content]
-    return [json.dumps([thread["generator"] for thread in threads])] * part.sizes["presentation"]
-
-
-def experiment_of(recording: xr.Dataset) -> dict[str, Any]:
-    """The experiment that a recording carries with it; empty if it carries none."""
-    content = yaml.safe_load(str(recording.attrs.get("experiment", "")))
-    return content if isinstance(content, dict) else {}
+    names = part[EVOLUTION_THREAD if EVOLUTION_THREAD in part.coords else EVOLUTION].values
+    none = np.full(known["generator_recipe"].shape, "", dtype=object)
+    return {"generator_sha256": none, **known, "thread": np.broadcast_to(names, none.shape)}
 
 
 def _load(thread: str, recipe: dict[str, Any]) -> Generator:
@@ -263,17 +265,15 @@ def _resolution(part: xr.Dataset) -> int:
     content = experiment_of(part)
     if content.get("protocol") == "present":
         return int(content["resolution"])
-    recipes = json.loads(recipes_of(part)[0])
-    return max(_load("", recipe).resolution for recipe in recipes)
+    recipes = _recipes(part)["generator_recipe"][0].tolist()
+    return max(_load("", json.loads(recipe)).resolution for recipe in recipes)
 
 
 def recorded_generator(recording: xr.Dataset, thread: str) -> Generator | None:
-    """The generator of a thread, loaded again; None where that is not possible."""
-    names = str(recording["threads"].item()).split("; ")
+    """Returns the generator of a thread of one run, loaded again; None where that is not possible."""
     try:
-        recipe = json.loads(recipes_of(recording.isel(presentation=[0]))[0])[names.index(thread)]
-        options = {k: v for k, v in recipe.items() if k != "name"}
-        generator: Generator = recipes.build("generators", recipe["name"], **options)
+        known = _recipes(recording.isel(presentation=[0]))
+        place = known["thread"][0].tolist().index(thread)
+        return _load(thread, json.loads(known["generator_recipe"][0, place]))
     except ClosedLoopError:
         return None
-    return generator

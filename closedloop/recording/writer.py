@@ -44,6 +44,7 @@ from closedloop.recording.chunks import Column
 from closedloop.recording.layout import (
     CHECKSUMS,
     DATA,
+    EVOLUTION,
     EXPERIMENT,
     IMAGES,
     LOCK,
@@ -338,7 +339,7 @@ def _row_arrays(group: zarr.Group) -> dict[str, Any]:
 
 def _create_arrays(group: zarr.Group, layout: Layout, rows: Rows) -> None:
     """All arrays of a run at their final shape."""
-    n, chunk = layout.capacity, layout.chunk  # what is narrow has longer chunks: fewer files to read back
+    n, chunk = layout.capacity, min(layout.capacity, 64)  # what is narrow has longer chunks: fewer files to read back
 
     def along(name: str, dtype: str, fill: Any, shape: tuple[int, ...] = (), dims: tuple[str, ...] = ()) -> None:
         group.create_array(
@@ -364,7 +365,9 @@ def _create_arrays(group: zarr.Group, layout: Layout, rows: Rows) -> None:
         _create_coordinate(group, name, column, ("neuroid",))
     for name, scalar in layout.scalars.items():
         _create_coordinate(group, name, scalar, ())
-    group.attrs["coordinates"] = " ".join([*coords, *neuroid, *layout.scalars])
+    for name, texts in layout.evolutions.items():
+        _create_coordinate(group, name, list(texts), (EVOLUTION,))
+    group.attrs["coordinates"] = " ".join([*coords, *neuroid, *layout.scalars, *layout.evolutions])
     group.attrs["closedloop_schema"] = SCHEMA
 
 

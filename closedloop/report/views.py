@@ -41,10 +41,10 @@ from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
 from closedloop.interfaces import STILL
 from closedloop.objectives import Unit, parse_objective
+from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
-from closedloop.recording.render import experiment_of
 from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
 from closedloop.report.wording import estimate, natural_rows, number, presentations, table_rows, verdict
@@ -276,8 +276,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "stimuli", form.describe()
     yield "recorded", f"{len(units)} unit{'s' * (len(units) != 1)}: {_some(units)}"
     for name in [n for n in ("generator", "optimizer") if n in ds.coords]:
-        parts = list(dict.fromkeys(str(ds[name].item()).split("; ")))
-        yield name, "; ".join(parts)
+        yield name, "; ".join(dict.fromkeys(ds[name].values.tolist()))
     count = reference_count(ds)
     source = run.experiment.get("references", run.experiment.get("images"))
     yield "references", f"{count} images ({source})" if count else "none"

@@ -8,7 +8,7 @@ import xarray as xr
 
 
 def build(responses, *, thread="reference", generation=0, kind="reference", stimulus_id="", score=np.nan, codes=None,
-          scalars=None, **coords):  # fmt: skip
+          scalars=None, evolutions=None, **coords):  # fmt: skip
     """A recording from its columns; a single value stands for all presentations.
 
     Args:
@@ -16,6 +16,7 @@ def build(responses, *, thread="reference", generation=0, kind="reference", stim
         thread: And the other columns: one value, or ``(n,)``.
         codes: ``(n, latent)``.
         scalars: What identifies the run.
+        evolutions: What is known of each evolution: lists of one text for each, by name.
         coords: Further coordinates: ``(n,)`` on presentations, or scalars.
     """
     responses = np.asarray(responses, dtype=float)
@@ -33,9 +34,9 @@ def build(responses, *, thread="reference", generation=0, kind="reference", stim
         variables["latent_code"] = (("presentation", "latent"), np.asarray(codes, dtype=float))
     names = np.array([f"v4.{i}" for i in range(units)], dtype=object)
     scalars = {"subject": "v4", "seed": 0, **(scalars or {})}
-    return xr.Dataset(
-        variables, coords={**{k: column(v) for k, v in columns.items()}, "neuroid_id": ("neuroid", names), **scalars}
-    )
+    evolving = {k: ("evolution", np.array(v, dtype=object)) for k, v in (evolutions or {}).items()}
+    named = {k: column(v) for k, v in columns.items()}
+    return xr.Dataset(variables, coords={**named, "neuroid_id": ("neuroid", names), **evolving, **scalars})
 
 
 def repeated(table):
@@ -81,7 +82,8 @@ def evolution(scores, references=None, *, retests=None, codes=None, name="main",
         latent = [known.get(i, np.full(len(latent[0]), np.nan)) for i in ids.tolist()]
     return build(
         responses, thread=thread, generation=generation, kind=kind, stimulus_id=ids, score=score, codes=latent,
-        scalars={"threads": name, "objective": objective, "generator": "g", "optimizer": "o", "seed": seed},
+        evolutions={"evolution": [name], "objective": [objective], "generator": ["g"], "optimizer": ["o"]},
+        scalars={"seed": seed},
     )  # fmt: skip
 
 

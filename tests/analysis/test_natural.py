@@ -32,7 +32,7 @@ def recording(references=REFERENCES, columns=True, retest=True):
             **{key: ("presentation", np.array(value, dtype=object)) for key, value in coords.items()},
             "generation": ("presentation", np.array(generation)),
             "neuroid_id": ("neuroid", np.array(["unit.0"], dtype=object)),
-            "threads": "main", "objective": "unit(0)", "subject": "made", "seed": 0,
+            "evolution": ["main"], "objective": ("evolution", ["unit(0)"]), "subject": "made", "seed": 0,
         },
         {"finished": 1},
     )  # fmt: skip

@@ -15,7 +15,9 @@ def run(evolution, mean, optimizer, unit, *, seed=0, generator="g"):
     """A run of one unit whose evolved image is confirmed with a mean."""
     found = evolution([[1.0, 2.0]], retests={"main-g0000-001": ([2.0], [mean - 1, mean + 1])}, seed=seed)
     names = ("neuroid", np.array([unit], dtype=object))
-    return found.assign_coords(optimizer=optimizer, generator=generator, neuroid_id=names)
+    return found.assign_coords(
+        optimizer=("evolution", [optimizer]), generator=("evolution", [generator]), neuroid_id=names
+    )
 
 
 def runs(evolution, table, **options):

@@ -8,7 +8,7 @@ from closedloop.analysis.quality import cautions
 from closedloop.generators import Fourier
 
 GENERATIONS, POPULATION, REFERENCES = 40, 12, 10
-FOURIER = '[{"name": "fourier", "resolution": 16, "cutoff": 3, "shell": false}]'
+FOURIER = '{"name": "fourier", "resolution": 16, "cutoff": 3, "shell": false}'
 DIM = Fourier(16, cutoff=3).space.dim
 
 
@@ -43,7 +43,8 @@ def evolution(course=plateau, *, noise=1.0, drift=0.0, retest=4, references=True
         {
             **{n: ("presentation", np.array(c, dtype=object if n != "generation" else int)) for n, c in coords.items()},
             "neuroid_id": ("neuroid", np.array(["unit.0"], dtype=object)),
-            "threads": "main", "objective": "unit(0)", "subject": "made", "seed": 0, "generator_recipe": FOURIER,
+            "evolution": ["main"], "objective": ("evolution", ["unit(0)"]), "subject": "made", "seed": 0,
+            "generator_recipe": ("evolution", [FOURIER]),
         },
         {"finished": 1, "reason": "", **attrs},
     )  # fmt: skip
@@ -159,13 +160,13 @@ def test_missing_references_are_a_note():
 
 
 def test_long_codes_say_nothing_where_images_do_not_depend_on_their_length():
-    shell = evolution(length=3.0).assign_coords(generator_recipe=FOURIER.replace("false", "true"))
+    shell = evolution(length=3.0).assign_coords(generator_recipe=("evolution", [FOURIER.replace("false", "true")]))
     assert kinds(shell) == set()
 
 
 def test_a_generator_without_a_name_says_nothing_of_its_prior():
     unnamed = FOURIER.replace("fourier", "python-object")
-    assert kinds(evolution(length=3.0).assign_coords(generator_recipe=unnamed)) == set()
+    assert kinds(evolution(length=3.0).assign_coords(generator_recipe=("evolution", [unnamed]))) == set()
 
 
 def test_a_run_that_has_just_begun_is_unfinished_and_no_more():
@@ -174,7 +175,7 @@ def test_a_run_that_has_just_begun_is_unfinished_and_no_more():
 
 
 def test_recorded_images_have_no_evolution_to_look_at():
-    ds = evolution().drop_vars("threads")
+    ds = evolution().drop_dims("evolution")
     assert kinds(ds.isel(presentation=np.flatnonzero(ds.thread.values == "reference"))) == set()
 
 
@@ -188,4 +189,4 @@ def test_words_name_the_thread_the_numbers_and_the_cure():
 
 @pytest.mark.parametrize("objective", ["layer()", "2.0*unit(0) - 1.0", "unit(0)*logprob(0)"])
 def test_drift_is_looked_for_in_the_units_of_any_objective(objective):
-    assert "drift" in kinds(evolution(drift=-0.05).assign_coords(objective=objective))
+    assert "drift" in kinds(evolution(drift=-0.05).assign_coords(objective=("evolution", [objective])))

@@ -36,7 +36,9 @@ def test_each_presentation_knows_its_run(two):
     assert joined.sizes["presentation"] == sum(r.sizes["presentation"] for r in two.values())
     second = joined.isel(presentation=(joined["run"] == "second").values)
     assert set(second["seed"].values) == {2}
-    assert set(second["objective"].values) == {"unit(1)"}
+    assert joined["evolution"].values.tolist() == ["first/main", "second/main"]
+    assert joined["evolution_run"].values.tolist() == ["first", "second"]
+    assert joined["objective"].values.tolist() == ["unit(1)", "unit(1)"]
     np.testing.assert_array_equal(second["responses"], two["second"]["responses"])
     np.testing.assert_array_equal(second["stimulus_id"], two["second"]["stimulus_id"])
 
@@ -68,7 +70,7 @@ def test_a_joined_recording_can_be_joined_again(two):
 def test_units_are_joined_by_name_and_objectives_follow():
     a = run(count=2)
     b = run(count=2, seed=4).isel(neuroid=[1])
-    b = b.assign_coords(neuroid_id=("neuroid", np.array(["other"], object)), objective="unit(0) + 1.0")
+    b = b.assign_coords(neuroid_id=("neuroid", np.array(["other"], object)), objective=("evolution", ["unit(0) + 1.0"]))
     joined = concat([a, b])
     assert joined["neuroid_id"].values.tolist() == [*a["neuroid_id"].values.tolist(), "other"]
     second = dict(runs(joined))["1"]
@@ -125,8 +127,8 @@ def test_wrong_recordings(two):
     with_time = first.assign(responses=first["responses"].expand_dims(time_bin=2, axis=2))
     with pytest.raises(InvalidArgumentError, match="expected the same time bins"):
         concat([first, with_time])
-    with pytest.raises(RecordingError, match="expected an evolution, but it has no threads, objective"):
-        analysis.trajectory(first.drop_vars(["threads", "objective"]))
+    with pytest.raises(RecordingError, match="expected an evolution, but it has no coordinate evolution, objective"):
+        analysis.trajectory(first.drop_vars(["evolution", "objective"]))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_cross_driving_says_what_is_missing(evolution):
     other = own(evolution, [4.0, -5.0], 1)
     alone = evolution([[1.0, 2.0]] * 2)
     mixed = evolution([[1.0, 2.0]] * 2, objective="mean(0)")
-    difference = own(evolution, [1.0, 1.0], 0).assign_coords(objective="unit(0) - unit(1)")
+    difference = own(evolution, [1.0, 1.0], 0).assign_coords(objective=("evolution", ["unit(0) - unit(1)"]))
     found = cross_driving({"both": both, "other": other, "alone": alone, "mixed": mixed, "difference": difference})
     table = found["reason"].values
     assert np.isnan(found["response"].values[2, 1])
@@ -77,7 +77,9 @@ def test_cross_driving_says_what_is_missing(evolution):
 
 def test_only_evolutions_drive():
     shown = present(GaborSubject(resolution=16, count=2, seed=1), np.zeros((2, 3, 16, 16), np.float32))
-    with pytest.raises(RecordingError, match="recording: expected an evolution, but it has no threads, objective"):
+    with pytest.raises(
+        RecordingError, match="recording: expected an evolution, but it has no coordinate evolution, objective"
+    ):
         cross_driving(shown)
 
 

@@ -37,7 +37,7 @@ ROWS = [
 ]
 
 
-def recording(rows=ROWS, threads="main", objective="unit(0)", time=None):
+def recording(rows=ROWS, threads=("main",), objective="unit(0)", time=None):
     thread, generation, kind, ids, scores, responses = zip(*rows, strict=True)
     values = np.stack([responses, -np.array(responses)], axis=1)
     dims = ("presentation", "neuroid")
@@ -52,8 +52,8 @@ def recording(rows=ROWS, threads="main", objective="unit(0)", time=None):
             "stimulus_id": ("presentation", np.array(ids, object)),
             "neuroid_id": ("neuroid", np.array(["v4.7", "v4.9"], object)),
             "label": ("neuroid", np.array(["owl", ""], object)),
-            "threads": threads,
-            "objective": objective,
+            "evolution": ("evolution", np.array(threads, object)),
+            "objective": ("evolution", np.array([objective] if isinstance(objective, str) else objective, object)),
             "subject": "v4",
         },
     )
@@ -99,7 +99,7 @@ def test_curse_is_unknown_where_the_maximum_was_not_retested():
 
 def test_another_objective_and_several_threads():
     second = [("other", *r[1:3], r[3] + "2", -r[4], r[5]) for r in ROWS if r[0] == "main"]
-    main, other = summarize(recording(ROWS + second, "main; other", "unit(0); unit(1)"))
+    main, other = summarize(recording(ROWS + second, ("main", "other"), ("unit(0)", "unit(1)")))
     assert (main.thread, other.thread) == ("main", "other")
     assert main.evolved.mean == 6
     assert (other.evolved.stimulus_id, other.evolved.mean) == ("c2", -6)
@@ -114,7 +114,7 @@ def test_each_thread_is_compared_with_the_reference_it_prefers():
         ("reference", 3, "retest", "fish", np.nan, -6.0),
     ]
     second = [("other", *r[1:]) for r in ROWS if r[0] == "main"]
-    main, other = summarize(recording(ROWS + confirmed + second, "main; other", "unit(0); unit(1)"))
+    main, other = summarize(recording(ROWS + confirmed + second, ("main", "other"), ("unit(0)", "unit(1)")))
     assert main.natural.stimulus_id == "cat"
     assert other.natural == Estimate("fish", 7.0, 1.0, 2)
 
@@ -227,5 +227,5 @@ def test_long_objectives_are_short_in_titles():
 
 
 def test_another_dataset_is_refused():
-    with pytest.raises(RecordingError, match="expected an evolution, but it has no threads, objective"):
+    with pytest.raises(RecordingError, match="expected an evolution, but it has no coordinate evolution, objective"):
         summarize(xr.Dataset())

@@ -93,8 +93,8 @@ def test_errors_say_what_is_missing(recording):
         plot_trajectory(recording)
     with pytest.raises(RecordingError, match="no thread 'blue'; it has"):
         plot_trajectory(recording, thread="blue")
-    with pytest.raises(RecordingError, match="expected an evolution, but it has no threads"):
-        plot_trajectory(recording.drop_vars("threads"))
+    with pytest.raises(RecordingError, match="expected an evolution, but it has no coordinate evolution"):
+        plot_trajectory(recording.drop_vars("evolution"))
     survey = recording.isel(presentation=np.flatnonzero(recording.generation.values < 0))
     with pytest.raises(RecordingError, match="no thread has an evolved image yet"):
         plot_threads(survey)

@@ -33,7 +33,7 @@ def test_a_cell_without_a_response_is_a_dash(recording):
 
 
 def test_one_evolution_drives_nothing_across(recording):
-    alone = recording.assign_coords(threads="red", objective="unit(0)")
+    alone = recording.isel(evolution=[0])
     with pytest.raises(RecordingError, match="two evolutions or more"):
         plot_cross_driving(alone)
 

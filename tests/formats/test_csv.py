@@ -27,6 +27,10 @@ def test_reads_back(any_run, tmp_path):
     dtype = recording["responses"].dtype
     np.testing.assert_array_equal(numbers(table.iloc[:, -responses.shape[1] :]).astype(dtype), responses)
     assert set(table["subject"]) == {"cells/12"}
+    if "optimizer" not in recording.coords:
+        return
+    known = dict(zip(recording["evolution"].values, recording["optimizer"].values, strict=True))
+    assert table["optimizer"].tolist() == [known.get(thread, "") for thread in recording["thread"].values]
 
 
 def test_columns_of_a_time_axis(tmp_path):

@@ -166,7 +166,8 @@ def test_notes_are_json(run, file):
     with NWBHDF5IO(str(file), "r") as io:
         notes = json.loads(io.read().notes)
     assert notes["scalars"]["seed"] == [4, "int64"]
-    assert notes["closedloop_schema"] == 2
+    assert notes["evolution"]["evolution"] == open_recording(run)["evolution"].values.tolist()
+    assert notes["closedloop_schema"] == 3
 
 
 def test_the_extra_is_named(run, tmp_path, monkeypatch):

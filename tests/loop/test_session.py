@@ -175,13 +175,14 @@ def test_repeats_and_scores():
     assert np.isnan(run(references=pictures())["score"].values[:4]).all()
 
 
-def test_scalar_coordinates_name_the_run():
+def test_coordinates_name_the_run_and_its_evolutions():
     found = run(threads=[fourier(), pixels()])
     assert found["subject"].item() == "spy"
-    assert found["threads"].item() == "main; px"
-    assert found["generator"].item() == "fourier; pixels"
-    assert found["optimizer"].item() == "isotropic; cma"
-    assert found["objective"].item() == "unit(0); unit(1) - 0.5*unit(0)"
+    assert found["evolution"].values.tolist() == ["main", "px"]
+    assert found["generator"].values.tolist() == ["fourier", "pixels"]
+    assert found["optimizer"].values.tolist() == ["isotropic", "cma"]
+    assert found["objective"].values.tolist() == ["unit(0)", "unit(1) - 0.5*unit(0)"]
+    assert found.sel(evolution="px")["optimizer"].item() == "cma"
     assert found["seed"].item() == 1
     assert found["layer"].values.tolist() == ["l", "l"]
 

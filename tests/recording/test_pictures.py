@@ -84,14 +84,14 @@ def test_why_there_is_none(run):
     (run / "experiment.yaml").write_text(text)
     shutil.rmtree(run / "images")
     ds = open_recording(run)
-    recipes = ds["generator_recipe"].item().replace("fourier", "python-object")
-    pictures = Pictures(ds.assign_coords(generator_recipe=recipes))
+    recipes = [text.replace("fourier", "python-object") for text in ds["generator_recipe"].values]
+    pictures = Pictures(ds.assign_coords(generator_recipe=("evolution", recipes)))
     assert pictures("main-g0000-001") is None
     assert "has no name to load it by" in next(iter(pictures.missing))
 
 
 def test_other_weights_are_a_doubt(run):
     shutil.rmtree(run / "images")
-    pictures = Pictures(open_recording(run).assign_coords(generator_sha256="0" * 64))
+    pictures = Pictures(open_recording(run).assign_coords(generator_sha256=("evolution", ["0" * 64])))
     assert pictures("main-g0000-001") is not None
     assert "are not those that made the images" in next(iter(pictures.doubts))

@@ -29,7 +29,7 @@ SCALARS = {"subject": "cell", "seed": 4, "closedloop_version": "0"}
 
 
 def layout(capacity=20, latent=3, units=UNITS, scalars=SCALARS):
-    return Layout(capacity, 4, latent, units, scalars)
+    return Layout(capacity, latent, units, scalars)
 
 
 def rows(n=4, generation=0, seed=0, time=None, latent=3, dtype=np.float64, images=None):
@@ -378,7 +378,7 @@ def test_the_pointer_outlives_no_data(tmp_path, monkeypatch):
     monkeypatch.undo()
     recording.close()
     renames = [entry for entry in done if entry.startswith("rename")]
-    for name in ("responses/c/1/0", "responses/c/2/0", "latent_code/c/2/0", "kind/c/0", "score/c/0"):
+    for name in ("responses/c/0/0", "latent_code/c/0/0", "kind/c/0", "score/c/0"):
         assert f"rename data.zarr/{name}" in renames
     assert "rename state/000002.npz" in renames
     for entry in renames:
@@ -410,13 +410,13 @@ def test_a_damaged_pointer(tmp_path, content):
 
 def test_a_newer_schema(tmp_path):
     folder = written(tmp_path / "run")
-    (folder / "COMMITTED.json").write_text(json.dumps({"schema": 3, "something": "else"}))
+    (folder / "COMMITTED.json").write_text(json.dumps({"schema": 4, "something": "else"}))
     for read in (read_pointer, open_recording, Recording.reopen):
-        with pytest.raises(RecordingError, match=r"newer closedloop \(schema 3, this one knows 2\); update it"):
+        with pytest.raises(RecordingError, match=r"newer closedloop \(schema 4, this one knows 3\); update it"):
             read(folder)
 
 
-CHUNKS = ["responses/c/1/0", "latent_code/c/0/0", "score/c/0", "stimulus_id/c/0", "rf_size/c/0", "subject/c"]
+CHUNKS = ["responses/c/0/0", "latent_code/c/0/0", "score/c/0", "stimulus_id/c/0", "rf_size/c/0", "subject/c"]
 
 
 def spoil(file, damage):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray, Units
 from closedloop.recipes import OBJECT, plain, version
-from closedloop.recording.layout import REFERENCE, Layout, Rows
+from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows
 from closedloop.recording.writer import Recording
 
 
@@ -93,18 +93,19 @@ class Source:
     parameters: Mapping[str, Any]
 
     def scalars(self) -> dict[str, str | int | float]:
-        """The scalar coordinates of the run."""
+        """Returns the scalar coordinates of the run."""
+        return {"subject": self.subject, "seed": self.seed, "closedloop_version": version()}
+
+    def evolutions(self) -> dict[str, Sequence[str]]:
+        """Returns what is known of each evolution, as `Layout.evolutions` takes it."""
         words = [{"name": OBJECT, "description": f"{self.system}: {name}"} for name in self.generators]
         return {
-            "subject": self.subject,
-            "generator": "; ".join(self.generators),
-            "generator_sha256": "; ".join("" for _ in self.generators),
-            "generator_recipe": json.dumps(words),
-            "optimizer": "; ".join(self.optimizers),
-            "objective": "; ".join(self.objectives),
-            "threads": "; ".join(self.threads),
-            "seed": self.seed,
-            "closedloop_version": version(),
+            EVOLUTION: self.threads,
+            "generator": self.generators,
+            "generator_sha256": ["" for _ in self.generators],
+            "generator_recipe": [json.dumps(recipe) for recipe in words],
+            "optimizer": self.optimizers,
+            "objective": self.objectives,
         }
 
 
@@ -127,7 +128,7 @@ def make_run(
     """
     lengths = [len(code) for g in generations.values() for code in g.codes if code is not None]
     latent, sizes = max(lengths, default=0), [len(g.thread) for g in generations.values()]
-    layout = Layout(sum(sizes), max(sizes), latent, units, source.scalars())
+    layout = Layout(sum(sizes), latent, units, source.scalars(), evolutions=source.evolutions())
     experiment = {
         "closedloop": version(), "protocol": "import", "system": source.system, "folder": str(source.folder.resolve()),
         "parameters": plain(source.parameters),

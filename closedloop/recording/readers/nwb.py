@@ -11,6 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError, require
+from closedloop.recording.evolutions import evolution_coords
+from closedloop.recording.layout import EVOLUTION
 
 
 def read_nwb(path: Path) -> xr.Dataset:
@@ -66,6 +68,7 @@ def _dataset(file: Any, notes: dict[str, Any]) -> xr.Dataset:
         coords[name] = ("neuroid", values)
     coords |= {name: ("time_bin", _typed(values, dtype)) for name, (values, dtype) in notes["time_bin"].items()}
     coords |= {name: ((), _typed(value, dtype)) for name, (value, dtype) in notes["scalars"].items()}
+    coords |= evolution_coords(notes.get(EVOLUTION, {}))  # schema 1 and 2 had none
     return xr.Dataset(data, {name: coords[name] for name in notes["order"]}, notes["attrs"])
 
 

@@ -55,10 +55,12 @@ def test_a_run_on_a_network(tmp_path):
     assert survey["responses"].values.ravel().tolist() == [0.5, 0.25]
     assert np.isnan(survey["score"]).all()
     assert np.isnan(recording["onset_s"]).all()
-    facts = {n: recording[n].item() for n in ("subject", "generator", "optimizer", "objective", "threads", "seed")}
+    evolving = ("generator", "optimizer", "objective", "evolution")
+    facts = {n: recording[n].item() for n in ("subject", "seed")}
+    facts |= {n: recording[n].values.tolist() for n in evolving}
     assert facts == {
-        "subject": "caffenet.fc8.7", "generator": "deepsim-fc6", "optimizer": "Genetic", "objective": "unit(0)",
-        "threads": "main", "seed": 13,
+        "subject": "caffenet.fc8.7", "generator": ["deepsim-fc6"], "optimizer": ["Genetic"], "objective": ["unit(0)"],
+        "evolution": ["main"], "seed": 13,
     }  # fmt: skip
     assert recording.attrs["finished"] == 1
     assert "NoIOCNNScorer" in recording.attrs["experiment"]
@@ -98,10 +100,10 @@ def test_a_session_at_the_rig(tmp_path):
     np.testing.assert_array_equal(recording["responses"][:3], single[0].T)
     assert np.isnan(recording["responses"][6]).all()
     np.testing.assert_array_equal(recording["score"][:7], [*[means[0, 0]] * 3, means[1, 0], *[means[2, 1]] * 2, np.nan])
-    assert recording["objective"].item() == "unit(0); unit(1)"
+    assert recording["objective"].values.tolist() == ["unit(0)", "unit(1)"]
     np.testing.assert_array_equal(recording["latent_code"][4], [0, 0, 0, 0])
     np.testing.assert_array_equal(recording["latent_code"][3], [1, 1, 1, np.nan])
-    assert recording["optimizer"].item() == "unknown; unknown"
+    assert recording["optimizer"].values.tolist() == ["unknown", "unknown"]
 
 
 def test_channels_that_are_pooled(tmp_path):
@@ -111,7 +113,7 @@ def test_channels_that_are_pooled(tmp_path):
     recording = import_xdream(tmp_path)
     np.testing.assert_array_equal(recording["responses"], scores.reshape(6, 8))
     np.testing.assert_allclose(recording["score"], np.concatenate([scores[:3, 0].mean(1), scores[3:, 1].mean(1)]))
-    assert recording["objective"].item() == "mean(0,1,2,3); mean(4,5,6,7)"
+    assert recording["objective"].values.tolist() == ["mean(0,1,2,3)", "mean(4,5,6,7)"]
     assert "latent_code" not in recording
 
 
