@@ -29,21 +29,6 @@ from reference_photos import GCOMPRIS_RCC, GCOMPRIS_ROOT, LICENCES, PACKAGES, PH
 SIDE = 224
 """Width and height of every written photograph, in pixels."""
 
-MAX_FILE_BYTES = 22_000
-"""Size that a photograph should not exceed; the JPEG quality goes down to `MIN_QUALITY` for it."""
-
-MAX_TOTAL_BYTES = 3_000_000
-"""Size that the whole folder must not exceed."""
-
-MAX_QUALITY = 92
-MIN_QUALITY = 75
-
-GREY = (128, 128, 128, 255)
-"""Background behind cut-out objects."""
-
-CUTOUT_MARGIN = 0.06
-"""Share of the picture's side that stays free on each side of a cut-out object."""
-
 
 def fetch(packages: Mapping[str, str], folder: Path) -> dict[str, Path]:
     """Download packages and unpack each into a folder of its own.
@@ -196,24 +181,24 @@ def on_grey(image: Image.Image) -> Image.Image:
     """Scale a cut-out object to the final size and place it in the middle of a grey square."""
     image = image.convert("RGBA")
     image = image.crop(image.getchannel("A").getbbox())
-    room = round(SIDE * (1 - 2 * CUTOUT_MARGIN))
+    room = round(SIDE * (1 - 2 * 0.06))  # 6 % of the side stay free on each side of the object
     scale = room / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     # Scaling in premultiplied alpha keeps hidden colours out of the edges.
     image = image.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
-    canvas = Image.new("RGBA", (SIDE, SIDE), GREY)
+    canvas = Image.new("RGBA", (SIDE, SIDE), (128, 128, 128, 255))
     canvas.alpha_composite(image, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
     return canvas.convert("RGB")
 
 
-def encode(image: Image.Image) -> bytes:
-    """Encode a photograph as a baseline JPEG without metadata, at the best quality that fits `MAX_FILE_BYTES`."""
+def encode(image: Image.Image, most_bytes: int = 22_000) -> bytes:
+    """Encode a photograph as a baseline JPEG without metadata, at the best quality that fits, from 92 down to 75."""
     data = b""
-    for quality in range(MAX_QUALITY, MIN_QUALITY - 1, -1):
+    for quality in range(92, 74, -1):
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=quality, optimize=True, progressive=False)
         data = buffer.getvalue()
-        if len(data) <= MAX_FILE_BYTES:
+        if len(data) <= most_bytes:
             break
     return data
 
@@ -316,8 +301,9 @@ def build(out: Path) -> int:
             rows.append((name, photo, credit, path, box))
     files["CREDITS.md"] = credits_table(rows).encode()
     total = sum(map(len, files.values()))
-    if total > MAX_TOTAL_BYTES:
-        raise ValueError(f"{total} bytes are more than {MAX_TOTAL_BYTES}")
+    most = 3_000_000  # of the whole folder
+    if total > most:
+        raise ValueError(f"{total} bytes are more than {most}")
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.jpg"):
         old.unlink()
