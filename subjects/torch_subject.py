@@ -159,7 +159,7 @@ class TorchSubject:
     def units(self) -> Units:
         """What is recorded: layer, channel, position and label of each unit; its receptive field once asked for."""
         rows = [(shape, unit) for shape, indices in zip(self._shapes, self._indices, strict=True) for unit in indices]
-        columns = {
+        columns: dict[str, list[Any]] = {
             "layer": [shape.layer for shape, _ in rows],
             "layer_channels": [shape.channels for shape, _ in rows],
             "channel": [u.channel for _, u in rows],

@@ -79,7 +79,8 @@ class DepthwiseSeparable(nn.Module):
         """Maps ``(n, inputs, h, w)`` -> maps ``(n, outputs, h', w')``."""
         y = self.se(self.aa(self.bn1(self.conv_dw(x))))
         y = self.bn2(self.conv_pw(y))
-        return self.drop_path(y) + x if self.skips else y
+        mapped: Tensor = self.drop_path(y) + x if self.skips else y
+        return mapped
 
 
 class InvertedResidual(nn.Module):
@@ -103,7 +104,8 @@ class InvertedResidual(nn.Module):
         y = self.bn1(self.conv_pw(x))
         y = self.se(self.aa(self.bn2(self.conv_dw(y))))
         y = self.bn3(self.conv_pwl(y))
-        return self.drop_path(y) + x if self.skips else y
+        mapped: Tensor = self.drop_path(y) + x if self.skips else y
+        return mapped
 
 
 class GlobalPool(nn.Module):

@@ -26,7 +26,7 @@ def import_torchvision() -> Any:
         except RuntimeError as error:
             if "torchvision::" not in str(error):
                 raise
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS:
             if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
                 library.define(schema)
