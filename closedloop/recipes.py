@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from closedloop.errors import ClosedLoopError, InvalidArgumentError, MissingExtraError, UnknownNameError, closest
+from closedloop.errors import (
+    ClosedLoopError,
+    InvalidArgumentError,
+    MissingExtraError,
+    UnknownNameError,
+    closest,
+    extras_named,
+)
 from closedloop.interfaces import STILL, Described, Fingerprinted, Generator, Located, Resolved, Subject, form_of
 
 #: Stands for something that was handed over as a Python object and has no name to load it by.
@@ -111,13 +118,13 @@ def _factory(kind: str, name: str) -> Callable[..., Any]:
     if not found:
         raise UnknownNameError(f"{kind[:-1]}: no {kind[:-1]} named {name!r}.{closest(head, names(kind))}")
     try:
-        factory: Callable[..., Any] = found[0].load()
+        with extras_named(f"{kind[:-1]} {head!r}"):
+            factory: Callable[..., Any] = found[0].load()
     except ClosedLoopError:
         raise
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{kind[:-1]} {head!r}: {error}. Install what it needs: pip install {error.name}"
-        ) from error
+    except ImportError as error:  # of a package that adds a name
+        cure = f" Install what it needs: pip install {error.name}" if error.name else ""
+        raise MissingExtraError(f"{kind[:-1]} {head!r}: {error}.{cure}") from error
     return factory
 
 

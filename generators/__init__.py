@@ -3,10 +3,10 @@
 if __name__ != "closedloop.generators":
     raise ImportError("import closedloop.generators; the folder generators/ is not a package of its own.")
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from closedloop import recipes
+from closedloop.errors import late_import
 from closedloop.interfaces import Generator
 
 from .accented import Accented
@@ -64,17 +64,18 @@ _WITH_TORCH = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _WITH_TORCH:
-        return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = late_import(__name__, _WITH_TORCH)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load_generator(name: str, **options: Any) -> Generator:
     """Builds a generator by name, of this package or one that a plug-in adds.
 
     Args:
-        name: "native", "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "torch:FILE.onnx",
+        name: "native", "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "onnx:FILE",
             "accented:PHOTOGRAPH", the wrappers "truncated", "subspace", "placed" and "masked" (whose option `generator`
             is a name, or a mapping with a name and options), or one that a plug-in adds.
         **options: Options of its class, such as `resolution` or `weights`.

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import socket
@@ -21,7 +20,7 @@ from scipy.stats import truncnorm
 from torch import Tensor, nn
 
 from closedloop.checks import check_positive, is_whole
-from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
+from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason, require
 from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.imagenet import imagenet_classes
 from closedloop.networks.modules import born
@@ -222,12 +221,7 @@ def _package() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        return importlib.import_module("pytorch_pretrained_biggan")
-    except ImportError as error:
-        raise MissingExtraError(
-            f"biggan: its package cannot be imported ({error}); install it: pip install 'closedloop[biggan]'"
-        ) from error
+    return require("pytorch_pretrained_biggan", "biggan", "generator 'biggan'")
 
 
 def _random(pixels: int, channels: int, seed: int) -> Any:
@@ -293,7 +287,7 @@ def _local(size: str, folder: Path) -> tuple[Path, Path]:
 
 def _downloaded(package: Any, size: str) -> tuple[Path, Path]:
     """The package's own files, fetched into its cache at the first call."""
-    model = importlib.import_module("pytorch_pretrained_biggan.model")
+    model = require("pytorch_pretrained_biggan.model", "biggan", "generator 'biggan'")
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10.0)  # seconds for which the server of the weights may stay silent
     try:

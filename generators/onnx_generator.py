@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.errors import InvalidArgumentError, WeightsError, reason
+from closedloop.errors import InvalidArgumentError, WeightsError, reason, require
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
 
@@ -76,7 +76,7 @@ class OnnxGenerator:
     @property
     def recipe(self) -> Mapping[str, Any]:
         """How `load_generator` makes it again."""
-        return {"name": f"torch:{self._path.resolve()}", **self._given}
+        return {"name": f"onnx:{self._path.resolve()}", **self._given}
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
         """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
@@ -99,7 +99,7 @@ class OnnxGenerator:
                 parts.append(self._session.run(None, {self._entry: inputs})[0][: len(batch)])
             except Exception as error:
                 raise InvalidArgumentError(
-                    f"torch: {self._path} cannot be run on codes of length {self.space.dim} ({reason(error)})."
+                    f"onnx: {self._path} cannot be run on codes of length {self.space.dim} ({reason(error)})."
                 ) from error
         return np.concatenate(parts)
 
@@ -107,21 +107,20 @@ class OnnxGenerator:
 def _session(path: Path) -> Any:
     if path.suffix in (".pt2", ".pt", ".pth"):
         raise WeightsError(
-            f"torch: {path} is a torch archive, which can hold code that runs when it is read, and is refused. Write "
+            f"onnx: {path} is a torch archive, which can hold code that runs when it is read, and is refused. Write "
             "an ONNX file with TorchGenerator.save(FILE), or build the module in Python and wrap it in TorchGenerator."
         )
     if not path.is_file():
         raise WeightsError(
-            f"torch: expected a file, got {path}, which {'is a folder' if path.is_dir() else 'does not exist'}."
+            f"onnx: expected a file, got {path}, which {'is a folder' if path.is_dir() else 'does not exist'}."
         )
-    import onnxruntime
-
+    onnxruntime = require("onnxruntime", "networks", "generator 'onnx'")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:
-        raise WeightsError(f"torch: cannot read {path} as an ONNX model ({reason(error)}).") from error
+        raise WeightsError(f"onnx: cannot read {path} as an ONNX model ({reason(error)}).") from error
 
 
 def _metadata(session: Any, path: Path) -> dict[str, Any]:
@@ -134,7 +133,7 @@ def _metadata(session: Any, path: Path) -> dict[str, Any]:
         space = {k: said["space"][k] for k in ("dim", "low", "high", "scale") if k in said["space"]}
         return {"name": said["name"], "space": space}
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"torch: {path} names its codes in a way that cannot be read ({reason(error)}).") from error
+        raise WeightsError(f"onnx: {path} names its codes in a way that cannot be read ({reason(error)}).") from error
 
 
 def _entry(session: Any, path: Path, dim: int | None) -> tuple[str, str, int | None, tuple[int, ...]]:
@@ -142,7 +141,7 @@ def _entry(session: Any, path: Path, dim: int | None) -> tuple[str, str, int | N
     entries = session.get_inputs()
     found = ", ".join(f"{e.name} {e.shape} {e.type}" for e in entries)
     if len(entries) != 1 or len(entries[0].shape) < 2 or entries[0].type not in TYPES:
-        raise InvalidArgumentError(f"torch: expected one floating-point input of codes (n, …) in {path}, got {found}.")
+        raise InvalidArgumentError(f"onnx: expected one floating-point input of codes (n, …) in {path}, got {found}.")
     batch, *shape = (size if isinstance(size, int) else None for size in entries[0].shape)
     sizes = [dim] if shape == [None] else shape
     known = tuple(size for size in sizes if size is not None)

@@ -89,7 +89,7 @@ class TorchGenerator:
         return self._decoder.forward(codes)
 
     def save(self, path: str | Path) -> None:
-        """Writes an ONNX file that ``load_generator("torch:FILE")`` loads, with name and space inside.
+        """Writes an ONNX file that ``load_generator("onnx:FILE")`` loads, with name and space inside.
 
         Such a file holds no code, and needs neither the module's class nor torch; gradients are lost.
 

@@ -3,15 +3,41 @@
 if __name__ != "closedloop.subjects":
     raise ImportError("import closedloop.subjects; the folder subjects/ is not a package of its own.")
 
-from .analytic import EnergySubject, GaborSubject, NormalizationSubject
-from .function import FunctionSubject
-from .layers import Layer, layers_of
-from .motion import MotionEnergySubject
-from .named import load_subject
-from .noise import Drift, Gain, NegativeBinomial, Poisson
-from .onnx_file import OnnxSubject
-from .torch_subject import TorchSubject
-from .wrapping import Lossy, Repeated
+from typing import TYPE_CHECKING
+
+from closedloop.errors import late_import
+
+if TYPE_CHECKING:
+    from .analytic import EnergySubject, GaborSubject, NormalizationSubject
+    from .function import FunctionSubject
+    from .layers import Layer, layers_of
+    from .loading import load_subject
+    from .motion import MotionEnergySubject
+    from .noise import Drift, Gain, NegativeBinomial, Poisson
+    from .onnx_file import OnnxSubject
+    from .torch_subject import TorchSubject
+    from .wrapping import Lossy, Repeated
+
+#: Networks need torch, and the room imports without it.
+_HOMES = {
+    "Drift": "noise",
+    "EnergySubject": "analytic",
+    "FunctionSubject": "function",
+    "GaborSubject": "analytic",
+    "Gain": "noise",
+    "Layer": "layers",
+    "Lossy": "wrapping",
+    "MotionEnergySubject": "motion",
+    "NegativeBinomial": "noise",
+    "NormalizationSubject": "analytic",
+    "OnnxSubject": "onnx_file",
+    "Poisson": "noise",
+    "Repeated": "wrapping",
+    "TorchSubject": "torch_subject",
+    "layers_of": "layers",
+    "load_subject": "loading",
+}
+__getattr__ = late_import(__name__, _HOMES)
 
 __all__ = [
     "Drift",
@@ -31,3 +57,7 @@ __all__ = [
     "layers_of",
     "load_subject",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

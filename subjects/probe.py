@@ -10,16 +10,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.networks.modules import dtype_of, undisturbed
 
-#: The name of a network's own output, whatever its last module is called.
-OUTPUT = "output"
+from .options import OUTPUT
 
 
 class _Stop(Exception):  # noqa: N818 - not an error
@@ -40,31 +37,6 @@ def as_tensor(output: Any, layer: str) -> Tensor:
     if isinstance(output, (tuple, list)) and output:
         return as_tensor(output[0], layer)
     raise InvalidArgumentError(f"layer {layer!r}: expected an output tensor, got {type(output).__name__}.")
-
-
-def check_colors(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    """Returns three finite numbers for R, G and B, above 0 where they are a standard deviation (``name`` "std").
-
-    Raises:
-        InvalidArgumentError: Otherwise.
-    """
-    array = np.asarray(values)
-    if array.shape != (3,) or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise InvalidArgumentError(f"{name}: expected three numbers, one for each of R, G and B, got {values!r}.")
-    if name == "std" and array.min() <= 0:
-        raise InvalidArgumentError(f"std: expected numbers above 0, got {values!r}.")
-    return tuple(float(v) for v in array)
-
-
-def check_resolution(resolution: int) -> int:
-    """Returns a whole number of pixels of at least 1.
-
-    Raises:
-        InvalidArgumentError: It is something else.
-    """
-    if not is_whole(resolution) or resolution < 1:
-        raise InvalidArgumentError(f"resolution: expected a whole number of pixels, got {resolution!r}.")
-    return int(resolution)
 
 
 class Probe(nn.Module):

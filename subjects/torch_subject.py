@@ -21,7 +21,8 @@ from closedloop.networks.modules import dtype_of, undisturbed
 from closedloop.networks.resampling import resampled
 
 from .folding import folded, version
-from .probe import OUTPUT, Probe, check_colors, check_resolution, find_layer, survey
+from .options import OUTPUT, check_colors, check_resolution
+from .probe import Probe, find_layer, survey
 from .receptive import ReceptiveField, computed_fields, measured_field
 from .receptive_cache import kept_fields, network_key
 from .units import LayerShape, UnitIndex, UnitSpec, parse_units

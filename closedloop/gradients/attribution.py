@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
 from closedloop.checks import check_images, check_whole
-from closedloop.errors import InvalidArgumentError, MissingExtraError, closest, reason
+from closedloop.errors import InvalidArgumentError, closest, reason, require
 from closedloop.interfaces import Differentiable, FloatArray, Objective, Stateful, Subject
 from closedloop.objectives import Unit, parse_objective
 
@@ -237,14 +237,8 @@ def _integrated(scored: Callable[[Tensor], Tensor], x: Tensor, baseline: Tensor,
 
 def _captum(name: str, scored: Callable[[Tensor], Tensor]) -> Any:
     """One of captum's attributions of a function."""
-    try:
-        import captum.attr
-    except ImportError as error:
-        raise MissingExtraError(
-            f"method: gradient and integrated-gradients need captum ({error}). Install it: pip install "
-            "'closedloop[attribution]'"
-        ) from error
-    return getattr(captum.attr, name)(scored)
+    captum = require("captum.attr", "attribution", "method: gradient or integrated-gradients")
+    return getattr(captum, name)(scored)
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:

@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.checks import check_number, check_positive, check_whole
-from closedloop.errors import CallOrderError, InvalidArgumentError, MissingExtraError
+from closedloop.errors import CallOrderError, InvalidArgumentError, require
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import AskTell
 
-try:
-    from ribs.archives import GridArchive
-except ImportError as error:
-    raise MissingExtraError(f"map-elites: {error}. Install it: pip install 'closedloop[elites]'") from error
+GridArchive = require("ribs.archives", "elites", "map-elites").GridArchive
 
 
 @final

@@ -14,14 +14,11 @@ from typing import Any, final
 import numpy as np
 
 from closedloop.checks import check_positive
-from closedloop.errors import InvalidArgumentError, MissingExtraError, OptimizerError, UnknownNameError, closest
+from closedloop.errors import InvalidArgumentError, OptimizerError, UnknownNameError, closest, require
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import AskTell, check_budget, check_population
 
-try:
-    import nevergrad
-except ImportError as error:
-    raise MissingExtraError(f"nevergrad: {error}. Install it: pip install 'closedloop[nevergrad]'") from error
+nevergrad = require("nevergrad", "nevergrad", "optimizer 'nevergrad'")
 
 
 @contextmanager

@@ -11,15 +11,9 @@
 Run it with pytest. Needs pytest and numpy; torch only where the implementation has a ``forward``.
 """
 
-from closedloop.errors import MissingExtraError
+from closedloop.errors import require
 
-try:
-    import pytest
-except ImportError as error:
-    raise MissingExtraError(
-        "closedloop.testing: expected pytest to be installed: pip install 'closedloop[test]'"
-    ) from error
-
+pytest = require("pytest", "test", "closedloop.testing")
 pytest.register_assert_rewrite(
     "closedloop.testing.generators", "closedloop.testing.optimizers", "closedloop.testing.subjects"
 )

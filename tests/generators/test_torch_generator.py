@@ -180,7 +180,7 @@ def test_a_saved_generator_is_loaded_with_its_name_and_space(tmp_path):
         gan(), Space(6, low=-2, high=2), code_shape=(6, 1, 1), engine="onnx", name="small", resolution=9
     )
     made.save(path)
-    loaded = load_generator(f"torch:{path}")
+    loaded = load_generator(f"onnx:{path}")
     codes = made.space.sample(3, np.random.default_rng(0))
     assert (loaded.name, loaded.space, loaded.resolution) == ("small", made.space, 9)
     np.testing.assert_allclose(loaded(codes), made(codes), atol=1e-6)

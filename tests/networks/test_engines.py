@@ -15,7 +15,8 @@ from closedloop.networks import engines
 from closedloop.networks.engines import Eager, EngineWarning, build_engine, export_onnx, parity, probe_batch
 from closedloop.networks.modules import undisturbed
 from closedloop.subjects import TorchSubject
-from closedloop.subjects.probe import OUTPUT, Probe
+from closedloop.subjects.options import OUTPUT
+from closedloop.subjects.probe import Probe
 
 SIZE = 16
 CPU = torch.device("cpu")

