@@ -27,7 +27,7 @@ from closedloop.images.naturalness import MEASURES, band, code_measures, measure
 from closedloop.images.nearest import Bank, nearest
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, as_image_set
-from closedloop.interfaces import RESOLUTION, FloatArray, Generator, State, Subject, resolution_of
+from closedloop.interfaces import RESOLUTION, STILL, FloatArray, Generator, State, Subject, form_of, resolution_of
 from closedloop.loop.session import Session
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit
@@ -118,6 +118,11 @@ def compare(
     """
     contenders = [_contender(method) for method in methods]
     columns = _check(subject, units, contenders, budgets, count, seeds)
+    if (form := form_of(subject)) != STILL:
+        raise InvalidArgumentError(
+            f"subject: expected one of colour stills, which a comparison stores, got one of {form.describe()}; evolve "
+            "and ascend take it."
+        )
     images = as_image_set(naturals, resolution_of(subject))
     weights = [fingerprint(_generator(c, subject)) for c in contenders]
     store = _Store(save, {

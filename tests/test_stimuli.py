@@ -17,12 +17,13 @@ from closedloop.figures.page import plot_evolution
 from closedloop.figures.tiles import film_strip
 from closedloop.formats import export
 from closedloop.generators import Fourier, FourierMovie, Pixels
+from closedloop.gradients.path import GradientPath
 from closedloop.images.forms import shown_as
 from closedloop.interfaces import Form, form_of
 from closedloop.loop.session import Session
 from closedloop.loop.thread import Thread
-from closedloop.optimizers import RandomSearch, SphereCMA
-from closedloop.protocols import evolve, present, resume
+from closedloop.optimizers import RandomSearch, SphereCMA, load_optimizer
+from closedloop.protocols import compare, evolve, present, resume
 from closedloop.recipes import matched_generator
 from closedloop.recording.pictures import Pictures
 from closedloop.report import write_report
@@ -265,3 +266,21 @@ def test_movies_are_presented(tmp_path):
 def test_stills_are_not_copied():
     images = np.zeros((2, 3, 4, 4), np.float32)
     assert shown_as(images, Form()) is images
+
+
+@CELLS
+def test_gradients_take_the_same_way(cell):
+    """A colour generator of stills for a grey subject, and one of movies for one of motion, against differences."""
+    subject = cell()
+    made = Fourier(SIZE, cutoff=3) if form_of(subject).frames is None else FourierMovie(SIZE, cutoff=2)
+    optimizer = load_optimizer("adam", made.space, seed=0)
+    path, code = GradientPath(subject, [Thread(made, optimizer)]), made.space.sample(1, np.random.default_rng(0))
+    (slope,) = path.slopes([Thread(made, optimizer)], [code], [0])
+    step = 1e-2 * np.random.default_rng(1).standard_normal(code.shape)
+    ahead, behind = (subject.record(shown_as(made(code + sign * step), form_of(subject))) for sign in (1, -1))
+    assert float((ahead - behind)[0, 0]) == pytest.approx(2 * float(slope.gradients[0] @ step[0]), rel=0.02)
+
+
+def test_a_comparison_is_of_colour_stills():
+    with pytest.raises(InvalidArgumentError, match=r"expected one of colour stills, .* got one of grey movies"):
+        compare(motion_cell(), [0], naturals=REFERENCES)

@@ -15,7 +15,8 @@ from torch import Tensor
 from closedloop.errors import InvalidArgumentError
 from closedloop.gradients.redirected import InwardClamp, RedirectedReLU
 from closedloop.gradients.settings import Climbing, Slope
-from closedloop.interfaces import Differentiable, FloatArray, Located, Subject
+from closedloop.images.forms import shown_as
+from closedloop.interfaces import Differentiable, FloatArray, Form, Located, Subject, form_of
 from closedloop.objectives import evaluate
 
 #: Pictures whose graph through the subject is held in memory at a time.
@@ -49,15 +50,15 @@ class _Part:
     distances: FloatArray
 
     @classmethod
-    def of(cls, thread: Climbing, step: int, images: Tensor) -> _Part:
+    def of(cls, thread: Climbing, step: int, images: Tensor, form: Form) -> _Part:
         """The beginning: nothing shown yet."""
         leaf = images.detach().requires_grad_()
         pictures, anchor, fixed = _seen(thread, step, leaf), thread.gradient.anchor, None
         if anchor is not None:
             with torch.no_grad():
                 code = torch.as_tensor(anchor.code, dtype=images.dtype, device=images.device)
-                image = _differentiable(thread).forward(code[None])
-                fixed = _seen(thread, step, image.to(images).repeat(len(images), 1, 1, 1))
+                image = shown_as(_differentiable(thread).forward(code[None]).to(images), form)
+                fixed = _seen(thread, step, image.repeat(len(images), *[1] * (images.ndim - 1)))
         nothing, zero = (torch.zeros_like(pictures) for _ in range(2)), np.zeros(len(images))
         return cls(thread, step, leaf, pictures, next(nothing), zero, fixed, next(nothing), zero.copy())
 
@@ -117,6 +118,7 @@ class GradientPath:
             )
         for thread in threads:
             _differentiable(thread)
+        self._form = form_of(subject)
         self._subject: Differentiable = subject
         self._device = subject.torch_device if isinstance(subject, Located) else "cpu"
 
@@ -136,10 +138,10 @@ class GradientPath:
         """The slopes of threads that share a generator."""
         code = torch.from_numpy(np.concatenate(codes).astype(np.float32)).to(self._device).requires_grad_()
         with InwardClamp():
-            images = _differentiable(threads[0]).forward(code)
+            images = shown_as(_differentiable(threads[0]).forward(code), self._form)
         counts = [len(c) for c in codes]
         split = torch.split(images, counts)
-        parts = [_Part.of(*entry) for entry in zip(threads, steps, split, strict=True)]
+        parts = [_Part.of(*entry, self._form) for entry in zip(threads, steps, split, strict=True)]
         for which in _alike([(part.pictures.shape[1:], part.redirected) for part in parts]):
             self._through_subject([parts[i] for i in which])
         # Chain rule, backwards: scores by pictures (the subject), by images (the view), by codes (the generator).

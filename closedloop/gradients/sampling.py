@@ -24,15 +24,15 @@ def draws(rng: np.random.Generator, n: int) -> list[np.random.Generator]:
 
 
 def check_pictures(images: Tensor) -> tuple[int, int]:
-    """Height and width of ``images`` if they are ``(n, 3, h, w)``.
+    """Height and width of ``images`` if they are ``(n, 3, h, w)``, or grey, ``(n, 1, h, w)``.
 
     Raises:
         InvalidArgumentError: Otherwise.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
         raise InvalidArgumentError(
             f"images: expected a tensor (n, 3, h, w), got {tuple(images.shape)}; a view is given what a generator's "
-            "forward returns."
+            f"forward returns{', and none is for movies' if images.ndim == 5 else ''}."
         )
     return int(images.shape[2]), int(images.shape[3])
 
