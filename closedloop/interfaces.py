@@ -459,6 +459,20 @@ class Recommending(Protocol):
 
 
 @runtime_checkable
+class Budgeted(Protocol):
+    """A capability of optimizers: they plan with the number of codes that they may ask for in all."""
+
+    @property
+    def budget(self) -> int | None:
+        """The codes that it was told it may ask for; None as long as nobody has said it."""
+        ...
+
+    def plan(self, images: int) -> None:
+        """Plans with a budget of `images` codes, at least 1; before the first `ask`."""
+        ...
+
+
+@runtime_checkable
 class Objective(Protocol):
     """What is to be maximized: responses ``(n, units[, time])`` -> scores ``(n,)``. NaN in, NaN out."""
 

@@ -86,7 +86,7 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
     """Calls what a name stands for.
 
     Args:
-        kind: "subjects", "generators" or "optimizers".
+        kind: "subjects", "generators", "optimizers" or "protocols".
         name: A known name, with its own argument after a colon where it takes one.
         *arguments: Handed on, after the name's own argument.
         **options: Handed on.
@@ -96,7 +96,7 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
         InvalidArgumentError: It does not take one of the options.
         MissingExtraError: What it needs is not installed.
     """
-    factory = _factory(kind, name)
+    factory = find(kind, name)
     tail = name.partition(":")[2]
     given = (tail, *arguments) if tail else arguments
     _check_options(f"{kind[:-1]} {name!r}", factory, given, options)
@@ -108,24 +108,23 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
 
 def takes(kind: str, name: str, option: str) -> bool:
     """Whether what a name stands for takes an option; raises as `build` does if the name is not known."""
-    return option in inspect.signature(_factory(kind, name)).parameters
+    return option in inspect.signature(find(kind, name)).parameters
 
 
-def _factory(kind: str, name: str) -> Callable[..., Any]:
-    """What a name, without its own argument, stands for."""
+def find(kind: str, name: str) -> Any:
+    """Returns what a name, without its own argument, stands for; raises as `build` does."""
     head = name.partition(":")[0]
     found = [e for e in metadata.entry_points(group=f"closedloop.{kind}") if e.name == head]
     if not found:
         raise UnknownNameError(f"{kind[:-1]}: no {kind[:-1]} named {name!r}.{closest(head, names(kind))}")
     try:
         with extras_named(f"{kind[:-1]} {head!r}"):
-            factory: Callable[..., Any] = found[0].load()
+            return found[0].load()
     except ClosedLoopError:
         raise
     except ImportError as error:  # of a package that adds a name
         cure = f" Install what it needs: pip install {error.name}" if error.name else ""
         raise MissingExtraError(f"{kind[:-1]} {head!r}: {error}.{cure}") from error
-    return factory
 
 
 def _check_options(what: str, factory: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:

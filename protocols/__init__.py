@@ -3,6 +3,8 @@
 if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
+from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, register
+
 from .ascend import ascend, read_ascent
 from .compare import CONTENDERS, PUBLISHED, Contender, compare, transfer
 from .controls import pure_noise, random_codes, shuffled_scores
@@ -16,6 +18,10 @@ __all__ = [
     "CONTENDERS",
     "PUBLISHED",
     "Contender",
+    "Handed",
+    "RunProtocol",
+    "RunSummary",
+    "RunTable",
     "ascend",
     "compare",
     "evolve",
@@ -25,6 +31,7 @@ __all__ = [
     "pure_noise",
     "random_codes",
     "read_ascent",
+    "register",
     "resume",
     "shuffled_scores",
     "transfer",

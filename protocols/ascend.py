@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,28 @@ from numpy.typing import NDArray
 from closedloop.analysis.ascents import ASCEND, ascent_dataset, classes_of, is_output, rivals_of
 from closedloop.checks import check_images, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.files import replace_file
-from closedloop.gradients.methods import Request, find_method, make_plan
+from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, Objective, Subject, resolution_of
-from closedloop.loop.session import Generation, Observer, Session
+from closedloop.loop.blocks import Observer
+from closedloop.loop.commits import is_finished
+from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, summarize_responses
+from closedloop.loop.session import Session
+from closedloop.loop.settings import option, settings
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
 from closedloop.objectives.selecting import columns_text
-from closedloop.recipes import matched_generator, plain, recipe, version
+from closedloop.recipes import OBJECT, matched_generator, recipe, version
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer, read_state
 from closedloop.recording.references import read_references, source
 from closedloop.recording.states import pack_state, unpack_state
+from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed
 
 from .evolve import default_objective
+from .stored import check_complete
 
 #: Presentations of an ascent, about, where `every` is not given.
 PRESENTATIONS = 50
@@ -37,27 +44,51 @@ PRESENTATIONS = 50
 START = "start.state"
 
 
+@settings
+class AscendSettings:
+    """The numbers of an ascent."""
+
+    method: str = option(
+        default="raw", help="A method of the field; see closedloop.gradients.methods.", choices=tuple(METHODS)
+    )
+    steps: int | None = option(default=None, least=1, shown="as published", help="Gradient steps.")
+    every: int | None = option(
+        default=None,
+        least=1,
+        shown="some 50 presentations",
+        help="Steps from one presentation of the image to the next.",
+    )
+    copies: int = option(
+        default=1,
+        least=1,
+        help="Codes that climb side by side for each unit; the best is re-tested. They know of each other only through "
+        "an objective such as 'unit(0) - 100 * diversity()'.",
+    )
+    seed: int = option(default=0, least=0, help="Seed of first codes and views; all units begin alike.")
+
+
 def ascend(
     subject: Subject,
     generator: Generator | None = None,
-    method: str = "raw",
+    method: str = AscendSettings.method,
     *,
     unit: int | Sequence[int] | None = None,
     objective: Objective | str | None = None,
-    seed: int = 0,
-    steps: int | None = None,
-    every: int | None = None,
+    seed: int = AscendSettings.seed,
+    steps: int | None = AscendSettings.steps,
+    every: int | None = AscendSettings.every,
     start: NDArray[Any] | None = None,
-    copies: int = 1,
+    copies: int = AscendSettings.copies,
     references: ImageSet | str | Path | NDArray[Any] | None = None,
     save: str | Path | None = None,
+    exists: str = "fail",
     observers: Sequence[Observer] = (),
     **options: Any,
 ) -> xr.Dataset:
     """One ascent, or one for each of several units, side by side and independent of each other.
 
     Args:
-        subject: Who looks; differentiable.
+        subject: The network that is shown images; differentiable.
         generator: Turns codes into images; differentiable. None for the one that the method was published with, at the
             subject's resolution and on its device.
         method: "raw", "yosinski-1" … "yosinski-4", "tv", "mei", "deepdream", "lucid", "maco", "accentuate", "dgn-am",
@@ -73,6 +104,7 @@ def ascend(
         references: Natural images to compare with; as for `evolve`, but none by default.
         save: Folder of the run; None keeps it in memory. `closedloop.open_recording` reads what was presented,
             `read_ascent` this result; `resume` goes on after a crash.
+        exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         observers: Watch the session.
         **options: The method's own, such as `rate`.
 
@@ -96,22 +128,33 @@ def ascend(
     wanted, columns = _targets(subject, unit, objective)
     steps = check_whole("steps", found.steps if steps is None else steps, 1)
     rivals = [() if c is None else classes_of(subject.units, c) for c in columns]
+    codes = None if start is None else _encoded(generator, start, copies)
     content: dict[str, Any] = {
-        "closedloop": version(), "protocol": ASCEND, "subject": recipe(subject), "generator": recipe(generator),
-        "method": method, "options": {**found.options, **options}, "names": _names(columns),
-        "objectives": [w.describe() for w in wanted], "columns": columns, "rivals": [columns_text(r) for r in rivals],
-        "outputs": [is_output(subject.units, r) for r in rivals], "steps": steps,
+        "closedloop": version(),
+        "protocol": ASCEND,
+        "subject": recipe(subject),
+        "generator": recipe(generator),
+        "method": method,
+        "options": {**found.options, **options},
+        "names": _names(columns),
+        "objectives": [w.describe() for w in wanted],
+        "columns": columns,
+        "rivals": [columns_text(r) for r in rivals],
+        "outputs": [is_output(subject.units, r) for r in rivals],
+        "steps": steps,
         "copies": check_whole("copies", copies, 1),
         "every": check_whole("every", max(1, steps // PRESENTATIONS) if every is None else every, 1),
-        "start": start is not None, "references": source(references), "seed": check_seed(seed),
-    }  # fmt: skip
-    codes = None if start is None else _encoded(generator, start, copies)
-    watching = [*observers, *([] if codes is None else [_StoresStart(codes)])]
-    session = _session(
-        subject, generator, wanted, content, codes, references=references, save=save, observers=watching
-    )  # fmt: skip
+        "start": start is not None,
+        "references": source(references),
+        "seed": check_seed(seed),
+    }
+    session = _session(subject, generator, wanted, content, codes, references, save, exists, observers)
     recording = session.run()
-    result = ascent_dataset(recording, session.state()["evolutions"], content, wanted, generator)
+    result = (
+        ascent_dataset(recording, session.state()["evolutions"], content, wanted, generator)
+        if save is None
+        else read_ascent(save, generator=generator)
+    )
     return result.isel(unit=0) if unit is None or isinstance(unit, (int, np.integer)) else result
 
 
@@ -135,23 +178,24 @@ def read_ascent(run: str | Path, *, generator: Generator | None = None) -> xr.Da
     return ascent_dataset(open_recording(run), state["evolutions"], content, wanted, generator)
 
 
-def resumed_session(
-    run: str | Path, subject: Subject, generator: Generator | None, observers: Sequence[Observer] = ()
-) -> Session:
-    """The session of a run of `ascend`, as it was before its first block.
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with an ascent; returns the recording, of a finished run at once.
 
     Raises:
         RecordingError: The run ended before its first image was stored.
         InvalidArgumentError: Something that the run used cannot be loaded by name and was not handed over.
     """
-    content = read_experiment(run)
-    if generator is None:
-        generator = matched_generator(content["generator"], subject, RESOLUTION)
+    if is_finished(run):
+        return open_recording(run)
+    check_complete(run, content, AscendSettings, "subject", "generator", "objectives")
+    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    generator = handed.generator or matched_generator(content["generator"], subject, RESOLUTION)
     wanted = [parse_objective(text) for text in content["objectives"]]
     codes = read_start(run) if content["start"] else None
-    stored = read_references(Path(run))
+    stored = read_references(run)
     references = content["references"] if stored is None else stored
-    return _session(subject, generator, wanted, content, codes, references=references, save=run, observers=observers)
+    session = _session(subject, generator, wanted, content, codes, references, run, "resume", handed.observers)
+    return session.resume(Recording.reopen(run))
 
 
 def _session(
@@ -160,28 +204,101 @@ def _session(
     wanted: Sequence[Objective],
     content: Mapping[str, Any],
     codes: FloatArray | None,
-    *,
     references: Any,
     save: str | Path | None,
+    exists: str,
     observers: Sequence[Observer],
 ) -> Session:
-    """A session with a thread for each target."""
+    """Returns a session with a thread for each target."""
     threads = []
     for i, objective in enumerate(wanted):
         rivals = tuple(rivals_of(content, i))
         request = Request(
-            generator, objective, content["columns"][i], rivals, content["outputs"][i], content["seed"],
-            content["steps"], codes, content["copies"], resolution_of(subject), len(subject.units), content["options"],
-        )  # fmt: skip
+            generator,
+            objective,
+            content["columns"][i],
+            rivals,
+            content["outputs"][i],
+            content["seed"],
+            content["steps"],
+            codes,
+            content["copies"],
+            resolution_of(subject),
+            len(subject.units),
+            content["options"],
+        )
         plan = make_plan(content["method"], request)
         gradient = replace(plan.gradient, every=content["every"])
         threads.append(Thread(generator, plan.optimizer, plan.objective, content["names"][i], gradient))
     presentations = -(-content["steps"] // content["every"])
+    started = {} if codes is None else {START: pack_state({"codes": codes})}
     return Session(
-        subject, threads, references=references, save=save, observers=observers, experiment=plain(content),
-        images=presentations * content["copies"], interleave=0, retest_candidates=1, retest_repeats=1,
+        subject,
+        threads,
+        references=references,
+        save=save,
+        exists=exists,
+        observers=observers,
+        experiment={**content, "fingerprints": {name: sha256(data).hexdigest() for name, data in started.items()}},
+        files=started,
+        images=presentations * content["copies"],
+        interleave=0,
+        retest_candidates=1,
+        retest_repeats=1,
         seed=content["seed"],
-    )  # fmt: skip
+    )
+
+
+def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns each unit's last image, in numbers and a figure, and what went wrong; before the end, the responses."""
+    from closedloop.figures import plot_ascents
+
+    if not is_finished(run) or read_experiment(run)["generator"]["name"] == OBJECT:
+        return summarize_responses(run, recording)
+    result = read_ascent(run)
+    lines = [f"{_name(one)}: {failure}" for one in _units(result) if (failure := str(one["failure"].item()))]
+    figures = {"ascents": lambda: plot_ascents(result)}
+    return RunSummary([_table(result)], lines or ["Nothing went wrong that is looked for."], figures)
+
+
+#: What others must know of ascents.
+PROTOCOL = RunProtocol(ASCEND, _resume, _summary, command="ascend")
+
+
+def _table(result: xr.Dataset) -> RunTable:
+    """Returns one row for each unit, the last image and what it cost; columns without a number are left out."""
+    rows = [_row(one) for one in _units(result)]
+    kept = [name for name in rows[0] if any(row[name] != "–" for row in rows)]
+    subject, method = (np.atleast_1d(result[name].values)[0] for name in ("subject", "method"))
+    return RunTable(
+        f"{method} on {subject}: the last image, as a file holds it",
+        kept,
+        [[row[name] for name in kept] for row in rows],
+        "cost in forward passes of the subject, a backward pass for two",
+    )
+
+
+def _units(result: xr.Dataset) -> list[xr.Dataset]:
+    return [result.isel(unit=i) for i in range(result.sizes["unit"])]
+
+
+def _row(one: xr.Dataset) -> dict[str, str]:
+    largest, sure = (f"step {step:.0f}" if np.isfinite(step) else "–" for step in one["reached"].values[:2])
+    numbers = {"response": "response", "confidence": "confidence", "best natural": "natural"}
+    found = {word: float(one[name].item()) for word, name in numbers.items()}
+    return {
+        "unit": _name(one),
+        **{word: f"{value:.4g}" if np.isfinite(value) else "–" for word, value in found.items()},
+        "largest": largest,
+        "> .99": sure,
+        "steps": str(one.sizes["step"]),
+        "cost": str(one["forward_equivalents"].item()),
+    }
+
+
+def _name(one: xr.Dataset) -> str:
+    label = str(one["label"].item())
+    return str(one["neuroid_id"].item()) + (f" “{label}”" if label else "")
 
 
 def _checked(generator: Generator) -> Generator:
@@ -228,24 +345,6 @@ def _encoded(generator: Generator, start: NDArray[Any], copies: int) -> FloatArr
         raise InvalidArgumentError(f"start: expected one image (3, h, w), got {len(image)}.")
     codes = generator.encode(resize_images(image, generator.resolution))
     return np.repeat(generator.space.clip(np.asarray(codes, dtype=float)), copies, axis=0)
-
-
-class _StoresStart:
-    """Keeps the first codes in the run's folder, for a resume."""
-
-    def __init__(self, codes: FloatArray) -> None:
-        self._codes = codes
-
-    def begin(self, session: Session) -> None:
-        """Writes them before the first block."""
-        if session.save is not None:
-            replace_file(Path(session.save) / START, pack_state({"codes": self._codes}))
-
-    def generation(self, generation: Generation) -> None:
-        """Nothing."""
-
-    def end(self, session: Session) -> None:
-        """Nothing."""
 
 
 def read_start(run: str | Path) -> FloatArray:

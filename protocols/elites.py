@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +18,33 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import check_forms
 from closedloop.interfaces import FloatArray, Generator, State, Stateful, Subject, form_of
+from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.settings import Settings
-from closedloop.recipes import fingerprint, plain, recipe, version
+from closedloop.loop.protocol import Analysis, Handed, RunProtocol, RunSummary, RunTable
+from closedloop.loop.settings import Timing, option, read_settings, settings
+from closedloop.recipes import OBJECT, build, fingerprint, generator_of_run, recipe, version
 from closedloop.recording.layout import EVOLUTION, Layout, Rows, form_scalars
+from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
+
+from .stored import check_complete
 
 if TYPE_CHECKING:
     from closedloop.optimizers.elites import MapElites
 
-#: What is stored of the arguments, besides subject, generator, classes and the numbers of the breeding.
-ELITES_SETTINGS = ("images", "retest", "retries", "timeout_s", "soa_s", "seed")
+
+@settings
+class ElitesSettings(Timing):
+    """The numbers of an evolution of elites."""
+
+    images: int = option(
+        default=20_000,
+        least=1,
+        help="Images to be shown, but for those that are shown again; a generation that does not fit is not begun.",
+    )
+    retest: bool = option(default=True, help="Whether the elites are shown again, as files and screens hold them.")
 
 
 def evolve_elites(
@@ -37,15 +52,10 @@ def evolve_elites(
     generator: Generator,
     *,
     classes: Sequence[int] | None = None,
-    images: int = 20_000,
-    retest: bool = True,
-    retries: int = 2,
-    timeout_s: float | None = None,
-    soa_s: float = 0.2,
-    seed: int = 0,
     save: str | Path | None = None,
+    exists: str = "fail",
     progress: Callable[[int, int], None] | None = None,
-    **breeding: Any,
+    **numbers: Any,
 ) -> xr.Dataset:
     """The image that each class of a classifier is surest of (Nguyen, Yosinski & Clune 2015).
 
@@ -57,19 +67,15 @@ def evolve_elites(
     generations: one and two million images.
 
     Args:
-        subject: Who looks; its units must be the outputs of a classifier before the softmax.
+        subject: The network that is shown images; its units must be the outputs of a classifier before the softmax.
         generator: Turns codes into images.
         classes: Columns of the responses that have an elite; None for all. The softmax is over all units anyway.
-        images: Images to be shown, but for those that are shown again; a generation that does not fit is not begun.
-        retest: Whether the elites are shown again.
-        retries: How often a lost presentation is shown again.
-        timeout_s: Seconds that the subject may take for one generation; None waits for ever.
-        soa_s: Nominal seconds from one presentation to the next.
-        seed: Seed of codes and order.
         save: Folder of the run, which `closedloop.open_recording` reads and `resume` goes on with; None keeps it in
             memory. Every image's code is recorded: 20,000 of ``Pixels(64)`` take 2 GB.
+        exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         progress: Called after each generation with the number of images shown so far and of all.
-        **breeding: ``children``, ``mutation_rate`` …; see `closedloop.optimizers.elites.MapElites`.
+        **numbers: ``images``, ``retest``, ``seed`` …, see `ElitesSettings`; and those of the breeding, ``children``,
+            ``mutation_rate`` …, see `closedloop.optimizers.elites.MapElites`.
 
     Returns:
         See `closedloop.analysis.class_elites`.
@@ -80,16 +86,76 @@ def evolve_elites(
         RecordingError: The folder exists, or cannot be written.
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
-    Settings(images=images, retries=retries, timeout_s=timeout_s, soa_s=soa_s, seed=seed)  # checks them
-    settings = dict(zip(ELITES_SETTINGS, (images, bool(retest), retries, timeout_s, soa_s, seed), strict=True))
-    chosen = _check_classes(classes, len(subject.units))
+    own = {name: numbers[name] for name in numbers if name in ElitesSettings.__dataclass_fields__}
+    breeding = {name: value for name, value in numbers.items() if name not in own}
+    chosen = read_settings(ElitesSettings, own)
+    columns = _check_classes(classes, len(subject.units))
     check_forms("generator", form_of(generator), form_of(subject))
-    run = Run(subject, generator, chosen, settings, _optimizer(generator, len(chosen), seed, breeding))
+    course = Breeding(subject, generator, columns, chosen, _optimizer(generator, len(columns), chosen.seed, breeding))
+    course.progress = progress
     experiment = {
-        "closedloop": version(), "protocol": ELITES, "subject": recipe(subject), "generator": recipe(generator),
-        "classes": _text(chosen, len(subject.units)), "breeding": breeding, **settings,
-    }  # fmt: skip
-    return run.go_on(Recording.create(save, run.layout(), plain(experiment)), progress)
+        "closedloop": version(),
+        "protocol": ELITES,
+        "subject": recipe(subject),
+        "generator": recipe(generator),
+        "classes": _text(columns, len(subject.units)),
+        "breeding": breeding,
+        **asdict(chosen),
+        "fingerprints": fingerprints(subject=subject, generator=generator),
+    }
+    return class_elites(record(course, experiment, save, exists))
+
+
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with an evolution of elites; returns the elites, of a finished run at once."""
+    if is_finished(run):
+        return class_elites(open_recording(run))
+    check_complete(run, content, ElitesSettings, "subject", "generator", "classes", "breeding")
+    generator = generator_of_run(run, content, handed.generator)
+    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    check_fingerprints(run, content, fingerprints(subject=subject, generator=generator))
+    units, text = len(subject.units), content["classes"]
+    columns = _check_classes(None if text == "all" else [int(c) for c in str(text).split()], units)
+    chosen = ElitesSettings(**{name: content[name] for name in ElitesSettings.__dataclass_fields__})
+    optimizer = _optimizer(generator, len(columns), chosen.seed, content["breeding"])
+    course = Breeding(subject, generator, columns, chosen, optimizer)
+    course.progress = handed.progress
+    return class_elites(run_course(course, Recording.reopen(run)))
+
+
+def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns what the archive holds, and the sheet of the best elites."""
+    from closedloop.figures import best_elites, plot_elites
+
+    found = class_elites(recording)
+    known = json.loads(str(recording["generator_recipe"].values[0]))
+    if known["name"] == OBJECT:
+        lines, figures = ["No figure: the generator was a Python object without a name."], {}
+    else:
+        lines, figures = [], {"summary": lambda: plot_elites(found, build("generators", **known))}
+    return RunSummary([_table(found, best_elites(found, 5))], lines, figures)
+
+
+def _table(found: xr.Dataset, best: NDArray[np.int64]) -> RunTable:
+    """Returns how sure the network is of the elites, over all classes and for the best of them."""
+    retested, probability = found["retested"].values, found["probability"].values
+    pair = (probability, retested)
+    medians = [f"{np.nanmedian(p):.4g}" if not np.isnan(p).all() else "–" for p in pair]
+    rows = [["median over classes", *medians]]
+    for threshold in found["threshold"].values:
+        rows.append([f"classes at {threshold:g} or above", *(str(int((p >= threshold).sum())) for p in pair)])
+    rows.append(["different images", str(len(set(found["stimulus_id"].values) - {""})), ""])
+    for i in best:
+        label = str(found["label"].values[i]) if "label" in found.coords else ""
+        rows.append([label or str(found["neuroid_id"].values[i]), *(f"{p[i]:.6f}" for p in pair)])
+    title = f"{len(retested)} classes, {int(found['images'][-1]):,} images: probability of the elite"
+    return RunTable(title, ("", "when found", "re-tested, 8 bits"), rows)
+
+
+#: What others must know of evolutions of elites.
+PROTOCOL = RunProtocol(
+    ELITES, _resume, _summary, command="elites", analyses={"elites": Analysis(class_elites, "unit", {}, ("code",))}
+)
 
 
 def _check_classes(classes: Sequence[int] | None, units: int) -> NDArray[np.int64]:
@@ -123,131 +189,54 @@ def _optimizer(generator: Generator, classes: int, seed: int, breeding: dict[str
         raise InvalidArgumentError(f"breeding: {error}; see closedloop.optimizers.elites.MapElites.") from error
 
 
-def stored_elites(content: dict[str, Any], subject: Subject, generator: Generator) -> Run:
-    """The run that an experiment file describes, at its beginning."""
-    units, text = len(subject.units), content["classes"]
-    chosen = _check_classes(None if text == "all" else [int(c) for c in str(text).split()], units)
-    settings = {name: content[name] for name in ELITES_SETTINGS}
-    optimizer = _optimizer(generator, len(chosen), settings["seed"], content["breeding"])
-    return Run(subject, generator, chosen, settings, optimizer)
-
-
 @dataclass
-class Run:
-    """An evolution of elites under way.
+class Breeding:
+    """An evolution of elites under way: the course that `closedloop.loop.commits` follows.
 
     Attributes:
-        subject: Who looks.
+        subject: The network that is shown images.
         generator: Turns codes into images.
         classes: Columns of the responses that have an elite, ``(classes,)``.
-        settings: See `ELITES_SETTINGS`.
+        settings: See `ElitesSettings`.
         optimizer: The archive.
         generation: Number of the next block.
         presentations: Images shown so far, with all repeats.
         retested: Elites shown again so far.
+        progress: Is called after each generation with the number of images shown so far and of all.
     """
 
     subject: Subject
     generator: Generator
     classes: NDArray[np.int64]
-    settings: dict[str, Any]
+    settings: ElitesSettings
     optimizer: MapElites
     generation: int = 0
     presentations: int = 0
     retested: int = 0
+    progress: Callable[[int, int], None] | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
-        if self.optimizer.initial > self.settings["images"]:
+        if self.optimizer.initial > self.settings.images:
             raise InvalidArgumentError(
                 f"images: expected at least the {self.optimizer.initial} of the first generation, got "
-                f"{self.settings['images']}; show more, or lower children."
+                f"{self.settings.images}; show more, or lower children."
             )
-        self._order = named_generator(self.settings["seed"], "order")
-
-    def go_on(self, recording: Recording, progress: Callable[[int, int], None] | None = None) -> xr.Dataset:
-        """Shows what has not been shown yet; a new recording begins at the beginning."""
-        try:
-            recording.check_units(self.subject.units)
-            state = recording.state()
-            if state is None:
-                recording.use(self.layout())
-            else:
-                self._restore(state)
-            presenter = Presenter(self.subject, self.settings["retries"], self.settings["timeout_s"])
-            while self._fits():
-                recording.append(self._breed(presenter, recording), self._state())
-                if progress is not None:
-                    progress(self.optimizer.told, self.settings["images"])
-            while self.settings["retest"] and len(again := self._next_elites()):
-                recording.append(self._show_again(presenter, again), self._state())
-            recording.finish(self._state())
-            return class_elites(recording.dataset())
-        finally:
-            recording.close()
-
-    def _fits(self) -> bool:
-        """Whether there is room for another generation."""
-        size = self.optimizer.children if self.optimizer.told else self.optimizer.initial
-        return bool(self.optimizer.told + size <= self.settings["images"])
-
-    def _breed(self, presenter: Presenter, recording: Recording) -> Rows:
-        """One generation: ask, show, tell."""
-        codes = self.optimizer.ask()
-        images = check_generated(self.generator(codes), len(codes), self.generator)
-        shown = presenter.show(images, np.ones(len(codes), np.int64), self._order)
-        recording.check(shown.responses)
-        scores = class_probabilities(shown.means(len(codes)), self.classes)
-        self.optimizer.tell(codes, scores)
-        names = [f"{ELITES}-g{self.generation:05d}-{i:05d}" for i in range(len(codes))]
-        return self._rows(ELITES, shown, names, codes, scores.max(1))
-
-    def _next_elites(self) -> NDArray[np.int64]:
-        """The next images to be shown again, by their number among all that were shown, counted from 1."""
-        unique = np.unique(self.optimizer.evaluations)
-        return unique[unique > 0][self.retested : self.retested + self.optimizer.children]
-
-    def _show_again(self, presenter: Presenter, again: NDArray[np.int64]) -> Rows:
-        """Shows elites again, rounded to 8 bits."""
-        cells, codes = self.optimizer.elites()
-        place = {int(e): i for i, e in enumerate(self.optimizer.evaluations[cells])}
-        chosen = codes[[place[int(e)] for e in again]]
-        images = quantize(presenter.fitted(check_generated(self.generator(chosen), len(chosen), self.generator)))
-        shown = presenter.show(images, np.ones(len(chosen), np.int64), self._order)
-        scores = class_probabilities(shown.means(len(chosen)), self.classes)
-        self.retested += len(chosen)
-        return self._rows("retest", shown, [self._name(int(e)) for e in again], chosen, scores.max(1))
-
-    def _name(self, evaluation: int) -> str:
-        """The name that an image was shown under."""
-        first, size = self.optimizer.initial, self.optimizer.children
-        later = evaluation - 1 - first
-        generation, number = (0, evaluation - 1) if later < 0 else (1 + later // size, later % size)
-        return f"{ELITES}-g{generation:05d}-{number:05d}"
-
-    def _rows(self, kind: str, shown: Shown, names: list[str], codes: FloatArray, scores: FloatArray) -> Rows:
-        n = len(shown.stimulus)
-        coords = {
-            "thread": np.full(n, ELITES),
-            "generation": np.full(n, self.generation, np.int32),
-            "kind": np.full(n, kind),
-            "stimulus_id": np.array(names)[shown.stimulus],
-            "repeat": shown.repeat.astype(np.int32),
-            "onset_s": (self.presentations + np.arange(n))
-            * max(self.settings["soa_s"], form_of(self.subject).duration_s),
-        }
-        self.generation += 1
-        self.presentations += n
-        return Rows(coords, shown.responses, codes[shown.stimulus], scores[shown.stimulus])
+        self._order = named_generator(self.settings.seed, "order")
+        self._presenter = Presenter(self.subject, self.settings.retries, self.settings.timeout_s)
+        self._names: list[str] = []
+        self._codes: FloatArray = np.empty((0, 0))
+        self._again = False
 
     def layout(self) -> Layout:
-        """The shape of the recording: room for every presentation that may come."""
-        again = min(len(self.classes), self.settings["images"]) if self.settings["retest"] else 0
-        capacity = (self.settings["images"] + again) * (1 + self.settings["retries"])
+        """Returns the shape of the recording: room for every presentation that may come."""
+        again = min(len(self.classes), self.settings.images) if self.settings.retest else 0
+        capacity = (self.settings.images + again) * (1 + self.settings.retries)
         scalars: dict[str, str | int | float] = {
             "subject": self.subject.name,
-            **form_scalars(form_of(self.subject)),
+            **form_scalars(self._presenter.form),
             "classes": _text(self.classes, len(self.subject.units)),
-            "seed": self.settings["seed"],
+            "seed": self.settings.seed,
             "closedloop_version": version(),
         }
         evolutions = {
@@ -258,7 +247,72 @@ class Run:
         }
         return Layout(capacity, self.generator.space.dim, self.subject.units, scalars, evolutions=evolutions)
 
-    def _state(self) -> State:
+    def begin(self, recording: Recording) -> None:
+        """Does nothing: the run needs no further files."""
+
+    def show(self) -> Shown | None:
+        """Shows the next generation, or, when no other fits into the budget, elites again."""
+        size = self.optimizer.children if self.optimizer.told else self.optimizer.initial
+        self._again = self.optimizer.told + size > self.settings.images
+        if self._again:
+            return self._show_elites() if self.settings.retest else None
+        self._codes = self.optimizer.ask()
+        self._names = [f"{ELITES}-g{self.generation:05d}-{i:05d}" for i in range(len(self._codes))]
+        return self._shown(check_generated(self.generator(self._codes), len(self._codes), self.generator))
+
+    def _show_elites(self) -> Shown | None:
+        """Shows the next elites again, rounded to 8 bits; None when all were shown."""
+        unique = np.unique(self.optimizer.evaluations)
+        again = unique[unique > 0][self.retested : self.retested + self.optimizer.children]
+        if not len(again):
+            return None
+        cells, codes = self.optimizer.elites()
+        place = {int(e): i for i, e in enumerate(self.optimizer.evaluations[cells])}
+        self._codes = codes[[place[int(e)] for e in again]]
+        self._names = [self._name(int(e)) for e in again]
+        images = check_generated(self.generator(self._codes), len(again), self.generator)
+        return self._shown(quantize(self._presenter.fitted(images)))
+
+    def _shown(self, images: NDArray[np.float32]) -> Shown:
+        return self._presenter.show(images, np.ones(len(images), np.int64), self._order)
+
+    def learn(self, shown: Shown) -> Rows:
+        """Tells the archive how sure the network is of each class, and returns the rows."""
+        n = len(shown.stimulus)
+        scores = class_probabilities(shown.means(len(self._codes)), self.classes)
+        if self._again:
+            self.retested += len(self._codes)
+        else:
+            self.optimizer.tell(self._codes, scores)
+        coords = {
+            "thread": np.full(n, ELITES),
+            "generation": np.full(n, self.generation, np.int32),
+            "kind": np.full(n, "retest" if self._again else ELITES),
+            "stimulus_id": np.array(self._names)[shown.stimulus],
+            "repeat": shown.repeat.astype(np.int32),
+            "onset_s": (self.presentations + np.arange(n)) * max(self.settings.soa_s, self._presenter.form.duration_s),
+        }
+        self.generation += 1
+        self.presentations += n
+        return Rows(coords, shown.responses, self._codes[shown.stimulus], scores.max(1)[shown.stimulus])
+
+    def _name(self, evaluation: int) -> str:
+        """Returns the name that an image was shown under, given its number among all that were shown."""
+        first, size = self.optimizer.initial, self.optimizer.children
+        later = evaluation - 1 - first
+        generation, number = (0, evaluation - 1) if later < 0 else (1 + later // size, later % size)
+        return f"{ELITES}-g{generation:05d}-{number:05d}"
+
+    def committed(self) -> None:
+        """Moves the progress on."""
+        if self.progress is not None and not self._again:
+            self.progress(self.optimizer.told, self.settings.images)
+
+    def end(self) -> None:
+        """Does nothing: there is nobody to tell."""
+
+    def state(self) -> State:
+        """Returns all that is needed to go on identically."""
         return {
             "optimizer": self.optimizer.state(),
             "generation": self.generation,
@@ -268,17 +322,11 @@ class Run:
             "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
         }
 
-    def _restore(self, state: State) -> None:
-        """Goes back to a saved state, or says that it is another run's."""
-        try:
-            self.optimizer.restore(state["optimizer"])
-            self.generation, self.presentations = int(state["generation"]), int(state["presentations"])
-            self.retested = int(state["retested"])
-            restore_generator(self._order, state["order"])
-            if isinstance(self.subject, Stateful):
-                self.subject.restore(state["subject"])
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise InvalidArgumentError(
-                f"subject, generator: the saved state does not fit them ({type(error).__name__}: {error}); hand over "
-                "those of the run."
-            ) from error
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        self.optimizer.restore(state["optimizer"])
+        self.generation, self.presentations = int(state["generation"]), int(state["presentations"])
+        self.retested = int(state["retested"])
+        restore_generator(self._order, state["order"])
+        if isinstance(self.subject, Stateful):
+            self.subject.restore(state["subject"])

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.errors import InvalidArgumentError
+from closedloop.analysis.quality import cautions
+from closedloop.analysis.summary import ThreadSummary, is_evolution, summarize
+from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Generator, Objective, Optimizer, Subject
-from closedloop.loop.session import Observer, Session
+from closedloop.loop.blocks import Observer
+from closedloop.loop.commits import is_finished
+from closedloop.loop.experiment import build_rules, build_subject, build_threads, parse_experiment
+from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, summarize_responses
+from closedloop.loop.session import Session
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
+from closedloop.recording.pictures import Pictures
+from closedloop.recording.reader import open_recording
+from closedloop.recording.writer import Recording
+
+from .stored import stored_images
 
 
 def evolve(
@@ -27,6 +40,7 @@ def evolve(
     references: ImageSet | str | Path | NDArray[Any] | None = "bundled",
     stop: Sequence[StoppingRule] = (),
     save: str | Path | None = None,
+    exists: str = "fail",
     observers: Sequence[Observer] = (),
     **settings: Any,
 ) -> xr.Dataset:
@@ -36,7 +50,7 @@ def evolve(
     are re-tested in fresh presentations, and the selected one again; `closedloop.summarize` reports that last mean.
 
     Args:
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         generator: Turns codes into images.
         optimizer: Proposes codes; built with ``generator.space``.
         objective: What is maximized, or its text such as "unit(0) - unit(1)"; default the response of the only unit.
@@ -44,6 +58,7 @@ def evolve(
             "bundled", or None.
         stop: Rules that end the evolution before its budget is used up.
         save: Folder of the run; None keeps it in memory.
+        exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         observers: Watch the session.
         **settings: ``images`` (budget, default 2000), ``repeats``, ``seed`` …; see `closedloop.loop.settings.Settings`.
 
@@ -59,16 +74,100 @@ def evolve(
     if isinstance(objective, str):
         objective = parse_objective(objective, subject.units)
     thread = Thread(generator, optimizer, default_objective(subject) if objective is None else objective)
-    session = Session(subject, [thread], references=references, stop=stop, save=save, observers=observers, **settings)
+    session = Session(
+        subject,
+        [thread],
+        references=references,
+        stop=stop,
+        save=save,
+        exists=exists,
+        observers=observers,
+        **settings,
+    )
     return session.run()
+
+
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with evolutions; returns a finished run at once."""
+    if is_finished(run):
+        return open_recording(run)
+    experiment = parse_experiment(content, str(run))
+    names = [part.name for part in experiment.threads]
+    if handed.threads is not None and [t.name for t in handed.threads] != names:
+        raise InvalidArgumentError(
+            f"threads: expected those of the run, {names}, got {[t.name for t in handed.threads]}."
+        )
+    subject = handed.subject or build_subject(experiment)
+    stored = stored_images(run, experiment.references)
+    session = Session(
+        subject,
+        build_threads(experiment, subject) if handed.threads is None else handed.threads,
+        references=experiment.references if stored is None else stored,
+        stop=build_rules(experiment) if handed.stop is None else handed.stop,
+        save=run,
+        observers=handed.observers,
+        **experiment.settings,
+    )
+    return session.resume(Recording.reopen(run))
+
+
+def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns what each thread found, what to beware of, and a figure of each."""
+    from closedloop.figures import plot_evolution
+
+    if not is_evolution(recording):
+        return summarize_responses(run, recording)
+    found = summarize(recording)
+    lines = [f"Ended:  {reason}"] if (reason := str(recording.attrs.get("reason", ""))) else []
+    lines += [str(caution) for caution in cautions(recording, Pictures(recording), str(run))]
+    names = ["summary"] if len(found) == 1 else [f"summary-{s.thread}" for s in found]
+    figures = {name: partial(plot_evolution, run, s.thread) for name, s in zip(names, found, strict=True)}
+    return RunSummary([_table(found, float(recording.attrs["elapsed_s"]))], lines, figures)
+
+
+def _table(found: Sequence[ThreadSummary], seconds: float) -> RunTable:
+    """Returns one column for each thread."""
+    rows = [
+        ("target", [s.target for s in found]),
+        ("evolved best ± s.e.", [str(s.evolved) for s in found]),
+        ("best natural reference ± s.e.", [str(s.natural) for s in found]),
+        ("evolved ÷ natural", [_pair(s.ratio, s.ratio_sem) for s in found]),
+        ("highest score while evolving", [_finite(s.noisy_maximum) for s in found]),
+        ("winner's curse of that image", [_finite(s.curse) for s in found]),
+        ("images", [str(s.images) for s in found]),
+        ("seconds, all threads", [f"{seconds:.0f}", *[""] * (len(found) - 1)]),
+    ]
+    title = "Preferred stimulus, re-tested in fresh presentations"
+    return RunTable(title, ["", *(s.thread for s in found)], [[name, *cells] for name, cells in rows])
+
+
+def _finite(value: float) -> str:
+    return f"{value:.4g}" if np.isfinite(value) else "–"
+
+
+def _pair(value: float, error: float) -> str:
+    return f"{value:.3g} ± {error:.2g}" if np.isfinite(value) else "–"
+
+
+def _resume_import(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Returns what was imported; another system's run cannot go on here."""
+    if not is_finished(run):
+        raise RecordingError(f"{run}: its import was not finished; remove it, and import it again.")
+    return open_recording(run)
+
+
+#: What others must know of evolutions, and of those that were imported from other systems.
+PROTOCOL = RunProtocol("evolve", _resume, _summary, command="evolve")
+IMPORT = RunProtocol("import", _resume_import, _summary)
 
 
 def check_parts(**parts: Any) -> None:
     """Raises unless `subject`, `generator` and `optimizer`, those that are given, are what their names say."""
     nouns: dict[str, tuple[str, type[Any]]] = {
-        "subject": ("a Subject", Subject), "generator": ("a Generator", Generator),
+        "subject": ("a Subject", Subject),
+        "generator": ("a Generator", Generator),
         "optimizer": ("an Optimizer", Optimizer),
-    }  # fmt: skip
+    }
     for name, value in parts.items():
         words, noun = nouns[name]
         if not isinstance(value, noun):

@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,55 @@ from closedloop.analysis.codes import principal_axes
 from closedloop.analysis.landscapes import sphere_points
 from closedloop.analysis.preferred import evolved_codes, preferred
 from closedloop.analysis.summary import thread_objectives
-from closedloop.checks import check_generated, is_whole
+from closedloop.checks import check_generated
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator, Subject
-from closedloop.loop.settings import Settings
-from closedloop.recipes import fingerprint, generator_of_run, plain, recipe, version
+from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, summarize_responses
+from closedloop.loop.settings import Timing, option, read_settings, settings
+from closedloop.recipes import fingerprint, generator_of_run, recipe, version
 from closedloop.recording.layout import EVOLUTION
+from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
 
-from .present import Library, go_on, layout
+from .present import Library, Presentation
+from .stored import check_complete
 
 #: Stands in the columns `thread` and `kind`.
 LANDSCAPE = "landscape"
 #: The file in a run's folder that holds the directions of its planes.
 BASIS = "basis.npz"
-#: What is stored of the arguments, besides subject, generator and directions.
-LANDSCAPE_SETTINGS = ("steps", "extent_deg", "radius", "repeats", "retries", "timeout_s", "soa_s", "seed")
 #: Two directions by name, such as ("pc1", "random"), or as one text, "pc1-random".
 Plane = str | tuple[str, str]
+
+
+@settings
+class LandscapeSettings(Timing):
+    """The numbers of a landscape."""
+
+    steps: int = option(default=11, least=3, help="Points along each angle, odd so that the center is one of them.")
+    extent_deg: float = option(default=90.0, unit="degrees", help="Largest angle, at most 90 degrees.")
+    radius: float | None = option(
+        default=None,
+        unit="a length",
+        shown="that of the last generation",
+        help="Length of all codes; by default the mean length of the last generation's codes, or that of the center.",
+    )
+    repeats: int = option(default=1, least=1, help="Presentations of each image.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps % 2 == 0:
+            raise InvalidArgumentError(
+                "steps: expected an odd number of at least 3, so that the center is among the points; got "
+                f"{self.steps!r}."
+            )
+        if self.extent_deg > 90:
+            raise InvalidArgumentError(
+                f"extent_deg: expected an angle above 0 and at most 90 degrees, got {self.extent_deg!r}."
+            )
 
 
 def landscape(
@@ -46,16 +77,10 @@ def landscape(
     thread: str | None = None,
     codes: ArrayLike | None = None,
     planes: Sequence[Plane] = (("pc1", "pc2"), ("pc1", "random")),
-    steps: int = 11,
-    extent_deg: float = 90.0,
-    radius: float | None = None,
-    repeats: int = 1,
-    retries: int = 2,
-    timeout_s: float | None = None,
-    soa_s: float = 0.2,
-    seed: int = 0,
     save: str | Path | None = None,
+    exists: str = "fail",
     progress: Callable[[int, int], None] | None = None,
+    **numbers: Any,
 ) -> xr.Dataset:
     """Responses to images on the sphere of codes around a preferred one (Wang & Ponce 2022, *Cell Reports*).
 
@@ -72,16 +97,10 @@ def landscape(
         codes: Codes ``(n, dim)`` whose principal axes are "pc1", "pc2" …, after the direction of the center is taken
             out of them; default those of the evolution.
         planes: Pairs of directions: "pc1", "pc2" …, or "random".
-        steps: Points along each angle, odd so that the center is one of them.
-        extent_deg: Largest angle, at most 90.
-        radius: Length of all codes; default the mean length of the last generation's codes, or that of the center.
-        repeats: Presentations of each image.
-        retries: How often a lost presentation is shown again.
-        timeout_s: Seconds that the subject may take for one block; None waits for ever.
-        soa_s: Nominal seconds from one presentation to the next.
-        seed: Seed of the order and of random directions.
         save: Folder of the run; None keeps it in memory.
+        exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         progress: Called after each block with the number of images shown so far and of all.
+        **numbers: ``steps``, ``extent_deg``, ``radius``, ``repeats``, ``seed`` …; see `LandscapeSettings`.
 
     Returns:
         The recording, with `kind` and `thread` "landscape", codes, and the coordinates `plane`, `theta_deg` and
@@ -92,42 +111,62 @@ def landscape(
         RecordingError: The folder exists, or cannot be written.
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
-    Settings(repeats=repeats, retries=retries, timeout_s=timeout_s, soa_s=soa_s, seed=seed)  # checks them
-    _check_grid(generator, steps, extent_deg, radius)
+    chosen = read_settings(LandscapeSettings, numbers)
+    _check_space(generator)
     point, explored, length = _center(center, thread, generator)
     if codes is not None:
         explored = generator.space.check(np.asarray(codes, dtype=float))
-    basis = _basis(point, explored, [_pair(p) for p in planes], seed)
-    values = (int(steps), float(extent_deg), float(radius or length), repeats, retries, timeout_s, soa_s, seed)
-    settings = dict(zip(LANDSCAPE_SETTINGS, values, strict=True))
-    library = landscape_library(generator, basis, settings)
+    basis = _basis(point, explored, [_pair(p) for p in planes], chosen.seed)
+    chosen = replace(chosen, radius=float(chosen.radius or length))
     experiment = {
-        "closedloop": version(), "protocol": LANDSCAPE, "subject": recipe(subject), "generator": recipe(generator),
-        "planes": list(basis), **settings,
-    }  # fmt: skip
-    recording = Recording.create(save, layout(subject, library, settings), plain(experiment))
-    try:
-        recording.keep(BASIS, _pack(basis))
-    except BaseException:
-        recording.close()
-        raise
-    return go_on(subject, library, recording, settings, progress)
+        "closedloop": version(),
+        "protocol": LANDSCAPE,
+        "subject": recipe(subject),
+        "generator": recipe(generator),
+        "planes": list(basis),
+        **asdict(chosen),
+        "fingerprints": fingerprints(subject=subject, generator=generator, planes=_pack(basis)),
+    }
+    library = landscape_library(generator, basis, chosen)
+    return record(
+        Presentation(subject, library, chosen, progress, files={BASIS: _pack(basis)}), experiment, save, exists
+    )
 
 
-def _check_grid(generator: Generator, steps: int, extent_deg: float, radius: float | None) -> None:
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with a landscape; returns a finished one at once."""
+    if is_finished(run):
+        return open_recording(run)
+    check_complete(run, content, LandscapeSettings, "subject", "generator", "planes")
+    chosen = LandscapeSettings(**{name: content[name] for name in LandscapeSettings.__dataclass_fields__})
+    basis = _stored_basis(run, content["planes"])
+    generator = generator_of_run(run, content, handed.generator)
+    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    check_fingerprints(run, content, fingerprints(subject=subject, generator=generator))
+    library = landscape_library(generator, basis, chosen)
+    return run_course(Presentation(subject, library, chosen, handed.progress), Recording.reopen(run))
+
+
+def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns the responses along the planes, and a figure of each unit's landscape."""
+    from closedloop.figures import plot_landscape
+    from closedloop.figures.style import whole_figure
+
+    return replace(
+        summarize_responses(run, recording), figures={"landscape": lambda: whole_figure(plot_landscape(recording))}
+    )
+
+
+#: What others must know of landscapes.
+PROTOCOL = RunProtocol(LANDSCAPE, _resume, _summary)
+
+
+def _check_space(generator: Generator) -> None:
     if generator.space.bounded:
         raise InvalidArgumentError(
             f"generator: expected an unbounded space of codes, for a landscape lies on a sphere; {generator.name!r} is "
             f"bounded to [{generator.space.low}, {generator.space.high}]."
         )
-    if not is_whole(steps) or steps < 3 or steps % 2 == 0:
-        raise InvalidArgumentError(
-            f"steps: expected an odd number of at least 3, so that the center is among the points; got {steps!r}."
-        )
-    if not 0 < extent_deg <= 90:
-        raise InvalidArgumentError(f"extent_deg: expected an angle above 0 and at most 90 degrees, got {extent_deg!r}.")
-    if radius is not None and not (np.isfinite(radius) and radius > 0):
-        raise InvalidArgumentError(f"radius: expected a length above 0, got {radius!r}.")
 
 
 def _center(
@@ -231,23 +270,23 @@ def _random_direction(others: Sequence[FloatArray], rng: np.random.Generator) ->
     return unit
 
 
-def landscape_library(generator: Generator, basis: Mapping[str, FloatArray], settings: Mapping[str, Any]) -> Library:
+def landscape_library(generator: Generator, basis: Mapping[str, FloatArray], chosen: LandscapeSettings) -> Library:
     """The images of all planes, made when they are shown.
 
     Args:
         generator: Turns codes into images.
         basis: Center and two directions of each plane, ``(3, dim)``.
-        settings: `steps`, `extent_deg` and `radius`.
+        chosen: `steps`, `extent_deg` and `radius`.
     """
-    steps, half = settings["steps"], settings["steps"] // 2
-    angles = settings["extent_deg"] * np.arange(-half, half + 1) / half  # the middle one is exactly 0
+    steps, half = chosen.steps, chosen.steps // 2
+    angles = chosen.extent_deg * np.arange(-half, half + 1) / half  # the middle one is exactly 0
     plane, i, j = (index.ravel() for index in np.indices((len(basis), steps, steps)))
     names, frames = np.array(list(basis), dtype=object), np.stack(list(basis.values()))
     theta, phi = angles[i], angles[j]
 
     def codes(which: NDArray[np.int64]) -> FloatArray:
         points = sphere_points(theta[which], phi[which])
-        made: FloatArray = settings["radius"] * np.einsum("nk,nkd->nd", points, frames[plane[which]])
+        made: FloatArray = chosen.radius * np.einsum("nk,nkd->nd", points, frames[plane[which]])
         return made
 
     return Library(
@@ -273,23 +312,16 @@ def _pack(basis: Mapping[str, FloatArray]) -> bytes:
     return buffer.getvalue()
 
 
-def stored_library(run: str | Path, content: Mapping[str, Any], generator: Generator | None) -> Library:
-    """The images of a landscape that was begun, from its folder.
-
-    Args:
-        run: The run's folder.
-        content: Its experiment file.
-        generator: Needed where it was a Python object without a name.
+def _stored_basis(run: Path, planes: Sequence[str]) -> dict[str, FloatArray]:
+    """Returns the directions of a landscape that was begun, from its folder.
 
     Raises:
-        RecordingError: The folder does not hold all that is needed.
-        InvalidArgumentError: The generator cannot be loaded by name and was not handed over.
+        RecordingError: The folder does not hold them.
     """
     try:
-        with np.load(Path(run) / BASIS, allow_pickle=False) as file:
-            basis = {name: file[name] for name in content["planes"]}
+        with np.load(run / BASIS, allow_pickle=False) as file:
+            return {name: file[name] for name in planes}
     except (OSError, ValueError, KeyError) as error:
         raise RecordingError(
             f"{run}: it ended before its directions were stored, or {BASIS} is damaged ({error}); begin it again."
         ) from error
-    return landscape_library(generator_of_run(run, content, generator), basis, content)

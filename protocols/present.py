@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +12,62 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import check_any_images, check_whole
+from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.sets import ImageSet, as_image_set, folder_images, read_images
+from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_images
 from closedloop.interfaces import STILL, FloatArray, Form, State, Stateful, Subject, form_of
+from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.settings import Settings
-from closedloop.recipes import plain, recipe, version
+from closedloop.loop.protocol import Handed, RunProtocol
+from closedloop.loop.settings import Timing, option, read_settings, settings
+from closedloop.recipes import recipe, version
 from closedloop.recording.layout import REFERENCE, REFERENCES, Layout, Rows, form_scalars
+from closedloop.recording.reader import open_recording
 from closedloop.recording.references import source, write_references
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
 
-from .parameters import PARAMETERS, Parameters, pack_parameters, read_parameters
+from .parameters import PARAMETERS, Parameters, pack_parameters, read_parameters, stored_parameters
+from .stored import check_complete, stored_images
 
 #: Images that are shown, and committed, together.
 BLOCK = 64
-#: What is stored of the arguments, besides subject and images.
-PRESENT_SETTINGS = ("repeats", "resolution", "retries", "timeout_s", "soa_s", "seed")
+
+
+@settings
+class PresentSettings(Timing):
+    """The numbers of a run of recorded images."""
+
+    repeats: int = option(default=1, least=1, help="Presentations of each image.")
+    resolution: int = option(
+        default=224, least=1, help="Height and width in pixels to which images of a folder are cropped and resized."
+    )
 
 
 def present(
     subject: Subject,
     images: ImageSet | str | Path | NDArray[Any],
     *,
-    repeats: int = 1,
-    resolution: int = 224,
-    retries: int = 2,
-    timeout_s: float | None = None,
-    soa_s: float = 0.2,
-    seed: int = 0,
     parameters: Parameters = None,
     save: str | Path | None = None,
+    exists: str = "fail",
     progress: Callable[[int, int], None] | None = None,
+    **numbers: Any,
 ) -> xr.Dataset:
     """Shows each image ``repeats`` times, in random order, in blocks of 64 images.
 
     Args:
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         images: A folder, an array ``(n, 3, h, w)`` in [0, 1] (rounded to 8 bits), an `ImageSet`, or "bundled"; grey
             images and movies by the rule of `closedloop.images.forms`.
-        repeats: Presentations of each image.
-        resolution: Height and width to which images of a folder are cropped and resized.
-        retries: How often a lost presentation is shown again.
-        timeout_s: Seconds that the subject may take for one block; None waits for ever.
-        soa_s: Nominal seconds from one presentation to the next.
-        seed: Seed of the order.
         parameters: What is known of each image (angle, position, size, category …), which become coordinates: a mapping
             from names of columns to one value for each image, in their order, a DataFrame, or a CSV file. With a
             column ``stimulus_id`` its rows may come in any order.
         save: Folder of the run; None keeps it in memory.
+        exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         progress: Called after each block with the number of images shown so far and of all.
+        **numbers: ``repeats``, ``seed`` …; see `PresentSettings`.
 
     Returns:
         The recording: `responses` ``(presentation, neuroid)`` with `kind` "reference" and the images' names as
@@ -73,92 +78,40 @@ def present(
         RecordingError: The folder exists, or cannot be written.
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
-    Settings(repeats=repeats, retries=retries, timeout_s=timeout_s, soa_s=soa_s, seed=seed)  # checks them
-    resolution = check_whole("resolution", resolution, 1)
-    settings = dict(zip(PRESENT_SETTINGS, (repeats, resolution, retries, timeout_s, soa_s, seed), strict=True))
-    library = Library.of(images, resolution, form_of(subject))
+    chosen = read_settings(PresentSettings, numbers)
+    library = Library.of(images, chosen.resolution, form_of(subject))
     library = replace(library, coords=read_parameters(parameters, library.ids, subject.units))
+    packed = pack_parameters(library.coords) if library.coords else b""
     experiment = {
-        "closedloop": version(), "protocol": "present", "subject": recipe(subject), "images": source(images),
-        **settings,
-        **({"parameters": list(library.coords)} if library.coords else {}),
-    }  # fmt: skip
-    recording = Recording.create(save, layout(subject, library, settings), plain(experiment))
-    try:
-        if library.coords:
-            recording.keep(PARAMETERS, pack_parameters(library.coords))
-        if recording.path is not None and experiment["images"] == REFERENCES:
-            write_references(
-                recording.path, ImageSet(library.ids, library.read(np.arange(len(library.ids))), library.rate_hz)
-            )
-    except BaseException:
-        recording.close()
-        raise
-    return go_on(subject, library, recording, settings, progress)
+        "closedloop": version(),
+        "protocol": "present",
+        "subject": recipe(subject),
+        "images": source(images),
+        **asdict(chosen),
+        **({"parameters": list(library.coords)} if packed else {}),
+        "fingerprints": fingerprints(subject=subject, images=library.fingerprint, parameters=packed),
+    }
+    own_copy = experiment["images"] == REFERENCES
+    files = {PARAMETERS: packed} if packed else {}
+    return record(Presentation(subject, library, chosen, progress, own_copy, files), experiment, save, exists)
 
 
-def go_on(
-    subject: Subject,
-    library: Library,
-    recording: Recording,
-    settings: dict[str, Any],
-    progress: Callable[[int, int], None] | None = None,
-) -> xr.Dataset:
-    """Shows what has not been shown yet; a new recording begins at the beginning."""
-    order_rng = named_generator(settings["seed"], "order")
-    order = order_rng.permutation(len(library.ids))
-    progressed: dict[str, Any] = {"done": 0, "presentations": 0, "names": _digest(library.ids)}
-    presenter = Presenter(subject, settings["retries"], settings["timeout_s"])
-
-    def snapshot() -> State:
-        saved = subject.state() if isinstance(subject, Stateful) else None
-        return {**progressed, "order": generator_state(order_rng), "subject": saved}
-
-    try:
-        recording.check_units(subject.units)
-        state = recording.state()
-        if state is None:
-            recording.use(layout(subject, library, settings))
-        else:
-            _restore(state, progressed, order_rng, subject)
-        while (done := progressed["done"]) < len(order):
-            block = order[done : done + BLOCK]
-            shown = presenter.show(library.read(block), np.full(len(block), settings["repeats"]), order_rng)
-            recording.check(shown.responses)
-            first = progressed["presentations"]
-            rows = _rows(shown, library, block, done // BLOCK, first, max(settings["soa_s"], presenter.form.duration_s))
-            progressed["done"] += len(block)
-            progressed["presentations"] += len(shown.stimulus)
-            recording.append(rows, snapshot())
-            if progress is not None:
-                progress(progressed["done"], len(order))
-        recording.finish(snapshot())
-        return recording.dataset()
-    finally:
-        recording.close()
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with a run of recorded images; returns a finished one at once."""
+    if is_finished(run):
+        return open_recording(run)
+    check_complete(run, content, PresentSettings, "subject", "images")
+    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    chosen = PresentSettings(**{name: content[name] for name in PresentSettings.__dataclass_fields__})
+    stored = stored_images(run, content["images"])
+    library = Library.of(content["images"] if stored is None else stored, chosen.resolution, form_of(subject))
+    library = replace(library, coords=stored_parameters(run, content))
+    check_fingerprints(run, content, fingerprints(subject=subject, images=library.fingerprint))
+    return run_course(Presentation(subject, library, chosen, handed.progress), Recording.reopen(run))
 
 
-def _restore(state: State, progressed: dict[str, Any], order: np.random.Generator, subject: Subject) -> None:
-    """Goes back to a saved state.
-
-    Raises:
-        InvalidArgumentError: It is that of other images, or of another subject.
-    """
-    if state["names"] != progressed["names"]:
-        raise InvalidArgumentError(
-            "images: they are not those with which the run began; put the folder back as it was."
-        )
-    progressed.update(done=state["done"], presentations=state["presentations"])
-    restore_generator(order, state["order"])
-    if isinstance(subject, Stateful):
-        if state["subject"] is None:
-            raise InvalidArgumentError("subject: the run's subject had no state; hand over the same subject.")
-        subject.restore(state["subject"])
-
-
-def _digest(names: Sequence[str]) -> str:
-    """Short text that tells two lists of names apart."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+#: What others must know of runs of recorded images.
+PROTOCOL = RunProtocol("present", _resume, command="record")
 
 
 @dataclass(frozen=True)
@@ -174,6 +127,8 @@ class Library:
         codes: Numbers ``(n,)`` -> codes ``(n, latent)``.
         coords: Further coordinates of each image, by name: ``(images,)``, text or numbers.
         evolutions: How the images are made, where they are not given; see `closedloop.recording.layout.Layout`.
+        fingerprint: SHA-256 of the images, so that a run never goes on with others of the same names; empty where
+            codes make them.
         rate_hz: Frames per second, of movies in memory.
     """
 
@@ -185,14 +140,19 @@ class Library:
     codes: Callable[[NDArray[np.int64]], FloatArray] = lambda which: np.empty((len(which), 0))
     coords: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     evolutions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    fingerprint: str = ""
     rate_hz: float | None = None
 
     @classmethod
     def of(cls, images: ImageSet | str | Path | NDArray[Any], resolution: int, form: Form = STILL) -> Library:
-        """A library of a folder, read lazily, or of images in memory, for a subject that is shown this form."""
+        """Returns a library of a folder, read lazily, or of images in memory, for a subject that is shown this form."""
         if isinstance(images, (str, Path)) and str(images) != "bundled":
             ids, paths = folder_images(images)
-            return cls(tuple(ids), lambda which: read_images([paths[i] for i in which], resolution, form))
+            return cls(
+                tuple(ids),
+                lambda which: read_images([paths[i] for i in which], resolution, form),
+                fingerprint=folder_fingerprint(images),
+            )
         size = resolution
         if not isinstance(images, (str, Path)):
             array = images.images if isinstance(images, ImageSet) else check_any_images(images)
@@ -202,39 +162,136 @@ class Library:
                 )
             size = array.shape[-1]
         known = as_image_set(images, size, form)
-        return cls(known.ids, lambda which: known.images[which], rate_hz=known.rate_hz)
+        return cls(known.ids, lambda which: known.images[which], fingerprint=known.fingerprint, rate_hz=known.rate_hz)
 
 
-def layout(subject: Subject, library: Library, settings: dict[str, Any]) -> Layout:
-    """The shape of the recording: room for every presentation that may come."""
-    capacity = len(library.ids) * settings["repeats"] * (1 + settings["retries"])
-    scalars = {
-        "subject": subject.name,
-        **form_scalars(form_of(subject)),
-        "seed": settings["seed"],
-        "closedloop_version": version(),
-    }
-    coords = {name: _kind_of_column(column) for name, column in library.coords.items()}
-    return Layout(capacity, library.latent, subject.units, scalars, coords, library.evolutions)
+class Presentation:
+    """Images of a library under way, block by block: the course of `present` and of `landscape`.
+
+    Args:
+        subject: The network or animal that is shown images.
+        library: The images.
+        chosen: ``repeats``, ``seed`` and the timing.
+        progress: Is called after each block with the number of images shown so far and of all.
+        own_copy: Whether the images are kept in the run's folder, since they have no other place.
+        files: Further files of the run's folder, by name.
+    """
+
+    reason = ""
+
+    def __init__(
+        self,
+        subject: Subject,
+        library: Library,
+        chosen: PresentSettings | Any,
+        progress: Callable[[int, int], None] | None = None,
+        own_copy: bool = False,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.subject, self._library, self._settings = subject, library, chosen
+        self._progress, self._own_copy, self._files = progress, own_copy, files or {}
+        self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s)
+        self._rng = named_generator(chosen.seed, "order")
+        self._order = self._rng.permutation(len(library.ids))
+        self._done = self._presentations = 0
+
+    def layout(self) -> Layout:
+        """Returns the shape of the recording: room for every presentation that may come."""
+        library, chosen = self._library, self._settings
+        capacity = len(library.ids) * chosen.repeats * (1 + chosen.retries)
+        scalars = {
+            "subject": self.subject.name,
+            **form_scalars(self._presenter.form),
+            "seed": chosen.seed,
+            "closedloop_version": version(),
+        }
+        coords = {name: _kind_of_column(column) for name, column in library.coords.items()}
+        return Layout(capacity, library.latent, self.subject.units, scalars, coords, library.evolutions)
+
+    def begin(self, recording: Recording) -> None:
+        """Keeps what the run needs beside its data."""
+        for name, data in self._files.items():
+            recording.keep(name, data)
+        if recording.path is not None and self._own_copy:
+            everything = np.arange(len(self._library.ids))
+            write_references(
+                recording.path, ImageSet(self._library.ids, self._library.read(everything), self._library.rate_hz)
+            )
+
+    def show(self) -> Shown | None:
+        """Shows the next images."""
+        block = self._block
+        if not len(block):
+            return None
+        images, repeats = self._library.read(block), np.full(len(block), self._settings.repeats)
+        return self._presenter.show(images, repeats, self._rng)
+
+    def learn(self, shown: Shown) -> Rows:
+        """Returns the rows of the images that were shown, and goes on to the next."""
+        block, library, n = self._block, self._library, len(shown.stimulus)
+        which = block[shown.stimulus]
+        coords = {
+            "thread": np.full(n, library.thread),
+            "generation": np.full(n, self._done // BLOCK, np.int32),
+            "kind": np.full(n, library.kind),
+            "stimulus_id": np.array(library.ids)[which],
+            "repeat": shown.repeat.astype(np.int32),
+            "onset_s": (self._presentations + np.arange(n))
+            * max(self._settings.soa_s, self._presenter.form.duration_s),
+            **{name: column[which] for name, column in library.coords.items()},
+        }
+        self._done += len(block)
+        self._presentations += n
+        return Rows(coords, shown.responses, library.codes(which), np.full(n, np.nan))
+
+    @property
+    def _block(self) -> NDArray[np.int64]:
+        """Numbers of the images that are shown next."""
+        return self._order[self._done : self._done + BLOCK]
+
+    def committed(self) -> None:
+        """Moves the progress on."""
+        if self._progress is not None:
+            self._progress(self._done, len(self._order))
+
+    def end(self) -> None:
+        """Does nothing: there is nobody to tell."""
+
+    def state(self) -> State:
+        """Returns all that is needed to go on identically."""
+        return {
+            "done": self._done,
+            "presentations": self._presentations,
+            "names": _digest(self._library.ids),
+            "order": generator_state(self._rng),
+            "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
+        }
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state.
+
+        Raises:
+            InvalidArgumentError: It is that of other images, or of another subject.
+        """
+        if state["names"] != _digest(self._library.ids):
+            raise InvalidArgumentError(
+                "images: they are not those with which the run began; put the folder back as it was."
+            )
+        self._done, self._presentations = state["done"], state["presentations"]
+        restore_generator(self._rng, state["order"])
+        if isinstance(self.subject, Stateful):
+            if state["subject"] is None:
+                raise InvalidArgumentError("subject: the run's subject had no state; hand over the same subject.")
+            self.subject.restore(state["subject"])
 
 
-def _rows(shown: Shown, library: Library, block: NDArray[np.int64], index: int, first: int, soa_s: float) -> Rows:
-    n = len(shown.stimulus)
-    which = block[shown.stimulus]
-    coords = {
-        "thread": np.full(n, library.thread),
-        "generation": np.full(n, index, np.int32),
-        "kind": np.full(n, library.kind),
-        "stimulus_id": np.array(library.ids)[which],
-        "repeat": shown.repeat.astype(np.int32),
-        "onset_s": (first + np.arange(n)) * soa_s,
-        **{name: column[which] for name, column in library.coords.items()},
-    }
-    return Rows(coords, shown.responses, library.codes(which), np.full(n, np.nan))
+def _digest(names: Sequence[str]) -> str:
+    """Returns a short text that tells two lists of names apart."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def _kind_of_column(column: NDArray[Any]) -> tuple[str, Any]:
-    """The type of a coordinate, and the value of a row that is not written."""
+    """Returns the type of a coordinate, and the value of a row that is not written."""
     if column.dtype.kind in "OU":
         return "str", ""
     return ("int64", -1) if column.dtype.kind == "i" else ("float64", np.nan)

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 import yaml
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from closedloop import recipes
 from closedloop.analysis.ascents import ASCEND
 from closedloop.cli.console import console, progress_bar
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.cli.show import show_run
+from closedloop.errors import InvalidArgumentError
 from closedloop.gradients.methods import find_method
 from closedloop.images.eight_bit import from_bytes
 from closedloop.images.sets import read_image
 from closedloop.interfaces import RESOLUTION, Generator, Subject, resolution_of
+from closedloop.loop.blocks import Generation
 from closedloop.loop.experiment import read_yaml
-from closedloop.loop.session import Generation, Session
+from closedloop.loop.session import Session
 from closedloop.objectives.selecting import parse_columns
 from closedloop.optimizers.gradient.ascent import Ascent
-from closedloop.protocols import ascend, read_ascent
+from closedloop.protocols import ascend
 from closedloop.recipes import matched_generator
-from closedloop.recording.reader import read_experiment, read_pointer
 from closedloop.subjects import load_subject
 
 #: The layer of which all units are recorded, so that a confidence is known.
@@ -60,7 +57,7 @@ def run_ascent(out: Path, given: Mapping[str, Any]) -> None:
     if arguments.get("references") == "none":
         del arguments["references"]
     ascend(subject, generator, method, unit=unit, start=start, save=out, observers=[Steps()], **arguments, **options)
-    show_ascent(out, None)
+    show_run(out)
 
 
 def read_ascent_file(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,80 +184,3 @@ class Steps:
     def end(self, session: Session) -> None:
         """Stops the bar."""
         self._progress.stop()
-
-
-def is_ascent(run: Path) -> bool:
-    """Whether a folder is a finished run of ascents, whose result can be read."""
-    return bool(read_experiment(run).get("protocol") == ASCEND and read_pointer(run)["finished"])
-
-
-def show_ascent(run: Path, figure: Path | None) -> None:
-    """Prints the table of a finished run of ascents, and writes its figure.
-
-    Raises:
-        RecordingError: The figure cannot be written.
-    """
-    from closedloop.figures import plot_ascents
-
-    result = read_ascent(run)
-    console.print(ascents_table(result))
-    for line in failure_lines(result):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"Run:    {run}", highlight=False)
-    path = run / FIGURE if figure is None else figure
-    try:
-        plot_ascents(result).savefig(path)
-    except OSError as error:
-        raise RecordingError(f"figure: cannot write {path} ({error}).") from error
-    console.print(f"Figure: {path}", highlight=False)
-
-
-def ascents_table(result: xr.Dataset) -> Table:
-    """One row for each unit: numbers of the last image, and what they cost; columns without a number are left out."""
-    subject, method = (np.atleast_1d(result[name].values)[0] for name in ("subject", "method"))
-    table = Table(title=f"{method} on {subject}: the last image, as a file holds it", title_justify="left")
-    rows = [_row(result.isel(unit=i)) for i in range(result.sizes["unit"])]
-    kept = [name for name in rows[0] if any(row[name] != NOTHING for row in rows)]
-    for name in kept:
-        table.add_column(name, justify="left" if name == "unit" else "right")
-    for row in rows:
-        table.add_row(*(escape(row[name]) for name in kept))
-    table.caption = "cost in forward passes of the subject, a backward pass for two"
-    return table
-
-
-def failure_lines(result: xr.Dataset) -> Iterator[Text]:
-    """What went wrong with each unit, in words and colour; one line in green where nothing did."""
-    failures = [(_name(result.isel(unit=i)), str(f)) for i, f in enumerate(result["failure"].values)]
-    for name, failure in failures:
-        if failure:
-            yield Text(f"{name}: {failure}", style="bold red")
-    if not any(failure for _, failure in failures):
-        yield Text("Nothing went wrong that is looked for.", style="green")
-
-
-def _row(one: xr.Dataset) -> dict[str, str]:
-    largest, sure = (_step(value) for value in one["reached"].values[:2])
-    return {
-        "unit": _name(one),
-        "response": _number(one["response"].item()),
-        "confidence": _number(one["confidence"].item()),
-        "best natural": _number(one["natural"].item()),
-        "largest": largest,
-        "> .99": sure,
-        "steps": str(one.sizes["step"]),
-        "cost": str(one["forward_equivalents"].item()),
-    }
-
-
-def _name(one: xr.Dataset) -> str:
-    label = str(one["label"].item())
-    return str(one["neuroid_id"].item()) + (f" “{label}”" if label else "")
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else NOTHING
-
-
-def _step(value: float) -> str:
-    return f"step {value:.0f}" if np.isfinite(value) else NOTHING

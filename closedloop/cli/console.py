@@ -28,11 +28,17 @@ def progress_bar() -> Progress:
 @contextmanager
 def present_bar() -> Iterator[Callable[[int, int], None]]:
     """Shows a progress bar of images; yields what is called with images shown so far and of all."""
-    with Progress(
-        TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task("recording", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console)
+    task = bar.add_task("recording", total=None)
+
+    def move(done: int, total: int) -> None:
+        bar.start()  # with the first image, for sessions have a bar of their own
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield move
+    finally:
+        bar.stop()
 
 
 def free_folder(name: str) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 from closedloop.cli.console import console, free_folder, progress_bar
 from closedloop.cli.show import show_run
 from closedloop.errors import InvalidArgumentError
+from closedloop.loop.blocks import Generation
 from closedloop.loop.experiment import (
     Experiment,
     build_rules,
@@ -19,7 +20,7 @@ from closedloop.loop.experiment import (
     parse_experiment,
     read_experiment_file,
 )
-from closedloop.loop.session import Generation, Session
+from closedloop.loop.session import Session
 from closedloop.optimizers.loading import DEFAULT
 
 #: What a bare `closedloop evolve` does.

@@ -5,6 +5,7 @@ For a subject of another form they come in that form: grey, and for one of movie
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.eight_bit import from_bytes, quantize
+from closedloop.images.eight_bit import from_bytes, quantize, to_bytes
 from closedloop.images.forms import check_forms, recoloured, shown_as
 from closedloop.images.movies import decode_movie
 from closedloop.images.resizing import resize_images
@@ -51,6 +52,27 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of names and 8-bit values."""
+        digest = hashlib.sha256("\n".join(self.ids).encode())
+        digest.update(str(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(to_bytes(self.images)).data)
+        return digest.hexdigest()
+
+
+def folder_fingerprint(folder: str | Path) -> str:
+    """Returns SHA-256 of the names and contents of the images in a folder.
+
+    Raises:
+        InvalidArgumentError: There is no such folder, or it holds no image.
+    """
+    digest = hashlib.sha256()
+    for name, path in zip(*folder_images(folder), strict=True):
+        digest.update(name.encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
 from closedloop.gradients.settings import GradientSettings
 from closedloop.interfaces import Generator, Optimizer, Space, Subject
-from closedloop.loop.settings import Settings
+from closedloop.loop.settings import Settings, option_types
 from closedloop.loop.stopping import Plateau, StoppingRule, Target
 from closedloop.loop.thread import Thread
 from closedloop.objectives import parse_objective
@@ -70,7 +70,15 @@ class ThreadPart(_Strict):
     gradient: GradientPart = Field(default_factory=GradientPart)
 
 
-class Experiment(_Strict):
+#: The entries of a file that are numbers: those of `Settings`, with its types and defaults.
+_NUMBERS: dict[str, Any] = {
+    name: (kind | None if optional else kind, getattr(Settings, name))
+    for name, (kind, optional) in option_types(Settings).items()
+}
+_Numbers = create_model("_Numbers", __base__=_Strict, **_NUMBERS)
+
+
+class Experiment(_Numbers):  # type: ignore[misc, valid-type]
     """A whole experiment: subject, one or more threads, references, stopping rules, and the session's settings.
 
     With one thread, `generator`, `optimizer`, `objective` and `gradient` may stand at the top; several go into
@@ -83,18 +91,7 @@ class Experiment(_Strict):
     threads: list[ThreadPart] = Field(default_factory=list)
     references: str | None = "bundled"
     stop: list[Named] = Field(default_factory=list)
-    images: int = Settings.images
-    repeats: int = Settings.repeats
-    interleave: int = Settings.interleave
-    drift: str = Settings.drift
-    drift_memory: float = Settings.drift_memory
-    retries: int = Settings.retries
-    retest_candidates: int = Settings.retest_candidates
-    retest_repeats: int = Settings.retest_repeats
-    soa_s: float = Settings.soa_s
-    timeout_s: float | None = Settings.timeout_s
-    keep: str = Settings.keep
-    seed: int = Settings.seed
+    fingerprints: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -113,7 +110,8 @@ class Experiment(_Strict):
 
     def optimizer_seed(self, thread: ThreadPart) -> int:
         """The seed of a thread's optimizer that names none: the experiment's, or one for each of several threads."""
-        return self.seed if len(self.threads) == 1 else named_seed(self.seed, thread.name)
+        seed = int(self.settings["seed"])
+        return seed if len(self.threads) == 1 else named_seed(seed, thread.name)
 
     @property
     def names_objective(self) -> bool:
@@ -123,7 +121,7 @@ class Experiment(_Strict):
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments of `Settings`."""
-        return {name: getattr(self, name) for name in Settings.__dataclass_fields__}
+        return {name: getattr(self, name) for name in _NUMBERS}
 
 
 def _named(value: Any) -> Any:
@@ -142,7 +140,8 @@ def parse_experiment(content: Any, where: str) -> Experiment:
         InvalidArgumentError: With each entry that does not fit.
     """
     try:
-        return Experiment.model_validate(content)
+        experiment: Experiment = Experiment.model_validate(content)
+        return experiment
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
         raise InvalidArgumentError(f"{where}: not a valid experiment. " + "; ".join(lines) + ".") from error
@@ -245,12 +244,11 @@ def _load_generator(part: Named, subject: Subject) -> Generator:
 
 
 def _load_optimizer(experiment: Experiment, part: ThreadPart, space: Space) -> Optimizer:
-    """The optimizer of a thread, told the seed and the budget of codes unless it names its own."""
+    """Loads the optimizer of a thread, with a seed unless it names its own; its budget is the session's business."""
     name, options = part.optimizer.name, part.optimizer.options
     if name == OBJECT:
         raise InvalidArgumentError(_from_python("optimizer", part.optimizer))
-    budget = max(experiment.images // max(experiment.repeats, 1), 1)
-    return load_optimizer(name, space, **{"seed": experiment.optimizer_seed(part), "images": budget, **options})
+    return load_optimizer(name, space, **{"seed": experiment.optimizer_seed(part), **options})
 
 
 def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:

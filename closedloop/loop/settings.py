@@ -1,80 +1,178 @@
-"""The numbers of a session, checked where they come in."""
+"""The numbers of an experiment: each is named, explained, bounded and given its default here, and nowhere else.
+
+A protocol's settings are a class made by `settings`, whose fields are made by `option`. From these come the arguments
+of the Python functions, the entries of an experiment's file and their checks, and the options of the command line with
+their help and defaults.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from types import NoneType
+from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
 import numpy as np
 
-from closedloop.checks import check_whole, is_number
+from closedloop.checks import check_flag, check_whole, is_number
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.loop.drift_correction import METHODS
-from closedloop.seeds import check_seed
+
+T = TypeVar("T")
 
 
-@final
-@dataclass(frozen=True)
-class Settings:
-    """The numbers of a session.
+def option(
+    *,
+    default: Any = MISSING,
+    help: str,  # noqa: A002 - what the command line calls it
+    least: int | None = None,
+    unit: str = "",
+    choices: Sequence[str] = (),
+    shown: str = "",
+    hidden: bool = False,
+) -> Any:
+    """Defines one setting.
 
-    Attributes:
-        images: Evolved presentations for each thread, repeats included; never exceeded.
-        repeats: Presentations of each evolved image.
-        interleave: Reference images shown in each generation, taken in turn; they do not count as evolved images.
-        drift: What is done about slow drift of the subject, before scores reach the optimizers: ``"none"``, or
-            ``"divide"`` by or ``"regress"`` on the interleaved references; see `closedloop.loop.drift_correction`. It
-            pays where these tell more than noise: some 20 in each generation.
-        drift_memory: Generations within which a reference's response is forgotten (to 1/e) in the correction.
-        retries: How often a lost presentation is shown again.
-        retest_candidates: Images of each thread that are re-tested, recommended by its optimizer or best-scored, and
-            references; 0 for no re-test.
-        retest_repeats: Fresh presentations of each in the re-test, and again of the selected one.
-        soa_s: Nominal seconds from one presentation to the next; gives the coordinate `onset_s`.
-        timeout_s: Seconds that the subject may take for one block of images; the largest block is the survey of all
-            references. None waits for ever.
-        keep: Which evolved images become PNG files: ``"best"`` of each generation, ``"all"`` or ``"none"``.
-        seed: Seed of the presentation order. (Optimizers have seeds of their own.)
+    Args:
+        default: Its value where none is given; without one it is required.
+        help: What it is, in a sentence.
+        least: The least whole number that it may be.
+        unit: The unit of a real number, which must then be above 0.
+        choices: The texts that it may be.
+        shown: What stands for the default in a help text; by default the value itself.
+        hidden: Whether the command line has no option for it.
     """
+    facts = {"help": help, "least": least, "unit": unit, "choices": tuple(choices), "shown": shown, "hidden": hidden}
+    return field(metadata=facts) if default is MISSING else field(default=default, metadata=facts)
 
-    images: int = 2000
-    repeats: int = 1
-    interleave: int = 2
-    drift: str = "none"
-    drift_memory: float = 2.0
-    retries: int = 2
-    retest_candidates: int = 5
-    retest_repeats: int = 10
-    soa_s: float = 0.2
-    timeout_s: float | None = None
-    keep: str = "best"
-    seed: int = 0
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))
+def settings(cls: type[T]) -> type[T]:
+    """Makes a frozen dataclass of named values, whose texts become part of its docstring."""
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    lines = [f"    {f.name}: {f.metadata['help']}" for f in fields(made)]  # type: ignore[arg-type]
+    made.__doc__ = "\n".join([made.__doc__ or "", "", "Attributes:", *lines])
+    return made
+
+
+def option_types(made: type[Any]) -> dict[str, tuple[type[Any], bool]]:
+    """Returns the type of each field of a class of settings, and whether it may be None."""
+    found = {}
+    for name, hint in get_type_hints(made).items():
+        kinds = get_args(hint) or (hint,)
+        found[name] = (next(kind for kind in kinds if kind is not NoneType), NoneType in kinds)
+    return found
+
+
+def check_options(values: Any) -> None:
+    """Checks every field of a settings object against its definition.
+
+    Raises:
+        InvalidArgumentError: A value is of another type, or out of bounds; the error names it.
+    """
+    types = option_types(type(values))
+    for entry in fields(values):
+        kind, optional = types[entry.name]
+        value = getattr(values, entry.name)
+        if not (value is None and optional):
+            _check_option(entry, kind, value)
+
+
+def _check_option(entry: Field[Any], kind: type[Any], value: Any) -> None:
+    name, facts = entry.name, entry.metadata
+    if kind is int:
+        check_whole(name, value, 0 if facts["least"] is None else facts["least"])
+    elif kind is bool:
+        check_flag(name, value)
+    elif kind is float and not (is_number(value) and np.isfinite(value) and (not facts["unit"] or value > 0)):
+        wanted = f"{facts['unit']} above 0" if facts["unit"] else "a finite number"
+        raise InvalidArgumentError(f"{name}: expected {wanted}, got {value!r}.")
+    elif facts["choices"] and value not in facts["choices"]:
+        *first, last = map(repr, facts["choices"])
+        raise InvalidArgumentError(f"{name}: expected {', '.join(first)} or {last}, got {value!r}.")
+
+
+@settings
+class Timing:
+    """What every protocol needs to know of presentations."""
+
+    retries: int = option(default=2, least=0, help="How often a lost presentation is shown again before it stays NaN.")
+    timeout_s: float | None = option(
+        default=None,
+        unit="seconds",
+        shown="no limit",
+        help="Seconds that the subject may take for one block of images; the largest is the survey of all references.",
+    )
+    soa_s: float = option(
+        default=0.2,
+        unit="seconds",
+        help="Nominal seconds from one presentation to the next; they give the coordinate onset_s.",
+    )
+    seed: int = option(default=0, least=0, help="Seed of the whole experiment.")
 
     def __post_init__(self) -> None:
-        least = {"images": 1, "repeats": 1, "interleave": 0, "retries": 0, "retest_candidates": 0, "retest_repeats": 1}
-        for name, low in least.items():
-            check_whole(name, getattr(self, name), low)
-        check_seed(self.seed)
-        for name, unit in {"soa_s": "seconds", "timeout_s": "seconds", "drift_memory": "generations"}.items():
-            value = getattr(self, name)
-            if value is None and name == "timeout_s":
-                continue
-            if not (is_number(value) and 0 < value < np.inf):
-                raise InvalidArgumentError(f"{name}: expected {unit} above 0, got {value!r}.")
-        if self.drift not in METHODS:
-            raise InvalidArgumentError(f"drift: expected 'none', 'divide' or 'regress', got {self.drift!r}.")
+        check_options(self)
+
+
+@settings
+class Settings(Timing):
+    """The numbers of a session."""
+
+    images: int = option(
+        default=2000,
+        least=1,
+        help="Budget of evolved presentations of each thread, repeats included; it is never exceeded.",
+    )
+    repeats: int = option(default=1, least=1, help="Presentations of each evolved image.")
+    interleave: int = option(
+        default=2,
+        least=0,
+        help="References shown in each generation, taken in turn; they do not count as evolved presentations.",
+    )
+    drift: str = option(
+        default="none",
+        choices=METHODS,
+        help="What is done about slow drift of the subject, before scores reach the optimizers: nothing, or to divide "
+        "by or regress on the interleaved references (see closedloop.loop.drift_correction). It pays where these tell "
+        "more than noise: some 20 in each generation.",
+    )
+    drift_memory: float = option(
+        default=2.0,
+        unit="generations",
+        help="Generations within which a reference's response is forgotten (to 1/e) in the drift correction.",
+    )
+    retest_candidates: int = option(
+        default=5,
+        least=0,
+        help="Images of each thread that are re-tested, recommended by its optimizer or best-scored, and references; "
+        "0 for no re-test.",
+    )
+    retest_repeats: int = option(
+        default=10, least=1, help="Fresh presentations of each in the re-test, and again of the selected one."
+    )
+    keep: str = option(
+        default="best",
+        choices=("best", "all", "none"),
+        help="Which evolved images become PNG files: the best of each generation, all or none.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.drift != "none" and self.interleave == 0:
             raise InvalidArgumentError(
                 f"interleave: expected references in each generation for drift={self.drift!r}, got 0."
             )
-        if self.keep not in ("best", "all", "none"):
-            raise InvalidArgumentError(f"keep: expected 'best', 'all' or 'none', got {self.keep!r}.")
 
 
-def read_settings(given: dict[str, Any]) -> Settings:
-    """The settings, or an error with what a misspelt one may have meant."""
-    known = Settings.__dataclass_fields__
+def read_settings(made: type[T], given: Mapping[str, Any]) -> T:
+    """Returns settings of a class from values by name.
+
+    Raises:
+        InvalidArgumentError: There is no such setting (with what a misspelt one may have meant), or a value does not
+            fit.
+    """
+    known = made.__dataclass_fields__  # type: ignore[attr-defined]
     for name in given:
         if name not in known:
             raise InvalidArgumentError(f"{name}: no such setting.{closest(name, known)}")
-    return Settings(**given)
+    return made(**given)

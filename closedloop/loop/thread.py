@@ -92,6 +92,24 @@ class Evolution:
         """Whether its optimizer has taken all of its steps."""
         return isinstance(self.thread.optimizer, Finite) and self.thread.optimizer.finished
 
+    @property
+    def ended(self) -> str:
+        """Why its optimizer has nothing more to ask, in words; empty while it has."""
+        if not self.finished:
+            return ""
+        return f"finished after {len(self.climbed)} steps" if self.climbs else "finished"
+
+    def ask(self) -> FloatArray:
+        """Returns the next codes ``(n, dim)``, the same again until they are told.
+
+        Raises:
+            InvalidArgumentError: The optimizer asked for none, or for codes outside of the generator's space.
+        """
+        codes = self.thread.generator.space.check(self.thread.optimizer.ask())
+        if len(codes) == 0:
+            raise InvalidArgumentError(f"thread {self.thread.name!r}: the optimizer asked for no code at all.")
+        return codes
+
     def climb(self, codes: FloatArray, slope: Slope) -> None:
         """Takes one step from codes ``(n, dim)`` along the gradient, and keeps score and length of it.
 

@@ -123,6 +123,16 @@ class Auto(AskTell):
         self._average: FloatArray | None = None
 
     @property
+    def budget(self) -> int | None:
+        """The codes that it was told it may ask for; None as long as nobody has said it."""
+        images: int | None = self._options["images"]
+        return images
+
+    def plan(self, images: int) -> None:
+        """Plans with a budget of `images` codes; before the first `ask`."""
+        self.images = self._take_budget(images)
+
+    @property
     def noise(self) -> float:
         """Variance of the noise, by codes that came twice, over that of the remembered scores' own differences."""
         spread = float(self._y.var()) if len(self._y) else 0.0

@@ -49,6 +49,18 @@ class AskTell(ABC):
         """Whether codes were asked for and not yet told."""
         return self._asked is not None
 
+    def _take_budget(self, images: int) -> int:
+        """Notes a budget of codes that is told before the first `ask`, and returns it.
+
+        Raises:
+            CallOrderError: Codes were asked for already.
+        """
+        check_budget(images)
+        if self.pending:
+            raise CallOrderError(f"{self.name}: expected plan before the first ask; build a new optimizer.")
+        self._options["images"] = int(images)
+        return int(images)
+
     def ask(self) -> FloatArray:
         """The next codes ``(n, dim)``; the same again until they are told."""
         if self._asked is None:

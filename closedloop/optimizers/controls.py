@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Described, FloatArray, Optimizer, Recommending, Space, State
+from closedloop.interfaces import Budgeted, Described, FloatArray, Optimizer, Recommending, Space, State
 from closedloop.optimizers.loading import load_optimizer
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
@@ -44,6 +44,16 @@ class _Control(ABC):
         """How `load_optimizer` makes it again; None where the optimizer inside has no recipe."""
         inner = self.optimizer.recipe if isinstance(self.optimizer, Described) else None
         return None if inner is None else {**inner, "name": f"{self.kind}:{inner['name']}", "control_seed": self._seed}
+
+    @property
+    def budget(self) -> int | None:
+        """That of the optimizer inside; None where it plans with none."""
+        return self.optimizer.budget if isinstance(self.optimizer, Budgeted) else None
+
+    def plan(self, images: int) -> None:
+        """Hands a budget of `images` codes to the optimizer inside, if it plans with one."""
+        if isinstance(self.optimizer, Budgeted):
+            self.optimizer.plan(images)
 
     def ask(self) -> FloatArray:
         """The next codes of the optimizer inside."""

@@ -82,6 +82,17 @@ class Nevergrad(AskTell):
         self._inner = self._build()
         self._candidates: list[Any] = []
 
+    @property
+    def budget(self) -> int | None:
+        """The codes that it was told it may ask for; None as long as nobody has said it."""
+        images: int | None = self._options["images"]
+        return images
+
+    def plan(self, images: int) -> None:
+        """Tells nevergrad a budget of `images` codes; before the first `ask`."""
+        self.images = self._take_budget(images)
+        self._inner = self._build()
+
     def _build(self) -> Any:
         """A fresh optimizer from the seed."""
         code = nevergrad.p.Array(init=self.space.center)

@@ -83,11 +83,23 @@ class SphereCMA(AskTell):
         )
         self.population, self.schedule, self.lr = int(population), schedule, float(lr)
         self.radius = space.scale * np.sqrt(space.dim) if radius is None else float(radius)
-        self.generations = (
-            PUBLISHED_GENERATIONS if images is None else 1 + max(images - population, 0) // (population + 1)
-        )
+        self.generations = PUBLISHED_GENERATIONS if images is None else self._generations(images)
         self._x: FloatArray | None = None if first is None else self._to_sphere(first - space.center)
         self._k = 0
+
+    @property
+    def budget(self) -> int | None:
+        """The codes that it was told it may ask for; None as long as nobody has said it."""
+        images: int | None = self._options["images"]
+        return images
+
+    def plan(self, images: int) -> None:
+        """Ties the schedule to a budget of `images` codes; before the first `ask`."""
+        self.generations = self._generations(self._take_budget(images))
+
+    def _generations(self, images: int) -> int:
+        """Returns how many generations fit into a budget; from the second on the mean is shown, too."""
+        return 1 + max(images - self.population, 0) // (self.population + 1)
 
     def angle_deg(self, k: int) -> float:
         """Expected angle between mean and samples in generation ``k``, counted from 0, in degrees."""

@@ -1,0 +1,210 @@
+"""The one loop that commits: show a block, learn from it, write its rows with the state that follows, and again.
+
+Evolutions, sessions, recorded images, landscapes, ascents, elites and comparisons all go through `record`. What differs
+between them is a `Course`: what is shown next, and what is made of the answer. Every block is committed before the next
+begins, so a run goes on after a crash at any moment as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import xarray as xr
+
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.interfaces import State, Subject
+from closedloop.loop.presenter import Shown
+from closedloop.recipes import fingerprint, plain
+from closedloop.recording.layout import POINTER, Layout, Rows, is_run
+from closedloop.recording.reader import open_recording, read_experiment, read_pointer
+from closedloop.recording.writer import Recording
+
+#: Entries of an experiment's file that may differ between a run and the call that goes on with it.
+_MAY_DIFFER = ("closedloop",)
+
+
+class Course(Protocol):
+    """An experiment under way, from one commit to the next. It calls nothing that writes."""
+
+    @property
+    def subject(self) -> Subject:
+        """The network or animal that is shown images."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in words, for the record; it may be empty."""
+        ...
+
+    def layout(self) -> Layout:
+        """Returns the shape of the recording: room for every presentation that may come."""
+        ...
+
+    def begin(self, recording: Recording) -> None:
+        """Is called once before the first block, also of a run that goes on; keeps files beside the data."""
+        ...
+
+    def show(self) -> Shown | None:
+        """Shows the next block to the subject; returns None when there is none left."""
+        ...
+
+    def learn(self, shown: Shown) -> Rows:
+        """Learns from the block that was shown last, whose responses were checked, and returns its rows."""
+        ...
+
+    def committed(self) -> None:
+        """Is called when these rows are safe on the disk."""
+        ...
+
+    def end(self) -> None:
+        """Is called once when all is over, also after an error."""
+        ...
+
+    def state(self) -> State:
+        """Returns all that is needed to go on identically."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        ...
+
+
+def record(
+    course: Course, experiment: Mapping[str, Any], save: str | Path | None = None, exists: str = "fail"
+) -> xr.Dataset:
+    """Runs an experiment in a new folder, or goes on with the same experiment in an existing one.
+
+    Args:
+        course: The experiment, at its beginning.
+        experiment: What repeats it, for the run's ``experiment.yaml``.
+        save: Folder of the run; None keeps it in memory.
+        exists: What to do if there is such a run: ``"fail"``, or ``"resume"`` it. A finished run is returned as it is.
+
+    Returns:
+        The recording, see `closedloop.open_recording`.
+
+    Raises:
+        InvalidArgumentError: `exists` is neither, or the run in the folder is of another experiment.
+        RecordingError: The folder exists, or cannot be written.
+        SubjectError: The subject failed; what was finished is safe, and the run can be resumed.
+    """
+    content = plain(experiment)
+    if not goes_on(save, exists):
+        return run_course(course, Recording.create(save, course.layout(), content))
+    check_same_experiment(Path(str(save)), content)
+    if is_finished(str(save)):
+        return open_recording(str(save))
+    return run_course(course, Recording.reopen(str(save)))
+
+
+def run_course(course: Course, recording: Recording) -> xr.Dataset:
+    """Goes on with a recording from its last commit, or its beginning, to the end.
+
+    Raises:
+        InvalidArgumentError: The saved state is that of another subject, of other images or of other threads.
+        RecordingError: The disk is full or cannot be written; what was committed before is safe.
+        SubjectError: The subject failed; likewise.
+    """
+    try:
+        recording.check_units(course.subject.units)
+        saved = recording.state()
+        if saved is None:
+            recording.use(course.layout())
+        else:
+            _restore(course, saved)
+        course.begin(recording)
+        while (shown := course.show()) is not None:
+            recording.check(shown.responses)  # before anything is learnt from them
+            recording.append(course.learn(shown), course.state())
+            course.committed()
+        recording.finish(course.state(), course.reason)
+        return recording.dataset()
+    finally:
+        recording.close()
+        course.end()
+
+
+def _restore(course: Course, saved: State) -> None:
+    """Puts a course back to a saved state, or says that it is another experiment's."""
+    try:
+        course.restore(saved)
+    except InvalidArgumentError:
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise InvalidArgumentError(
+            "subject, threads, generator: the saved state does not fit them "
+            f"({type(error).__name__}: {error}); build them as for the run."
+        ) from error
+
+
+def goes_on(save: str | Path | None, exists: str) -> bool:
+    """Returns whether a call goes on with a run that is there; False where it begins a new one.
+
+    Raises:
+        InvalidArgumentError: `exists` is neither "fail" nor "resume", or there is no folder to go on in.
+    """
+    if exists not in ("fail", "resume"):
+        raise InvalidArgumentError(f"exists: expected 'fail' or 'resume', got {exists!r}.")
+    if exists == "resume" and save is None:
+        raise InvalidArgumentError("save: expected the folder of the run for exists='resume', got None; name one.")
+    return exists == "resume" and is_run(str(save))
+
+
+def is_finished(run: str | Path) -> bool:
+    """Returns whether a run has come to its end."""
+    return (Path(run) / POINTER).exists() and bool(read_pointer(run)["finished"])
+
+
+def check_same_experiment(run: Path, wanted: Mapping[str, Any]) -> None:
+    """Raises unless the run in a folder was begun with the same experiment.
+
+    Raises:
+        RecordingError: The run is of another experiment; the error names what differs. Nothing is changed.
+    """
+    held = read_experiment(run)
+    for name in [*wanted, *(key for key in held if key not in wanted)]:
+        if name not in _MAY_DIFFER and held.get(name) != wanted.get(name):
+            raise RecordingError(
+                f"exists: {run} holds another experiment: {name} is {held.get(name)!r:.200} there, and "
+                f"{wanted.get(name)!r:.200} here. Give the arguments of that run, or a new folder."
+            )
+
+
+def fingerprints(**parts: Any) -> dict[str, str]:
+    """Returns SHA-256 of the parts of an experiment by their names; those that have none are left out.
+
+    Args:
+        **parts: Subjects, generators …; bytes; or a fingerprint itself, as text.
+    """
+    found = {}
+    for name, part in parts.items():
+        if isinstance(part, bytes):
+            known = hashlib.sha256(part).hexdigest() if part else ""
+        else:
+            known = part if isinstance(part, str) else fingerprint(part)
+        if known:
+            found[name] = known
+    return found
+
+
+def check_fingerprints(run: Path, content: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    """Raises unless a run goes on with the very parts that it began with; runs of older versions do not say.
+
+    Args:
+        run: The run's folder.
+        content: Its experiment file.
+        now: What `fingerprints` gives for the parts that it would go on with.
+
+    Raises:
+        InvalidArgumentError: Weights, options or images of a part are others; the error names it.
+    """
+    held: Mapping[str, str] = content.get("fingerprints") or {}
+    for name, known in now.items():
+        if name in held and held[name] != known:
+            raise InvalidArgumentError(
+                f"{name}: expected the {name} with which {run} began, got another (SHA-256 {known[:12]}…, of the run "
+                f"{held[name][:12]}…); restore its weights, options or images."
+            )

@@ -1,0 +1,123 @@
+"""What a session learns from a block: scores without drift, told to the optimizers, and steps along gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray, State, Subject
+from closedloop.loop.blocks import Block
+from closedloop.loop.drift_correction import DriftCorrection
+from closedloop.loop.presenter import Shown
+from closedloop.loop.reference_pool import ReferencePool
+from closedloop.loop.settings import Settings
+from closedloop.loop.thread import Evolution, Thread
+from closedloop.objectives import evaluate
+from closedloop.recording.layout import REFERENCE
+
+if TYPE_CHECKING:
+    from closedloop.gradients.path import GradientPath
+
+
+@final
+class Learning:
+    """Tells the threads what their images brought.
+
+    Args:
+        subject: The network or animal that is shown images.
+        evolutions: The threads under way.
+        references: The reference images.
+        settings: The session's numbers.
+    """
+
+    def __init__(
+        self, subject: Subject, evolutions: Sequence[Evolution], references: ReferencePool, settings: Settings
+    ) -> None:
+        self._evolutions, self._references = evolutions, references
+        self._path = _gradient_path(subject, [e.thread for e in evolutions])
+        self._drift = DriftCorrection(settings.drift, settings.drift_memory)
+
+    def learn(self, phase: str, block: Block, shown: Shown) -> FloatArray:
+        """Scores a block, and tells the optimizers; returns the score of each image ``(m,)``, NaN for references."""
+        means = shown.means(len(block.ids))
+        scores = np.full(len(block.ids), np.nan)
+        self._references.count(block, shown)
+        if self._drift.method != "none" and phase in ("survey", "evolve"):
+            means = self._without_drift(phase, block, means)
+        for evolution in self._evolutions:
+            own = block.of(evolution.thread.name)
+            if own:
+                scores[own] = score_images(evolution.thread, means[own], block.images[own])
+                self._tell(evolution, phase, block, own, scores[own], int(np.isin(shown.stimulus, own).sum()))
+        if self._path is not None and phase == "evolve":
+            climb(self._path, [e for e in self._evolutions if e.climbs and block.of(e.thread.name)])
+        return scores
+
+    def _tell(
+        self, evolution: Evolution, phase: str, block: Block, own: list[int], scores: FloatArray, shown: int
+    ) -> None:
+        """Hands a thread its scores: to learn from while it evolves, to select by afterwards."""
+        ids, codes = [block.ids[i] for i in own], np.stack([c for i in own if (c := block.codes[i]) is not None])
+        if phase == "evolve":
+            evolution.learn(ids, codes, scores, shown)
+        elif phase == "select":
+            best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
+            evolution.winner = (ids[best], codes[best])
+
+    def _without_drift(self, phase: str, block: Block, means: FloatArray) -> FloatArray:
+        """Corrects mean responses by what the block's references tell; a re-test compares within one block."""
+        own = block.of(REFERENCE)
+        if phase == "survey":
+            self._drift.begin(means[own])
+            return means
+        self._drift.learn(self._references.numbers(block, own), means[own])
+        return self._drift.correct(means)
+
+    def state(self) -> State:
+        """Returns the state of the drift correction."""
+        return self._drift.state()
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        self._drift.restore(state)
+
+
+def _gradient_path(subject: Subject, threads: Sequence[Thread]) -> GradientPath | None:
+    """Returns the way of gradients, where an optimizer needs them; only then is torch imported."""
+    climbing = [thread for thread in threads if thread.optimizer.needs_gradient]
+    if not climbing:
+        return None
+    from closedloop.gradients.path import GradientPath
+
+    return GradientPath(subject, climbing)
+
+
+def climb(path: GradientPath, evolutions: Sequence[Evolution]) -> None:
+    """Takes the steps of gradient methods up to their next presentation, all of them side by side."""
+    for i in range(max((e.thread.gradient.every for e in evolutions), default=0)):
+        going = [e for e in evolutions if i < e.thread.gradient.every and not e.finished]
+        if not going:
+            return
+        codes = [e.thread.generator.space.check(e.thread.optimizer.ask()) for e in going]
+        slopes = path.slopes([e.thread for e in going], codes, [len(e.climbed) for e in going])
+        for evolution, code, slope in zip(going, codes, slopes, strict=True):
+            evolution.climb(code, slope)
+
+
+def score_images(thread: Thread, responses: FloatArray, images: NDArray[np.float32]) -> FloatArray:
+    """Returns the scores ``(n,)`` of mean responses ``(n, units[, time])`` to images ``(n, 3, h, w)``, checked.
+
+    Raises:
+        InvalidArgumentError: The objective gave another number of scores, or infinity.
+    """
+    scores = np.asarray(evaluate(thread.objective, responses, images), dtype=float)
+    if scores.shape != (len(responses),) or np.isinf(scores).any():
+        raise InvalidArgumentError(
+            f"thread {thread.name!r}: expected {len(responses)} finite scores (or NaN) from its objective, got shape "
+            f"{scores.shape}{' with infinity' if np.isinf(scores).any() else ''}."
+        )
+    return scores

@@ -1,0 +1,185 @@
+"""What a protocol tells the house about its runs: how they go on, what a person sees of them, how they are repeated.
+
+A protocol is a function such as `closedloop.protocols.evolve`. What the commands ``resume``, ``show``, ``report`` and
+``analyze`` need to know of its runs it says once, by a `RunProtocol`: in an entry point of the group
+``closedloop.protocols``, or by `register`. A run names its protocol in its ``experiment.yaml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from closedloop import recipes
+from closedloop.errors import InvalidArgumentError, UnknownNameError
+from closedloop.interfaces import Generator, Subject
+from closedloop.loop.blocks import Observer
+from closedloop.loop.stopping import StoppingRule
+from closedloop.loop.thread import Thread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: The protocol of a run that names none: runs of the first version were evolutions.
+EVOLVE = "evolve"
+#: Units, and images of each, that a table of recorded responses shows.
+_UNITS, _IMAGES = 20, 3
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What `closedloop.protocols.resume` was handed besides the run: parts that a file cannot name.
+
+    Attributes:
+        subject: The network or animal; None for the one that the file names.
+        threads: The evolutions, freshly built as for the run.
+        generator: Turns codes into images.
+        stop: Stopping rules.
+        observers: Watch a session.
+        progress: Is called with images shown so far and of all.
+    """
+
+    subject: Subject | None = None
+    threads: Sequence[Thread] | None = None
+    generator: Generator | None = None
+    stop: Sequence[StoppingRule] | None = None
+    observers: Sequence[Observer] = ()
+    progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """A table for terminal and report.
+
+    Attributes:
+        title: What it holds.
+        columns: Their names.
+        rows: One text for each column.
+        caption: What a reader must know of it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a person sees of a run.
+
+    Attributes:
+        tables: Its numbers.
+        lines: Sentences below them: what must be known before the numbers are trusted.
+        figures: What draws each figure, by the name of its file without an ending; the first is the main one.
+    """
+
+    tables: Sequence[RunTable] = ()
+    lines: Sequence[str] = ()
+    figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """How an analysis of a protocol's runs is asked for by ``closedloop analyze --what NAME``.
+
+    Attributes:
+        function: From a recording to its result.
+        of: "thread" (of each evolution, over all runs together), "unit" (of each unit, run by run), or "runs" (of what
+            the evolutions of all runs have in common).
+        options: For the function.
+        without: Variables that are too large for a table.
+    """
+
+    function: Callable[..., xr.Dataset]
+    of: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+
+
+def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns the images that each unit likes best: a summary for any recording."""
+    ids = recording["stimulus_id"].values
+    names, place = np.unique(ids, return_inverse=True)
+    rows = []
+    for i, unit in enumerate(recording["neuroid_id"].values[:_UNITS]):
+        responses = recording["responses"].isel(neuroid=i).values
+        responses = responses.mean(-1) if responses.ndim == 2 else responses
+        valid = ~np.isnan(responses)
+        total = np.bincount(place, np.where(valid, responses, 0), len(names))
+        count = np.bincount(place, valid, len(names))
+        means = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+        best = np.argsort(-means, kind="stable")[:_IMAGES]
+        cells = [f"{names[j]} ({means[j]:.3g})" if count[j] else "" for j in best]
+        rows.append([str(unit), *cells, *[""] * (_IMAGES - len(cells))])
+    n = recording.sizes["neuroid"]
+    caption = f"the first {_UNITS} of {n} units" if n > _UNITS else ""
+    table = RunTable("Images with the highest mean response", ("unit", "first", "second", "third"), rows, caption)
+    return RunSummary([table])
+
+
+@dataclass(frozen=True)
+class RunProtocol:
+    """One way to do an experiment, as far as its runs concern others.
+
+    Attributes:
+        name: Stands as ``protocol`` in a run's ``experiment.yaml``.
+        resume: Goes on with a run, given its folder, its experiment file and what was handed over besides. It is
+            called for finished runs, too, and returns what it found then.
+        summary: Returns what a person sees, given folder and recording.
+        command: The command of closedloop that repeats a run by ``--config FILE --out FOLDER``; empty for none.
+        analyses: Analyses of its own, by the name that ``closedloop analyze --what`` takes.
+    """
+
+    name: str
+    resume: Callable[[Path, Mapping[str, Any], Handed], xr.Dataset]
+    summary: Callable[[Path, xr.Dataset], RunSummary] = summarize_responses
+    command: str = ""
+    analyses: Mapping[str, Analysis] = field(default_factory=dict)
+
+
+_registered: dict[str, RunProtocol] = {}
+
+
+def register(protocol: RunProtocol) -> RunProtocol:
+    """Makes a protocol known to this process; an entry point in ``closedloop.protocols`` makes it known to all.
+
+    Raises:
+        InvalidArgumentError: It is no `RunProtocol`, or another one has its name.
+    """
+    if not isinstance(protocol, RunProtocol) or not protocol.name:
+        raise InvalidArgumentError(f"protocol: expected a RunProtocol with a name, got {protocol!r:.80}.")
+    held = _registered.get(protocol.name)
+    if (held is not None and held != protocol) or (held is None and protocol.name in recipes.names("protocols")):
+        raise InvalidArgumentError(f"protocol: the name {protocol.name!r} is taken; choose another.")
+    _registered[protocol.name] = protocol
+    return protocol
+
+
+def protocol_of(content: Mapping[str, Any], where: str) -> RunProtocol:
+    """Returns the protocol that an experiment file names.
+
+    Args:
+        content: The file's entries.
+        where: The run, for the error.
+
+    Raises:
+        UnknownNameError: It is not known here: the package that brings it is not installed.
+    """
+    name = str(content.get("protocol", EVOLVE))
+    if name in _registered:
+        return _registered[name]
+    if name not in recipes.names("protocols"):
+        raise UnknownNameError(
+            f"{where}: it was recorded by a protocol that is not known here, {name!r}; install the package that brings "
+            "it, or hand it to closedloop.protocols.register. What is recorded is safe: open_recording reads it."
+        )
+    found = recipes.find("protocols", name)
+    if not isinstance(found, RunProtocol):
+        raise InvalidArgumentError(f"{name}: expected its entry point to be a RunProtocol, got {found!r:.80}.")
+    return found

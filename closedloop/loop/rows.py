@@ -1,0 +1,132 @@
+"""What a session stores: the shape of its recording, and the rows of each block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.images.naturalness import coords_of, presentation_coords
+from closedloop.interfaces import FloatArray, Subject, form_of
+from closedloop.loop.blocks import Block
+from closedloop.loop.presenter import Shown
+from closedloop.loop.reference_pool import ReferencePool
+from closedloop.loop.settings import Settings
+from closedloop.loop.thread import Evolution
+from closedloop.recipes import fingerprint, recipe, version
+from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows, form_scalars
+
+
+@final
+class SessionRows:
+    """Turns what was shown into what is recorded.
+
+    Args:
+        subject: The network or animal that is shown images.
+        evolutions: The threads under way.
+        references: The reference images.
+        settings: The session's numbers.
+    """
+
+    def __init__(
+        self, subject: Subject, evolutions: Sequence[Evolution], references: ReferencePool, settings: Settings
+    ) -> None:
+        self._subject, self._evolutions = subject, evolutions
+        self._references, self._settings = references, settings
+        self._form = form_of(subject)
+        self._latent = max(e.thread.generator.space.dim for e in evolutions)
+
+    def layout(self) -> Layout:
+        """Returns the shape of the recording: room for every presentation that may come."""
+        s, threads = self._settings, len(self._evolutions)
+        generations = s.images  # at the most: one image in each
+        copies = sum(len(e.ask()) for e in self._evolutions if e.climbs)  # a gradient method's last codes
+        finalists = threads * (2 * s.retest_candidates + 1) + copies
+        shown = len(self._references) + threads * s.images + generations * s.interleave
+        shown += (finalists + 2 * threads) * s.retest_repeats
+        return Layout(
+            capacity=shown * (1 + s.retries),
+            latent=self._latent,
+            units=self._subject.units,
+            scalars={
+                "subject": self._subject.name,
+                **form_scalars(self._form),
+                "seed": s.seed,
+                "closedloop_version": version(),
+            },
+            coords=coords_of([e.thread.generator.space for e in self._evolutions]),
+            evolutions=self._identified(),
+        )
+
+    def _identified(self) -> dict[str, list[str]]:
+        """Returns what identifies each evolution, column by column."""
+        threads = [e.thread for e in self._evolutions]
+        return {
+            EVOLUTION: [t.name for t in threads],
+            "generator": [t.generator.name for t in threads],
+            "generator_sha256": [fingerprint(t.generator) for t in threads],
+            "generator_recipe": [json.dumps(recipe(t.generator)) for t in threads],
+            "optimizer": [t.optimizer.name for t in threads],
+            "objective": [t.objective.describe() for t in threads],
+        }
+
+    def rows(self, index: int, phase: str, first: int, block: Block, shown: Shown, scores: FloatArray) -> Rows:
+        """Returns the rows of a block, one for each presentation.
+
+        Args:
+            index: Number of the block.
+            phase: In which phase it was shown.
+            first: How many presentations came before it.
+            block: What was shown.
+            shown: The presentations.
+            scores: Score of each image, ``(m,)``.
+        """
+        stimulus, n = shown.stimulus, len(shown.stimulus)
+        natural = "reference" if phase in ("survey", "evolve") else "retest"
+        own = "evolved" if phase == "evolve" else "retest"
+        kinds = [natural if thread == REFERENCE else own for thread in block.threads]
+        codes = np.full((len(block.ids), self._latent), np.nan)
+        for i, code in enumerate(block.codes):
+            if code is not None:
+                codes[i, : len(code)] = code
+        coords = {
+            "thread": np.array(block.threads)[stimulus],
+            "generation": np.full(n, index, np.int32),
+            "kind": np.array(kinds)[stimulus],
+            "stimulus_id": np.array(block.ids)[stimulus],
+            "repeat": shown.repeat.astype(np.int32),
+            "onset_s": (first + np.arange(n)) * max(self._settings.soa_s, self._form.duration_s),
+            **{name: values[stimulus] for name, values in self._naturalness(block).items()},
+        }
+        return Rows(
+            coords,
+            shown.responses,
+            codes[stimulus],
+            scores[stimulus],
+            self._kept(phase, block, scores),
+            self._form.rate_hz,
+        )
+
+    def _naturalness(self, block: Block) -> dict[str, FloatArray]:
+        """Measures how natural each image of a block looks; see `closedloop.images.naturalness`."""
+        spaces = {e.thread.name: e.thread.generator.space for e in self._evolutions}
+        own = np.full(len(block.ids), -1)
+        places = block.of(REFERENCE)
+        own[places] = self._references.numbers(block, places)
+        searched = [spaces.get(thread) for thread in block.threads]
+        return presentation_coords(block.images, block.codes, searched, self._references.bank, own)
+
+    def _kept(self, phase: str, block: Block, scores: FloatArray) -> dict[str, NDArray[np.float32]]:
+        """Returns the images that become files, by name."""
+        keep = self._settings.keep
+        if phase == "survey" or keep == "none":
+            return {}
+        kept: list[int] = []
+        for evolution in self._evolutions:
+            own = [i for i in block.of(evolution.thread.name) if not np.isnan(scores[i])]
+            if own:
+                kept += own if keep == "all" else [own[int(np.argmax(scores[own]))]]
+        return {block.ids[i]: block.images[i] for i in kept}
