@@ -95,7 +95,7 @@ def test_the_optimizer_may_be_left_out():
     found = parse_experiment({k: v for k, v in SHORT.items() if k != "optimizer"}, "x")
     (thread,) = build_threads(found, build_subject(found))
     assert thread.optimizer.name == "auto"
-    assert thread.optimizer.images == found.images
+    assert thread.optimizer.budget is None  # the session hands it its own
 
 
 @pytest.mark.parametrize(

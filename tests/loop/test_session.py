@@ -452,7 +452,6 @@ def test_gradients_are_for_subjects_that_have_them():
 def test_the_settings_leave_the_optimizer_as_it_was():
     thread, other = fourier(), fourier()
     session = Session(Spy(), [thread], **SMALL)
-    session._check_budget()
     session.layout()
     np.testing.assert_array_equal(thread.optimizer.ask(), other.optimizer.ask())
 
