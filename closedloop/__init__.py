@@ -7,6 +7,11 @@ torch; networks live in `closedloop.subjects`, generators in `closedloop.generat
 uses alone.
 """
 
+import importlib
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from closedloop.errors import late_import
@@ -59,6 +64,51 @@ _HOMES = {
     "to_rsatoolbox": "formats",
 }
 __getattr__ = late_import(__name__, _HOMES)
+
+#: Where modules stand whose former paths README and documents named; both paths lead to the same module.
+_MOVED = {
+    "ascents": "analysis.ascents",
+    "attribution": "gradients.attribution",
+    "captions": "objectives.captions.objective",
+    "cautions": "analysis.quality",
+    "describe": "recipes",
+    "drift": "loop.drift_correction",
+    "engines": "networks.engines",
+    "evolution": "loop.thread",
+    "experiment": "loop.experiment",
+    "exports": "formats",
+    "importers": "formats.importers",
+    "matching": "recipes",
+    "naturalness": "images.naturalness",
+    "optimizers.adam": "optimizers.gradient.adam",
+    "optimizers.ascent": "optimizers.gradient.ascent",
+    "optimizers.ppgn": "optimizers.gradient.ppgn",
+    "optimizers.regularizers": "optimizers.gradient.regularizers",
+    "pictures": "recording.pictures",
+    "presenting": "loop.presenter",
+    "registry": "recipes",
+    "settings": "loop.settings",
+    "states": "recording.states",
+    "stimuli": "recording.render",
+    "stopping": "loop.stopping",
+    "summary": "analysis.summary",
+    "weights": "networks.weights",
+}
+
+
+class _MovedModules(MetaPathFinder, Loader):
+    """Finds modules under their former paths; nothing is imported before it is asked for."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        known = fullname.startswith("closedloop.") and fullname.partition(".")[2] in _MOVED
+        return ModuleSpec(fullname, self) if known else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__
+        sys.modules[name] = importlib.import_module(f"closedloop.{_MOVED[name.partition('.')[2]]}")
+
+
+sys.meta_path.append(_MovedModules())
 
 __all__ = [
     "CMAES",

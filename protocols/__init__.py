@@ -3,10 +3,11 @@
 if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
-from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, register
+from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable, register
 
 from .ascend import ascend, read_ascent
-from .compare import CONTENDERS, PUBLISHED, Contender, compare, transfer
+from .compare import compare, read_comparison, transfer
+from .contenders import CONTENDERS, PUBLISHED, Contender
 from .controls import pure_noise, random_codes, shuffled_scores
 from .elites import evolve_elites
 from .evolve import evolve
@@ -17,8 +18,10 @@ from .resume import resume
 __all__ = [
     "CONTENDERS",
     "PUBLISHED",
+    "Analysis",
     "Contender",
     "Handed",
+    "RunFigure",
     "RunProtocol",
     "RunSummary",
     "RunTable",
@@ -31,6 +34,7 @@ __all__ = [
     "pure_noise",
     "random_codes",
     "read_ascent",
+    "read_comparison",
     "register",
     "resume",
     "shuffled_scores",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, O
 from closedloop.loop.blocks import Observer
 from closedloop.loop.commits import is_finished
 from closedloop.loop.experiment import load_recorded_subject
-from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, summarize_responses
+from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.session import Session
 from closedloop.loop.settings import option, settings
 from closedloop.loop.thread import Thread
@@ -257,7 +258,8 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
         return summarize_responses(run, recording)
     result = read_ascent(run)
     lines = [f"{_name(one)}: {failure}" for one in _units(result) if (failure := str(one["failure"].item()))]
-    figures = {"ascents": lambda: plot_ascents(result)}
+    caption = "The last image of each unit, and score and gradient on the way."
+    figures = {"ascents": RunFigure(partial(plot_ascents, result), caption)}
     return RunSummary([_table(result)], lines or ["Nothing went wrong that is looked for."], figures)
 
 

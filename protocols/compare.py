@@ -1,78 +1,62 @@
 """What does backpropagation buy? Every method on every unit, at equal budgets, with one record for each image.
 
-Each part (a method at a budget with a seed, on a few units) is stored when it is finished, so that a comparison that
-was interrupted goes on where it was: call it again with the same arguments.
+First the natural images are shown, then, method after method, the last image for each unit; each block of a few units
+is committed before the next is sought.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import softmax
 
-from closedloop.analysis.ascents import BACKWARD, classes_of, is_output
+from closedloop.analysis.contenders import comparison_dataset, contender_table
 from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.files import replace_file
-from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
-from closedloop.images.eight_bit import to_bytes
-from closedloop.images.naturalness import MEASURES, band, code_measures, measure
-from closedloop.images.nearest import Bank, nearest
-from closedloop.images.resizing import resize_images
+from closedloop.gradients.methods import find_method
+from closedloop.images.eight_bit import from_bytes
+from closedloop.images.naturalness import MEASURES
+from closedloop.images.nearest import nearest
 from closedloop.images.sets import ImageSet, as_image_set
-from closedloop.interfaces import RESOLUTION, STILL, FloatArray, Generator, State, Subject, form_of, resolution_of
-from closedloop.loop.session import Session
-from closedloop.loop.thread import Thread
-from closedloop.objectives import Unit
-from closedloop.optimizers import load_optimizer
-from closedloop.optimizers.loading import DEFAULT
-from closedloop.recipes import fingerprint, matched_generator, plain, recipe, version
-from closedloop.recording.references import source
-from closedloop.recording.render import render
-from closedloop.recording.states import pack_state, unpack_state
-from closedloop.seeds import check_seed, named_seed
+from closedloop.interfaces import STILL, FloatArray, State, Stateful, Subject, form_of, resolution_of
+from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
+from closedloop.recipes import fingerprint, recipe, version
+from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows, Variable
+from closedloop.recording.reader import open_recording, read_experiment
+from closedloop.recording.references import read_references, source, write_references
+from closedloop.recording.states import unpack_state
+from closedloop.recording.writer import Recording
+from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
-from .ascend import ascend
+from .contenders import (
+    CONTENDERS,
+    EVOLVE,
+    POINTS,
+    PUBLISHED,
+    TOGETHER,
+    Contender,
+    as_contender,
+    generator_of,
+    run_contender,
+)
+from .stored import check_complete
 
-#: Stands for a method's own number of steps or images instead of a budget.
-PUBLISHED = "published"
-#: The method of a contender that evolves without gradients, and its images where the budget is the published one.
-EVOLVE, EVOLVE_IMAGES = "evolve", 3000
-#: Units that are climbed side by side.
-TOGETHER = 4
-#: Points on each curve of the best response so far, and presentations of an ascent that it is drawn from.
-POINTS = 20
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One way to a preferred stimulus.
-
-    Attributes:
-        label: Its name in the result.
-        method: A method of `closedloop.protocols.ascend`, or "evolve".
-        generator: Name of a generator, or a mapping with its name and options; None for the method's own, "native" for
-            "evolve".
-        optimizer: Name of the optimizer for "evolve".
-        options: Options of `ascend` (such as `copies`) and of its method, or of the optimizer.
-    """
-
-    label: str
-    method: str
-    generator: str | Mapping[str, Any] | None = None
-    optimizer: str = DEFAULT
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-#: What is compared where nothing else is asked for: fooling, regularized, Fourier, phases, by a generator, evolved.
-CONTENDERS = ("raw", "yosinski-4", "lucid", "maco", "dgn-am", "ppgn", "evolved")
+#: Stands as `protocol` in a run's file.
+COMPARE = "compare"
+#: The folder, in that of a run, with the finished parts of a comparison that an older version began.
+EARLIER = "earlier"
+#: Numbers that are noted of each image, besides the responses to it.
+_NUMBERS = ("best_response", "forwards", "forward_equivalents", "code_norm", "code_at_bound", "feature_distance")
 
 
 def compare(
@@ -86,13 +70,14 @@ def compare(
     naturals: ImageSet | str | Path | NDArray[Any] = "bundled",
     features: Subject | None = None,
     save: str | Path | None = None,
+    exists: str = "fail",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> xr.Dataset:
     """Finds a preferred stimulus of each unit by each method, and measures all of them alike.
 
     Args:
-        subject: Who looks; differentiable, unless all methods evolve. All outputs of a classifier should be recorded,
-            so that confidence is known.
+        subject: The network that is shown images; differentiable, unless all methods evolve. All outputs of a
+            classifier should be recorded, so that confidence is known.
         units: Columns.
         methods: Names of gradient methods, "evolved" (`native` and the default optimizer), or `Contender` values.
         budgets: Numbers to be counted as `count` says, and "published" for each method's own.
@@ -100,8 +85,9 @@ def compare(
         seeds: Each is a run of its own.
         naturals: Natural images: a folder, an array ``(n, 3, h, w)`` in [0, 1], an `ImageSet`, or "bundled".
         features: A subject whose responses say which images are alike; default the subject itself.
-        save: Folder of the comparison, also to go on with an interrupted one, by generators of the same weights; None
-            keeps it in memory.
+        save: Folder of the comparison; None keeps it in memory. `closedloop.open_recording` reads what was presented,
+            `read_comparison` this result; `resume` goes on after a crash.
+        exists: What to do if there is such a run: "fail", or "resume" it if it is of the same comparison.
         progress: Called after each part with the number of parts done and of all, and what was done.
 
     Returns:
@@ -113,10 +99,11 @@ def compare(
         The coordinate `generator_sha256` tells the weights of each contender's generator from others.
 
     Raises:
-        InvalidArgumentError: An argument does not fit, or the folder holds another comparison.
+        InvalidArgumentError: An argument does not fit; nothing is written.
         UnknownNameError: No such method, generator or optimizer.
+        RecordingError: The folder exists, holds another comparison, or cannot be written.
     """
-    contenders = [_contender(method) for method in methods]
+    contenders = [as_contender(method) for method in methods]
     columns = _check(subject, units, contenders, budgets, count, seeds)
     if (form := form_of(subject)) != STILL:
         raise InvalidArgumentError(
@@ -124,48 +111,128 @@ def compare(
             "and ascend take it."
         )
     images = as_image_set(naturals, resolution_of(subject))
-    weights = [fingerprint(_generator(c, subject)) for c in contenders]
-    store = _Store(save, {
-        "closedloop": version(), "protocol": "compare", "subject": recipe(subject), "units": columns,
-        "methods": [asdict(c) for c in contenders], "generator_sha256": weights, "budgets": list(budgets),
-        "count": count, "seeds": list(seeds), "naturals": source(naturals),
-    })  # fmt: skip
-    jobs = [
-        (contender, budget, seed, columns[i : i + TOGETHER])
-        for contender in contenders
-        for budget in budgets
-        for seed in seeds
-        for i in range(0, len(columns), TOGETHER)
+    content: dict[str, Any] = {
+        "closedloop": version(),
+        "protocol": COMPARE,
+        "subject": recipe(subject),
+        "units": columns,
+        "methods": [asdict(c) for c in contenders],
+        "budgets": list(budgets),
+        "count": count,
+        "seeds": list(seeds),
+        "naturals": source(naturals),
+        "features": None if features is None else recipe(features),
+    }
+    course = Comparison(subject, contenders, content, images, features, progress)
+    if save is not None and exists == "resume":
+        course.earlier = _set_earlier_aside(Path(save))
+    recording = record(course, {**content, "fingerprints": course.fingerprints()}, save, exists)
+    return comparison_dataset(recording, content, images)
+
+
+def read_comparison(run: str | Path) -> xr.Dataset:
+    """Returns the result of a finished run of `compare`.
+
+    Args:
+        run: The run's folder.
+
+    Raises:
+        RecordingError: Not a run of `compare`, or not finished: `resume` goes on with it.
+    """
+    content = read_experiment(run)
+    if content.get("protocol") != COMPARE:
+        raise RecordingError(f"{run}: expected a run of compare, got one of {content.get('protocol', 'evolve')!r}.")
+    images = read_references(Path(run))
+    if not is_finished(run) or images is None:
+        raise RecordingError(f"{run}: it is not finished; go on with closedloop resume {run}.")
+    return comparison_dataset(open_recording(run), content, images)
+
+
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with a comparison; returns its result, of a finished one at once."""
+    if is_finished(run):
+        return read_comparison(run)
+    check_complete(
+        run, content, None, "subject", "units", "methods", "budgets", "count", "seeds", "naturals", "features"
+    )
+    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    features = None if content["features"] is None else load_recorded_subject(content["features"], str(run))
+    stored = read_references(run)
+    if stored is None:
+        raise RecordingError(f"{run}: it ended before its natural images were stored; begin it again.")
+    contenders = [Contender(**written) for written in content["methods"]]
+    progress = None if handed.progress is None else _without_words(handed.progress)
+    course = Comparison(subject, contenders, content, stored, features, progress)
+    course.earlier = run / EARLIER
+    check_fingerprints(run, content, course.fingerprints())
+    return comparison_dataset(run_course(course, Recording.reopen(run)), content, stored)
+
+
+def _without_words(progress: Callable[[int, int], None]) -> Callable[[int, int, str], None]:
+    return lambda done, total, _what: progress(done, total)
+
+
+def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns a table for each budget and two figures; before the end, the responses."""
+    from closedloop.figures import plot_budgets, plot_contenders
+    from closedloop.figures.style import whole_figure
+
+    if not is_finished(run):
+        return summarize_responses(run, recording)
+    result = read_comparison(run)
+    figures = {
+        "contenders": RunFigure(
+            partial(plot_contenders, result), "Each unit’s best photograph beside what each method found."
+        ),
+        "budgets": RunFigure(
+            lambda: whole_figure(plot_budgets(result)), "The best response so far over what it cost, for each method."
+        ),
+    }
+    return RunSummary([_table(result, str(budget)) for budget in result["budget"].values], [], figures)
+
+
+def _table(result: xr.Dataset, budget: str) -> RunTable:
+    """Returns one row for each contender: medians over units, with intervals where there are units enough."""
+    table = contender_table(result).sel(budget=budget)
+    words = "as published" if budget == PUBLISHED else f"{budget} {str(result['count'].item()).replace('_', '-')}"
+    n = result.sizes["unit"]
+    return RunTable(
+        f"Budget: {words}; {'one unit' if n == 1 else f'medians over {n} units'}",
+        (
+            "contender",
+            "÷ best natural",
+            "[95 %]",
+            "above natural",
+            "percentile",
+            "confidence",
+            "in natural band",
+            "cost",
+            "failed",
+        ),
+        [_cells(table.sel(contender=contender)) for contender in table["contender"].values],
+        f"“above natural”: share of units whose image beats the best of {int(result['natural_n'])} natural images; "
+        f"“in natural band”: measures, of {len(MEASURES)}, on which most images lie in the central 95 % of these",
+    )
+
+
+def _cells(row: xr.Dataset) -> list[str]:
+    low, high = float(row["ratio_low"]), float(row["ratio_high"])
+    ratio, confidence = (f"{v:.3g}" if np.isfinite(v := float(row[k])) else "–" for k in ("ratio", "confidence"))
+    return [
+        str(row["contender"].item()),
+        ratio,
+        f"{low:.2f}–{high:.2f}" if np.isfinite([low, high]).all() else "–",
+        f"{float(row['above_natural']):.0%}",
+        f"{float(row['percentile']):.0f}",
+        confidence,
+        f"{int((row['inside'] > 0.5).sum())} of {len(MEASURES)}",
+        f"{float(row['forward_equivalents']):.0f}",
+        f"{float(row['failed']):.0%}",
     ]
-    parts = []
-    for done, (contender, budget, seed, some) in enumerate(jobs, 1):
-        key = f"{contender.label}-{budget}-{seed}-{some[0]}"
-        part = store.get(key)
-        if part is None:
-            part = _part(subject, contender, budget, count, seed, some)
-            store.put(key, part)
-        parts.append(part)
-        if progress is not None:
-            progress(done, len(jobs), f"{contender.label}, {budget}, seed {seed}")
-    shape = (len(contenders), len(budgets), len(seeds), -(-len(columns) // TOGETHER))
-    found = _joined(parts, shape, len(columns))
-    coords = {
-        "contender": [c.label for c in contenders], "budget": [str(b) for b in budgets], "seed": list(seeds),
-        "unit": columns, "neuroid_id": ("unit", [subject.units.neuroid_id[c] for c in columns]),
-        "generator_sha256": ("contender", weights),
-        "subject": subject.name, "count": count, "closedloop_version": version(),
-    }  # fmt: skip
-    dataset = xr.Dataset(found, coords)
-    return _beside_natural(dataset, subject, images, features or subject, store)
 
 
-def _contender(method: str | Contender) -> Contender:
-    if isinstance(method, Contender):
-        return method
-    if method == "evolved":
-        return Contender("evolved", EVOLVE)
-    find_method(method)
-    return Contender(method, method)
+#: What others must know of comparisons.
+PROTOCOL = RunProtocol(COMPARE, _resume, _summary, command="compare")
 
 
 def _check(
@@ -203,208 +270,220 @@ def _check(
     return columns
 
 
-class _Store:
-    """Finished parts in a folder, or nowhere.
+class Job(NamedTuple):
+    """What is sought between two commits: the images of one method for a few units."""
+
+    contender: Contender
+    budget: int | str
+    seed: int
+    columns: list[int]
+
+    @property
+    def key(self) -> str:
+        """Its name."""
+        return f"{self.contender.label}-{self.budget}-{self.seed}-{self.columns[0]}"
+
+
+class Comparison:
+    """A comparison under way: the course that `closedloop.loop.commits` follows.
 
     Args:
-        folder: Made where it does not exist.
-        content: What is compared; an existing folder must hold the same.
+        subject: The network that is shown images.
+        contenders: The methods.
+        content: What the run's file holds.
+        naturals: Natural images at the subject's resolution.
+        features: A subject whose responses say which images are alike; None for the subject itself.
+        progress: Is called after each job with the number of jobs done and of all, and what was done.
+
+    Attributes:
+        earlier: A folder with finished parts of a comparison that an older version began; None for none.
     """
 
-    def __init__(self, folder: str | Path | None, content: Mapping[str, Any]) -> None:
-        self._folder = None if folder is None else Path(folder)
-        if self._folder is None:
-            return
-        text = json.dumps(plain(content), indent=1)
-        file = self._folder / "comparison.json"
-        if file.exists() and file.read_text(encoding="utf-8") != text:
-            wanted, held = json.loads(text), json.loads(file.read_text(encoding="utf-8"))
-            other = sorted(key for key in wanted.keys() | held.keys() if wanted.get(key) != held.get(key))
-            raise InvalidArgumentError(
-                f"save: {self._folder} holds another comparison (see {file.name}: {', '.join(other)}); give its "
-                "arguments, or a new folder."
-            )
-        if not file.exists() and self._folder.exists() and any(self._folder.iterdir()):
-            raise RecordingError(f"{self._folder}: expected a new or empty folder, or one of a comparison.")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        replace_file(file, text.encode())
+    reason = ""
 
-    def get(self, key: str) -> State | None:
-        """A part that was finished before."""
-        if self._folder is None or not (self._folder / f"{key}.state").exists():
-            return None
-        return unpack_state((self._folder / f"{key}.state").read_bytes())
+    def __init__(
+        self,
+        subject: Subject,
+        contenders: Sequence[Contender],
+        content: Mapping[str, Any],
+        naturals: ImageSet,
+        features: Subject | None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> None:
+        self.subject, self._contenders, self._content = subject, contenders, content
+        self._naturals, self._features, self._progress = naturals, features, progress
+        self._generators = [generator_of(c, subject) for c in contenders]
+        self._presenter = Presenter(subject)
+        self._order = named_generator(0, "order")
+        self._jobs = [
+            Job(contender, budget, seed, content["units"][i : i + TOGETHER])
+            for contender, budget, seed in product(contenders, content["budgets"], content["seeds"])
+            for i in range(0, len(content["units"]), TOGETHER)
+        ]
+        self._surveyed, self._done, self._presentations = False, 0, 0
+        self._part: State = {}
+        self._natural_features: FloatArray | None = None
+        self.earlier: Path | None = None
 
-    def put(self, key: str, part: State) -> None:
-        """Stores a part; it appears under its name only when complete."""
-        if self._folder is not None:
-            replace_file(self._folder / f"{key}.state", pack_state(part))
+    def fingerprints(self) -> dict[str, str]:
+        """Returns SHA-256 of subject, natural images and the contenders' generators, as far as they can tell."""
+        made = {f"generator of {c.label}": g for c, g in zip(self._contenders, self._generators, strict=True)}
+        known = {} if self._features is None else {"features": self._features}
+        return fingerprints(subject=self.subject, naturals=self._naturals.fingerprint, **made, **known)
 
-
-def _part(
-    subject: Subject, contender: Contender, budget: int | str, count: str, seed: int, columns: Sequence[int]
-) -> State:
-    """One method at one budget on a few units: arrays with an entry for each unit."""
-    if contender.method == EVOLVE:
-        return _evolved(subject, contender, EVOLVE_IMAGES if budget == PUBLISHED else int(budget), seed, columns)
-    return _ascended(subject, contender, None if budget == PUBLISHED else int(budget), count, seed, columns)
-
-
-def _generator(contender: Contender, subject: Subject) -> Generator:
-    named = contender.generator
-    if named is None:
-        named = {"name": "native"} if contender.method == EVOLVE else METHODS[contender.method].generator
-    return matched_generator({"name": named} if isinstance(named, str) else named, subject, RESOLUTION)
-
-
-def _ascended(
-    subject: Subject, contender: Contender, budget: int | None, count: str, seed: int, columns: Sequence[int]
-) -> State:
-    generator = _generator(contender, subject)
-    steps, every = _schedule(subject, contender, generator, budget, count)
-    settings = {"seed": seed, "steps": steps, "every": every, **contender.options}
-    found = ascend(subject, generator, contender.method, unit=list(columns), **settings)
-    pictures = (found["forwards"].values - found.sizes["shown"]) // steps
-    cost = found["shown"].values[None] * pictures[:, None] * (1 + BACKWARD if count == "forward_equivalents" else 1)
-    cost = cost + 1 + np.arange(found.sizes["shown"])
-    return {
-        "response": found["response"].values, "confidence": found["confidence"].values,
-        "best_response": found["best_response"].values, "forwards": found["forwards"].values,
-        "forward_equivalents": found["forward_equivalents"].values,
-        "failure": [str(f) for f in found["failure"].values],
-        "image": _stored(found["image"].values, subject), **_codes(found["code"].values, generator),
-        **_curve(cost, found["shown_response"].values),
-    }  # fmt: skip
-
-
-def _schedule(
-    subject: Subject, contender: Contender, generator: Generator, budget: int | None, count: str
-) -> tuple[int, int]:
-    """Steps, and steps between presentations, that keep within a budget."""
-    published = METHODS[contender.method].steps
-    if budget is None:
-        return published, -(-published // POINTS)
-    options = dict(contender.options)
-    copies = options.pop("copies", 1)
-    request = Request(
-        generator, Unit(0), 0, (0,), False, 0, published, None, copies, resolution_of(subject), len(subject.units),
-        options,
-    )  # fmt: skip
-    view = make_plan(contender.method, request).gradient.view
-    pictures = copies * (1 if view is None else view.copies)
-    each = pictures * (1 + BACKWARD if count == "forward_equivalents" else 1)
-    steps = max(1, (budget - POINTS * copies) // each)
-    return steps, -(-steps // POINTS)
-
-
-def _evolved(subject: Subject, contender: Contender, images: int, seed: int, columns: Sequence[int]) -> State:
-    generator = _generator(contender, subject)
-    threads = [
-        Thread(
-            generator,
-            load_optimizer(
-                contender.optimizer,
-                generator.space,
-                seed=named_seed(seed, f"unit-{c}"),
-                images=images,
-                **contender.options,
-            ),
-            Unit(c),
-            f"unit-{c}",
+    def layout(self) -> Layout:
+        """Returns the shape of the recording: the natural images, and one image for each unit of each job."""
+        images = len(self._naturals) + sum(len(job.columns) for job in self._jobs)
+        side = self._naturals.images.shape[-1]
+        return Layout(
+            capacity=images * (1 + self._presenter.retries),
+            latent=0,
+            units=self.subject.units,
+            scalars={"subject": self.subject.name, "count": self._content["count"], "closedloop_version": version()},
+            coords={
+                "budget": ("str", ""),
+                "seed": ("int64", -1),
+                "unit": ("int64", -1),
+                "failure": ("str", ""),
+                **dict.fromkeys(_NUMBERS, ("float64", np.nan)),
+            },
+            evolutions={
+                EVOLUTION: [c.label for c in self._contenders],
+                "generator": [g.name for g in self._generators],
+                "generator_sha256": [fingerprint(g) for g in self._generators],
+                "method": [c.method for c in self._contenders],
+            },
+            variables={
+                "image": Variable("uint8", 0, ("rgb", "row", "col"), (3, side, side)),
+                "curve_cost": Variable("float64", np.nan, ("point",), (POINTS,)),
+                "curve_response": Variable("float64", np.nan, ("point",), (POINTS,)),
+            },
         )
-        for c in columns
-    ]
-    session = Session(subject, threads, images=images, interleave=0, retest_repeats=1, keep="none", seed=seed)
-    recording = session.run()
-    thread, kind = recording["thread"].values, recording["kind"].values
-    last = recording["generation"].values == recording["generation"].values.max()
-    rows = [int(np.flatnonzero((thread == t.name) & last)[0]) for t in threads]
-    responses = recording["responses"].values[rows].astype(float)
-    scores = [recording["score"].values[(thread == t.name) & (kind == "evolved")] for t in threads]
-    shown = np.array([len(s) for s in scores])
-    points = np.linspace(0, shown.min() - 1, POINTS).astype(int)
-    best = np.stack([np.maximum.accumulate(np.nan_to_num(s, nan=-np.inf))[points] for s in scores])
-    return {
-        "response": responses[np.arange(len(columns)), columns], "confidence": _confidence(subject, responses, columns),
-        "best_response": best[:, -1], "forwards": shown, "forward_equivalents": shown, "failure": [""] * len(columns),
-        "image": _stored(render(recording, rows, generators={t.name: generator for t in threads}), subject),
-        **_codes(recording["latent_code"].values[rows], generator),
-        **_curve(np.tile(points + 1, (len(columns), 1)), best),
-    }  # fmt: skip
+
+    def begin(self, recording: Recording) -> None:
+        """Keeps the natural images beside the data."""
+        if recording.path is not None:
+            write_references(recording.path, self._naturals)
+
+    def show(self) -> Shown | None:
+        """Shows the natural images, then the last images of the next job, once each."""
+        if not self._surveyed:
+            return self._shown(self._naturals.images)
+        if self._done == len(self._jobs):
+            return None
+        job = self._jobs[self._done]
+        self._part = self._finished_earlier(job) or run_contender(
+            self.subject, job.contender, job.budget, self._content["count"], job.seed, job.columns
+        )
+        return self._shown(from_bytes(self._part["image"]))
+
+    def _shown(self, images: NDArray[np.float32]) -> Shown:
+        return self._presenter.show(images, np.ones(len(images), np.int64), self._order)
+
+    def _finished_earlier(self, job: Job) -> State | None:
+        """Returns a part that an older version finished."""
+        file = None if self.earlier is None else self.earlier / f"{job.key}.state"
+        return None if file is None or not file.exists() else unpack_state(file.read_bytes())
+
+    def learn(self, shown: Shown) -> Rows:
+        """Returns the rows of what was shown, and goes on to the next job."""
+        n, index, first = len(shown.stimulus), self._done, self._presentations
+        self._presentations += n
+        if not self._surveyed:
+            self._surveyed = True
+            facts: dict[str, Any] = {
+                "thread": [REFERENCE] * len(self._naturals),
+                "stimulus_id": list(self._naturals.ids),
+            }
+            return self._rows(shown, -1, first, "reference", facts, {})
+        self._done += 1
+        job, part = self._jobs[index], self._part
+        facts = {
+            "thread": [job.contender.label] * len(job.columns),
+            "stimulus_id": [f"{job.contender.label}-{job.budget}-{job.seed}-{c}" for c in job.columns],
+            "budget": [str(job.budget)] * len(job.columns),
+            "seed": [job.seed] * len(job.columns),
+            "unit": job.columns,
+            "failure": part["failure"],
+            **{name: part[name] for name in _NUMBERS if name in part},
+            **self._feature_distance(part["image"]),
+        }
+        arrays = {name: part[name] for name in ("image", "curve_cost", "curve_response")}
+        return self._rows(shown, index, first, "retest", facts, arrays)
+
+    def _feature_distance(self, images: NDArray[np.uint8]) -> dict[str, FloatArray]:
+        """Measures how far images are from the nearest natural one, for a subject of its own that says it."""
+        if self._features is None:
+            return {}
+        if self._natural_features is None:
+            self._natural_features = np.asarray(self._features.record(self._naturals.images), dtype=float)
+        own = np.asarray(self._features.record(from_bytes(images)), dtype=float)
+        return {"feature_distance": nearest(own, self._natural_features).ratio}
+
+    def _rows(
+        self,
+        shown: Shown,
+        index: int,
+        first: int,
+        kind: str,
+        facts: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
+    ) -> Rows:
+        """Returns rows with what is known of each image, and fill values for the rest."""
+        layout, which, n = self.layout(), shown.stimulus, len(shown.stimulus)
+        columns = {name: np.asarray(values)[which] for name, values in facts.items()}
+        missing = {name: np.full(n, fill) for name, (_, fill) in layout.coords.items() if name not in columns}
+        coords = {
+            "generation": np.full(n, index, np.int32),
+            "kind": np.full(n, kind),
+            "repeat": shown.repeat.astype(np.int32),
+            "onset_s": first + np.arange(n, dtype=float),
+            **columns,
+            **missing,
+        }
+        variables = {
+            name: arrays[name][which] if name in arrays else np.full((n, *known.shape), known.fill, known.dtype)
+            for name, known in layout.variables.items()
+        }
+        nothing = np.full(n, np.nan)
+        return Rows(coords, shown.responses, np.empty((n, 0)), nothing, variables=variables)
+
+    def committed(self) -> None:
+        """Moves the progress on."""
+        if self._progress is not None and self._done:
+            job = self._jobs[self._done - 1]
+            self._progress(self._done, len(self._jobs), f"{job.contender.label}, {job.budget}, seed {job.seed}")
+
+    def end(self) -> None:
+        """Does nothing: there is nobody to tell."""
+
+    def state(self) -> State:
+        """Returns all that is needed to go on identically."""
+        return {
+            "surveyed": self._surveyed,
+            "done": self._done,
+            "presentations": self._presentations,
+            "order": generator_state(self._order),
+            "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
+        }
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        self._surveyed, self._done = bool(state["surveyed"]), int(state["done"])
+        self._presentations = int(state["presentations"])
+        restore_generator(self._order, state["order"])
+        if isinstance(self.subject, Stateful):
+            self.subject.restore(state["subject"])
 
 
-def _confidence(subject: Subject, responses: FloatArray, columns: Sequence[int]) -> FloatArray:
-    """Softmax probability of each unit in its row; NaN where not all classes are recorded."""
-    found = np.full(len(columns), np.nan)
-    for i, column in enumerate(columns):
-        classes = classes_of(subject.units, column)
-        if is_output(subject.units, classes):
-            found[i] = softmax(responses[i, list(classes)])[classes.index(column)]
-    return found
-
-
-def _stored(images: NDArray[np.float32], subject: Subject) -> NDArray[np.uint8]:
-    """Images as 8 bits, at the subject's resolution where they are of another."""
-    return to_bytes(resize_images(images, resolution_of(subject)))
-
-
-def _codes(codes: FloatArray, generator: Generator) -> dict[str, FloatArray]:
-    """`code_norm` and `code_at_bound` of codes ``(n, dim)``."""
-    measured = [code_measures(code[: generator.space.dim], generator.space) for code in codes]
-    return {name: np.array([m[name] for m in measured]) for name in measured[0]}
-
-
-def _curve(cost: NDArray[Any], responses: FloatArray) -> dict[str, FloatArray]:
-    """Best response so far ``(units, POINTS)`` over what it cost; the last value is carried on."""
-    best = np.maximum.accumulate(np.nan_to_num(responses, nan=-np.inf), axis=1)
-    places = np.minimum(np.arange(POINTS), best.shape[1] - 1)
-    return {"curve_cost": cost[:, places].astype(float), "curve_response": best[:, places].astype(float)}
-
-
-def _joined(parts: Sequence[State], shape: tuple[int, ...], units: int) -> dict[str, Any]:
-    """Variables ``(method, budget, seed, unit, …)`` of the parts in their order."""
-    dims: dict[str, tuple[str, ...]] = {
-        "image": ("rgb", "row", "col"), "curve_cost": ("point",), "curve_response": ("point",)
-    }  # fmt: skip
-    found: dict[str, Any] = {}
-    for name in parts[0]:
-        rows = [np.asarray(part[name]) for part in parts]
-        per_run = shape[3]
-        runs = [np.concatenate(rows[i : i + per_run]) for i in range(0, len(rows), per_run)]
-        whole = np.stack(runs).reshape(*shape[:3], units, *runs[0].shape[1:])
-        found[name] = (("contender", "budget", "seed", "unit", *dims.get(name, ())), whole)
-    return found
-
-
-def _beside_natural(
-    dataset: xr.Dataset, subject: Subject, naturals: ImageSet, features: Subject, store: _Store
-) -> xr.Dataset:
-    """Adds what the natural images tell."""
-    images = dataset["image"].values
-    flat = (images.reshape(-1, *images.shape[4:]) / 255).astype(np.float32)
-    columns = dataset["unit"].values
-    kept = store.get("naturals")
-    if kept is None:
-        kept = {"responses": subject.record(naturals.images)[:, columns], "features": features.record(naturals.images)}
-        store.put("naturals", kept)
-    natural, bands = kept["responses"].astype(float), band(naturals.images)
-    dims = ("contender", "budget", "seed", "unit")
-    measured = measure(flat) | {"natural_distance": Bank.of(naturals.images).nearest(flat).ratio}
-    measured["feature_distance"] = nearest(features.record(flat), kept["features"]).ratio
-    shape = images.shape[:4]
-    dataset = dataset.assign({name: (dims, values.reshape(shape)) for name, values in measured.items()})
-    response = dataset["response"].values
-    best = natural.max(0)
-    edges = {f"{name}_low": bands[name].low for name in MEASURES} | {
-        f"{name}_high": bands[name].high for name in MEASURES
-    }
-    return dataset.assign({name: ((), edge) for name, edge in edges.items()}).assign(
-        percentile=(dims, 100 * (natural < response[..., None, :]).mean(-2)),
-        ratio=(dims, np.where(best > 0, response / np.where(best > 0, best, 1), np.nan)),
-        natural_best=("unit", best),
-        natural_image=(("unit", "rgb", "row", "col"), to_bytes(naturals.images[natural.argmax(0)])),
-        natural_n=((), len(naturals.images)),
-    )
+def _set_earlier_aside(folder: Path) -> Path | None:
+    """Makes room in a comparison that an older version began: its finished parts move into a folder of their own."""
+    parts = folder / EARLIER
+    if (folder / "comparison.json").exists():
+        parts.mkdir(exist_ok=True)
+        for file in [*folder.glob("*.state"), folder / "comparison.json"]:  # the list last, should this be interrupted
+            file.replace(parts / file.name)
+    return parts if parts.is_dir() else None
 
 
 def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any = "bundled") -> xr.Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from closedloop.interfaces import FloatArray, Generator, State, Stateful, Subjec
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.protocol import Analysis, Handed, RunProtocol, RunSummary, RunTable
+from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import OBJECT, build, fingerprint, generator_of_run, recipe, version
 from closedloop.recording.layout import EVOLUTION, Layout, Rows, form_scalars
@@ -32,6 +33,8 @@ from closedloop.seeds import generator_state, named_generator, named_seed, resto
 from .stored import check_complete
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from closedloop.optimizers.elites import MapElites
 
 
@@ -125,15 +128,22 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
 
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns what the archive holds, and the sheet of the best elites."""
-    from closedloop.figures import best_elites, plot_elites
+    from closedloop.figures import best_elites
 
     found = class_elites(recording)
     known = json.loads(str(recording["generator_recipe"].values[0]))
     if known["name"] == OBJECT:
-        lines, figures = ["No figure: the generator was a Python object without a name."], {}
-    else:
-        lines, figures = [], {"summary": lambda: plot_elites(found, build("generators", **known))}
-    return RunSummary([_table(found, best_elites(found, 5))], lines, figures)
+        line = "No figure: the generator was a Python object without a name."
+        return RunSummary([_table(found, best_elites(found, 5))], [line])
+    sheet = RunFigure(partial(_sheet, found, known), "The elites of which the network is surest, and how sure it is.")
+    return RunSummary([_table(found, best_elites(found, 5))], [], {"summary": sheet})
+
+
+def _sheet(found: xr.Dataset, known: Mapping[str, Any]) -> Figure:
+    """Draws the best elites, made again by their generator."""
+    from closedloop.figures import plot_elites
+
+    return plot_elites(found, build("generators", **known))
 
 
 def _table(found: xr.Dataset, best: NDArray[np.int64]) -> RunTable:

@@ -19,7 +19,15 @@ from closedloop.interfaces import Generator, Objective, Optimizer, Subject
 from closedloop.loop.blocks import Observer
 from closedloop.loop.commits import is_finished
 from closedloop.loop.experiment import build_rules, build_subject, build_threads, parse_experiment
-from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, summarize_responses
+from closedloop.loop.protocol import (
+    Handed,
+    RunFigure,
+    RunProtocol,
+    RunSummary,
+    RunTable,
+    nothing_more,
+    summarize_responses,
+)
 from closedloop.loop.session import Session
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
@@ -121,7 +129,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     lines = [f"Ended:  {reason}"] if (reason := str(recording.attrs.get("reason", ""))) else []
     lines += [str(caution) for caution in cautions(recording, Pictures(recording), str(run))]
     names = ["summary"] if len(found) == 1 else [f"summary-{s.thread}" for s in found]
-    figures = {name: partial(plot_evolution, run, s.thread) for name, s in zip(names, found, strict=True)}
+    figures = {name: RunFigure(partial(plot_evolution, run, s.thread)) for name, s in zip(names, found, strict=True)}
     return RunSummary([_table(found, float(recording.attrs["elapsed_s"]))], lines, figures)
 
 
@@ -157,8 +165,8 @@ def _resume_import(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.
 
 
 #: What others must know of evolutions, and of those that were imported from other systems.
-PROTOCOL = RunProtocol("evolve", _resume, _summary, command="evolve")
-IMPORT = RunProtocol("import", _resume_import, _summary)
+PROTOCOL = RunProtocol("evolve", _resume, _summary, nothing_more, command="evolve")
+IMPORT = RunProtocol("import", _resume_import, _summary, nothing_more)
 
 
 def check_parts(**parts: Any) -> None:

@@ -7,15 +7,16 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from closedloop.analysis.codes import principal_axes
-from closedloop.analysis.landscapes import sphere_points
+from closedloop.analysis.landscapes import fit_kent, sphere_points
 from closedloop.analysis.preferred import evolved_codes, preferred
 from closedloop.analysis.summary import thread_objectives
 from closedloop.checks import check_generated
@@ -23,7 +24,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameE
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
-from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, summarize_responses
+from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, summarize_responses
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import fingerprint, generator_of_run, recipe, version
 from closedloop.recording.layout import EVOLUTION
@@ -33,6 +34,9 @@ from closedloop.seeds import named_generator
 
 from .present import Library, Presentation
 from .stored import check_complete
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Stands in the columns `thread` and `kind`.
 LANDSCAPE = "landscape"
@@ -46,7 +50,7 @@ Plane = str | tuple[str, str]
 class LandscapeSettings(Timing):
     """The numbers of a landscape."""
 
-    steps: int = option(default=11, least=3, help="Points along each angle, odd so that the center is one of them.")
+    steps: int = option(default=11, help="Points along each angle, odd so that the center is one of them.")
     extent_deg: float = option(default=90.0, unit="degrees", help="Largest angle, at most 90 degrees.")
     radius: float | None = option(
         default=None,
@@ -58,7 +62,7 @@ class LandscapeSettings(Timing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps % 2 == 0:
+        if self.steps < 3 or self.steps % 2 == 0:
             raise InvalidArgumentError(
                 "steps: expected an odd number of at least 3, so that the center is among the points; got "
                 f"{self.steps!r}."
@@ -148,17 +152,35 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
 
 
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
-    """Returns the responses along the planes, and a figure of each unit's landscape."""
+    """Returns the images that each unit likes best, and the landscape of the first units in each plane."""
+    figures = {}
+    for unit in range(min(recording.sizes["neuroid"], 3)):
+        for plane in dict.fromkeys(str(p) for p in recording["plane"].values if str(p)):
+            name = str(recording["neuroid_id"].values[unit])
+            figures[f"landscape-{unit}-{plane}"] = RunFigure(
+                partial(_draw, recording, plane, unit),
+                f"Tuning landscape of {name}, {plane}: mean response; cross and line are peak and half height of the "
+                "Kent fit.",
+            )
+    names = [str(n) for n in recording["neuroid_id"].values]
+    question = f"The tuning landscape of {', '.join(names[:2])}{', …' if len(names) > 2 else ''}"
+    return replace(summarize_responses(run, recording), figures=figures, question=question)
+
+
+def _draw(recording: xr.Dataset, plane: str, unit: int) -> Figure:
     from closedloop.figures import plot_landscape
     from closedloop.figures.style import whole_figure
 
-    return replace(
-        summarize_responses(run, recording), figures={"landscape": lambda: whole_figure(plot_landscape(recording))}
-    )
+    return whole_figure(plot_landscape(recording, plane=plane, unit=unit))
+
+
+def _section(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns the figures and the question; a report shows the images itself."""
+    return replace(_summary(run, recording), tables=())
 
 
 #: What others must know of landscapes.
-PROTOCOL = RunProtocol(LANDSCAPE, _resume, _summary)
+PROTOCOL = RunProtocol(LANDSCAPE, _resume, _summary, _section, analyses={"fit_kent": Analysis(fit_kent, "unit")})
 
 
 def _check_space(generator: Generator) -> None:

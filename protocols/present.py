@@ -19,7 +19,7 @@ from closedloop.interfaces import STILL, FloatArray, Form, State, Stateful, Subj
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.protocol import Handed, RunProtocol
+from closedloop.loop.protocol import Handed, RunProtocol, nothing_more
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import recipe, version
 from closedloop.recording.layout import REFERENCE, REFERENCES, Layout, Rows, form_scalars
@@ -111,7 +111,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
 
 
 #: What others must know of runs of recorded images.
-PROTOCOL = RunProtocol("present", _resume, command="record")
+PROTOCOL = RunProtocol("present", _resume, section=nothing_more, command="record")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from closedloop.recording.layout import EXPERIMENT, REFERENCES
 from closedloop.recording.references import read_references
 
 
-def check_complete(run: Path, content: Mapping[str, Any], made: type[Any], *names: str) -> None:
-    """Raises unless an experiment file holds the numbers of a class of settings, and further entries.
+def check_complete(run: Path, content: Mapping[str, Any], made: type[Any] | None, *names: str) -> None:
+    """Raises unless an experiment file holds the numbers of a class of settings, if any, and further entries.
 
     Raises:
         RecordingError: Something is missing; the error names it.
     """
-    missing = {*made.__dataclass_fields__, *names} - content.keys()
+    numbers = () if made is None else made.__dataclass_fields__
+    missing = {*numbers, *names} - content.keys()
     if missing:
         raise RecordingError(f"{run}: {EXPERIMENT} lacks {', '.join(sorted(missing))}.")
 

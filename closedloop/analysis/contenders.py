@@ -2,15 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import softmax
 
+from closedloop.analysis.ascents import classes_of, is_output
 from closedloop.analysis.resampling import bootstrap
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.naturalness import MEASURES
-from closedloop.interfaces import FloatArray
+from closedloop.images.eight_bit import from_bytes, to_bytes
+from closedloop.images.naturalness import MEASURES, band, measure
+from closedloop.images.nearest import Bank, nearest
+from closedloop.images.sets import ImageSet
+from closedloop.interfaces import FloatArray, Units
+
+
+def comparison_dataset(recording: xr.Dataset, content: Mapping[str, Any], naturals: ImageSet) -> xr.Dataset:
+    """Returns what a comparison found, from its recording.
+
+    Args:
+        recording: Of a finished run of `closedloop.protocols.compare`.
+        content: What the run's file holds: `units`, `budgets`, `seeds`.
+        naturals: The natural images.
+
+    Returns:
+        See `closedloop.protocols.compare`.
+    """
+    columns, dims = np.array(content["units"]), ("contender", "budget", "seed", "unit")
+    shape = (recording.sizes["evolution"], len(content["budgets"]), len(content["seeds"]), len(columns))
+    responses, kind = recording["responses"].values.astype(float), recording["kind"].values
+    rows = _last_presentations(recording, content).reshape(shape)
+    first = np.flatnonzero(kind == "reference")
+    ids, known = recording["stimulus_id"].values[first], responses[first]
+    everything = np.stack([np.nanmean(known[ids == name], axis=0) for name in naturals.ids])  # (naturals, all units)
+    own = responses[rows]
+    response = own[..., np.arange(len(columns)), columns]
+    natural = everything[:, columns]
+    best = natural.max(0)
+    flat = from_bytes(recording["image"].values[rows.ravel()])
+    alike = recording["feature_distance"].values[rows]
+    if np.isnan(alike).all():  # no subject of its own says which images are alike
+        alike = nearest(own.reshape(-1, own.shape[-1]), everything).ratio.reshape(shape)
+    measured = measure(flat) | {"natural_distance": Bank.of(naturals.images).nearest(flat).ratio}
+    bands = band(naturals.images)
+    numbers = ("best_response", "forwards", "forward_equivalents", "failure", "code_norm", "code_at_bound")
+    return xr.Dataset(
+        {
+            "response": (dims, response),
+            "confidence": (dims, _confidence(recording, own, columns)),
+            **{name: (dims, recording[name].values[rows]) for name in numbers},
+            "image": ((*dims, "rgb", "row", "col"), recording["image"].values[rows]),
+            **{n: ((*dims, "point"), recording[n].values[rows]) for n in ("curve_cost", "curve_response")},
+            **{name: (dims, values.reshape(shape)) for name, values in measured.items()},
+            "feature_distance": (dims, alike),
+            **{f"{name}_low": ((), bands[name].low) for name in MEASURES},
+            **{f"{name}_high": ((), bands[name].high) for name in MEASURES},
+            "percentile": (dims, 100 * (natural < response[..., None, :]).mean(-2)),
+            "ratio": (dims, np.where(best > 0, response / np.where(best > 0, best, 1), np.nan)),
+            "natural_best": ("unit", best),
+            "natural_image": (("unit", "rgb", "row", "col"), to_bytes(naturals.images[natural.argmax(0)])),
+            "natural_n": ((), len(naturals)),
+        },
+        {
+            "contender": recording["evolution"].values,
+            "budget": [str(b) for b in content["budgets"]],
+            "seed": list(content["seeds"]),
+            "unit": columns,
+            "neuroid_id": ("unit", recording["neuroid_id"].values[columns]),
+            "generator_sha256": ("contender", recording["generator_sha256"].values),
+            **{name: recording[name].item() for name in ("subject", "count", "closedloop_version")},
+        },
+    )
+
+
+def _last_presentations(recording: xr.Dataset, content: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Returns the row of each image, by contender, budget, seed and unit; the last one where it was repeated."""
+    place = {str(name): row for row, name in enumerate(recording["stimulus_id"].values)}
+    wanted = product(recording["evolution"].values, content["budgets"], content["seeds"], content["units"])
+    return np.array([place["-".join(map(str, names))] for names in wanted])
+
+
+def _confidence(recording: xr.Dataset, responses: FloatArray, columns: NDArray[np.int64]) -> FloatArray:
+    """Returns the softmax probability of each unit for its image; NaN where not all classes are recorded."""
+    coords = {n: tuple(recording[n].values) for n in ("layer", "y", "x", "layer_channels") if n in recording.coords}
+    units = Units(tuple(recording["neuroid_id"].values), coords)
+    found = np.full(responses.shape[:-1], np.nan)
+    for i, column in enumerate(columns.tolist()):
+        classes = classes_of(units, column)
+        if is_output(units, classes):
+            found[..., i] = softmax(responses[..., i, list(classes)], axis=-1)[..., classes.index(column)]
+    return found
 
 
 def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -> xr.Dataset:

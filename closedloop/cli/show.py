@@ -9,7 +9,7 @@ from rich.table import Table
 
 from closedloop.cli.console import console
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.loop.protocol import RunTable, protocol_of
+from closedloop.loop.protocol import RunTable, shown_protocol
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.reader import open_recording
 
@@ -32,16 +32,16 @@ def show_run(run: Path, figure: Path | None = None) -> None:
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(FIGURES)}, got {figure}.")
     recording = open_recording(run)
-    summary = protocol_of(experiment_of(recording), str(run)).summary(run, recording)
+    summary = shown_protocol(experiment_of(recording), str(run)).summary(run, recording)
     for table in summary.tables:
         console.print(as_rich(table))
     for line in summary.lines:
         console.print(line, highlight=False, markup=False)
     console.print(f"Run:    {run}", highlight=False, markup=False)
-    for name, draw in summary.figures.items():
+    for name, found in summary.figures.items():
         path = _path(run, figure, name, len(summary.figures))
         try:
-            draw().savefig(path)
+            found.draw().savefig(path)
         except OSError as error:
             raise RecordingError(f"figure: cannot write {path} ({error}).") from error
         console.print(f"Figure: {path}", highlight=False, markup=False)

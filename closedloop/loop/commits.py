@@ -131,12 +131,10 @@ def _restore(course: Course, saved: State) -> None:
     """Puts a course back to a saved state, or says that it is another experiment's."""
     try:
         course.restore(saved)
-    except InvalidArgumentError:
-        raise
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise InvalidArgumentError(
-            "subject, threads, generator: the saved state does not fit them "
-            f"({type(error).__name__}: {error}); build them as for the run."
+            f"subject, threads: the saved state does not fit them ({type(error).__name__}: {error}); build them as for "
+            "the run."
         ) from error
 
 

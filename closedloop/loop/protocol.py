@@ -8,7 +8,8 @@ A protocol is a function such as `closedloop.protocols.evolve`. What the command
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,18 +71,33 @@ class RunTable:
 
 
 @dataclass(frozen=True)
+class RunFigure:
+    """A figure of a run.
+
+    Attributes:
+        draw: Draws it.
+        caption: What it shows, in a sentence or two.
+    """
+
+    draw: Callable[[], Figure]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """What a person sees of a run.
 
     Attributes:
         tables: Its numbers.
         lines: Sentences below them: what must be known before the numbers are trusted.
-        figures: What draws each figure, by the name of its file without an ending; the first is the main one.
+        figures: By the name of its file without an ending; the first is the main one.
+        question: What the run asked, as a title; empty for that of the report.
     """
 
     tables: Sequence[RunTable] = ()
     lines: Sequence[str] = ()
-    figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
+    figures: Mapping[str, RunFigure] = field(default_factory=dict)
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,8 @@ class RunProtocol:
         resume: Goes on with a run, given its folder, its experiment file and what was handed over besides. It is
             called for finished runs, too, and returns what it found then.
         summary: Returns what a person sees, given folder and recording.
+        section: Returns what stands in a report, beside what any report says of evolutions and recorded images; None
+            for what `summary` returns.
         command: The command of closedloop that repeats a run by ``--config FILE --out FOLDER``; empty for none.
         analyses: Analyses of its own, by the name that ``closedloop analyze --what`` takes.
     """
@@ -139,6 +157,7 @@ class RunProtocol:
     name: str
     resume: Callable[[Path, Mapping[str, Any], Handed], xr.Dataset]
     summary: Callable[[Path, xr.Dataset], RunSummary] = summarize_responses
+    section: Callable[[Path, xr.Dataset], RunSummary] | None = None
     command: str = ""
     analyses: Mapping[str, Analysis] = field(default_factory=dict)
 
@@ -183,3 +202,24 @@ def protocol_of(content: Mapping[str, Any], where: str) -> RunProtocol:
     if not isinstance(found, RunProtocol):
         raise InvalidArgumentError(f"{name}: expected its entry point to be a RunProtocol, got {found!r:.80}.")
     return found
+
+
+def shown_protocol(content: Mapping[str, Any], where: str) -> RunProtocol:
+    """Returns the protocol of a run that is only to be looked at; where it is not known here, one for any recording."""
+    try:
+        return protocol_of(content, where)
+    except UnknownNameError as error:
+        return RunProtocol(str(content.get("protocol")), _cannot_resume, partial(_summarize_unknown, str(error)))
+
+
+def _cannot_resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    return protocol_of(content, str(run)).resume(run, content, handed)  # says which protocol is missing
+
+
+def _summarize_unknown(reason: str, run: Path, recording: xr.Dataset) -> RunSummary:
+    return replace(summarize_responses(run, recording), lines=[reason])
+
+
+def nothing_more(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns an empty section of a report: what any report says of evolutions and recorded images is all."""
+    return RunSummary()

@@ -140,6 +140,7 @@ class Session:
     def resume(self, recording: Recording) -> xr.Dataset:
         """Goes on with a reopened recording, to what an uninterrupted run would have given."""
         try:
+            recording.check_units(self.subject.units)
             if recording.path is not None:
                 check_fingerprints(recording.path, read_experiment(recording.path), self._fingerprints())
             saved = recording.state()

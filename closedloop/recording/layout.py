@@ -40,6 +40,23 @@ PRESENTATION: dict[str, tuple[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Variable:
+    """A further array of a recording, with a row for each presentation.
+
+    Attributes:
+        dtype: Type of its numbers, such as "uint8".
+        fill: What stands in a row that is not written.
+        dims: Names of its dimensions besides ``presentation``.
+        shape: Their lengths.
+    """
+
+    dtype: str
+    fill: float
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Rows:
     """One generation as it is recorded: a row for each presentation.
 
@@ -50,6 +67,7 @@ class Rows:
         scores: ``(n,)``, NaN where there is none.
         images: Images to keep, by stimulus id: ``(3, h, w)``; grey ones ``(1, h, w)``; movies with their frames first.
         rate_hz: Frames per second of movies.
+        variables: Values of the further arrays that the layout names, each ``(n, *shape)``.
     """
 
     coords: Mapping[str, NDArray[Any]]
@@ -58,6 +76,7 @@ class Rows:
     scores: FloatArray
     images: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     rate_hz: float | None = None
+    variables: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -75,6 +94,7 @@ class Layout:
         scalars: What identifies the run (subject, seed …): scalar coordinates, kept by `xarray.concat`.
         evolutions: What is known of each evolution: name of the coordinate -> one text for each evolution. "evolution",
             the threads' names, is among them; empty for a run that evolves nothing.
+        variables: Further arrays with a row for each presentation, by name.
     """
 
     capacity: int
@@ -83,6 +103,7 @@ class Layout:
     scalars: Mapping[str, str | int | float]
     coords: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     evolutions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    variables: Mapping[str, Variable] = field(default_factory=dict)
 
 
 def form_scalars(form: Form) -> dict[str, str | int | float]:

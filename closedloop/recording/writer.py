@@ -243,6 +243,7 @@ class Recording:
         if stop > capacity:
             raise RecordingError(f"recording: expected at most {capacity} presentations, got {stop}.")
         values = {**rows.coords, "responses": rows.responses, "score": rows.scores, "latent_code": rows.codes}
+        values |= rows.variables
         for name, array in self._arrays.items():
             value = values[name]
             if value.shape[1:] != array.shape[1:]:
@@ -357,6 +358,8 @@ def _create_arrays(group: zarr.Group, layout: Layout, rows: Rows) -> None:
     if layout.latent:
         along("latent_code", "float64", np.nan, (layout.latent,), ("latent",))
     along("score", "float64", np.nan)
+    for name, variable in layout.variables.items():
+        along(name, variable.dtype, variable.fill, variable.shape, variable.dims)
     coords = {**PRESENTATION, **layout.coords}
     for name, (dtype, fill) in coords.items():
         along(name, dtype, fill)

@@ -20,15 +20,15 @@ from closedloop.images.movies import encode_webp
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def inline_svg(ax: Axes, prefix: str, label: str) -> Markup:
-    """The figure of some axes as an inline SVG element that is legible in light and dark.
+def inline_svg(drawn: Axes | Figure, prefix: str, label: str) -> Markup:
+    """A figure, or that of some axes, as an inline SVG element that is legible in light and dark.
 
     Args:
-        ax: From a function of `closedloop.figures`; words and lines in its ink take the page's text colour.
+        drawn: From a function of `closedloop.figures`; words and lines in its ink take the page's text colour.
         prefix: Starts every id in it, so that several graphics can stand on one page.
         label: What a screen reader says.
     """
-    text = _svg_text(whole_figure(ax))
+    text = _svg_text(drawn if isinstance(drawn, Figure) else whole_figure(drawn))
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="([^"]*)"', head)

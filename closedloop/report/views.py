@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from closedloop.analysis import generation_scores
@@ -31,7 +32,6 @@ from closedloop.figures import (
     plot_code_plane,
     plot_cross_driving,
     plot_evolved_vs_reference,
-    plot_landscape,
     plot_reliability,
     plot_threads,
     plot_trajectory,
@@ -40,6 +40,7 @@ from closedloop.figures.population import population
 from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
 from closedloop.interfaces import STILL
+from closedloop.loop.protocol import RunTable, shown_protocol
 from closedloop.objectives import Unit, parse_objective
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import recorded_form
@@ -116,6 +117,8 @@ class RunView:
     rows: list[tuple[str, list[str]]]
     threads: list[ThreadView]
     units: list[UnitView]
+    tables: list[RunTable]
+    lines: list[str]
     drawings: list[Drawing]
     omitted: list[str]
     commands: list[tuple[str, str]]
@@ -150,7 +153,7 @@ class Sketches:
         """Which figures could not be drawn, and why."""
         return [f"{', '.join(names)}: {reason}" for reason, names in self._reasons.items()]
 
-    def draw(self, name: str, plot: Callable[[], Axes], caption: str) -> Drawing | None:
+    def draw(self, name: str, plot: Callable[[], Axes | Figure], caption: str) -> Drawing | None:
         """The figure that a function draws, or None with the reason kept."""
         try:
             ax = plot()
@@ -195,11 +198,15 @@ def run_view(run: Run, place: int) -> RunView:
     threads = [_thread_view(run, s, sketches) for s in summaries if s.images]
     units = [] if evolution else list(unit_views(run))
     found = cautions(run.recording, run.pictures, str(run.path))
+    protocol = shown_protocol(run.experiment, str(run.path))
+    section = (protocol.section or protocol.summary)(run.path, run.recording)
+    drawings = _run_drawings(run, [s for s in summaries if s.images], sketches)
+    drawings += [d for name, f in section.figures.items() if (d := sketches.draw(name, f.draw, f.caption)) is not None]
     return RunView(
         label=run.label,
         path=str(run.path),
         exported=run.path.is_file(),
-        question=_question(run.recording, summaries),
+        question=section.question or _question(run.recording, summaries),
         sentences=_sentences(run.recording, summaries),
         facts=list(_facts(run)),
         cautions=[*found, *_picture_cautions(run.pictures)],
@@ -208,11 +215,13 @@ def run_view(run: Run, place: int) -> RunView:
         rows=table_rows(run.recording, summaries) if summaries else [],
         threads=threads,
         units=units,
-        drawings=_run_drawings(run, [s for s in summaries if s.images], sketches),
+        tables=list(section.tables),
+        lines=list(section.lines),
+        drawings=drawings,
         omitted=sketches.omitted,
         commands=commands(run.path, run.experiment, bool(run.recording.attrs.get("finished", 1))),
         objects=objects(run.experiment),
-        protocol=str(run.experiment.get("protocol", "evolve")),
+        protocol=protocol.name,
         experiment=experiment_text(run.experiment),
     )
 
@@ -258,8 +267,7 @@ def unit_views(run: Run) -> Iterator[UnitView]:
 def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
     targets = list(dict.fromkeys(s.target for s in summaries))
     if not targets:
-        what = "The tuning landscape of" if "plane" in recording.coords else "Responses of"
-        return f"{what} {_some(recording['neuroid_id'].values, 2)}"
+        return f"Responses of {_some(recording['neuroid_id'].values, 2)}"
     if len(targets) > 1:
         return f"{len(targets)} questions to {recording['subject'].item()}"
     single = excites_one(summaries[0].objective)
@@ -404,22 +412,11 @@ def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) ->
             "(rows), mean ± standard error; colour relative to the unit’s response to its own image."
         )
         drawn.append(sketches.draw("cross-driving", lambda: plot_cross_driving(ds), text))
-    if "plane" in ds.coords:
-        drawn += _landscapes(ds, sketches)
     for unit in _target_units(ds, started) if reference_count(ds) else []:
         name = f"reliability of {ds['neuroid_id'].values[unit]}"
         text = f"R{name[1:]}: each reference image’s mean response in two random halves of its repeats (seed 0)."
         drawn.append(sketches.draw(name, partial(plot_reliability, ds, unit=unit, kind="reference"), text))
     return [d for d in drawn if d is not None]
-
-
-def _landscapes(recording: xr.Dataset, sketches: Sketches) -> Iterator[Drawing | None]:
-    """The planes of a tuning landscape, of the first units."""
-    for unit in range(min(recording.sizes["neuroid"], 3)):
-        for plane in dict.fromkeys(str(p) for p in recording["plane"].values if str(p)):
-            name = f"tuning landscape of {recording['neuroid_id'].values[unit]}, {plane}"
-            text = f"T{name[1:]}: mean response; cross and line are peak and half height of the Kent fit."
-            yield sketches.draw(name, partial(plot_landscape, recording, plane=plane, unit=unit), text)
 
 
 def _target_units(recording: xr.Dataset, started: list[ThreadSummary]) -> list[int]:

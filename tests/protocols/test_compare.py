@@ -8,7 +8,8 @@ from closedloop.analysis import advantage, contender_table
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
 from closedloop.generators import Fourier
 from closedloop.images.eight_bit import quantize
-from closedloop.protocols import Contender, ascend, compare, transfer
+from closedloop.protocols import Contender, ascend, compare, read_comparison, resume, transfer
+from closedloop.recording.reader import open_recording
 from closedloop.subjects import FunctionSubject, TorchSubject
 
 SIZE = 32
@@ -119,18 +120,29 @@ def test_goes_on_where_it_was_interrupted(tmp_path, naturals, monkeypatch, resul
     with pytest.raises(KeyboardInterrupt, match="stopped"):
         compare(subject(), *arguments, **options, progress=stop)
     assert told[-1] == (7, 24)
-    before = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.state")}
-    assert len(before) == 7
-    whole = compare(subject(), *arguments, **options)
-    assert {name: (folder / name).stat().st_mtime_ns for name in before} == before
+    assert open_recording(folder).attrs["n_generations"] == 8  # the natural images, and seven parts
+    rest = []
+    whole = compare(subject(), *arguments, **options, exists="resume", progress=lambda *told: rest.append(told[0]))
+    assert rest == list(range(8, 25))
     np.testing.assert_array_equal(whole["response"], result["response"])
     np.testing.assert_array_equal(whole["image"], result["image"])
 
 
+def test_a_finished_comparison_reads_back(tmp_path, naturals) -> None:
+    options = {"budgets": (60,), "naturals": naturals, "save": tmp_path / "one"}
+    found = compare(subject(), [2, 0], CONTENDERS[1:], **options)
+    assert found.identical(read_comparison(tmp_path / "one"))
+    assert found.identical(resume(tmp_path / "one"))
+    assert found.identical(compare(subject(), [2, 0], CONTENDERS[1:], **options, exists="resume"))
+
+
 def test_refuses_the_folder_of_another_comparison(tmp_path, naturals) -> None:
     compare(subject(), [0], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "one")
-    with pytest.raises(InvalidArgumentError, match=r"save: .* another comparison .*json: units\).*new folder"):
-        compare(subject(), [1], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "one")
+    with pytest.raises(RecordingError, match=r"save: expected a new or empty folder"):
+        compare(subject(), [0], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "one")
+    other = {"budgets": (60,), "naturals": naturals, "save": tmp_path / "one", "exists": "resume"}
+    with pytest.raises(RecordingError, match=r"exists: .* another experiment: units is \[0\] there, and \[1\] here"):
+        compare(subject(), [1], CONTENDERS[:1], **other)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(RecordingError, match="expected a new or empty folder"):
@@ -139,12 +151,12 @@ def test_refuses_the_folder_of_another_comparison(tmp_path, naturals) -> None:
 
 
 def test_does_not_go_on_with_other_weights(tmp_path, naturals, monkeypatch) -> None:
-    options = {"budgets": (60,), "naturals": naturals, "save": tmp_path / "one"}
+    options = {"budgets": (60,), "naturals": naturals, "save": tmp_path / "one", "exists": "resume"}
     found = compare(subject(), [0], CONTENDERS, **options)
     raw, lucid, evolved = found["generator_sha256"].values
     assert lucid == evolved != raw
     monkeypatch.setattr(Fourier, "fingerprint", property(lambda self: "of other weights"), raising=False)
-    with pytest.raises(InvalidArgumentError, match=r"another comparison .*json: generator_sha256\).*new folder"):
+    with pytest.raises(RecordingError, match=r"exists: .* another experiment: fingerprints .*new folder"):
         compare(subject(), [0], CONTENDERS, **options)
     changed = compare(subject(), [0], CONTENDERS, **(options | {"save": tmp_path / "two"}))
     assert changed["generator_sha256"].values.tolist() == [raw, "of other weights", "of other weights"]

@@ -204,5 +204,5 @@ def test_another_generator_is_refused(tmp_path):
 
     with pytest.raises(KeyboardInterrupt, match="stop"):
         run(save=tmp_path / "run", progress=stop)
-    with pytest.raises(InvalidArgumentError, match="the saved state does not fit them"):
+    with pytest.raises(InvalidArgumentError, match="generator: expected the generator with which"):
         resume(tmp_path / "run", subject=classifier(), generator=Pixels(5))

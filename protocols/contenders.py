@@ -1,0 +1,178 @@
+"""The contenders of a comparison: each method run on a few units within a budget, with one record for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.analysis.ascents import BACKWARD
+from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
+from closedloop.images.eight_bit import to_bytes
+from closedloop.images.naturalness import code_measures
+from closedloop.images.resizing import resize_images
+from closedloop.interfaces import RESOLUTION, FloatArray, Generator, State, Subject, resolution_of
+from closedloop.loop.session import Session
+from closedloop.loop.thread import Thread
+from closedloop.objectives import Unit
+from closedloop.optimizers import load_optimizer
+from closedloop.optimizers.loading import DEFAULT
+from closedloop.recipes import matched_generator
+from closedloop.recording.render import render
+from closedloop.seeds import named_seed
+
+from .ascend import ascend
+
+#: Stands for a method's own number of steps or images instead of a budget.
+PUBLISHED = "published"
+#: The method of a contender that evolves without gradients, and its images where the budget is the published one.
+EVOLVE, EVOLVE_IMAGES = "evolve", 3000
+#: Units that are climbed side by side.
+TOGETHER = 4
+#: Points on each curve of the best response so far, and presentations of an ascent that it is drawn from.
+POINTS = 20
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to a preferred stimulus.
+
+    Attributes:
+        label: Its name in the result.
+        method: A method of `closedloop.protocols.ascend`, or "evolve".
+        generator: Name of a generator, or a mapping with its name and options; None for the method's own, "native" for
+            "evolve".
+        optimizer: Name of the optimizer for "evolve".
+        options: Options of `ascend` (such as `copies`) and of its method, or of the optimizer.
+    """
+
+    label: str
+    method: str
+    generator: str | Mapping[str, Any] | None = None
+    optimizer: str = DEFAULT
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: What is compared where nothing else is asked for: fooling, regularized, Fourier, phases, by a generator, evolved.
+CONTENDERS = ("raw", "yosinski-4", "lucid", "maco", "dgn-am", "ppgn", "evolved")
+
+
+def as_contender(method: str | Contender) -> Contender:
+    """Returns a contender, given itself or the name of a method."""
+    if isinstance(method, Contender):
+        return method
+    if method == "evolved":
+        return Contender("evolved", EVOLVE)
+    find_method(method)
+    return Contender(method, method)
+
+
+def run_contender(
+    subject: Subject, contender: Contender, budget: int | str, count: str, seed: int, columns: Sequence[int]
+) -> State:
+    """One method at one budget on a few units: arrays with an entry for each unit."""
+    if contender.method == EVOLVE:
+        return _evolved(subject, contender, EVOLVE_IMAGES if budget == PUBLISHED else int(budget), seed, columns)
+    return _ascended(subject, contender, None if budget == PUBLISHED else int(budget), count, seed, columns)
+
+
+def generator_of(contender: Contender, subject: Subject) -> Generator:
+    """Returns the generator of a contender at the subject's resolution: its own, or that of its method."""
+    named = contender.generator
+    if named is None:
+        named = {"name": "native"} if contender.method == EVOLVE else METHODS[contender.method].generator
+    return matched_generator({"name": named} if isinstance(named, str) else named, subject, RESOLUTION)
+
+
+def _ascended(
+    subject: Subject, contender: Contender, budget: int | None, count: str, seed: int, columns: Sequence[int]
+) -> State:
+    generator = generator_of(contender, subject)
+    steps, every = _schedule(subject, contender, generator, budget, count)
+    settings = {"seed": seed, "steps": steps, "every": every, **contender.options}
+    found = ascend(subject, generator, contender.method, unit=list(columns), **settings)
+    pictures = (found["forwards"].values - found.sizes["shown"]) // steps
+    cost = found["shown"].values[None] * pictures[:, None] * (1 + BACKWARD if count == "forward_equivalents" else 1)
+    cost = cost + 1 + np.arange(found.sizes["shown"])
+    return {
+        "best_response": found["best_response"].values, "forwards": found["forwards"].values,
+        "forward_equivalents": found["forward_equivalents"].values,
+        "failure": [str(f) for f in found["failure"].values],
+        "image": _stored(found["image"].values, subject), **_codes(found["code"].values, generator),
+        **_curve(cost, found["shown_response"].values),
+    }  # fmt: skip
+
+
+def _schedule(
+    subject: Subject, contender: Contender, generator: Generator, budget: int | None, count: str
+) -> tuple[int, int]:
+    """Steps, and steps between presentations, that keep within a budget."""
+    published = METHODS[contender.method].steps
+    if budget is None:
+        return published, -(-published // POINTS)
+    options = dict(contender.options)
+    copies = options.pop("copies", 1)
+    request = Request(
+        generator, Unit(0), 0, (0,), False, 0, published, None, copies, resolution_of(subject), len(subject.units),
+        options,
+    )  # fmt: skip
+    view = make_plan(contender.method, request).gradient.view
+    pictures = copies * (1 if view is None else view.copies)
+    each = pictures * (1 + BACKWARD if count == "forward_equivalents" else 1)
+    steps = max(1, (budget - POINTS * copies) // each)
+    return steps, -(-steps // POINTS)
+
+
+def _evolved(subject: Subject, contender: Contender, images: int, seed: int, columns: Sequence[int]) -> State:
+    generator = generator_of(contender, subject)
+    threads = [
+        Thread(
+            generator,
+            load_optimizer(
+                contender.optimizer,
+                generator.space,
+                seed=named_seed(seed, f"unit-{c}"),
+                images=images,
+                **contender.options,
+            ),
+            Unit(c),
+            f"unit-{c}",
+        )
+        for c in columns
+    ]
+    session = Session(subject, threads, images=images, interleave=0, retest_repeats=1, keep="none", seed=seed)
+    recording = session.run()
+    thread, kind = recording["thread"].values, recording["kind"].values
+    last = recording["generation"].values == recording["generation"].values.max()
+    rows = [int(np.flatnonzero((thread == t.name) & last)[0]) for t in threads]
+    scores = [recording["score"].values[(thread == t.name) & (kind == "evolved")] for t in threads]
+    shown = np.array([len(s) for s in scores])
+    points = np.linspace(0, shown.min() - 1, POINTS).astype(int)
+    best = np.stack([np.maximum.accumulate(np.nan_to_num(s, nan=-np.inf))[points] for s in scores])
+    return {
+        "best_response": best[:, -1], "forwards": shown, "forward_equivalents": shown, "failure": [""] * len(columns),
+        "image": _stored(render(recording, rows, generators={t.name: generator for t in threads}), subject),
+        **_codes(recording["latent_code"].values[rows], generator),
+        **_curve(np.tile(points + 1, (len(columns), 1)), best),
+    }  # fmt: skip
+
+
+def _stored(images: NDArray[np.float32], subject: Subject) -> NDArray[np.uint8]:
+    """Images as 8 bits, at the subject's resolution where they are of another."""
+    return to_bytes(resize_images(images, resolution_of(subject)))
+
+
+def _codes(codes: FloatArray, generator: Generator) -> dict[str, FloatArray]:
+    """`code_norm` and `code_at_bound` of codes ``(n, dim)``."""
+    measured = [code_measures(code[: generator.space.dim], generator.space) for code in codes]
+    return {name: np.array([m[name] for m in measured]) for name in measured[0]}
+
+
+def _curve(cost: NDArray[Any], responses: FloatArray) -> dict[str, FloatArray]:
+    """Best response so far ``(units, POINTS)`` over what it cost; the last value is carried on."""
+    best = np.maximum.accumulate(np.nan_to_num(responses, nan=-np.inf), axis=1)
+    places = np.minimum(np.arange(POINTS), best.shape[1] - 1)
+    return {"curve_cost": cost[:, places].astype(float), "curve_response": best[:, places].astype(float)}
