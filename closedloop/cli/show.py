@@ -34,7 +34,10 @@ def show_run(run: Path, figure: Path | None = None) -> None:
     recording = open_recording(run)
     summary = shown_protocol(experiment_of(recording), str(run)).summary(run, recording)
     for table in summary.tables:
+        console.print(table.title, style="bold", highlight=False, markup=False, soft_wrap=True)
         console.print(as_rich(table))
+        if table.caption:
+            console.print(table.caption, style="dim", highlight=False, markup=False)
     for line in summary.lines:
         console.print(line, highlight=False, markup=False)
     console.print(f"Run:    {run}", highlight=False, markup=False)
@@ -55,8 +58,8 @@ def _path(run: Path, figure: Path | None, name: str, count: int) -> Path:
 
 
 def as_rich(table: RunTable) -> Table:
-    """Returns a table as the terminal draws it: the first column to the left, the others to the right."""
-    drawn = Table(title=escape(table.title), title_justify="left", caption=escape(table.caption) or None)
+    """Returns the body of a table as the terminal draws it: the first column to the left, the others to the right."""
+    drawn = Table()
     for i, column in enumerate(table.columns):
         drawn.add_column(escape(column), justify="right" if i else "left")
     for row in table.rows:
