@@ -94,7 +94,8 @@ def _repeated(written: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Sub
             raise InvalidArgumentError(f"{name}: expected none beside a config, got {given[name]!r}; edit the file.")
     options = dict(written["subject"])
     subject = load_subject(options.pop("name"), **options)
-    return subject, parse_columns(given["unit"]) if "unit" in given else written.get("unit")
+    columns = len(subject.units)
+    return subject, parse_columns(given["unit"], columns) if "unit" in given else written.get("unit")
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def climbed_units(given: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
     subject = load_subject(name, **options)
     if unit is None and name == "lite0" and "objective" not in given:
         unit = DEFAULT_UNIT
-    return subject, None if unit is None else parse_columns(unit)
+    return subject, None if unit is None else parse_columns(unit, len(subject.units))
 
 
 def _generator(written: Mapping[str, Any], given: Mapping[str, Any], subject: Subject, method: str) -> Generator | None:
