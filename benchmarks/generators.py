@@ -27,7 +27,7 @@ from closedloop.generators import TrainingSettings, load_generator
 from closedloop.generators.training import cut_crops
 from closedloop.gradients.redirected import InwardClamp
 from closedloop.images.eight_bit import quantize
-from closedloop.optimizers.loading import DEFAULT
+from closedloop.recipes import OPTIMIZER
 from closedloop.references import __path__ as references
 from closedloop.subjects import load_subject
 
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=10_000)
     parser.add_argument("--units", type=int, default=8, help="of each depth")
     parser.add_argument("--images", type=int, default=3_000)
-    parser.add_argument("--optimizer", default=DEFAULT)
+    parser.add_argument("--optimizer", default=OPTIMIZER)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None)

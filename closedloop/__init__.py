@@ -12,7 +12,7 @@ import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from closedloop.errors import late_import
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from closedloop.optimizers import CMAES, Auto, IsotropicES, RandomSearch, SphereCMA, load_optimizer
     from closedloop.recording.reader import open_recording
     from closedloop.recording.render import render
+
+    __version__: str
 
 _HOMES = {
     "CMAES": "optimizers",
@@ -63,7 +65,14 @@ _HOMES = {
     "to_pynapple": "formats",
     "to_rsatoolbox": "formats",
 }
-__getattr__ = late_import(__name__, _HOMES)
+_late = late_import(__name__, _HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":  # read from the installation, which takes a while, when it is asked for
+        return importlib.import_module("closedloop.recipes").version()
+    return _late(name)
+
 
 #: Where modules stand whose former paths README and documents named; both paths lead to the same module.
 _MOVED = {
@@ -133,6 +142,7 @@ __all__ = [
     "Thread",
     "Unit",
     "Units",
+    "__version__",
     "export",
     "load_optimizer",
     "natural_references",

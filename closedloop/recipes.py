@@ -24,6 +24,8 @@ from closedloop.interfaces import STILL, Described, Fingerprinted, Generator, Lo
 
 #: Stands for something that was handed over as a Python object and has no name to load it by.
 OBJECT = "python-object"
+#: The optimizer that is taken where none is named: on the command line and in an experiment's file.
+OPTIMIZER = "auto"
 
 
 def recipe(part: Any) -> dict[str, Any]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .judges import FeatureTaps
     from .native import Native
     from .torch_generator import TorchGenerator
-    from .training import TrainingSettings, train_native
+    from .training import train_native
+    from .training_settings import TrainingSettings
 
 __all__ = [
     "CPPN",
@@ -59,7 +60,7 @@ _WITH_TORCH = {
     "FeatureTaps": "judges",
     "Native": "native",
     "TorchGenerator": "torch_generator",
-    "TrainingSettings": "training",
+    "TrainingSettings": "training_settings",
     "train_native": "training",
 }
 

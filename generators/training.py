@@ -18,7 +18,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -36,6 +36,7 @@ from closedloop.images.sets import folder_images
 from .judges import Adversary, FeatureTaps, fine_detail, second_moments
 from .native import read_native, write_native
 from .native_model import CHANNELS, STRIDE, Encoder, NativeNetwork, Prior, SpatialDecoder, principal_axes
+from .training_settings import TrainingSettings
 
 #: Steps from one commit of the training's state to the next, and from one sample sheet to the next.
 COMMIT_STEPS, SHEET_STEPS = 250, 500
@@ -45,74 +46,6 @@ LEAST = 1e-2
 UNDER_WAY = ".training.pt"
 #: Images of a sample sheet in a row, and images that are encoded at a time.
 _ROW, _CHUNK = 8, 32
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """The numbers of a training.
-
-    Attributes:
-        steps: Updates of the weights.
-        batch: Photographs in a step; as many draws from the prior stand beside them.
-        resolution: Height and width of the images in pixels, a multiple of 32.
-        crops: Random crops that are cut out of each photograph beforehand, half of them mirrored.
-        smallest_crop: Side of the smallest crop, as a share of the photograph's shorter side.
-        saturation: Half of the crops have their colours strengthened, by a factor between 1 and this one.
-        hue: Share of the crops whose hue is turned by a random angle.
-        pixel_weight: Weight of the mean absolute difference of pixels.
-        feature_weight: Weight of the mean absolute difference of features, each layer's divided by its mean magnitude.
-        adversary_weight: Weight of the adversary.
-        moments_weight: Weight of the mean absolute difference between the second moments of the features of draws and
-            of photographs, which gives draws the contrast and the fine detail of photographs.
-        recovery_weight: Weight of the mean absolute difference between the codes of draws and what the encoder reads
-            off their images, divided by the codes' mean deviation; it keeps different codes from the same picture.
-        draws_start: Step at which draws and adversary come in; their weights are full after as many steps again.
-        leaning: Every other draw leans towards few axes, as codes do that a search has found: each axis is stretched by
-            a log-normal factor of this standard deviation and shrunk by its rank to a power between 0 and half of this.
-        code_noise: Standard deviation of the noise that is added to codes.
-        code_penalty: Weight of the mean square of codes.
-        learning_rate: Of encoder and decoder; falls to 3 % over the last quarter.
-        adversary_rate: Learning rate of the adversary.
-        average: Share of the old weights that the running average keeps at each step.
-        seed: Of everything random.
-    """
-
-    steps: int = 8000
-    batch: int = 16
-    resolution: int = 128
-    crops: int = 20
-    smallest_crop: float = 0.45
-    saturation: float = 2.0
-    hue: float = 0.25
-    pixel_weight: float = 3.0
-    feature_weight: float = 1.0
-    adversary_weight: float = 0.4
-    moments_weight: float = 1.0
-    recovery_weight: float = 1.0
-    draws_start: int = 2000
-    leaning: float = 0.6
-    code_noise: float = 0.05
-    code_penalty: float = 0.01
-    learning_rate: float = 1e-3
-    adversary_rate: float = 3e-4
-    average: float = 0.998
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "crops"):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                raise InvalidArgumentError(
-                    f"{name}: expected a whole number of at least 1, got {getattr(self, name)!r}."
-                )
-        for name in ("saturation", "leaning", "adversary_weight", "moments_weight", "recovery_weight", "draws_start"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InvalidArgumentError(f"{name}: expected a number of at least 0, got {getattr(self, name)!r}.")
-        if not 0 <= self.hue <= 1:
-            raise InvalidArgumentError(f"hue: expected a share from 0 to 1, got {self.hue!r}.")
-        if not 64 <= self.resolution <= 512 or self.resolution % (2 * STRIDE):
-            raise InvalidArgumentError(
-                f"resolution: expected a multiple of {2 * STRIDE} from 64 to 512 pixels, got {self.resolution!r}."
-            )
 
 
 def cut_crops(folder: Path, settings: TrainingSettings) -> NDArray[np.uint8]:

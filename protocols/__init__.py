@@ -5,22 +5,28 @@ if __name__ != "closedloop.protocols":
 
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable, register
 
-from .ascend import ascend, read_ascent
-from .compare import compare, read_comparison, transfer
+from .ascend import AscendSettings, ascend, read_ascent
+from .compare import CompareSettings, compare, read_comparison, transfer
 from .contenders import CONTENDERS, PUBLISHED, Contender
 from .controls import pure_noise, random_codes, shuffled_scores
-from .elites import evolve_elites
+from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
-from .landscape import landscape
-from .present import present
+from .landscape import LandscapeSettings, landscape, stored_planes
+from .parameters import stored_parameters
+from .present import PresentSettings, present
 from .resume import resume
 
 __all__ = [
     "CONTENDERS",
     "PUBLISHED",
     "Analysis",
+    "AscendSettings",
+    "CompareSettings",
     "Contender",
+    "ElitesSettings",
     "Handed",
+    "LandscapeSettings",
+    "PresentSettings",
     "RunFigure",
     "RunProtocol",
     "RunSummary",
@@ -38,5 +44,7 @@ __all__ = [
     "register",
     "resume",
     "shuffled_scores",
+    "stored_parameters",
+    "stored_planes",
     "transfer",
 ]

@@ -30,7 +30,7 @@ from closedloop.loop.commits import check_fingerprints, fingerprints, is_finishe
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
-from closedloop.objectives.naming_units import UnitSpec, parse_columns
+from closedloop.loop.settings import check_options, option, settings
 from closedloop.recipes import fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording, read_experiment
@@ -60,13 +60,24 @@ EARLIER = "earlier"
 _NUMBERS = ("best_response", "forwards", "forward_equivalents", "code_norm", "code_at_bound", "feature_distance")
 
 
+@settings
+class CompareSettings:
+    """How budgets are counted."""
+
+    count: str = option(
+        default="forward_equivalents",
+        choices=("forward_equivalents", "forwards"),
+        help="What budgets count: forward equivalents (a backward pass counts 2) or forward passes.",
+    )
+
+
 def compare(
     subject: Subject,
-    units: UnitSpec,
+    units: Sequence[int],
     methods: Sequence[str | Contender] = CONTENDERS,
     *,
     budgets: Sequence[int | str] = (PUBLISHED,),
-    count: str = "forward_equivalents",
+    count: str = CompareSettings.count,
     seeds: Sequence[int] = (0,),
     naturals: ImageSet | str | Path | NDArray[Any] = "bundled",
     features: Subject | None = None,
@@ -79,7 +90,7 @@ def compare(
     Args:
         subject: The network that is shown images; differentiable, unless all methods evolve. All outputs of a
             classifier should be recorded, so that confidence is known.
-        units: Columns, see `closedloop.objectives.naming_units`.
+        units: Columns.
         methods: Names of gradient methods, "evolved" (`native` and the default optimizer), or `Contender` values.
         budgets: Numbers to be counted as `count` says, and "published" for each method's own.
         count: "forward_equivalents" (a backward pass counts 2) or "forwards" (a backward pass is free).
@@ -238,14 +249,19 @@ PROTOCOL = RunProtocol(COMPARE, _resume, _summary, command="compare")
 
 def _check(
     subject: Subject,
-    units: UnitSpec,
+    units: Sequence[int],
     contenders: Sequence[Contender],
     budgets: Sequence[int | str],
     count: str,
     seeds: Sequence[int],
 ) -> list[int]:
     """The columns; raises for what does not fit before anything is run."""
-    columns = parse_columns(units, len(subject.units))
+    columns = [int(unit) for unit in units]
+    if not columns or len(set(columns)) != len(columns) or not 0 <= min(columns) <= max(columns) < len(subject.units):
+        raise InvalidArgumentError(
+            f"units: expected one or more different columns from 0 to {len(subject.units) - 1}, got "
+            f"{list(units)!r:.80}."
+        )
     labels = [c.label for c in contenders]
     if not labels or len(set(labels)) != len(labels):
         raise InvalidArgumentError(f"methods: expected one or more with different labels, got {labels}.")
@@ -254,8 +270,7 @@ def _check(
             raise InvalidArgumentError(f"label: expected letters, digits, '-' or '_', got {contender.label!r}.")
         if contender.method != EVOLVE:
             find_method(contender.method)
-    if count not in ("forwards", "forward_equivalents"):
-        raise InvalidArgumentError(f"count: expected 'forwards' or 'forward_equivalents', got {count!r}.")
+    check_options(CompareSettings(count=count))
     for budget in budgets:
         if budget != PUBLISHED:
             check_whole("budgets", budget, 50)

@@ -19,8 +19,7 @@ from closedloop.loop.session import Session
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit
 from closedloop.optimizers import load_optimizer
-from closedloop.optimizers.loading import DEFAULT
-from closedloop.recipes import matched_generator
+from closedloop.recipes import OPTIMIZER, matched_generator
 from closedloop.recording.render import render
 from closedloop.seeds import named_seed
 
@@ -52,7 +51,7 @@ class Contender:
     label: str
     method: str
     generator: str | Mapping[str, Any] | None = None
-    optimizer: str = DEFAULT
+    optimizer: str = OPTIMIZER
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

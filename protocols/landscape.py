@@ -80,7 +80,7 @@ def landscape(
     *,
     thread: str | None = None,
     codes: ArrayLike | None = None,
-    planes: Sequence[Plane] = (("pc1", "pc2"), ("pc1", "random")),
+    planes: Sequence[Plane] | Mapping[str, ArrayLike] = (("pc1", "pc2"), ("pc1", "random")),
     save: str | Path | None = None,
     exists: str = "fail",
     progress: Callable[[int, int], None] | None = None,
@@ -100,7 +100,8 @@ def landscape(
         thread: Which evolution of the recording; needed where there are several.
         codes: Codes ``(n, dim)`` whose principal axes are "pc1", "pc2" …, after the direction of the center is taken
             out of them; default those of the evolution.
-        planes: Pairs of directions: "pc1", "pc2" …, or "random".
+        planes: Pairs of directions: "pc1", "pc2" …, or "random"; or the planes themselves by name, the directions of
+            center and axes as orthonormal rows ``(3, dim)``, such as `stored_planes` reads.
         save: Folder of the run; None keeps it in memory.
         exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         progress: Called after each block with the number of images shown so far and of all.
@@ -120,7 +121,10 @@ def landscape(
     point, explored, length = _center(center, thread, generator)
     if codes is not None:
         explored = generator.space.check(np.asarray(codes, dtype=float))
-    basis = _basis(point, explored, [_pair(p) for p in planes], chosen.seed)
+    if isinstance(planes, Mapping):
+        basis = {name: _checked_plane(name, rows, generator) for name, rows in planes.items()}
+    else:
+        basis = _basis(point, explored, [_pair(p) for p in planes], chosen.seed)
     chosen = replace(chosen, radius=float(chosen.radius or length))
     experiment = {
         "closedloop": version(),
@@ -143,7 +147,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
         return open_recording(run)
     check_complete(run, content, LandscapeSettings, "subject", "generator", "planes")
     chosen = LandscapeSettings(**{name: content[name] for name in LandscapeSettings.__dataclass_fields__})
-    basis = _stored_basis(run, content["planes"])
+    basis = stored_planes(run, content["planes"])
     generator = generator_of_run(run, content, handed.generator)
     subject = handed.subject or load_recorded_subject(content["subject"], str(run))
     check_fingerprints(run, content, fingerprints(subject=subject, generator=generator))
@@ -180,7 +184,14 @@ def _section(run: Path, recording: xr.Dataset) -> RunSummary:
 
 
 #: What others must know of landscapes.
-PROTOCOL = RunProtocol(LANDSCAPE, _resume, _summary, _section, analyses={"fit_kent": Analysis(fit_kent, "unit")})
+PROTOCOL = RunProtocol(
+    LANDSCAPE,
+    _resume,
+    _summary,
+    _section,
+    command="landscape",
+    analyses={"fit_kent": Analysis(fit_kent, "unit")},
+)
 
 
 def _check_space(generator: Generator) -> None:
@@ -263,6 +274,16 @@ def _basis(
     return basis
 
 
+def _checked_plane(name: str, rows: ArrayLike, generator: Generator) -> FloatArray:
+    """Returns the rows of a plane if they are orthonormal ``(3, dim)``."""
+    frame = np.asarray(rows, dtype=float)
+    if frame.shape != (3, generator.space.dim) or not np.allclose(frame @ frame.T, np.eye(3), atol=1e-6):
+        raise InvalidArgumentError(
+            f"planes: {name!r}: expected orthonormal rows of shape (3, {generator.space.dim}), got shape {frame.shape}."
+        )
+    return frame
+
+
 def _components(peak: FloatArray, codes: FloatArray | None, count: int) -> FloatArray:
     """The principal axes of the codes without the direction of the peak, ``(count, dim)``."""
     if count == 0:
@@ -334,14 +355,14 @@ def _pack(basis: Mapping[str, FloatArray]) -> bytes:
     return buffer.getvalue()
 
 
-def _stored_basis(run: Path, planes: Sequence[str]) -> dict[str, FloatArray]:
-    """Returns the directions of a landscape that was begun, from its folder.
+def stored_planes(run: str | Path, planes: Sequence[str]) -> dict[str, FloatArray]:
+    """Returns the planes of a landscape that was begun, from its folder: by name, each ``(3, dim)``.
 
     Raises:
         RecordingError: The folder does not hold them.
     """
     try:
-        with np.load(run / BASIS, allow_pickle=False) as file:
+        with np.load(Path(run) / BASIS, allow_pickle=False) as file:
             return {name: file[name] for name in planes}
     except (OSError, ValueError, KeyError) as error:
         raise RecordingError(

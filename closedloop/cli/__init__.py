@@ -1,4 +1,4 @@
-"""The command line: ``closedloop evolve``, ``resume``, ``units``, ``record``, ``show``, ``export``, ``import``."""
+"""The command line: each file is named for its command; ``app`` assembles them."""
 
 from closedloop.cli.app import main
 

@@ -4,98 +4,138 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
-from closedloop import recipes
-from closedloop.analysis.ascents import ASCEND
-from closedloop.cli.console import console, progress_bar
-from closedloop.cli.show import show_run
+from closedloop.cli.building import DEFAULT_UNIT, columns_of, load, read_config, read_named, subject_recipe, where_of
+from closedloop.cli.console import Meter, console, say
+from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError
-from closedloop.gradients.methods import find_method
-from closedloop.images.eight_bit import from_bytes
-from closedloop.images.sets import read_image
-from closedloop.interfaces import RESOLUTION, Generator, Subject, resolution_of
-from closedloop.loop.blocks import Generation
-from closedloop.loop.experiment import read_yaml
-from closedloop.loop.session import Session
-from closedloop.objectives.selecting import parse_columns
-from closedloop.optimizers.gradient.ascent import Ascent
-from closedloop.protocols import ascend
-from closedloop.recipes import matched_generator
-from closedloop.subjects import load_subject
+from closedloop.loop.noise import unwrap, wrap
+from closedloop.loop.parts import (
+    FilePart,
+    GeneratorPart,
+    ObjectivePart,
+    ReferencePart,
+    RunPart,
+    SubjectPart,
+    UnitPart,
+)
+from closedloop.loop.settings import option, settings
 
-#: The layer of which all units are recorded, so that a confidence is known.
-OUTPUT = "output"
-#: What a bare `closedloop ascend` asks.
-DEFAULT_UNIT = "971"
-#: Stands where there is no number.
-NOTHING = "–"
-#: The figure in a run's folder.
-FIGURE = "ascents.png"
-_SUBJECT = ("weights", "engine", "device")
-_ARGUMENTS = ("objective", "seed", "steps", "every", "copies", "references")
-#: What is taken from a run's file.
-_WRITTEN = ("subject", "generator", "method", "options", "steps", "every", "copies", "seed", "references", "start",
-            "columns", "objectives")  # fmt: skip
+if TYPE_CHECKING:
+    from closedloop.interfaces import Generator, Subject
+    from closedloop.loop.blocks import Generation
+    from closedloop.loop.session import Session
+
+#: Where a bare `closedloop ascend` differs from the definitions.
+DEFAULTS = {"units": DEFAULT_UNIT, "method": "lucid"}
+#: What is taken from a run's file; of another method, the last four are left.
+_WRITTEN = ("subject", "copies", "seed", "references", "start", "columns", "objectives")
+_OF_METHOD = ("options", "generator", "steps", "every")
 
 
-def run_ascent(out: Path, given: Mapping[str, Any]) -> None:
-    """``closedloop ascend`` into a new folder."""
-    written = read_ascent_file(Path(given["config"]), given) if "config" in given else {}
-    method = given.get("method", written.get("method", "lucid"))
+@settings
+class ClimbPart:
+    """Where an ascent begins, and what its method is told."""
+
+    start: Path | None = option(default=None, metavar="FILE", shown="the method's own", help="Image file to begin at.")
+    set: tuple[str, ...] = option(
+        default=(), shown="as published", metavar="NAME=VALUE", help="An option of the method, such as rate=0.1."
+    )
+
+
+def ascend(given: Mapping[str, Any]) -> None:
+    """Climb by gradients to an image for one or more units, with one of the field's methods."""
+    from closedloop.cli.show import show_run
+    from closedloop.gradients.methods import find_method
+    from closedloop.interfaces import resolution_of
+    from closedloop.protocols import ascend as climb
+
+    content = read_ascent_file(given)
+    method = given.get("method", content.get("method", DEFAULTS["method"]))
     find_method(method)
-    options = {**written.get("options", {}), **parse_options(given.get("set", ()))}
-    with console.status("Loading the subject …"):
-        subject, unit = _repeated(written, given) if written else climbed_units(given)
-        generator = _generator(written, given, subject, method)
-        start = None if "start" not in given else read_start(Path(given["start"]), resolution_of(subject))
-    arguments = {name: value for name, value in {**written, **given}.items() if name in _ARGUMENTS}
-    if arguments.get("references") == "none":
-        del arguments["references"]
-    ascend(subject, generator, method, unit=unit, start=start, save=out, observers=[Steps()], **arguments, **options)
-    show_run(out)
+    options = {**content.get("options", {}), **parse_options(given.get("set", ()))}
+    where = where_of(given, given.get("subject", SubjectPart.subject), given.get("layer", SubjectPart.layer),
+                     given.get("units"), method)  # fmt: skip
+    subject, unit = climbed_units(given, content)
+    with console.status("Loading the generator …"):
+        generator = _generator(given, content, subject, method)
+        start = None if "start" not in given else read_image_file(given["start"], resolution_of(subject))
+    numbers = {k: v for k, v in {**content, **given}.items() if k in ("seed", "steps", "every", "copies", "references")}
+    if numbers.get("references") == "none":
+        del numbers["references"]
+    objective = given.get("objective", None if unit is not None else content.get("objective"))
+    climb(
+        subject,
+        generator,
+        method,
+        unit=unit,
+        objective=objective,
+        start=start,
+        observers=[Steps()],
+        **where,
+        **numbers,
+        **options,
+    )
+    show_run(where["save"])
 
 
-def read_ascent_file(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the ``experiment.yaml`` of an ascent says, but for what is said anew: in the words of `ascend`.
+COMMAND = Command(
+    ascend,
+    (
+        FilePart,
+        SubjectPart,
+        UnitPart,
+        "closedloop.protocols:AscendSettings",
+        ClimbPart,
+        ObjectivePart,
+        GeneratorPart,
+        ReferencePart,
+        RunPart,
+    ),
+    defaults=DEFAULTS,
+    helps={
+        "units": "Units to excite, each by itself: 292, 7,8, 0-9, random:8 …",
+        "objective": "What to climb instead of a unit: 'unit(0) - 0.5*unit(1)' …",
+    },
+    says={"objective": "a unit's response", "generator": "the method's own", "references": "none"},
+)
+
+
+def read_ascent_file(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the file of an ascent says, but for what is said anew; nothing where there is no file.
 
     Of another method neither options nor generator and steps are kept.
 
     Raises:
         InvalidArgumentError: The file cannot be read, is of something else, or cannot be repeated from here.
     """
-    content = read_yaml(path)
-    missing = [name for name in _WRITTEN if name not in content]
-    if content.get("protocol") != ASCEND or missing:
-        what = f"it has no entry {missing[0]!r}" if content.get("protocol") == ASCEND else "it is none"
-        raise InvalidArgumentError(f"config: expected the experiment.yaml of a run of ascend, got {path}: {what}.")
+    content = read_config(given, "ascend")
+    if not content:
+        return {}
+    missing = [name for name in (*_WRITTEN, *_OF_METHOD, "method") if name not in content]
+    if missing:
+        raise InvalidArgumentError(
+            f"config: expected the experiment.yaml of a run of ascend, got {given['config']}: it has no entry "
+            f"{missing[0]!r}."
+        )
     for part in ("subject", "generator"):
-        if not content[part]:
-            raise InvalidArgumentError(f"config: the {part} of {path} was built by hand; repeat the run from Python.")
+        if not content[part]:  # a run of an early version, with a Python object
+            raise InvalidArgumentError(
+                f"config: the {part} of {given['config']} was built by hand; repeat the run from Python."
+            )
     if content["start"] and "start" not in given:
-        raise InvalidArgumentError(f"start: the run of {path} began at an image; name the file with --start.")
+        raise InvalidArgumentError(
+            f"start: the run of {given['config']} began at an image; name the file with --start."
+        )
     same = given.get("method", content["method"]) == content["method"]
-    kept = [name for name in _WRITTEN if same or name not in ("method", "options", "generator", "steps", "every")]
+    kept = [*_WRITTEN, "method", *(_OF_METHOD if same else ())]
     found = {name: content[name] for name in kept if content[name] is not None}
-    if "objective" not in given and "unit" not in given:
-        whole = None in content["columns"]
-        found |= {"objective": content["objectives"][0]} if whole else {"unit": content["columns"]}
+    if None in content["columns"]:
+        found |= {"columns": None, "objective": content["objectives"][0]}
     return found
-
-
-def _repeated(written: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
-    """The subject of a file, and the columns that are climbed; None where an objective says it."""
-    for name in ("layer", *_SUBJECT):
-        if name in given:
-            raise InvalidArgumentError(f"{name}: expected none beside a config, got {given[name]!r}; edit the file.")
-    options = dict(written["subject"])
-    subject = load_subject(options.pop("name"), **options)
-    columns = len(subject.units)
-    return subject, parse_columns(given["unit"], columns) if "unit" in given else written.get("unit")
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
@@ -116,62 +156,74 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def climbed_units(given: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
+def climbed_units(given: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
     """The subject, and the columns that are climbed; None where an objective says it, or there is one unit only.
 
-    Of the output all units are recorded; of another layer those that are named.
+    Of the output all units are recorded, so that a confidence is known; of another layer those that are named.
+
+    Args:
+        given: Options by name.
+        content: Entries of a file, with ``subject`` and ``columns``; empty for no file.
     """
-    name, layer, unit = given.get("subject", "lite0"), given.get("layer", OUTPUT), given.get("unit")
-    options = {k: given[k] for k in _SUBJECT if k in given}
-    if unit is not None and "objective" in given:
-        raise InvalidArgumentError(f"unit: expected none beside an objective, got {unit!r}.")
-    if layer != OUTPUT:
-        subject = load_subject(name, layer=layer, units=unit or "all", **options)
-        return subject, None if "objective" in given else list(range(len(subject.units)))
-    subject = load_subject(name, **options)
-    if unit is None and name == "lite0" and "objective" not in given:
-        unit = DEFAULT_UNIT
-    return subject, None if unit is None else parse_columns(unit, len(subject.units))
+    units, told = given.get("units"), "objective" in given
+    if units is not None and told:
+        raise InvalidArgumentError(f"units: expected none beside an objective, got {units!r}.")
+    recipe = subject_recipe({k: v for k, v in given.items() if k != "units"}, content.get("subject"))
+    inner, noise = unwrap(recipe)
+    held = content.get("columns") if not {"units", "layer", "subject", "objective"} & given.keys() else None
+    if inner.get("layer", SubjectPart.layer) != SubjectPart.layer:
+        if units is not None or (content and held is None and not told):
+            inner["units"] = units or UnitPart.units
+        subject = load(wrap(inner, noise))
+        own = None if told or content.get("objective") else list(range(len(subject.units)))
+        return subject, held or own
+    subject = load(recipe)
+    if units is None and not content and not told and inner["name"] == SubjectPart.subject:
+        units = DEFAULT_UNIT
+    return subject, held if units is None else columns_of(units, subject, given)
 
 
-def _generator(written: Mapping[str, Any], given: Mapping[str, Any], subject: Subject, method: str) -> Generator | None:
+def _generator(given: Mapping[str, Any], content: Mapping[str, Any], subject: Subject, method: str) -> Generator | None:
     """The one that was named, that of a file, or the method's at another resolution; None for the method's own."""
-    options = dict(written.get("generator", find_method(method).generator if "resolution" in given else {}))
+    from closedloop import recipes
+    from closedloop.gradients.methods import find_method
+    from closedloop.interfaces import RESOLUTION
+
+    options = dict(content.get("generator", find_method(method).generator if "resolution" in given else {}))
     if "generator" in given:
-        options = {"name": given["generator"]}
+        options = read_named(given["generator"])
     if not options:
         return None
     if "resolution" in given and recipes.takes("generators", options["name"], "resolution"):
         options["resolution"] = given["resolution"]
-    return matched_generator(options, subject, RESOLUTION)
+    return recipes.matched_generator(options, subject, RESOLUTION)
 
 
-def read_start(path: Path, resolution: int) -> NDArray[np.float32]:
-    """An image file ``(3, r, r)`` in [0, 1].
+def read_image_file(path: Path, resolution: int) -> Any:
+    """An image file ``(3, r, r)`` float32 in [0, 1].
 
     Raises:
         InvalidArgumentError: There is no such file, or it is no image.
     """
+    from closedloop.images.eight_bit import from_bytes
+    from closedloop.images.sets import read_image
+
     if not path.is_file():
         raise InvalidArgumentError(f"start: expected an image file, got {path}, which does not exist.")
-    image: NDArray[np.float32] = from_bytes(read_image(path, resolution))
-    return image
+    return from_bytes(read_image(path, resolution))
 
 
 class Steps:
-    """A progress bar: steps taken by all units together, response shown last, length of the gradient."""
-
-    def __init__(self) -> None:
-        self._progress = progress_bar()
-        self._task: Any = None
+    """Steps taken by all units together, score shown last, length of the gradient: an observer of a session."""
 
     def begin(self, session: Session) -> None:
         """Starts the bar where the session stands."""
-        console.print(f"Run: {session.save}", highlight=False)
+        from closedloop.optimizers.gradient.ascent import Ascent
+
+        say(f"Run: {session.save}")
         total = sum(e.thread.optimizer.steps for e in session.evolutions if isinstance(e.thread.optimizer, Ascent))
-        done = sum(len(e.climbed) for e in session.evolutions)
-        self._progress.start()
-        self._task = self._progress.add_task("climbing", total=total or None, completed=done, facts="")
+        self._meter = Meter("climbing", total or None)
+        self._meter.start(sum(len(e.climbed) for e in session.evolutions))
 
     def generation(self, generation: Generation) -> None:
         """Moves it on."""
@@ -179,9 +231,8 @@ class Steps:
         facts = ""
         if first.climbed and first.history:
             facts = f"score {first.history[-1].best:.4g}  gradient {first.climbed[-1][1].max():.2g}"
-        done = sum(len(e.climbed) for e in generation.evolutions)
-        self._progress.update(self._task, completed=done, facts=facts)
+        self._meter.move(sum(len(e.climbed) for e in generation.evolutions), facts=facts)
 
     def end(self, session: Session) -> None:
         """Stops the bar."""
-        self._progress.stop()
+        self._meter.stop()

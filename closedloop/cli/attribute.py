@@ -1,62 +1,92 @@
-"""What ``closedloop attribute`` does."""
+"""``closedloop attribute``: which pixels a response comes from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from rich.table import Table
 
-from closedloop.cli.console import console
+from closedloop.cli.building import DEFAULT_UNIT, load, subject_recipe
+from closedloop.cli.console import console, say
+from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
-from closedloop.gradients.attribution import FILTERS, Filter, Method, attribute
-from closedloop.images.eight_bit import from_bytes
-from closedloop.images.sets import folder_images, natural_references, read_image
-from closedloop.interfaces import Subject, resolution_of
-from closedloop.subjects import load_subject
+from closedloop.loop.parts import ObjectivePart, SubjectPart, UnitPart
+from closedloop.loop.settings import option, settings
+
+if TYPE_CHECKING:
+    from closedloop.gradients.attribution import Filter
+    from closedloop.interfaces import Subject
 
 #: Images in one figure.
 MOST = 24
 _FORMATS = (".png", ".pdf", ".svg")
 
 
-def run_attribution(images: Path | None, out: Path, filters: str, given: dict[str, Any]) -> None:
-    """``closedloop attribute``.
+@settings
+class AttributionPart:
+    """How a response is attributed, and what is drawn."""
 
-    Raises:
-        InvalidArgumentError: No such image, method or filter, or a network for which the method has no rule.
-        RecordingError: The file cannot be written.
-    """
+    images: Path | None = option(
+        default=None, metavar="FILE", shown="bundled photographs", help=f"An image, or a folder of up to {MOST}."
+    )
+    method: str = option(
+        default="guided-backprop", help="gradient, deconvnet, guided-backprop or integrated-gradients."
+    )
+    seed: str = option(default="one", help="What the backward pass begins with: one, or activation.")
+    steps: int = option(default=64, least=1, help="Points of integrated gradients.")
+    filter: str = option(default="all", help="raw, gray, norm, normblur, several with commas, or all.")
+    out: Path = option(default=Path("attribution.png"), metavar="FILE", help="The figure (.png, .pdf, .svg).")
+
+
+def attribute(given: Mapping[str, Any]) -> None:
+    """Show which pixels of images a unit's response comes from."""
     from closedloop.figures import plot_attributions
+    from closedloop.gradients.attribution import attribute as explain
+    from closedloop.interfaces import resolution_of
 
-    chosen = _filters(filters)
-    if out.suffix.lower() not in _FORMATS:
-        raise InvalidArgumentError(f"out: expected a name ending in {', '.join(_FORMATS)}, got {out}.")
-    if images is not None and not images.exists():
-        raise InvalidArgumentError(f"images: there is no {images}; expected a file or a folder of images.")
-    options = {k: given[k] for k in ("layer", "weights", "device") if k in given} | {"engine": "eager"}
-    with console.status("Loading the subject …"):
-        name = given.get("subject", "lite0")
-        units = given.get("unit", "971" if name == "lite0" and "layer" not in given else None)
-        subject = load_subject(name, **options, **({} if units is None else {"units": units}))
+    chosen, out, images = _checked(given)
+    subject = load({**subject_recipe(given, units=DEFAULT_UNIT), "engine": "eager"})
     if len(subject.units) > 1 and "objective" not in given:
         raise InvalidArgumentError(
-            f"unit: expected one unit, got {len(subject.units)} of {subject.name!r}; name one with --unit, or say what "
-            "is attributed with --objective."
+            f"units: expected one unit, got {len(subject.units)} of {subject.name!r}; name one with --units, or say "
+            "what is attributed with --objective."
         )
     names, shown = _read(images, resolution_of(subject))
-    numbers = {k: given[k] for k in ("seed", "steps", "device") if k in given}
-    method = cast(Method, given.get("method", "guided-backprop"))
-    found = attribute(subject, shown, given.get("objective", 0), method, **numbers)
+    device = {"device": given["device"]} if "device" in given else {}
+    method, seed = (given.get(name, getattr(AttributionPart, name)) for name in ("method", "seed"))
+    steps = given.get("steps", AttributionPart.steps)
+    found = explain(subject, shown, given.get("objective", 0), method, seed=seed, steps=steps, **device)
     target = _target(subject, given.get("objective"))
     try:
         plot_attributions(shown, found, chosen, names, target).savefig(out)
     except OSError as error:
         raise RecordingError(f"out: cannot write {out} ({error.strerror or error}).") from error
-    console.print(f"{method} of {target}", highlight=False, markup=False)
+    say(f"{method} of {target}")
     console.print(_table(found, names))
-    console.print(f"Wrote {out}.", highlight=False, markup=False)
+    say(f"Wrote {out}.")
+
+
+COMMAND = Command(
+    attribute,
+    (SubjectPart, UnitPart, ObjectivePart, AttributionPart),
+    without=("engine", "noise"),
+    defaults={"units": DEFAULT_UNIT},
+    helps={"units": "Unit: 7, '(12,3,4)' …; several with --objective.", "objective": "What is attributed."},
+)
+
+
+def _checked(given: Mapping[str, Any]) -> tuple[tuple[Filter, ...], Path, Path | None]:
+    """Returns filters, the figure's path and that of the images, before anything is loaded."""
+    chosen = _filters(given.get("filter", AttributionPart.filter))
+    out, images = given.get("out", AttributionPart.out), given.get("images")
+    if out.suffix.lower() not in _FORMATS:
+        raise InvalidArgumentError(f"out: expected a name ending in {', '.join(_FORMATS)}, got {out}.")
+    if images is not None and not images.exists():
+        raise InvalidArgumentError(f"images: there is no {images}; expected a file or a folder of images.")
+    return chosen, out, images
 
 
 def _target(subject: Subject, objective: str | None) -> str:
@@ -68,15 +98,20 @@ def _target(subject: Subject, objective: str | None) -> str:
 
 
 def _filters(text: str) -> tuple[Filter, ...]:
+    from closedloop.gradients.attribution import FILTERS
+
     names = FILTERS if text == "all" else tuple(part.strip() for part in text.split(","))
     for name in names:
         if name not in FILTERS:
             raise UnknownNameError(f"filter: no filter {name!r}.{closest(name, (*FILTERS, 'all'))}")
-    return cast(tuple[Filter, ...], names)
+    return cast("tuple[Filter, ...]", names)
 
 
 def _read(images: Path | None, resolution: int) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float32]]]:
     """Names and images ``(n, 3, h, w)``: of a file, of a folder, or some of the bundled photographs."""
+    from closedloop.images.eight_bit import from_bytes
+    from closedloop.images.sets import folder_images, natural_references, read_image
+
     if images is None:
         known = natural_references(resolution)
         return list(known.ids[:8]), known.images[:8]

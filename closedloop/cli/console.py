@@ -1,44 +1,94 @@
-"""The terminal: one console, progress bars, and free names for runs."""
+"""The terminal: one console, progress, and free names for runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(soft_wrap=False)
 
-
-def progress_bar() -> Progress:
-    """A bar of steps or images done, with a field for facts."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    )
+#: Columns of a terminal from which on a bar has its full length.
+_ROOMY = 100
 
 
-@contextmanager
-def present_bar() -> Iterator[Callable[[int, int], None]]:
-    """Shows a progress bar of images; yields what is called with images shown so far and of all."""
-    bar = Progress(TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console)
-    task = bar.add_task("recording", total=None)
+class Meter:
+    """Says how far a run is: a bar on a terminal; in a log file a line now and then, about every tenth.
 
-    def move(done: int, total: int) -> None:
-        bar.start()  # with the first image, for sessions have a bar of their own
-        bar.update(task, completed=done, total=total)
+    Args:
+        description: What is under way, in a word.
+        total: Of how many; None where it is not known yet.
+    """
 
-    try:
-        yield move
-    finally:
-        bar.stop()
+    def __init__(self, description: str, total: int | None = None) -> None:
+        self._description, self._total, self._facts = description, total, ""
+        self._said = -1
+        self._bar: Progress | None = None
+        self._task: Any = None
+
+    def start(self, completed: int = 0) -> None:
+        """Shows the bar; is called by itself when it is first moved."""
+        if console.is_terminal and self._bar is None:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=28 if console.width >= _ROOMY else 10),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[facts]}"),
+                TimeRemainingColumn(compact=True),
+                console=console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._description, total=self._total, completed=completed, facts="")
+        if self._total:
+            self._said = 10 * completed // self._total
+
+    def move(self, completed: int, total: int | None = None, facts: str = "", description: str = "") -> None:
+        """Moves on to a number; says a total, facts or another description from now on."""
+        self._total, self._facts = total or self._total, facts
+        self._description = description or self._description
+        if console.is_terminal:
+            self.start()
+            if self._bar is not None:
+                self._bar.update(
+                    self._task,
+                    completed=completed,
+                    total=self._total,
+                    description=self._description,
+                    facts=facts,
+                )
+        elif self._total:
+            self._say(completed, self._total)
+
+    def _say(self, completed: int, total: int) -> None:
+        """Prints a line when another tenth is done."""
+        tenth = 10 * completed // total
+        if tenth > self._said:
+            self._said = tenth
+            facts = f"  {self._facts}" if self._facts else ""
+            line = f"{self._description}: {completed} of {total}{facts}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def say(text: str) -> None:
+    """Prints a line as it is: no wrapping, no colours."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def free_folder(name: str) -> Path:

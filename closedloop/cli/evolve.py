@@ -1,106 +1,197 @@
-"""What the commands that record do: build the experiment, watch it, and say what was found."""
+"""``closedloop evolve``: build the evolutions, watch them, and say what was found."""
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closedloop.cli.console import console, free_folder, progress_bar
-from closedloop.cli.show import show_run
-from closedloop.errors import InvalidArgumentError
-from closedloop.loop.blocks import Generation
-from closedloop.loop.experiment import (
-    Experiment,
-    build_rules,
-    build_subject,
-    build_threads,
-    parse_experiment,
-    read_experiment_file,
+from closedloop.cli.building import DEFAULT_UNIT, named_parts, read_named, run_folder, subject_recipe
+from closedloop.cli.console import Meter, console, say
+from closedloop.cli.options import Command
+from closedloop.errors import InvalidArgumentError, closest
+from closedloop.loop.parts import (
+    FilePart,
+    GeneratorPart,
+    ObjectivePart,
+    OptimizerPart,
+    ReferencePart,
+    RunPart,
+    StopPart,
+    SubjectPart,
+    ThreadsPart,
+    UnitPart,
 )
-from closedloop.loop.session import Session
-from closedloop.optimizers.loading import DEFAULT
+from closedloop.loop.settings import Settings
 
-#: What a bare `closedloop evolve` does.
-DEFAULTS: dict[str, Any] = {"subject": "lite0", "generator": "native", "optimizer": DEFAULT, "images": 4000}
-DEFAULT_UNIT = "971"
-_SUBJECT = ("layer", "weights", "engine", "device")
+if TYPE_CHECKING:
+    from closedloop.loop.blocks import Generation
+    from closedloop.loop.experiment import Experiment
+    from closedloop.loop.session import Session
+
+#: Where a bare `closedloop evolve` differs from the definitions.
+DEFAULTS = {"units": DEFAULT_UNIT, "images": 4000}
+#: Parts of a thread that may be given, or stand in a file.
+_PARTS = ("generator", "optimizer", "objective")
 
 
-def run_evolution(config: Path | None, out: Path | None, given: dict[str, Any]) -> None:
-    """``closedloop evolve``."""
+def evolve(given: Mapping[str, Any]) -> None:
+    """Evolve an image for a unit, and compare it with natural images."""
+    from closedloop.cli.show import show_run
+    from closedloop.loop.experiment import build_rules, build_subject, build_threads, read_experiment_file
+    from closedloop.loop.session import Session
+
     with console.status("Loading the subject …"):
-        experiment = merge(None if config is None else read_experiment_file(config), given)
+        experiment = merge(read_experiment_file(given["config"]) if "config" in given else None, given)
+        folder = run_folder({k: v for k, v in given.items() if k != "config"}, *named_parts(_recipe(experiment)))
         subject = build_subject(experiment)
         if len(subject.units) > 1 and not experiment.names_objective:
             raise InvalidArgumentError(
-                f"unit: expected one unit to excite, got {len(subject.units)} of {subject.name!r}; name one with "
-                "--unit, or say what to maximize with --objective."
+                f"units: expected one unit to excite, got {len(subject.units)} of {subject.name!r}; name one with "
+                "--units, or say what to maximize with --objective."
             )
         session = Session(
             subject,
             build_threads(experiment, subject),
-            references=experiment.references,
+            references=_references(experiment, given),
             stop=build_rules(experiment),
-            save=_folder(out, experiment),
+            save=folder,
             observers=[Bar()],
+            **{"exists": given["exists"]} if "exists" in given else {},
             **experiment.settings,
         )
     session.run()
-    show_run(Path(str(session.save)), None)
+    show_run(folder)
 
 
-def merge(experiment: Experiment | None, given: dict[str, Any]) -> Experiment:
-    """An experiment from a file (or the defaults) and the options that were given besides it."""
-    content: dict[str, Any] = dict(DEFAULTS) if experiment is None else experiment.model_dump(exclude_unset=True)
+COMMAND = Command(
+    evolve,
+    (
+        FilePart,
+        SubjectPart,
+        UnitPart,
+        ObjectivePart,
+        GeneratorPart,
+        OptimizerPart,
+        ThreadsPart,
+        ReferencePart,
+        StopPart,
+        Settings,
+        RunPart,
+    ),
+    defaults=DEFAULTS,
+    helps={"units": "Unit to excite: 7, '(12,3,4)' …; several with --objective."},
+)
+
+
+def _references(experiment: Experiment, given: Mapping[str, Any]) -> Any:
+    """Returns a folder, "bundled", None, or the references that the run beside the file keeps itself."""
+    from closedloop.recording.layout import REFERENCES
+    from closedloop.recording.references import read_references
+
+    if "config" not in given or "references" in given:
+        return experiment.references
+    run = Path(given["config"]).parent
+    kept = experiment.references is not None and Path(experiment.references) == run / REFERENCES
+    return (read_references(run) if kept else None) or experiment.references
+
+
+def _recipe(experiment: Experiment) -> dict[str, Any]:
+    return {"name": experiment.subject.name, **experiment.subject.options}
+
+
+def merge(experiment: Experiment | None, given: Mapping[str, Any]) -> Experiment:
+    """Returns an experiment from a file (or the defaults) and the options that were given besides it."""
+    from closedloop.loop.experiment import Experiment, parse_experiment
+
+    content: dict[str, Any] = {"images": DEFAULTS["images"]}
+    if experiment is not None:
+        content = experiment.model_dump(exclude_unset=True)
+        content.pop("fingerprints", None)
+    threads = content.pop("threads", [{"generator": GeneratorPart.generator}])
     for name in {"seed", "images"} & given.keys():
-        for thread in content.get("threads", []):
-            thread["optimizer"].pop(name, None)  # that of the whole experiment is asked for
-    if experiment is not None and len(experiment.threads) == 1:
-        content.update({k: v for k, v in content.pop("threads")[0].items() if k != "name"})
-    if "threads" in content and {"generator", "optimizer", "objective", "resolution"} & given.keys():
-        raise InvalidArgumentError("config: it holds several threads; change generator and optimizer in the file.")
-    subject = content["subject"] if isinstance(content["subject"], dict) else {"name": content["subject"]}
-    if "subject" in given:
-        subject = {"name": given["subject"]}
-    subject |= {k: given[k] for k in _SUBJECT if k in given}
-    if "unit" in given or ("units" not in subject and "layer" not in subject and subject["name"] == "lite0"):
-        subject["units"] = given.get("unit", DEFAULT_UNIT)
-    for part in ("generator", "optimizer"):
-        if part in given:
-            content[part] = {"name": given[part]}
-    if "resolution" in given:
-        generator = content["generator"]
-        content["generator"] = {
-            **(generator if isinstance(generator, dict) else {"name": generator}), "resolution": given["resolution"]
-        }  # fmt: skip
+        for thread in threads:
+            if isinstance(thread.get("optimizer"), dict):
+                thread["optimizer"].pop(name, None)  # that of the whole experiment is asked for
+    content["threads"] = _threads(threads, given)
+    content["subject"] = subject_recipe(given, content.get("subject"), DEFAULT_UNIT)
     if "plateau" in given or "target" in given:
         rules = {"plateau": "generations", "target": "score"}
         content["stop"] = [{"name": n, key: given[n]} for n, key in rules.items() if n in given]
-    if given.get("references", "") == "none":
-        given = {**given, "references": None}
-    plain = set(Experiment.model_fields) - {"subject", "threads", "stop"} | {"objective"}
-    content |= {k: v for k, v in given.items() if k in plain}
-    return parse_experiment({**content, "subject": subject}, "options")
+    plain = Experiment.model_fields.keys() - {"subject", "threads", "stop"}
+    content |= {name: value for name, value in given.items() if name in plain}
+    if content.get("references") == "none":
+        content["references"] = None
+    return parse_experiment(content, "options")
+
+
+def _threads(held: list[dict[str, Any]], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the threads of a file (or the default one), with what the options say of them."""
+    if len(held) > 1:
+        if "thread" not in given and {*_PARTS, "resolution"} & given.keys():
+            raise InvalidArgumentError(
+                "config: it holds several threads; say which one you mean, such as --thread 'NAME: optimizer=nes'."
+            )
+        base: dict[str, Any] = {"generator": GeneratorPart.generator}
+    else:
+        base = {name: value for name, value in held[0].items() if name != "name"}
+    base |= {name: given[name] for name in _PARTS if name in given}
+    words = [parse_thread(word) for word in given.get("thread", ())]
+    named = {name: dict(said) for name, said in words}
+    if len(named) < len(words):
+        raise InvalidArgumentError(f"thread: expected different names, got {[name for name, _ in words]}.")
+    if len(held) > 1:
+        known = {str(thread["name"]): thread for thread in held}
+        threads = [thread | named.get(name, {}) for name, thread in known.items()]
+        threads += [{**base, **said, "name": name} for name, said in named.items() if name not in known]
+    else:
+        threads = [{**base, **said, "name": name} for name, said in named.items()] or [held[0] | base]
+    return [_whole(thread, given) for thread in threads]
+
+
+def _whole(thread: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a thread with names in their long form, at the resolution that was given."""
+    from closedloop import recipes
+
+    thread = {k: read_named(v) if k in ("generator", "optimizer") else v for k, v in thread.items()}
+    if "resolution" in given and recipes.takes("generators", thread["generator"]["name"], "resolution"):
+        thread["generator"] = {**thread["generator"], "resolution": given["resolution"]}
+    return thread
+
+
+def parse_thread(word: str) -> tuple[str, dict[str, Any]]:
+    """Returns name and parts of a thread from ``"a: optimizer=nes generator=fourier objective=unit(0)"``.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    name, _, rest = (part.strip() for part in word.partition(":"))
+    begins = list(re.finditer(r"(?:^|\s)(\w+)=", rest))
+    ends = [*(match.start() for match in begins[1:]), len(rest)]
+    said = {m[1]: rest[m.end() : end].strip() for m, end in zip(begins, ends, strict=True)}
+    wrong = [part for part in said if part not in _PARTS]
+    if wrong:
+        raise InvalidArgumentError(f"thread: {name!r} has no part {wrong[0]!r}.{closest(wrong[0], _PARTS)}")
+    if not name or (rest and (not begins or begins[0].start() > 0)) or not all(said.values()):
+        raise InvalidArgumentError(
+            f"thread: expected a name with parts such as 'a: optimizer=nes objective=unit(0)', got {word!r}."
+        )
+    return name, {k: read_named(v) if k != "objective" else v for k, v in said.items()}
 
 
 class Bar:
-    """A progress bar: images shown, images a second, best and mean so far, time left."""
-
-    def __init__(self) -> None:
-        self._progress = progress_bar()
-        self._task: Any = None
-        self._started = (0.0, 0)
+    """Images shown, images a second, best and mean so far, time left: an observer of a session."""
 
     def begin(self, session: Session) -> None:
         """Starts the bar where the session stands."""
         done = sum(e.images for e in session.evolutions)
-        total = session.settings.images * len(session.evolutions)
-        console.print(f"Run: {session.save}", highlight=False)
-        self._progress.start()
-        self._task = self._progress.add_task("surveying references", total=total, completed=done, facts="")
+        say(f"Run: {session.save}")
+        self._meter = Meter("surveying", session.settings.images * len(session.evolutions))
+        self._meter.start(done)
         self._started = (time.monotonic(), session.presentations)
         self._shown = session.presentations
 
@@ -111,13 +202,11 @@ class Bar:
         rate = (self._shown - self._started[1]) / max(seconds, 1e-9)
         done = sum(e.images for e in generation.evolutions)
         name = {"survey": "evolving", "evolve": "evolving", "select": "re-testing", "confirm": "done"}[generation.phase]
-        self._progress.update(
-            self._task, completed=done, description=name, facts=f"{rate:.0f} images/s  {_facts(generation)}"
-        )
+        self._meter.move(done, facts=f"{rate:.0f}/s{_facts(generation)}", description=name)
 
     def end(self, session: Session) -> None:
         """Stops the bar."""
-        self._progress.stop()
+        self._meter.stop()
 
 
 def _facts(generation: Generation) -> str:
@@ -126,13 +215,4 @@ def _facts(generation: Generation) -> str:
     if not history:
         return ""
     best = max((s.best for s in history if not np.isnan(s.best)), default=float("nan"))
-    return f"best {best:.4g}  mean {history[-1].mean:.4g}"
-
-
-def _folder(out: Path | None, experiment: Experiment) -> Path:
-    """The run's folder; without ``--out`` a free name under ``runs/``."""
-    if out is not None:
-        return out
-    subject = experiment.subject
-    parts = [subject.name, subject.options.get("layer", "output"), str(subject.options.get("units", ""))]
-    return free_folder("-".join(p for p in parts if p))
+    return f"  best {best:.4g}  mean {history[-1].mean:.4g}"

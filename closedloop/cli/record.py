@@ -2,28 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from closedloop.cli.console import console, free_path, present_bar, safe_name
-from closedloop.cli.evolve import _SUBJECT
-from closedloop.images.sets import folder_images
-from closedloop.protocols import present
-from closedloop.subjects import load_subject
+from closedloop.cli.building import load, named_parts, numbers_of, read_config, subject_recipe, where_of
+from closedloop.cli.console import Meter, console, say
+from closedloop.cli.options import Command
+from closedloop.loop.parts import FilePart, RunPart, SubjectPart, UnitPart
+from closedloop.loop.settings import option, settings
 
 
-def run_record(images: Path | None, out: Path | None, given: dict[str, Any]) -> None:
-    """``closedloop record``."""
-    if images is not None:
+@settings
+class ImagesPart:
+    """What is shown."""
+
+    images: Path | None = option(
+        default=None, metavar="FOLDER", shown="bundled photographs", help="Folder of images, or of movies."
+    )
+    parameters: Path | None = option(
+        default=None,
+        metavar="FILE.csv",
+        shown="none",
+        help="What is known of each image (angle, size, category …): a table with a column for each, and one "
+        "stimulus_id with the images' names.",
+    )
+
+
+def record(given: Mapping[str, Any]) -> None:
+    """Record responses to a folder of images."""
+    from closedloop.images.sets import folder_images
+    from closedloop.interfaces import Resolved
+    from closedloop.protocols import PresentSettings, present
+
+    content = read_config(given, "present")
+    images = _images(given, content)
+    if isinstance(images, Path):
         folder_images(images)  # before the subject is loaded
-    options = {k: given[k] for k in (*_SUBJECT, "units") if k in given}
-    with console.status("Loading the subject …"):
-        subject = load_subject(given.get("subject", "lite0"), **options)
-    folder = out or free_path(Path("runs") / f"{safe_name(subject.name)}-recorded")
-    settings = {k: given[k] for k in ("repeats", "seed", "retries", "timeout_s") if k in given}
-    with present_bar() as progress:
-        recording = present(
-            subject, "bundled" if images is None else images, save=folder, progress=progress, **settings
-        )
+    recipe = subject_recipe(given, content.get("subject"))
+    subject = load(recipe)
+    parameters = given["parameters"] if "parameters" in given else _stored_parameters(given, content)
+    where = where_of(given, *named_parts(recipe), "recorded")
+    own = {"resolution": subject.resolution} if isinstance(subject, Resolved) else {}
+    numbers = own | numbers_of(PresentSettings, given, content)
+    with Meter("recording") as meter:
+        recording = present(subject, images, parameters=parameters, progress=meter.move, **where, **numbers)
     console.print(f"Recorded {recording.sizes['presentation']} presentations × {recording.sizes['neuroid']} units.")
-    console.print(f"Run: {folder}    Open it: closedloop.open_recording({str(folder)!r})", highlight=False)
+    say(f"Run: {where['save']}    Open it: closedloop.open_recording({str(where['save'])!r})")
+
+
+COMMAND = Command(
+    record,
+    (FilePart, ImagesPart, SubjectPart, UnitPart, "closedloop.protocols:PresentSettings", RunPart),
+    says={"resolution": "the subject's, or 224"},
+)
+
+
+def _images(given: Mapping[str, Any], content: Mapping[str, Any]) -> Any:
+    """Returns the folder of images that was given or that a file names, a run's own copy, or ``"bundled"``."""
+    from closedloop.recording.layout import REFERENCES
+    from closedloop.recording.references import read_references
+
+    images = given.get("images", content.get("images", "bundled"))
+    if "images" in given or images == "bundled":
+        return images
+    run = Path(given["config"]).parent
+    if images == REFERENCES and (stored := read_references(run)) is not None:
+        return stored
+    return run / images if (run / images).is_dir() else images
+
+
+def _stored_parameters(given: Mapping[str, Any], content: Mapping[str, Any]) -> Any:
+    """Returns what the run beside a file knows of its images; nothing where they are others."""
+    from closedloop.protocols import stored_parameters
+
+    return None if "images" in given or not content else stored_parameters(Path(given["config"]).parent, content)

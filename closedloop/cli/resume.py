@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from closedloop.cli.console import present_bar
-from closedloop.cli.evolve import Bar
-from closedloop.cli.show import show_run
-from closedloop.protocols import resume as resume_run
+from closedloop.cli.console import Meter
+from closedloop.cli.options import Command, RunArgument
 
 
-def run_resume(run: Path) -> None:
-    """Goes on with a run of any protocol, with the bar that suits it, and shows what it found."""
-    with present_bar() as progress:
-        resume_run(run, observers=[Bar()], progress=progress)
+def resume(run: RunArgument) -> None:
+    """Go on with a run that was killed or failed; the result is that of an uninterrupted run."""
+    from closedloop.cli.evolve import Bar
+    from closedloop.cli.show import show_run
+    from closedloop.protocols import resume as go_on
+
+    with Meter("going on") as meter:
+        go_on(run, observers=[Bar()], progress=meter.move)
     show_run(run)
+
+
+COMMAND = Command(resume)

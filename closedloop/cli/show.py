@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.markup import escape
 from rich.table import Table
 
-from closedloop.cli.console import console
+from closedloop.cli.console import console, say
+from closedloop.cli.options import Command, RunArgument
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.loop.protocol import RunTable, shown_protocol
-from closedloop.recording.evolutions import experiment_of
-from closedloop.recording.reader import open_recording
+
+if TYPE_CHECKING:
+    from closedloop.loop.protocol import RunTable
 
 #: Endings of figures that can be written.
 FIGURES = (".png", ".pdf", ".svg")
+
+
+def show(
+    run: RunArgument,
+    figure: Annotated[
+        Path | None, typer.Option(help="Where to write the figure (.png, .pdf, .svg).", show_default="in the run")
+    ] = None,
+) -> None:
+    """Show what a run found: the table, and the figure."""
+    show_run(run, figure)
+
+
+COMMAND = Command(show)
 
 
 def show_run(run: Path, figure: Path | None = None) -> None:
@@ -29,6 +45,10 @@ def show_run(run: Path, figure: Path | None = None) -> None:
         RecordingError: Not a run, or a figure cannot be written.
         InvalidArgumentError: The figure's format is not known.
     """
+    from closedloop.loop.protocol import shown_protocol
+    from closedloop.recording.evolutions import experiment_of
+    from closedloop.recording.reader import open_recording
+
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(FIGURES)}, got {figure}.")
     recording = open_recording(run)
@@ -39,15 +59,15 @@ def show_run(run: Path, figure: Path | None = None) -> None:
         if table.caption:
             console.print(table.caption, style="dim", highlight=False, markup=False)
     for line in summary.lines:
-        console.print(line, highlight=False, markup=False)
-    console.print(f"Run:    {run}", highlight=False, markup=False)
+        say(line)
+    say(f"Run:    {run}")
     for name, found in summary.figures.items():
         path = _path(run, figure, name, len(summary.figures))
         try:
             found.draw().savefig(path)
         except OSError as error:
             raise RecordingError(f"figure: cannot write {path} ({error}).") from error
-        console.print(f"Figure: {path}", highlight=False, markup=False)
+        say(f"Figure: {path}")
 
 
 def _path(run: Path, figure: Path | None, name: str, count: int) -> Path:

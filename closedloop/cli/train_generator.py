@@ -1,50 +1,67 @@
-"""What ``closedloop train-generator`` does."""
+"""``closedloop train-generator``: a native generator of one's own photographs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any
 
-from closedloop.cli.console import console, progress_bar
+import typer
+
+from closedloop.cli.console import Meter, console, say
+from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError, closest
-from closedloop.images.sets import folder_images
 
 #: Networks whose features can steer the training, with the normalization of their images and the layers taken.
 FEATURES = ("lite1", "lite2")
 LAYERS = ("bn1", "blocks.1", "blocks.2", "blocks.4")
 
 
-def run_training(
-    images: Path, out: Path, start: Path | None, features: str, device: str, given: dict[str, Any]
+def train_generator(
+    images: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of photographs.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="File of weights to write, .safetensors; must be new.", show_default=False),
+    ],
+    given: Mapping[str, Any],
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of a native generator to begin with.", show_default="random"),
+    ] = None,
+    features: Annotated[
+        str, typer.Option(help="Network of the feature losses, lite1 or lite2; never the subject of the study.")
+    ] = FEATURES[0],
+    device: Annotated[str, typer.Option(help="cpu, cuda …")] = "cpu",
 ) -> None:
-    """``closedloop train-generator``.
+    """Train a native generator on your own photographs; the same command goes on after a crash."""
+    from closedloop.images.sets import folder_images
 
-    Raises:
-        InvalidArgumentError: No such network of features, no images, or a number that does not fit.
-    """
     if features not in FEATURES:
         raise InvalidArgumentError(f"features: expected one of {', '.join(FEATURES)}.{closest(features, FEATURES)}")
     folder_images(images)  # before torch is loaded
     import torch
 
     from closedloop.generators import FeatureTaps, TrainingSettings, train_native
+    from closedloop.loop.settings import read_settings
     from closedloop.subjects import TorchSubject, load_subject
 
-    settings = TrainingSettings(**given)
+    settings = read_settings(TrainingSettings, given)
     with console.status("Loading the network of features …"):
-        subject = cast(TorchSubject, load_subject(features, engine="eager"))
+        subject = load_subject(features, engine="eager")
+    if not isinstance(subject, TorchSubject):
+        raise InvalidArgumentError(f"features: expected a network, got {subject.name!r}.")
     taps = FeatureTaps(subject.model, LAYERS, (0.5,) * 3, (0.5,) * 3, features)
     torch.set_flush_denormal(True)  # once weights vanish, denormal numbers make a step many times slower
     try:
-        with progress_bar() as bar:
-            task = bar.add_task("training", total=settings.steps, facts="")
+        with Meter("training", settings.steps) as meter:
 
             def observe(step: int, losses: Mapping[str, float]) -> None:
-                bar.update(task, completed=step, facts="  ".join(f"{k} {v:.3f}" for k, v in losses.items()))
+                meter.move(step, facts="  ".join(f"{k} {v:.3f}" for k, v in losses.items()))
 
             train_native(images, out, taps, settings, device=device, start=start, observe=observe)
     finally:
         torch.set_flush_denormal(False)
-    console.print(f"Wrote {out}. Use it: closedloop.generators.load_generator('native', weights={str(out)!r})",
-                  highlight=False, markup=False)  # fmt: skip
+    say(f"Wrote {out}. Use it: closedloop.generators.load_generator('native', weights={str(out)!r})")
+
+
+COMMAND = Command(train_generator, ("closedloop.generators.training_settings:TrainingSettings",))

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from closedloop.cli.building import subject_recipe
 from closedloop.cli.console import console
-from closedloop.interfaces import Subject
-from closedloop.subjects import Layer, TorchSubject, layers_of, load_subject
+from closedloop.cli.options import Command
+from closedloop.loop.parts import SubjectPart
+
+if TYPE_CHECKING:
+    from closedloop.interfaces import Subject
+    from closedloop.subjects import Layer, TorchSubject
 
 
-def list_units(name: str, layer: str | None, depth: int, options: dict[str, Any]) -> None:
-    """Prints the layers of a subject; of one layer also the names of its units; without layers, the units."""
+def units(
+    given: Mapping[str, Any],
+    depth: Annotated[int, typer.Option(help="Levels of the network's modules to list; 0 for all.")] = 2,
+) -> None:
+    """List a network's layers: shape, number of units, receptive field."""
+    from closedloop.subjects import TorchSubject, layers_of, load_subject
+
+    layer = given.get("layer")
+    recipe = subject_recipe(given)
     with console.status("Loading the subject …"):
-        subject = load_subject(name, **options, **({} if layer is None else {"layer": layer}), **_light(name))
+        subject = load_subject(**{**_light(recipe["name"]), **recipe})
         if not isinstance(subject, TorchSubject):
             console.print(_unit_table(subject))
             return
@@ -29,6 +43,15 @@ def list_units(name: str, layer: str | None, depth: int, options: dict[str, Any]
     labels = subject.units.coords["label"]
     if layer is not None and any(labels):
         console.print("  ".join(f"{i} {label}" for i, label in enumerate(labels)), style="dim", highlight=False)
+
+
+COMMAND = Command(
+    units,
+    (SubjectPart,),
+    without=("engine", "noise"),
+    helps={"layer": "Only this layer, with its units' names."},
+    says={"layer": "all"},
+)
 
 
 def _light(name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ The same form is read by ``closedloop evolve --config`` and written into each ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +17,13 @@ from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
 from closedloop.gradients.settings import GradientSettings
 from closedloop.interfaces import Generator, Optimizer, Space, Subject
-from closedloop.loop.settings import Settings, option_types
+from closedloop.loop import parts
+from closedloop.loop.noise import parse_noise, wrap
+from closedloop.loop.settings import Settings, Timing, option_types
 from closedloop.loop.stopping import Plateau, StoppingRule, Target
 from closedloop.loop.thread import Thread
 from closedloop.objectives import parse_objective
 from closedloop.optimizers import load_optimizer
-from closedloop.optimizers.loading import DEFAULT
 from closedloop.recipes import OBJECT, matched_generator, plain, recipe, version
 from closedloop.recording.references import source
 from closedloop.seeds import named_seed
@@ -51,7 +52,7 @@ class Named(BaseModel):
 
 
 class GradientPart(_Strict):
-    """How gradients are taken, for an optimizer that needs them; see `closedloop.loop.thread.GradientSettings`."""
+    """How gradients are taken, for an optimizer that needs them; see `closedloop.gradients.settings`."""
 
     view: str | None = None
     every: int = 1
@@ -65,8 +66,8 @@ class ThreadPart(_Strict):
 
     name: str = "main"
     generator: Named
-    optimizer: Named = Field(default_factory=lambda: Named(name=DEFAULT))
-    objective: str = "unit(0)"
+    optimizer: Named = Field(default_factory=lambda: Named(name=parts.OptimizerPart.optimizer))
+    objective: str = parts.ObjectivePart.objective
     gradient: GradientPart = Field(default_factory=GradientPart)
 
 
@@ -89,7 +90,7 @@ class Experiment(_Numbers):  # type: ignore[misc, valid-type]
     protocol: Literal["evolve"] = "evolve"
     subject: Named
     threads: list[ThreadPart] = Field(default_factory=list)
-    references: str | None = "bundled"
+    references: str | None = parts.ReferencePart.references
     stop: list[Named] = Field(default_factory=list)
     fingerprints: dict[str, Any] = Field(default_factory=dict)
 
@@ -99,7 +100,7 @@ class Experiment(_Numbers):  # type: ignore[misc, valid-type]
         """Moves a single thread's parts into `threads`, and short names into their long form."""
         if not isinstance(content, dict):
             return content
-        content = {k: _named(v) if k == "subject" else v for k, v in content.items()}
+        content = with_noise({k: _named(v) if k == "subject" else v for k, v in content.items()})
         single = {k: content.pop(k) for k in _SINGLE if k in content}
         if single and content.get("threads"):
             raise ValueError("give either threads, or generator, optimizer and objective at the top")
@@ -122,6 +123,23 @@ class Experiment(_Numbers):  # type: ignore[misc, valid-type]
     def settings(self) -> dict[str, Any]:
         """The arguments of `Settings`."""
         return {name: getattr(self, name) for name in _NUMBERS}
+
+
+def with_noise(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries of a file with its ``noise``, a list of words, put around its subject.
+
+    Raises:
+        UnknownNameError: No such noise.
+        InvalidArgumentError: A word cannot be read, or there is no subject to put noise around.
+    """
+    whole = dict(content)
+    words = whole.pop("noise", ())
+    if not words:
+        return whole
+    subject = _named(whole.get("subject"))
+    if not isinstance(subject, dict):
+        raise InvalidArgumentError(f"noise: expected a subject beside it, got {subject!r:.80}.")
+    return {**whole, "subject": wrap(subject, parse_noise(words, whole.get("seed", Timing.seed)))}
 
 
 def _named(value: Any) -> Any:
@@ -291,7 +309,7 @@ def describe_session(
     """Plain values for ``experiment.yaml``.
 
     Args:
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         threads: The evolutions.
         references: What the user named as references, before it was read.
         stop: The rules that end a thread.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from types import NoneType
-from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -30,6 +30,8 @@ def option(
     choices: Sequence[str] = (),
     shown: str = "",
     hidden: bool = False,
+    names: Sequence[str] = (),
+    metavar: str = "",
 ) -> Any:
     """Defines one setting.
 
@@ -41,8 +43,19 @@ def option(
         choices: The texts that it may be.
         shown: What stands for the default in a help text; by default the value itself.
         hidden: Whether the command line has no option for it.
+        names: Further names of its option on the command line, such as ``"--unit"``.
+        metavar: What stands for its value in a help text, where that says more than the type.
     """
-    facts = {"help": help, "least": least, "unit": unit, "choices": tuple(choices), "shown": shown, "hidden": hidden}
+    facts = {
+        "help": help,
+        "least": least,
+        "unit": unit,
+        "choices": tuple(choices),
+        "shown": shown,
+        "hidden": hidden,
+        "names": tuple(names),
+        "metavar": metavar,
+    }
     return field(metadata=facts) if default is MISSING else field(default=default, metadata=facts)
 
 
@@ -59,7 +72,7 @@ def option_types(made: type[Any]) -> dict[str, tuple[type[Any], bool]]:
     """Returns the type of each field of a class of settings, and whether it may be None."""
     found = {}
     for name, hint in get_type_hints(made).items():
-        kinds = get_args(hint) or (hint,)
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         found[name] = (next(kind for kind in kinds if kind is not NoneType), NoneType in kinds)
     return found
 

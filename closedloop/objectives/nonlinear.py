@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from scipy.special import logsumexp
 
 from closedloop.checks import check_flag, check_positive
 from closedloop.errors import InvalidArgumentError
@@ -317,8 +318,4 @@ def _norm(x: Any) -> Any:
 
 
 def _logsumexp(x: Any) -> Any:
-    if not isinstance(x, np.ndarray):
-        return x.logsumexp(1)
-    from scipy.special import logsumexp  # takes as long to import as all other objectives
-
-    return logsumexp(x, axis=1)
+    return logsumexp(x, axis=1) if isinstance(x, np.ndarray) else x.logsumexp(1)

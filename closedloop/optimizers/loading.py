@@ -8,9 +8,7 @@ from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Optimizer, Space
 from closedloop.optimizers.base import check_budget
-
-#: The optimizer that is taken where none is named: on the command line and in an experiment's file.
-DEFAULT = "auto"
+from closedloop.recipes import OPTIMIZER as DEFAULT
 
 
 def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None = None, **options: Any) -> Optimizer:

@@ -36,7 +36,7 @@ def test_a_layer_of_lite0(tmp_path, capsys, photo):
 
 
 def test_a_model_neuron_with_options(tmp_path, capsys, photo, monkeypatch):
-    monkeypatch.setattr("closedloop.cli.attribute.load_subject", lambda name, **_: load_subject(name, resolution=16))
+    monkeypatch.setattr("closedloop.cli.attribute.load", lambda recipe: load_subject(recipe["name"], resolution=16))
     words = ["--subject", "energy", "--images", str(photo[0].parent), "--method", "integrated-gradients"]
     main(["attribute", *words, "--steps", "5", "--filter", "norm, raw", "--out", str(tmp_path / "map.svg")])
     text = capsys.readouterr().out
@@ -49,7 +49,7 @@ def test_bad_words(tmp_path, capsys, photo):
     assert "out: expected a name ending in .png" in fails(capsys, "--out", "map.txt")
     assert "images: there is no nothing.jpg" in fails(capsys, "--images", "nothing.jpg")
     assert "filter: no filter 'blur'. Did you mean 'normblur'" in fails(capsys, "--filter", "blur")
-    assert "unit: expected one unit, got" in fails(capsys, "--subject", "lite0", "--layer", "blocks.0")
+    assert "units: expected one unit, got" in fails(capsys, "--subject", "lite0", "--layer", "blocks.0")
 
 
 def test_the_figure_needs_as_many_images_as_attributions(photo):

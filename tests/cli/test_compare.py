@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from closedloop.cli import main
-from closedloop.cli.compare import parse_budgets
+from closedloop.cli.comparing import parse_budgets
 from closedloop.errors import InvalidArgumentError
 
 
@@ -21,9 +21,13 @@ def test_compares_and_goes_on(tmp_path, capsys) -> None:
     lines = (out / "table.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 2
     assert {"response", "confidence", "percentile", "tv", "feature_distance", "failure"} <= set(lines[0].split(","))
-    before = {file.name: file.stat().st_mtime_ns for file in out.glob("*.state")}
-    main(words)
-    assert {file.name: file.stat().st_mtime_ns for file in out.glob("*.state")} == before
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if "zarr" in file.name}
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "expected a new or empty folder" in " ".join(capsys.readouterr().err.split())
+    main([*words, "--exists", "resume"])
+    assert before
+    assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 
 
 def test_elites_of_a_classifier(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("closedloop.cli.elites.load_subject", lambda name, **_: classifier())
+    monkeypatch.setattr("closedloop.cli.elites.load", lambda recipe: classifier())
     words = ["--generator", "pixels", "--resolution", "4", "--images", "60", "--children", "20", "--seed", "3"]
     main(["elites", "--subject", "mine", *words, "--out", str(tmp_path / "run")])
     text = capsys.readouterr().out

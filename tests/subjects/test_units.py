@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.objectives.naming_units import units_text
-from closedloop.subjects.units import LayerShape, parse_units
+from closedloop.subjects.units import LayerShape, parse_units, units_text
 
 MAP = LayerShape("conv", (16, 5, 7))
 TOKENS = LayerShape("block", (9, 16))

@@ -1,0 +1,221 @@
+"""The analyses of ``closedloop analyze``, and their results as tables on the terminal and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from closedloop import analysis
+from closedloop.cli.console import console, say
+from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
+from closedloop.files import replace_file
+from closedloop.loop.protocol import Analysis, protocol_of
+from closedloop.loop.settings import option, settings
+from closedloop.recording.evolutions import experiment_of
+from closedloop.recording.reader import open_recording
+
+#: Rows that the terminal shows; the CSV file has them all.
+ROWS = 60
+#: Entries that may become columns of a table that would be too wide.
+FEW = 24
+#: Coordinates of units that the terminal shows; the CSV file has them all.
+_UNIT = ("neuroid_id", "neuroid_id_b", "unit", "label")
+
+
+def _rate(recording: xr.Dataset, **options: Any) -> xr.Dataset:
+    """The share of evolutions that succeeded."""
+    return analysis.success_rate(analysis.success(recording, **options))
+
+
+#: The analyses of any recording, by name; a protocol may have more.
+ANALYSES: dict[str, Analysis] = {
+    "trajectory": Analysis(analysis.trajectory, "thread"),
+    "success": Analysis(analysis.success, "thread"),
+    "success_rate": Analysis(_rate, "runs"),
+    "evolved_vs_reference": Analysis(analysis.evolved_vs_reference, "thread"),
+    "winners_curse": Analysis(analysis.winners_curse, "thread"),
+    "best_of_k": Analysis(analysis.best_of_k, "thread", {"k": (1, 2, 5, 10, 20, 50, 100)}),
+    "generations_to": Analysis(analysis.generations_to, "thread"),
+    "images_to": Analysis(analysis.images_to, "thread"),
+    "naturalness": Analysis(analysis.naturalness, "thread", {}, ("least", "most", "median")),
+    "reference_drift": Analysis(analysis.reference_drift, "unit"),
+    "fano_factor": Analysis(analysis.fano_factor, "unit"),
+    "split_half": Analysis(analysis.split_half, "unit"),
+    "noise_ceiling": Analysis(analysis.noise_ceiling, "unit"),
+    "selectivity": Analysis(analysis.selectivity, "unit"),
+    "sparseness": Analysis(analysis.sparseness, "unit"),
+    "tuning_curve": Analysis(analysis.tuning_curve, "unit"),
+    "signal_correlation": Analysis(analysis.signal_correlation, "unit"),
+    "noise_correlation": Analysis(analysis.noise_correlation, "unit"),
+    "psth": Analysis(analysis.psth, "unit"),
+    "cross_driving": Analysis(analysis.cross_driving, "runs"),
+    "preference_similarity": Analysis(analysis.preference_similarity, "runs"),
+    "code_geometry": Analysis(analysis.code_geometry, "thread", {"axes": 2}, ("components", "center", "norm_growth")),
+    "latent_regression": Analysis(analysis.latent_regression, "thread", {}, ("weights",)),
+    "fit_kent": Analysis(analysis.fit_kent, "unit"),
+}
+
+
+@settings
+class AnalyzePart:
+    """Which analysis."""
+
+    what: str = option(
+        default="success",
+        metavar="NAME",
+        help=f"{', '.join(ANALYSES)}; or one of the runs' own protocol, such as elites.",
+    )
+    thread: str | None = option(default=None, metavar="NAME", shown="all", help="Only this evolution.")
+    csv: Path | None = option(default=None, metavar="FILE", shown="no file", help="Also write the table to this file.")
+
+
+def analyze_runs(runs: Sequence[Path], what: str, thread: str | None, csv: Path | None) -> None:
+    """Prints one analysis of runs, and writes it as CSV.
+
+    Raises:
+        UnknownNameError: No such analysis, or no such thread.
+        RecordingError: Not a run, or the analysis needs what the runs do not hold.
+    """
+    name, recordings = what.replace("-", "_"), None
+    if name not in ANALYSES:
+        recordings = _opened(runs)
+    known = ANALYSES if recordings is None else {**_of_protocols(recordings), **ANALYSES}
+    if name not in known:
+        raise UnknownNameError(f"what: no analysis named {what!r}.{closest(name, known)}")
+    chosen = known[name]
+    if thread is not None and chosen.of != "thread":
+        raise InvalidArgumentError(f"thread: {name} is not asked of a single evolution; leave --thread out.")
+    results = _results(recordings or _opened(runs), chosen, {} if thread is None else {"thread": thread})
+    keys, frame = _stacked([_frame(result.drop_vars(chosen.without), run) for run, result in results.items()])
+    if csv is not None:
+        _write_csv(csv, frame)
+    _print(name, keys, frame, next(iter(results.values())))
+    if csv is not None:
+        say(f"CSV:    {csv}")
+
+
+def _of_protocols(recordings: Mapping[str, xr.Dataset]) -> dict[str, Analysis]:
+    """Returns the analyses that the protocols of the runs have of their own."""
+    found: dict[str, Analysis] = {}
+    for run, recording in recordings.items():
+        found |= protocol_of(experiment_of(recording), run).analyses
+    return found
+
+
+def _opened(runs: Sequence[Path]) -> dict[str, xr.Dataset]:
+    """The recordings, by the shortest ends of their paths that tell them apart."""
+    whole = [path.resolve() for path in runs]
+    if len(set(whole)) < len(whole):
+        raise InvalidArgumentError("runs: expected different folders, got one of them twice.")
+    depth = 1
+    while len({path.parts[-depth:] for path in whole}) < len(whole):
+        depth += 1
+    return {"/".join(path.parts[-depth:]): open_recording(given) for path, given in zip(whole, runs, strict=True)}
+
+
+def _results(recordings: Mapping[str, xr.Dataset], what: Analysis, given: Mapping[str, Any]) -> dict[str, xr.Dataset]:
+    """The result of each run, or under "" that of all together."""
+    options = {**what.options, **given}
+    if what.of == "unit" and len(recordings) > 1:
+        return {run: what.function(recording, **options) for run, recording in recordings.items()}
+    whole = next(iter(recordings.values())) if len(recordings) == 1 else analysis.concat(recordings)
+    return {"": what.function(whole, **options)}
+
+
+def _frame(result: xr.Dataset, run: str) -> tuple[int, pd.DataFrame]:
+    """Returns a result as rows, and how many of the first columns tell them apart.
+
+    Columns are its dimensions, the coordinates along them, its variables, and last the reason.
+    """
+    if not result.dims:
+        result = result.expand_dims("all")
+    table = result.to_dataframe().reset_index()
+    # A dimension without names of its own is no column; units are told apart by theirs.
+    named = {"neuroid": "neuroid_id", "neuroid_b": "neuroid_id_b"}
+    keys = [key for d in result.dims if (key := named.get(str(d), str(d))) in table.columns]
+    keys = sorted(set(keys), key=list(dict.fromkeys([*map(str, result.dims), *keys])).index)
+    coords = [str(c) for c in table.columns if c in result.coords and c not in keys and c != "reason"]
+    frame = table[[*keys, *coords, *map(str, result.data_vars), "reason"]].astype(object)
+    if not run:
+        return len(keys), frame
+    frame.insert(0, "run", run)
+    return len(keys) + 1, frame
+
+
+def _stacked(frames: Sequence[tuple[int, pd.DataFrame]]) -> tuple[int, pd.DataFrame]:
+    """Returns frames under each other; what one of them lacks is empty."""
+    columns = [*dict.fromkeys(c for _, frame in frames for c in frame.columns if c != "reason"), "reason"]
+    same = [frame.reindex(columns=columns, fill_value="") for _, frame in frames]
+    return frames[0][0], pd.concat(same, ignore_index=True)
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    try:
+        replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    except OSError as error:
+        raise RecordingError(f"csv: cannot write {path} ({error.strerror or error}).") from error
+
+
+def _missing(value: Any) -> bool:
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+
+
+def _print(name: str, keys: int, frame: pd.DataFrame, result: xr.Dataset) -> None:
+    """Prints the table, below it what is the same in all rows and why numbers are missing."""
+    units = {str(c) for c, coord in result.coords.items() if coord.ndim and c not in result.dims} - set(_UNIT)
+    settings = {str(c) for c, coord in result.coords.items() if coord.ndim == 0} - {"thread"}
+    shown = frame.head(ROWS)[[c for c in frame.columns if c not in units | settings | {"reason", "all"}]]
+    if keys > 1:
+        first = shown.columns[0]
+        for part, own in shown.groupby(first, sort=False):
+            _print_tables(f"{name}: {first} {part}", own.drop(columns=first))
+    else:
+        _print_tables(name, shown)
+    if len(frame) > ROWS:
+        say(f"the first {ROWS} of {len(frame)} rows; all of them: --csv FILE")
+    if noted := sorted(settings & set(frame.columns) - {"reason", "all"}):
+        text = ", ".join(f"{c} {_text(result[c].item())}" for c in noted)
+        console.print(text, style="dim", highlight=False, markup=False)
+    for reason in dict.fromkeys(str(reason) for reason in frame["reason"] if reason):
+        console.print(f"–  {reason}", highlight=False, markup=False)
+
+
+def _print_tables(title: str, frame: pd.DataFrame) -> None:
+    """Prints a row for each entry; where that is too wide and there are few, a column for each."""
+    names, cells = list(map(str, frame.columns)), frame.map(_text).to_numpy().tolist()
+    widths = [max(map(len, column)) + 3 for column in zip(names, *cells, strict=True)]
+    if sum(widths) < console.width or len(cells) > FEW:
+        console.print(_table(title, names, cells))
+        return
+    size = max(len(text) for row in cells for text in row) + 3
+    fit = max(1, (console.width - max(map(len, names)) - 4) // size)
+    for i in range(0, len(cells), fit):
+        group = cells[i : i + fit]
+        turned = list(zip(names, *group, strict=True))
+        console.print(_table(title, [names[0], *(row[0] for row in group)], turned[1:]))
+
+
+def _table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        table.add_column(escape(column), justify="left" if i == 0 else "right", overflow="fold")
+    for row in cells:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _text(value: Any) -> str:
+    """A cell as the terminal shows it, in four significant digits."""
+    if _missing(value):
+        return "–"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.4g}"
+    return str(value)

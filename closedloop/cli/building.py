@@ -1,0 +1,162 @@
+"""What the commands share: parts of an experiment from options and from the file of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from closedloop.cli.console import console, free_folder
+from closedloop.errors import InvalidArgumentError
+from closedloop.loop.noise import parse_noise, unwrap, wrap
+from closedloop.loop.parts import SubjectPart
+from closedloop.loop.settings import Timing
+from closedloop.recipes import OBJECT
+
+if TYPE_CHECKING:
+    from closedloop.interfaces import Subject
+
+#: The unit that is asked for where neither subject nor layer nor unit is named: of lite0's output, "bubble".
+DEFAULT_UNIT = "971"
+_OF_SUBJECT = ("layer", "units", "weights", "engine", "device")
+
+
+def read_named(text: Any) -> dict[str, Any]:
+    """Returns name and options from a name, or from a mapping as YAML has it: ``{name: fourier, cutoff: 24}``.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    if isinstance(text, Mapping):
+        return dict(text)
+    if not str(text).lstrip().startswith("{"):
+        return {"name": str(text)}
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidArgumentError(f"cannot read {text!r} as YAML ({str(error).splitlines()[0]}).") from error
+    if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+        raise InvalidArgumentError(f"expected a name, or '{{name: NAME, OPTION: VALUE}}', got {text!r}.")
+    return found
+
+
+def subject_recipe(given: Mapping[str, Any], file: Any = None, units: str | None = None) -> dict[str, Any]:
+    """Returns the recipe of the subject: of a file, or the default one, with the options that were given.
+
+    Args:
+        given: Options by name.
+        file: The entry of a file: a name or a recipe; None for no file.
+        units: Units of the default subject where none are named; None for all of them.
+    """
+    named = given.get("subject", SubjectPart.subject if file is None else None)
+    inner, noise = unwrap(read_named(file)) if named is None else (read_named(named), [])
+    said = {name: given[name] for name in _OF_SUBJECT if name in given}
+    if said:
+        for wrapper in noise:
+            wrapper.pop("best", None)  # that of other units, or of another network; it is measured anew
+    inner |= said
+    bare = inner["name"] == SubjectPart.subject and not {"units", "layer"} & inner.keys()
+    if bare and units is not None:
+        inner["units"] = units
+    if "seed" in given:
+        noise = [{**wrapper, "seed": given["seed"]} if "seed" in wrapper else wrapper for wrapper in noise]
+    if "noise" in given:
+        noise = parse_noise(given["noise"], given.get("seed", Timing.seed))
+    return wrap(inner, noise)
+
+
+def load(recipe: Mapping[str, Any]) -> Subject:
+    """Loads a subject from its recipe, and says that it does.
+
+    Raises:
+        InvalidArgumentError: It was handed over as a Python object and has no name to load it by.
+    """
+    from closedloop.loop.experiment import load_recorded_subject
+
+    with console.status("Loading the subject …"):
+        return load_recorded_subject(dict(recipe), "options")
+
+
+def columns_of(text: str, subject: Subject, given: Mapping[str, Any]) -> list[int]:
+    """Returns the columns of a subject's responses that the options ``--units`` and ``--seed`` name.
+
+    Raises:
+        InvalidArgumentError: The text cannot be read, or a unit is out of range.
+    """
+    from closedloop.objectives.selecting import parse_columns
+
+    return parse_columns(text, "units")
+
+
+def read_config(given: Mapping[str, Any], protocol: str) -> dict[str, Any]:
+    """Returns the entries of the file that was given, of a run of one protocol; none where none was given.
+
+    Raises:
+        InvalidArgumentError: It cannot be read, is of another protocol, or holds what no name can load.
+    """
+    if "config" not in given:
+        return {}
+    from closedloop.loop.experiment import read_yaml, with_noise
+
+    path = Path(given["config"])
+    content = read_yaml(path)
+    held = content.get("protocol")
+    if held != protocol:
+        said = "it is none" if held is None else f"it is of {held!r}"
+        raise InvalidArgumentError(f"config: expected the experiment.yaml of a run of {protocol}, got {path}: {said}.")
+    check_loadable(content, path)
+    return with_noise(content)
+
+
+def check_loadable(content: Mapping[str, Any], path: Path) -> None:
+    """Raises if a part of a file was a Python object.
+
+    Raises:
+        InvalidArgumentError: The error names the part.
+    """
+    for name, part in content.items():
+        if isinstance(part, Mapping) and part.get("name") == OBJECT:
+            raise InvalidArgumentError(
+                f"config: the {name} of {path} was handed over as a Python object ({part.get('description', '')}) and "
+                "cannot be loaded by name; repeat the run from Python."
+            )
+
+
+def numbers_of(made: type[Any], given: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the numbers of a class of settings that a file says, and that were given, which take precedence."""
+    names = made.__dataclass_fields__
+    return {name: value for name, value in {**content, **given}.items() if name in names}
+
+
+def run_folder(given: Mapping[str, Any], *names: Any) -> Path:
+    """Returns the folder of the run: the one that was given, or a free one under ``runs/``.
+
+    Args:
+        given: Options by name.
+        *names: Make the free folder's name; empty ones are left out.
+
+    Raises:
+        InvalidArgumentError: A run is to be gone on with, and no folder was given.
+    """
+    if given.get("exists") == "resume" and "out" not in given:
+        raise InvalidArgumentError("exists: 'resume' goes on with the run in a folder; say which one with --out.")
+    if "out" in given:
+        return Path(given["out"])
+    if "config" in given:
+        return free_folder(f"{Path(given['config']).resolve().parent.name}-again")
+    return free_folder("-".join(str(name) for name in names if name))
+
+
+def where_of(given: Mapping[str, Any], *names: Any) -> dict[str, Any]:
+    """Returns the arguments ``save`` and ``exists`` of a protocol."""
+    said = {"exists": given["exists"]} if "exists" in given else {}
+    return {"save": run_folder(given, *names), **said}
+
+
+def named_parts(recipe: Mapping[str, Any]) -> Sequence[str]:
+    """Returns what a free folder is named for: subject, layer and units."""
+    inner, noise = unwrap(recipe)
+    words = [inner["name"], inner.get("layer", SubjectPart.layer), str(inner.get("units", ""))]
+    return [*words, *(wrapper["name"] for wrapper in noise)]
