@@ -28,7 +28,7 @@ from closedloop.loop.session import Session
 from closedloop.loop.settings import option, settings
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
-from closedloop.objectives.selecting import columns_text
+from closedloop.objectives.naming_units import UnitSpec, columns_text, parse_columns
 from closedloop.recipes import OBJECT, matched_generator, recipe, version
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer, read_state
 from closedloop.recording.references import read_references, source
@@ -73,7 +73,7 @@ def ascend(
     generator: Generator | None = None,
     method: str = AscendSettings.method,
     *,
-    unit: int | Sequence[int] | None = None,
+    unit: UnitSpec | None = None,
     objective: Objective | str | None = None,
     seed: int = AscendSettings.seed,
     steps: int | None = AscendSettings.steps,
@@ -312,7 +312,7 @@ def _checked(generator: Generator) -> Generator:
 
 
 def _targets(
-    subject: Subject, unit: int | Sequence[int] | None, objective: Objective | str | None
+    subject: Subject, unit: UnitSpec | None, objective: Objective | str | None
 ) -> tuple[list[Objective], list[int | None]]:
     """What is climbed, and the column of each where it is a unit's response."""
     if objective is not None:
@@ -321,13 +321,9 @@ def _targets(
         return [parse_objective(objective) if isinstance(objective, str) else objective], [None]
     if unit is None:
         default_objective(subject)  # says so where there are several units
-    columns = [0] if unit is None else [unit] if isinstance(unit, (int, np.integer)) else list(unit)
+    columns = parse_columns(0 if unit is None else unit, len(subject.units), name="unit")
     wanted: list[Objective] = [Unit(column) for column in columns]
-    if not columns or len(set(columns)) != len(columns) or max(columns) >= len(subject.units):
-        raise InvalidArgumentError(
-            f"unit: expected one or more different columns from 0 to {len(subject.units) - 1}, got {unit!r:.80}."
-        )
-    return wanted, [int(column) for column in columns]
+    return wanted, [*columns]
 
 
 def _names(columns: Sequence[int | None]) -> list[str]:

@@ -31,6 +31,7 @@ from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.settings import check_options, option, settings
+from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.recipes import fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording, read_experiment
@@ -73,7 +74,7 @@ class CompareSettings:
 
 def compare(
     subject: Subject,
-    units: Sequence[int],
+    units: UnitSpec,
     methods: Sequence[str | Contender] = CONTENDERS,
     *,
     budgets: Sequence[int | str] = (PUBLISHED,),
@@ -90,7 +91,7 @@ def compare(
     Args:
         subject: The network that is shown images; differentiable, unless all methods evolve. All outputs of a
             classifier should be recorded, so that confidence is known.
-        units: Columns.
+        units: Columns, see `closedloop.objectives.naming_units`.
         methods: Names of gradient methods, "evolved" (`native` and the default optimizer), or `Contender` values.
         budgets: Numbers to be counted as `count` says, and "published" for each method's own.
         count: "forward_equivalents" (a backward pass counts 2) or "forwards" (a backward pass is free).
@@ -249,19 +250,14 @@ PROTOCOL = RunProtocol(COMPARE, _resume, _summary, command="compare")
 
 def _check(
     subject: Subject,
-    units: Sequence[int],
+    units: UnitSpec,
     contenders: Sequence[Contender],
     budgets: Sequence[int | str],
     count: str,
     seeds: Sequence[int],
 ) -> list[int]:
     """The columns; raises for what does not fit before anything is run."""
-    columns = [int(unit) for unit in units]
-    if not columns or len(set(columns)) != len(columns) or not 0 <= min(columns) <= max(columns) < len(subject.units):
-        raise InvalidArgumentError(
-            f"units: expected one or more different columns from 0 to {len(subject.units) - 1}, got "
-            f"{list(units)!r:.80}."
-        )
+    columns = parse_columns(units, len(subject.units))
     labels = [c.label for c in contenders]
     if not labels or len(set(labels)) != len(labels):
         raise InvalidArgumentError(f"methods: expected one or more with different labels, got {labels}.")

@@ -17,9 +17,9 @@ from closedloop.networks.imagenet import imagenet_classes
 from closedloop.networks.modules import born
 from closedloop.networks.torchvision import import_torchvision
 from closedloop.networks.weights import RANDOM, load_weights, read_weights
+from closedloop.objectives.naming_units import units_text
 
 from .torch_subject import TorchSubject
-from .units import units_text
 
 #: Input size of EfficientNet-Lite0, 1 and 2 (their published evaluation setting).
 LITE_RESOLUTION = {0: 224, 1: 240, 2: 260}

@@ -14,9 +14,10 @@ from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason, require
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Units
+from closedloop.objectives.naming_units import UnitSpec, units_text
 
 from .options import OUTPUT, check_colors, check_resolution
-from .units import LayerShape, UnitIndex, UnitSpec, parse_units, units_text
+from .units import LayerShape, UnitIndex, parse_units
 
 #: Images shown together to a graph with a free batch axis.
 BATCH = 32
@@ -31,7 +32,7 @@ class OnnxSubject:
     Args:
         path: The file.
         layer: Name of a tensor in the graph, or "output" for the graph's first output.
-        units: Units of the layer; see `closedloop.subjects.units`.
+        units: Units of the layer; see `closedloop.objectives.naming_units`.
         resolution: Height and width; None for what the graph declares (224 where it declares none).
         mean: Mean of each colour channel (RGB, images in [0, 1]) that is subtracted; the default leaves images as
             they are.
@@ -69,9 +70,13 @@ class OnnxSubject:
         self._std = np.array(check_colors("std", std), np.float32).reshape(3, 1, 1)
         self._indices = parse_units(units, self._survey(layer), seed)
         self._options = {
-            "layer": layer, "units": units_text(units), "resolution": self.resolution,
-            "mean": list(map(float, mean)), "std": list(map(float, std)), "seed": seed,
-        }  # fmt: skip
+            "layer": layer,
+            "units": units_text(units),
+            "resolution": self.resolution,
+            "mean": list(map(float, mean)),
+            "std": list(map(float, std)),
+            "seed": seed,
+        }
         self.units = self._describe(layer, self._indices)
 
     def _survey(self, layer: str) -> LayerShape:

@@ -19,13 +19,14 @@ from closedloop.interfaces import FloatArray, LateColumns, State, Units
 from closedloop.networks.engines import build_engine, probe_batch
 from closedloop.networks.modules import dtype_of, undisturbed
 from closedloop.networks.resampling import resampled
+from closedloop.objectives.naming_units import UnitSpec
 
 from .folding import folded, version
 from .options import OUTPUT, check_colors, check_resolution
 from .probe import Probe, find_layer, survey
 from .receptive import ReceptiveField, computed_fields, measured_field
 from .receptive_cache import kept_fields, network_key
-from .units import LayerShape, UnitIndex, UnitSpec, parse_units
+from .units import LayerShape, UnitIndex, parse_units
 
 #: Memory that the activations of one chunk of images may take on a CPU, in bytes.
 MEMORY = 2**30
@@ -47,7 +48,7 @@ class TorchSubject:
         model: The network, from normalized images ``(n, 3, h, w)`` to anything.
         layer: Name of a module (see ``dict(model.named_modules())``), several names, or "output" for what the network
             returns.
-        units: Units of the layer in the language of `closedloop.subjects.units`; for several layers, one
+        units: Units of the layer in the language of `closedloop.objectives.naming_units`; for several layers, one
             specification for all or a mapping from layer to specification.
         resolution: Height and width of the network's input in pixels.
         mean: Mean of each colour channel (RGB, images in [0, 1]) that is subtracted.

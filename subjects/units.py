@@ -1,30 +1,15 @@
-"""A small language for the units of a layer.
-
-======================  =========================================================================================
-``7``                   channel 7, at the central position of its map if the layer has one
-``[0, 3, 12]``          several; entries may be any of the forms here
-``"0-9"``               channels 0 to 9, both included; a Python ``range`` works too
-``"all"``               every channel, at the central position
-``"full"``              every channel at every position
-``"random:50"``         50 different channels drawn by a seed, at the central position
-``(12, 3, 4)``          channel 12 at row 3, column 4; ``"(12,3,4)"`` as text
-``"0-3,7,(12,3,4)"``    several, as text
-======================  =========================================================================================
-"""
+"""The units of a layer, named in the language of `closedloop.objectives.naming_units`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
-
-UnitSpec: TypeAlias = int | str | range | tuple[int, ...] | Sequence[Any]
+from closedloop.objectives.naming_units import Numbered, UnitSpec, named_units
 
 
 @dataclass(frozen=True)
@@ -94,7 +79,7 @@ def parse_units(spec: UnitSpec, shape: LayerShape, seed: int = 0) -> list[UnitIn
     """The units that a specification names, in its order, each once.
 
     Args:
-        spec: See the module's table.
+        spec: See `closedloop.objectives.naming_units`.
         shape: The layer.
         seed: Draws the units of ``"random:N"``.
 
@@ -111,82 +96,25 @@ def parse_units(spec: UnitSpec, shape: LayerShape, seed: int = 0) -> list[UnitIn
     return units
 
 
-def units_text(spec: Any) -> Any:
-    """A specification as text, which a file can hold and `parse_units` reads back; a mapping entry by entry."""
-    if isinstance(spec, Mapping):
-        return {layer: units_text(of_layer) for layer, of_layer in spec.items()}
-    if _is_position(spec):
-        return "({},{},{})".format(*spec)
-    if isinstance(spec, range) and len(spec) > 1 and spec.step == 1:
-        return f"{spec.start}-{spec.stop - 1}"
-    if isinstance(spec, (list, tuple, range, np.ndarray)):
-        return ",".join(str(units_text(item)) for item in spec)
-    return str(spec)
-
-
-def _is_position(spec: Any) -> bool:
-    return isinstance(spec, tuple) and len(spec) == 3 and all(isinstance(i, (int, np.integer)) for i in spec)
-
-
 def _parse(spec: Any, shape: LayerShape, seed: int) -> Iterator[UnitIndex]:
-    if isinstance(spec, str):
-        for item in re.findall(r"\([^)]*\)|[^,\s]+", spec):
-            yield from _parse_text(item, shape, seed)
-    elif is_whole(spec):
-        yield shape.central(_in_range(int(spec), shape))
-    elif _is_position(spec):
-        channel, y, x = map(int, spec)
-        yield _positioned(channel, y, x, shape)
-    elif isinstance(spec, (list, tuple, range, np.ndarray)):
-        for item in spec:
-            yield from _parse(item, shape, seed)
-    else:
-        raise InvalidArgumentError(
-            f"units: expected a number, list, range, 'all', 'full', 'random:N' or (channel, y, x), got {spec!r}."
-        )
-
-
-def _parse_text(item: str, shape: LayerShape, seed: int) -> Iterator[UnitIndex]:
-    rows, columns = shape.positions
-    if item == "all":
-        yield from (shape.central(c) for c in range(shape.channels))
-    elif item == "full":
-        if len(shape.shape) == 1:
-            yield from _parse_text("all", shape, seed)
+    channels = Numbered(shape.channels, kind="channels", where=f"layer {shape.layer!r}", seed=seed)
+    for found in named_units(spec, channels):
+        if isinstance(found, tuple):
+            yield _positioned(*found, shape)
+        elif isinstance(found, int):
+            yield shape.central(found)
         else:
-            yield from (shape.at(c, y, x) for c in range(shape.channels) for y in range(rows) for x in range(columns))
-    elif match := re.fullmatch(r"random:(\d+)", item):
-        yield from (shape.central(c) for c in _draw(int(match[1]), shape, seed))
-    elif match := re.fullmatch(r"(\d+)-(\d+)", item):
-        first, last = int(match[1]), int(match[2])
-        if last < first:
-            raise InvalidArgumentError(f"units: expected the smaller number first, got {item!r}.")
-        yield from (shape.central(_in_range(c, shape)) for c in range(first, last + 1))
-    elif match := re.fullmatch(r"\(\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\)", item):
-        yield _positioned(int(match[1]), int(match[2]), int(match[3]), shape)
-    elif re.fullmatch(r"-?\d+", item):
-        yield shape.central(_in_range(int(item), shape))
-    else:
-        raise InvalidArgumentError(
-            f"units: cannot read {item!r}; expected for instance '7', '0-9', 'all', 'full', 'random:50' or '(12,3,4)'."
-        )
+            yield from _full(shape)
 
 
-def _draw(count: int, shape: LayerShape, seed: int) -> list[int]:
-    if not 1 <= count <= shape.channels:
-        raise InvalidArgumentError(
-            f"units: 'random:{count}' asks for {count} of the {shape.channels} channels of layer {shape.layer!r}."
-        )
-    drawn = np.random.default_rng(seed).choice(shape.channels, count, replace=False)
-    return sorted(int(c) for c in drawn)
-
-
-def _in_range(channel: int, shape: LayerShape) -> int:
-    if not 0 <= channel < shape.channels:
-        raise InvalidArgumentError(
-            f"units: {channel} is out of range; layer {shape.layer!r} has channels 0 to {shape.channels - 1}."
-        )
-    return channel
+def _full(shape: LayerShape) -> Iterator[UnitIndex]:
+    """Every channel at every position."""
+    rows, columns = shape.positions
+    for channel in range(shape.channels):
+        if len(shape.shape) == 1:
+            yield shape.central(channel)
+        else:
+            yield from (shape.at(channel, y, x) for y in range(rows) for x in range(columns))
 
 
 def _positioned(channel: int, y: int, x: int, shape: LayerShape) -> UnitIndex:
@@ -200,4 +128,4 @@ def _positioned(channel: int, y: int, x: int, shape: LayerShape) -> UnitIndex:
             f"units: position ({y}, {x}) is out of range; layer {shape.layer!r} has rows 0 to {rows - 1} and "
             f"columns 0 to {columns - 1}."
         )
-    return shape.at(_in_range(channel, shape), y, x)
+    return shape.at(channel, y, x)

@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 import closedloop
+import closedloop.analysis
 import closedloop.generators
 import closedloop.subjects
 from closedloop import errors
@@ -66,7 +67,9 @@ def test_late_names_are_found_and_others_are_not():
         find("Spaces")
 
 
-@pytest.mark.parametrize("package", [closedloop, closedloop.subjects, closedloop.generators])
+@pytest.mark.parametrize("package", [closedloop, closedloop.analysis, closedloop.subjects, closedloop.generators])
 def test_every_public_name_can_be_imported(package):
     assert all(getattr(package, name) is not None for name in package.__all__)
     assert set(package.__all__) <= set(dir(package))
+    homes = vars(package).get("_HOMES", {})
+    assert not homes.keys() & set(homes.values()), "importing the module would hide the name"

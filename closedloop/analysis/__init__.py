@@ -4,20 +4,67 @@ Every function says its definition and source. Where the data cannot carry a num
 `reason` of the result says why; it is empty where nothing is missing.
 """
 
-from closedloop.analysis.codes import code_geometry, latent_regression
-from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
-from closedloop.analysis.contenders import advantage, contender_table
-from closedloop.analysis.drift import reference_drift
-from closedloop.analysis.elites import class_elites, class_probabilities
-from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
-from closedloop.analysis.natural import naturalness
-from closedloop.analysis.pairing import paired_difference
-from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
-from closedloop.analysis.resampling import bootstrap, holm, success_rate
-from closedloop.analysis.runs import concat, runs
-from closedloop.analysis.similarity import cross_driving, embedding, preference_similarity
-from closedloop.analysis.trajectories import generation_scores, generations_to, images_to, success, trajectory
-from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
+from typing import TYPE_CHECKING
+
+from closedloop.analysis.runs import concat, runs  # a function of its module's name cannot come late
+from closedloop.errors import late_import
+
+if TYPE_CHECKING:
+    from closedloop.analysis.codes import code_geometry, latent_regression
+    from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
+    from closedloop.analysis.contenders import advantage, contender_table
+    from closedloop.analysis.drift import reference_drift
+    from closedloop.analysis.elites import class_elites, class_probabilities
+    from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
+    from closedloop.analysis.natural import naturalness
+    from closedloop.analysis.pairing import paired_difference
+    from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
+    from closedloop.analysis.resampling import bootstrap, holm, success_rate
+    from closedloop.analysis.similarity import cross_driving, embedding, preference_similarity
+    from closedloop.analysis.trajectories import generation_scores, generations_to, images_to, success, trajectory
+    from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
+
+_HOMES = {
+    "advantage": "contenders",
+    "best_of_k": "comparison",
+    "bootstrap": "resampling",
+    "class_elites": "elites",
+    "class_probabilities": "elites",
+    "code_geometry": "codes",
+    "contender_table": "contenders",
+    "cross_driving": "similarity",
+    "distance_to_peak": "landscapes",
+    "embedding": "similarity",
+    "evolved_vs_reference": "comparison",
+    "fano_factor": "reliability",
+    "fit_kent": "landscapes",
+    "generation_scores": "trajectories",
+    "generations_to": "trajectories",
+    "holm": "resampling",
+    "images_to": "trajectories",
+    "kent": "landscapes",
+    "landscape_responses": "landscapes",
+    "latent_regression": "codes",
+    "naturalness": "natural",
+    "noise_ceiling": "reliability",
+    "noise_correlation": "reliability",
+    "paired_difference": "pairing",
+    "preference_similarity": "similarity",
+    "psth": "tuning",
+    "radial_tuning": "landscapes",
+    "reference_drift": "drift",
+    "reference_means": "comparison",
+    "selectivity": "reliability",
+    "signal_correlation": "tuning",
+    "sparseness": "tuning",
+    "split_half": "reliability",
+    "success": "trajectories",
+    "success_rate": "resampling",
+    "trajectory": "trajectories",
+    "tuning_curve": "tuning",
+    "winners_curse": "comparison",
+}
+__getattr__ = late_import(__name__, _HOMES)
 
 __all__ = [
     "advantage",
@@ -61,3 +108,7 @@ __all__ = [
     "tuning_curve",
     "winners_curse",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from closedloop.images.naturalness import CLIPPED, clipped
 from closedloop.interfaces import FloatArray, Generator, Objective, State, Units
 from closedloop.objectives import evaluate, looks_at_images
-from closedloop.objectives.selecting import parse_columns
+from closedloop.objectives.naming_units import read_columns
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.render import render
 
@@ -44,7 +44,7 @@ def classes_of(units: Units, column: int) -> tuple[int, ...]:
 def rivals_of(content: Mapping[str, Any], i: int) -> list[int]:
     """Columns of the classes of the i-th ascent: in a run's file as text, in files of older runs as numbers."""
     written = content["rivals"][i]
-    return parse_columns(written) if isinstance(written, str) else list(written)
+    return read_columns(written) if isinstance(written, str) else list(written)
 
 
 def is_output(units: Units, classes: Sequence[int]) -> bool:

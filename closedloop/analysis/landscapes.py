@@ -15,6 +15,7 @@ from closedloop.analysis.units import Moments, means, pieces, select, unit_coord
 from closedloop.checks import check_generated, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray, Generator, Subject
+from closedloop.objectives.naming_units import UnitSpec, parse_columns
 
 #: Parameters of the Kent function, in their order.
 PARAMETERS = ("theta_deg", "phi_deg", "psi_deg", "kappa", "beta", "amplitude", "baseline")
@@ -165,12 +166,12 @@ def half_width_deg(kappa: ArrayLike) -> FloatArray:
     return width
 
 
-def fit_kent(recording: xr.Dataset, *, units: Sequence[int] | None = None) -> xr.Dataset:
+def fit_kent(recording: xr.Dataset, *, units: UnitSpec | None = None) -> xr.Dataset:
     """Fits the Kent function to each plane and unit of a tuning landscape (Wang & Ponce 2022, *Cell Reports*).
 
     Args:
         recording: Of `closedloop.protocols.landscape`.
-        units: Columns of the responses; None for all.
+        units: Columns of the responses, see `closedloop.objectives.naming_units`; None for all.
 
     Returns:
         Over ``plane`` and ``neuroid``: the peak at `theta_deg`, `phi_deg`; `psi_deg`, the rotation of its ellipse;
@@ -203,22 +204,18 @@ def fit_kent(recording: xr.Dataset, *, units: Sequence[int] | None = None) -> xr
     )
 
 
-def _units(recording: xr.Dataset, units: Sequence[int] | None) -> NDArray[np.intp]:
+def _units(recording: xr.Dataset, units: UnitSpec | None) -> NDArray[np.intp]:
     """Columns of the responses as an array; all where none are named.
 
     Raises:
         InvalidArgumentError: They are no columns.
     """
     count = recording.sizes.get("neuroid", 0)
-    chosen = np.arange(count) if units is None else np.asarray(units)
-    whole = chosen.ndim == 1 and chosen.dtype.kind in "iu"
-    if not whole or (chosen.size and not 0 <= chosen.min() <= chosen.max() < count):
-        raise InvalidArgumentError(f"units: expected columns of the responses from 0 to {count - 1}, got {units!r}.")
-    return chosen.astype(np.intp)
+    return np.arange(count) if units is None else np.array(parse_columns(units, count), np.intp)
 
 
 def landscape_responses(
-    recording: xr.Dataset, units: Sequence[int] | None = None
+    recording: xr.Dataset, units: UnitSpec | None = None
 ) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
     """Mean responses of a landscape, by plane: longitudes and latitudes ``(n,)`` in degrees, responses ``(n, units)``.
 

@@ -85,9 +85,9 @@ def columns_of(text: str, subject: Subject, given: Mapping[str, Any]) -> list[in
     Raises:
         InvalidArgumentError: The text cannot be read, or a unit is out of range.
     """
-    from closedloop.objectives.selecting import parse_columns
+    from closedloop.objectives.naming_units import parse_columns
 
-    return parse_columns(text, "units")
+    return parse_columns(text, len(subject.units), given.get("seed", Timing.seed))
 
 
 def read_config(given: Mapping[str, Any], protocol: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from scipy.special import logsumexp
 
 from closedloop.checks import check_flag, check_positive
 from closedloop.errors import InvalidArgumentError
@@ -318,4 +317,8 @@ def _norm(x: Any) -> Any:
 
 
 def _logsumexp(x: Any) -> Any:
-    return logsumexp(x, axis=1) if isinstance(x, np.ndarray) else x.logsumexp(1)
+    if not isinstance(x, np.ndarray):
+        return x.logsumexp(1)
+    from scipy.special import logsumexp  # takes as long to import as all other objectives
+
+    return logsumexp(x, axis=1)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
-import cma
 import numpy as np
 
 from closedloop.checks import check_positive
@@ -132,6 +131,8 @@ class CMAES:
 
     def _strategy(self, start: FloatArray, sigma: float, population: int | None) -> Any:
         """A strategy of pycma before its first generation; every draw comes from this optimizer's own generator."""
+        import cma  # with matplotlib and scipy.stats behind it: seconds that other optimizers need not wait for
+
         options: dict[str, Any] = {
             "randn": lambda *shape: self._rng.standard_normal(shape),
             "seed": np.nan,

@@ -39,6 +39,7 @@ from closedloop.images.eight_bit import quantize
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet
 from closedloop.loop.settings import Settings
+from closedloop.optimizers import load_optimizer
 from closedloop.protocols import resume
 from closedloop.recording.reader import open_recording
 from closedloop.seeds import generator_state, restore_generator
@@ -641,3 +642,58 @@ def test_references_of_another_size_and_named_sets():
 def test_mean_of_units_without_a_column():
     with pytest.raises(InvalidArgumentError, match="expected a response column 5"):
         Session(Spy(), [fourier(objective=Mean([0, 5]))])
+
+
+# One budget, in one place --------------------------------------------------------------------------------------------
+
+
+def test_the_session_hands_its_budget_to_optimizers():
+    space = Fourier(16, 3).space
+    threads = [
+        Thread(Fourier(16, 3), load_optimizer(name, space, seed=i), name=f"t{i}")
+        for i, name in enumerate(("auto", "sphere-cma", "shuffled:auto", "isotropic"))
+    ]
+    Session(Spy(), threads, images=200, repeats=2).run()
+    assert [t.optimizer.budget for t in threads[:3]] == [100, 100, 100]
+    assert threads[0].optimizer.images == 100
+    assert threads[1].optimizer.generations == 2
+
+
+def test_another_budget_is_said():
+    space = Fourier(16, 3).space
+    thread = Thread(Fourier(16, 3), load_optimizer("auto", space, images=500))
+    with pytest.warns(UserWarning, match="thread 'main': its optimizer plans with 500 codes, but the session has 60"):
+        Session(Spy(), [thread], images=60, repeats=2).run()
+    assert thread.optimizer.budget == 500
+
+
+def test_a_resumed_optimizer_has_the_same_budget(tmp_path):
+    """Handed over again without a budget, it gets that of the session, as at the beginning."""
+
+    def threads():
+        generator = Fourier(16, 3)
+        return [Thread(generator, load_optimizer("auto", generator.space, seed=3))]
+
+    whole = Session(Spy(), threads(), images=120).run()
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        Session(Spy(), threads(), images=120, save=tmp_path / "run", observers=[Stop(4)]).run()
+    found = resume(tmp_path / "run", subject=Spy(), threads=threads())
+    np.testing.assert_array_equal(found["latent_code"].values, whole["latent_code"].values)
+
+
+class Stop:
+    """Stops a session after some blocks."""
+
+    def __init__(self, blocks: int) -> None:
+        self.left = blocks
+
+    def begin(self, session) -> None:
+        pass
+
+    def generation(self, generation) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt("stop")
+
+    def end(self, session) -> None:
+        pass

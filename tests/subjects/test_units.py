@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.subjects.units import LayerShape, parse_units, units_text
+from closedloop.objectives.naming_units import units_text
+from closedloop.subjects.units import LayerShape, parse_units
 
 MAP = LayerShape("conv", (16, 5, 7))
 TOKENS = LayerShape("block", (9, 16))

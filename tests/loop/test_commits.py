@@ -1,0 +1,169 @@
+"""The one loop that commits: what it asks of a course, in which order, and what it refuses to go on with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.interfaces import Units
+from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.presenter import Shown
+from closedloop.recording.layout import Layout, Rows
+from closedloop.recording.reader import open_recording
+from closedloop.recording.writer import Recording
+
+
+class Still:
+    """A subject that answers with ones."""
+
+    name = "still"
+
+    def __init__(self, units: int = 1) -> None:
+        self.units = Units.numbered("still", units)
+
+    def record(self, images):
+        return np.ones((len(images), len(self.units)))
+
+
+class Counting:
+    """A course of a few blocks of one presentation each; it notes what it is asked."""
+
+    reason = "counted"
+
+    def __init__(self, blocks: int = 3, fails_at: int | None = None, units: int = 1) -> None:
+        self.subject, self.blocks, self.fails_at, self.done = Still(units), blocks, fails_at, 0
+        self.asked: list[str] = []
+
+    def layout(self) -> Layout:
+        return Layout(50, 0, self.subject.units, {"subject": "still", "seed": 0, "closedloop_version": "0"})
+
+    def begin(self, recording) -> None:
+        self.asked.append("begin")
+
+    def show(self):
+        self.asked.append("show")
+        if self.done == self.fails_at:
+            raise RuntimeError("the subject fell asleep")
+        shown = Shown(np.zeros(1, int), np.zeros(1, int), np.full((1, len(self.subject.units)), float(self.done)))
+        return None if self.done == self.blocks else shown
+
+    def learn(self, shown) -> Rows:
+        self.asked.append("learn")
+        self.done += 1
+        coords = {
+            "thread": np.array(["t"]),
+            "generation": np.array([self.done], np.int32),
+            "kind": np.array(["reference"]),
+            "stimulus_id": np.array([f"i{self.done}"]),
+            "repeat": np.zeros(1, np.int32),
+            "onset_s": np.array([float(self.done)]),
+        }
+        return Rows(coords, shown.responses, np.empty((1, 0)), np.array([np.nan]))
+
+    def committed(self) -> None:
+        self.asked.append("committed")
+
+    def end(self) -> None:
+        self.asked.append("end")
+
+    def state(self):
+        return {"done": self.done}
+
+    def restore(self, state) -> None:
+        self.done = state["done"]
+
+
+EXPERIMENT = {"protocol": "counting", "closedloop": "1", "depth": (3, 4)}
+
+
+def test_the_order_of_a_course():
+    course = Counting(2)
+    found = record(course, EXPERIMENT)
+    assert course.asked == ["begin", *["show", "learn", "committed"] * 2, "show", "end"]
+    np.testing.assert_array_equal(found["responses"].values[:, 0], [0, 1])
+    assert found.attrs["reason"] == "counted"
+
+
+def test_goes_on_after_a_failure(tmp_path):
+    with pytest.raises(RuntimeError, match="fell asleep"):
+        record(Counting(4, fails_at=2), EXPERIMENT, tmp_path / "run")
+    assert not is_finished(tmp_path / "run")
+    later = Counting(4)
+    found = record(later, {**EXPERIMENT, "closedloop": "2"}, tmp_path / "run", "resume")  # of another version
+    assert later.asked.count("learn") == 2
+    np.testing.assert_array_equal(found["responses"].values[:, 0], [0, 1, 2, 3])
+    again = Counting(4)
+    assert record(again, EXPERIMENT, tmp_path / "run", "resume").identical(found)
+    assert again.asked == []  # a finished run is returned as it is
+
+
+def test_resume_begins_where_there_is_nothing(tmp_path):
+    assert record(Counting(1), EXPERIMENT, tmp_path / "new", "resume").sizes["presentation"] == 1
+
+
+def test_a_failure_ends_the_course_and_frees_the_folder(tmp_path):
+    course = Counting(4, fails_at=1)
+    with pytest.raises(RuntimeError, match="fell asleep"):
+        record(course, EXPERIMENT, tmp_path / "run")
+    assert course.asked[-1] == "end"
+    Recording.reopen(tmp_path / "run").close()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depth": [3, 5]}, r"depth is \[3, 4\] there, and \[3, 5\] here"),
+        ({"width": 1}, "width is None there, and 1 here"),
+        ({"protocol": "other"}, "protocol is 'counting' there"),
+    ],
+)
+def test_another_experiment_is_refused(tmp_path, change, message):
+    record(Counting(2), EXPERIMENT, tmp_path / "run")
+    before = sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run").rglob("*"))
+    with pytest.raises(RecordingError, match="exists: .*" + message):
+        record(Counting(2), {**EXPERIMENT, **change}, tmp_path / "run", "resume")
+    assert sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run").rglob("*")) == before
+
+
+def test_an_entry_that_only_the_run_has(tmp_path):
+    record(Counting(2), EXPERIMENT, tmp_path / "run")
+    with pytest.raises(RecordingError, match=r"depth is \[3, 4\] there, and None here"):
+        record(Counting(2), {"protocol": "counting"}, tmp_path / "run", "resume")
+
+
+def test_exists_and_save(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="exists: expected 'fail' or 'resume', got 'append'"):
+        record(Counting(), EXPERIMENT, tmp_path / "run", "append")
+    with pytest.raises(InvalidArgumentError, match="save: expected the folder of the run"):
+        record(Counting(), EXPERIMENT, None, "resume")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_units_and_other_states_are_refused(tmp_path):
+    with pytest.raises(RuntimeError, match="fell asleep"):
+        record(Counting(4, fails_at=2), EXPERIMENT, tmp_path / "run")
+    with pytest.raises(InvalidArgumentError, match="subject: expected the units of the run"):
+        run_course(Counting(4, units=2), Recording.reopen(tmp_path / "run"))
+
+    class Other(Counting):
+        def restore(self, state) -> None:
+            self.done = state["steps"]
+
+    with pytest.raises(InvalidArgumentError, match=r"saved state does not fit them .KeyError: 'steps'"):
+        run_course(Other(4), Recording.reopen(tmp_path / "run"))
+    assert open_recording(tmp_path / "run").sizes["presentation"] == 2
+
+
+def test_fingerprints():
+    class Weighted:
+        fingerprint = "ab" * 32
+
+    found = fingerprints(a=Weighted(), b=b"bytes", c="given", d=b"", e=Still())
+    assert found.keys() == {"a", "b", "c"}
+    assert found["a"] == "ab" * 32
+    assert len(found["b"]) == 64
+    check_fingerprints("run", {}, found)  # runs of older versions do not say
+    check_fingerprints("run", {"fingerprints": {**found, "z": "gone"}}, found)
+    with pytest.raises(InvalidArgumentError, match=r"a: expected the a with which run began, got another .*restore"):
+        check_fingerprints("run", {"fingerprints": {"a": "cd" * 32}}, found)
