@@ -6,6 +6,7 @@ is committed before the next is sought.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -32,8 +33,8 @@ from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.settings import check_options, option, settings
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
-from closedloop.recipes import fingerprint, recipe, version
-from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows, Variable
+from closedloop.recipes import fingerprint, plain, recipe, version
+from closedloop.recording.layout import EARLIER, EVOLUTION, REFERENCE, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording, read_experiment
 from closedloop.recording.references import read_references, source, write_references
 from closedloop.recording.states import unpack_state
@@ -55,8 +56,6 @@ from .stored import check_complete
 
 #: Stands as `protocol` in a run's file.
 COMPARE = "compare"
-#: The folder, in that of a run, with the finished parts of a comparison that an older version began.
-EARLIER = "earlier"
 #: Numbers that are noted of each image, besides the responses to it.
 _NUMBERS = ("best_response", "forwards", "forward_equivalents", "code_norm", "code_at_bound", "feature_distance")
 
@@ -138,7 +137,7 @@ def compare(
     }
     course = Comparison(subject, contenders, content, images, features, progress)
     if save is not None and exists == "resume":
-        course.earlier = _set_earlier_aside(Path(save))
+        course.earlier = _set_earlier_aside(Path(save), content, course.weights)
     recording = record(course, {**content, "fingerprints": course.fingerprints()}, save, exists)
     return comparison_dataset(recording, content, images)
 
@@ -332,6 +331,11 @@ class Comparison:
         self._natural_features: FloatArray | None = None
         self.earlier: Path | None = None
 
+    @property
+    def weights(self) -> list[str]:
+        """SHA-256 of each contender's generator."""
+        return [fingerprint(g) for g in self._generators]
+
     def fingerprints(self) -> dict[str, str]:
         """Returns SHA-256 of subject, natural images and the contenders' generators, as far as they can tell."""
         made = {f"generator of {c.label}": g for c, g in zip(self._contenders, self._generators, strict=True)}
@@ -357,7 +361,7 @@ class Comparison:
             evolutions={
                 EVOLUTION: [c.label for c in self._contenders],
                 "generator": [g.name for g in self._generators],
-                "generator_sha256": [fingerprint(g) for g in self._generators],
+                "generator_sha256": self.weights,
                 "method": [c.method for c in self._contenders],
             },
             variables={
@@ -483,14 +487,32 @@ class Comparison:
             self.subject.restore(state["subject"])
 
 
-def _set_earlier_aside(folder: Path) -> Path | None:
-    """Makes room in a comparison that an older version began: its finished parts move into a folder of their own."""
-    parts = folder / EARLIER
-    if (folder / "comparison.json").exists():
-        parts.mkdir(exist_ok=True)
-        for file in [*folder.glob("*.state"), folder / "comparison.json"]:  # the list last, should this be interrupted
-            file.replace(parts / file.name)
-    return parts if parts.is_dir() else None
+def _set_earlier_aside(folder: Path, content: Mapping[str, Any], weights: Sequence[str]) -> Path | None:
+    """Makes room in a comparison that an older version began: its finished parts move into a folder of their own.
+
+    Args:
+        folder: Of the comparison.
+        content: What the run's file will hold.
+        weights: SHA-256 of each contender's generator.
+
+    Raises:
+        RecordingError: It is another comparison; nothing is moved.
+    """
+    parts, listed = folder / EARLIER, "comparison.json"
+    file = folder / listed if (folder / listed).exists() else parts / listed
+    if not file.exists():
+        return None
+    wanted = json.loads(json.dumps(plain({**content, "generator_sha256": list(weights)})))
+    for name, held in json.loads(file.read_text(encoding="utf-8")).items():
+        if name != "closedloop" and wanted[name] != held:
+            raise RecordingError(
+                f"exists: {folder} holds another comparison: {name} is {held!r:.200} there, and {wanted[name]!r:.200} "
+                "here. Give the arguments of that one, or a new folder."
+            )
+    parts.mkdir(exist_ok=True)
+    for found in [*folder.glob("*.state"), *folder.glob(listed)]:  # the list last, should this be interrupted
+        found.replace(parts / found.name)
+    return parts
 
 
 def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any = "bundled") -> xr.Dataset:

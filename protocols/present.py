@@ -230,14 +230,14 @@ class Presentation:
         """Returns the rows of the images that were shown, and goes on to the next."""
         block, library, n = self._block, self._library, len(shown.stimulus)
         which = block[shown.stimulus]
+        soa_s = max(self._settings.soa_s, self._presenter.form.duration_s)
         coords = {
             "thread": np.full(n, library.thread),
             "generation": np.full(n, self._done // BLOCK, np.int32),
             "kind": np.full(n, library.kind),
             "stimulus_id": np.array(library.ids)[which],
             "repeat": shown.repeat.astype(np.int32),
-            "onset_s": (self._presentations + np.arange(n))
-            * max(self._settings.soa_s, self._presenter.form.duration_s),
+            "onset_s": self._presentations * soa_s + np.arange(n) * soa_s,
             **{name: column[which] for name, column in library.coords.items()},
         }
         self._done += len(block)

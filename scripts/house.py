@@ -122,7 +122,13 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 def upward(found: list[Arrow]) -> list[Arrow]:
     """The imports of what lies beside or above the importing module's own room."""
-    return [a for a in found if room(a.source) != room(a.target) and HEIGHT[room(a.target)] >= HEIGHT[room(a.source)]]
+    return [
+        a
+        for a in found
+        if room(a.source) != room(a.target)
+        and {room(a.source), room(a.target)} <= HEIGHT.keys()
+        and HEIGHT[room(a.target)] >= HEIGHT[room(a.source)]
+    ]
 
 
 def main() -> int:
@@ -132,9 +138,9 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[1], help="the checkout")
     options = parser.parse_args()
     known = modules(options.root)
-    if unknown := sorted({room(name) for name in known} - HEIGHT.keys()):
-        print(f"rooms without a floor: {', '.join(unknown)}; add them to FLOORS.")
-        return 1
+    unknown = sorted({room(name) for name in known} - HEIGHT.keys())
+    if unknown:
+        print(f"rooms without a floor: {len(unknown)} ({', '.join(unknown)}); add them to FLOORS.")
     found = list(arrows(known))
     graph: dict[str, set[str]] = {name: set() for name in known}
     rooms: dict[str, set[str]] = {}
@@ -143,7 +149,7 @@ def main() -> int:
         if room(arrow.source) != room(arrow.target):
             rooms.setdefault(room(arrow.source), set()).add(room(arrow.target))
     if options.rooms:
-        for name in sorted(rooms, key=lambda r: -HEIGHT[r]):
+        for name in sorted(rooms, key=lambda r: -HEIGHT.get(r, 0)):
             print(f"{name or 'closedloop'} -> {', '.join(sorted(rooms[name]))}")
     top = [n for n, path in known.items() if path.parent == options.root / "closedloop"]
     rounds, back = circles(graph) + circles(rooms), upward(found)
@@ -154,7 +160,7 @@ def main() -> int:
     print(f"upward imports: {len(back)}")
     for arrow in back:
         print(f"  {arrow.source}:{arrow.line} -> {arrow.target}")
-    return 1 if rounds or back else 0
+    return 1 if rounds or back or unknown else 0
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def _result(
     thresholds = [0.5, 0.99]  # of probability, above which classes are counted
     known = courses[:, reached] if reached.any() else courses
     units = {name: (dim, values[classes]) for name, (dim, values) in unit_coords(recording).items()}
-    scalars = {n: c for n, c in recording.coords.items() if c.ndim == 0}
+    scalars = {n: c for n, c in recording.isel(evolution=0, drop=True).coords.items() if c.ndim == 0}
     return xr.Dataset(
         {
             "code": (("neuroid", "latent"), _codes(recording, names)),

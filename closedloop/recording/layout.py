@@ -28,6 +28,9 @@ EXPERIMENT, IMAGES, REFERENCES = "experiment.yaml", "images", "references"
 LOCK, NAMES, CHECKSUMS = "LOCK", "ids.json", "CHECKSUMS"
 
 
+#: The folder, in that of a run, with what an older version of closedloop had finished of it in another form.
+EARLIER = "earlier"
+
 #: Coordinates of each presentation: name -> (dtype, value of an unwritten row).
 PRESENTATION: dict[str, tuple[str, Any]] = {
     "thread": ("str", ""),

@@ -44,6 +44,7 @@ from closedloop.recording.chunks import Column
 from closedloop.recording.layout import (
     CHECKSUMS,
     DATA,
+    EARLIER,
     EVOLUTION,
     EXPERIMENT,
     IMAGES,
@@ -389,7 +390,7 @@ def _check_free(path: Path) -> None:
         return
     if not path.is_dir():
         raise RecordingError(f"save: expected a new or empty folder, got {path}, which is a file; choose another name.")
-    if not {entry.name for entry in path.iterdir()} <= {LOCK, EXPERIMENT + PARTIAL}:
+    if not {entry.name for entry in path.iterdir()} <= {LOCK, EXPERIMENT + PARTIAL, EARLIER}:
         raise RecordingError(
             f"save: expected a new or empty folder, got {path}, which holds something; choose another name"
             + (f", or go on with it: closedloop resume {path}" if is_run(path) else "")
