@@ -170,13 +170,12 @@ def parse_thread(word: str) -> tuple[str, dict[str, Any]]:
         InvalidArgumentError: It is something else.
     """
     name, _, rest = (part.strip() for part in word.partition(":"))
-    begins = list(re.finditer(r"(?:^|\s)(\w+)=", rest))
-    ends = [*(match.start() for match in begins[1:]), len(rest)]
-    said = {m[1]: rest[m.end() : end].strip() for m, end in zip(begins, ends, strict=True)}
+    first, *words = re.split(r"(?:^|\s)(\w+)=", rest)  # a part's name, what it is, the next one's name …
+    said = {part: text.strip() for part, text in zip(words[::2], words[1::2], strict=True)}
     wrong = [part for part in said if part not in _PARTS]
     if wrong:
         raise InvalidArgumentError(f"thread: {name!r} has no part {wrong[0]!r}.{closest(wrong[0], _PARTS)}")
-    if not name or (rest and (not begins or begins[0].start() > 0)) or not all(said.values()):
+    if not name or "=" in name or first.strip() or not all(said.values()):
         raise InvalidArgumentError(
             f"thread: expected a name with parts such as 'a: optimizer=nes objective=unit(0)', got {word!r}."
         )

@@ -12,7 +12,7 @@ import typer
 from closedloop.cli.building import load, numbers_of, read_config, subject_recipe, where_of
 from closedloop.cli.console import Meter, console, say
 from closedloop.cli.options import Command
-from closedloop.errors import InvalidArgumentError
+from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.loop.parts import FilePart, RunPart, SubjectPart
 from closedloop.loop.settings import option, settings
 from closedloop.recipes import OBJECT
@@ -78,7 +78,9 @@ def _evolved(run: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     thread = given.get("thread", threads[0])
     if "thread" not in given and len(threads) > 1:
         raise InvalidArgumentError(f"thread: {run} has several, {threads}; say which one with --thread.")
-    known = fact_of(recording, "generator_recipe", thread) if thread in threads else ""
+    if thread not in threads:
+        raise UnknownNameError(f"thread: no thread {thread!r} in {run}.{closest(thread, threads)}")
+    known = fact_of(recording, "generator_recipe", thread)
     planes = {"planes": [word.strip() for word in given["planes"].split(",")]} if "planes" in given else {}
     generator = json.loads(known) if known else {}
     recipe = experiment_of(recording).get("subject")
