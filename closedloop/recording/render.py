@@ -242,7 +242,7 @@ def _reference_source(part: xr.Dataset) -> str | None:
     if folder is not None and is_run(folder) and read_references(Path(folder)) is not None:
         return str(folder)
     content = experiment_of(part)
-    source = content.get("images" if content.get("protocol") == "present" else "references")
+    source = content.get("references", content.get("images"))
     return None if source == REFERENCES or not (source == "bundled" or Path(str(source)).is_dir()) else str(source)
 
 
@@ -263,7 +263,7 @@ def _read_named(source: ImageSet | str | Path, names: set[str], part: xr.Dataset
 def _resolution(part: xr.Dataset) -> int:
     """Height and width at which the reference images were shown."""
     content = experiment_of(part)
-    if content.get("protocol") == "present":
+    if "resolution" in content:
         return int(content["resolution"])
     recipes = _recipes(part)["generator_recipe"][0].tolist()
     return max(_load("", json.loads(recipe)).resolution for recipe in recipes)
