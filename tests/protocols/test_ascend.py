@@ -281,8 +281,8 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path):
     cases = [
         (UnknownNameError, "no method 'lucit'. Did you mean 'lucid'", {"method": "lucit"}),
         (InvalidArgumentError, "ratio: method 'lucid' has no such option. Did you mean 'rate'", {"ratio": 3}),
-        (InvalidArgumentError, "unit: expected one or more different columns from 0 to 3, got 4", {"unit": 4}),
-        (InvalidArgumentError, "unit: expected one or more different columns", {"unit": [1, 1]}),
+        (InvalidArgumentError, "unit: 4 is out of range; the subject has response columns 0 to 3", {"unit": 4}),
+        (InvalidArgumentError, "unit: column 1 is named twice", {"unit": [1, 1]}),
         (InvalidArgumentError, "unit: expected none beside an objective", {"objective": "unit(0)"}),
         (InvalidArgumentError, "start: expected an image for 'accentuate'", {"method": "accentuate"}),
         (InvalidArgumentError, "start: expected one image", {"start": pictures(2), "generator": Plain()}),
