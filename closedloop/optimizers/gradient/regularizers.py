@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol, final
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from closedloop.checks import check_flag, check_number, check_positive, check_whole
 from closedloop.errors import InvalidArgumentError, closest
@@ -47,6 +46,8 @@ def as_pixels(w: FloatArray) -> FloatArray:
 
 def blurred(w: FloatArray, radius: float) -> FloatArray:
     """Each colour channel of the images in codes ``(n, 3 r²)`` blurred by a Gaussian of ``radius`` pixels (σ)."""
+    from scipy.ndimage import gaussian_filter  # slow to import, and only this needs it
+
     smooth = np.asarray(gaussian_filter(as_pixels(w), (0, 0, radius, radius)))
     return smooth.reshape(w.shape)
 
