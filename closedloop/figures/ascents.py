@@ -1,4 +1,4 @@
-"""What gradient ascents found: the images with their numbers below, the way up, and what went wrong."""
+"""Draws what gradient ascents found: the images with their numbers below, the way up, and what went wrong."""
 
 from __future__ import annotations
 
@@ -12,31 +12,28 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from closedloop.figures.style import CYCLE, EVOLVED, INK, NATURAL, dress
+from closedloop.figures.style import EVOLVED, INK, NATURAL, THREAD_COLOURS, dress
 from closedloop.figures.tiles import draw_picture
 from closedloop.images.eight_bit import to_bytes
 
-#: Most ascents on a page, and how many stand side by side.
-MOST, WIDTH = 24, 6
-#: Colour of what went wrong.
-WRONG = "#B00020"
+#: Colour of words that say what went wrong.
+FAILURE_COLOUR = "#B00020"
 #: Colour of the length of the gradient.
-SLOPE = CYCLE[2]
-#: Colour, line and marker of what is drawn along the steps.
-LINES = {"score climbed": (EVOLVED, "-", ""), "response shown": (NATURAL, "", "."), "gradient norm": (SLOPE, "-", "")}
+GRADIENT_COLOUR = THREAD_COLOURS[2]
 
 
-def plot_ascents(result: xr.Dataset) -> Figure:
-    """Ascents on a page: last image, its numbers, what went wrong, and score and gradient on the way.
+def plot_ascents(result: xr.Dataset, most: int = 24, columns: int = 6) -> Figure:
+    """Draws ascents on a page: last image, its numbers, what went wrong, and score and gradient on the way.
 
     Args:
         result: What `closedloop.protocols.ascend` or `read_ascent` returned, with or without the dimension ``unit``.
-            Of more than `MOST` units the first are drawn.
+        most: At most so many units are drawn, the first ones; the heading says so where there are more.
+        columns: Ascents side by side.
     """
     every = result if "unit" in result.dims else result.expand_dims("unit")
-    drawn = every.isel(unit=slice(0, MOST))
+    drawn = every.isel(unit=slice(0, most))
     count = drawn.sizes["unit"]
-    columns = min(count, WIDTH)
+    columns = min(count, columns)
     rows = -(-count // columns)
     size_in = (max(2.1 * columns, 4.6), 4.3 * rows + 0.5)
     figure = Figure(figsize=size_in, dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.05, w_pad=0.05))
@@ -48,18 +45,28 @@ def plot_ascents(result: xr.Dataset) -> Figure:
         one, row, column = drawn.isel(unit=i), 2 * (i // columns), i % columns
         _draw_image(figure.add_subplot(grid[row, column]), one)
         _draw_way(figure.add_subplot(grid[row + 1, column]), one, column == 0, column == columns - 1 or i == count - 1)
-    lines = [Line2D([], [], color=colour, lw=1.5, ls=style, marker=dot, ms=4) for colour, style, dot in LINES.values()]
-    figure.legend(lines, list(LINES), loc="outside lower left", ncols=3, frameon=False, fontsize=7.5, labelcolor=INK)
+    _draw_legend(figure)
     return figure
 
 
+def _draw_legend(figure: Figure) -> None:
+    """Names, below all ascents, what is drawn along their steps."""
+    looks = {
+        "score climbed": {"color": EVOLVED, "ls": "-"},
+        "response shown": {"color": NATURAL, "ls": "", "marker": ".", "ms": 4},
+        "gradient norm": {"color": GRADIENT_COLOUR, "ls": "-"},
+    }
+    lines = [Line2D([], [], lw=1.5, **look) for look in looks.values()]
+    figure.legend(lines, list(looks), loc="outside lower left", ncols=3, frameon=False, fontsize=7.5, labelcolor=INK)
+
+
 def _text(result: xr.Dataset, name: str) -> str:
-    """A coordinate that all units share."""
+    """Returns a coordinate that all units share."""
     return str(np.atleast_1d(result[name].values)[0])
 
 
 def _draw_image(ax: Axes, one: xr.Dataset) -> None:
-    """The last image between the unit's name and its numbers."""
+    """Draws the last image between the unit's name and its numbers."""
     draw_picture(ax, to_bytes(one["image"].values.transpose(1, 2, 0)))
     label, name = str(one["label"].item()), str(one["neuroid_id"].item())
     title = textwrap.fill(f"{name}\n{label}" if not label else f"{label}", 24)
@@ -73,11 +80,14 @@ def _draw_image(ax: Axes, one: xr.Dataset) -> None:
     style: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "top", "fontsize": 8, "parse_math": False}
     ax.text(0.5, -0.03, "\n".join(words), color=INK, **style)
     if failure:
-        ax.text(0.5, -0.05 - 0.085 * len(words), failure, color=WRONG, **{**style, "fontsize": 6.5})
+        ax.text(0.5, -0.05 - 0.085 * len(words), failure, color=FAILURE_COLOUR, **{**style, "fontsize": 6.5})
 
 
 def _draw_way(ax: Axes, one: xr.Dataset, first: bool, last: bool) -> None:
-    """Score of each step, response at presentations, and length of the gradient (logarithmic where it changes much)."""
+    """Draws the score of each step, responses at presentations, and the length of the gradient.
+
+    The gradient's axis is logarithmic where its longest is more than 20 times its shortest.
+    """
     step = one["step"].values
     ax.plot(step, one["score"].values, color=EVOLVED, lw=1.2)
     ax.plot(one["shown"].values, one["shown_response"].values, ".", ms=3, color=NATURAL)
@@ -85,17 +95,17 @@ def _draw_way(ax: Axes, one: xr.Dataset, first: bool, last: bool) -> None:
     norm = one["gradient_norm"].values
     side = ax.twinx()
     if (norm > 0).any():
-        side.plot(step, np.where(norm > 0, norm, np.nan), color=SLOPE, lw=0.9, alpha=0.8)
+        side.plot(step, np.where(norm > 0, norm, np.nan), color=GRADIENT_COLOUR, lw=0.9, alpha=0.8)
         if norm[norm > 0].max() > 20 * norm[norm > 0].min():
             side.set_yscale("log")
     else:
         side.set_yticks([])
-        ax.text(0.5, 0.7, "no gradient", transform=ax.transAxes, ha="center", color=WRONG, fontsize=8)
+        ax.text(0.5, 0.7, "no gradient", transform=ax.transAxes, ha="center", color=FAILURE_COLOUR, fontsize=8)
     if first:
         ax.set_ylabel("score, response", fontsize=8)
     if last:
-        side.set_ylabel("gradient norm", fontsize=8, color=SLOPE)
+        side.set_ylabel("gradient norm", fontsize=8, color=GRADIENT_COLOUR)
     dress(ax)
     side.spines[["top", "left", "bottom"]].set_visible(False)
-    side.tick_params(colors=SLOPE, labelsize=6.5, which="both")
+    side.tick_params(colors=GRADIENT_COLOUR, labelsize=6.5, which="both")
     ax.tick_params(labelsize=7)

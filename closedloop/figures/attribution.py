@@ -1,4 +1,4 @@
-"""Images beside what a response to them comes from."""
+"""Draws images beside what a response to them comes from."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from closedloop.figures.style import caption
 from closedloop.gradients.attribution import FILTERS, Filter, attribution_pictures
 from closedloop.images.eight_bit import to_bytes
 
-#: What the filters show.
-WORDS = {"raw": "signed, grey is 0", "gray": "mean of colours", "norm": "size", "normblur": "size, blurred"}
+#: What each display filter shows of an attribution.
+FILTER_WORDS = {"raw": "signed, grey is 0", "gray": "mean of colours", "norm": "size", "normblur": "size, blurred"}
 
 
 def plot_attributions(
@@ -26,7 +26,7 @@ def plot_attributions(
     names: Sequence[str] | None = None,
     target: str = "",
 ) -> Figure:
-    """A row for each image: the image with its score, and its attribution through display filters.
+    """Draws a row for each image: the image with its score, and its attribution through display filters.
 
     Args:
         images: ``(n, 3, h, w)``, RGB in [0, 1].
@@ -34,6 +34,9 @@ def plot_attributions(
         filters: See `closedloop.gradients.attribution.attribution_pictures`.
         names: Of the images.
         target: What was attributed, in words; default the objective's text.
+
+    Raises:
+        InvalidArgumentError: There is no image, no filter, or another number of attributions than of images.
     """
     if len(images) != len(attributions) or not len(images) or not filters:
         raise InvalidArgumentError(
@@ -49,7 +52,7 @@ def plot_attributions(
             ax.imshow(to_bytes(pictures[i]).transpose(1, 2, 0), interpolation="nearest")
             ax.axis("off")
             if i == 0 and name:
-                caption(ax, f"{name}: {WORDS[name]}")
+                caption(ax, f"{name}: {FILTER_WORDS[name]}")
         title = "" if names is None else f"{names[i]}\n"
         caption(row[0], f"{title}score {float(attributions['score'][i]):.4g}")
     words = f"{attributions['objective'].item()} of {attributions['subject'].item()}"

@@ -1,4 +1,4 @@
-"""What was found, against what nature offers."""
+"""Draws what was found against what nature offers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, new_axes, one_thread, score_name
 from closedloop.interfaces import FloatArray
 
-#: The rows of the figure, from the bottom.
-_NATURAL, _BEST, _EVOLVED = 0.0, 1.0, 1.7
-
 
 def plot_evolved_vs_reference(recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None) -> Axes:
-    """The evolved image against the references: each reference's mean, the best of them and the evolved one re-tested.
+    """Draws the evolved image against the references: each one's mean, the best of them and the evolved one re-tested.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -38,13 +35,13 @@ def plot_evolved_vs_reference(recording: xr.Dataset, ax: Axes | None = None, thr
         raise RecordingError(f"recording: thread {thread!r} has no re-tested image and no reference yet.")
     ax = new_axes(ax, (4.5, 2.7))
     values = np.array([e.mean for e in references])
-    ax.plot(values, _NATURAL + swarm(values), "o", ms=4, alpha=0.55, color=NATURAL, mec="none", label="each reference")
-    _draw_estimate(ax, summary.natural, _BEST, NATURAL)
-    _draw_estimate(ax, summary.evolved, _EVOLVED, EVOLVED)
-    rows = {_NATURAL: f"references\n(n = {len(references)})", _BEST: "best reference\nre-tested",
-            _EVOLVED: "evolved\nre-tested"}  # fmt: skip
-    ax.set_yticks(list(rows), labels=list(rows.values()))
-    ax.set_ylim(_NATURAL - 0.6, _EVOLVED + 0.5)
+    # Three rows from the bottom, at the heights 0, 1 and 1.7: the swarm needs more room than a single mean.
+    ax.plot(values, swarm(values), "o", ms=4, alpha=0.55, color=NATURAL, mec="none", label="each reference")
+    _draw_estimate(ax, summary.natural, 1.0, NATURAL)
+    _draw_estimate(ax, summary.evolved, 1.7, EVOLVED)
+    rows = [f"references\n(n = {len(references)})", "best reference\nre-tested", "evolved\nre-tested"]
+    ax.set_yticks([0.0, 1.0, 1.7], labels=rows)
+    ax.set_ylim(-0.6, 2.2)
     ax.set_xlabel(score_name(summary.objective))
     ax.margins(x=0.12)
     repeats = max(summary.evolved.n, summary.natural.n)
@@ -56,19 +53,32 @@ def plot_evolved_vs_reference(recording: xr.Dataset, ax: Axes | None = None, thr
 
 
 def _draw_estimate(ax: Axes, estimate: Estimate, y: float, colour: str) -> None:
-    """A re-tested mean with its error and its number."""
+    """Draws a re-tested mean with its standard error and its number; nothing where none was re-tested."""
     if estimate.n == 0:
         return
     error = np.nan_to_num(estimate.sem) or None
     ax.errorbar(estimate.mean, y, xerr=error, fmt="D", ms=8, capsize=4, color=colour, mec="white", mew=1, zorder=5)
     ax.annotate(
-        estimate.short, (estimate.mean, y), (0, 8), textcoords="offset points", ha="center", fontsize=9.5,
-        weight="bold", color=INK, parse_math=False,
-    )  # fmt: skip
+        estimate.short,
+        (estimate.mean, y),
+        (0, 8),
+        textcoords="offset points",
+        ha="center",
+        fontsize=9.5,
+        weight="bold",
+        color=INK,
+        parse_math=False,
+    )
 
 
 def swarm(values: FloatArray, height: float = 0.42, bins: int = 40) -> NDArray[np.float64]:
-    """Heights ``(n,)`` within ± `height` that spread equal values apart: the widest where there are most of them."""
+    """Returns heights ``(n,)`` that spread equal values apart, as in a beeswarm: the widest where there are most.
+
+    Args:
+        values: ``(n,)``.
+        height: No height is further than this from 0.
+        bins: Values in one of so many bins of equal width are set apart from each other.
+    """
     spread = np.zeros(len(values))
     if len(values) == 0:
         return spread
@@ -77,6 +87,6 @@ def swarm(values: FloatArray, height: float = 0.42, bins: int = 40) -> NDArray[n
     most = np.bincount(place).max()
     for b in np.unique(place):
         own = np.flatnonzero(place == b)
-        rank = np.arange(len(own)) - (len(own) - 1) / 2
-        spread[own] = rank * 2 * height / max(most, 8)
+        rank = np.arange(len(own)) - (len(own) - 1) / 2  # symmetrical about 0
+        spread[own] = rank * 2 * height / max(most, 8)  # few values stay close to the middle
     return spread

@@ -1,6 +1,8 @@
-"""A comparison of methods: each unit's best natural image beside what each method found, and responses over budgets."""
+"""Draws a comparison of methods: best natural images beside what each method found, and responses over budgets."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,20 +14,27 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, line_style, new_axes
 from closedloop.interfaces import FloatArray
 
-#: Inches of a picture, and of the words below it.
-TILE_IN, WORDS_IN = 1.25, 0.36
-#: Names of contenders in words.
-TITLES = {
-    "raw": "fooling\n(raw pixels)", "yosinski-1": "regularized\n(Yosinski 1)",
+#: What each contender of `closedloop.protocols.compare` is called above its column.
+CONTENDER_TITLES = {
+    "raw": "fooling\n(raw pixels)",
+    "yosinski-1": "regularized\n(Yosinski 1)",
     "yosinski-2": "regularized\n(Yosinski 2)",
-    "yosinski-3": "regularized\n(Yosinski 3)", "yosinski-4": "regularized\n(Yosinski 4)", "tv": "total\nvariation",
-    "mei": "MEI\n(fixed contrast)", "deepdream": "DeepDream", "lucid": "Fourier\n(Lucid)", "maco": "phases\n(MACO)",
-    "dgn-am": "DGN-AM", "ppgn": "PPGN", "evolved": "evolved,\nno gradient", "adam": "gradient in\nthe codes",
-}  # fmt: skip
+    "yosinski-3": "regularized\n(Yosinski 3)",
+    "yosinski-4": "regularized\n(Yosinski 4)",
+    "tv": "total\nvariation",
+    "mei": "MEI\n(fixed contrast)",
+    "deepdream": "DeepDream",
+    "lucid": "Fourier\n(Lucid)",
+    "maco": "phases\n(MACO)",
+    "dgn-am": "DGN-AM",
+    "ppgn": "PPGN",
+    "evolved": "evolved,\nno gradient",
+    "adam": "gradient in\nthe codes",
+}
 
 
 def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | None = None, units: int = 12) -> Figure:
-    """A row for each unit: natural best, then the image of each contender, each with its response below.
+    """Draws a row for each unit: natural best, then the image of each contender, each with its response below.
 
     The number in brackets is the response ÷ that of the best natural image; a failure is written out in its place.
 
@@ -40,26 +49,19 @@ def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | N
     """
     part = _part(result, budget, seed).isel(unit=slice(units))
     names = [str(name) for name in part["contender"].values]
-    rows, columns = part.sizes["unit"], len(names) + 1
-    figure = Figure(figsize=(columns * TILE_IN * 1.06 + 0.3, rows * (TILE_IN + WORDS_IN) + 0.85), dpi=150)
-    left, top, bottom = 0.02, 1 - 0.5 / figure.get_figheight(), 0.55 / figure.get_figheight()
-    gap = WORDS_IN / TILE_IN
-    grid = figure.subplots(
-        rows, columns, squeeze=False,
-        gridspec_kw={"left": left, "right": 0.995, "top": top, "bottom": bottom, "wspace": 0.06, "hspace": gap},
-    )  # fmt: skip
-    for i in range(rows):
+    figure, grid = _sheet(part.sizes["unit"], len(names) + 1)
+    for i, axes in enumerate(grid):
         unit = part.isel(unit=i)
-        _tile(grid[i, 0], unit["natural_image"].values, f"{float(unit['natural_best']):.3g}", NATURAL)
-        for j, name in enumerate(names, 1):
+        _tile(axes[0], unit["natural_image"].values, f"{float(unit['natural_best']):.3g}", NATURAL)
+        for ax, name in zip(axes[1:], names, strict=True):
             one = unit.sel(contender=name)
-            _tile(grid[i, j], one["image"].values, _number(one), EVOLVED if name == "evolved" else INK)
-        grid[i, 0].text(
-            0.03, 0.96, str(unit["neuroid_id"].item()), fontsize=5.5, va="top", color="white", parse_math=False,
-            transform=grid[i, 0].transAxes, bbox={"facecolor": "black", "alpha": 0.55, "pad": 1.2, "lw": 0},
-        )  # fmt: skip
+            _tile(ax, one["image"].values, _number(one), EVOLVED if name == "evolved" else INK)
+        box = {"facecolor": "black", "alpha": 0.55, "pad": 1.2, "lw": 0}
+        name = str(unit["neuroid_id"].item())
+        style = {"fontsize": 5.5, "va": "top", "color": "white", "parse_math": False, "bbox": box}
+        axes[0].text(0.03, 0.96, name, transform=axes[0].transAxes, **style)
     natural = f"best of {int(part['natural_n'])}\nnatural images"
-    for axes, title in zip(grid[0], [natural, *(TITLES.get(name, name) for name in names)], strict=True):
+    for axes, title in zip(grid[0], [natural, *(CONTENDER_TITLES.get(name, name) for name in names)], strict=True):
         axes.set_title(title, fontsize=8, color=INK)
     words = f"responses to the last image, 8 bits (÷ best natural); budget {part['budget'].item()}"
     words += f", seed {part['seed'].item()}"
@@ -67,8 +69,19 @@ def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | N
     return figure
 
 
+def _sheet(rows: int, columns: int) -> tuple[Figure, NDArray[Any]]:
+    """Returns a figure and its axes ``(rows, columns)``: square tiles with room for two lines of words below each."""
+    tile_in, words_in = 1.25, 0.36
+    height_in = rows * (tile_in + words_in) + 0.85
+    figure = Figure(figsize=(columns * tile_in * 1.06 + 0.3, height_in), dpi=150)
+    # Half an inch for the titles above and for the sentence below; gaps are counted in tiles.
+    margins = {"left": 0.02, "right": 0.995, "top": 1 - 0.5 / height_in, "bottom": 0.55 / height_in}
+    gaps = {"wspace": 0.06, "hspace": words_in / tile_in}
+    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, **gaps})
+
+
 def plot_budgets(result: xr.Dataset, ax: Axes | None = None, budget: str | None = None) -> Axes:
-    """Best response so far ÷ that of the best natural image over what it cost, medians over units with quartiles.
+    """Draws the best response so far ÷ that of the best natural image over its cost: medians over units, quartiles.
 
     Args:
         result: What `closedloop.protocols.compare` returned.
@@ -90,12 +103,8 @@ def plot_budgets(result: xr.Dataset, ax: Axes | None = None, budget: str | None 
         ax.plot(cost, middle, label=str(name), lw=1.8, **style)
         ax.fill_between(cost, low, high, color=style["color"], alpha=0.12, lw=0)
     ax.axhline(1, color=NATURAL, lw=1, ls=":")
-    unit = (
-        "forward-equivalents (backward = 2)"
-        if str(result["count"].item()) == "forward_equivalents"
-        else "forward passes"
-    )
-    ax.set_xlabel(unit)
+    both = str(result["count"].item()) == "forward_equivalents"
+    ax.set_xlabel("forward-equivalents (backward = 2)" if both else "forward passes")
     ax.set_ylabel("best response so far ÷ best natural image")
     ax.set_xscale("log")
     ax.legend(frameon=False, fontsize=8)
@@ -104,7 +113,7 @@ def plot_budgets(result: xr.Dataset, ax: Axes | None = None, budget: str | None 
 
 
 def _part(result: xr.Dataset, budget: str | None, seed: int | None) -> xr.Dataset:
-    """One budget and one seed."""
+    """Returns the part of one budget and one seed; of the first where none was named."""
     chosen = {"budget": budget, "seed": seed}
     for dim, value in chosen.items():
         known = result[dim].values.tolist()
@@ -115,13 +124,14 @@ def _part(result: xr.Dataset, budget: str | None, seed: int | None) -> xr.Datase
 
 
 def _number(one: xr.Dataset) -> str:
-    """Response and ratio, and a mark where something went wrong."""
+    """Writes response and ratio, and below them the first words of what went wrong."""
     response, ratio, failure = float(one["response"]), float(one["ratio"]), str(one["failure"].item())
     words = f"{response:.3g}" + (f" (×{ratio:.2g})" if np.isfinite(ratio) else "")
     return words + (f"\n{failure.split(':')[0][:26]}" if failure else "")
 
 
 def _tile(ax: Axes, image: NDArray[np.uint8] | FloatArray, words: str, colour: str) -> None:
+    """Draws an image ``(3, h, w)`` in a frame of a colour, with words below."""
     ax.imshow(np.moveaxis(image, 0, -1), interpolation="lanczos")
     ax.set_xticks([])
     ax.set_yticks([])

@@ -1,4 +1,4 @@
-"""What the classes of a network are surest of."""
+"""Draws what the classes of a network are surest of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from closedloop.interfaces import Generator
 
 
 def best_elites(found: xr.Dataset, count: int) -> NDArray[np.int64]:
-    """The classes whose elites have the highest re-tested probability, no image twice: their places, best first."""
+    """Returns the places of the classes whose elites have the highest re-tested probability, best first.
+
+    No image is taken twice, though it may be the elite of several classes.
+
+    Args:
+        found: See `closedloop.analysis.class_elites`. Where no elite was re-tested its first probability counts.
+        count: At most so many.
+    """
     probability = found["retested"].values
     if np.isnan(probability).all():
         probability = found["probability"].values
@@ -29,7 +36,7 @@ def best_elites(found: xr.Dataset, count: int) -> NDArray[np.int64]:
 
 
 def plot_elites(found: xr.Dataset, generator: Generator, count: int = 24, columns: int = 8) -> Figure:
-    """The images that classes are surest of, best first, each with its class and its re-tested probability.
+    """Draws the images that classes are surest of, best first, each with its class and its re-tested probability.
 
     Args:
         found: See `closedloop.analysis.class_elites`.
@@ -39,6 +46,7 @@ def plot_elites(found: xr.Dataset, generator: Generator, count: int = 24, column
 
     Raises:
         RecordingError: No class has an elite.
+        InvalidArgumentError: The generator is not that of the recording, or a number is below 1.
     """
     columns = min(check_whole("columns", columns, 1), check_whole("count", count, 1))
     which = best_elites(found, count)
@@ -62,13 +70,14 @@ def plot_elites(found: xr.Dataset, generator: Generator, count: int = 24, column
 
 
 def _class(found: xr.Dataset, i: int) -> str:
-    """What a person calls a class."""
+    """Returns what a person calls a class, at most 20 letters."""
     label = str(found["label"].values[i]) if "label" in found.coords else ""
     name = label or str(found["neuroid_id"].values[i])
     return name if len(name) <= 20 else name[:19] + "…"
 
 
 def _percent(found: xr.Dataset, i: int) -> str:
+    """Writes the re-tested probability of a class; where it was not re-tested the one that chose the elite."""
     value, words = found["retested"].values[i], ""
     if np.isnan(value):
         value, words = found["probability"].values[i], ", not re-tested"
@@ -76,7 +85,7 @@ def _percent(found: xr.Dataset, i: int) -> str:
 
 
 def plot_elites_course(found: xr.Dataset | dict[str, xr.Dataset], ax: Axes | None = None) -> Axes:
-    """Median probability over classes by the number of images shown.
+    """Draws the median probability over classes by the number of images shown.
 
     Args:
         found: See `closedloop.analysis.class_elites`; several by name are drawn together.

@@ -1,4 +1,4 @@
-"""Tuning landscapes: the response around a preferred image, in a plane of the sphere of codes."""
+"""Draws tuning landscapes: the response around a preferred image, in a plane of the sphere of codes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from closedloop.analysis import fit_kent, kent, landscape_responses
 from closedloop.analysis.landscapes import PARAMETERS
 from closedloop.errors import InvalidArgumentError
-from closedloop.figures.style import COLOURS, caption, colour_bar, dress, new_axes
+from closedloop.figures.style import COLOUR_MAP, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
 
 
 def plot_landscape(recording: xr.Dataset, ax: Axes | None = None, plane: str | None = None, unit: int = 0) -> Axes:
-    """A tuning landscape: mean responses on a grid of the sphere of codes, with the peak and width of its Kent fit.
+    """Draws a tuning landscape: mean responses on a grid of the sphere of codes, with peak and width of its Kent fit.
 
     Args:
         recording: Of `closedloop.protocols.landscape`.
@@ -37,7 +37,7 @@ def plot_landscape(recording: xr.Dataset, ax: Axes | None = None, plane: str | N
     theta, phi, table = planes[chosen]
     ax = new_axes(ax, (5.4, 4.4))
     x, y, grid = on_grid(theta, phi, table[:, 0])
-    image = ax.pcolormesh(x, y, np.ma.masked_invalid(grid), cmap=COLOURS, shading="nearest", rasterized=True)
+    image = ax.pcolormesh(x, y, np.ma.masked_invalid(grid), cmap=COLOUR_MAP, shading="nearest", rasterized=True)
     colour_bar(ax, image, "mean response")
     words = _draw_fit(ax, recording, chosen, unit, x, y)
     ax.set_xlabel("longitude on the sphere of codes (°)")
@@ -50,7 +50,7 @@ def plot_landscape(recording: xr.Dataset, ax: Axes | None = None, plane: str | N
 def on_grid(
     theta_deg: FloatArray, phi_deg: FloatArray, values: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Points ``(n,)`` as a grid: longitudes ``(a,)``, latitudes ``(b,)``, values ``(b, a)`` with NaN for none."""
+    """Returns points ``(n,)`` as a grid: longitudes ``(a,)``, latitudes ``(b,)``, values ``(b, a)``; NaN for none."""
     x, column = np.unique(np.round(theta_deg, 6), return_inverse=True)
     y, row = np.unique(np.round(phi_deg, 6), return_inverse=True)
     grid = np.full((len(y), len(x)), np.nan)
@@ -59,7 +59,7 @@ def on_grid(
 
 
 def _draw_fit(ax: Axes, recording: xr.Dataset, plane: str, unit: int, x: FloatArray, y: FloatArray) -> str:
-    """The fit's peak and half-height line; returns its numbers in words, or why there is no fit."""
+    """Draws the fit's peak and half-height line; returns its numbers in words, or why there is no fit."""
     fit = fit_kent(recording, units=[unit]).sel(plane=plane).isel(neuroid=0)
     parameters = np.array([float(fit[name]) for name in PARAMETERS])
     if np.isnan(parameters).any():
@@ -67,7 +67,7 @@ def _draw_fit(ax: Axes, recording: xr.Dataset, plane: str, unit: int, x: FloatAr
     fine_x, fine_y = np.linspace(x[0], x[-1], 121), np.linspace(y[0], y[-1], 121)
     grid_x, grid_y = np.meshgrid(fine_x, fine_y)
     height = kent(grid_x.ravel(), grid_y.ravel(), parameters).reshape(grid_x.shape)
-    half = parameters[-1] + parameters[-2] / 2
+    half = parameters[-1] + parameters[-2] / 2  # baseline + amplitude / 2
     if height.min() < half < height.max():
         ax.contour(grid_x, grid_y, height, [half], colors="white", linewidths=2)
     ax.plot(parameters[0], parameters[1], "X", ms=11, mew=1.5, color="#111111", mec="white", scalex=False, scaley=False)

@@ -1,4 +1,4 @@
-"""One evolution on a page."""
+"""Draws one evolution on a page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from closedloop.recording.reader import open_recording
 
 
 def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
-    """One evolution on a page: its best images over time, its trajectory, and what it found beside nature's best.
+    """Draws one evolution on a page: its best images over time, its trajectory, and what it found beside nature's best.
 
     Args:
         run: The run's folder.
         thread: Which evolution.
+
+    Raises:
+        RecordingError: There is no run, or it has no such thread.
     """
     recording = open_recording(run)
     summaries = {s.thread: s for s in summarize(recording)}
@@ -47,7 +50,7 @@ def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
 
 
 def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSummary) -> None:
-    """What was asked, and how."""
+    """Writes what was asked, and how."""
     single = excites_one(summary.objective)
     question = f"What does {summary.target} want to see?" if single else f"What drives {summary.target}?"
     generator, optimizer = (part_of(recording, name, summary.thread) for name in ("generator", "optimizer"))
@@ -59,7 +62,7 @@ def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSumma
 
 
 def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset, summary: ThreadSummary) -> None:
-    """The evolved image above the best natural ones, each with its number."""
+    """Draws the evolved image above the best natural ones, each with its number."""
     grid = figure.add_gridspec(3, 3, height_ratios=[3, 1.05, 0.3])
     top = figure.add_subplot(grid[0, :])
     draw_picture(top, pictures(summary.evolved.stimulus_id), across=3, down=2)
@@ -74,6 +77,7 @@ def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset
 
 
 def _verdict(recording: xr.Dataset, summary: ThreadSummary) -> str:
+    """Writes how the evolved image compares with the best natural one, both re-tested."""
     if not summary.natural.n:
         return "no natural image was re-tested"
     lines = [f"the best of {reference_count(recording)} natural images"]

@@ -1,4 +1,4 @@
-"""A population of images, and the plane in which its codes moved."""
+"""Draws a population of images, and the plane in which its codes moved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from closedloop.analysis import code_geometry, generation_scores
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.figures.style import COLOURS, INK, caption, colour_bar, dress, new_axes, one_thread
+from closedloop.figures.style import COLOUR_MAP, INK, caption, colour_bar, dress, new_axes, one_thread
 from closedloop.figures.tiles import draw_picture
 from closedloop.recording.pictures import Pictures
 
@@ -20,7 +20,7 @@ def plot_population(
     generation: int | None = None,
     pictures: Pictures | None = None,
 ) -> Axes:
-    """The images of one generation as a sheet, the best-scored first, each with its score.
+    """Draws the images of one generation as a sheet, the best-scored first, each with its score.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -39,7 +39,7 @@ def plot_population(
     thread = one_thread(recording, thread)
     table = population(recording, thread, generation)
     names = [str(name) for name in table["stimulus_id"].values]
-    columns = int(np.ceil(np.sqrt(len(names) * 1.6)))
+    columns = int(np.ceil(np.sqrt(len(names) * 1.6)))  # a sheet some 1.6 times as wide as high
     rows = -(-len(names) // columns)
     ax = new_axes(ax, (0.85 * columns, 1.05 * rows + 0.3))
     ax.set_axis_off()
@@ -57,7 +57,7 @@ def plot_population(
 
 
 def population(recording: xr.Dataset, thread: str, generation: int | None = None) -> xr.Dataset:
-    """The images of one generation: `stimulus_id` and `score` over ``image``, best first; lost ones last.
+    """Returns the images of one generation: `stimulus_id` and `score` over ``image``, best first; lost ones last.
 
     Raises:
         RecordingError: The thread has no evolved image.
@@ -80,7 +80,7 @@ def population(recording: xr.Dataset, thread: str, generation: int | None = None
 
 
 def plot_code_plane(recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None) -> Axes:
-    """The codes of an evolution in the plane of their first two principal axes, and the path of their mean.
+    """Draws the codes of an evolution in the plane of their first two principal axes, and the path of their mean.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -101,6 +101,7 @@ def plot_code_plane(recording: xr.Dataset, ax: Axes | None = None, thread: str |
         raise RecordingError(f"recording: the codes of thread {thread!r} span no plane: {geometry['reason'].item()}.")
     own = np.flatnonzero((recording["thread"].values == thread) & (recording["kind"].values == "evolved"))
     codes = np.nan_to_num(recording["latent_code"].isel(presentation=own).values)
+    # Each code's distance from the centre along the two axes: (x - m) Wᵀ.
     places = (codes - np.nan_to_num(geometry["center"].values)) @ np.nan_to_num(geometry["components"].values).T
     ax = new_axes(ax, (5.2, 4.0))
     dots = ax.scatter(
@@ -108,7 +109,7 @@ def plot_code_plane(recording: xr.Dataset, ax: Axes | None = None, thread: str |
         places[:, 1],
         c=recording["generation"].values[own],
         s=7,
-        cmap=COLOURS,
+        cmap=COLOUR_MAP,
         alpha=0.6,
         lw=0,
         rasterized=True,

@@ -1,5 +1,6 @@
-"""What all figures have in common: colours, axes of their own, plain words. matplotlib's global state is never touched.
+"""Gives all figures what they have in common: colours, axes of their own, plain words.
 
+matplotlib's global state is never touched.
 Colours are those of Okabe & Ito (2008), distinct for colour-blind readers; more than eight lines differ by dashes too.
 """
 
@@ -17,23 +18,28 @@ from closedloop.analysis.summary import excites_one, fact_of, short_objective, t
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.recording.layout import REFERENCE
 
-#: Evolved images, natural images, and words and lines.
-EVOLVED, NATURAL, INK = "#D55E00", "#0072B2", "#333333"
-#: One colour for each thread.
-CYCLE = (EVOLVED, NATURAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
-#: Perceptually uniform, readable in grey and by colour-blind readers.
-COLOURS = "viridis"
+#: Colour of what belongs to evolved images.
+EVOLVED = "#D55E00"
+#: Colour of what belongs to natural images.
+NATURAL = "#0072B2"
+#: Colour of words and of the lines around axes.
+INK = "#333333"
+#: Colours of threads, in their order; then they begin again with other dashes.
+THREAD_COLOURS = (EVOLVED, NATURAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
+#: The map of values to colours: perceptually uniform, readable in grey and by colour-blind readers.
+COLOUR_MAP = "viridis"
 
 
 def new_axes(ax: Axes | None, size_in: tuple[float, float] = (6.0, 3.8)) -> Axes:
-    """The given axes, or those of a new figure that belongs to no window and no global list."""
+    """Returns the given axes, or those of a new figure that belongs to no window and no global list."""
     return Figure(figsize=size_in, dpi=150, layout="constrained").add_subplot() if ax is None else ax
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour and dashes of the line with this number; all of the first 32 differ."""
-    return {"color": CYCLE[index % len(CYCLE)], "ls": _DASHES[index // len(CYCLE) % len(_DASHES)]}
+    """Returns colour and dashes of the line with this number; all of the first 32 differ."""
+    rounds, place = divmod(index, len(THREAD_COLOURS))
+    dashes = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+    return {"color": THREAD_COLOURS[place], "ls": dashes[rounds % len(dashes)]}
 
 
 def dress(ax: Axes, box: bool = False) -> Axes:
@@ -55,13 +61,14 @@ def dress(ax: Axes, box: bool = False) -> Axes:
 
 
 def _texts(ax: Axes) -> list[Text]:
+    """Returns all words of axes but those at their ticks."""
     legend = ax.get_legend()
     own = [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label]
     return own if legend is None else [*own, *legend.get_texts()]
 
 
 def colour_bar(ax: Axes, drawn: ScalarMappable, label: str) -> None:
-    """A colour scale beside the axes, with its name."""
+    """Draws a colour scale beside the axes, with its name."""
     bar = whole_figure(ax).colorbar(drawn, ax=ax, fraction=0.045, pad=0.03)
     bar.set_label(label, color=INK, fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=8.5)
@@ -69,7 +76,7 @@ def colour_bar(ax: Axes, drawn: ScalarMappable, label: str) -> None:
 
 
 def whole_figure(ax: Axes) -> Figure:
-    """The figure that holds some axes.
+    """Returns the figure that holds some axes.
 
     Raises:
         InvalidArgumentError: They belong to none.
@@ -88,7 +95,7 @@ def caption(ax: Axes, text: str) -> None:
 
 
 def thread_names(recording: xr.Dataset) -> list[str]:
-    """The names of a recording's threads, in their order.
+    """Returns the names of a recording's threads, in their order.
 
     Raises:
         RecordingError: It is not the recording of an evolution.
@@ -97,7 +104,7 @@ def thread_names(recording: xr.Dataset) -> list[str]:
 
 
 def one_thread(recording: xr.Dataset, thread: str | None) -> str:
-    """The thread that was named, or the only one.
+    """Returns the thread that was named, or the only one.
 
     Raises:
         RecordingError: There is no such thread, or there are several and none was named.
@@ -116,11 +123,11 @@ def part_of(recording: xr.Dataset, name: str, thread: str) -> str:
 
 
 def score_name(objective: str) -> str:
-    """What the score is: a unit's response in its own units, or the objective's text."""
+    """Returns what the score is: a unit's response in its own units, or the objective's text."""
     return "response" if excites_one(objective) else f"score:  {short_objective(objective)}"
 
 
 def reference_count(recording: xr.Dataset) -> int:
-    """How many different reference images were shown."""
+    """Counts the different reference images that were shown."""
     own = recording["thread"].values == REFERENCE
     return len(set(recording["stimulus_id"].values[own].tolist()))

@@ -1,4 +1,4 @@
-"""Pictures in figures."""
+"""Draws pictures in figures, and movies as strips of their frames."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from closedloop.figures.style import INK
-
-#: White pixels between the frames of a movie, as a share of a frame.
-_GAP = 0.05
 
 
 def draw_picture(ax: Axes, image: NDArray[np.uint8] | None, across: int = 2, down: int = 2) -> None:
@@ -31,15 +28,19 @@ def draw_picture(ax: Axes, image: NDArray[np.uint8] | None, across: int = 2, dow
     ax.imshow(image, interpolation="lanczos")
 
 
-def film_strip(movie: NDArray[np.uint8], across: int, down: int = 1) -> NDArray[np.uint8]:
-    """Frames of a movie ``(frames, h, w, 3)``, evenly spaced from the first to the last, as one picture.
+def film_strip(movie: NDArray[np.uint8], across: int, down: int = 1, gap: float = 0.05) -> NDArray[np.uint8]:
+    """Returns frames of a movie, evenly spaced from the first to the last, as one picture ``(h, w, 3)``.
 
-    A movie of fewer frames leaves white room.
+    Args:
+        movie: ``(frames, h, w, 3)``; one of fewer frames than there are places leaves white room.
+        across: Frames in a row.
+        down: Rows of frames.
+        gap: White between two frames, as a share of a frame's width; at least a pixel.
     """
     frames, height, width, _ = movie.shape
-    count, gap = min(across * down, frames), max(1, round(_GAP * width))
-    sheet = np.full((down * (height + gap) - gap, across * (width + gap) - gap, 3), 255, np.uint8)
+    count, white = min(across * down, frames), max(1, round(gap * width))
+    sheet = np.full((down * (height + white) - white, across * (width + white) - white, 3), 255, np.uint8)
     for place, frame in enumerate(np.rint(np.linspace(0, frames - 1, count)).astype(int)):
-        top, left = place // across * (height + gap), place % across * (width + gap)
+        top, left = place // across * (height + white), place % across * (width + white)
         sheet[top : top + height, left : left + width] = movie[frame]
     return sheet

@@ -1,4 +1,4 @@
-"""The course of evolutions: scores by generation, the best images above them, threads side by side."""
+"""Draws the course of evolutions: scores by generation, the best images above them, threads side by side."""
 
 from __future__ import annotations
 
@@ -27,14 +27,11 @@ from closedloop.figures.style import (
 from closedloop.figures.tiles import draw_picture
 from closedloop.recording.pictures import Lookup
 
-#: Images in the strip above the trajectory.
-STRIP = 8
-
 
 def plot_trajectory(
     recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None, pictures: Lookup | None = None
 ) -> Axes:
-    """The scores of an evolution: each image, the generation mean, and the band of one standard deviation around it.
+    """Draws the scores of an evolution: each image, and the generation mean with a band of one standard deviation.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -55,9 +52,16 @@ def plot_trajectory(
     shown, mean, sd = scores["images"].values, scores["mean"].values, scores["sd"].values
     every = scores["score"].values
     ax.plot(
-        np.repeat(shown, every.shape[1]), every.ravel(), ".", ms=2.5, alpha=0.3, color=EVOLVED, mec="none",
-        rasterized=True, label="_each image",
-    )  # fmt: skip
+        np.repeat(shown, every.shape[1]),
+        every.ravel(),
+        ".",
+        ms=2.5,
+        alpha=0.3,
+        color=EVOLVED,
+        mec="none",
+        rasterized=True,
+        label="_each image",
+    )
     ax.fill_between(shown, mean - sd, mean + sd, color=EVOLVED, alpha=0.22, lw=0, label="± 1 s.d. over images")
     ax.plot(shown, mean, color=EVOLVED, lw=2, label="generation mean")
     ax.set_xlabel("evolved images shown")
@@ -71,7 +75,7 @@ def plot_trajectory(
 
 
 def _draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
-    """The re-tested numbers: a line for the best natural image, a diamond with its error for the evolved one."""
+    """Draws the re-tested numbers: a line for the best natural image, a diamond with its error for the evolved one."""
     end = ax.get_xlim()[1]
     if summary.natural.n:
         sem = np.nan_to_num(summary.natural.sem)
@@ -80,13 +84,23 @@ def _draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
     if summary.evolved.n:
         error = np.nan_to_num(summary.evolved.sem) or None
         ax.errorbar(
-            end * 0.965, summary.evolved.mean, error, fmt="D", ms=8, color=EVOLVED, mec="white", mew=1, capsize=4,
-            label="evolved image, re-tested", zorder=5, ls="none",
-        )  # fmt: skip
+            end * 0.965,
+            summary.evolved.mean,
+            error,
+            fmt="D",
+            ms=8,
+            color=EVOLVED,
+            mec="white",
+            mew=1,
+            capsize=4,
+            label="evolved image, re-tested",
+            zorder=5,
+            ls="none",
+        )
 
 
-def draw_strip(ax: Axes, scores: xr.Dataset, pictures: Lookup, bottom: float, height: float) -> None:
-    """The best image of some generations in a row, with its score and the images shown until then.
+def draw_strip(ax: Axes, scores: xr.Dataset, pictures: Lookup, bottom: float, height: float, count: int = 8) -> None:
+    """Draws the best image of some generations in a row, with its score and the images shown until then.
 
     Args:
         ax: Axes in whose coordinates the row is placed; it may lie above them.
@@ -94,20 +108,28 @@ def draw_strip(ax: Axes, scores: xr.Dataset, pictures: Lookup, bottom: float, he
         pictures: Where the images come from.
         bottom: Lower edge of the words, in the axes' coordinates.
         height: Height of words and images together, likewise.
+        count: Images in the row; fewer generations leave room on the right.
     """
-    for column, number in enumerate(milestones(scores)):
-        cell = ax.inset_axes((column / STRIP, bottom + 0.25 * height, 0.94 / STRIP, 0.75 * height))
+    for column, number in enumerate(milestones(scores, count)):
+        cell = ax.inset_axes((column / count, bottom + 0.25 * height, 0.94 / count, 0.75 * height))
         draw_picture(cell, pictures(str(scores["best_id"].values[number])))
         cell.set_anchor("S")
         shown, best = int(scores["images"][number]), float(scores["best"][number])
         cell.text(
-            0.5, -0.07, f"{best:.3g}\nafter {shown}", transform=cell.transAxes, ha="center", va="top", fontsize=8,
-            color=INK, linespacing=1.3,
-        )  # fmt: skip
+            0.5,
+            -0.07,
+            f"{best:.3g}\nafter {shown}",
+            transform=cell.transAxes,
+            ha="center",
+            va="top",
+            fontsize=8,
+            color=INK,
+            linespacing=1.3,
+        )
 
 
-def milestones(scores: xr.Dataset, count: int = STRIP) -> list[int]:
-    """Rows of `generation_scores` at even distances, the first and the last among them; all lost ones left out."""
+def milestones(scores: xr.Dataset, count: int = 8) -> list[int]:
+    """Returns rows of `generation_scores` at even distances, with the first and the last, without all lost ones."""
     valid = np.flatnonzero(np.isfinite(scores["best"].values))
     if len(valid) == 0:
         return []
@@ -116,7 +138,7 @@ def milestones(scores: xr.Dataset, count: int = STRIP) -> list[int]:
 
 
 def plot_threads(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | None = None) -> Axes:
-    """Threads side by side: generation mean with the band of its standard error, and the re-tested evolved image.
+    """Draws threads side by side: generation mean with the band of its standard error, and the re-tested evolved image.
 
     Args:
         recording: One recording with several threads, or several recordings by a name for each.
@@ -139,9 +161,18 @@ def plot_threads(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | No
         if summary.evolved.n:
             place = max(ends) * (1.04 + 0.08 * (i + 1) / len(lines))
             ax.errorbar(
-                place, summary.evolved.mean, np.nan_to_num(summary.evolved.sem) or None, fmt="D", ms=6.5, capsize=3,
-                color=line_style(i)["color"], mec="white", mew=0.8, zorder=5, label="_re-tested",
-            )  # fmt: skip
+                place,
+                summary.evolved.mean,
+                np.nan_to_num(summary.evolved.sem) or None,
+                fmt="D",
+                ms=6.5,
+                capsize=3,
+                color=line_style(i)["color"],
+                mec="white",
+                mew=0.8,
+                zorder=5,
+                label="_re-tested",
+            )
     objectives = {s.objective for _, _, s in lines}
     ax.set_ylabel(score_name(next(iter(objectives))) if len(objectives) == 1 else "score (own objective of each)")
     ax.set_xlabel("evolved images shown")
@@ -152,7 +183,7 @@ def plot_threads(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | No
 
 
 def _draw_thread(ax: Axes, recording: xr.Dataset, summary: ThreadSummary, name: str, index: int) -> int:
-    """One thread's line and band; returns the number of evolved images shown."""
+    """Draws one thread's line and band; returns the number of evolved images shown."""
     scores = generation_scores(recording, summary.thread)
     shown, mean = scores["images"].values, scores["mean"].values
     sem = scores["sd"].values / np.sqrt(np.maximum(np.isfinite(scores["score"].values).sum(1), 1))
@@ -163,7 +194,7 @@ def _draw_thread(ax: Axes, recording: xr.Dataset, summary: ThreadSummary, name: 
 
 
 def _line_name(run: str, thread: str, recording: xr.Dataset) -> str:
-    """A line's name: the run's, the thread's, or both where one does not tell it from others; and its seed."""
+    """Returns a line's name: the run's, the thread's, or both where one does not tell it from others; and its seed."""
     several = len(thread_names(recording)) > 1
     parts = [p for p in (run, thread if several or not run else "") if p]
     return ": ".join(parts) + f"  (seed {recording['seed'].item()})"

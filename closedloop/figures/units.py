@@ -1,4 +1,4 @@
-"""What one unit's image does to other units, and how reliably a unit answers."""
+"""Draws what one unit's image does to other units, and how reliably a unit answers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from matplotlib.axes import Axes
 from closedloop.analysis import cross_driving, noise_ceiling, split_half
 from closedloop.analysis.summary import target_name
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.figures.style import COLOURS, INK, NATURAL, caption, colour_bar, dress, new_axes
+from closedloop.figures.style import COLOUR_MAP, INK, NATURAL, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
 
-#: Words in a cell of a heat map: on a dark and on a light colour of `COLOURS`.
-_ON_DARK, _ON_LIGHT = "#f7f7f7", "#111111"
-
 
 def plot_cross_driving(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | None = None) -> Axes:
-    """The response of each evolution's unit to the image that was evolved for every other, as a matrix of numbers.
+    """Draws the response of each evolution's unit to the image evolved for every other, as a matrix of numbers.
 
     Args:
         recording: One recording with several threads, or several by name in which each records all the units.
@@ -41,7 +38,7 @@ def plot_cross_driving(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axe
     ax = new_axes(ax, (1.9 + 1.05 * n, 1.4 + 0.8 * n))
     shown = found["normalized"].values
     highest = float(np.nanmax(shown, initial=1))
-    image = ax.imshow(np.ma.masked_invalid(shown), cmap=COLOURS, vmin=0, vmax=highest)
+    image = ax.imshow(np.ma.masked_invalid(shown), cmap=COLOUR_MAP, vmin=0, vmax=highest)
     for i in range(n):
         for j in range(n):
             _write_cell(ax, i, j, found, highest)
@@ -57,17 +54,19 @@ def plot_cross_driving(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axe
 
 
 def _write_cell(ax: Axes, i: int, j: int, found: xr.Dataset, highest: float) -> None:
-    """The numbers of one cell; a dash in an open field where there is none."""
+    """Writes the numbers of one cell; a dash in an open field where there is none."""
     mean, sem, share = (float(found[name].values[i, j]) for name in ("response", "sem", "normalized"))
     if np.isnan(mean):
         ax.text(j, i, "–", ha="center", va="center", color=INK)
         return
     error = f"\n± {sem:.2g}" if sem > 0 else ""
-    colour = INK if np.isnan(share) else _ON_DARK if share < 0.65 * highest else _ON_LIGHT
+    on_map = "#f7f7f7" if share < 0.65 * highest else "#111111"  # the colours of small values are dark
+    colour = INK if np.isnan(share) else on_map
     ax.text(j, i, f"{mean:.3g}{error}", ha="center", va="center", fontsize=9, color=colour)
 
 
 def _span(counts: FloatArray) -> str:
+    """Writes the smallest and the largest of some counts, once where they are the same."""
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low} to {high}"
 
@@ -75,7 +74,7 @@ def _span(counts: FloatArray) -> str:
 def plot_reliability(
     recording: xr.Dataset, ax: Axes | None = None, unit: int = 0, kind: str | None = None, seed: int = 0
 ) -> Axes:
-    """How well one half of the repeats predicts the other: each image's mean in two random halves.
+    """Draws how well one half of the repeats predicts the other: each image's mean in two random halves.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -115,7 +114,7 @@ def plot_reliability(
 
 
 def random_halves(recording: xr.Dataset, kind: str | None, seed: int) -> FloatArray:
-    """Mean responses ``(images, 2)`` of the first unit in two random halves of each image's repeats."""
+    """Returns mean responses ``(images, 2)`` of the first unit in two random halves of each image's repeats."""
     rows = np.arange(recording.sizes["presentation"])
     rows = rows if kind is None else rows[recording["kind"].values == kind]
     values = recording["responses"].isel(presentation=rows, neuroid=0).values.astype(float)
