@@ -1,8 +1,14 @@
 """Views that move pictures: pad, jitter, roll, scale, rotate, flip, resize.
 
-Images ``(n, 3, h, w)`` in [0, 1]. Every picture draws for itself; all pictures of a batch come out in one size. (The
-transforms of torchvision draw from torch's global state and once for the whole batch; its functions for one picture
-differ in rounding, and know no window between pixels or beyond the picture.)
+Images ``(n, 3, h, w)`` in [0, 1]. Every picture draws for itself; all pictures of a batch come out in one size. The
+transforms of torchvision draw from torch's global state, and once for the whole batch. Its functions for one picture
+were held beside these (torchvision 0.28, bilinear, noise of 64, 224 and 65 × 97 pixels, grey beyond the picture):
+
+* ``crop``, ``pad``, ``horizontal_flip`` are equal, and ours are one line of torch; ``resize`` and the magnifications of
+  ``affine`` agree to 3e-5 in single and to 1e-13 in double precision;
+* ``rotate`` agrees likewise within the picture, but gives the pixels at its border too much of the grey beyond (0.7 to
+  3 % of the values, by up to 0.25);
+* ``affine`` does not blur what it reduces: at 0.9 of the size 70 % of the values differ by more than 1/255.
 """
 
 from __future__ import annotations
