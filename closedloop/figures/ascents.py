@@ -51,7 +51,7 @@ def plot_ascents(result: xr.Dataset, most: int = 24, columns: int = 6) -> Figure
 
 def _draw_legend(figure: Figure) -> None:
     """Names, below all ascents, what is drawn along their steps."""
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         "score climbed": {"color": EVOLVED, "ls": "-"},
         "response shown": {"color": NATURAL, "ls": "", "marker": ".", "ms": 4},
         "gradient norm": {"color": GRADIENT_COLOUR, "ls": "-"},

@@ -1,4 +1,4 @@
-"""A recording as Brain-Score takes it: an assembly, a stimulus set, and its images (BrainIO).
+"""Writes a recording as Brain-Score takes it: an assembly, a stimulus set, and its images (BrainIO).
 
 Conventions of BrainIO 1.1: the assembly is a netCDF4 file with one variable ``data`` over ``presentation``, ``neuroid``
 (and ``time_bin``), ``stimulus_id`` on presentations, ``neuroid_id`` on neuroids, and the attributes ``identifier`` and
@@ -8,29 +8,26 @@ in a ZIP.
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.files import complete
-from closedloop.formats.png import BLOCK, file_name
+from closedloop.formats.png import blocks, file_name
 from closedloop.images.eight_bit import pillow_image, to_bytes
 from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.render import render
 
-#: Our coordinates of presentations, and what BrainIO calls them.
-RENAMED = {"repeat": "repetition", "kind": "stimulus_type"}
-
 
 def assembly(recording: xr.Dataset, identifier: str, region: str = "") -> xr.DataArray:
-    """The responses as a neuroid assembly.
+    """Returns the responses as a neuroid assembly.
 
     Args:
         recording: What is to be written.
@@ -44,20 +41,25 @@ def assembly(recording: xr.Dataset, identifier: str, region: str = "") -> xr.Dat
     data: xr.DataArray = recording["responses"].rename("data").drop_encoding()
     evolving = {name: ("presentation", column) for name, column in evolution_facts(recording).items()}
     data = data.assign_coords({"score": ("presentation", recording["score"].values), **evolving})
-    data = data.rename({old: new for old, new in RENAMED.items() if old in data.coords})
+    renamed = {"repeat": "repetition", "kind": "stimulus_type"}  # ours: what BrainIO calls them
+    data = data.rename({old: new for old, new in renamed.items() if old in data.coords})
     model = str(recording["subject"].values.flat[0])
     neuroids = data.sizes["neuroid"]
-    extra = {"model": model, "region": region or "model", "neuroid_num": np.arange(neuroids)}
-    added = {k: ("neuroid", np.broadcast_to(np.asarray(v, None if k == "neuroid_num" else object), neuroids))
-             for k, v in extra.items() if k not in data.coords}  # fmt: skip
-    data = data.assign_coords(added)
+    extra = {
+        "model": np.full(neuroids, model, dtype=object),
+        "region": np.full(neuroids, region or "model", dtype=object),
+        "neuroid_num": np.arange(neuroids),
+    }
+    data = data.assign_coords({k: ("neuroid", v) for k, v in extra.items() if k not in data.coords})
     if "time_bin" in data.dims and "time_bin_start" not in data.coords:
         bins = np.arange(data.sizes["time_bin"])
         data = data.assign_coords(time_bin_start=("time_bin", bins), time_bin_end=("time_bin", bins + 1))
     experiment = str(recording.attrs.get("experiment", ""))
     data.attrs = {
-        "identifier": identifier, "stimulus_set_identifier": f"{identifier}.stimuli", "experiment": experiment
-    }  # fmt: skip
+        "identifier": identifier,
+        "stimulus_set_identifier": f"{identifier}.stimuli",
+        "experiment": experiment,
+    }
     return data
 
 
@@ -96,27 +98,23 @@ def write(recording: xr.Dataset, out: Path, *, identifier: str | None = None, re
 
 
 def _file(name: str) -> str:
+    """Returns an identifier as BrainIO has it in the names of files."""
     return name.replace(".", "_")
 
 
 def _write_stimuli(recording: xr.Dataset, folder: Path, name: str, sources: dict[str, Any]) -> None:
-    """The table of the images, and the images; each once, in the order of their first presentation."""
+    """Writes the table of the images, and the images; each once, in the order of their first presentation."""
     rows = np.sort(np.unique(recording["stimulus_id"].values.astype(str), return_index=True)[1])
-    facts = {k: recording[k].values for k in ("stimulus_id", "thread", "generation", "kind")}
-    with (
-        (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as table,
-        zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_STORED) as archive,  # PNGs are compressed already
-    ):
-        writer = csv.writer(table)
-        writer.writerow(["stimulus_id", "filename", "thread", "generation", "stimulus_type"])
-        taken: set[str] = set()
-        for first in range(0, len(rows), BLOCK):
-            part = rows[first : first + BLOCK]
-            for row, image in zip(part, render(recording, part, **sources), strict=True):
-                file = file_name(str(facts["stimulus_id"][row]), taken)
-                writer.writerow(
-                    [facts["stimulus_id"][row], file, *(facts[k][row] for k in facts if k != "stimulus_id")]
-                )
+    ids = recording["stimulus_id"].values
+    taken: set[str] = set()
+    files = [file_name(str(ids[row]), taken) for row in rows]
+    facts = {"thread": "thread", "generation": "generation", "stimulus_type": "kind"}
+    table = {"stimulus_id": ids[rows], "filename": files, **{k: recording[v].values[rows] for k, v in facts.items()}}
+    pd.DataFrame(table).to_csv(folder / f"{name}.csv", index=False, lineterminator="\r\n", encoding="utf-8")
+    names = iter(files)
+    with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+        for part in blocks(rows):
+            for image in render(recording, part, **sources):
                 buffer = io.BytesIO()
                 pillow_image(to_bytes(image)).save(buffer, format="PNG")
-                archive.writestr(file, buffer.getvalue())
+                archive.writestr(next(names), buffer.getvalue())

@@ -1,24 +1,19 @@
-"""A table for spreadsheets and statistics packages: one row for each presentation."""
+"""Writes a table for spreadsheets and statistics packages: one row for each presentation."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from closedloop.files import complete
 from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import PRESENTATION
 
-#: Presentations that are read at once.
-BLOCK = 256
 
-
-def write(recording: xr.Dataset, out: Path) -> None:
+def write(recording: xr.Dataset, out: Path, *, block: int = 256) -> None:
     """Writes a recording as a CSV file, UTF-8, with a header.
 
     Columns: what is known of each presentation (`thread`, `generation`, `kind`, `stimulus_id` …), its `score`, what
@@ -29,19 +24,30 @@ def write(recording: xr.Dataset, out: Path) -> None:
     Args:
         recording: What is to be written; it is read part by part.
         out: The file; must not exist.
+        block: Presentations that are held in memory at once.
 
     Raises:
         RecordingError: The file exists, or cannot be written.
     """
     with complete(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        evolving = [name for name in evolution_facts(recording.isel(presentation=[])) if name != "generator_recipe"]
-        writer.writerow([*_facts(recording), *evolving, *_columns(recording)])
-        writer.writerows(_rows(recording))
+        for first in range(0, max(recording.sizes["presentation"], 1), block):
+            part = recording.isel(presentation=slice(first, first + block))
+            _table(part).to_csv(file, header=first == 0, index=False, lineterminator="\r\n")
+
+
+def _table(part: xr.Dataset) -> pd.DataFrame:
+    """Returns a row for each presentation. pandas writes the shortest text that reads back as the same number."""
+    n = part.sizes["presentation"]
+    facts = [pd.Series(np.broadcast_to(part[name].values, n), name=name) for name in _facts(part)]
+    evolving = evolution_facts(part)
+    facts += [pd.Series(column, name=name) for name, column in evolving.items() if name != "generator_recipe"]
+    columns = _columns(part)
+    responses = pd.DataFrame(part["responses"].values.reshape(n, len(columns)), columns=columns)
+    return pd.concat([*facts, responses], axis=1)
 
 
 def _facts(recording: xr.Dataset) -> list[str]:
-    """Names of the columns that come before the responses."""
+    """Returns the names of the columns that come before the facts of evolutions and the responses."""
     along = [str(n) for n, c in recording.coords.items() if c.dims == ("presentation",)]
     scalars = [str(n) for n, c in recording.coords.items() if c.ndim == 0]
     own = [name for name in PRESENTATION if name in along]
@@ -49,25 +55,7 @@ def _facts(recording: xr.Dataset) -> list[str]:
 
 
 def _columns(recording: xr.Dataset) -> list[str]:
+    """Returns the names of the columns of responses, one for each unit (and time bin)."""
     names = [str(n) for n in recording["neuroid_id"].values]
     bins = recording.sizes.get("time_bin")
     return names if bins is None else [f"{name}[{i}]" for name in names for i in range(bins)]
-
-
-def _rows(recording: xr.Dataset) -> Iterator[list[Any]]:
-    count = recording.sizes["presentation"]
-    for first in range(0, count, BLOCK):
-        part = recording.isel(presentation=slice(first, first + BLOCK))
-        n = part.sizes["presentation"]
-        facts = [np.broadcast_to(part[name].values, n) for name in _facts(recording)]
-        facts += [column for name, column in evolution_facts(part).items() if name != "generator_recipe"]
-        responses = part["responses"].values.reshape(n, -1)
-        for i in range(n):
-            yield [_cell(column[i]) for column in facts] + [_cell(value) for value in responses[i]]
-
-
-def _cell(value: Any) -> Any:
-    """Text, or the shortest number that reads back as the same; empty for NaN."""
-    if isinstance(value, np.floating):
-        return "" if np.isnan(value) else str(value)
-    return value.item() if isinstance(value, np.generic) else value

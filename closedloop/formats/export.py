@@ -1,4 +1,4 @@
-"""The formats by name: ``closedloop export RUN --to FORMAT``."""
+"""Finds the formats by name: ``closedloop export RUN --to FORMAT``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from closedloop.recording.reader import open_recording
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """A format that a recording can be written in.
 
     Attributes:
         module: The module here that writes it, by ``write(recording, out, **options)``.
@@ -30,7 +30,7 @@ class Format:
 
     @property
     def write(self) -> Callable[..., None]:
-        """Writes a recording; its packages are imported now."""
+        """Returns the function that writes a recording; its packages are imported now."""
         function: Callable[..., None] = import_module(f"closedloop.formats.{self.module}").write
         return function
 

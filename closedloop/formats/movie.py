@@ -1,4 +1,4 @@
-"""An evolution as an animation: GIF by Pillow, MP4 (H.264) by the ffmpeg that imageio-ffmpeg brings along."""
+"""Writes an evolution as an animation: GIF by Pillow, MP4 (H.264) by the ffmpeg that imageio-ffmpeg brings along."""
 
 from __future__ import annotations
 
@@ -45,16 +45,25 @@ def write(recording: xr.Dataset, out: Path, *, size: int = 256, rate_hz: float =
 
 
 def _write_gif(path: Path, pictures: NDArray[np.uint8], rate_hz: float) -> None:
+    """Writes frames ``(n, h, w, 3)`` as a GIF that loops; durations are whole milliseconds."""
     first, *rest = [Image.fromarray(picture) for picture in pictures]
     first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000 / rate_hz), loop=0)
 
 
 def _write_mp4(ffmpeg: Any, path: Path, pictures: NDArray[np.uint8], rate_hz: float) -> None:
+    """Writes frames ``(n, h, w, 3)`` of even height and width as H.264."""
     height, width = pictures.shape[1:3]
     writer = ffmpeg.write_frames(
-        str(path), (width, height), fps=rate_hz, codec="libx264", pix_fmt_out="yuv420p", macro_block_size=2,
-        quality=8, ffmpeg_log_level="error", output_params=["-f", "mp4", "-threads", "1"],
-    )  # fmt: skip
+        str(path),
+        (width, height),
+        fps=rate_hz,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        macro_block_size=2,
+        quality=8,
+        ffmpeg_log_level="error",
+        output_params=["-f", "mp4", "-threads", "1"],
+    )
     writer.send(None)
     for picture in pictures:
         writer.send(picture)

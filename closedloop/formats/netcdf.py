@@ -1,4 +1,4 @@
-"""A whole recording as one netCDF4 file: what is in the run's arrays, bit for bit."""
+"""Writes a whole recording as one netCDF4 file: what is in the run's arrays, bit for bit."""
 
 from __future__ import annotations
 

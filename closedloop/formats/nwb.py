@@ -1,4 +1,4 @@
-"""A recording in Neurodata Without Borders (NWB 2): one session of one subject, readable without closedloop.
+"""Writes a recording in Neurodata Without Borders (NWB 2): one session of one subject, readable without closedloop.
 
 What stands where: the network is the `Subject` (as a synthetic construct) and a `Device`; presentations are the
 `trials`; responses a `TimeSeries` over presentations and units (a column of the table ``responses`` where units
@@ -26,26 +26,18 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.files import complete
-from closedloop.formats.png import BLOCK, best_of_generations
-from closedloop.formats.pynapple import GAP_S
+from closedloop.formats.png import best_of_generations, blocks
+from closedloop.formats.pynapple import INTERVAL_GAP_S
 from closedloop.images.eight_bit import to_bytes
 from closedloop.recipes import version
 from closedloop.recording.evolutions import EVOLUTION_RUN, experiment_of
 from closedloop.recording.layout import EVOLUTION, EXPERIMENT, REFERENCE, recorded_form
 from closedloop.recording.render import render
 
-#: "Synthetic construct" in the NCBI taxonomy: the one species that is no animal.
-SYNTHETIC = "http://purl.obolibrary.org/obo/NCBITaxon_32630"
-#: The virtual screen: 57 cm away, where a centimetre is a degree; 8 degrees wide.
-DISTANCE_M, FIELD_OF_VIEW_M = 0.57, (0.08, 0.08)
-#: Rows at which the inspector of NWB looks for columns of zeros and ones, which it wants as text or true and false.
-INSPECTED = 200
-VARIABLES = ("responses", "latent_code", "score")
-
 
 @dataclass
 class _Session:
-    """What is written, and what is noted for reading it back.
+    """Holds what is written, and what is noted for reading it back.
 
     Attributes:
         pynwb: The package.
@@ -66,7 +58,7 @@ class _Session:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def timing(self, rows: NDArray[np.int64], frames: int = 1) -> dict[str, Any]:
-        """Begin and rate of regular presentations, else the time of each; of movies those of their frames."""
+        """Returns begin and rate (Hz) of regular presentations, else the time of each; of movies those of frames."""
         start = self.start_s[rows]
         if frames > 1:
             rate = recorded_form(self.recording).rate_hz or 1.0
@@ -122,25 +114,30 @@ def write(
 
 
 def _check(recording: xr.Dataset) -> None:
+    """Raises unless it is one run, with a presentation, and with no variable that a file would lose."""
     joined = [str(n) for n in ("subject", "seed", EVOLUTION_RUN) if n in recording and recording[n].ndim]
     if joined:
         raise InvalidArgumentError(
             f"recording: expected one run, got several joined (they differ in {', '.join(joined)}); an NWB file is one "
             "session, so export each run by itself."
         )
-    if other := [str(n) for n in recording.data_vars if n not in VARIABLES]:
+    written = ("responses", "latent_code", "score")
+    if other := [str(n) for n in recording.data_vars if n not in written]:
         raise InvalidArgumentError(
-            f"recording: expected the variables {', '.join(VARIABLES)}, got also {', '.join(other)}; drop them first."
+            f"recording: expected the variables {', '.join(written)}, got also {', '.join(other)}; drop them first."
         )
     if recording.sizes["presentation"] == 0:
         raise InvalidArgumentError("recording: expected at least one presentation, got none.")
 
 
 def _times(recording: xr.Dataset) -> tuple[NDArray[np.float64], float]:
-    """Begin of each presentation in seconds, and the time from one to the next; counted where it was not recorded."""
+    """Returns the begin of each presentation ``(n,)`` and the median time to the next, in seconds.
+
+    Where the time was not recorded, or does not rise, presentations count as one a second.
+    """
     onset = recording["onset_s"].values.astype(float)
     steps = np.diff(onset)
-    if not np.isfinite(onset).all() or (steps <= 2 * GAP_S).any() or onset[0] < 0:
+    if not np.isfinite(onset).all() or (steps <= 2 * INTERVAL_GAP_S).any() or onset[0] < 0:
         return np.arange(len(onset), dtype=float), 1.0
     return onset, float(np.median(steps)) if len(steps) else 1.0
 
@@ -153,7 +150,7 @@ def _header(
     institution: str,
     subject: Mapping[str, Any] | None,
 ) -> Any:
-    """The file with what is said of the whole session."""
+    """Returns the file with what is said of the whole session."""
     scalars = {str(n): c.item() for n, c in recording.coords.items() if c.ndim == 0}
     evolving = _evolutions(recording)
     name, experiment = str(scalars["subject"]), str(recording.attrs.get("experiment", ""))
@@ -181,21 +178,23 @@ def _header(
 
 
 def _evolutions(recording: xr.Dataset) -> dict[str, list[str]]:
-    """What is known of each evolution, by the name of the coordinate."""
+    """Returns what is known of each evolution, by the name of the coordinate."""
     return {str(n): list(map(str, c.values)) for n, c in recording.coords.items() if c.dims == (EVOLUTION,)}
 
 
 def _began(recording: xr.Dataset) -> datetime:
-    """When the run's folder was made, or now where there is none."""
+    """Returns when the run's folder was made, or now where there is none."""
     file = Path(str(recording.encoding.get("source", ""))) / EXPERIMENT
     return datetime.fromtimestamp(file.stat().st_mtime).astimezone() if file.is_file() else datetime.now().astimezone()
 
 
 def _subject(pynwb: Any, name: str, given: Mapping[str, Any] | None) -> Any:
+    """Returns the `Subject`: an animal as it was described, or the one species of NCBI's taxonomy that is no animal."""
     flat = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
     facts: dict[str, Any] = {"subject_id": flat, "description": f"Subject of closedloop: {name}"}
     if given is None:
-        facts |= {"species": SYNTHETIC, "sex": "U", "age": "P0D"}
+        synthetic_construct = "http://purl.obolibrary.org/obo/NCBITaxon_32630"
+        facts |= {"species": synthetic_construct, "sex": "U", "age": "P0D"}
         facts["description"] = f"IN SILICO MODEL, not an animal: {name}"
     try:
         return pynwb.file.Subject(**facts | dict(given or {}))
@@ -207,58 +206,64 @@ def _subject(pynwb: Any, name: str, given: Mapping[str, Any] | None) -> Any:
 
 
 def _column(session: _Session, name: str, values: NDArray[Any], description: str) -> Any | None:
-    """A column of a table; None for one that says nothing (all NaN)."""
+    """Returns a column of a table; None for one that says nothing (all NaN).
+
+    A column of zeros and ones becomes text, for the inspector of NWB, which looks at the first 200 rows, takes it for
+    true and false.
+    """
     values = values.astype(np.float32) if values.dtype == np.float16 else values
     data: Any = values
     if values.dtype.kind not in "iufb":
         data = [str(value) for value in values]
     elif values.dtype.kind == "f" and np.isnan(values).all():
         return None
-    elif values.dtype.kind != "b" and values.ndim == 1 and set(np.unique(values[:INSPECTED]).tolist()) == {0, 1}:
+    elif values.dtype.kind != "b" and values.ndim == 1 and set(np.unique(values[:200]).tolist()) == {0, 1}:
         data = [str(value) for value in values.tolist()]
     return session.pynwb.core.VectorData(name=name, description=description, data=_packed(data))
 
 
 def _packed(data: Any) -> Any:
-    """An array as HDF5 stores it compressed; short ones and text as they are."""
+    """Returns an array as HDF5 stores it compressed; those below 64 KiB and text as they are."""
     if not isinstance(data, np.ndarray) or data.nbytes < 2**16:
         return data
     return _hdf5(data, compression="gzip", compression_opts=4, shuffle=True)
 
 
 def _hdf5(data: Any, **storage: Any) -> Any:
-    """Data with the way in which HDF5 stores it."""
+    """Returns data with the way in which HDF5 stores it."""
     return require("hdmf.backends.hdf5", "nwb", "the format nwb").H5DataIO(data, **storage)
 
 
 def _table(session: _Session, name: str, description: str, columns: list[Any], kind: Any = None) -> Any:
+    """Returns a table of those columns that say something."""
     make = session.pynwb.core.DynamicTable if kind is None else kind
     return make(name=name, description=description, columns=[c for c in columns if c is not None])
 
 
 def _columns_along(session: _Session, dim: str) -> list[Any]:
-    """The coordinates on a dimension as columns; their types are noted."""
+    """Returns the coordinates on a dimension as columns, and notes their types."""
     coords = {str(n): c.values for n, c in session.recording.coords.items() if c.dims == (dim,)}
     session.notes[dim] = {name: _dtype(values) for name, values in coords.items()}
     return [_column(session, name, values, f"closedloop: {name}") for name, values in coords.items()]
 
 
 def _dtype(values: NDArray[Any]) -> str:
+    """Returns the name of a type, "object" for text."""
     return "object" if values.dtype.kind not in "iufb" else values.dtype.name
 
 
 def _misc(session: _Session) -> Any:
-    """The module for tables that NWB has no place for."""
+    """Returns the module for tables that NWB has no place for."""
     if "misc" in session.file.processing:
         return session.file.processing["misc"]
     return session.file.create_processing_module(name="misc", description="Codes, units and generations of closedloop")
 
 
 def _add_trials(session: _Session) -> None:
-    """One trial for each presentation, with its coordinates and its score."""
+    """Adds a trial for each presentation, with its coordinates and its score."""
     vector = session.pynwb.core.VectorData
     start, score = session.start_s, session.recording["score"].values
-    stop = np.append(start[1:], start[-1] + session.soa_s) - GAP_S
+    stop = np.append(start[1:], start[-1] + session.soa_s) - INTERVAL_GAP_S
     columns = [
         vector(name="start_time", description="Begin of the presentation in seconds", data=start),
         vector(name="stop_time", description="A microsecond before the next one begins", data=stop),
@@ -271,18 +276,17 @@ def _add_trials(session: _Session) -> None:
 
 
 def _add_neuroids(session: _Session) -> None:
-    """The units; a single one is noted instead, for a table should have more rows than one."""
+    """Adds the units; a single one is noted instead, for a table should have more rows than one."""
     columns = _columns_along(session, "neuroid")
     if session.recording.sizes["neuroid"] > 1:
         _misc(session).add(_table(session, "neuroids", "Recorded units, in the order of the responses", columns))
         return
-    names = session.notes["neuroid"]
-    session.notes["single_neuroid"] = {name: session.recording[name].values[0].item()
-                                       if names[name] != "object" else str(session.recording[name].values[0])
-                                       for name in names}  # fmt: skip
+    single = {name: (session.recording[name].values[0], dtype) for name, dtype in session.notes["neuroid"].items()}
+    session.notes["single_neuroid"] = {n: str(v) if dtype == "object" else v.item() for n, (v, dtype) in single.items()}
 
 
 def _add_responses(session: _Session) -> None:
+    """Adds the responses: a time series, or a table where units (or bins) outnumber presentations."""
     responses = session.recording["responses"]
     session.notes["responses"] = {"dtype": responses.dtype.name, "dims": [str(d) for d in responses.dims]}
     values = responses.values.astype(np.float32) if responses.dtype == np.float16 else responses.values
@@ -302,12 +306,12 @@ def _add_responses(session: _Session) -> None:
 
 
 def _coded(recording: xr.Dataset) -> NDArray[np.int64]:
-    """Presentations whose image has a code."""
+    """Returns the presentations whose image has a code."""
     return np.flatnonzero(recording["thread"].values != REFERENCE)
 
 
 def _add_codes(session: _Session) -> None:
-    """The codes, of the presentations that have one."""
+    """Adds the codes of the presentations that have one."""
     if "latent_code" not in session.recording:
         return
     codes = session.recording["latent_code"].values
@@ -316,16 +320,16 @@ def _add_codes(session: _Session) -> None:
     if len(rows) == 0:
         return
     vector = session.pynwb.core.VectorData
+    said = "Code of the image; NaN beyond the end of a shorter one"
     columns = [
         vector(name="trial", description="Row of the trial", data=rows),
-        vector(name="latent_code", description="Code of the image; NaN beyond the end of a shorter one",
-               data=_packed(codes[rows])),
-    ]  # fmt: skip
+        vector(name="latent_code", description=said, data=_packed(codes[rows])),
+    ]
     _misc(session).add(_table(session, "evolved_stimuli", "Codes of the evolved images", columns))
 
 
 def _add_generations(session: _Session) -> None:
-    """Best and mean score of each generation; what a reader would compute first."""
+    """Adds best and mean score of each generation: what a reader would compute first."""
     recording = session.recording
     best = best_of_generations(recording)
     if len(best) < 2:
@@ -349,22 +353,22 @@ def _add_generations(session: _Session) -> None:
 
 
 def _pixels(session: _Session, rows: NDArray[np.int64], one_frame: bool = False) -> Iterator[NDArray[np.uint8]]:
-    """Images ``(h, w, 3)``, grey ones ``(h, w)``, of these presentations, made part by part; of movies all frames.
+    """Yields images ``(h, w, 3)``, grey ones ``(h, w)``, of these presentations; of movies all frames.
 
     Args:
         session: Whose presentations.
         rows: Which.
         one_frame: Whether the first frame of a movie stands for it.
     """
-    for first in range(0, len(rows), BLOCK):
-        made = to_bytes(render(session.recording, rows[first : first + BLOCK], **session.sources))
+    for part in blocks(rows):
+        made = to_bytes(render(session.recording, part, **session.sources))
         made = made[:, 0] if made.ndim == 5 and one_frame else made
         pictures = made.reshape(-1, *made.shape[-3:])
         yield from pictures[:, 0] if pictures.shape[1] == 1 else pictures.transpose(0, 2, 3, 1)
 
 
 def _add_evolved(session: _Session) -> None:
-    """The evolved images: a frame for each presentation, or a set of images where frames are few; movies whole."""
+    """Adds the evolved images: a frame for each presentation, or a set of images where these are few; movies whole."""
     rows = _coded(session.recording)
     if len(rows) == 0:
         return
@@ -379,11 +383,11 @@ def _add_evolved(session: _Session) -> None:
 
 
 def _add_series(session: _Session, name: str, description: str, rows: NDArray[np.int64]) -> None:
-    """All frames of these presentations, one after the other."""
+    """Adds all frames of these presentations, one after the other, on a virtual screen."""
     frames = recorded_form(session.recording).frames or 1
     shape = next(_pixels(session, rows[:1])).shape
     chunks = require("hdmf.data_utils", "nwb", "the format nwb").DataChunkIterator(
-        data=_pixels(session, rows), maxshape=(frames * len(rows), *shape), dtype=np.dtype("uint8"), buffer_size=BLOCK
+        data=_pixels(session, rows), maxshape=(frames * len(rows), *shape), dtype=np.dtype("uint8"), buffer_size=64
     )
     series = session.pynwb.image.OpticalSeries(
         name=name,
@@ -391,8 +395,8 @@ def _add_series(session: _Session, name: str, description: str, rows: NDArray[np
         data=_hdf5(chunks, compression="gzip", compression_opts=1, chunks=(1, *shape)),
         unit="n.a.",
         format="raw",
-        distance=DISTANCE_M,
-        field_of_view=FIELD_OF_VIEW_M,
+        distance=0.57,  # metres: where a centimetre is a degree
+        field_of_view=(0.08, 0.08),  # metres: 8 degrees wide
         orientation="upper left",
         **session.timing(rows, frames),
     )
@@ -400,6 +404,7 @@ def _add_series(session: _Session, name: str, description: str, rows: NDArray[np
 
 
 def _add_references(session: _Session) -> None:
+    """Adds the reference images as a set with the order of their presentations, reference movies as a series."""
     rows = np.flatnonzero(session.recording["thread"].values == REFERENCE)
     if not len(rows):
         return
@@ -410,17 +415,16 @@ def _add_references(session: _Session) -> None:
 
 
 def _held(session: _Session, rows: NDArray[np.int64]) -> bool:
-    """Whether these presentations show one picture each, also where it was held for all frames of a movie."""
+    """Tells whether these presentations show one picture each, be it held for all frames of a movie."""
     if recorded_form(session.recording).frames is None:
         return True
-    names, first = np.unique(session.recording["stimulus_id"].values[rows].astype(str), return_index=True)
-    parts = (first[i : i + BLOCK] for i in range(0, len(names), BLOCK))
-    made = (render(session.recording, rows[part], **session.sources) for part in parts)
+    first = np.unique(session.recording["stimulus_id"].values[rows].astype(str), return_index=True)[1]
+    made = (render(session.recording, rows[part], **session.sources) for part in blocks(first))
     return all(bool((movies == movies[:, :1]).all()) for movies in made)
 
 
 def _add_images(session: _Session, what: str, rows: NDArray[np.int64]) -> None:
-    """A set of different images, and which of them was shown when."""
+    """Adds a set of different images, and which of them was shown when."""
     pynwb = session.pynwb
     ids = session.recording["stimulus_id"].values[rows].astype(str)
     names, first, index = np.unique(ids, return_index=True, return_inverse=True)
@@ -447,7 +451,7 @@ def _add_images(session: _Session, what: str, rows: NDArray[np.int64]) -> None:
 
 
 def _notes(session: _Session) -> dict[str, Any]:
-    """All that is needed to read the recording back, beside the tables."""
+    """Returns all that is needed to read the recording back, beside the tables."""
     recording = session.recording
     scalars = {str(n): c for n, c in recording.coords.items() if c.ndim == 0}
     bins = {str(n): c for n, c in recording.coords.items() if c.dims == ("time_bin",)}

@@ -1,4 +1,4 @@
-"""Recordings for representational similarity analysis with rsatoolbox."""
+"""Turns recordings into data for representational similarity analysis with rsatoolbox."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from closedloop.recording.layout import REFERENCE
 
 
 def to_rsatoolbox(recording: xr.Dataset) -> Any:
-    """The responses as an `rsatoolbox.data.Dataset`: presentations are observations, units are channels.
+    """Returns the responses as an `rsatoolbox.data.Dataset`: presentations are observations, units are channels.
 
     A presentation of which any response was lost is left out, for a dissimilarity of it has no meaning. Coordinates on
     presentations (and `score`) become ``obs_descriptors``, those on units ``channel_descriptors``, and what identifies
@@ -52,7 +52,7 @@ def to_rsatoolbox(recording: xr.Dataset) -> Any:
 def rdm_movie(
     recording: xr.Dataset, thread: str | None = None, method: str = "euclidean", images: int | None = None
 ) -> Any:
-    """How the images of a generation differ from each other, generation by generation.
+    """Computes how the images of a generation differ from each other, generation by generation.
 
     In each generation the evolved images are put in the order of their score, the best first; the dissimilarities of
     the population responses to them are one frame. As an evolution converges, its images come to be one, and the
@@ -88,7 +88,7 @@ def rdm_movie(
 
 
 def _ranked(recording: xr.Dataset, thread: str | None) -> tuple[NDArray[Any], list[FloatArray]]:
-    """The generations, and for each the mean responses ``(images, units)`` in the order of their scores."""
+    """Returns the generations, and for each the mean responses ``(images, units)``, the best-scored image first."""
     names = [n for n in dict.fromkeys(recording["thread"].values.tolist()) if n != REFERENCE]
     if (thread is None and len(names) != 1) or (thread is not None and thread not in names):
         raise InvalidArgumentError(f"thread: expected one of {names}, got {thread!r}.")
@@ -108,7 +108,7 @@ def _ranked(recording: xr.Dataset, thread: str | None) -> tuple[NDArray[Any], li
 
 
 def _complete(recording: xr.Dataset) -> NDArray[np.bool_]:
-    """Presentations of which no response was lost, ``(n,)``."""
+    """Marks the presentations of which no response was lost, ``(n,)``."""
     responses = recording["responses"].values
     kept: NDArray[np.bool_] = ~np.isnan(responses).any(axis=tuple(range(1, responses.ndim)))
     if not kept.any():
@@ -117,4 +117,5 @@ def _complete(recording: xr.Dataset) -> NDArray[np.bool_]:
 
 
 def _along(recording: xr.Dataset, dim: str) -> dict[str, NDArray[Any]]:
+    """Returns the coordinates on a dimension by name."""
     return {str(n): c.values for n, c in recording.coords.items() if c.dims == (dim,)}

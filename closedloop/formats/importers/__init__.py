@@ -1,4 +1,4 @@
-"""Recordings of other systems, as runs of closedloop."""
+"""Reads recordings of other systems as runs of closedloop."""
 
 from closedloop.formats.importers.pxdream import import_pxdream
 from closedloop.formats.importers.xdream import import_xdream

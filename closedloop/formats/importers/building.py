@@ -1,4 +1,4 @@
-"""What the importers share: arrays from files that may not run code, and a run made of them."""
+"""Gives the importers what they share: arrays from files that may not run code, and a run made of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from closedloop.recording.writer import Recording
 
 @dataclass
 class Presentations:
-    """One generation under construction: a list for each column of `Rows`."""
+    """A generation under construction, with a list for each column of `Rows`."""
 
     thread: list[str] = field(default_factory=list)
     stimulus_id: list[str] = field(default_factory=list)
@@ -48,7 +48,12 @@ class Presentations:
         self.codes.append(code)
 
     def rows(self, generation: int, latent: int) -> Rows:
-        """As they are recorded. When they were shown is not known."""
+        """Returns the presentations as they are recorded; when they were shown is not known.
+
+        Args:
+            generation: Its number.
+            latent: Length of the codes; shorter ones end in NaN.
+        """
         n = len(self.thread)
         thread = np.array(self.thread)
         codes = np.full((n, latent), np.nan)
@@ -68,12 +73,12 @@ class Presentations:
 
 @dataclass(frozen=True)
 class Source:
-    """What identifies an imported run.
+    """The facts that identify an imported run.
 
     Attributes:
         system: "XDream" …
         folder: Where it was.
-        subject: Who looked.
+        subject: The network or animal that was shown images.
         threads: Names of the evolutions.
         generators: Of each thread, in words.
         optimizers: Likewise.
@@ -123,6 +128,9 @@ def make_run(
         generations: By number, -1 for a survey of references.
         save: Folder of the run; must be new.
 
+    Returns:
+        The recording, see `closedloop.open_recording`.
+
     Raises:
         RecordingError: The folder exists, or cannot be written.
     """
@@ -130,9 +138,12 @@ def make_run(
     latent, sizes = max(lengths, default=0), [len(g.thread) for g in generations.values()]
     layout = Layout(sum(sizes), latent, units, source.scalars(), evolutions=source.evolutions())
     experiment = {
-        "closedloop": version(), "protocol": "import", "system": source.system, "folder": str(source.folder.resolve()),
+        "closedloop": version(),
+        "protocol": "import",
+        "system": source.system,
+        "folder": str(source.folder.resolve()),
         "parameters": plain(source.parameters),
-    }  # fmt: skip
+    }
     recording = Recording.create(save, layout, experiment)
     try:
         for number in sorted(generations):
@@ -144,7 +155,7 @@ def make_run(
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file, or the one of an ``.npy`` file under the name "". No pickle is ever loaded.
+    """Reads the arrays of an ``.npz`` file, or the one of an ``.npy`` file under the name "". No pickle is ever loaded.
 
     Raises:
         RecordingError: The file is damaged, or holds pickled objects.
@@ -166,7 +177,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def check_folder(folder: str | Path) -> Path:
-    """The folder, if it is one.
+    """Returns the folder, if it is one.
 
     Raises:
         RecordingError: It is not.

@@ -1,4 +1,4 @@
-"""State folders of P-XDream (zoccolan-lab), as its `ZdreamExperimentState.dump` writes them.
+"""Reads state folders of P-XDream (zoccolan-lab), as its `ZdreamExperimentState.dump` writes them.
 
 ``codes.npy`` ``(generations [+ 1], n, latent)``, ``scores_gen.npy`` ``(generations, n)``, ``mask.npy`` ``(generations,
 n + natural)`` with True for a synthetic image, ``scores_nat.npy`` and ``labels.npy`` ``(generations, natural)``; where
@@ -21,8 +21,6 @@ from closedloop.errors import RecordingError
 from closedloop.formats.importers.building import Presentations, Source, check_folder, make_run, read_arrays
 from closedloop.interfaces import Units
 from closedloop.recording.layout import REFERENCE
-
-THREAD = "main"
 
 
 def import_pxdream(folder: str | Path, save: str | Path | None = None) -> xr.Dataset:
@@ -49,20 +47,21 @@ def import_pxdream(folder: str | Path, save: str | Path | None = None) -> xr.Dat
     natural = mask.shape[1] - scores.shape[1]
     nat, labels = (_natural(path, name, len(scores), natural) for name in ("scores_nat", "labels"))
     responses, units = _responses(path, mask, scores, nat)
+    thread = "main"
     generations = {g: Presentations() for g in range(len(scores))}
     for g, rows in generations.items():
         evolved, shown = iter(range(scores.shape[1])), iter(range(natural))
         for i, synthetic in enumerate(mask[g]):
             if synthetic:
                 n = next(evolved)
-                rows.add(THREAD, f"{THREAD}-g{g:04d}-{n:03d}", responses[g, i], scores[g, n], codes[g, n])
+                rows.add(thread, f"{thread}-g{g:04d}-{n:03d}", responses[g, i], scores[g, n], codes[g, n])
             else:
                 rows.add(REFERENCE, _name(labels[g, next(shown)]), responses[g, i])
-    return make_run(_source(path), units, generations, save)
+    return make_run(_source(path, thread), units, generations, save)
 
 
 def _evolved(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
-    """Codes ``(generations [+ 1], n, latent)``, their scores ``(generations, n)``, and which images are synthetic."""
+    """Reads codes ``(generations [+ 1], n, latent)``, scores ``(generations, n)``, and which images are synthetic."""
     codes, scores, given = (_array(path, name) for name in ("codes", "scores_gen", "mask"))
     if codes is None or scores is None:
         missing = "codes" if codes is None else "scores_gen"
@@ -80,12 +79,13 @@ def _evolved(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]
 
 
 def _array(path: Path, name: str) -> NDArray[Any] | None:
+    """Reads one of the folder's arrays; None where it is not there."""
     file = path / f"{name}.npy"
     return read_arrays(file)[""] if file.is_file() else None
 
 
 def _natural(path: Path, name: str, generations: int, natural: int) -> NDArray[Any]:
-    """What is known of the natural images ``(generations, natural)``; NaN where nothing is."""
+    """Reads what is known of the natural images ``(generations, natural)``; NaN where nothing is."""
     values = _array(path, name)
     if values is None or (values.size == 0 and natural):
         return np.full((generations, natural), np.nan)
@@ -95,13 +95,14 @@ def _natural(path: Path, name: str, generations: int, natural: int) -> NDArray[A
 
 
 def _name(label: Any) -> str:
+    """Returns the name of a natural image from its label; NaN where it has none."""
     return "natural" if np.isnan(label) else f"natural-{int(label):05d}"
 
 
 def _responses(
     path: Path, mask: NDArray[np.bool_], scores: NDArray[Any], natural: NDArray[Any]
 ) -> tuple[NDArray[Any], Units]:
-    """Responses ``(generations, images, units)`` in the order of presentation, and the units."""
+    """Reads responses ``(generations, images, units)`` in the order of presentation, and the units."""
     states = read_arrays(path / "states.npz") if (path / "states.npz").is_file() else {}
     states = {layer: values for layer, values in states.items() if values.size}
     if not states:
@@ -118,7 +119,7 @@ def _responses(
 
 
 def _units(states: Mapping[str, NDArray[Any]], positions: Mapping[str, NDArray[Any]]) -> Units:
-    """Units named by layer and number, with their positions where they were recorded; -1 where there is none."""
+    """Returns units named by layer and number, with their positions where these were recorded, -1 elsewhere."""
     ids: list[str] = []
     columns: dict[str, list[Any]] = {name: [] for name in ("layer", "channel", "y", "x")}
     for layer, values in states.items():
@@ -134,8 +135,8 @@ def _units(states: Mapping[str, NDArray[Any]], positions: Mapping[str, NDArray[A
     return Units(tuple(ids), {name: tuple(column) for name, column in columns.items()})
 
 
-def _source(path: Path) -> Source:
-    """What ``params.json`` says."""
+def _source(path: Path, thread: str) -> Source:
+    """Reads what ``params.json`` says of the run."""
     file = path.parent / "params.json"
     parameters: dict[str, Any] = {}
     if file.is_file():
@@ -149,7 +150,7 @@ def _source(path: Path) -> Source:
         system="P-XDream",
         folder=path,
         subject=str(parameters.get("net_name", "unknown")),
-        threads=[THREAD],
+        threads=[thread],
         generators=[str(parameters.get("variant", "unknown"))],
         optimizers=[str(parameters.get("optimizer_type", "unknown"))],
         objectives=["unit(0)"],

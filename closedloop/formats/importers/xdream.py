@@ -1,4 +1,4 @@
-"""Result folders of XDream (Ponce et al. 2019; Xiao & Kreiman 2020), as its experiments and scorers write them.
+"""Reads result folders of XDream (Ponce et al. 2019; Xiao & Kreiman 2020), as its experiments and scorers write them.
 
 A folder holds ``scores_stepNNN.npz`` (scored by a network) or ``scores_end_blockNNN.npz`` (scored at a rig), one for
 each step: ``image_ids``, ``scores`` ``(n,)``, ``(n, channels)`` or ``(n, channels, pooled)`` and, where images were
@@ -24,8 +24,8 @@ from closedloop.formats.importers.building import Presentations, Source, check_f
 from closedloop.interfaces import FloatArray, Units
 from closedloop.recording.layout import REFERENCE
 
-_SCORES = re.compile(r"scores_(?:step|end_block)(\d+)\.npz")
-_ID = re.compile(r"(?:thread(\d+)_)?gen(\d+)_(\d+)")
+#: Names of evolved images: their thread, where there are several, their generation and their number.
+EVOLVED_ID = re.compile(r"(?:thread(\d+)_)?gen(\d+)_(\d+)")
 
 
 def import_xdream(folder: str | Path, save: str | Path | None = None) -> xr.Dataset:
@@ -54,7 +54,7 @@ def import_xdream(folder: str | Path, save: str | Path | None = None) -> xr.Data
         )
     path = files[0].parent
     steps = [_read_step(file) for file in files]
-    numbers = sorted({m[1] for step in steps for i in step["ids"] if (m := _ID.fullmatch(i))}, key=str)
+    numbers = sorted({m[1] for step in steps for i in step["ids"] if (m := EVOLVED_ID.fullmatch(i))}, key=str)
     threads = {number: "main" if number is None else f"thread{number}" for number in numbers}
     if not threads:
         raise RecordingError(f"{path}: no evolved image in the scores; their names are like gen000_000012.")
@@ -65,7 +65,7 @@ def import_xdream(folder: str | Path, save: str | Path | None = None) -> xr.Data
     pooled = steps[0]["pooled"]
     own = [_channel(i, channels, pooled) for i in range(len(threads))]
     codes = {file.stem: file for file in (*path.glob("*.npy"), *path.glob("thread*/*.npy"))}
-    survey = not any(_ID.fullmatch(i) for i in steps[0]["ids"])
+    survey = not any(EVOLVED_ID.fullmatch(i) for i in steps[0]["ids"])
     told = dict(zip(threads.values(), own, strict=True))
     generations = {number - survey: _presentations(step, threads, told, codes) for number, step in enumerate(steps)}
     source = _source(path, list(threads.values()), [_objective(columns) for columns in own])
@@ -73,23 +73,25 @@ def import_xdream(folder: str | Path, save: str | Path | None = None) -> xr.Data
 
 
 def _channel(thread: int, units: int, pooled: int) -> range:
-    """The units whose mean score the optimizer of a thread was told: its channel, or the channels pooled for it."""
+    """Returns the units whose mean score a thread's optimizer was told: its channel, or those pooled for it."""
     first = min(thread * pooled, units - pooled)
     return range(first, first + pooled)
 
 
 def _objective(units: range) -> str:
+    """Writes as an objective that the optimizer was told the mean of these units."""
     return f"unit({units[0]})" if len(units) == 1 else f"mean({','.join(map(str, units))})"
 
 
 def _score_files(folder: Path) -> list[Path]:
-    """The files of scores in the order of their numbers."""
-    found = [(int(m[1]), p) for p in sorted(folder.glob("scores_*.npz")) if (m := _SCORES.fullmatch(p.name))]
+    """Returns the files of scores in the order of their numbers."""
+    name = re.compile(r"scores_(?:step|end_block)(\d+)\.npz")
+    found = [(int(m[1]), p) for p in sorted(folder.glob("scores_*.npz")) if (m := name.fullmatch(p.name))]
     return [path for _, path in sorted(found)]
 
 
 def _read_step(file: Path) -> dict[str, Any]:
-    """Names of the images of a step, their mean scores ``(n, units)``, and single ones ``(n, units, repeats)``."""
+    """Reads a step: names of its images, mean scores ``(n, units)``, and single ones ``(n, units, repeats)``."""
     arrays = read_arrays(file)
     if not {"image_ids", "scores"} <= arrays.keys():
         raise RecordingError(f"{file}: expected image_ids and scores, got {', '.join(sorted(arrays)) or 'nothing'}.")
@@ -119,10 +121,10 @@ def _presentations(
     told: Mapping[str, range],
     codes: Mapping[str, Path],
 ) -> Presentations:
-    """The presentations of a step; an image without any answer is one lost presentation."""
+    """Returns the presentations of a step; an image without any answer is one lost presentation."""
     rows = Presentations()
     for i, name in enumerate(step["ids"]):
-        known = _ID.fullmatch(name)
+        known = EVOLVED_ID.fullmatch(name)
         thread = threads[known[1]] if known else REFERENCE
         score = float(step["scores"][i, list(told[thread])].mean()) if known else float("nan")
         code = _code(codes[name]) if known and name in codes else None
@@ -132,6 +134,7 @@ def _presentations(
 
 
 def _code(file: Path) -> FloatArray:
+    """Reads the code of an image, ``(dim,)``."""
     code: NDArray[Any] = read_arrays(file)[""]
     if code.dtype.kind not in "iuf":
         raise RecordingError(f"{file}: expected a code of numbers, got {code.dtype}.")
@@ -139,7 +142,7 @@ def _code(file: Path) -> FloatArray:
 
 
 def _source(path: Path, threads: list[str], objectives: list[str]) -> Source:
-    """What ``parameters.txt`` says; "unknown" where it is missing or holds more than plain values."""
+    """Reads what ``parameters.txt`` says; "unknown" where it is missing or holds more than plain values."""
     parameters: dict[str, Any] = {}
     file = path / "parameters.txt"
     if file.is_file():
