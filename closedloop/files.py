@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from closedloop.errors import RecordingError
@@ -19,20 +20,44 @@ TOGETHER = 16
 
 def replace_file(path: Path, data: bytes) -> None:
     """Writes a file under a temporary name, brings it to the disk, and renames it. Its folder is not synchronized."""
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("wb") as file:
+    temporary = path.with_name(path.name + PARTIAL)
+    with temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    temporary.replace(path)
 
 
 def replace_files(files: Mapping[Path, bytes]) -> None:
-    """Does `replace_file` for several files, in no order: a disk takes many at once in little more time than one."""
-    if files:
-        with ThreadPoolExecutor(min(len(files), TOGETHER)) as pool:
-            for _ in pool.map(replace_file, files.keys(), files.values()):
-                pass
+    """Does `replace_file` for several files, in no order."""
+    do_together([partial(replace_file, path, data) for path, data in files.items()])
+
+
+def do_together(tasks: Sequence[Callable[[], None]]) -> None:
+    """Does several things to the disk, in no order: it takes many at once in little more time than one.
+
+    Raises:
+        OSError: One of them failed; all others were tried.
+    """
+    if len(tasks) == 1:
+        tasks[0]()
+    elif tasks:
+        with ThreadPoolExecutor(min(len(tasks), TOGETHER)) as pool:
+            for done in [pool.submit(task) for task in tasks]:
+                done.result()
+
+
+def write_at(path: Path, offset: int, data: bytes) -> None:
+    """Writes into a file that is there, from a byte on, and brings that to the disk; what stands before is not touched.
+
+    Dying on the way leaves any part of `data` in its place, so nothing may count on those bytes before it returned.
+    """
+    with path.open("r+b", buffering=0) as file:
+        file.seek(offset)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+        getattr(os, "fdatasync", os.fsync)(file.fileno())
 
 
 def synchronize(path: Path) -> None:

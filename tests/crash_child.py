@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from closedloop import CMAES, IsotropicES, Session, Thread, Unit, Units
+from closedloop import CMAES, IsotropicES, Session, Thread, Unit, Units, files
 from closedloop.generators import Fourier, Pixels
 from closedloop.protocols import present, resume
+from closedloop.recording import chunks
 from closedloop.seeds import generator_state, named_generator, restore_generator
 
 UNITS = 2
@@ -122,24 +123,39 @@ def network():
 
 
 def die_at(count, before, ending):
-    """Kills this process at its n-th renaming of a file to a name with this ending, just before it or just after."""
-    rename, left = os.replace, [count]
+    """Kills this process at its n-th change of a file whose name has this ending.
+
+    A change is a renaming to that name, or a writing into it in place. It dies just before or just after; in place also
+    half way, where `before` says so.
+    """
+    rename, write, left = os.replace, files.write_at, [count]
+
+    def due(path):
+        left[0] -= str(path).endswith(ending)
+        return left[0] < 0
 
     def replace(source, target):
-        left[0] -= str(target).endswith(ending)
-        if left[0] < 0 and before:
+        dies = due(target)
+        if dies and before:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target)
-        if left[0] < 0:
+        if dies:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    os.replace = replace
+    def write_at(path, offset, data):
+        dies = due(path)
+        write(path, offset, data[: len(data) // 2] if dies and before else data)
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace, chunks.write_at = replace, write_at
 
 
 def main():
     if "torch" in sys.argv:
         import torch  # noqa: F401 - before the forks, which then need not
-    os.fsync = lambda descriptor: None  # a kill is no power cut: what was written stays, and more kills fit in a minute
+    # A kill is no power cut: what was written stays, and more kills fit in a minute.
+    os.fsync = os.fdatasync = lambda descriptor: None
     say("ready")
     for line in sys.stdin:
         command = json.loads(line)

@@ -25,8 +25,8 @@ from closedloop.recording.reader import open_recording, read_pointer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
 KILLS = 30
-#: Renames of files at which a process kills itself: from the first file of a run to beyond its first commit.
-CREATION = range(0, 65, 5)
+#: Changes of files at which a process kills itself: from the first file of a run to beyond its first commit.
+CREATION = range(0, 26, 2)
 
 
 class Server:
@@ -177,7 +177,9 @@ def test_killed_while_the_store_is_created(server, references, whole, tmp_path):
             assert_same_run(folder, whole)
 
 
-@pytest.mark.parametrize("ending", ["COMMITTED.json", ".npz", "score/c/0", ".png"])
+@pytest.mark.parametrize(
+    "ending", ["COMMITTED.json", ".npz", "numbers/c.0.0", "texts/c.0.0", "responses/c.0.0", ".png"]
+)
 @pytest.mark.parametrize("before", [True, False])
 def test_killed_around_each_step_of_a_commit(server, references, whole, tmp_path, ending, before):
     folder, count = tmp_path / "run", 20 if ending == ".png" else 4
@@ -194,7 +196,7 @@ def test_killed_at_every_kind_of_write_in_turn(server, references, whole, tmp_pa
     rng = np.random.default_rng(9)
     folder, held, code, kills = tmp_path / "run", 0, -signal.SIGKILL, 0
     while code:
-        count = int(rng.integers(8, 40) if held else rng.integers(60, 120))  # the creation comes in one go
+        count = int(rng.integers(6, 36) if held else rng.integers(16, 36))  # the creation comes in one go
         code, told = go_on(server, folder, references, die_at=count, before=bool(kills % 2))
         before, held = held, committed(folder, whole)
         assert held >= before + told
@@ -219,7 +221,7 @@ def test_killed_while_climbing_by_gradients(references, tmp_path):
         assert server.perform("climb", tmp_path / "whole", references)[0] == 0
         expected = read_ascent(tmp_path / "whole")
         folder, action = tmp_path / "run", "climb"
-        for ending, before in (("COMMITTED.json", False), (".npz", True), ("score/c/0", True)):
+        for ending, before in (("COMMITTED.json", False), (".npz", True), ("numbers/c.0.0", True)):
             code, told = server.perform(action, folder, references, die_at=2, before=before, ending=ending)
             assert code == -signal.SIGKILL
             assert open_recording(folder).attrs["n_generations"] >= told

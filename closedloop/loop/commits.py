@@ -19,6 +19,7 @@ from closedloop.interfaces import State, Subject
 from closedloop.loop.presenter import Shown
 from closedloop.recipes import fingerprint, plain
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
+from closedloop.recording.places import root_of
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
 from closedloop.recording.writer import Recording
 
@@ -153,7 +154,7 @@ def goes_on(save: str | Path | None, exists: str) -> bool:
 
 def is_finished(run: str | Path) -> bool:
     """Returns whether a run has come to its end."""
-    return (Path(run) / POINTER).exists() and bool(read_pointer(run)["finished"])
+    return (root_of(run) / POINTER).exists() and bool(read_pointer(run)["finished"])
 
 
 def check_same_experiment(run: Path, wanted: Mapping[str, Any]) -> None:

@@ -1,25 +1,27 @@
 """Checksums of a store's files, so that a file that is lost, cut short or changed is never read as data.
 
-``CHECKSUMS`` is a text file with one line for each file of the store: SHA-256, the number of bytes that it covers, the
-least number of bytes in the file, path. A chunk that is written again with more rows gets a new line, which counts
-instead of the old one. The checksum of a chunk covers the rows that are committed, never the rest of the chunk: what a
-generation under way, or one that was cut off, has written behind them changes nothing. The pointer of the run names how
-many bytes of this file count, and their SHA-256.
+A line names SHA-256, the number of bytes that it covers, the least number of bytes in the file, and the path. The
+checksum of a chunk covers the rows that are committed, never the rest of the chunk: what a generation under way, or one
+that was cut off, has written behind them changes nothing. ``CHECKSUMS`` is a text file with the lines of all files that
+do not change any more; the last line of a path counts. It grows when a chunk is full. The lines of the chunks with room
+for more rows stand in the pointer of the run, which also says how many bytes of ``CHECKSUMS`` count, and their SHA-256.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
 
-from zarr.abc.store import ByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import LocalStore
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import LocalStore, ZipStore
 
 from closedloop.errors import RecordingError
+from closedloop.recording.places import Root, sizes
 
 
 class Sum(NamedTuple):
@@ -48,6 +50,16 @@ class Sum(NamedTuple):
         """Whether this is still the file's content, whatever was written behind the bytes that count."""
         covered = memoryview(data)[: self.size]
         return len(data) >= self.length and hashlib.sha256(covered).hexdigest() == self.sha256
+
+    @classmethod
+    def read(cls, line: str) -> Sum:
+        """The checksum that a line holds.
+
+        Raises:
+            ValueError: It is another text.
+        """
+        sha256, size, length, name = line.rstrip("\n").split(" ", 3)
+        return cls(name, int(size), int(length), sha256)
 
     def line(self) -> str:
         """As it stands in the file."""
@@ -107,7 +119,7 @@ def _opened(path: Path, mark: Mapping[str, Any]) -> tuple[int, Any]:
     return int(mark["bytes"]), digest
 
 
-def _content(path: Path, mark: Mapping[str, Any]) -> bytes:
+def _content(path: Root, mark: Mapping[str, Any]) -> bytes:
     with path.open("rb") as file:
         content = file.read(int(mark["bytes"]))
     if hashlib.sha256(content).hexdigest() != mark["sha256"]:
@@ -115,21 +127,18 @@ def _content(path: Path, mark: Mapping[str, Any]) -> bytes:
     return content
 
 
-def read_sums(path: Path, mark: Mapping[str, Any]) -> dict[str, Sum]:
-    """The checksums that count, by path.
+def read_sums(path: Root, mark: Mapping[str, Any]) -> dict[str, Sum]:
+    """The checksums that count in a file, by path.
 
     Raises:
         ValueError: The file is not what the mark says.
         OSError: It cannot be read.
     """
-    sums = {}
-    for line in _content(path, mark).decode().splitlines():
-        sha256, size, length, name = line.split(" ", 3)
-        sums[name] = Sum(name, int(size), int(length), sha256)
-    return sums
+    sums = map(Sum.read, _content(path, mark).decode().splitlines())
+    return {entry.path: entry for entry in sums}
 
 
-def check_files(store: Path, sums: Mapping[str, Sum]) -> None:
+def check_files(store: Root, sums: Mapping[str, Sum]) -> None:
     """Looks whether all files are there and long enough; their content is checked when it is read.
 
     Raises:
@@ -139,7 +148,7 @@ def check_files(store: Path, sums: Mapping[str, Sum]) -> None:
     for name, entry in sums.items():
         folder, _, file = name.rpartition("/")
         if folder not in folders:
-            folders[folder] = _sizes(store / folder)
+            folders[folder] = sizes(store / folder if folder else store)
         size = folders[folder].get(file)
         if size is None:
             raise ValueError(f"{name} is missing")
@@ -147,18 +156,40 @@ def check_files(store: Path, sums: Mapping[str, Sum]) -> None:
             raise ValueError(f"{name} is cut short: {size} of {entry.length} bytes")
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Sizes of the files in a folder in bytes, in one pass."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+class Checked:
+    """Compares the files of a store with their checksums as they are read.
+
+    Args:
+        place: What an error calls the store.
+        sums: Checksums by path.
+        prefix: Stands before each path in the store's keys.
+    """
+
+    def __init__(self, place: str, sums: Mapping[str, Sum], prefix: str = "") -> None:
+        self._place, self._prefix = place, prefix
+        self._sums = {prefix + name: entry for name, entry in sums.items()}
+
+    def knows(self, key: str) -> bool:
+        """Whether there is a checksum of this file."""
+        return key in self._sums
+
+    def committed(self, key: str, content: bytes | None) -> bytes:
+        """Returns a file's content with zeros behind what its checksum covers: that may be half written.
+
+        Raises:
+            RecordingError: It is missing, cut short, or was changed.
+        """
+        entry = self._sums[key]
+        if content is None or not entry.fits(content):
+            what = "is missing" if content is None else "is damaged (its checksum is not the recorded one)"
+            name = key.removeprefix(self._prefix)
+            raise RecordingError(f"{self._place}/{name} {what}; restore it from a copy.")
+        return content if len(content) == entry.size else content[: entry.size].ljust(len(content), b"\0")
 
 
 @final
 class CheckedStore(LocalStore):
-    """A zarr store for reading that compares each file with its checksum when it is read.
+    """A zarr store in a folder, for reading, that compares each file with its checksum when it is read.
 
     Args:
         root: The store's folder.
@@ -168,6 +199,7 @@ class CheckedStore(LocalStore):
     def __init__(self, root: Path | str, sums: Mapping[str, Sum], *, read_only: bool = True) -> None:
         super().__init__(root, read_only=read_only)
         self._sums = dict(sums)
+        self._checked = Checked(f"{self.root.parent}: {self.root.name}", sums)
 
     def with_read_only(self, read_only: bool = True) -> Self:
         """The same store; it is never written through."""
@@ -181,14 +213,54 @@ class CheckedStore(LocalStore):
         Raises:
             RecordingError: It is missing, cut short, or was changed.
         """
-        entry = self._sums.get(key)
-        if entry is not None and byte_range is not None:
-            await self.get(key, prototype)
-        buffer = await super().get(key, prototype, byte_range)
-        if entry is None or byte_range is not None:
-            return buffer
-        content = b"" if buffer is None else buffer.to_bytes()
-        if buffer is None or not entry.fits(content):
-            what = "is missing" if buffer is None else "is damaged (its checksum is not the recorded one)"
-            raise RecordingError(f"{self.root.parent}: {self.root.name}/{key} {what}; restore it from a copy.")
-        return buffer
+        if not self._checked.knows(key):
+            return await super().get(key, prototype, byte_range)
+        buffer = await super().get(key, prototype)
+        content = self._checked.committed(key, None if buffer is None else buffer.to_bytes())
+        return _part(content, prototype, byte_range)
+
+
+@final
+class CheckedZip(ZipStore):
+    """A zarr store in a zip file, for reading, that compares each file with its checksum when it is read.
+
+    Args:
+        path: The zip file.
+        sums: Checksums by path.
+        prefix: The store's folder in the file, ending in ``/``.
+    """
+
+    def __init__(self, path: Path, sums: Mapping[str, Sum], prefix: str) -> None:
+        super().__init__(path, mode="r")
+        self._checked = Checked(f"{path}: {prefix.rstrip('/')}", sums, prefix)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """A file's content, or the part that is asked for.
+
+        Raises:
+            RecordingError: It is missing, cut short, or was changed.
+        """
+        try:
+            if not self._checked.knows(key):
+                return await super().get(key, prototype, byte_range)
+            buffer = await super().get(key, prototype)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise RecordingError(
+                f"{self.path}: {key} cannot be read ({error}); restore the file from a copy."
+            ) from error
+        content = self._checked.committed(key, None if buffer is None else buffer.to_bytes())
+        return _part(content, prototype, byte_range)
+
+
+def _part(content: bytes, prototype: BufferPrototype | None, byte_range: ByteRequest | None) -> Buffer:
+    """The part of a content that is asked for, as zarr takes it."""
+    make = (default_buffer_prototype() if prototype is None else prototype).buffer.from_bytes
+    match byte_range:
+        case RangeByteRequest(start, end):
+            return make(content[start:end])
+        case OffsetByteRequest(offset):
+            return make(content[offset:])
+        case SuffixByteRequest(suffix):
+            return make(content[-suffix:])
+        case _:
+            return make(content)

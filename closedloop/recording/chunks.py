@@ -1,35 +1,66 @@
-"""Appending rows to the arrays of a zarr group, a whole chunk file at a time.
+"""Appending rows to the arrays of a zarr group, in place.
 
 zarr's own ``array[start:stop] = rows`` reads the chunk back, merges, and writes it through an event loop, which costs
-more than a millisecond for each array and leaves the file unsynchronized. Here the chunk under way stays in memory, and
-whoever commits replaces its file atomically. The files are what zarr would have written: uncompressed, default names.
+more than a millisecond for each array and leaves the file unsynchronized. A chunk file for each generation makes
+hundreds of files of a run, and a file that is written again with every generation writes most bytes many times. Here a
+chunk holds many rows. Its file is written once in its full length, with rows that say nothing, and then each
+generation's rows are written over those, behind the rows that are committed; these are never touched again. The files
+are what zarr would have written: uncompressed, default names.
 """
 
 from __future__ import annotations
 
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import numpy as np
 import zarr
-from numcodecs import VLenUTF8
 from numpy.typing import NDArray
 
+from closedloop.files import replace_file, synchronize, write_at
 from closedloop.recording.checksums import Sum
 
 
-class Chunk(NamedTuple):
-    """A chunk file as it must be written.
+def rows_of_chunk(row_bytes: int, capacity: int) -> int:
+    """Returns how many rows go into a chunk.
+
+    That is about 1 MiB and at most 512 rows; of wide rows 64, up to 8 MiB; at least one. A reader takes a chunk into
+    memory as a whole, so long ones make few files, and short ones bound what it needs.
+    """
+    rows = min(512, 2**20 // row_bytes)
+    return max(1, min(capacity, max(rows, min(64, 2**23 // row_bytes))))
+
+
+class Appended(NamedTuple):
+    """Rows on their way into an array.
 
     Attributes:
-        path: The file; its folder is there.
-        data: Its whole content.
-        sum: Checksum of the content, up to the last row that was set.
+        tasks: Write them and bring them to the disk, in any order.
+        full: Checksums of chunks that are full with these rows.
+        open: Checksum of the chunk that has room for more, if there is one; None if there is none.
     """
 
-    path: Path
-    data: bytes
-    sum: Sum
+    tasks: list[Callable[[], None]]
+    full: list[Sum]
+    open: Sum | None
+
+
+class _Chunk(NamedTuple):
+    """What counts of a chunk file.
+
+    Attributes:
+        number: Its number.
+        size: Bytes at its beginning.
+        digest: Their SHA-256, to be gone on with.
+    """
+
+    number: int
+    size: int
+    digest: Any
 
 
 @final
@@ -38,55 +69,102 @@ class Column:
 
     Args:
         folder: The array's folder.
-        array: The array, created without compression, its chunks undivided but for rows.
+        array: The array, created without compression and with chunks that divide rows alone.
+        committed: Checksum of the chunk that holds the last committed row; None where none is committed.
+
+    Raises:
+        ValueError: That chunk is not what its checksum says.
     """
 
-    def __init__(self, folder: Path, array: zarr.Array[Any]) -> None:
-        self._folder, self._array = folder, array
-        self._rows = int(array.chunks[0])
-        self._text = array.dtype.kind not in "iuf"
-        self._number = -1
-        self._chunk: NDArray[Any] = np.empty(0)
+    def __init__(self, folder: Path, array: zarr.Array[Any], committed: Sum | None = None) -> None:
+        self._folder = folder
+        self._rows, self._text = int(array.chunks[0]), array.dtype.kind not in "biuf"
+        self._cells = int(np.prod(array.shape[1:]))  # entries of a row
+        self._dtype = np.dtype(object) if self._text else array.dtype.newbyteorder("<")
+        self._empty = b"" if self._text else np.full(self._cells, array.fill_value, self._dtype).tobytes()
+        self._zeros = ".0" * (array.ndim - 1)
+        self.shape = tuple(array.shape)
+        self._kept = None if committed is None else self._read(committed)
+        self._written = self._kept
+        self._clean = committed is None
 
-    def set(self, start: int, values: NDArray[Any]) -> list[Chunk]:
-        """Sets rows ``start`` to ``start + len(values)``; what stands before them in their chunks stays.
+    def append(self, start: int, values: NDArray[Any]) -> Appended:
+        """Returns how rows ``start`` to ``start + len(values)`` are written, with their checksums.
 
-        Returns:
-            The chunk files that hold them, which the caller writes.
+        They count once `keep` is called; until then the next call writes over them.
         """
-        stop, chunks = start + len(values), []
+        tasks: list[Callable[[], None]] = []
+        sums: list[Sum] = []
+        chunk, stop, tidy = self._kept, start + len(values), self._clean
+        self._clean = False
         for number in range(start // self._rows, -(-stop // self._rows)):
-            first = number * self._rows
-            begin, end = max(start, first), min(stop, first + self._rows)
-            self._go_to(number)
-            self._chunk[begin - first : end - first] = values[begin - start : end - start]
-            name = "/".join(["c", str(number), *["0"] * (self._array.ndim - 1)])
-            file = self._folder / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            data = self._bytes(self._rows)
-            known = Sum.of(f"{self._folder.name}/{name}", data, *self._sizes(data, end - first))
-            chunks.append(Chunk(file, data, known))
-        return chunks
+            first, last = number * self._rows, min(stop, (number + 1) * self._rows)
+            data = self._encoded(values[max(start, first) - start : last - start])
+            left = (number + 1) * self._rows - last
+            if chunk is None or chunk.number != number:
+                chunk = _Chunk(number, 0, hashlib.sha256())
+                data, begins = self._head() + data, True
+            else:
+                begins = False
+            digest = chunk.digest.copy()
+            digest.update(data)
+            length = chunk.size + len(data) + self._tail(left)
+            path = self._folder / f"c.{number}{self._zeros}"
+            behind = b"\0" * self._tail(left) if self._text else self._empty * (left if begins or not tidy else 0)
+            write = partial(_begin, path) if begins else partial(_go_on, path, chunk.size, self._text)
+            tasks.append(partial(write, data + behind))
+            chunk = _Chunk(number, chunk.size + len(data), digest)
+            sums.append(Sum(f"{self._folder.name}/{path.name}", chunk.size, length, digest.hexdigest()))
+        self._written = chunk
+        room = stop % self._rows
+        return Appended(tasks, sums[:-1] if room else sums, sums[-1] if room else None)
 
-    def _sizes(self, data: bytes, rows: int) -> tuple[int, int]:
-        """Bytes of the first rows of a chunk, and the least that the whole takes whatever stands in the rest."""
+    def keep(self) -> None:
+        """Called once what was appended is committed."""
+        self._kept, self._clean = self._written, True
+
+    def _tail(self, rows: int) -> int:
+        """Bytes that rows take which say nothing."""
+        return rows * (4 * self._cells if self._text else len(self._empty))
+
+    def _head(self) -> bytes:
+        """What stands before the first row: of texts, their number (numcodecs' VLenUTF8)."""
+        return struct.pack("<I", self._rows * self._cells) if self._text else b""
+
+    def _encoded(self, values: NDArray[Any]) -> bytes:
+        """Rows as they stand in a chunk: numbers as they are, of a text its length in bytes and UTF-8."""
         if not self._text:
-            return rows * (len(data) // self._rows), len(data)
-        # Encoded texts follow each other, so the first ones are as long alone as in the chunk; an empty one takes 4.
-        size = len(self._bytes(rows))
-        return size, size + 4 * (self._rows - rows)
+            return np.ascontiguousarray(values, self._dtype).tobytes()
+        texts = [str(text).encode() for text in values.ravel()]
+        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
 
-    def _go_to(self, number: int) -> None:
-        """Takes a chunk into memory, as it stands on the disk."""
-        if number == self._number:
-            return
-        first = number * self._rows
-        dtype = object if self._text else self._array.dtype.newbyteorder("<")
-        chunk = np.full((self._rows, *self._array.shape[1:]), self._array.fill_value, dtype)
-        stored = np.asarray(self._array[first : first + self._rows])
-        chunk[: len(stored)] = stored
-        self._chunk, self._number = chunk, number
+    def _read(self, committed: Sum) -> _Chunk:
+        path = self._folder.parent / committed.path
+        with path.open("rb") as file:
+            data = file.read(committed.size)
+        digest = hashlib.sha256(data)
+        if digest.hexdigest() != committed.sha256:
+            raise ValueError(f"{committed.path} is damaged (its checksum is not the recorded one)")
+        return _Chunk(int(path.name.split(".")[1]), committed.size, digest)
 
-    def _bytes(self, rows: int) -> bytes:
-        chunk = self._chunk[:rows]
-        return bytes(VLenUTF8().encode(chunk)) if self._text else chunk.tobytes()
+
+def _begin(path: Path, data: bytes) -> None:
+    """Makes a chunk file, in its full length."""
+    replace_file(path, data)
+    synchronize(path.parent)
+
+
+def _go_on(path: Path, offset: int, text: bool, data: bytes) -> None:
+    """Writes rows into a chunk file; of texts, what is left of a generation that was cut off is wiped up to its end."""
+    rest = max(0, path.stat().st_size - offset - len(data)) if text else 0
+    write_at(path, offset, data + b"\0" * rest)
+
+
+def committed_chunks(sums: Sequence[Sum]) -> dict[str, Sum]:
+    """Returns the last chunk of each array, by the array's name."""
+    last: dict[str, tuple[int, Sum]] = {}
+    for entry in sums:
+        name, _, file = entry.path.rpartition("/")
+        if file.startswith("c."):
+            last[name] = max(last.get(name, (-1, entry)), (int(file.split(".")[1]), entry), key=lambda pair: pair[0])
+    return {name: entry for name, (_, entry) in last.items()}

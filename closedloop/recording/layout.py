@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
 from closedloop.interfaces import STILL, FloatArray, Form, Units
+from closedloop.recording.places import root_of
 
 #: Version of the layout above; a reader refuses a newer one.
 SCHEMA = 3
@@ -44,19 +45,19 @@ PRESENTATION: dict[str, tuple[str, Any]] = {
 
 @dataclass(frozen=True)
 class Variable:
-    """A further array of a recording, with a row for each presentation.
+    """Type and shape of something that has a row for each presentation.
 
     Attributes:
-        dtype: Type of its numbers, such as "uint8".
-        fill: What stands in a row that is not written.
-        dims: Names of its dimensions besides ``presentation``.
+        dtype: "float64", "uint8" …, or "str".
+        fill: What stands in a row that was not written.
+        dims: Dimensions beside ``presentation``.
         shape: Their lengths.
     """
 
     dtype: str
-    fill: float
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
+    fill: Any
+    dims: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Rows:
         scores: ``(n,)``, NaN where there is none.
         images: Images to keep, by stimulus id: ``(3, h, w)``; grey ones ``(1, h, w)``; movies with their frames first.
         rate_hz: Frames per second of movies.
-        variables: Values of the further arrays that the layout names, each ``(n, *shape)``.
+        variables: The further variables that the layout names, each ``(n, …)``.
     """
 
     coords: Mapping[str, NDArray[Any]]
@@ -97,7 +98,8 @@ class Layout:
         scalars: What identifies the run (subject, seed …): scalar coordinates, kept by `xarray.concat`.
         evolutions: What is known of each evolution: name of the coordinate -> one text for each evolution. "evolution",
             the threads' names, is among them; empty for a run that evolves nothing.
-        variables: Further arrays with a row for each presentation, by name.
+        variables: What else is recorded of each presentation, by name: an image, a curve, a number that identifies
+            nothing.
     """
 
     capacity: int
@@ -124,8 +126,11 @@ def recorded_form(recording: xr.Dataset) -> Form:
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether a folder is a run of closedloop."""
-    return (Path(path) / EXPERIMENT).is_file()
+    """Whether a folder is a run of closedloop, or a file a packed one."""
+    try:
+        return (root_of(path) / EXPERIMENT).is_file()
+    except OSError:
+        return False
 
 
 @contextmanager

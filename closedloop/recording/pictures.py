@@ -19,6 +19,7 @@ from closedloop.images.forms import recoloured
 from closedloop.images.movies import IMAGE_ENDINGS, decode_movie
 from closedloop.images.sets import ImageSet
 from closedloop.recording.layout import IMAGES, REFERENCE, recorded_form
+from closedloop.recording.places import on_disk, root_of
 from closedloop.recording.references import read_references
 from closedloop.recording.render import render
 
@@ -73,16 +74,19 @@ class Pictures:
         """The file of an evolved image, if the run kept it."""
         if self._run is None:
             return None
-        folder = self._run / IMAGES
+        if Path(name).name != name:  # a name from a strange file leads nowhere else
+            return None
+        folder = root_of(self._run) / IMAGES
         found = [path for ending in IMAGE_ENDINGS if (path := folder / f"{name}{ending}").is_file()]
-        if not found or found[0].parent != folder:  # a name from a strange file leads nowhere else
+        if not found:
             return None
         try:
-            movie = decode_movie(found[0])
-            if movie is not None:
-                return _rgb(movie.pictures)
-            with Image.open(found[0]) as image:
-                return np.asarray(image.convert("RGB"))
+            with on_disk(found[0]) as file:
+                movie = decode_movie(file)
+                if movie is not None:
+                    return _rgb(movie.pictures)
+                with Image.open(file) as image:
+                    return np.asarray(image.convert("RGB"))
         except (OSError, ValueError, ClosedLoopError, Image.DecompressionBombError) as error:
             raise RecordingError(f"{found[0]}: cannot read this image ({error}).") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,15 @@ import yaml
 
 from closedloop.errors import RecordingError
 from closedloop.interfaces import State
-from closedloop.recording.checksums import CheckedStore, Sum, check_files, read_sums
+from closedloop.recording.checksums import CheckedStore, CheckedZip, Sum, check_files, read_sums
 from closedloop.recording.evolutions import with_evolutions
 from closedloop.recording.layout import CHECKSUMS, DATA, EXPERIMENT, POINTER, SCHEMA, is_run
+from closedloop.recording.older import read_older
+from closedloop.recording.places import Root, is_packed, root_of
 from closedloop.recording.readers.netcdf import read_netcdf
 from closedloop.recording.readers.nwb import read_nwb
 from closedloop.recording.states import unpack_state
+from closedloop.recording.store import read
 
 
 def read_pointer(path: str | Path) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def read_pointer(path: str | Path) -> dict[str, Any]:
         RecordingError: Nothing is committed, the pointer cannot be read, or a newer version wrote it.
     """
     try:
-        pointer: dict[str, Any] = json.loads((Path(path) / POINTER).read_text(encoding="utf-8"))
+        pointer: dict[str, Any] = json.loads((root_of(path) / POINTER).read_text(encoding="utf-8"))
         if int(pointer["schema"]) <= SCHEMA:
             _check_pointer(pointer)
     except (FileNotFoundError, NotADirectoryError):
@@ -50,15 +54,15 @@ def read_state(path: str | Path) -> State | None:
     Raises:
         RecordingError: Not a run, or the state is missing or damaged.
     """
-    return saved_state(Path(path), read_pointer(path))
+    return saved_state(path, read_pointer(path))
 
 
-def saved_state(path: Path, pointer: Mapping[str, Any]) -> State | None:
+def saved_state(path: str | Path, pointer: Mapping[str, Any]) -> State | None:
     """Returns the state that a pointer names; None where it names none. Raises RecordingError if it is damaged."""
     if "state" not in pointer:
         return None
     try:
-        return unpack_state((path / pointer["state"]).read_bytes())
+        return unpack_state((root_of(path) / pointer["state"]).read_bytes())
     except (OSError, RecordingError) as error:
         raise RecordingError(
             f"{path}: cannot go on, for {pointer['state']} cannot be read ({error}). What is recorded is safe: "
@@ -84,13 +88,23 @@ def _check_pointer(pointer: Mapping[str, Any]) -> None:
         raise ValueError(f"{rows} presentations in {generations} generations")
     if not isinstance(pointer["finished"], bool) or not isinstance(pointer["state"], str):
         raise TypeError("finished, state: expected true or false, and a file's name")
+    if int(pointer["schema"]) > 2 and not all(isinstance(line, str) for line in pointer["open"]):
+        raise TypeError("open: expected lines of checksums")
     if int(pointer["schema"]) > 1 and (int(pointer["checksums"]["bytes"]) < 0 or not pointer["checksums"]["sha256"]):
         raise ValueError("checksums: expected a number of bytes and their SHA-256")
 
 
-def read_committed_sums(path: Path, pointer: Mapping[str, Any]) -> dict[str, Sum]:
-    """The checksums that count."""
-    return read_sums(path / CHECKSUMS, pointer["checksums"])
+def checked_sums(path: Root, pointer: Mapping[str, Any]) -> dict[str, Sum]:
+    """Returns the checksums that count, by path, after a look whether their files are there and long enough.
+
+    Raises:
+        ValueError: A file is missing or cut short, or the checksums are not those that were committed.
+    """
+    mark = pointer["checksums"]
+    sums = read_sums(path / mark.get("file", CHECKSUMS), mark)
+    sums |= {entry.path: entry for entry in map(Sum.read, pointer.get("open", ()))}
+    check_files(path / pointer.get("data", DATA), sums)
+    return sums
 
 
 def read_experiment(path: str | Path) -> dict[str, Any]:
@@ -100,7 +114,7 @@ def read_experiment(path: str | Path) -> dict[str, Any]:
         RecordingError: It is missing or not YAML.
     """
     try:
-        content = yaml.safe_load((Path(path) / EXPERIMENT).read_text(encoding="utf-8"))
+        content = yaml.safe_load((root_of(path) / EXPERIMENT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecordingError(
             f"{path}: not a run of closedloop (no {EXPERIMENT} in it), or one that died before it began."
@@ -116,7 +130,8 @@ def open_recording(path: str | Path) -> xr.Dataset:
     """Opens a running, killed or finished run for reading, or an export of one. Nothing on the disk is changed.
 
     Args:
-        path: The run's folder, or a file that ``closedloop export`` wrote: ``.nc`` or ``.nwb``.
+        path: The run's folder, the ``.zip`` it was packed into, or a file that ``closedloop export`` wrote: ``.nc`` or
+            ``.nwb``.
 
     Returns:
         A lazy Dataset with dims ``presentation``, ``neuroid``, ``latent`` (and ``time_bin``): `responses`,
@@ -130,34 +145,33 @@ def open_recording(path: str | Path) -> xr.Dataset:
             its values are read.
         MissingExtraError: The format of an export needs an extra.
     """
-    if Path(path).is_file():
+    if Path(path).is_file() and not is_packed(path):
         return read_export(Path(path))
     pointer = read_pointer(path)  # first: the arrays may already hold more
     with reading(path):
-        experiment = (Path(path) / EXPERIMENT).read_text(encoding="utf-8")
-        dataset = committed_dataset(_store(Path(path), pointer), pointer, experiment)
+        root = root_of(path)
+        dataset = _committed(Path(path), root, pointer)
+        experiment = (root / EXPERIMENT).read_text(encoding="utf-8")
+    dataset = with_evolutions(finished_dataset(dataset, pointer, experiment))
     dataset.encoding["source"] = str(Path(path).resolve())
     return dataset
 
 
-def _store(path: Path, pointer: Mapping[str, Any]) -> Any:
-    """What zarr reads a run from: its folder, with checksums where there are some."""
-    if "checksums" not in pointer:
-        return str(path / DATA)
-    sums = read_committed_sums(path, pointer)
-    check_files(path / DATA, sums)
-    return CheckedStore(path / DATA, sums)
+def _committed(path: Path, root: Root, pointer: Mapping[str, Any]) -> xr.Dataset:
+    """The rows that a pointer names, read with checksums where there are some."""
+    name, rows = pointer.get("data", DATA), int(pointer["n_presentations"])
+    if "checksums" not in pointer:  # schema 1
+        return read_older(str(path / name), rows)
+    sums = checked_sums(root, pointer)
+    if int(pointer["schema"]) < SCHEMA:
+        return read_older(CheckedStore(path / name, sums), rows)
+    if isinstance(root, Path):
+        return read(CheckedStore(path / name, sums), rows)
+    return read(CheckedZip(path, sums, f"{name}/"), rows, name)
 
 
-def committed_dataset(store: Any, pointer: Mapping[str, Any], experiment: str) -> xr.Dataset:
-    """Opens the rows of a zarr store that a pointer names, with the experiment file as an attribute."""
-    dataset: xr.Dataset = xr.open_zarr(store, chunks=None, consolidated=False, zarr_format=3)
-    rows = int(pointer["n_presentations"])
-    dataset = dataset.isel(presentation=slice(0, rows))
-    if dataset.sizes["presentation"] != rows or (dataset["kind"].values == "").any():
-        raise ValueError(f"{rows} presentations are committed, but some of them are missing")
-    # Put together anew, for to assign coordinates would load and compare all of them.
-    dataset = xr.Dataset({n: dataset.variables[n] for n in dataset.data_vars}, _plain_text(dataset))
+def finished_dataset(dataset: xr.Dataset, pointer: Mapping[str, Any], experiment: str) -> xr.Dataset:
+    """Returns rows with what else is known of their run as attributes."""
     dataset.attrs = {
         "closedloop_schema": SCHEMA,
         "n_generations": int(pointer["n_generations"]),
@@ -167,21 +181,17 @@ def committed_dataset(store: Any, pointer: Mapping[str, Any], experiment: str) -
         "experiment": experiment,
     }
     dataset.encoding = {}
-    return with_evolutions(dataset)
-
-
-def _plain_text(dataset: xr.Dataset) -> dict[Any, xr.Variable]:
-    """The coordinates, text as Python's own: netCDF and pandas do not yet understand numpy's new type of text."""
-    variables = {name: dataset.variables[name] for name in dataset.coords}
-    return {n: v.astype(object) if v.dtype.kind == "T" else v for n, v in variables.items()}
+    return dataset
 
 
 @contextmanager
-def reading(path: str | Path) -> Iterator[None]:
-    """Turns whatever a damaged store raises into one error."""
+def reading(path: str | Path, disk: bool = True) -> Iterator[None]:
+    """Turns whatever a damaged store raises into one error; what the disk itself raises only where `disk` says so."""
     try:
         yield
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and not disk:
+            raise
         raise RecordingError(f"{path}: cannot read {DATA} ({error}); it is incomplete or damaged.") from error
 
 
@@ -193,7 +203,7 @@ def read_export(path: Path) -> xr.Dataset:
         MissingExtraError: The format needs an extra.
     """
     if path.suffix.lower() not in (".nc", ".nwb"):
-        raise RecordingError(f"{path}: expected a run's folder, or a file ending in .nc or .nwb.")
+        raise RecordingError(f"{path}: expected a run's folder, or a file ending in .zip, .nc or .nwb.")
     dataset = read_netcdf(path) if path.suffix.lower() == ".nc" else read_nwb(path)
     if int(dataset.attrs["closedloop_schema"]) > SCHEMA:
         raise RecordingError(

@@ -17,6 +17,7 @@ from closedloop.images.movies import IMAGE_ENDINGS, decode_movie, encode_image
 from closedloop.images.sets import ImageSet, read_images
 from closedloop.interfaces import STILL, Form
 from closedloop.recording.layout import NAMES, REFERENCES, writing
+from closedloop.recording.places import Root, on_disk, root_of
 
 
 def source(images: Any) -> str | None:
@@ -39,16 +40,16 @@ def write_references(path: Path, references: ImageSet) -> None:
         put_file(folder / NAMES, json.dumps(references.ids).encode())
 
 
-def read_references(path: Path) -> ImageSet | None:
-    """The reference images of a run; None if it has none.
+def read_references(path: str | Path) -> ImageSet | None:
+    """The reference images of a run, packed or not; None if it has none.
 
     Raises:
         RecordingError: They are damaged.
     """
-    return stored_references(path / REFERENCES)
+    return stored_references(root_of(path) / REFERENCES)
 
 
-def stored_references(folder: Path) -> ImageSet | None:
+def stored_references(folder: Root) -> ImageSet | None:
     """The images of a folder that `write_references` wrote, under their own names; None for any other folder.
 
     Raises:
@@ -58,7 +59,8 @@ def stored_references(folder: Path) -> ImageSet | None:
         return None
     try:
         ids = json.loads((folder / NAMES).read_text(encoding="utf-8"))
-        return _exactly(tuple(ids), sorted(p for p in folder.iterdir() if p.suffix in IMAGE_ENDINGS))
+        with on_disk(folder) as files:
+            return _exactly(tuple(ids), sorted(p for p in files.iterdir() if p.suffix in IMAGE_ENDINGS))
     except (OSError, ValueError, TypeError, IndexError) as error:
         raise RecordingError(f"{folder}: cannot read the reference images ({error}).") from error
 

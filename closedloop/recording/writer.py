@@ -5,17 +5,19 @@ A run's folder::
     run/
       LOCK             held by the process that writes
       experiment.yaml  repeats the run: closedloop evolve --config run/experiment.yaml
-      data.zarr/       zarr v3 group; arrays have their final shape from the beginning, unwritten rows are NaN, -1 or ""
+      data.zarr/       zarr v3 group of few arrays, at their final shape from the start: `closedloop.recording.store`
       state/           optimizer, random generators and progress after the last two generations
-      images/          PNG of the best image of each generation (or of all); of movies animated WebP, without loss
-      references/      PNG of the reference images, exactly as shown; of movies animated WebP
-      CHECKSUMS        SHA-256 of each file of data.zarr, up to its last committed row
+      images/          PNG of the best image of each generation (or of all)
+      references/      PNG of the reference images, exactly as shown
+      CHECKSUMS        SHA-256 of each file of data.zarr that does not change any more
       COMMITTED.json   how many rows and checksums count; replacing this file is the only commit
 
-The arrays of a generation, their checksums and the state are brought to the disk, side by side; then the pointer
-``COMMITTED.json`` is replaced atomically. Readers look at the pointer first and never see more than it names, so a run
-can be read while it goes on, and a process killed at any moment loses at most the generation under way. A file that is
-lost, cut short or changed is an error when it is read, never a lost presentation.
+The rows of a generation are written behind those that are committed, in place, and brought to the disk side by side
+with the state; then the pointer ``COMMITTED.json`` is replaced atomically. It names how many rows count, and the
+checksums of the chunks that have room for more. Readers look at the pointer first and never see more than it names, so
+a run can be read while it goes on, and a process killed at any moment loses at most the generation under way: what it
+left behind the committed rows is not read, and is written over. A file that is lost, cut short or changed is an error
+when it is read, never a lost presentation.
 """
 
 from __future__ import annotations
@@ -23,34 +25,32 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
 import xarray as xr
 import yaml
-import zarr
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
-from closedloop.files import PARTIAL, put_file, replace_files, synchronize
+from closedloop.files import PARTIAL, do_together, put_file, replace_file, synchronize
 from closedloop.images.movies import encode_image
 from closedloop.interfaces import FloatArray, State, Units
-from closedloop.recording.checksums import ChecksumFile, Sum, check_files, sums_of
-from closedloop.recording.chunks import Column
+from closedloop.recording import older
+from closedloop.recording.checksums import ChecksumFile, Sum, sums_of
+from closedloop.recording.chunks import committed_chunks
 from closedloop.recording.layout import (
     CHECKSUMS,
     DATA,
     EARLIER,
-    EVOLUTION,
     EXPERIMENT,
     IMAGES,
     LOCK,
     POINTER,
-    PRESENTATION,
     SCHEMA,
     STATES,
     Layout,
@@ -58,15 +58,26 @@ from closedloop.recording.layout import (
     is_run,
     writing,
 )
+from closedloop.recording.places import is_packed
 from closedloop.recording.reader import (
-    committed_dataset,
+    checked_sums,
+    finished_dataset,
     open_recording,
-    read_committed_sums,
     read_pointer,
     reading,
     saved_state,
 )
 from closedloop.recording.states import pack_state
+from closedloop.recording.store import (
+    Store,
+    assembled,
+    check_rows,
+    columns_of,
+    create,
+    described,
+    kept_columns,
+    row_values,
+)
 
 
 @final
@@ -81,12 +92,12 @@ class Recording:
         self._experiment = experiment
         self._layout = layout
         self._lock = None if path is None else _locked(path)
-        self._arrays: dict[str, Any] = {}
-        self._columns: dict[str, Column] = {}
+        self._store: Store | None = None
+        self._memory: _Memory | None = None
         self._neuroids: tuple[str, ...] | None = None
-        self._memory = zarr.storage.MemoryStore() if path is None else None
-        self._pending: list[dict[str, NDArray[Any]]] = []
         self._checksums: ChecksumFile | None = None
+        self._open: list[Sum] = []
+        self._uncounted: list[Sum] = []
         self._pointer: dict[str, Any] = {"schema": SCHEMA, "n_presentations": 0, "n_generations": 0, "finished": False}
         self._started = time.monotonic()
 
@@ -121,6 +132,8 @@ class Recording:
             RecordingError: No such run, or another process is writing it.
         """
         path = Path(path)
+        if is_packed(path):
+            raise RecordingError(f"{path}: a packed run is only read; unpack it into a folder to go on with it.")
         if not is_run(path):
             raise RecordingError(f"{path}: not a run of closedloop (no {EXPERIMENT} in it).")
         with writing(path):
@@ -134,18 +147,21 @@ class Recording:
         return recording
 
     def _take_up(self, path: Path) -> None:
-        """Goes to the last commit."""
+        """Goes to the last commit; a run of an older schema is copied into the layout of today first."""
         self._pointer = read_pointer(path)
+        if int(self._pointer["schema"]) < SCHEMA:
+            recording = open_recording(path)
+            with writing(path), reading(path, disk=False):
+                self._pointer = older.copied(path, self._pointer, recording)
+                self._put_pointer(path)
+                older.remove_old(path)
         with reading(path):
-            if "checksums" in self._pointer:  # a run of schema 1 goes on without
-                check_files(path / DATA, read_committed_sums(path, self._pointer))
-                self._checksums = ChecksumFile(path / CHECKSUMS, self._pointer["checksums"])
-            group = zarr.open_group(path / DATA, mode="r+")
-            self._use_arrays(group)
-            self._neuroids = tuple(np.asarray(group["neuroid_id"]).tolist())
-            missing = ({"responses", "score"} | PRESENTATION.keys()) - self._arrays.keys()
-            if missing:
-                raise ValueError(f"no array {sorted(missing)[0]!r}")
+            sums = checked_sums(path, self._pointer)
+            mark = self._pointer["checksums"]
+            self._checksums = ChecksumFile(path / mark.get("file", CHECKSUMS), mark)
+            self._open = [Sum.read(line) for line in self._pointer["open"]]
+            self._store = Store(path / self._pointer.get("data", DATA), committed_chunks(list(sums.values())))
+            self._neuroids = tuple(self._store.attributes["neuroid"]["neuroid_id"]["values"])
         self._started = time.monotonic() - self._pointer["elapsed_s"]
 
     def use(self, layout: Layout) -> None:
@@ -175,7 +191,8 @@ class Recording:
         Raises:
             SubjectError: A response ``(units[, time])`` has another shape than those that are recorded.
         """
-        before = self._arrays["responses"].shape[1:] if self._arrays else responses.shape[1:]
+        written = self._store or self._memory
+        before = responses.shape[1:] if written is None else written.shape
         if responses.shape[1:] != before:
             raise SubjectError(
                 f"subject: expected responses of shape {before} for each image, as before, got {responses.shape[1:]}."
@@ -196,15 +213,24 @@ class Recording:
             RecordingError: The disk is full or cannot be written; what was committed before stays as it was.
         """
         start = self.n_presentations
+        pointer = {
+            **self._pointer,
+            "n_presentations": start + len(rows),
+            "n_generations": int(self._pointer["n_generations"]) + 1,
+        }
+        if self.path is None:
+            self._memory = self._memory or _Memory(self._known_layout(), rows)
+            self._memory.append(rows)
+            self._pointer = self._timed(pointer)
+            return
         with writing(self.path):
-            files = self._image_files(rows) | self._set_rows(start, rows)
-            generation = int(self._pointer["n_generations"]) + 1
-            pointer = {
-                **self._pointer,
-                "n_presentations": start + len(rows),
-                "n_generations": generation,
-            }
-            self._commit(pointer, state, files)
+            store = self._store or self._begin(self.path, rows)
+            appended = store.append(start, row_values(rows))
+            tasks = [task for one in appended for task in one.tasks]
+            full = [entry for one in appended for entry in one.full]
+            rooms = [one.open for one in appended if one.open is not None]
+            self._commit(pointer, state, [*tasks, *self._image_tasks(rows)], full, rooms)
+            store.keep()
 
     def keep(self, name: str, data: bytes) -> None:
         """Keeps a further file in the run's folder, before the first generation; in memory there is none.
@@ -218,114 +244,97 @@ class Recording:
 
     def finish(self, state: State, reason: str = "") -> None:
         """Marks the run as finished, and says why it ended."""
+        pointer = {**self._pointer, "finished": True, "reason": reason}
+        if self.path is None:
+            self._pointer = self._timed(pointer)
+            return
         with writing(self.path):
-            self._commit({**self._pointer, "finished": True, "reason": reason}, state)
+            self._commit(pointer, state, [], self._open, [])
 
-    def _image_files(self, rows: Rows) -> dict[Path, bytes]:
-        """The files of the images to keep."""
+    def _image_tasks(self, rows: Rows) -> list[Callable[[], None]]:
+        """Write the images to keep."""
         if self.path is None or not rows.images:
-            return {}
+            return []
         folder = self.path / IMAGES
         folder.mkdir(exist_ok=True)
         encoded = {name: encode_image(image, rows.rate_hz) for name, image in rows.images.items()}
-        return {folder / f"{name}{ending}": data for name, (ending, data) in encoded.items()}
+        return [partial(replace_file, folder / f"{name}{ending}", data) for name, (ending, data) in encoded.items()]
 
-    def _set_rows(self, start: int, rows: Rows) -> dict[Path, bytes]:
-        """The chunk files with the rows in them; their checksums are written."""
-        sums: list[Sum] = []
-        files: dict[Path, bytes] = {}
-        if not self._arrays:
-            self._use_arrays(self._make_group(rows))
-            if self.path is not None:
-                self._checksums = ChecksumFile(self.path / CHECKSUMS)
-        if self.path is not None and self._checksums is not None and start == 0:
-            sums = sums_of(self.path / DATA)
-        capacity, stop = self._arrays["score"].shape[0], start + len(rows)
-        if stop > capacity:
-            raise RecordingError(f"recording: expected at most {capacity} presentations, got {stop}.")
-        values = {**rows.coords, "responses": rows.responses, "score": rows.scores, "latent_code": rows.codes}
-        values |= rows.variables
-        for name, array in self._arrays.items():
-            value = values[name]
-            if value.shape[1:] != array.shape[1:]:
-                raise RecordingError(
-                    f"recording: {name} had shape {array.shape[1:]} for each presentation before, now "
-                    f"{value.shape[1:]}."
-                )
-            value = value.astype(object) if value.dtype.kind == "U" else value
-            if self.path is not None:
-                chunks = self._columns[name].set(start, value)
-                files |= {chunk.path: chunk.data for chunk in chunks}
-                sums += [chunk.sum for chunk in chunks]
-            values[name] = value
-        if self.path is None:
-            self._pending.append({name: np.array(values[name]) for name in self._arrays})
-        if self._checksums is not None:
-            self._checksums.write(sums)
-        return files
-
-    def _use_arrays(self, group: zarr.Group) -> None:
-        """Takes the arrays of a group as those to write to."""
-        self._arrays = _row_arrays(group)
-        if self.path is not None:
-            self._columns = {name: Column(self.path / DATA / name, array) for name, array in self._arrays.items()}
-
-    def _make_group(self, rows: Rows) -> zarr.Group:
-        """Creates the arrays at their final shape, under a temporary name until all are there."""
+    def _known_layout(self) -> Layout:
         if self._layout is None:
             raise RecordingError("recording: no layout; call use() first.")
-        if self.path is None:
-            group = zarr.open_group(self._memory, mode="w")
-            _create_arrays(group, self._layout, rows)
-            return group
-        temporary = self.path / (DATA + PARTIAL)
+        return self._layout
+
+    def _begin(self, path: Path, rows: Rows) -> Store:
+        """Makes the store, under a temporary name until all of it is there."""
+        layout = self._known_layout()
+        temporary = path / (DATA + PARTIAL)
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(self.path / DATA, ignore_errors=True)  # uncommitted: there is no pointer yet
-        _create_arrays(zarr.open_group(temporary, mode="w"), self._layout, rows)
-        for path in temporary.rglob("*"):
-            synchronize(path)
-        temporary.replace(self.path / DATA)
-        synchronize(self.path)
-        return zarr.open_group(self.path / DATA, mode="r+")
+        shutil.rmtree(path / DATA, ignore_errors=True)  # uncommitted: there is no pointer yet
+        create(temporary, layout, columns_of(layout, rows))
+        for place in temporary.rglob("*"):
+            synchronize(place)
+        temporary.replace(path / DATA)
+        synchronize(path)
+        self._store = Store(path / DATA, {})
+        self._checksums = ChecksumFile(path / CHECKSUMS)
+        self._uncounted = sums_of(path / DATA)
+        return self._store
 
     def _commit(
-        self, pointer: dict[str, Any], state: State, files: Mapping[Path, bytes] = MappingProxyType({})
+        self,
+        pointer: dict[str, Any],
+        state: State,
+        tasks: Sequence[Callable[[], None]],
+        full: Sequence[Sum],
+        rooms: Sequence[Sum],
     ) -> None:
-        """Brings all files to the disk, then names them in the pointer."""
-        pointer["elapsed_s"] = round(time.monotonic() - self._started, 3)
-        if self.path is None:
-            self._pointer = pointer
-            return
-        name = f"{STATES}/{pointer['n_generations']:06d}.npz"
+        """Brings all to the disk, then names it in the pointer.
+
+        Args:
+            pointer: What counts then, but for state and checksums.
+            state: What follows.
+            tasks: Write rows and images.
+            full: Checksums of files that do not change any more.
+            rooms: Checksums of the chunks with room for more rows.
+        """
+        if self.path is None or self._checksums is None:
+            raise RecordingError("recording: nothing is recorded yet.")
+        name, lines = f"{STATES}/{pointer['n_generations']:06d}.npz", [*self._uncounted, *full]
         (self.path / STATES).mkdir(exist_ok=True)
-        replace_files({**files, self.path / name: pack_state(state)})
+        saving = partial(replace_file, self.path / name, pack_state(state))
+        do_together([*tasks, saving, *([partial(self._checksums.write, lines)] if lines else [])])
         synchronize(self.path / STATES)
-        pointer["state"] = name
-        if self._checksums is not None:
-            pointer["checksums"] = self._checksums.mark
-        put_file(self.path / POINTER, (json.dumps(pointer, indent=1) + "\n").encode())
-        self._pointer = pointer
-        if self._checksums is not None:
+        if lines:
+            pointer["checksums"] = {**pointer.get("checksums", {}), **self._checksums.mark}
+        before = self._pointer
+        self._pointer = {**self._timed(pointer), "state": name, "open": [entry.line().rstrip("\n") for entry in rooms]}
+        try:
+            self._put_pointer(self.path)
+        except BaseException:
+            if (self.path / POINTER).exists() and read_pointer(self.path) == self._pointer:
+                before = self._pointer  # it failed after the pointer was in place
+            self._pointer = before
+            raise
+        if lines:
             self._checksums.keep()
+        self._open, self._uncounted = list(rooms), []
         for old in sorted((self.path / STATES).glob("*.npz"))[:-2]:
             old.unlink(missing_ok=True)
 
+    def _timed(self, pointer: dict[str, Any]) -> dict[str, Any]:
+        return {**pointer, "elapsed_s": round(time.monotonic() - self._started, 3)}
+
+    def _put_pointer(self, path: Path) -> None:
+        put_file(path / POINTER, (json.dumps(self._pointer, indent=1) + "\n").encode())
+
     def dataset(self) -> xr.Dataset:
         """What is committed, as an xarray Dataset."""
-        if not self._arrays:
-            raise RecordingError("recording: nothing is recorded yet.")
-        if self.path is not None:
+        if self.path is not None and self._store is not None:
             return open_recording(self.path)
-        self._settle()
-        return committed_dataset(self._memory, self._pointer, self._experiment)
-
-    def _settle(self) -> None:
-        """Writes what waits in memory into the arrays, all of it at once: writing row by row costs far more."""
-        waiting, self._pending = self._pending, []
-        stop = self.n_presentations
-        for name in self._arrays if waiting else ():
-            values = np.concatenate([rows[name] for rows in waiting])
-            self._arrays[name][stop - len(values) : stop] = values
+        if self._memory is None:
+            raise RecordingError("recording: nothing is recorded yet.")
+        return finished_dataset(self._memory.dataset(), self._pointer, self._experiment)
 
     def close(self) -> None:
         """Gives the folder's lock back."""
@@ -333,55 +342,43 @@ class Recording:
             self._lock.release()
 
 
-def _row_arrays(group: zarr.Group) -> dict[str, Any]:
-    """The arrays that have a row for each presentation."""
-    arrays: dict[str, Any] = dict(group.arrays())
-    return {n: a for n, a in arrays.items() if (a.metadata.dimension_names or ("",))[0] == "presentation"}
+@final
+class _Memory:
+    """The rows of a run that is kept in memory.
 
+    Args:
+        layout: What is recorded.
+        rows: The first rows, which say the type and shape of responses.
+    """
 
-def _create_arrays(group: zarr.Group, layout: Layout, rows: Rows) -> None:
-    """All arrays of a run at their final shape."""
-    n, chunk = layout.capacity, min(layout.capacity, 64)  # what is narrow has longer chunks: fewer files to read back
+    def __init__(self, layout: Layout, rows: Rows) -> None:
+        self._columns = columns_of(layout, rows)
+        self._attributes = described(layout, self._columns)
+        self._capacity = layout.capacity
+        self._rows: list[dict[str, NDArray[Any]]] = []
+        self._count = 0
 
-    def along(name: str, dtype: str, fill: Any, shape: tuple[int, ...] = (), dims: tuple[str, ...] = ()) -> None:
-        group.create_array(
-            name,
-            shape=(n, *shape),
-            chunks=(chunk if shape else max(chunk, 1024), *shape),
-            dtype=dtype,
-            fill_value=fill,
-            compressors=None,
-            dimension_names=("presentation", *dims),
-        )
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the responses to one presentation."""
+        return self._columns["responses"].shape
 
-    time_axis = ("time_bin",) * (rows.responses.ndim - 2)
-    along("responses", rows.responses.dtype.name, np.nan, rows.responses.shape[1:], ("neuroid", *time_axis))
-    if layout.latent:
-        along("latent_code", "float64", np.nan, (layout.latent,), ("latent",))
-    along("score", "float64", np.nan)
-    for name, variable in layout.variables.items():
-        along(name, variable.dtype, variable.fill, variable.shape, variable.dims)
-    coords = {**PRESENTATION, **layout.coords}
-    for name, (dtype, fill) in coords.items():
-        along(name, dtype, fill)
-    neuroid = {"neuroid_id": layout.units.neuroid_id, **layout.units.coords}
-    for name, column in neuroid.items():
-        _create_coordinate(group, name, column, ("neuroid",))
-    for name, scalar in layout.scalars.items():
-        _create_coordinate(group, name, scalar, ())
-    for name, texts in layout.evolutions.items():
-        _create_coordinate(group, name, list(texts), (EVOLUTION,))
-    group.attrs["coordinates"] = " ".join([*coords, *neuroid, *layout.scalars, *layout.evolutions])
-    group.attrs["closedloop_schema"] = SCHEMA
+    def append(self, rows: Rows) -> None:
+        """Keeps a copy of a generation."""
+        values = row_values(rows)
+        shapes = {name: column.shape for name, column in self._columns.items()}
+        check_rows(values, shapes, self._capacity, self._count + len(rows))
+        self._rows.append(kept_columns(values, self._columns))
+        self._count += len(rows)
 
-
-def _create_coordinate(group: zarr.Group, name: str, value: Any, dims: tuple[str, ...]) -> None:
-    array = np.asarray(value)
-    text = array.dtype.kind in "UO"
-    target = group.create_array(
-        name, shape=array.shape, dtype="str" if text else array.dtype.name, compressors=None, dimension_names=dims
-    )
-    target[...] = array.astype(str).astype(object) if text else array
+    def dataset(self) -> xr.Dataset:
+        """All rows so far."""
+        self._rows = [{name: np.concatenate([rows[name] for rows in self._rows]) for name in self._columns}]
+        whole = {
+            name: xr.Variable(("presentation", *column.dims), self._rows[0][name].copy())
+            for name, column in self._columns.items()
+        }
+        return assembled(whole, self._attributes)
 
 
 def _check_free(path: Path) -> None:

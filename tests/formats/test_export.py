@@ -42,11 +42,11 @@ def test_a_damaged_run_is_not_exported(run, tmp_path):
 
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    chunk = copy / "data.zarr" / "responses" / "c" / "0" / "0"
+    chunk = copy / "data.zarr" / "responses" / "c.0.0"
     data = bytearray(chunk.read_bytes())
     data[5] ^= 1
     chunk.write_bytes(data)
     for to in ("netcdf", "nwb", "csv"):
-        with pytest.raises(RecordingError, match="responses/c/0/0 is damaged"):
+        with pytest.raises(RecordingError, match=r"responses/c\.0\.0 is damaged"):
             export(copy, to, tmp_path / f"x{FORMATS[to].suffix}")
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
