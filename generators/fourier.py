@@ -1,4 +1,4 @@
-"""Images as Fourier coefficients with a 1/f spectrum and natural colour statistics.
+"""Makes images of Fourier coefficients with a 1/f spectrum and natural colour statistics.
 
 The parametrization of Lucid (Olah, Mordvintsev & Schubert 2017, "Feature Visualization"), usable with and without
 gradients: independent coefficients, scaled by the amplitude spectrum of natural images, mixed by Lucid's colour
@@ -8,7 +8,7 @@ matrix, then squashed to [0, 1] by a sigmoid.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,30 +23,29 @@ from .pixels import check_channels, check_resolution, still_images
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Lucid's square root of the colour covariance of ImageNet, rows R, G, B; divided by its largest column norm below.
-COLOR_CORRELATION = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-
 #: How near to black and white an image is taken when it is encoded: a quarter of an 8-bit step, which rounds to none.
 CLAMP = 2.0**-10
-#: Frequencies along an axis above which a fast transform is quicker than matrices.
-FAST = 32
-#: Below this norm a code has no direction; its image is grey.
-_TINY = 1e-12
+#: The norm below which a code has no direction; its image is grey.
+LEAST_NORM = 1e-12
 
 
 def grey_or_colors(channels: int) -> NDArray[np.float64]:
-    """The matrix ``(channels, channels)`` that mixes independent channels: `color_matrix`, or 1 for grey."""
+    """Returns the matrix ``(channels, channels)`` that mixes independent channels: `color_matrix`, or 1 for grey."""
     return color_matrix() if channels == 3 else np.ones((1, 1))
 
 
 def color_matrix() -> NDArray[np.float64]:
-    """The matrix ``(3, 3)`` that turns three independent channels into correlated RGB: ``rgb = matrix @ channels``."""
-    matrix: NDArray[np.float64] = COLOR_CORRELATION / np.linalg.norm(COLOR_CORRELATION, axis=0).max()
+    """Returns the matrix ``(3, 3)`` that turns independent channels into correlated RGB: ``rgb = matrix @ channels``.
+
+    Lucid's square root of the colour covariance of ImageNet, rows R, G, B, divided by its largest column norm.
+    """
+    root = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+    matrix: NDArray[np.float64] = root / np.linalg.norm(root, axis=0).max()
     return matrix
 
 
 def half_plane(cutoff: float, resolution: int) -> NDArray[np.int_]:
-    """Frequencies ``(m, 2)`` as (ky, kx) in cycles per image up to ``cutoff``, one of each conjugate pair.
+    """Returns frequencies ``(m, 2)`` as (ky, kx) in cycles per image up to ``cutoff``, one of each conjugate pair.
 
     The constant (0, 0) comes first; the Nyquist frequency is left out, for it has no sine.
     """
@@ -61,7 +60,7 @@ def half_plane(cutoff: float, resolution: int) -> NDArray[np.int_]:
 
 
 def decorrelated(images: NDArray[Any], resolution: int, channels: int = 3) -> NDArray[np.float64]:
-    """Images ``(n, 3, h, w)`` in [0, 1] -> channels ``(n, 3, resolution, resolution)`` before sigmoid and colours.
+    """Returns images ``(n, 3, h, w)`` in [0, 1] as channels ``(n, 3, r, r)`` before sigmoid and colours.
 
     With ``channels=1`` their luminance, ``(n, 1, resolution, resolution)``.
 
@@ -75,7 +74,7 @@ def decorrelated(images: NDArray[Any], resolution: int, channels: int = 3) -> ND
 
 @final
 class Fourier:
-    """Fourier coefficients as codes ``(n, dim)``, prior N(0, 1) on each.
+    """A generator whose codes ``(n, dim)`` are Fourier coefficients, prior N(0, 1) on each.
 
     A draw from the prior is a coloured cloud with the amplitude spectrum ``1 / f**decay`` up to the cutoff, with
     standard deviation `contrast` before the sigmoid. A Gaussian code of many dimensions lies close to the sphere of
@@ -136,7 +135,7 @@ class Fourier:
         self._colors = grey_or_colors(self.channels)
 
     def _amplitudes(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scale ``(2m - 1,)`` of the coordinates of a channel: 1/f, and unit variance of a pixel after mixing."""
+        """Returns the scale ``(2m - 1,)`` of a channel's coordinates: 1/f, and pixels of unit variance after mixing."""
         amplitude = 1 / np.maximum(radius, 1.0) ** self.decay
         coordinates: NDArray[np.float64] = np.concatenate([amplitude, amplitude[1:]])
         # cos² + sin² = 1: each frequency adds its squared amplitude to the variance of every pixel.
@@ -146,7 +145,7 @@ class Fourier:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """How `load_generator` makes it again."""
+        """Returns how `load_generator` makes it again."""
         return {
             "name": self.name,
             "resolution": self.resolution,
@@ -158,13 +157,14 @@ class Fourier:
         }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, channels, h, w)`` float32 in [0, 1]."""
-        return cast(NDArray[np.float32], expit(self.before_sigmoid(self.space.check(codes))))
+        """Returns images ``(n, channels, h, w)`` float32 in [0, 1] of codes ``(n, dim)``."""
+        images: NDArray[np.float32] = expit(self.before_sigmoid(self.space.check(codes)))
+        return images
 
     def before_sigmoid(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> colours or grey ``(n, channels, h, w)`` that the sigmoid turns into images."""
+        """Returns what the sigmoid turns into images, ``(n, channels, h, w)``, of codes ``(n, dim)``."""
         if self.shell:
-            codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
+            codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), LEAST_NORM))
         codes = codes.astype(np.float32)
         channels = codes.reshape(len(codes), self.channels, len(self.scale)) * self.scale.astype(np.float32)
         mixed = np.matmul(self._colors.astype(np.float32), channels)
@@ -172,35 +172,38 @@ class Fourier:
         halves = self._rows.astype(np.float32) @ padded[..., self._gather]
         real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
         cos, sin = self._columns.astype(np.float32)
-        return cast(NDArray[np.float32], real @ cos - imaginary @ sin)
+        # Re((p + i q) exp(i column)) = p cos - q sin
+        planes: NDArray[np.float32] = real @ cos - imaginary @ sin
+        return planes
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Returns the same in torch; keeps the graph and the precision of ``codes``."""
         import torch
 
         return torch.sigmoid(self.forward_before_sigmoid(codes))
 
     def forward_before_sigmoid(self, codes: Tensor) -> Tensor:
-        """`before_sigmoid` in torch."""
+        """Returns `before_sigmoid` in torch."""
         import torch
 
         if self.shell:
-            codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(_TINY))
+            codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(LEAST_NORM))
         channels = codes.reshape(len(codes), self.channels, len(self.scale)) * codes.new_tensor(self.scale)
         mixed = codes.new_tensor(self._colors) @ channels
         padded = torch.nn.functional.pad(mixed, (0, 1))
         index = torch.as_tensor(self._gather, device=codes.device)
         found = padded.gather(-1, index.ravel().expand(*padded.shape[:-1], -1))  # much quicker than index_select
         spectrum = found.reshape(*padded.shape[:-1], *index.shape)
-        if self._columns.shape[1] > FAST:
+        if self._columns.shape[1] > 32:  # so many frequencies along an axis are quicker by a fast transform
             return self._transformed(spectrum)
         halves = codes.new_tensor(self._rows) @ spectrum
         real, imaginary = halves[..., : self.resolution, :], halves[..., self.resolution :, :]
         cos, sin = codes.new_tensor(self._columns)
-        return cast("Tensor", real @ cos - imaginary @ sin)
+        planes: Tensor = real @ cos - imaginary @ sin
+        return planes
 
     def encode(self, images: NDArray[Any]) -> FloatArray:
-        """Images ``(n, 3, h, w)`` in [0, 1], of any size -> codes ``(n, dim)`` of what the cutoff carries of them.
+        """Returns the codes ``(n, dim)`` of what the cutoff carries of images ``(n, 3, h, w)`` in [0, 1], of any size.
 
         Exact for this generator's own images. Of others, frequencies beyond the cutoff are lost (in an image of even
         size also the Nyquist frequency), and pixels nearer to black or white than `CLAMP` are moved to it. On the shell
@@ -211,10 +214,11 @@ class Fourier:
         # a cos + b sin has the Fourier coefficients (a - ib) / 2 and, at the mirrored frequency, (a + ib) / 2.
         cosines = np.concatenate([spectra.real[..., :1], 2 * spectra.real[..., 1:]], 2)
         coordinates = np.concatenate([cosines, -2 * spectra.imag[..., 1:]], 2) / self.scale
-        return cast(FloatArray, coordinates.reshape(len(coordinates), self.space.dim))
+        codes: FloatArray = coordinates.reshape(len(coordinates), self.space.dim)
+        return codes
 
     def _transformed(self, spectrum: Tensor) -> Tensor:
-        """The two matrix products as a fast Fourier transform, which many frequencies are quicker by.
+        """Does the two matrix products by a fast Fourier transform, which many frequencies are quicker by.
 
         Args:
             spectrum: ``(n, 3, 2 (2k + 1), m)``: the frequencies a for -k to k cycles along y, then b.
@@ -232,4 +236,5 @@ class Fourier:
         half = torch.cat([first, half[..., 1:]], -1)
         between = half.new_zeros(*half.shape[:-2], size - 2 * top - 1, half.shape[-1])
         rows = torch.cat([half[..., top:, :], between, half[..., :top, :]], -2)
-        return cast("Tensor", torch.fft.irfft2(rows, s=(size, size), norm="forward"))
+        planes: Tensor = torch.fft.irfft2(rows, s=(size, size), norm="forward")
+        return planes

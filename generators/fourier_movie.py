@@ -1,4 +1,4 @@
-"""Movies as Fourier coefficients in space and time, with the spectrum of natural movies.
+"""Makes movies of Fourier coefficients in space and time, with the spectrum of natural movies.
 
 What `closedloop.generators.fourier` does for images, with time as a third axis: independent coefficients, scaled by the
 amplitude spectrum of natural movies, mixed by Lucid's colour matrix, then squashed to [0, 1] by a sigmoid. The power of
@@ -10,7 +10,7 @@ amplitudes here fall as ``1 / f`` and ``1 / w``. A movie repeats itself without 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +22,15 @@ from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Form, Space
 
-from .fourier import CLAMP, grey_or_colors
+from .fourier import CLAMP, LEAST_NORM, grey_or_colors
 from .pixels import check_channels, check_resolution
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Below this norm a code has no direction; its movie is grey.
-_TINY = 1e-12
-
 
 def half_space(cutoff: float, resolution: int, cutoff_t: float, frames: int) -> NDArray[np.int_]:
-    """Frequencies ``(m, 3)`` as (kt, ky, kx), cycles per movie and per image, one of each conjugate pair.
+    """Returns frequencies ``(m, 3)`` as (kt, ky, kx), cycles per movie and per image, one of each conjugate pair.
 
     Args:
         cutoff: The highest spatial frequency.
@@ -55,7 +52,7 @@ def half_space(cutoff: float, resolution: int, cutoff_t: float, frames: int) -> 
 
 @final
 class FourierMovie:
-    """Fourier coefficients in space and time as codes ``(n, dim)``, prior N(0, 1) on each.
+    """A generator whose codes ``(n, dim)`` are Fourier coefficients in space and time, prior N(0, 1) on each.
 
     A draw from the prior is a cloud that moves, with standard deviation `contrast` before the sigmoid. As in `Fourier`
     every code is moved to the sphere of radius ``sqrt(dim)``, which fixes the contrast of all movies.
@@ -117,17 +114,15 @@ class FourierMovie:
         gather[1, kt[1:] + top_t, ky[1:] + top_y, kx[1:]] = modes + np.arange(modes - 1)
         self._gather = gather
         # exp(2πi k p / size) for each position p and frequency k.
+        axes = ((self.frames, -top_t, top_t), (self.resolution, -top_y, top_y), (self.resolution, 0, top_x))
         self._waves = [
-            np.exp(2j * np.pi / size * np.outer(np.arange(size), np.arange(low, high + 1)))
-            for size, low, high in (
-                (self.frames, -top_t, top_t), (self.resolution, -top_y, top_y), (self.resolution, 0, top_x)
-            )
-        ]  # fmt: skip
+            np.exp(2j * np.pi / size * np.outer(np.arange(size), np.arange(low, high + 1))) for size, low, high in axes
+        ]
         self._colors = grey_or_colors(self.channels)
         self.scale = self._amplitudes(np.hypot(ky, kx), np.abs(kt))
 
     def _amplitudes(self, f: NDArray[np.float64], w: NDArray[np.int_]) -> NDArray[np.float64]:
-        """Scale ``(2m - 1,)`` of the coordinates of a channel: 1/f 1/w, and unit variance of a pixel after mixing."""
+        """Returns the scale ``(2m - 1,)`` of a channel's coordinates: 1/(f w), and pixels of unit variance."""
         amplitude = 1 / (np.maximum(f, 1.0) ** self.decay * np.maximum(w, 1.0) ** self.decay_t)
         coordinates: NDArray[np.float64] = np.concatenate([amplitude, amplitude[1:]])
         # cos² + sin² = 1: each frequency adds its squared amplitude to the variance of every pixel.
@@ -137,16 +132,26 @@ class FourierMovie:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """How `load_generator` makes it again."""
-        options = ("resolution", "frames", "rate_hz", "cutoff", "cutoff_hz", "decay", "decay_t", "contrast", "shell",
-                   "channels")  # fmt: skip
-        return {"name": self.name, **{option: getattr(self, option) for option in options}}
+        """Returns how `load_generator` makes it again."""
+        return {
+            "name": self.name,
+            "resolution": self.resolution,
+            "frames": self.frames,
+            "rate_hz": self.rate_hz,
+            "cutoff": self.cutoff,
+            "cutoff_hz": self.cutoff_hz,
+            "decay": self.decay,
+            "decay_t": self.decay_t,
+            "contrast": self.contrast,
+            "shell": self.shell,
+            "channels": self.channels,
+        }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> movies ``(n, frames, channels, h, w)`` float32 in [0, 1]."""
+        """Returns movies ``(n, frames, channels, h, w)`` float32 in [0, 1] of codes ``(n, dim)``."""
         codes = self.space.check(codes)
         if self.shell:
-            codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), _TINY))
+            codes = codes * (self.space.dim**0.5 / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), LEAST_NORM))
         channels = codes.astype(np.float32).reshape(len(codes), self.channels, len(self.scale))
         mixed = np.matmul(self._colors.astype(np.float32), channels * self.scale.astype(np.float32))
         # The real part of (a - i b) exp(i θ) is a cos θ + b sin θ.
@@ -154,17 +159,19 @@ class FourierMovie:
         t, y, x = (wave.astype(np.complex64) for wave in self._waves)
         planes = y @ ((a - 1j * b).astype(np.complex64) @ x.T)
         movies = np.stack([np.tensordot(t, plane, (1, 1)).real for plane in planes]) if len(codes) else self._none()
-        return cast("NDArray[np.float32]", expit(movies))
+        squashed: NDArray[np.float32] = expit(movies)
+        return squashed
 
     def _none(self) -> NDArray[np.float32]:
+        """Returns no movies, ``(0, frames, channels, h, w)``."""
         return np.empty((0, self.frames, self.channels, self.resolution, self.resolution), np.float32)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Returns the same in torch; keeps the graph and the precision of ``codes``."""
         import torch
 
         if self.shell:
-            codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(_TINY))
+            codes = codes * (self.space.dim**0.5 / codes.norm(dim=1, keepdim=True).clamp_min(LEAST_NORM))
         channels = codes.reshape(len(codes), self.channels, len(self.scale)) * codes.new_tensor(self.scale)
         padded = torch.nn.functional.pad(codes.new_tensor(self._colors) @ channels, (0, 1))
         index = torch.as_tensor(self._gather, device=codes.device)
@@ -176,7 +183,7 @@ class FourierMovie:
         return torch.sigmoid(torch.einsum("tk,nckyx->ntcyx", t, planes).real)
 
     def encode(self, images: NDArray[Any]) -> FloatArray:
-        """Movies ``(n, frames, channels, h, w)`` in [0, 1] of any size, or stills -> codes of what the cutoffs carry.
+        """Returns the codes of what the cutoffs carry of movies ``(n, frames, channels, h, w)`` in [0, 1], or stills.
 
         Exact for this generator's own movies, but for the length of a code on the shell.
         """
@@ -188,4 +195,5 @@ class FourierMovie:
         # a cos + b sin has the Fourier coefficients (a - ib) / 2 and, at the mirrored frequency, (a + ib) / 2.
         cosines = np.concatenate([spectra.real[..., :1], 2 * spectra.real[..., 1:]], 2)
         coordinates = np.concatenate([cosines, -2 * spectra.imag[..., 1:]], 2) / self.scale
-        return cast(FloatArray, coordinates.reshape(len(coordinates), self.space.dim))
+        codes: FloatArray = coordinates.reshape(len(coordinates), self.space.dim)
+        return codes

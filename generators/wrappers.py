@@ -1,4 +1,4 @@
-"""Generators around a generator: a shorter code, a code held near the prior, an image within a receptive field.
+"""Wraps a generator: a shorter code, a code held near the prior, an image within a receptive field.
 
 A wrapper is `Differentiable` exactly if the inner generator is, and has a `recipe` exactly if the inner one has: the
 inner recipe stands within its own, under ``generator``.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 #: A generator, or how to load it: a name, or a mapping with "name" and options.
 Inner = Generator | str | Mapping[str, Any]
-
-#: Below this norm a code has no direction.
-_TINY = 1e-12
 
 
 class Wrapper:
@@ -52,42 +49,43 @@ class Wrapper:
         self.channels, self.frames, self.rate_hz = form.channels, form.frames, form.rate_hz
         self._name, self._options = name, dict[str, Any]()
         if isinstance(self.generator, Differentiable):
+            self._inner_forward = self.generator.forward
             self.forward = self._forward
 
     @property
     def name(self) -> str:
-        """The wrapper and the inner generator, for records."""
+        """Returns the wrapper and the inner generator, for records."""
         return f"{self._name}({self.generator.name})"
 
     @property
     def recipe(self) -> Mapping[str, Any] | None:
-        """How `load_generator` makes it again; None where the inner generator was built by hand."""
+        """Returns how `load_generator` makes it again; None where the inner generator was built by hand."""
         inner = self.generator.recipe if isinstance(self.generator, Described) else None
-        lost = any(option is _BY_HAND for option in self._options.values())
+        lost = any(option is NOT_IN_RECIPE for option in self._options.values())
         return None if inner is None or lost else {"name": self._name, **self._options, "generator": dict(inner)}
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]; of the inner generator's form."""
+        """Returns images ``(n, 3, h, w)`` float32 in [0, 1], of the inner generator's form, of codes ``(n, dim)``."""
         inner = self._codes(self.space.check(codes))
         images: NDArray[np.float32] = self._images(self.generator(inner))
         return np.clip(images, 0, 1)
 
     def _forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
-        images: Tensor = self._images(cast(Differentiable, self.generator).forward(self._codes(codes)))
+        """Returns the same in torch; keeps the graph and the precision of ``codes``."""
+        images: Tensor = self._images(self._inner_forward(self._codes(codes)))
         return images
 
     def _codes(self, codes: Any) -> Any:
-        """Codes -> those of the inner generator; the same for numpy and torch."""
+        """Returns codes of the inner generator for codes; the same for numpy and torch."""
         return codes
 
     def _images(self, images: Any) -> Any:
-        """Images of the inner generator -> images; the same for numpy and torch."""
+        """Returns images for images of the inner generator; the same for numpy and torch."""
         return images
 
 
-#: Stands for an option that has no place in a recipe.
-_BY_HAND: Any = object()
+#: Stands in the options for one that has no place in a recipe, such as an array.
+NOT_IN_RECIPE: Any = object()
 
 
 @final
@@ -124,7 +122,7 @@ class Truncated(Wrapper):
         if self.by == "coordinate":
             return codes.clip(-self.bound * space.scale, self.bound * space.scale)
         length = self.bound * space.scale * space.dim**0.5
-        norm = ((codes * codes).sum(1)[:, None] + _TINY) ** 0.5
+        norm = ((codes * codes).sum(1)[:, None] + 1e-12) ** 0.5  # a code of zeros has no direction: it stays
         factor = length / norm
         return codes * (factor.clip(None, 1.0) if self.by == "norm" else factor)
 
@@ -171,8 +169,9 @@ class Subspace(Wrapper):
             self.middle, self.directions = principal_directions(given, dim)
             natural = float(((given - self.middle) @ self.directions.T).std())
         self.space = Space(int(dim), scale=natural if scale is None else scale)
-        by_hand = codes is not None and not isinstance(codes, (str, Path))
-        named = _BY_HAND if by_hand else None if codes is None else str(Path(cast(str, codes)).resolve())
+        named = NOT_IN_RECIPE if codes is not None else None
+        if isinstance(codes, (str, Path)):
+            named = str(Path(codes).resolve())
         self._options = {"dim": int(dim), "codes": named, "scale": self.space.scale, "seed": seed}
 
     def _codes(self, codes: Any) -> Any:
@@ -213,11 +212,14 @@ class Placed(Wrapper):
             for start, end in ((y0, y1), (x0, x1))
         )
         self._options = {
-            "box": list(self.box), "resolution": self.resolution, "background": self.background.ravel().tolist()
-        }  # fmt: skip
+            "box": list(self.box),
+            "resolution": self.resolution,
+            "background": self.background.ravel().tolist(),
+        }
 
     def _images(self, images: Any) -> Any:
         grey = _like(self.background, images)
+        # R (x - g) Cᵀ + g: beyond the box the rows and columns are zero, so that the background g is left.
         return grey + _like(self._rows, images) @ (images - grey) @ _like(self._columns.T, images)
 
 
@@ -250,12 +252,15 @@ class Masked(Wrapper):
             raise InvalidArgumentError(f"size, edge: expected size > 0 and edge >= 0, got {size!r} and {edge!r}.")
         self.background = _check_color(background, self.channels)
         self.mask = _mask(mask, self.resolution, float(size), float(edge))
-        named: Any = mask if isinstance(mask, str) and mask in _SHAPES else _BY_HAND
-        if named is _BY_HAND and isinstance(mask, (str, Path)):
+        named: Any = mask if isinstance(mask, str) and mask in WINDOWS else NOT_IN_RECIPE
+        if named is NOT_IN_RECIPE and isinstance(mask, (str, Path)):
             named = str(Path(mask).resolve())
         self._options = {
-            "mask": named, "size": float(size), "edge": float(edge), "background": self.background.ravel().tolist()
-        }  # fmt: skip
+            "mask": named,
+            "size": float(size),
+            "edge": float(edge),
+            "background": self.background.ravel().tolist(),
+        }
 
     def _images(self, images: Any) -> Any:
         grey = _like(self.background, images)
@@ -263,7 +268,7 @@ class Masked(Wrapper):
 
 
 def load_inner(generator: Inner, resolution: int | None) -> Generator:
-    """The inner generator, loaded where it is a name or a recipe.
+    """Returns the inner generator, loaded where it is a name or a recipe.
 
     Raises:
         InvalidArgumentError: It is none of these, or has another resolution than asked for.
@@ -274,7 +279,8 @@ def load_inner(generator: Inner, resolution: int | None) -> Generator:
         if not isinstance(generator.get("name"), str):
             raise InvalidArgumentError(f"generator: expected an entry 'name', got {dict(generator)!r}.")
         options = {} if resolution is None else {"resolution": resolution}
-        return cast(Generator, recipes.build("generators", **{**options, **generator}))
+        loaded: Generator = recipes.build("generators", **{**options, **generator})
+        return loaded
     if not isinstance(generator, Generator):
         raise InvalidArgumentError(
             f"generator: expected a generator, a name, or a mapping with a name, got {type(generator).__name__}."
@@ -287,7 +293,11 @@ def load_inner(generator: Inner, resolution: int | None) -> Generator:
 
 
 def random_directions(count: int, dim: int, seed: int) -> NDArray[np.float64]:
-    """Orthonormal rows ``(count, dim)``, uniform over all such."""
+    """Draws orthonormal rows ``(count, dim)``, uniform over all such.
+
+    Mezzadri 2007, "How to generate random matrices from the classical compact groups": Q of a Gaussian
+    matrix, its columns multiplied by the signs of the diagonal of R.
+    """
     drawn = np.random.default_rng(seed).standard_normal((dim, count))
     q, r = np.linalg.qr(drawn)
     directions: NDArray[np.float64] = (q * np.sign(np.diag(r))).T
@@ -295,14 +305,14 @@ def random_directions(count: int, dim: int, seed: int) -> NDArray[np.float64]:
 
 
 def principal_directions(codes: FloatArray, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean ``(dim,)`` of codes and their principal directions ``(count, dim)``, by falling variance.
+    """Returns the mean ``(dim,)`` of codes and their principal directions ``(count, dim)``, by falling variance.
 
     Raises:
         InvalidArgumentError: The codes do not span as many.
     """
     middle = codes.mean(0, dtype=np.float64)
     _, singular, directions = np.linalg.svd(codes - middle, full_matrices=False)
-    rank = int((singular > 1e-10 * max(float(singular[0]), _TINY)).sum())
+    rank = int((singular > 1e-10 * max(float(singular[0]), 1e-12)).sum())
     if count > rank:
         raise InvalidArgumentError(
             f"dim: expected at most {rank} directions, which is what {len(codes)} codes span, got {count}."
@@ -313,13 +323,14 @@ def principal_directions(codes: FloatArray, count: int) -> tuple[NDArray[np.floa
 
 
 def _like(values: NDArray[Any], other: Any) -> Any:
-    """Values as numpy or torch, and in the precision of an array or tensor."""
+    """Returns values as numpy or torch, and in the precision of an array or tensor."""
     if isinstance(other, np.ndarray):
         return values.astype(other.dtype)
     return other.new_tensor(values)
 
 
 def _check_unbounded(generator: Generator) -> None:
+    """Raises unless a generator's codes are unbounded."""
     if generator.space.bounded:
         raise InvalidArgumentError(
             f"generator: expected one with an unbounded space, got {generator.name!r}, whose codes lie in "
@@ -328,6 +339,7 @@ def _check_unbounded(generator: Generator) -> None:
 
 
 def _check_box(box: Sequence[int], resolution: int) -> tuple[int, int, int, int]:
+    """Returns a box as whole pixels if it lies within the canvas."""
     array = np.asarray(box)
     whole = array.shape == (4,) and array.dtype.kind in "iuf" and bool((array == np.round(array)).all())
     if not whole or not (0 <= array[0] < array[2] <= resolution and 0 <= array[1] < array[3] <= resolution):
@@ -340,7 +352,7 @@ def _check_box(box: Sequence[int], resolution: int) -> tuple[int, int, int, int]
 
 
 def _check_color(color: float | Sequence[float], channels: int) -> NDArray[np.float64]:
-    """A colour ``(channels, 1, 1)`` from one brightness or, where the images have colours, red, green and blue."""
+    """Returns a colour ``(channels, 1, 1)`` from one brightness or, for images in colour, red, green and blue."""
     array = np.asarray(color)
     known = array.shape in ((), (1,), (channels,)) and array.dtype.kind in "iuf"
     if not known or not ((array >= 0) & (array <= 1)).all():
@@ -352,13 +364,14 @@ def _check_color(color: float | Sequence[float], channels: int) -> NDArray[np.fl
 
 
 def _embedded(matrix: NDArray[np.float32], start: int, resolution: int) -> NDArray[np.float32]:
-    """A resizing matrix whose rows stand from ``start`` on among rows of zeros."""
+    """Returns a resizing matrix whose rows stand from ``start`` on among rows of zeros."""
     rows = np.zeros((resolution, matrix.shape[1]), np.float32)
     rows[start : start + len(matrix)] = matrix
     return rows
 
 
 def _read_codes(codes: NDArray[Any] | str | Path, space: Space) -> FloatArray:
+    """Reads codes ``(m, dim)`` of a space, at least two, from an array or an ``.npy`` file."""
     if isinstance(codes, (str, Path)):
         try:
             codes = np.load(codes, allow_pickle=False)
@@ -371,11 +384,11 @@ def _read_codes(codes: NDArray[Any] | str | Path, space: Space) -> FloatArray:
 
 
 def _mask(mask: str | Path | NDArray[Any], resolution: int, size: float, edge: float) -> NDArray[np.float64]:
-    """The window ``(resolution, resolution)`` in [0, 1]."""
-    if isinstance(mask, str) and mask in _SHAPES:
+    """Returns the window ``(resolution, resolution)`` in [0, 1]."""
+    if isinstance(mask, str) and mask in WINDOWS:
         # Distance of the pixels' centres from the middle, as a share of the image.
         axis = (np.arange(resolution) + 0.5) / resolution - 0.5
-        return _SHAPES[mask](np.hypot(axis[:, None], axis[None]), size, edge)
+        return WINDOWS[mask](np.hypot(axis[:, None], axis[None]), size, edge)
     if isinstance(mask, (str, Path)):
         brightness: NDArray[np.float64] = read_image(Path(mask), resolution).mean(0, dtype=np.float64)
         return brightness / 255
@@ -383,24 +396,27 @@ def _mask(mask: str | Path | NDArray[Any], resolution: int, size: float, edge: f
     numbers = array.dtype.kind in "biuf" and array.shape == (resolution, resolution)
     if not numbers or not ((array >= 0) & (array <= 1)).all():
         raise InvalidArgumentError(
-            f"mask: expected {sorted(_SHAPES)}, an image file, or an array ({resolution}, {resolution}) in [0, 1], got "
+            f"mask: expected {sorted(WINDOWS)}, an image file, or an array ({resolution}, {resolution}) in [0, 1], got "
             f"an array {array.shape} of {array.dtype}."
         )
     return array.astype(np.float64)
 
 
 def _disc(distance: NDArray[np.float64], size: float, edge: float) -> NDArray[np.float64]:
-    outside = (distance - size / 2 + edge) / max(edge, _TINY)
+    """Returns 1 within a disc and 0 beyond it, with a raised cosine between; all lengths are shares of the image."""
+    outside = (distance - size / 2 + edge) / max(edge, 1e-12)  # 0 where the edge begins, 1 where it ends
     soft: NDArray[np.float64] = 0.5 + 0.5 * np.cos(np.pi * outside.clip(0, 1))
     return soft
 
 
 def _gaussian(distance: NDArray[np.float64], size: float, edge: float) -> NDArray[np.float64]:
+    """Returns a Gaussian of standard deviation size / 4; it has no edge."""
     bell: NDArray[np.float64] = np.exp(-0.5 * (distance / (size / 4)) ** 2)
     return bell
 
 
-_SHAPES: dict[str, Callable[[NDArray[np.float64], float, float], NDArray[np.float64]]] = {
+#: Windows by name: weights ``(h, w)`` of the distance from the middle, the size and the edge, in shares of the image.
+WINDOWS: dict[str, Callable[[NDArray[np.float64], float, float], NDArray[np.float64]]] = {
     "disc": _disc,
     "gaussian": _gaussian,
 }

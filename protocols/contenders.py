@@ -1,4 +1,4 @@
-"""The contenders of a comparison: each method run on a few units within a budget, with one record for each image."""
+"""Runs the contenders of a comparison: each method on a few units within a budget, with one record for each image."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from .ascend import ascend
 
 #: Stands for a method's own number of steps or images instead of a budget.
 PUBLISHED = "published"
-#: The method of a contender that evolves without gradients, and its images where the budget is the published one.
-EVOLVE, EVOLVE_IMAGES = "evolve", 3000
+#: The method of a contender that evolves without gradients.
+EVOLVE = "evolve"
 #: Units that are climbed side by side.
 TOGETHER = 4
 #: Points on each curve of the best response so far, and presentations of an ascent that it is drawn from.
@@ -72,9 +72,10 @@ def as_contender(method: str | Contender) -> Contender:
 def run_contender(
     subject: Subject, contender: Contender, budget: int | str, count: str, seed: int, columns: Sequence[int]
 ) -> State:
-    """One method at one budget on a few units: arrays with an entry for each unit."""
+    """Runs one method at one budget on a few units; returns arrays with an entry for each unit."""
     if contender.method == EVOLVE:
-        return _evolved(subject, contender, EVOLVE_IMAGES if budget == PUBLISHED else int(budget), seed, columns)
+        images = 3000 if budget == PUBLISHED else int(budget)  # an evolution has no published length
+        return _evolved(subject, contender, images, seed, columns)
     return _ascended(subject, contender, None if budget == PUBLISHED else int(budget), count, seed, columns)
 
 
@@ -89,35 +90,49 @@ def generator_of(contender: Contender, subject: Subject) -> Generator:
 def _ascended(
     subject: Subject, contender: Contender, budget: int | None, count: str, seed: int, columns: Sequence[int]
 ) -> State:
+    """Climbs by a gradient method."""
     generator = generator_of(contender, subject)
     steps, every = _schedule(subject, contender, generator, budget, count)
     settings = {"seed": seed, "steps": steps, "every": every, **contender.options}
     found = ascend(subject, generator, contender.method, unit=list(columns), **settings)
     pictures = (found["forwards"].values - found.sizes["shown"]) // steps
+    # A step costs each picture a forward pass and, in forward-equivalents, BACKWARD for the way back; a presentation 1.
     cost = found["shown"].values[None] * pictures[:, None] * (1 + BACKWARD if count == "forward_equivalents" else 1)
     cost = cost + 1 + np.arange(found.sizes["shown"])
     return {
-        "best_response": found["best_response"].values, "forwards": found["forwards"].values,
+        "best_response": found["best_response"].values,
+        "forwards": found["forwards"].values,
         "forward_equivalents": found["forward_equivalents"].values,
         "failure": [str(f) for f in found["failure"].values],
-        "image": _stored(found["image"].values, subject), **_codes(found["code"].values, generator),
+        "image": _stored(found["image"].values, subject),
+        **_codes(found["code"].values, generator),
         **_curve(cost, found["shown_response"].values),
-    }  # fmt: skip
+    }
 
 
 def _schedule(
     subject: Subject, contender: Contender, generator: Generator, budget: int | None, count: str
 ) -> tuple[int, int]:
-    """Steps, and steps between presentations, that keep within a budget."""
+    """Returns steps, and steps between presentations, that keep within a budget."""
     published = METHODS[contender.method].steps
     if budget is None:
         return published, -(-published // POINTS)
     options = dict(contender.options)
     copies = options.pop("copies", 1)
     request = Request(
-        generator, Unit(0), 0, (0,), False, 0, published, None, copies, resolution_of(subject), len(subject.units),
+        generator,
+        Unit(0),
+        0,
+        (0,),
+        False,
+        0,
+        published,
+        None,
+        copies,
+        resolution_of(subject),
+        len(subject.units),
         options,
-    )  # fmt: skip
+    )
     view = make_plan(contender.method, request).gradient.view
     pictures = copies * (1 if view is None else view.copies)
     each = pictures * (1 + BACKWARD if count == "forward_equivalents" else 1)
@@ -126,6 +141,7 @@ def _schedule(
 
 
 def _evolved(subject: Subject, contender: Contender, images: int, seed: int, columns: Sequence[int]) -> State:
+    """Evolves without gradients, a thread for each unit; the last image is that of the final re-test."""
     generator = generator_of(contender, subject)
     threads = [
         Thread(
@@ -152,26 +168,29 @@ def _evolved(subject: Subject, contender: Contender, images: int, seed: int, col
     points = np.linspace(0, shown.min() - 1, POINTS).astype(int)
     best = np.stack([np.maximum.accumulate(np.nan_to_num(s, nan=-np.inf))[points] for s in scores])
     return {
-        "best_response": best[:, -1], "forwards": shown, "forward_equivalents": shown, "failure": [""] * len(columns),
+        "best_response": best[:, -1],
+        "forwards": shown,
+        "forward_equivalents": shown,
+        "failure": [""] * len(columns),
         "image": _stored(render(recording, rows, generators={t.name: generator for t in threads}), subject),
         **_codes(recording["latent_code"].values[rows], generator),
         **_curve(np.tile(points + 1, (len(columns), 1)), best),
-    }  # fmt: skip
+    }
 
 
 def _stored(images: NDArray[np.float32], subject: Subject) -> NDArray[np.uint8]:
-    """Images as 8 bits, at the subject's resolution where they are of another."""
+    """Returns images as 8 bits, at the subject's resolution where they are of another."""
     return to_bytes(resize_images(images, resolution_of(subject)))
 
 
 def _codes(codes: FloatArray, generator: Generator) -> dict[str, FloatArray]:
-    """`code_norm` and `code_at_bound` of codes ``(n, dim)``."""
+    """Returns `code_norm` and `code_at_bound` of codes ``(n, dim)``."""
     measured = [code_measures(code[: generator.space.dim], generator.space) for code in codes]
     return {name: np.array([m[name] for m in measured]) for name in measured[0]}
 
 
 def _curve(cost: NDArray[Any], responses: FloatArray) -> dict[str, FloatArray]:
-    """Best response so far ``(units, POINTS)`` over what it cost; the last value is carried on."""
+    """Returns the best response so far ``(units, POINTS)`` over what it cost; the last value is carried on."""
     best = np.maximum.accumulate(np.nan_to_num(responses, nan=-np.inf), axis=1)
     places = np.minimum(np.arange(POINTS), best.shape[1] - 1)
     return {"curve_cost": cost[:, places].astype(float), "curve_response": best[:, places].astype(float)}

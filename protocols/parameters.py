@@ -1,4 +1,4 @@
-"""What is known of each image that is presented: columns that become coordinates of the recording."""
+"""Reads what is known of each image that is presented: columns that become coordinates of the recording."""
 
 from __future__ import annotations
 
@@ -33,17 +33,14 @@ class Table(Protocol):
 #: Columns with a value for each image, a table of them, a CSV file, or nothing.
 Parameters = Mapping[str, Sequence[Any] | NDArray[Any]] | Table | str | Path | None
 
-#: The file of a run that holds the columns, and the column of names that says which row is of which image.
-PARAMETERS, NAMES = "parameters.json", "stimulus_id"
-#: What a recording calls its own, besides the coordinates of each presentation and unit.
-_TAKEN = (
-    "responses", "score", "latent_code", "subject", "seed", "closedloop_version", "channels", "frames", "rate_hz",
-    "presentation", "neuroid", "latent", "time_bin", "evolution", "neuroid_id", "plane",
-)  # fmt: skip
+#: The file of a run that holds the columns.
+PARAMETERS = "parameters.json"
+#: The column of names, which says which row is of which image.
+IMAGE_NAMES = "stimulus_id"
 
 
 def read_parameters(given: Any, ids: Sequence[str], units: Units) -> dict[str, NDArray[Any]]:
-    """The columns, each ``(images,)`` in the order of the images: text, whole numbers, or numbers with NaN for none.
+    """Returns the columns, each ``(images,)`` in the order of the images: text, whole or other numbers, NaN for none.
 
     Args:
         given: A mapping, a DataFrame, the path of a CSV file, or None.
@@ -69,31 +66,36 @@ def read_parameters(given: Any, ids: Sequence[str], units: Units) -> dict[str, N
                 f"parameters: column {name!r}: expected {len(ids)} values, one for each image, got shape "
                 f"{column.shape}."
             )
-    order = _order(columns.pop(NAMES, None), ids)
+    order = _order(columns.pop(IMAGE_NAMES, None), ids)
     return {name: _checked(name, column, units)[order] for name, column in columns.items()}
 
 
 def _as_column(values: Any) -> NDArray[Any]:
-    """Values as an array; those of a list keep their types."""
+    """Returns values as an array; those of a list keep their types."""
     return np.asarray(values, None if hasattr(values, "dtype") else object)
 
 
 def _order(names: NDArray[Any] | None, ids: Sequence[str]) -> NDArray[np.int64]:
-    """The row of each image."""
+    """Returns the row of each image, ``(images,)``."""
     if names is None:
         return np.arange(len(ids))
     rows = {str(name): row for row, name in enumerate(names.tolist())}
     missing = [name for name in ids if name not in rows]
     if missing:
         raise InvalidArgumentError(
-            f"parameters: column {NAMES!r}: expected the name of each image once, got none that is {missing[0]!r}."
+            f"parameters: column {IMAGE_NAMES!r}: expected the name of each image once, got none that is "
+            f"{missing[0]!r}."
         )
     return np.array([rows[name] for name in ids], dtype=np.int64)
 
 
 def _checked(name: str, column: NDArray[Any], units: Units) -> NDArray[Any]:
-    """A column in the type in which it is recorded."""
-    taken = {*PRESENTATION, *units.coords, *_TAKEN}
+    """Returns a column in the type in which it is recorded."""
+    # What a recording calls its own, besides the coordinates of each presentation and unit.
+    variables = ("responses", "score", "latent_code")
+    scalars = ("subject", "seed", "closedloop_version", "channels", "frames", "rate_hz")
+    others = ("presentation", "neuroid", "latent", "time_bin", "evolution", "neuroid_id", "plane")
+    taken = {*PRESENTATION, *units.coords, *variables, *scalars, *others}
     if not name or name in taken:
         raise InvalidArgumentError(
             f"parameters: column {name!r}: a recording has something else of that name; choose another."
@@ -117,7 +119,7 @@ def _checked(name: str, column: NDArray[Any], units: Units) -> NDArray[Any]:
 
 
 def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns of a CSV file with a header; those in which every cell is a number or empty are numbers."""
+    """Reads the columns of a CSV file with a header; those in which every cell is a number or empty are numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header, *rows = list(csv.reader(file))
@@ -131,11 +133,11 @@ def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
             f"parameters: {path}: expected {len(header)} cells in each row, got {len(rows[bad[0]])} in row "
             f"{bad[0] + 2}."
         )
-    return {name: _typed([row[i] for row in rows], name == NAMES) for i, name in enumerate(header)}
+    return {name: _typed([row[i] for row in rows], name == IMAGE_NAMES) for i, name in enumerate(header)}
 
 
 def _typed(cells: list[str], text: bool) -> NDArray[Any]:
-    """Cells as whole numbers, as numbers (empty ones are NaN), or as text."""
+    """Returns cells as whole numbers, as numbers (empty ones are NaN), or as text."""
     if not text:
         for kind, empty in ((int, ""), (float, "nan")):
             try:
@@ -146,12 +148,12 @@ def _typed(cells: list[str], text: bool) -> NDArray[Any]:
 
 
 def pack_parameters(columns: Mapping[str, NDArray[Any]]) -> bytes:
-    """The columns as a run's folder keeps them; each value reads back as it was."""
+    """Returns the columns as a run's folder keeps them; each value reads back as it was."""
     return json.dumps({name: column.tolist() for name, column in columns.items()}).encode()
 
 
 def stored_parameters(run: str | Path, content: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """The columns of a run that was begun; none where it has none.
+    """Returns the columns of a run that was begun; none where it has none.
 
     Raises:
         RecordingError: The run should have some, but they are missing or damaged.
@@ -169,4 +171,5 @@ def stored_parameters(run: str | Path, content: Mapping[str, Any]) -> dict[str, 
 
 
 def _column(values: list[Any]) -> NDArray[Any]:
+    """Returns a stored column; text as objects."""
     return np.array(values, dtype=object if values and isinstance(values[0], str) else None)

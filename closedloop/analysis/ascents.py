@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from closedloop.images.naturalness import CLIPPED, clipped
+from closedloop.images.naturalness import CLIPPED_SHARE, clipped
 from closedloop.interfaces import FloatArray, Generator, Objective, State, Units
 from closedloop.objectives import evaluate, looks_at_images
 from closedloop.objectives.naming_units import read_columns
@@ -219,7 +219,7 @@ def failures(
     if not response > first:
         found.append(f"did not rise: response {response:.3g} at the end, {first:.3g} at the beginning")
     extreme = float(clipped(image[None])[0])
-    if extreme > CLIPPED:
+    if extreme > CLIPPED_SHARE:
         found.append(f"saturated: {extreme:.0%} of the pixel values are black or white")
     if len(score) >= 20 and _rises(score):
         found.append("not converged: the score still rises in the last tenth of the steps")

@@ -10,7 +10,7 @@ from closedloop.analysis.preferred import preferred
 from closedloop.analysis.reasons import words
 from closedloop.analysis.runs import by_thread
 from closedloop.analysis.summary import summarize_thread
-from closedloop.images.naturalness import COORDS, MEASURES, Band
+from closedloop.images.naturalness import CODE_MEASURES, MEASURES, Band
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import REFERENCE
 
@@ -45,9 +45,10 @@ def _naturalness(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
     best = _shown(part, part["stimulus_id"].values == summarize_thread(part, name, objective).natural.stimulus_id)
     references = _shown(part, np.full(part.sizes["presentation"], True))
     last = _last_generation(part, name)
-    known = [m for m in COORDS if m in part.coords]
+    every = (*MEASURES, *CODE_MEASURES)
+    known = [m for m in every if m in part.coords]
     columns: dict[str, list[float]] = {}
-    for measure in COORDS:
+    for measure in every:
         values = part[measure].values if measure in known else np.full(part.sizes["presentation"], np.nan)
         for key, value in _beside(measure, values, chosen.rows, best, references, last).items():
             columns.setdefault(key, []).append(value)
@@ -59,7 +60,7 @@ def _naturalness(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
         }
     )
     found = {key: ("measure", np.array(value)) for key, value in columns.items()}
-    return xr.Dataset(found, coords={"measure": np.array(list(COORDS), dtype=object), "reason": reason})
+    return xr.Dataset(found, coords={"measure": np.array(list(every), dtype=object), "reason": reason})
 
 
 def _too_few(references: int) -> str:

@@ -1,4 +1,4 @@
-"""One kind of evolution against another, on the same units."""
+"""Compares one kind of evolution with another, on the same units."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from closedloop.analysis.summary import fact_of, summarize_thread
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives import parse_objective
 
-#: What a run says of each of its evolutions.
-EACH = ("generator", "optimizer")
-#: What two evolutions of a pair have in common, but for what is compared.
-COMMON = ("subject", *EACH, "seed")
-
 
 def paired_difference(
     recordings: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset],
@@ -30,7 +25,7 @@ def paired_difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """How much further one kind of evolution got than another: the mean over units, with a bootstrap over units.
+    """Estimates how much further one kind of evolution got than another: the mean over units, with a bootstrap.
 
     Two evolutions make a pair if they excited the same units by the same objective and are alike in subject,
     generator, optimizer and seed, but for what is compared. What each got is the mean score of its evolved image in
@@ -65,7 +60,7 @@ def paired_difference(
     reached: dict[tuple[str, ...], dict[str, list[float]]] = {}
     for facts, target, score in table:
         most[target] = max(most.get(target, -np.inf), score)
-        key = (target, *(facts[name] for name in COMMON if name != by))
+        key = (target, *(fact for name, fact in facts.items() if name != by))  # what a pair has in common
         reached.setdefault(key, {}).setdefault(facts[by], []).append(score)
     differences: dict[str, list[float]] = {}
     for (target, *_), got in reached.items():
@@ -82,7 +77,7 @@ def paired_difference(
 
 
 def _table(recording: xr.Dataset) -> list[tuple[dict[str, str], str, float]]:
-    """Of each evolution that was re-tested: what the run says of it, what it excited, and its confirmed mean score."""
+    """Returns for each re-tested evolution what the run says of it, what it excited, and its confirmed mean score."""
     found = []
     for _, part, thread, objective in evolutions(recording):
         score = summarize_thread(part, thread, objective).evolved.mean
@@ -95,6 +90,6 @@ def _table(recording: xr.Dataset) -> list[tuple[dict[str, str], str, float]]:
 
 
 def _facts(part: xr.Dataset, thread: str) -> dict[str, str]:
-    """Subject, generator, optimizer and seed of a thread; "" for what is not known."""
+    """Returns subject, seed, generator and optimizer of a thread; "" for what is not known."""
     run = {name: str(part[name].item()) if name in part.coords else "" for name in ("subject", "seed")}
-    return run | {name: fact_of(part, name, thread) for name in EACH}
+    return run | {name: fact_of(part, name, thread) for name in ("generator", "optimizer")}

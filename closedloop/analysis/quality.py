@@ -14,7 +14,7 @@ from scipy import stats
 
 from closedloop.analysis import holm, naturalness, reference_drift, success
 from closedloop.analysis.summary import ThreadSummary, is_evolution, summarize, thread_objectives
-from closedloop.images.naturalness import CLIPPED, MEASURES, WORDS, clipped, code_measures
+from closedloop.images.naturalness import CLIPPED_SHARE, MEASURE_WORDS, MEASURES, clipped, code_measures
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import REFERENCE
@@ -231,9 +231,9 @@ def _of_image(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | 
 
 
 def _saturated(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
-    """Rule: at least `CLIPPED` of the evolved image's values are black or white (`images.naturalness.clipped`)."""
+    """Rule: at least `CLIPPED_SHARE` of the evolved image's values are black or white (`naturalness.clipped`)."""
     share = _clipped_share(recording, summary.evolved.stimulus_id, pictures)
-    if not share >= CLIPPED:
+    if not share >= CLIPPED_SHARE:
         return []
     text = f"the evolved image is saturated: {share:.0%} of its values are black or white."
     return [Caution("saturated", summary.thread, text, "Bound the contrast of the generator (fourier: shell).")]
@@ -260,7 +260,7 @@ def _unnatural(recording: xr.Dataset, summary: ThreadSummary, saturated: bool) -
     parts = []
     for name in names:
         value, low, high = (float(found[key].sel(measure=name)) for key in ("evolved", "low", "high"))
-        parts.append(f"{WORDS[name]} {value:.3g} ({low:.3g} to {high:.3g})")
+        parts.append(f"{MEASURE_WORDS[name]} {value:.3g} ({low:.3g} to {high:.3g})")
     text = f"the evolved image lies outside 95 % of the references: {', '.join(parts)}."
     return [Caution("unnatural", summary.thread, text, serious=False)]
 

@@ -1,4 +1,4 @@
-"""Images as files and screens hold them: 8 bits for each colour."""
+"""Turns images into what files and screens hold, 8 bits for each colour, and back."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def quantize(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def to_bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Images in [0, 1] -> 8-bit values of the same shape."""
+    """Returns images in [0, 1] as 8-bit values of the same shape."""
     values: NDArray[np.uint8] = np.rint(np.asarray(images) * np.float32(255)).astype(np.uint8)
     return values
 
 
 def from_bytes(values: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """8-bit values -> images in [0, 1] of the same shape."""
+    """Returns 8-bit values as images in [0, 1] of the same shape."""
     return values.astype(np.float32) / np.float32(255)
 
 
 def pillow_image(image: NDArray[np.uint8]) -> Image.Image:
-    """One 8-bit image ``(3, h, w)`` or, grey, ``(1, h, w)`` as Pillow has it."""
+    """Returns one 8-bit image ``(3, h, w)`` or, grey, ``(1, h, w)`` as Pillow has it."""
     return Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
 
 
 def encode_png(image: NDArray[np.float32]) -> bytes:
-    """One image ``(3, h, w)``, or ``(1, h, w)`` which is written as grey, in [0, 1] as an 8-bit PNG."""
+    """Returns one image ``(3, h, w)``, or grey ``(1, h, w)``, in [0, 1] as the bytes of an 8-bit PNG."""
     buffer = io.BytesIO()
     pillow_image(to_bytes(image)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Colour and grey, stills and movies: what a stimulus becomes for a subject that is shown another form.
+"""Turns stimuli into the form that a subject is shown: colour or grey, still or movie.
 
 There is one rule, applied where stimuli come to a subject (`closedloop.loop.presenter`):
 
@@ -20,21 +20,21 @@ REC_601 = (0.299, 0.587, 0.114)
 
 
 def luminance(images: Any) -> Any:
-    """Colours ``(…, 3, h, w)``, RGB in [0, 1] -> luminance ``(…, 1, h, w)`` by Rec. 601; numpy or torch."""
+    """Returns colours ``(…, 3, h, w)``, RGB in [0, 1], as luminance ``(…, 1, h, w)`` by Rec. 601; numpy or torch."""
     red, green, blue = REC_601
     grey = red * images[..., 0:1, :, :] + green * images[..., 1:2, :, :] + blue * images[..., 2:3, :, :]
     return grey.clip(0, 1)  # the sum of the weights may round to above 1
 
 
 def recoloured(images: Any, channels: int) -> Any:
-    """Images ``(…, 1 or 3, h, w)``, numpy or torch, with so many channels; the same object if they have them."""
+    """Returns images ``(…, 1 or 3, h, w)``, numpy or torch, with so many channels; the same object if they fit."""
     if images.shape[-3] == channels:
         return images
     return luminance(images) if channels == 1 else images[..., [0, 0, 0], :, :]
 
 
 def shown_as(images: Any, form: Form) -> Any:
-    """Stimuli as a subject of this form is shown them, by the rule of this module; numpy or torch.
+    """Returns stimuli as a subject of this form is shown them, by the rule of this module; numpy or torch.
 
     Args:
         images: ``(n, channels, h, w)`` or ``(n, frames, channels, h, w)`` in [0, 1].
@@ -70,6 +70,7 @@ def check_forms(what: str, made: Form, shown: Form) -> None:
 
 
 def _refuse(what: str, got: str, shown: Form) -> None:
+    """Raises the error that names the form that was expected, and how to come by it."""
     if shown.frames is None:
         cure = "take a generator or images that are stills, or a subject that is shown movies."
     else:

@@ -1,4 +1,4 @@
-"""Movies as files: animated WebP without loss, which browsers play, and which reads back value for value.
+"""Writes and reads movies as files: animated WebP without loss, which browsers play and which reads back as it was.
 
 A WebP encoder joins frames that are alike, and holds times in whole milliseconds. So the file notes in its EXIF how
 many frames at which rate and of how many channels it was written with, and reading puts the joined frames apart again.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence
+from PIL import ExifTags, Image, ImageSequence
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import encode_png, to_bytes
@@ -22,8 +22,6 @@ from closedloop.interfaces import Form
 
 #: How files of single images that a run keeps end: stills, movies.
 IMAGE_ENDINGS = (".png", ".webp")
-#: The tag "ImageDescription" of EXIF, where the note stands.
-_DESCRIPTION = 270
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Movie:
 
 
 def encode_image(image: NDArray[np.float32], rate_hz: float | None = None) -> tuple[str, bytes]:
-    """One stimulus in [0, 1] as the file that holds its 8-bit values: its ending, and its bytes.
+    """Returns one stimulus in [0, 1] as the file that holds its 8-bit values: its ending, and its bytes.
 
     Args:
         image: A still ``(channels, h, w)``, which becomes a PNG, or a movie ``(frames, channels, h, w)``, an animated
@@ -53,10 +51,12 @@ def encode_image(image: NDArray[np.float32], rate_hz: float | None = None) -> tu
 
 
 def encode_webp(movie: NDArray[np.uint8], rate_hz: float) -> bytes:
-    """A movie ``(frames, channels, h, w)``, 8-bit, as an animated WebP that loops: exactly these values."""
+    """Returns a movie ``(frames, channels, h, w)``, 8-bit, as an animated WebP that loops: exactly these values."""
     frames = [Image.fromarray(_colours(picture)) for picture in movie]
     exif = Image.Exif()
-    exif[_DESCRIPTION] = json.dumps({"frames": len(movie), "rate_hz": rate_hz, "channels": movie.shape[1]})
+    exif[ExifTags.Base.ImageDescription] = json.dumps(
+        {"frames": len(movie), "rate_hz": rate_hz, "channels": movie.shape[1]}
+    )
     buffer = io.BytesIO()
     frames[0].save(
         buffer,
@@ -74,7 +74,7 @@ def encode_webp(movie: NDArray[np.uint8], rate_hz: float) -> bytes:
 
 
 def decode_movie(source: bytes | Path) -> Movie | None:
-    """The movie of an animated file; None for a file with one picture that was not written as a movie.
+    """Reads the movie of an animated file; None for a file with one picture that was not written as a movie.
 
     A file of `encode_webp` gives the values it was written with; of others (animated WebP, GIF, PNG) the frames in RGB,
     at the rate of their mean duration.
@@ -101,24 +101,25 @@ def decode_movie(source: bytes | Path) -> Movie | None:
 
 
 def _begins_ms(frames: int, rate_hz: float) -> NDArray[np.int64]:
-    """When each frame begins, and when the last one ends, in whole milliseconds: ``(frames + 1,)``."""
+    """Returns when each frame begins, and when the last one ends, in whole milliseconds: ``(frames + 1,)``."""
     begins: NDArray[np.int64] = np.rint(np.arange(frames + 1) * 1000 / rate_hz).astype(np.int64)
     return begins
 
 
 def _note(opened: Image.Image) -> Form | None:
-    """What `encode_webp` noted in a file; None in a file of others."""
+    """Reads what `encode_webp` noted in a file; None in a file of others."""
     try:
-        noted: Any = json.loads(opened.getexif().get(_DESCRIPTION, ""))
+        noted: Any = json.loads(opened.getexif().get(ExifTags.Base.ImageDescription, ""))
         return Form(int(noted["channels"]), int(noted["frames"]), float(noted["rate_hz"]))
     except (ValueError, TypeError, KeyError):
         return None
 
 
 def _colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture ``(1 or 3, h, w)`` as ``(h, w, 3)``: WebP knows no grey."""
+    """Returns a picture ``(1 or 3, h, w)`` as ``(h, w, 3)``: WebP knows no grey."""
     return np.ascontiguousarray(np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0))
 
 
 def _name(source: bytes | Path) -> str:
+    """Returns what an error calls a file."""
     return "these bytes" if isinstance(source, bytes) else str(source)

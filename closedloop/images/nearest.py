@@ -1,4 +1,4 @@
-"""The distance of an image to the nearest of many others, in units of their own distances."""
+"""Finds the nearest of many images to another, and its distance in units of their own distances."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ from scipy.spatial.distance import cdist
 
 from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.resizing import CHUNK, FLAT, shrink
+from closedloop.images.resizing import FLAT_STD, batches, shrink
 from closedloop.interfaces import FloatArray
 
 #: Height and width in pixels of the thumbnails that are compared.
-COARSE = 32
-
-
-#: Points whose distances are taken at a time.
-_POINTS = 1024
+THUMBNAIL_PX = 32
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest of some points to each of others.
+    """The nearest of some points to each of others, and how far away it is.
 
     Attributes:
         distance: ``(n,)``; NaN where there is none.
@@ -40,7 +36,7 @@ class Nearest:
 
 
 def nearest(features: FloatArray, natural_features: FloatArray) -> Nearest:
-    """The nearest natural image to each image, by what a subject or a layer answers to them.
+    """Finds the nearest natural image to each image, by what a subject or a layer answers to them.
 
     Euclidean distance after each feature is divided by its standard deviation over the natural images, so that all
     count alike; features that do not vary there are left out.
@@ -75,7 +71,7 @@ def nearest(features: FloatArray, natural_features: FloatArray) -> Nearest:
 
 
 def _nearest(distances: FloatArray, typical: float) -> Nearest:
-    """The smallest of distances ``(n, m)``, m ≥ 1."""
+    """Returns the smallest of distances ``(n, m)``, m ≥ 1; NaN is none."""
     known = np.isfinite(distances).any(1)
     index = np.where(known, np.where(np.isnan(distances), np.inf, distances).argmin(1), -1)
     distance = np.where(known, distances[np.arange(len(distances)), index], np.nan)
@@ -83,22 +79,23 @@ def _nearest(distances: FloatArray, typical: float) -> Nearest:
 
 
 def _others(distances: FloatArray, first: int) -> FloatArray:
-    """Distances ``(k, m)`` of some of m points to all, without those to themselves."""
+    """Returns distances ``(k, m)`` of some of m points to all, with those to themselves made infinite, in place."""
     own = np.arange(len(distances))
     distances[own, first + own] = np.inf
     return distances
 
 
 def _typical(parts: Sequence[FloatArray]) -> float:
-    """Median distance of points to their nearest neighbour; NaN where they have none, or most are alike."""
+    """Returns the median distance of points to their nearest neighbour; NaN where they have none, or most are alike."""
     least = np.concatenate([np.empty(0), *(np.where(np.isnan(part), np.inf, part).min(1) for part in parts)])
     least = least[np.isfinite(least)]
     middle = float(np.median(least)) if len(least) else 0.0
     return middle if middle > 0 else float("nan")
 
 
-def _slices(n: int) -> list[slice]:
-    return [slice(i, min(i + _POINTS, n)) for i in range(0, n, _POINTS)]
+def _slices(n: int, points: int = 1024) -> list[slice]:
+    """Returns parts of at most `points` of n points, whose distances are held in memory at once."""
+    return [slice(i, min(i + points, n)) for i in range(0, n, points)]
 
 
 @final
@@ -107,7 +104,7 @@ class Bank:
     """Natural images, as others are held beside them.
 
     Attributes:
-        thumbnails: ``(m, channels · COARSE²)`` of unit length, of a movie's middle frame.
+        thumbnails: ``(m, channels · THUMBNAIL_PX²)`` of unit length, of a movie's middle frame.
         channels: 3 for colours, 1 for grey.
         typical: Their median distance to the nearest other.
     """
@@ -118,21 +115,21 @@ class Bank:
 
     @classmethod
     def of(cls, images: NDArray[Any]) -> Bank:
-        """The bank of images ``(m, 3, h, w)``, RGB in [0, 1], or grey, or movies."""
+        """Makes the bank of images ``(m, 3, h, w)``, RGB in [0, 1], or grey, or movies."""
         checked = check_any_images(images)
         points = _thumbnails(checked)
         parts = [_others(_apart(points[s], points), s.start) for s in _slices(len(points))]
         return cls(points, _typical(parts), checked.shape[-3])
 
     def nearest(self, images: NDArray[Any]) -> Nearest:
-        """The nearest of them to each image ``(n, 3, h, w)``, RGB in [0, 1]; its `ratio` is `natural_distance`.
+        """Finds the nearest of them to each image ``(n, 3, h, w)``, RGB in [0, 1]; its `ratio` is `natural_distance`.
 
         Raises:
             InvalidArgumentError: Not images, or smaller than the thumbnails.
         """
         checked = check_any_images(images)
         side = round((self.thumbnails.shape[1] / self.channels) ** 0.5)
-        if side != min(COARSE, *checked.shape[-2:]):
+        if side != min(THUMBNAIL_PX, *checked.shape[-2:]):
             raise InvalidArgumentError(
                 f"images: expected thumbnails of {side} pixels, as the bank has, got images of {checked.shape[-2:]}; "
                 "resize them to the size of the natural ones."
@@ -145,7 +142,7 @@ class Bank:
         return self.find(checked, np.full(len(checked), -1))
 
     def find(self, images: NDArray[np.float32], own: NDArray[np.integer[Any]]) -> Nearest:
-        """The same of images that are known to be such, without those that they are themselves.
+        """Finds the nearest to images that are known to be such, without those that they are themselves.
 
         Args:
             images: ``(n, 3, h, w)``, or grey, or movies, as those of the bank.
@@ -160,26 +157,26 @@ class Bank:
 
 
 def middle_frames(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The middle frames ``(n, channels, h, w)`` of movies, the later one of two; stills as they are."""
+    """Returns the middle frames ``(n, channels, h, w)`` of movies, the later one of two; stills as they are."""
     return images[:, images.shape[1] // 2] if images.ndim == 5 else images
 
 
 def _thumbnails(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Thumbnails ``(n, channels · COARSE²)`` without their mean and of unit length; NaN without contrast."""
+    """Returns thumbnails ``(n, channels · THUMBNAIL_PX²)`` without mean and of unit length; NaN without contrast."""
     images = middle_frames(images)
-    n, channels, height, width = images.shape
-    side = min(COARSE, height, width)
-    chunks = [images[i : i + CHUNK] for i in range(0, n, CHUNK)]
-    planes = [shrink(chunk.reshape(-1, height, width), side).reshape(len(chunk), -1) for chunk in chunks]
+    channels, height, width = images.shape[1:]
+    side = min(THUMBNAIL_PX, height, width)
+    planes = [shrink(part.reshape(-1, height, width), side).reshape(len(part), -1) for part in batches(images)]
     points = np.concatenate([np.empty((0, channels * side**2), np.float32), *planes])
     points = points - points.mean(1, keepdims=True)
     length = np.sqrt((points**2).sum(1, keepdims=True))
-    seen = length > FLAT * points.shape[1] ** 0.5
+    seen = length > FLAT_STD * points.shape[1] ** 0.5
     unit: NDArray[np.float32] = np.divide(points, length, where=seen, out=np.full_like(points, np.nan))
     return unit
 
 
 def _apart(a: NDArray[np.float32], b: NDArray[np.float32]) -> FloatArray:
-    """Distances ``(n, m)`` of points of unit length."""
+    """Returns distances ``(n, m)`` of points of unit length."""
+    # |a - b|² = |a|² + |b|² - 2 a·b = 2 - 2 a·b
     distances: FloatArray = np.sqrt(np.maximum(2 - 2 * (a @ b.T).astype(float), 0))
     return distances

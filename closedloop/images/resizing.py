@@ -1,19 +1,24 @@
-"""Images at another resolution."""
+"""Brings images to another resolution."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+#: Luminance whose standard deviation is below half a step of an 8-bit file is flat: without contrast.
+FLAT_STD = 0.5 / 255
+
 
 @cache
 def resize_matrix(size: int, new: int) -> NDArray[np.float32]:
-    """Weights ``(new, size)`` of linear interpolation, with the kernel widened when shrinking (antialiased)."""
+    """Returns weights ``(new, size)`` of linear interpolation, with the kernel widened when shrinking (antialiased)."""
     ratio = size / new
     width = max(ratio, 1.0)
+    # Pixel i is centred at i + ½: where the centre of each new pixel falls among the old ones.
     centers = (np.arange(new) + 0.5) * ratio - 0.5
     weights = np.maximum(1 - np.abs(np.arange(size)[None] - centers[:, None]) / width, 0)
     normalized: NDArray[np.float32] = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
@@ -21,7 +26,7 @@ def resize_matrix(size: int, new: int) -> NDArray[np.float32]:
 
 
 def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.float32]:
-    """Images ``(…, h, w)`` -> ``(…, resolution, resolution)``, bilinear and antialiased; the same if they fit."""
+    """Returns images ``(…, h, w)`` as ``(…, resolution, resolution)``, bilinear, antialiased; the same if they fit."""
     height, width = images.shape[-2:]
     if (height, width) == (resolution, resolution):
         return images
@@ -30,13 +35,13 @@ def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.fl
 
 
 def shrink(planes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Planes ``(n, h, w)`` -> ``(n, side, side)`` by area averaging."""
+    """Returns planes ``(n, h, w)`` as ``(n, side, side)`` by area averaging."""
     rows = average_blocks(planes, side)
     return average_blocks(np.ascontiguousarray(rows.transpose(0, 2, 1)), side).transpose(0, 2, 1)
 
 
 def average_blocks(planes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Planes ``(n, h, w)`` -> ``(n, side, w)``; each row counts as far as it lies in the new one.
+    """Returns planes ``(n, h, w)`` as ``(n, side, w)``; each row counts as far as it lies in the new one.
 
     By sums of whole rows: faster than a product of matrices, and the same for an image whatever its neighbours.
     """
@@ -58,9 +63,7 @@ def average_blocks(planes: NDArray[np.float32], side: int) -> NDArray[np.float32
     return out.reshape(n, side, width)
 
 
-#: Luminance whose standard deviation is below half a step of an 8-bit file is without contrast.
-FLAT = 0.5 / 255
-
-
-#: Images that are measured at a time.
-CHUNK = 8
+def batches(images: NDArray[np.float32], size: int = 8) -> Iterator[NDArray[np.float32]]:
+    """Yields images in parts of at most `size`, which the caches of a processor hold."""
+    for first in range(0, len(images), size):
+        yield images[first : first + size]

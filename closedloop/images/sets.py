@@ -1,4 +1,4 @@
-"""Images in and out: folders of photographs, resizing, 8-bit files. RGB in [0, 1], ``(n, 3, h, w)`` float32.
+"""Reads images: folders of photographs, resizing, 8-bit files. RGB in [0, 1], ``(n, 3, h, w)`` float32.
 
 For a subject of another form they come in that form: grey, and for one of movies stills or movies of its length.
 """
@@ -26,7 +26,7 @@ from closedloop.images.resizing import resize_images
 from closedloop.interfaces import STILL, Form
 
 #: File endings that are read as photographs.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ImageSet:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of names and 8-bit values."""
+        """Returns SHA-256 of names and 8-bit values."""
         digest = hashlib.sha256("\n".join(self.ids).encode())
         digest.update(str(self.images.shape).encode())
         digest.update(np.ascontiguousarray(to_bytes(self.images)).data)
@@ -76,7 +76,7 @@ def folder_fingerprint(folder: str | Path) -> str:
 
 
 def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:
-    """One photograph, upright, its central square, resized: ``(3, resolution, resolution)`` 8-bit RGB.
+    """Reads one photograph, upright, its central square, resized: ``(3, resolution, resolution)`` 8-bit RGB.
 
     Raises:
         InvalidArgumentError: The file is not a readable image.
@@ -95,7 +95,7 @@ def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:
 
 
 def folder_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path]]:
-    """Names and paths of the images in a folder, in the order of their names.
+    """Returns names and paths of the images in a folder, in the order of their names.
 
     Raises:
         InvalidArgumentError: There is no such folder, or no image in it.
@@ -103,15 +103,17 @@ def folder_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InvalidArgumentError(f"images: expected a folder of images, got {folder}, which is not a folder.")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not paths:
-        raise InvalidArgumentError(f"images: no image in {folder}; expected files ending in {', '.join(SUFFIXES)}.")
+        raise InvalidArgumentError(
+            f"images: no image in {folder}; expected files ending in {', '.join(IMAGE_SUFFIXES)}."
+        )
     stems = Counter(p.stem for p in paths)
     return tuple(p.stem if stems[p.stem] == 1 else p.name for p in paths), paths
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
-    """8-bit RGB: transparent parts show mid-grey, 16-bit grey values are divided by 257."""
+    """Returns a picture in 8-bit RGB: transparent parts show mid-grey, 16-bit grey values are divided by 257."""
     if picture.mode == "F":
         raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
@@ -124,7 +126,7 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
 
 
 def read_folder(folder: str | Path, resolution: int, form: Form = STILL) -> ImageSet:
-    """All images of a folder in the order of their names: the central square of each, resized.
+    """Reads all images of a folder in the order of their names: the central square of each, resized.
 
     Raises:
         InvalidArgumentError: There is no such folder, no image in it, or an image that cannot be read.
@@ -134,7 +136,7 @@ def read_folder(folder: str | Path, resolution: int, form: Form = STILL) -> Imag
 
 
 def read_images(paths: Sequence[Path], resolution: int, form: Form = STILL) -> NDArray[np.float32]:
-    """Files as a subject of this form is shown them, but for stills that it is to be shown as movies.
+    """Reads files as a subject of this form is shown them, but for stills that it is to be shown as movies.
 
     Animated files are movies for a subject of movies, where all of these files are: otherwise stills are held for all
     frames here. For a subject of stills the first frame of a file counts.
@@ -154,7 +156,7 @@ def read_images(paths: Sequence[Path], resolution: int, form: Form = STILL) -> N
 
 
 def _read_movie(path: Path, resolution: int, form: Form) -> NDArray[np.float32]:
-    """A movie ``(frames, channels, r, r)`` of a form, or a still ``(channels, r, r)``."""
+    """Reads a movie ``(frames, channels, r, r)`` of a form, or a still ``(channels, r, r)``."""
     movie = decode_movie(path)
     if movie is None:
         return in_colours(from_bytes(read_image(path, resolution)), form)
@@ -170,14 +172,14 @@ def _read_movie(path: Path, resolution: int, form: Form) -> NDArray[np.float32]:
 
 
 def in_colours(images: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
-    """8-bit images ``(…, channels, h, w)`` with the channels of a form, rounded to 8 bits again where these change."""
+    """Returns 8-bit images ``(…, channels, h, w)`` with the channels of a form, in 8 bits again where these change."""
     if images.shape[-3] == form.channels:
         return images
     return quantize(recoloured(images, form.channels))
 
 
 def natural_references(resolution: int = 224, form: Form = STILL) -> ImageSet:
-    """The bundled natural photographs; ``closedloop/references/CREDITS.md`` names their authors and licences."""
+    """Reads the bundled natural photographs; ``closedloop/references/CREDITS.md`` names their authors and licences."""
     with resources.as_file(resources.files("closedloop") / "references") as folder:
         return read_folder(folder, resolution, form)
 
@@ -185,7 +187,7 @@ def natural_references(resolution: int = 224, form: Form = STILL) -> ImageSet:
 def as_image_set(
     images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], resolution: int, form: Form = STILL
 ) -> ImageSet:
-    """An image set from a folder, an array ``(n, 3, h, w)`` or another set, at the given resolution.
+    """Makes an image set from a folder, an array ``(n, 3, h, w)`` or another set, at the given resolution.
 
     Arrays are rounded to 8 bits, so that what is stored is what was shown. For a subject of another form colours become
     grey (or grey colours); movies must have its length.

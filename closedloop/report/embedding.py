@@ -1,4 +1,4 @@
-"""Figures and pictures as parts of an HTML page: vector graphics that take the page's colour, images as data."""
+"""Turns figures and pictures into parts of an HTML page: vector graphics in the page's colour, images as data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from PIL import Image
 from closedloop.figures.style import INK, whole_figure
 from closedloop.images.movies import encode_webp
 
-#: What matplotlib writes of itself: none of it, so that the same run gives the same page.
-_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
-
 
 def inline_svg(drawn: Axes | Figure, prefix: str, label: str) -> Markup:
-    """A figure, or that of some axes, as an inline SVG element that is legible in light and dark.
+    """Returns a figure, or that of some axes, as an inline SVG element that is legible in light and dark.
 
     Args:
         drawn: From a function of `closedloop.figures`; words and lines in its ink take the page's text colour.
@@ -38,8 +35,10 @@ def inline_svg(drawn: Axes | Figure, prefix: str, label: str) -> Markup:
 
 
 def _svg_text(figure: Figure) -> str:
+    """Returns a figure as SVG, without date and maker, so that the same run gives the same page."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata=_METADATA)
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     return buffer.getvalue()
 
 
@@ -57,7 +56,7 @@ def _renamed(svg: str, prefix: str) -> str:
 
 
 def data_uri(image: NDArray[np.uint8], longest: int | None = None, rate_hz: float | None = None) -> str:
-    """A picture ``(h, w, 3)``, or a movie ``(frames, h, w, 3)``, as a ``data:`` address.
+    """Returns a picture ``(h, w, 3)``, or a movie ``(frames, h, w, 3)``, as a ``data:`` address.
 
     Args:
         image: 8-bit RGB. A movie is an animation that loops, without loss.
@@ -76,13 +75,14 @@ def data_uri(image: NDArray[np.uint8], longest: int | None = None, rate_hz: floa
 
 
 def _data(kind: str, buffer: io.BytesIO) -> str:
+    """Returns a file of this kind as a ``data:`` address."""
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def picture(
     image: NDArray[np.uint8] | None, alt: str, longest: int | None = None, rate_hz: float | None = None
 ) -> Markup:
-    """An ``img`` element, or words where there is no picture to show; arguments as of `data_uri`."""
+    """Returns an ``img`` element, or words where there is no picture to show; arguments as of `data_uri`."""
     if image is None:
         return Markup('<div class="missing">image not kept<span>{}</span></div>').format(alt)
     size = Markup('width="{}" height="{}"').format(image.shape[-2], image.shape[-3])

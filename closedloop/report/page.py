@@ -1,4 +1,4 @@
-"""A report: one HTML file that needs nothing else."""
+"""Builds a report: one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import replace_file
 from closedloop.recipes import version
 from closedloop.report.views import Run, run_view, runs_drawings
-from closedloop.report.wording import BOOTSTRAP
+from closedloop.report.wording import HOW_BOOTSTRAPPED
 
 
 def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") -> str:
-    """One HTML page about one or more runs: what was found, what to beware of, and how to repeat it.
+    """Returns one HTML page about one or more runs: what was found, what to beware of, and how to repeat it.
 
     It needs no network and no other file: pictures and figures stand in it. What comes from the runs (names, labels,
     the experiment) is escaped.
@@ -27,6 +27,9 @@ def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") ->
     Args:
         runs: Their folders; running, killed or finished.
         out: The file's name, as it stands in the command at the end of the page.
+
+    Returns:
+        The page's text.
 
     Raises:
         InvalidArgumentError: No run, or the same one twice.
@@ -46,7 +49,7 @@ def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") ->
         runs=views,
         together=runs_drawings(read),
         command=shlex.join(command),
-        bootstrap=BOOTSTRAP,
+        bootstrap=HOW_BOOTSTRAPPED,
     )
 
 
@@ -69,7 +72,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
 
 
 def _labelled(runs: Sequence[str | Path]) -> list[tuple[Path, str]]:
-    """Each run's folder with a short name that no other has."""
+    """Returns each run's folder with a short name that no other has."""
     paths = [Path(run) for run in runs]
     if not paths:
         raise InvalidArgumentError("runs: expected the folder of at least one run, got none.")

@@ -1,4 +1,4 @@
-"""What stands in a report, gathered from the runs: words, numbers and pictures, before any HTML."""
+"""Gathers from the runs what stands in a report: words, numbers and pictures, before any HTML."""
 
 from __future__ import annotations
 
@@ -50,10 +50,8 @@ from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
 from closedloop.report.wording import estimate, natural_rows, number, presentations, table_rows, verdict
 
-#: Reference images beside the evolved one; longest side of small pictures in pixels.
-EXEMPLARS, SMALL = 6, 160
-#: Units of a run of recorded images whose preferred images are shown.
-MOST_UNITS = 20
+#: The longest side, in pixels, of the pictures that stand small on a page.
+SMALL_PX = 160
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with its caption."""
+    """A figure of a report, with the caption below it."""
 
     svg: Markup
     caption: str
@@ -81,7 +79,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class ThreadView:
-    """One evolution."""
+    """An evolution as a report shows it: its words, numbers, pictures and figures."""
 
     name: str
     target: str
@@ -95,7 +93,7 @@ class ThreadView:
 
 @dataclass(frozen=True)
 class UnitView:
-    """One unit of a run of recorded images, with the images that it likes best."""
+    """A unit of a run of recorded images, with the images that it likes best."""
 
     name: str
     images: list[Picture]
@@ -103,7 +101,7 @@ class UnitView:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run."""
+    """A run as a report shows it, with its evolutions or its units."""
 
     label: str
     path: str
@@ -128,12 +126,12 @@ class RunView:
 
     @property
     def serious(self) -> list[Caution]:
-        """The cautions that touch the numbers."""
+        """Returns the cautions that touch the numbers."""
         return [c for c in self.cautions if c.serious]
 
     @property
     def repeatable(self) -> bool:
-        """Whether a command repeats it."""
+        """Tells whether a command repeats it."""
         return any(what.startswith("repeat") for what, _ in self.commands)
 
 
@@ -150,11 +148,11 @@ class Sketches:
 
     @property
     def omitted(self) -> list[str]:
-        """Which figures could not be drawn, and why."""
+        """Returns which figures could not be drawn, and why."""
         return [f"{', '.join(names)}: {reason}" for reason, names in self._reasons.items()]
 
     def draw(self, name: str, plot: Callable[[], Axes | Figure], caption: str) -> Drawing | None:
-        """The figure that a function draws, or None with the reason kept."""
+        """Returns the figure that a function draws, or None and keeps the reason."""
         try:
             ax = plot()
         except RecordingError as error:
@@ -181,7 +179,7 @@ class Run:
         return cls(path, label, recording, experiment_of(recording), Pictures(recording))
 
     def picture(self, image: NDArray[np.uint8] | None, alt: str, longest: int | None = None) -> Markup:
-        """An ``img`` element of one of its pictures or movies, which play at the rate at which they were shown.
+        """Returns an ``img`` element of one of its pictures or movies, which play at the rate at which they were shown.
 
         A still that was held for all frames is one picture.
         """
@@ -191,7 +189,12 @@ class Run:
 
 
 def run_view(run: Run, place: int) -> RunView:
-    """All that a report says of one run."""
+    """Returns all that a report says of one run.
+
+    Args:
+        run: The run.
+        place: Its number on the page, which starts the ids of its figures.
+    """
     evolution = is_evolution(run.recording)
     summaries = summarize(run.recording) if evolution else []
     sketches = Sketches(f"r{place}")
@@ -227,7 +230,7 @@ def run_view(run: Run, place: int) -> RunView:
 
 
 def _picture_cautions(pictures: Pictures) -> Iterator[Caution]:
-    """What is to be said of the pictures, after all of them were asked for."""
+    """Yields what is to be said of the pictures, after all of them were asked for."""
     for doubt in pictures.doubts:
         yield Caution("other-weights", "", doubt, "The numbers are those recorded; trust no picture made again.")
     for reason in pictures.missing:
@@ -235,7 +238,7 @@ def _picture_cautions(pictures: Pictures) -> Iterator[Caution]:
 
 
 def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[str]:
-    """What was found, a sentence for each thread."""
+    """Writes what was found, a sentence for each thread."""
     if not summaries:
         return [_recorded(recording)]
     found = [verdict(s, reference_count(recording)) for s in summaries]
@@ -244,7 +247,7 @@ def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[st
 
 
 def _recorded(recording: xr.Dataset) -> str:
-    """A run of recorded images in one sentence."""
+    """Describes a run of recorded images in one sentence."""
     images, units = len(set(recording["stimulus_id"].values.tolist())), recording.sizes["neuroid"]
     shown = number(recording.sizes["presentation"])
     return (
@@ -253,18 +256,25 @@ def _recorded(recording: xr.Dataset) -> str:
     )
 
 
-def unit_views(run: Run) -> Iterator[UnitView]:
-    """The images that each of the first units likes best, by their mean response."""
+def unit_views(run: Run, units: int = 20, images: int = 6) -> Iterator[UnitView]:
+    """Yields the images that each of the first units likes best, by their mean response.
+
+    Args:
+        run: Of recorded images.
+        units: At most so many units, the first ones; one without any response is left out.
+        images: At most so many images of each.
+    """
     ds = run.recording
-    for column in range(min(ds.sizes["neuroid"], MOST_UNITS)):
+    for column in range(min(ds.sizes["neuroid"], units)):
         found = reference_estimates(ds, Unit(column).describe())
-        best = sorted((e for e in found if e.n), key=lambda e: -e.mean)[:EXEMPLARS]
+        best = sorted((e for e in found if e.n), key=lambda e: -e.mean)[:images]
         run.pictures.several([e.stimulus_id for e in best], reference=True)
         if best:
             yield UnitView(target_name(ds, Unit(column).describe()), [_exemplar(run, e, False) for e in best])
 
 
 def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
+    """Writes the question that a run asks, as its heading."""
     targets = list(dict.fromkeys(s.target for s in summaries))
     if not targets:
         return f"Responses of {_some(recording['neuroid_id'].values, 2)}"
@@ -275,7 +285,7 @@ def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
-    """What was run, as pairs of name and value."""
+    """Yields what was run, as pairs of name and value."""
     ds = run.recording
     units = ds["neuroid_id"].values
     yield "subject", str(ds["subject"].item())
@@ -289,7 +299,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     source = run.experiment.get("references", run.experiment.get("images"))
     yield "references", f"{count} images ({source})" if count else "none"
     kinds = ds["kind"].values
-    shown = [(name, int((kinds == kind).sum())) for kind, name in _KINDS.items()]
+    words = {"reference": "of references", "retest": "re-tests", "landscape": "of the landscape"}
+    shown = [(words.get(kind, kind), int((kinds == kind).sum())) for kind in ("evolved", *words)]
     yield "presentations", f"{number(len(kinds))}: " + ", ".join(f"{number(n)} {name}" for name, n in shown if n)
     yield "seed", _seeds(run)
     if "elapsed_s" in ds.attrs:
@@ -299,11 +310,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "closedloop", str(ds["closedloop_version"].item())
 
 
-_KINDS = {"evolved": "evolved", "reference": "of references", "retest": "re-tests", "landscape": "of the landscape"}
-
-
 def _seeds(run: Run) -> str:
-    """The seed of the session, and those of optimizers that differ from it."""
+    """Writes the seed of the session, and those of optimizers that differ from it."""
     session = str(run.recording["seed"].item())
     threads = run.experiment.get("threads") or [run.experiment]
     own = {str(t.get("name", "main")): t.get("optimizer", {}).get("seed") for t in threads if isinstance(t, dict)}
@@ -312,11 +320,13 @@ def _seeds(run: Run) -> str:
 
 
 def _some(names: Any, most: int = 6) -> str:
+    """Joins the first names by commas; an ellipsis stands for those that are left out."""
     shown = ", ".join(str(n) for n in names[:most])
     return shown + (", …" if len(names) > most else "")
 
 
 def _thread_view(run: Run, summary: ThreadSummary, sketches: Sketches) -> ThreadView:
+    """Returns what a report shows of one evolution."""
     return ThreadView(
         name=summary.thread,
         target=summary.target,
@@ -329,12 +339,13 @@ def _thread_view(run: Run, summary: ThreadSummary, sketches: Sketches) -> Thread
     )
 
 
-def _best(run: Run, summary: ThreadSummary) -> list[Estimate]:
-    return best_references(run.recording, summary, EXEMPLARS)
+def _best(run: Run, summary: ThreadSummary, count: int = 6) -> list[Estimate]:
+    """Returns the best references, which stand beside the evolved image."""
+    return best_references(run.recording, summary, count)
 
 
 def _evolved(run: Run, summary: ThreadSummary) -> Picture:
-    """The selected image; before any re-test the best-scored one so far, said to be so."""
+    """Returns the selected image; before any re-test the best-scored one so far, said to be so."""
     if summary.evolved.n:
         found = summary.evolved
         image = run.picture(run.pictures(found.stimulus_id), f"evolved image {found.stimulus_id}")
@@ -349,32 +360,35 @@ def _evolved(run: Run, summary: ThreadSummary) -> Picture:
 
 
 def _exemplar(run: Run, found: Estimate, confirmed: bool) -> Picture:
+    """Returns a reference image: large and with its presentations where it was re-tested, else small."""
     image = run.pictures.reference(found.stimulus_id)
     alt = f"reference image {found.stimulus_id}"
     note = presentations(found) if confirmed else f"n = {found.n}"
-    shown = run.picture(image, alt) if confirmed else run.picture(image, alt, SMALL)
+    shown = run.picture(image, alt) if confirmed else run.picture(image, alt, SMALL_PX)
     return Picture(shown, estimate(found), f"{found.stimulus_id} · {note}")
 
 
 def _strip(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
+    """Yields the best images of some generations, from the first to the last."""
     scores = generation_scores(run.recording, summary.thread)
     for row in milestones(scores):
         name, score = str(scores["best_id"].values[row]), number(float(scores["best"][row]), 3)
         text = f"best image of generation {scores['generation'].values[row]}"
-        image = run.picture(run.pictures(name), text, SMALL)
+        image = run.picture(run.pictures(name), text, SMALL_PX)
         yield Picture(image, score, f"after {number(int(scores['images'][row]))}")
 
 
 def _sheet(run: Run, summary: ThreadSummary) -> Iterator[Picture]:
-    """The images of the last generation, best first; none where they cannot be made again."""
+    """Yields the images of the last generation, best first; none where they cannot be made again."""
     table = population(run.recording, summary.thread)
     names = [str(name) for name in table["stimulus_id"].values]
     for name, score, image in zip(names, table["score"].values, run.pictures.several(names), strict=True):
         if image is not None:
-            yield Picture(run.picture(image, f"image {name}", SMALL), number(float(score), 3), "")
+            yield Picture(run.picture(image, f"image {name}", SMALL_PX), number(float(score), 3), "")
 
 
 def _thread_drawings(run: Run, summary: ThreadSummary, sketches: Sketches) -> list[Drawing]:
+    """Draws the figures of one evolution, as far as they can be drawn."""
     ds, thread = run.recording, summary.thread
     generator, optimizer = (part_of(ds, name, thread) for name in ("generator", "optimizer"))
     course = (
@@ -399,6 +413,7 @@ def _thread_drawings(run: Run, summary: ThreadSummary, sketches: Sketches) -> li
 
 
 def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) -> list[Drawing]:
+    """Draws the figures of a run as a whole, as far as they can be drawn."""
     ds, drawn = run.recording, []
     if len(started) > 1:
         text = (
@@ -420,14 +435,14 @@ def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) ->
 
 
 def _target_units(recording: xr.Dataset, started: list[ThreadSummary]) -> list[int]:
-    """Columns of the units that threads excite; the first units where images were only recorded."""
+    """Returns the columns of the units that threads excite; the first units where images were only recorded."""
     if not started:
         return list(range(min(recording.sizes["neuroid"], 3)))
     return list(dict.fromkeys((parse_objective(s.objective).columns or (0,))[0] for s in started))
 
 
 def runs_drawings(runs: list[Run]) -> list[Drawing]:
-    """Figures of several runs together, where they ask the same question."""
+    """Draws figures of several runs together, where they ask the same question."""
     evolved = {run.label: run.recording for run in runs if is_evolution(run.recording)}
     targets = {(s.target, s.objective) for ds in evolved.values() for s in summarize(ds)}
     if len(evolved) < 2 or len(targets) > 1:

@@ -1,4 +1,4 @@
-"""Numbers and sentences of a report."""
+"""Writes the numbers and sentences of a report."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from scipy import stats
 
 from closedloop.analysis import evolved_vs_reference, naturalness, success
 from closedloop.analysis.summary import Estimate, ThreadSummary
-from closedloop.images.naturalness import WORDS
+from closedloop.images.naturalness import MEASURE_WORDS
 
-#: Stands where there is no number.
-NONE = "–"
+#: The dash that stands where there is no number.
+NO_NUMBER = "–"
 #: How the bootstrap intervals are made: the defaults of `evolved_vs_reference`.
-BOOTSTRAP = "BCa, 2,000 resamples, seed 0"
+HOW_BOOTSTRAPPED = "BCa, 2,000 resamples, seed 0"
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number with its significant digits, thousands set apart; a dash where there is none."""
+    """Writes a number with its significant digits, thousands set apart; a dash where there is none."""
     if not np.isfinite(value):
-        return NONE
+        return NO_NUMBER
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def with_error(value: float, error: float) -> str:
-    """A number with its standard error; without it where it has none, or is that of a deterministic subject."""
+    """Writes a number with its standard error; without it where it has none, or is that of a deterministic subject."""
     return f"{number(value)} ± {error:.2g}" if np.isfinite(value) and error > 0 else number(value)
 
 
 def estimate(value: Estimate) -> str:
-    """A re-tested mean ± its standard error."""
+    """Writes a re-tested mean ± its standard error."""
     return with_error(value.mean, value.sem) if value.n else "not re-tested"
 
 
 def interval(value: Estimate, level: float = 0.95) -> str:
-    """The confidence interval of a mean, Student's t with n − 1 degrees of freedom; a dash below two presentations."""
+    """Writes the confidence interval of a mean, by Student's t with n − 1 degrees of freedom; a dash below n = 2."""
     if value.n < 2:
-        return NONE
+        return NO_NUMBER
+    # mean ± t((1 + level) / 2; n − 1) · s.e.m.
     half = float(stats.t.ppf((1 + level) / 2, value.n - 1)) * value.sem
     return f"{number(value.mean - half)} to {number(value.mean + half)}"
 
 
 def presentations(value: Estimate) -> str:
-    """How often it was shown, and whether the answers differed."""
+    """Writes how often it was shown, and whether the answers differed."""
     if value.n == 0:
         return "no fresh presentation"
     same = ", all alike" if value.n > 1 and value.sem == 0 else ""
@@ -50,7 +51,7 @@ def presentations(value: Estimate) -> str:
 
 
 def verdict(summary: ThreadSummary, references: int) -> str:
-    """The result in one sentence, from re-tested means only."""
+    """Writes the result in one sentence, from re-tested means only."""
     if not summary.evolved.n:
         return f"No image has been re-tested for {summary.target} yet, so no response is reported."
     found = f"{estimate(summary.evolved)} ({presentations(summary.evolved)})"
@@ -61,12 +62,13 @@ def verdict(summary: ThreadSummary, references: int) -> str:
     if np.isfinite(summary.ratio):
         return f"{head}: {with_error(summary.ratio, summary.ratio_sem)} times {best}."
     difference = summary.evolved.mean - summary.natural.mean
+    # The two means are independent: their variances add.
     error = float(np.hypot(summary.evolved.sem, summary.natural.sem))
     return f"{head}: {with_error(abs(difference), error)} {'above' if difference >= 0 else 'below'} {best}."
 
 
 def table_rows(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
-    """All that `summarize` gives and the tests beside it, a row for each measure and a column for each thread."""
+    """Returns all that `summarize` gives and the tests beside it, a row for each measure, a column for each thread."""
     tests = [_tests(recording, s) for s in summaries]
     return [
         ("target", [s.target for s in summaries]),
@@ -89,24 +91,24 @@ def table_rows(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[tu
 
 
 def natural_rows(recording: xr.Dataset, summary: ThreadSummary) -> list[tuple[str, list[str]]]:
-    """How natural the evolved image looks, a row for each measure that was recorded.
+    """Returns how natural the evolved image looks, a row for each measure that was recorded.
 
     In each row the evolved image, the best reference, the band of the references, and where it lies.
     """
     found = naturalness(recording, summary.thread)
     rows = []
-    for name, word in WORDS.items():
+    for name, word in MEASURE_WORDS.items():
         at = found.sel(measure=name)
         if np.isfinite(at["evolved"]):
             low, high, inside = (float(at[key]) for key in ("low", "high", "inside"))
-            band = f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NONE
-            place = NONE if np.isnan(inside) else "inside" if inside else "outside"
+            band = f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NO_NUMBER
+            place = NO_NUMBER if np.isnan(inside) else "inside" if inside else "outside"
             rows.append((word, [number(float(at["evolved"]), 3), number(float(at["best_reference"]), 3), band, place]))
     return rows
 
 
 def _tests(recording: xr.Dataset, summary: ThreadSummary) -> dict[str, str]:
-    """What `closedloop.analysis` says of one thread, in words by name."""
+    """Returns what `closedloop.analysis` says of one thread, in words by name."""
     names = (
         "95 % interval of the ratio",
         "AUC, evolved against references",
@@ -114,32 +116,34 @@ def _tests(recording: xr.Dataset, summary: ThreadSummary) -> dict[str, str]:
         "last against first generations",
     )
     if not summary.images:
-        return dict.fromkeys(names, NONE)
+        return dict.fromkeys(names, NO_NUMBER)
     found = evolved_vs_reference(recording, summary.thread)
     cells = (_range(found, "ratio"), _measure(found, "auc"), _measure(found, "effect_size"))
     return dict(zip(names, (*cells, _success(recording, summary)), strict=True))
 
 
 def _measure(found: xr.Dataset, name: str) -> str:
-    """A number, with its interval where it has one."""
+    """Writes a number, with its interval where it has one."""
     interval_ = _range(found, name)
-    return number(float(found[name]), 3) + (f" ({interval_})" if interval_ != NONE else "")
+    return number(float(found[name]), 3) + (f" ({interval_})" if interval_ != NO_NUMBER else "")
 
 
 def _range(found: xr.Dataset, name: str) -> str:
+    """Writes the interval of a number; a dash where it has none."""
     low, high = (float(found[f"{name}_{end}"]) for end in ("low", "high"))
-    return f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NONE
+    return f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NO_NUMBER
 
 
 def _success(recording: xr.Dataset, summary: ThreadSummary) -> str:
-    """The test of the rise, Holm over the threads that began."""
+    """Writes the test of the rise, Holm over the threads that began."""
     found = success(recording, permutations=1).sel(thread=summary.thread)
     first, last, p = (float(found[name]) for name in ("first", "last", "p_holm"))
     if np.isnan(p):
-        return NONE
+        return NO_NUMBER
     return f"{number(first)} → {number(last)}, p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
 
 
 def _names(summary: ThreadSummary) -> str:
+    """Joins the names of the evolved image and the best reference, of those that were re-tested."""
     names = [e.stimulus_id for e in (summary.evolved, summary.natural) if e.n]
-    return ", ".join(names) or NONE
+    return ", ".join(names) or NO_NUMBER

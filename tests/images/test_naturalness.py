@@ -10,10 +10,10 @@ from closedloop import RandomSearch, Session, Space, Thread, Units, open_recordi
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Fourier, Pixels
 from closedloop.images.naturalness import (
-    COORDS,
-    FROM_ZERO,
+    CODE_MEASURES,
+    IMAGE_MEASURES,
     MEASURES,
-    OF_IMAGE,
+    ONE_SIDED,
     Band,
     band,
     clipped,
@@ -26,6 +26,8 @@ from closedloop.images.naturalness import (
 from closedloop.images.nearest import Bank, nearest
 from closedloop.images.sets import natural_references
 from closedloop.recording.writer import Recording
+
+ALL_MEASURES = (*MEASURES, *CODE_MEASURES)
 
 
 def grey(planes):
@@ -106,7 +108,7 @@ def test_images_without_contrast_have_no_number_but_their_clipped_share():
     rounding = 1e-4 * np.random.default_rng(0).random((3, 32, 32))
     found = measure(np.stack([np.full((3, 32, 32), 0.5), np.ones((3, 32, 32)), 0.5 + rounding]))
     np.testing.assert_array_equal(found["clipped"], [0, 1, 0])
-    assert all(np.isnan(found[name]).all() for name in OF_IMAGE if name != "clipped")
+    assert all(np.isnan(found[name]).all() for name in IMAGE_MEASURES if name != "clipped")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 8), (16, 40), (65, 65), (67, 131)])
@@ -120,7 +122,7 @@ def test_every_size_is_measured(shape):
 
 def test_an_image_is_measured_alike_whatever_its_neighbours(photographs):
     whole, alone = measure(photographs[:20]), measure(photographs[13:14])
-    for name in OF_IMAGE:
+    for name in IMAGE_MEASURES:
         np.testing.assert_allclose(whole[name][13], alone[name][0], rtol=1e-6)
 
 
@@ -229,7 +231,7 @@ def test_photographs_lie_in_their_band_and_noise_outside(photographs):
     assert white["spectral_slope"].mean() < 0.05
     distance = Bank.of(photographs).nearest(noise(0)).ratio
     assert bands["natural_distance"].holds(distance).mean() < 0.05
-    assert all(bands[name].low == 0 for name in FROM_ZERO)
+    assert all(bands[name].low == 0 for name in ONE_SIDED)
 
 
 # What a run records -------------------------------------------------------------------------------------------------
@@ -287,9 +289,9 @@ def test_codes_are_measured_in_their_own_space(run):
 
 
 def test_a_run_has_only_the_numbers_that_its_codes_can_have():
-    assert set(coords_of([Space(3)])) == set(COORDS) - {"code_at_bound"}
-    assert set(coords_of([Space(3, 0, 1)])) == set(COORDS) - {"code_norm"}
-    assert tuple(coords_of([Space(3, 0, 1), Space(3)])) == COORDS
+    assert set(coords_of([Space(3)])) == set(ALL_MEASURES) - {"code_at_bound"}
+    assert set(coords_of([Space(3, 0, 1)])) == set(ALL_MEASURES) - {"code_norm"}
+    assert tuple(coords_of([Space(3, 0, 1), Space(3)])) == ALL_MEASURES
 
 
 def test_without_references_there_is_no_distance():
@@ -315,15 +317,15 @@ def test_a_run_that_was_begun_without_the_numbers_opens_and_goes_on_without(tmp_
     with pytest.raises(KilledError, match="killed"):
         old.run()
     monkeypatch.undo()
-    assert not set(COORDS) & set(open_recording(tmp_path / "old").coords)
+    assert not set(ALL_MEASURES) & set(open_recording(tmp_path / "old").coords)
     ds = session(references=noise(1, n=4, side=32)).resume(Recording.reopen(tmp_path / "old"))
     assert ds.attrs["finished"] == 1
-    assert not set(COORDS) & set(ds.coords)
+    assert not set(ALL_MEASURES) & set(ds.coords)
     whole = session(references=noise(1, n=4, side=32)).run()
     np.testing.assert_array_equal(ds["responses"].values, whole["responses"].values)
 
 
 def test_all_coordinates_come_in_any_block():
     found = presentation_coords(np.empty((0, 3, 8, 8), np.float32), [], [], None, [])
-    assert set(found) == set(COORDS)
+    assert set(found) == set(ALL_MEASURES)
     assert all(values.shape == (0,) for values in found.values())

@@ -11,7 +11,7 @@ from closedloop import open_recording, summarize
 from closedloop.analysis import evolved_vs_reference, naturalness, success
 from closedloop.analysis.summary import Estimate, ThreadSummary
 from closedloop.report.wording import (
-    NONE,
+    NO_NUMBER,
     interval,
     natural_rows,
     number,
@@ -30,7 +30,7 @@ SUMMARY = ThreadSummary(
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(1234.0, "1,234"), (12.3456, "12.35"), (0.0, "0"), (-3.0, "-3"), (math.nan, NONE)]
+    ("value", "words"), [(1234.0, "1,234"), (12.3456, "12.35"), (0.0, "0"), (-3.0, "-3"), (math.nan, NO_NUMBER)]
 )
 def test_numbers(value, words):
     assert number(value) == words
@@ -39,14 +39,14 @@ def test_numbers(value, words):
 def test_an_error_of_zero_or_none_is_left_out():
     assert with_error(2.0, 0.12345) == "2 ± 0.12"
     assert with_error(2.0, 0.0) == with_error(2.0, math.nan) == "2"
-    assert with_error(math.nan, 1.0) == NONE
+    assert with_error(math.nan, 1.0) == NO_NUMBER
 
 
 def test_the_interval_is_students():
     scores = np.array([3.0, 5.0, 4.0, 8.0])
     low, high = stats.t.interval(0.95, 3, scores.mean(), stats.sem(scores))
     assert interval(Estimate.of("a", scores)) == f"{low:.4g} to {high:.4g}"
-    assert interval(Estimate("a", 3.0, math.nan, 1)) == NONE
+    assert interval(Estimate("a", 3.0, math.nan, 1)) == NO_NUMBER
 
 
 def test_presentations():
@@ -83,7 +83,7 @@ def test_a_thread_that_has_not_begun_has_dashes(run):
     recording = open_recording(run)
     survey = recording.isel(presentation=np.flatnonzero(recording.generation.values < 0))
     rows = dict(table_rows(survey, summarize(survey)))
-    assert rows["effect size"] == rows["last against first generations"] == [NONE, NONE]
+    assert rows["effect size"] == rows["last against first generations"] == [NO_NUMBER, NO_NUMBER]
 
 
 def test_how_natural_it_looks_says_what_the_analysis_says(run):
@@ -96,8 +96,8 @@ def test_how_natural_it_looks_says_what_the_analysis_says(run):
     ]  # fmt: skip
     tv = found.sel(measure="tv")
     evolved, best, low, high = (number(float(tv[key]), 3) for key in ("evolved", "best_reference", "low", "high"))
-    assert rows["total variation ÷ s.d."] == [evolved, best, f"{low} to {high}", NONE]  # twelve references are few
-    assert rows["length of the code ÷ the prior’s"][1:] == [NONE] * 3
+    assert rows["total variation ÷ s.d."] == [evolved, best, f"{low} to {high}", NO_NUMBER]  # twelve references are few
+    assert rows["length of the code ÷ the prior’s"][1:] == [NO_NUMBER] * 3
 
 
 def test_where_it_lies(run, monkeypatch):
