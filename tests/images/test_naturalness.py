@@ -312,7 +312,7 @@ def test_a_run_that_was_begun_without_the_numbers_opens_and_goes_on_without(tmp_
 
         def end(self, session): ...
 
-    monkeypatch.setattr("closedloop.loop.session.coords_of", lambda spaces: {})
+    monkeypatch.setattr("closedloop.loop.rows.coords_of", lambda spaces: {})
     old = session(tmp_path / "old", noise(1, n=4, side=32), observers=[Killing()])
     with pytest.raises(KilledError, match="killed"):
         old.run()
