@@ -24,9 +24,8 @@ from closedloop.recording.layout import is_run
 from closedloop.recording.reader import open_recording, read_pointer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
-KILLS = 30
-#: Changes of files at which a process kills itself: from the first file of a run to beyond its first commit.
-CREATION = range(0, 26, 2)
+#: Changes of files at which a process can kill itself: from the first file of a run to beyond its first commit.
+CREATION = 26
 
 
 class Server:
@@ -148,10 +147,14 @@ def go_on(server, folder, references, **options):
     return server.perform("resume" if is_run(folder) else "run", folder, references, **options)
 
 
-@pytest.mark.parametrize("chain", range(KILLS // 5))
-def test_killed_at_random_moments(server, references, whole, tmp_path, chain):
-    rng = np.random.default_rng(chain)
-    folder, held, killed = tmp_path / "run", 0, 0
+def test_killed_at_random_moments(server, references, whole, tmp_path, counted):
+    """Runs that are killed five times each, wherever that is, and go on."""
+    for chain in range(counted(quick=1, reduced=6, full=60)):
+        killed_five_times(server, references, whole, tmp_path / f"{chain}", np.random.default_rng(chain))
+
+
+def killed_five_times(server, references, whole, folder, rng):
+    held, killed = 0, 0
     while killed < 5:
         code, told = go_on(server, folder, references, kill_after_s=rng.uniform(0, 0.45 * whole[2]))
         assert code in (0, -signal.SIGKILL)
@@ -166,8 +169,8 @@ def test_killed_at_random_moments(server, references, whole, tmp_path, chain):
     assert_same_run(folder, whole)
 
 
-def test_killed_while_the_store_is_created(server, references, whole, tmp_path):
-    for count in CREATION:
+def test_killed_while_the_store_is_created(server, references, whole, tmp_path, counted):
+    for count in range(0, CREATION, counted(quick=5, reduced=2, full=1)):
         folder = tmp_path / f"run-{count}"
         code, told = server.perform("run", folder, references, die_at=count, before=count % 2 == 0)
         assert code == -signal.SIGKILL

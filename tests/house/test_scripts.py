@@ -1,11 +1,14 @@
 """Examples and benchmarks start; their long runs are not for the test suite."""
 
 import ast
+import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +31,29 @@ def test_readme_says_the_two_commands():
     assert "pip install -e '.[networks]' && closedloop evolve\n" in readme
     assert "pip install -e '.[test]' && pytest\n" in readme
     assert "pip install -e '.[test]' && pytest\n" in (ROOT / ".ci" / "run").read_text()
+
+
+def chores():
+    """The scripts that are called by their bare names."""
+    return sorted(p for p in (ROOT / "scripts").iterdir() if p.is_file() and not p.suffix)
+
+
+@pytest.mark.parametrize("path", chores(), ids=lambda p: p.name)
+def test_a_chore_can_be_run_says_what_it_does_and_is_done_in_ci(path):
+    assert os.access(path, os.X_OK)
+    first, second = path.read_text().splitlines()[:2]
+    assert first.startswith("#!")
+    assert second.startswith("# ")
+    assert f"chore scripts/{path.name}" in (ROOT / ".ci" / "run").read_text()
+    assert f"`scripts/{path.name}`" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_citation_names_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert [str(r["year"]) for r in citation["references"]] == ["2019", "2020", "2017"]
 
 
 def test_code_in_the_readme_is_python():
