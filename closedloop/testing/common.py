@@ -1,4 +1,4 @@
-"""What the contracts share."""
+"""Gives the contracts what they share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def through_a_file(state: State) -> State:
 
 
 def relative_error(actual: Any, expected: Any) -> float:
-    """Largest absolute difference over the largest absolute expected value; infinite where the NaNs differ."""
+    """Returns the largest absolute difference over the largest absolute expected value; infinite where NaNs differ."""
     actual, expected = np.asarray(actual, dtype=float), np.asarray(expected, dtype=float)
     if actual.shape != expected.shape or not np.array_equal(np.isnan(actual), np.isnan(expected)):
         return float("inf")

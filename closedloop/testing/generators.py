@@ -1,4 +1,4 @@
-"""What every generator promises."""
+"""Tests what every generator promises."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GeneratorContract:
         return None
 
     def codes(self, n: int = 3) -> FloatArray:
-        """Codes ``(n, dim)`` from the prior."""
+        """Draws codes ``(n, dim)`` from the prior."""
         return self.make().space.sample(n, np.random.default_rng(0))
 
     def test_is_a_generator(self) -> None:
@@ -52,7 +52,7 @@ class GeneratorContract:
         assert generator.space.dim >= 1
 
     def test_states_what_its_images_are(self) -> None:
-        """3 channels or 1; frames and their rate for movies, none of both for stills."""
+        """It has 3 channels or 1; frames and their rate for movies, none of both for stills."""
         form = form_of(self.make())
         assert form.channels in (1, 3)
         assert (form.frames is None) == (form.rate_hz is None)
@@ -78,7 +78,7 @@ class GeneratorContract:
         assert np.abs(first - second).max() > 1 / 255
 
     def test_empty_batch(self) -> None:
-        """No code, no image."""
+        """Where there is no code it makes no image."""
         generator = self.make()
         assert generator(self.codes(0)).shape == (0, *_shape(generator))
 
@@ -91,7 +91,7 @@ class GeneratorContract:
         space.check(space.center[None])
 
     def test_same_codes_same_images(self) -> None:
-        """Bit by bit, in the same object and in a new one."""
+        """They are equal bit by bit, in the same object and in a new one."""
         generator, codes = self.make(), self.codes()
         images = generator(codes).copy()
         np.testing.assert_array_equal(generator(codes), images)
@@ -105,7 +105,7 @@ class GeneratorContract:
         self._assert_close(generator(codes[::-1].copy())[::-1], whole)
 
     def test_codes_are_not_changed(self) -> None:
-        """Neither by the call, nor through the images it returns."""
+        """They change neither by the call, nor through the images it returns."""
         generator, codes = self.make(), self.codes()
         before = codes.copy()
         generator(codes)[:] = 0
@@ -121,7 +121,7 @@ class GeneratorContract:
 
     @pytest.mark.parametrize("wrong", ["length", "no batch axis", "NaN", "infinity", "bounds"])
     def test_refuses_what_is_not_a_code(self, wrong: str) -> None:
-        """With `refusal`."""
+        """It raises `refusal`."""
         generator = self.make()
         if wrong == "bounds" and not generator.space.bounded:
             pytest.skip("has no bounds")
@@ -146,7 +146,7 @@ class GeneratorContract:
         assert red > blue
 
     def test_forward_agrees_with_the_call(self) -> None:
-        """In the precision of the codes, where it is `Differentiable`."""
+        """They agree in the precision of the codes, where it is `Differentiable`."""
         generator = _differentiable(self.make())
         import torch
 
@@ -184,7 +184,7 @@ class GeneratorContract:
         np.testing.assert_array_equal(again(codes), generator(codes))
 
     def test_fingerprint_is_a_sha256(self) -> None:
-        """64 hexadecimal digits, the same for a new one with the same weights, where it is `Fingerprinted`."""
+        """It is 64 hexadecimal digits, the same for a new one with the same weights, where it is `Fingerprinted`."""
         generator = self.make()
         if not isinstance(generator, Fingerprinted):
             pytest.skip("has no fingerprint")
@@ -212,7 +212,7 @@ def _differentiable(generator: Generator) -> Differentiable:
 
 
 def _spoilt(codes: FloatArray, wrong: str, high: float) -> FloatArray:
-    """Codes with one thing wrong with them."""
+    """Returns codes with one thing wrong with them."""
     if wrong == "length":
         return np.concatenate([codes, codes[:, :1]], axis=1)
     if wrong == "no batch axis":

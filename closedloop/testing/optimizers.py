@@ -1,4 +1,4 @@
-"""What every optimizer promises."""
+"""Tests what every optimizer promises."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OptimizerContract:
 
     @pytest.fixture(params=["unbounded", "bounded"])
     def space(self, request: pytest.FixtureRequest) -> Space:
-        """One of `spaces`."""
+        """Returns one of `spaces`."""
         return self.spaces[request.param]
 
     def test_is_an_optimizer(self, space: Space) -> None:
@@ -86,7 +86,7 @@ class OptimizerContract:
         return best
 
     def test_same_seed_same_codes(self, space: Space) -> None:
-        """Bit by bit, generation after generation."""
+        """They are equal bit by bit, generation after generation."""
         assert_same(*(trail(self.make(space, 7), hill(space), 6) for _ in range(2)))
 
     def test_other_seed_other_codes(self, space: Space) -> None:
@@ -203,7 +203,7 @@ class OptimizerContract:
             trail(self.make(space, 0), hill(space), 5)
 
     def test_refuses_tell_without_ask(self, space: Space) -> None:
-        """Before the first `ask`, and twice after the same one."""
+        """It refuses before the first `ask`, and twice after the same one."""
         optimizer, landscape = self.make(space, 0), hill(space)
         codes = space.sample(len(self.make(space, 0).ask()), np.random.default_rng(0))
         with pytest.raises(self.order_refusal, match="ask"):
@@ -215,7 +215,7 @@ class OptimizerContract:
 
     @pytest.mark.parametrize("wrong", ["fewer scores", "a column of scores", "infinity", "other codes", "fewer codes"])
     def test_refuses_what_does_not_answer_ask(self, space: Space, wrong: str) -> None:
-        """With `refusal`; the proper answer is then still taken, as if nothing had happened."""
+        """It raises `refusal`; the proper answer is then still taken, as if nothing had happened."""
         optimizer, landscape = self.make(space, 0), hill(space)
         codes = optimizer.ask()
         scores, gradients = landscape(codes)
@@ -299,7 +299,7 @@ def trail(optimizer: Optimizer, landscape: Landscape, generations: int) -> list[
 
 
 def assert_same(actual: list[FloatArray], expected: list[FloatArray]) -> None:
-    """Codes equal bit by bit."""
+    """Fails unless codes are equal bit by bit."""
     assert len(actual) == len(expected)
     for one, other in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -314,7 +314,7 @@ def _go_on(optimizer: Optimizer, pending: FloatArray | None, landscape: Landscap
 
 
 def _lost(n: int, lost: str, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Indices of the presentations that gave no response."""
+    """Returns indices of the presentations that gave no response."""
     count = {"some": max(n // 3, 1), "all but one": n - 1, "all": n}[lost]
     return rng.permutation(n)[:count]
 

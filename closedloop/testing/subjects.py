@@ -1,4 +1,4 @@
-"""What every subject promises."""
+"""Tests what every subject promises."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SubjectContract:
         raise NotImplementedError("define make(self), which returns the subject to test")
 
     def images(self, n: int = 4) -> NDArray[np.float32]:
-        """Images ``(n, 3, h, w)`` to show: uniform noise, unless overridden; grey or movies where it says so."""
+        """Draws images ``(n, 3, h, w)`` to show: uniform noise, unless overridden; grey or movies where it says so."""
         shape = (n, *form_of(self.make()).leading, self.resolution, self.resolution)
         return np.random.default_rng(0).random(shape, dtype=np.float32)
 
@@ -51,7 +51,7 @@ class SubjectContract:
         assert all(len(column) == len(ids) for column in subject.units.coords.values())
 
     def test_states_what_it_is_shown(self) -> None:
-        """3 channels or 1; frames and their rate for movies, none of both for stills."""
+        """It has 3 channels or 1; frames and their rate for movies, none of both for stills."""
         form = form_of(self.make())
         assert form.channels in (1, 3)
         assert (form.frames is None) == (form.rate_hz is None)
@@ -67,13 +67,13 @@ class SubjectContract:
         assert not np.isinf(responses).any()
 
     def test_empty_batch(self) -> None:
-        """No image, no row."""
+        """Where there is no image it has no row."""
         subject = self.make()
         responses = subject.record(self.images(0))
         assert responses.shape[:2] == (0, len(subject.units.neuroid_id))
 
     def test_same_images_same_responses(self) -> None:
-        """Bit by bit, unless `noisy`."""
+        """They are equal bit by bit, unless it is `noisy`."""
         self._skip_if_noisy()
         subject, images = self.make(), self.images()
         np.testing.assert_array_equal(subject.record(images), subject.record(images))
@@ -96,7 +96,7 @@ class SubjectContract:
         self._assert_close(subject.record(colors_last), subject.record(images))
 
     def test_images_are_not_changed(self) -> None:
-        """Neither while they are looked at, nor later."""
+        """They change neither while they are looked at, nor later."""
         subject, images = self.make(), self.images()
         before = images.copy()
         subject.record(images)
@@ -112,7 +112,7 @@ class SubjectContract:
 
     @pytest.mark.parametrize("wrong", ["no batch axis", "other colors", "colors last", "NaN", "above 1", "below 0"])
     def test_refuses_what_is_not_an_image(self, wrong: str) -> None:
-        """With `refusal`, and goes on to answer proper images."""
+        """It raises `refusal`, and goes on to answer proper images."""
         if self.refusal is None:
             pytest.skip("does not check its images")
         subject, images = self.make(), self.images()
@@ -127,7 +127,7 @@ class SubjectContract:
             self.make().record(images)
 
     def test_forward_agrees_with_record(self) -> None:
-        """Where it is `Differentiable` and not `noisy`."""
+        """They agree where it is `Differentiable` and not `noisy`."""
         subject = self._differentiable()
         self._skip_if_noisy()
         import torch
@@ -148,7 +148,7 @@ class SubjectContract:
         assert torch.isfinite(gradient).all()
 
     def test_restored_state_continues_identically(self) -> None:
-        """In a new object and in the same one, where it is `Stateful`."""
+        """It goes on alike in a new object and in the same one, where it is `Stateful`."""
         subject, images = self.make(), self.images()
         if not isinstance(subject, Stateful):
             pytest.skip("keeps no state")
@@ -176,7 +176,7 @@ class SubjectContract:
 
 
 def _spoilt(images: NDArray[np.float32], wrong: str) -> NDArray[np.float32]:
-    """Images with one thing wrong with them."""
+    """Returns images with one thing wrong with them."""
     if wrong == "no batch axis":
         return np.asarray(images[0])
     if wrong == "other colors":  # one instead of three, or three instead of one
