@@ -32,6 +32,7 @@ COMMANDS = {
     "attribute": "attribute",
     "export": "export",
     "import": "import_",
+    "pack": "pack",
     "train-generator": "train_generator",
 }
 _HELP = {"help_option_names": ["-h", "--help"]}

@@ -34,6 +34,9 @@ from closedloop.recording.evolutions import EVOLUTION_RUN, experiment_of
 from closedloop.recording.layout import EVOLUTION, EXPERIMENT, REFERENCE, recorded_form
 from closedloop.recording.render import render
 
+#: Variables of every run, which have places of their own in a file.
+_PLACED = ("responses", "latent_code", "score")
+
 
 @dataclass
 class _Session:
@@ -103,7 +106,7 @@ def write(
     with complete(out) as temporary:
         file = _header(pynwb, recording, session_start, experimenter, institution, subject)
         session = _Session(pynwb, recording, file, *_times(recording), sources)
-        for add in (_add_trials, _add_neuroids, _add_responses, _add_codes, _add_generations):
+        for add in (_add_trials, _add_neuroids, _add_responses, _add_codes, _add_variables, _add_generations):
             add(session)
         if images:
             _add_evolved(session)
@@ -121,10 +124,13 @@ def _check(recording: xr.Dataset) -> None:
             f"recording: expected one run, got several joined (they differ in {', '.join(joined)}); an NWB file is one "
             "session, so export each run by itself."
         )
-    written = ("responses", "latent_code", "score")
-    if other := [str(n) for n in recording.data_vars if n not in written]:
+    lost = [
+        str(n) for n, v in recording.data_vars.items() if v.dims[:1] != ("presentation",) or v.dtype.kind not in "iufb"
+    ]
+    if lost:
         raise InvalidArgumentError(
-            f"recording: expected the variables {', '.join(written)}, got also {', '.join(other)}; drop them first."
+            f"recording: expected variables of numbers with a row for each presentation, got also {', '.join(lost)}; "
+            "drop them first."
         )
     if recording.sizes["presentation"] == 0:
         raise InvalidArgumentError("recording: expected at least one presentation, got none.")
@@ -326,6 +332,21 @@ def _add_codes(session: _Session) -> None:
         vector(name="latent_code", description=said, data=_packed(codes[rows])),
     ]
     _misc(session).add(_table(session, "evolved_stimuli", "Codes of the evolved images", columns))
+
+
+def _add_variables(session: _Session) -> None:
+    """Adds what else was recorded of each presentation, as a table with a column for each variable."""
+    own = {str(n): v for n, v in session.recording.data_vars.items() if n not in _PLACED}
+    if not own:
+        return
+    session.notes["variables"] = {name: [v.dtype.name, [str(d) for d in v.dims]] for name, v in own.items()}
+    columns = []
+    for name, variable in own.items():
+        values = variable.values.astype(np.float32) if variable.dtype == np.float16 else variable.values
+        columns.append(
+            session.pynwb.core.VectorData(name=name, description=f"closedloop: {name}", data=_packed(values))
+        )
+    _misc(session).add(_table(session, "variables", "Further variables, a row for each trial", columns))
 
 
 def _add_generations(session: _Session) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pynapple
 import pytest
+import xarray as xr
 from nwbinspector import inspect_nwbfile, load_config
 from pynwb import NWBHDF5IO, NWBFile
 
@@ -139,7 +140,7 @@ def test_what_is_not_one_run(run, tmp_path):
     joined = recording.assign_coords(seed=("presentation", np.arange(recording.sizes["presentation"])))
     for wrong, message in (
         (joined, r"expected one run, got several joined \(they differ in seed\)"),
-        (recording.assign(extra=recording["score"]), "got also extra; drop them first"),
+        (recording.assign(extra=("neuroid", [1.0, 2.0, 3.0])), "got also extra; drop them first"),
         (recording.isel(presentation=slice(0)), "at least one presentation"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
@@ -147,6 +148,17 @@ def test_what_is_not_one_run(run, tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"subject: not what pynwb\.file\.Subject takes"):
         export(run, "nwb", tmp_path / "run.nwb", subject={"whiskers": 24})
     assert not any(tmp_path.iterdir())
+
+
+def test_further_variables_are_read_back(run, tmp_path):
+    recording = open_recording(run)
+    n = recording.sizes["presentation"]
+    curves = np.random.default_rng(0).random((n, 4), dtype=np.float32)
+    recording = recording.assign(
+        curve=(("presentation", "point"), curves), cost=("presentation", np.arange(n, dtype=np.int16))
+    )
+    for to, name in (("nwb", "run.nwb"), ("netcdf", "run.nc")):
+        xr.testing.assert_identical(open_recording(export(recording, to, tmp_path / name)).load(), recording.load())
 
 
 def test_other_and_damaged_files(file, tmp_path):

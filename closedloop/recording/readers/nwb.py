@@ -56,6 +56,8 @@ def _dataset(file: Any, notes: dict[str, Any]) -> xr.Dataset:
     if "latent_code" in notes:
         data["latent_code"] = (("presentation", "latent"), _codes(misc, notes["latent_code"], count))
     data["score"] = ("presentation", _column(trials, "score", notes["score"], count))
+    for name, (dtype, dims) in notes.get("variables", {}).items():
+        data[name] = (dims, np.asarray(misc["variables"][name].data[:]).astype(dtype))
     coords: dict[str, Any] = {
         name: ("presentation", _column(trials, name, dtype, count)) for name, dtype in notes["presentation"].items()
     }
