@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from closedloop.checks import check_any_images
 from closedloop.images.forms import REC_601
@@ -136,6 +135,8 @@ def _slopes(small: NDArray[np.float32]) -> FloatArray:
     if side < 16:
         return np.full(len(small), np.nan)
     window, rings, fit = _spectrum(side)
+    from scipy import fft  # which keeps float32; not needed before the first images are shown
+
     power = np.abs(fft.rfft2(small * window)).reshape(len(small), -1) ** 2 @ rings
     power = np.log(np.maximum(power, 1e-9 * power.max(1, keepdims=True)))  # rounding has no slope
     slopes: FloatArray = power @ fit

@@ -8,7 +8,6 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
@@ -65,6 +64,8 @@ def nearest(features: FloatArray, natural_features: FloatArray) -> Nearest:
             "natural_features: expected features that differ between natural images, got none; take other units."
         )
     points, natural = points[:, varies] / spread[varies], natural[:, varies] / spread[varies]
+    from scipy.spatial.distance import cdist  # slow to import, and only this needs it
+
     typical = _typical([_others(cdist(natural[s], natural), s.start) for s in _slices(len(natural))])
     found = [cdist(points[s], natural) for s in _slices(len(points))]
     return _nearest(np.concatenate([np.empty((0, len(natural))), *found]), typical)

@@ -14,7 +14,6 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from closedloop.interfaces import FloatArray
 
@@ -83,12 +82,14 @@ def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tup
         The log evidence up to a constant (-inf where it cannot be computed), α ``(n,)``, and the mean: the prediction
         at x is mean + k(x)ᵀ α.
     """
+    from scipy.linalg import cho_factor, cho_solve  # slow to import, and not needed before the first images are shown
+
     n = len(y)
     k = similarity(d, LENGTHS[laws.length]).astype(float)
     k[np.arange(n), np.arange(n)] += NOISES[laws.noise] * r  # K + η R, the covariance up to the amplitude s²
     try:
         factor = cho_factor(k, lower=True, overwrite_a=True, check_finite=False)
-    except LinAlgError:
+    except np.linalg.LinAlgError:  # scipy's too
         return -np.inf, np.zeros(n), 0.0
     solved = cho_solve(factor, np.column_stack([y, np.ones(n)]), check_finite=False)
     ones = float(solved[:, 1].sum())  # 1ᵀ(K + η R)⁻¹1

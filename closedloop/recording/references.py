@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ def write_references(path: Path, references: ImageSet) -> None:
         if (folder / NAMES).exists():
             return
         folder.mkdir(exist_ok=True)
-        named = enumerate(zip(references.ids, references.images, strict=True))
-        encoded = {f"{i:05d}_{_file_name(name)}": encode_image(image, references.rate_hz) for i, (name, image) in named}
-        replace_files({folder / (stem + ending): data for stem, (ending, data) in encoded.items()})
+        stems = [f"{i:05d}_{_file_name(name)}" for i, name in enumerate(references.ids)]
+        with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it packs
+            encoded = list(pool.map(lambda image: encode_image(image, references.rate_hz), references.images))
+        files = {folder / (stem + ending): data for stem, (ending, data) in zip(stems, encoded, strict=True)}
+        replace_files(files)
         put_file(folder / NAMES, json.dumps(references.ids).encode())
 
 
