@@ -350,10 +350,15 @@ class Comparison:
             capacity=images * (1 + self._presenter.retries),
             latent=0,
             units=self.subject.units,
-            scalars={"subject": self.subject.name, "count": self._content["count"], "closedloop_version": version()},
+            scalars={
+                "subject": self.subject.name,
+                "count": self._content["count"],
+                "seed": int(self._content["seeds"][0]),
+                "closedloop_version": version(),
+            },
             coords={
                 "budget": ("str", ""),
-                "seed": ("int64", -1),
+                "run_seed": ("int64", -1),
                 "unit": ("int64", -1),
                 "failure": ("str", ""),
                 **dict.fromkeys(_NUMBERS, ("float64", np.nan)),
@@ -413,7 +418,7 @@ class Comparison:
             "thread": [job.contender.label] * len(job.columns),
             "stimulus_id": [f"{job.contender.label}-{job.budget}-{job.seed}-{c}" for c in job.columns],
             "budget": [str(job.budget)] * len(job.columns),
-            "seed": [job.seed] * len(job.columns),
+            "run_seed": [job.seed] * len(job.columns),
             "unit": job.columns,
             "failure": part["failure"],
             **{name: part[name] for name in _NUMBERS if name in part},
@@ -469,13 +474,14 @@ class Comparison:
         """Does nothing: there is nobody to tell."""
 
     def state(self) -> State:
-        """Returns all that is needed to go on identically."""
+        """Returns all that is needed to go on identically, but for the subject's own state."""
         return {
             "surveyed": self._surveyed,
             "done": self._done,
             "presentations": self._presentations,
             "order": generator_state(self._order),
-            "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
+            "features": self._features.state() if isinstance(self._features, Stateful) else None,
+            "natural_features": self._natural_features,
         }
 
     def restore(self, state: State) -> None:
@@ -483,8 +489,9 @@ class Comparison:
         self._surveyed, self._done = bool(state["surveyed"]), int(state["done"])
         self._presentations = int(state["presentations"])
         restore_generator(self._order, state["order"])
-        if isinstance(self.subject, Stateful):
-            self.subject.restore(state["subject"])
+        if isinstance(self._features, Stateful):
+            self._features.restore(state["features"])
+        self._natural_features = state["natural_features"]
 
 
 def _set_earlier_aside(folder: Path, content: Mapping[str, Any], weights: Sequence[str]) -> Path | None:

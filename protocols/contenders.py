@@ -150,7 +150,6 @@ def _evolved(subject: Subject, contender: Contender, images: int, seed: int, col
                 contender.optimizer,
                 generator.space,
                 seed=named_seed(seed, f"unit-{c}"),
-                images=images,
                 **contender.options,
             ),
             Unit(c),

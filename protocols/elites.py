@@ -18,7 +18,7 @@ from closedloop.checks import check_generated, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import check_forms
-from closedloop.interfaces import FloatArray, Generator, State, Stateful, Subject, form_of
+from closedloop.interfaces import FloatArray, Generator, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
@@ -329,7 +329,6 @@ class Breeding:
             "presentations": self.presentations,
             "retested": self.retested,
             "order": generator_state(self._order),
-            "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
         }
 
     def restore(self, state: State) -> None:
@@ -338,5 +337,3 @@ class Breeding:
         self.generation, self.presentations = int(state["generation"]), int(state["presentations"])
         self.retested = int(state["retested"])
         restore_generator(self._order, state["order"])
-        if isinstance(self.subject, Stateful):
-            self.subject.restore(state["subject"])

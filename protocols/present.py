@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_images
-from closedloop.interfaces import STILL, FloatArray, Form, State, Stateful, Subject, form_of
+from closedloop.interfaces import STILL, FloatArray, Form, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
@@ -264,7 +264,6 @@ class Presentation:
             "presentations": self._presentations,
             "names": _digest(self._library.ids),
             "order": generator_state(self._rng),
-            "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
         }
 
     def restore(self, state: State) -> None:
@@ -279,10 +278,6 @@ class Presentation:
             )
         self._done, self._presentations = state["done"], state["presentations"]
         restore_generator(self._rng, state["order"])
-        if isinstance(self.subject, Stateful):
-            if state["subject"] is None:
-                raise InvalidArgumentError("subject: the run's subject had no state; hand over the same subject.")
-            self.subject.restore(state["subject"])
 
 
 def _digest(names: Sequence[str]) -> str:

@@ -113,10 +113,11 @@ def merge(experiment: Experiment | None, given: Mapping[str, Any]) -> Experiment
         content = experiment.model_dump(exclude_unset=True)
         content.pop("fingerprints", None)
     threads = content.pop("threads", [{"generator": GeneratorPart.generator}])
-    for name in {"seed", "images"} & given.keys():
+    asked = {"seed": {"seed"}, "images": {"images", "repeats"}}  # that of the whole experiment is asked for
+    for name in (name for name, options in asked.items() if options & given.keys()):
         for thread in threads:
             if isinstance(thread.get("optimizer"), dict):
-                thread["optimizer"].pop(name, None)  # that of the whole experiment is asked for
+                thread["optimizer"].pop(name, None)
     content["threads"] = _threads(threads, given)
     content["subject"] = subject_recipe(given, content.get("subject"), DEFAULT_UNIT)
     if "plateau" in given or "target" in given:

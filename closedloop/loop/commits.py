@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import xarray as xr
 
-from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.interfaces import State, Subject
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
+from closedloop.interfaces import State, Stateful, Subject
 from closedloop.loop.presenter import Shown
 from closedloop.recipes import fingerprint, plain
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
@@ -24,7 +24,9 @@ from closedloop.recording.reader import open_recording, read_experiment, read_po
 from closedloop.recording.writer import Recording
 
 #: Entries of an experiment's file that may differ between a run and the call that goes on with it.
-_MAY_DIFFER = ("closedloop",)
+_MAY_DIFFER = ("closedloop", "fingerprints")
+#: Entries that name a folder of images, which may have moved if its images have the same fingerprint.
+_PLACES = ("references", "images", "naturals")
 
 
 class Course(Protocol):
@@ -65,7 +67,7 @@ class Course(Protocol):
         ...
 
     def state(self) -> State:
-        """Returns all that is needed to go on identically."""
+        """Returns all that is needed to go on identically, but for the subject's own state."""
         ...
 
     def restore(self, state: State) -> None:
@@ -96,6 +98,7 @@ def record(
     if not goes_on(save, exists):
         return run_course(course, Recording.create(save, course.layout(), content))
     check_same_experiment(Path(str(save)), content)
+    check_fingerprints(Path(str(save)), read_experiment(str(save)), content.get("fingerprints") or {})
     if is_finished(str(save)):
         return open_recording(str(save))
     return run_course(course, Recording.reopen(str(save)))
@@ -117,25 +120,41 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
         else:
             _restore(course, saved)
         course.begin(recording)
-        while (shown := course.show()) is not None:
-            recording.check(shown.responses)  # before anything is learnt from them
-            recording.append(course.learn(shown), course.state())
-            course.committed()
-        recording.finish(course.state(), course.reason)
-        return recording.dataset()
+        try:
+            while (shown := course.show()) is not None:
+                recording.check(shown.responses)  # before anything is learnt from them
+                recording.append(course.learn(shown), _state(course))
+                course.committed()
+            recording.finish(_state(course), course.reason)
+            return recording.dataset()
+        finally:
+            course.end()
     finally:
         recording.close()
-        course.end()
+
+
+def _state(course: Course) -> State:
+    """Returns the state of a course and of its subject, all that is needed to go on identically."""
+    subject = course.subject
+    return {**course.state(), "subject": subject.state() if isinstance(subject, Stateful) else None}
 
 
 def _restore(course: Course, saved: State) -> None:
-    """Puts a course back to a saved state, or says that it is another experiment's."""
+    """Puts a course and its subject back to a saved state, or says that it is another experiment's."""
+    held = saved.get("subject")
+    if isinstance(course.subject, Stateful) != (held is not None):
+        has, was = ("a state", "none") if held is None else ("no state", "one")
+        raise InvalidArgumentError(
+            f"subject: it has {has}, but the run's subject had {was}; hand over the same subject."
+        )
     try:
         course.restore(saved)
+        if isinstance(course.subject, Stateful):
+            course.subject.restore(saved["subject"])
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        why = str(error) if isinstance(error, ClosedLoopError) else f"{type(error).__name__}: {error}"
         raise InvalidArgumentError(
-            f"subject, threads: the saved state does not fit them ({type(error).__name__}: {error}); build them as for "
-            "the run."
+            f"subject, threads: the saved state does not fit them ({why}); build them as for the run."
         ) from error
 
 
@@ -164,8 +183,11 @@ def check_same_experiment(run: Path, wanted: Mapping[str, Any]) -> None:
         RecordingError: The run is of another experiment; the error names what differs. Nothing is changed.
     """
     held = read_experiment(run)
+    known = held.get("fingerprints") or {}
     for name in [*wanted, *(key for key in held if key not in wanted)]:
-        if name not in _MAY_DIFFER and held.get(name) != wanted.get(name):
+        if name in _MAY_DIFFER or (name in _PLACES and name in known):
+            continue
+        if held.get(name) != wanted.get(name):
             raise RecordingError(
                 f"exists: {run} holds another experiment: {name} is {held.get(name)!r:.200} there, and "
                 f"{wanted.get(name)!r:.200} here. Give the arguments of that run, or a new folder."

@@ -5,11 +5,14 @@ The same form is read by ``closedloop evolve --config`` and written into each ru
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
@@ -351,12 +354,15 @@ def _described_gradient(how: GradientSettings) -> dict[str, Any]:
         "redirected": how.redirected,
         "seed": how.seed,
     }
-    anchored = {"anchor": {"name": OBJECT, "description": f"{type(how.anchor).__name__}"}}
-    return described if how.anchor is None else described | anchored
+    if how.anchor is None:
+        return described
+    code = hashlib.sha256(np.ascontiguousarray(how.anchor.code).tobytes()).hexdigest()[:12]
+    return described | {"anchor": {"name": OBJECT, "description": f"{type(how.anchor).__name__} {code}"}}
 
 
 def _described_rule(rule: StoppingRule) -> dict[str, Any]:
     known: Sequence[type[Any]] = (Plateau, Target)
     if isinstance(rule, tuple(known)):
         return {"name": type(rule).__name__.lower(), **vars(rule)}
-    return {"name": OBJECT, "description": repr(rule)}
+    what: Any = rule if isinstance(rule, FunctionType) else type(rule)
+    return {"name": OBJECT, "description": f"{what.__module__}.{what.__qualname__}"}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet
-from closedloop.interfaces import Budgeted, FloatArray, State, Stateful, Subject, form_of
+from closedloop.interfaces import Budgeted, FloatArray, State, Subject, form_of
 from closedloop.loop.blocks import Block, Generation, Observer
 from closedloop.loop.commits import check_fingerprints, fingerprints, record, run_course
 from closedloop.loop.experiment import describe_session
@@ -237,7 +237,6 @@ class Session:
             **self._schedule.state(),
             "presentations": self.presentations,
             "order": generator_state(self._order),
-            "subject": self.subject.state() if isinstance(self.subject, Stateful) else None,
             "references": self._references.state(),
             "drift": self._learning.state(),
             "evolutions": [e.state() for e in self.evolutions],
@@ -249,8 +248,6 @@ class Session:
         self._schedule.restore(state)
         self.presentations = int(state["presentations"])
         restore_generator(self._order, state["order"])
-        if isinstance(self.subject, Stateful):
-            self.subject.restore(state["subject"])
         self._references.restore(state["references"])
         if "drift" in state:  # the first sessions knew of none
             self._learning.restore(state["drift"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Opti
 from closedloop.loop.stopping import Scored
 from closedloop.objectives import Unit
 from closedloop.recording.layout import REFERENCE
-
-if TYPE_CHECKING:
-    pass
 
 
 @final

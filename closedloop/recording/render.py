@@ -242,8 +242,9 @@ def _reference_source(part: xr.Dataset) -> str | None:
     if folder is not None and is_run(folder) and read_references(Path(folder)) is not None:
         return str(folder)
     content = experiment_of(part)
-    source = content.get("references", content.get("images"))
-    return None if source == REFERENCES or not (source == "bundled" or Path(str(source)).is_dir()) else str(source)
+    named = [content[n] for n in ("references", "naturals", "images") if isinstance(content.get(n), str)]
+    source = named[0] if named else REFERENCES
+    return None if source == REFERENCES or not (source == "bundled" or Path(source).is_dir()) else source
 
 
 def _read_named(source: ImageSet | str | Path, names: set[str], part: xr.Dataset) -> dict[str, NDArray[np.float32]]:

@@ -288,7 +288,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     """Yields what was run, as pairs of name and value."""
     ds = run.recording
     units = ds["neuroid_id"].values
-    yield "subject", str(ds["subject"].item())
+    if "subject" in ds.coords:
+        yield "subject", str(ds["subject"].item())
     form = recorded_form(ds)
     if form != STILL:
         yield "stimuli", form.describe()
@@ -296,18 +297,21 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     for name in [n for n in ("generator", "optimizer") if n in ds.coords]:
         yield name, "; ".join(dict.fromkeys(ds[name].values.tolist()))
     count = reference_count(ds)
-    source = run.experiment.get("references", run.experiment.get("images"))
+    named = (run.experiment.get(n) for n in ("references", "naturals", "images"))
+    source = next((text for text in named if isinstance(text, str)), "handed over")
     yield "references", f"{count} images ({source})" if count else "none"
     kinds = ds["kind"].values
     words = {"reference": "of references", "retest": "re-tests", "landscape": "of the landscape"}
     shown = [(words.get(kind, kind), int((kinds == kind).sum())) for kind in ("evolved", *words)]
     yield "presentations", f"{number(len(kinds))}: " + ", ".join(f"{number(n)} {name}" for name, n in shown if n)
-    yield "seed", _seeds(run)
+    if "seed" in ds.coords:
+        yield "seed", _seeds(run)
     if "elapsed_s" in ds.attrs:
         yield "time", f"{ds.attrs['elapsed_s']:.0f} s of running"
     finished = bool(ds.attrs.get("finished", 1))
     yield "ended", (str(ds.attrs.get("reason", "")) or "all was shown") if finished else "not finished"
-    yield "closedloop", str(ds["closedloop_version"].item())
+    if "closedloop_version" in ds.coords:
+        yield "closedloop", str(ds["closedloop_version"].item())
 
 
 def _seeds(run: Run) -> str:

@@ -156,7 +156,7 @@ def test_does_not_go_on_with_other_weights(tmp_path, naturals, monkeypatch) -> N
     raw, lucid, evolved = found["generator_sha256"].values
     assert lucid == evolved != raw
     monkeypatch.setattr(Fourier, "fingerprint", property(lambda self: "of other weights"), raising=False)
-    with pytest.raises(RecordingError, match=r"exists: .* another experiment: fingerprints .*new folder"):
+    with pytest.raises(InvalidArgumentError, match=r"generator of lucid: expected the generator of lucid with which .*restore"):
         compare(subject(), [0], CONTENDERS, **options)
     changed = compare(subject(), [0], CONTENDERS, **(options | {"save": tmp_path / "two"}))
     assert changed["generator_sha256"].values.tolist() == [raw, "of other weights", "of other weights"]
@@ -165,10 +165,10 @@ def test_does_not_go_on_with_other_weights(tmp_path, naturals, monkeypatch) -> N
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"units": [7]}, r"units: expected .* 0 to 4, got \[7\]"),
-        ({"units": [1, 1]}, "units: expected one or more different"),
+        ({"units": [7]}, r"units: 7 is out of range; the subject has response columns 0 to 4"),
+        ({"units": [1, 1]}, r"units: column 1 is named twice"),
         ({"budgets": (3,)}, "budgets: expected a whole number of at least 50, got 3"),
-        ({"count": "images"}, "count: expected 'forwards' or 'forward_equivalents', got 'images'"),
+        ({"count": "images"}, "count: expected 'forward_equivalents' or 'forwards', got 'images'"),
         ({"methods": ("raw", "raw")}, "methods: expected one or more with different labels"),
         ({"seeds": ()}, "budgets, seeds: expected at least one each"),
         ({"methods": (Contender("a/b", "raw"),)}, "label: expected letters"),
