@@ -8,9 +8,10 @@ import numpy as np
 
 from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
+from closedloop.loop.parts import SubjectPart
 
 #: The name of a network's own output, whatever its last module is called.
-OUTPUT = "output"
+OUTPUT = SubjectPart.layer
 
 
 def check_colors(name: str, values: Sequence[float]) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, reason
 from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, LateColumns, State, Units
+from closedloop.loop.parts import SubjectPart, UnitPart
 from closedloop.networks.engines import build_engine, probe_batch
 from closedloop.networks.modules import dtype_of, undisturbed
 from closedloop.networks.resampling import resampled
@@ -71,12 +72,12 @@ class TorchSubject:
         model: nn.Module,
         *,
         layer: str | Sequence[str] = OUTPUT,
-        units: UnitSpec | Mapping[str, UnitSpec] = "all",
+        units: UnitSpec | Mapping[str, UnitSpec] = UnitPart.units,
         resolution: int = 224,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
         std: Sequence[float] = (0.229, 0.224, 0.225),
         device: str | torch.device | None = None,
-        engine: str = "auto",
+        engine: str = SubjectPart.engine,
         autocast: bool = False,
         name: str | None = None,
         labels: Sequence[str] | None = None,

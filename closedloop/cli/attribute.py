@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from rich.table import Table
 
-from closedloop.cli.building import DEFAULT_UNIT, load, subject_recipe
+from closedloop.cli.building import DEFAULT_UNIT, in_torch, load, subject_recipe
 from closedloop.cli.console import console, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
@@ -48,7 +48,7 @@ def attribute(given: Mapping[str, Any]) -> None:
     from closedloop.interfaces import resolution_of
 
     chosen, out, images = _checked(given)
-    subject = load({**subject_recipe(given, units=DEFAULT_UNIT), "engine": "eager"})
+    subject = load(in_torch(subject_recipe(given, units=DEFAULT_UNIT)))
     if len(subject.units) > 1 and "objective" not in given:
         raise InvalidArgumentError(
             f"units: expected one unit, got {len(subject.units)} of {subject.name!r}; name one with --units, or say "

@@ -79,6 +79,13 @@ def load(recipe: Mapping[str, Any]) -> Subject:
         return load_recorded_subject(dict(recipe), "options")
 
 
+def in_torch(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the recipe of a network that is not to be built into a fast engine; of another subject as it is."""
+    head = str(recipe["name"]).partition(":")[0]
+    eager = {"engine": "eager"} if head in ("lite0", "lite1", "lite2", "torchvision", "timm") else {}
+    return {**recipe, **eager}
+
+
 def columns_of(text: str, subject: Subject, given: Mapping[str, Any]) -> list[int]:
     """Returns the columns of a subject's responses that the options ``--units`` and ``--seed`` name.
 

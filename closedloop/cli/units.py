@@ -9,7 +9,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from closedloop.cli.building import subject_recipe
+from closedloop.cli.building import in_torch, subject_recipe
 from closedloop.cli.console import console
 from closedloop.cli.options import Command
 from closedloop.loop.parts import SubjectPart
@@ -29,7 +29,7 @@ def units(
     layer = given.get("layer")
     recipe = subject_recipe(given)
     with console.status("Loading the subject …"):
-        subject = load_subject(**{**_light(recipe["name"]), **recipe})
+        subject = load_subject(**in_torch(recipe))
         if not isinstance(subject, TorchSubject):
             console.print(_unit_table(subject))
             return
@@ -52,12 +52,6 @@ COMMAND = Command(
     helps={"layer": "Only this layer, with its units' names."},
     says={"layer": "all"},
 )
-
-
-def _light(name: str) -> dict[str, str]:
-    """Networks are listed without building a fast engine."""
-    head = name.partition(":")[0]
-    return {"engine": "eager"} if head in ("lite0", "lite1", "lite2", "torchvision", "timm") else {}
 
 
 def _layer_table(subject: TorchSubject, layers: list[Layer]) -> Table:

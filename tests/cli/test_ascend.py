@@ -131,7 +131,6 @@ def test_files_that_cannot_be_repeated(work, capsys):
     assert "it has no entry 'steps'" in message(steps="gone")
     assert "config: the generator of file.yaml was built by hand" in message(generator=None)
     assert "start: the run of file.yaml began at an image; name the file with --start" in message(start=True)
-    assert "layer: expected none beside a config, got 'blocks.1'; edit the file" in message("--layer", "blocks.1")
     assert "cannot read no.yaml as YAML" in fails(["ascend", "--config", "no.yaml", "--out", "new"], capsys)
     (work / "file.yaml").write_text("- 1")
     assert "expected entries such as" in fails(["ascend", "--config", "file.yaml", "--out", "new"], capsys)

@@ -35,9 +35,9 @@ def test_a_layer_of_lite0(tmp_path, capsys, photo):
         assert figure.width > 1000
 
 
-def test_a_model_neuron_with_options(tmp_path, capsys, photo, monkeypatch):
-    monkeypatch.setattr("closedloop.cli.attribute.load", lambda recipe: load_subject(recipe["name"], resolution=16))
-    words = ["--subject", "energy", "--images", str(photo[0].parent), "--method", "integrated-gradients"]
+def test_a_model_neuron_with_options(tmp_path, capsys, photo):
+    words = ["--subject", "{name: energy, resolution: 16}", "--images", str(photo[0].parent)]
+    words += ["--method", "integrated-gradients"]
     main(["attribute", *words, "--steps", "5", "--filter", "norm, raw", "--out", str(tmp_path / "map.svg")])
     text = capsys.readouterr().out
     assert "completeness error" in text
