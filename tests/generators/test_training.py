@@ -65,6 +65,7 @@ def test_features_stop_at_the_deepest_layer(taps):
     assert taps.network.calls == 0
 
 
+@pytest.mark.long
 def test_it_learns_to_draw_the_photographs(photographs, taps):
     trainer = module.Trainer(
         module.cut_crops(photographs, settings()), taps,
@@ -75,6 +76,7 @@ def test_it_learns_to_draw_the_photographs(photographs, taps):
     assert np.mean(pixel[-10:]) < 0.75 * np.mean(pixel[:10])
 
 
+@pytest.mark.long
 def test_the_adversary_tells_drawn_from_real(photographs, taps):
     trainer = module.Trainer(module.cut_crops(photographs, settings()), taps, settings(steps=60, adversary_rate=3e-3))
     losses = [trainer.run_step() for _ in range(40)]
@@ -102,6 +104,7 @@ def test_every_other_draw_leans_and_all_lie_on_the_shell(photographs, taps):
     assert first[1::2].mean() > 1.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["moments", "recovery", "fooled"])
 def test_each_loss_of_the_draws_can_be_made_small(photographs, taps, name):
     """Forty steps on the same draws, with the weight of one loss alone, and with none."""

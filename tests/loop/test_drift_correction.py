@@ -94,6 +94,7 @@ def test_without_noise_scores_are_those_without_drift(method):
         assert largest[0] < np.abs(scores - clean).max() / clean.max() < largest[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["divide", "regress"])
 def test_helps_to_find_the_best_image_of_a_noisy_drifting_session(method):
     """Scores of a whole session rank images better; mean over sessions with two to three times the recorded drift."""

@@ -298,6 +298,7 @@ def test_rules_stop():
 # The re-test ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_reported_mean_is_unbiased_where_the_noisy_maximum_is_far_too_high():
     errors, maxima, within = [], [], []
     for seed in range(40):
