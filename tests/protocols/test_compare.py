@@ -156,7 +156,9 @@ def test_does_not_go_on_with_other_weights(tmp_path, naturals, monkeypatch) -> N
     raw, lucid, evolved = found["generator_sha256"].values
     assert lucid == evolved != raw
     monkeypatch.setattr(Fourier, "fingerprint", property(lambda self: "of other weights"), raising=False)
-    with pytest.raises(InvalidArgumentError, match=r"generator of lucid: expected the generator of lucid with which .*restore"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"generator of lucid: expected the generator of lucid with which .*restore"
+    ):
         compare(subject(), [0], CONTENDERS, **options)
     changed = compare(subject(), [0], CONTENDERS, **(options | {"save": tmp_path / "two"}))
     assert changed["generator_sha256"].values.tolist() == [raw, "of other weights", "of other weights"]
