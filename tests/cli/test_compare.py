@@ -35,7 +35,7 @@ def test_compares_and_goes_on(tmp_path, capsys) -> None:
     [
         (["--methods", "raw,lucyd"], "no method 'lucyd'"),
         (["--budgets", "many"], "budgets: expected numbers or 'published'"),
-        (["--unit", "4000"], "units: expected"),
+        (["--unit", "4000"], "units: 4000 is out of range"),
     ],
 )
 def test_says_what_does_not_fit(words, text, tmp_path, capsys) -> None:

@@ -167,6 +167,7 @@ def test_the_file_holds_weights_and_facts(photographs, taps, tmp_path):
     assert not list(tmp_path.glob("*.training.pt"))
 
 
+@pytest.mark.long
 def test_what_is_interrupted_goes_on_as_if_never_stopped(photographs, taps, tmp_path):
     def stop(step, losses):
         if step == 3:
@@ -184,6 +185,7 @@ def test_what_is_interrupted_goes_on_as_if_never_stopped(photographs, taps, tmp_
     np.testing.assert_array_equal(Native(parts, engine="eager")(codes), Native(whole, engine="eager")(codes))
 
 
+@pytest.mark.long
 def test_it_begins_at_given_weights(photographs, taps, tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     train_native(photographs, first, taps, settings())

@@ -9,6 +9,7 @@ from closedloop import recipes
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.interfaces import Space
 from closedloop.loop.experiment import build_threads, parse_experiment
+from closedloop.loop.session import Session
 from closedloop.optimizers import load_optimizer
 from closedloop.subjects import GaborSubject
 
@@ -31,13 +32,15 @@ def test_a_name_and_a_space_are_asked_for():
 
 @pytest.mark.parametrize(
     ("content", "own", "images"),
-    [({"images": 900}, {}, 900), ({"images": 900, "repeats": 4}, {}, 225), ({}, {"images": 77}, 77)],
+    [({"images": 90}, {}, 90), ({"images": 180, "repeats": 4}, {}, 45), ({"images": 90}, {"images": 90}, 90)],
 )
-def test_an_experiment_hands_on_its_budget_of_codes(content, own, images):
-    """Its presentations over the repeats of each; an optimizer's own entry comes first."""
+def test_the_session_of_an_experiment_hands_out_its_budget_of_codes(content, own, images):
+    """Its presentations over the repeats of each."""
     generator = {"name": "fourier", "resolution": 16, "cutoff": 2}
     experiment = parse_experiment(
         {"subject": "gabor", "generator": generator, "optimizer": {"name": "sphere-cma", **own}, **content}, "here"
     )
-    thread = build_threads(experiment, GaborSubject(resolution=16))[0]
+    subject = GaborSubject(resolution=16)
+    thread = build_threads(experiment, subject)[0]
+    Session(subject, [thread], **experiment.settings).run()
     assert thread.optimizer.recipe["images"] == images

