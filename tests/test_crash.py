@@ -170,7 +170,7 @@ def killed_five_times(server, references, whole, folder, rng):
 
 
 def test_killed_while_the_store_is_created(server, references, whole, tmp_path, counted):
-    for count in range(0, CREATION, counted(quick=5, reduced=2, full=1)):
+    for count in range(0, CREATION, counted(quick=5, reduced=3, full=1)):
         folder = tmp_path / f"run-{count}"
         code, told = server.perform("run", folder, references, die_at=count, before=count % 2 == 0)
         assert code == -signal.SIGKILL
