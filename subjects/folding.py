@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -100,10 +100,11 @@ def _activation(norm: nn.BatchNorm2d) -> nn.Module | None:
 
 def _fold(model: nn.Module, convolution: str, norm: str) -> None:
     """Puts a norm's scale and shift into the weights of a convolution, and what is left of it in its place."""
-    conv = cast(nn.Conv2d, model.get_submodule(convolution))
-    bn = cast(nn.BatchNorm2d, model.get_submodule(norm))
-    mean, var = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)
-    weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, var, bn.eps, bn.weight, bn.bias)
+    conv: Any = model.get_submodule(convolution)
+    bn: Any = model.get_submodule(norm)
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+    )
     kind = conv.weight.dtype
     conv.weight, conv.bias = (nn.Parameter(p.detach().to(kind), requires_grad=False) for p in (weight, bias))
     left = _activation(bn)

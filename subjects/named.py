@@ -6,7 +6,7 @@ import inspect
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,11 +57,13 @@ def _lite(size: int, *, weights: str | Path | None = None, seed: int = 0, **opti
         model.load_state_dict(dict(zip(own, published.values(), strict=True)))
     elif weights != RANDOM:
         load_weights(model, weights)
-    return _subject(
-        model, f"lite{size}", weights, seed,
-        {"resolution": LITE_RESOLUTION[size], "mean": (0.5,) * 3, "std": (0.5,) * 3, "labels": imagenet_classes()}
-        | options, given=options,
-    )  # fmt: skip
+    defaults = {
+        "resolution": LITE_RESOLUTION[size],
+        "mean": (0.5,) * 3,
+        "std": (0.5,) * 3,
+        "labels": imagenet_classes(),
+    }
+    return _subject(model, f"lite{size}", weights, seed, defaults | options, given=options)
 
 
 def _lite_file(size: int) -> Path:
@@ -134,7 +136,7 @@ def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int
         model = _download(name, lambda: _timm_pretrained(model, architecture, seed))
     elif weights != RANDOM:
         load_weights(model, weights)
-    config = cast(Any, model).pretrained_cfg
+    config: Any = model.pretrained_cfg
     defaults = {
         "resolution": config["input_size"][-1],
         "mean": tuple(config["mean"]),
@@ -150,7 +152,8 @@ def _timm_pretrained(random: nn.Module, architecture: str, seed: int) -> nn.Modu
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
-    hub, _, revision = str(cast(Any, random).pretrained_cfg.get("hf_hub_id") or "").partition("@")
+    configuration: Any = random.pretrained_cfg
+    hub, _, revision = str(configuration.get("hf_hub_id") or "").partition("@")
     cached = try_to_load_from_cache(hub, "model.safetensors", revision=revision or None) if hub else None
     overlay = {"file": cached} if isinstance(cached, str) else None
     if hub and overlay is None:

@@ -6,6 +6,10 @@ receptive fields of convolutional neural networks", Distill, eqs. 1 to 4. An ope
 answer for all that follows from it. Then the field is **measured**: where the gradient of a unit with respect to the
 image is not zero (Luo, Li, Urtasun & Zemel 2016, "Understanding the effective receptive field").
 
+Both are kept: the walk gives all layers of lite0 in 5 s, exactly, where a measurement takes up to 17 s for each layer
+and is too small where the far gradient vanishes (a ConvNeXt: 208 of 224 pixels) or wrong for units at the map's corners
+(the last stages of ResNet-18 and GoogLeNet); in 3 of 24 layers of six networks; in the others both agree.
+
 The field is that of the architecture: weights count as not zero, padding counts as image, and all channels at a
 position share the field of the one that sees most.
 """

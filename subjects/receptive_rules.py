@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -253,7 +253,8 @@ def _name(target: torch._ops.OpOverload[..., Any]) -> str:
 
 def _arguments(node: Node) -> dict[str, Any]:
     """The arguments of an operation by name, in the order of its schema, defaults filled in."""
-    schema = cast("torch._ops.OpOverload[..., Any]", node.target)._schema.arguments
+    target: Any = node.target
+    schema = target._schema.arguments
     given = dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
     return {argument.name: given.get(argument.name, argument.default_value) for argument in schema}
 
@@ -269,7 +270,8 @@ def shape_of(node: Node) -> Shape:
 
 def _picked(node: Node, seen: Mapping[Node, Seen | None]) -> Seen | None:
     """One of several results: the parts of a division see the same, and of other operations the first is known."""
-    source, index = cast("tuple[Node, int]", node.args)
+    source: Any
+    source, index = node.args
     parts = isinstance(source.target, torch._ops.OpOverload) and RULES.get(_name(source.target)) in (_divided, _unbound)
     return seen[source] if parts or index == 0 else None
 

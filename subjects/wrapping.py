@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,12 +93,14 @@ def _depth(subject: Subject, kind: str) -> int:
 def as_subject(subject: Subject | str | Mapping[str, Any]) -> Subject:
     """The subject itself, or the one that a name or recipe stands for."""
     if isinstance(subject, str):
-        return cast(Subject, recipes.build("subjects", subject))
+        named: Subject = recipes.build("subjects", subject)
+        return named
     if isinstance(subject, Mapping):
         if not isinstance(subject.get("name"), str):
             raise InvalidArgumentError(f"subject: expected a mapping with a name, got {dict(subject)!r:.80}.")
         options = {key: value for key, value in subject.items() if key != "name"}
-        return cast(Subject, recipes.build("subjects", subject["name"], **options))
+        made: Subject = recipes.build("subjects", subject["name"], **options)
+        return made
     if not isinstance(subject, Subject):
         raise InvalidArgumentError(f"subject: expected a subject, a name or a recipe, got {type(subject).__name__}.")
     return subject
