@@ -9,25 +9,24 @@ from closedloop import recipes
 from closedloop.errors import late_import
 from closedloop.interfaces import Generator
 
-from .accented import Accented
-from .cppn import CPPN
-from .fourier import Fourier
-from .fourier_movie import FourierMovie
-from .inversion import invert
-from .metric import image_metric
-from .onnx_generator import OnnxGenerator
-from .phase import PhaseOnly
-from .pixels import Pixels
-from .wrappers import Masked, Placed, Subspace, Truncated
-
 if TYPE_CHECKING:
+    from .accented import Accented
     from .biggan import BigGAN
+    from .cppn import CPPN
     from .deepsim import DeePSiM
+    from .fourier import Fourier
+    from .fourier_movie import FourierMovie
+    from .inversion import invert
     from .judges import FeatureTaps
+    from .metric import image_metric
     from .native import Native
+    from .onnx_generator import OnnxGenerator
+    from .phase import PhaseOnly
+    from .pixels import Pixels
     from .torch_generator import TorchGenerator
     from .training import train_native
     from .training_settings import TrainingSettings
+    from .wrappers import Masked, Placed, Subspace, Truncated
 
 __all__ = [
     "CPPN",
@@ -53,19 +52,30 @@ __all__ = [
     "train_native",
 ]
 
-#: Imported when first asked for: they need torch, and the room imports without it.
-_WITH_TORCH = {
+#: Imported when first asked for: some need torch, and the room imports without it.
+_HOMES = {
+    "Accented": "accented",
     "BigGAN": "biggan",
+    "CPPN": "cppn",
     "DeePSiM": "deepsim",
     "FeatureTaps": "judges",
+    "Fourier": "fourier",
+    "FourierMovie": "fourier_movie",
+    "Masked": "wrappers",
     "Native": "native",
+    "OnnxGenerator": "onnx_generator",
+    "PhaseOnly": "phase",
+    "Pixels": "pixels",
+    "Placed": "wrappers",
+    "Subspace": "wrappers",
     "TorchGenerator": "torch_generator",
     "TrainingSettings": "training_settings",
+    "Truncated": "wrappers",
+    "image_metric": "metric",
+    "invert": "inversion",
     "train_native": "training",
 }
-
-
-__getattr__ = late_import(__name__, _WITH_TORCH)
+__getattr__ = late_import(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

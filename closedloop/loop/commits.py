@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any, Protocol
 
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
 from closedloop.interfaces import State, Stateful, Subject
@@ -22,6 +20,9 @@ from closedloop.recording.layout import POINTER, Layout, Rows, is_run
 from closedloop.recording.places import root_of
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
 from closedloop.recording.writer import Recording
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Entries of an experiment's file that may differ between a run and the call that goes on with it.
 _MAY_DIFFER = ("closedloop", "fingerprints")

@@ -11,10 +11,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import CallOrderError, InvalidArgumentError
@@ -38,6 +37,9 @@ from closedloop.recording.reader import read_experiment
 from closedloop.recording.references import write_references
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @final

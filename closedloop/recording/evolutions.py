@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
 from closedloop.recording.layout import EVOLUTION, REFERENCE
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Of recordings that `closedloop.analysis.concat` joined: the run of each presentation and of each evolution, and the
 #: evolution's own name in it.

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
 from closedloop.interfaces import STILL, FloatArray, Form, Units
 from closedloop.recording.places import root_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Version of the layout above; a reader refuses a newer one.
 SCHEMA = 3

@@ -10,10 +10,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 import zarr
 
 from closedloop.files import do_together, synchronize
@@ -22,6 +21,9 @@ from closedloop.recording.checksums import ChecksumFile, Sum, sums_of
 from closedloop.recording.evolutions import with_evolutions
 from closedloop.recording.layout import CHECKSUMS, DATA, EVOLUTION, PRESENTATION, SCHEMA, Layout, Variable
 from closedloop.recording.store import Store, create
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Names in the folder of a run that was copied, and rows that are copied together.
 NEW_DATA, NEW_CHECKSUMS, BLOCK = "data-3.zarr", "CHECKSUMS-3", 64
@@ -33,6 +35,8 @@ def read_older(store: Any, rows: int) -> xr.Dataset:
     Raises:
         ValueError: There are fewer.
     """
+    import xarray as xr  # slow to import, and not needed before the first images are shown
+
     dataset: xr.Dataset = xr.open_zarr(store, chunks=None, consolidated=False, zarr_format=3)
     dataset = dataset.isel(presentation=slice(0, rows))
     if dataset.sizes["presentation"] != rows or (dataset["kind"].values == "").any():

@@ -7,10 +7,9 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 import yaml
 
 from closedloop.errors import RecordingError
@@ -24,6 +23,9 @@ from closedloop.recording.readers.netcdf import read_netcdf
 from closedloop.recording.readers.nwb import read_nwb
 from closedloop.recording.states import unpack_state
 from closedloop.recording.store import read
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def read_pointer(path: str | Path) -> dict[str, Any]:

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
 from closedloop.recording.chunks import Appended, Column, rows_of_chunk
 from closedloop.recording.layout import EVOLUTION, PRESENTATION, SCHEMA, Layout, Rows, Variable
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: The arrays that hold narrow numbers and texts, and the names of their columns' dimensions.
 NUMBERS, TEXTS = ("numbers", "number"), ("texts", "text")
@@ -184,6 +186,8 @@ def read(store: Any, rows: int, group: str | None = None) -> xr.Dataset:
     Raises:
         ValueError: There are fewer.
     """
+    import xarray as xr  # slow to import, and not needed before the first images are shown
+
     whole: xr.Dataset = xr.open_zarr(store, group=group, chunks=None, consolidated=False, zarr_format=3)
     whole = whole.isel(presentation=slice(0, rows))
     numbers, texts = whole[NUMBERS[0]].values, whole[TEXTS[0]].values.astype(object)
@@ -199,6 +203,8 @@ def read(store: Any, rows: int, group: str | None = None) -> xr.Dataset:
 
 def assembled(columns: Mapping[Any, xr.Variable], attributes: Mapping[str, Any]) -> xr.Dataset:
     """Returns a recording from all that is known of its presentations, and the attributes of its group."""
+    import xarray as xr
+
     coords: dict[Any, Any] = {name: columns[name] for name in attributes["coordinates"]}
     coords |= {name: ("neuroid", _unpacked(column)) for name, column in attributes["neuroid"].items()}
     coords |= {name: (EVOLUTION, np.array([*texts], dtype=object)) for name, texts in attributes[EVOLUTION].items()}

@@ -28,10 +28,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import xarray as xr
 import yaml
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
@@ -78,6 +77,9 @@ from closedloop.recording.store import (
     kept_columns,
     row_values,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @final
@@ -373,6 +375,8 @@ class _Memory:
 
     def dataset(self) -> xr.Dataset:
         """All rows so far."""
+        import xarray as xr
+
         self._rows = [{name: np.concatenate([rows[name] for rows in self._rows]) for name in self._columns}]
         whole = {
             name: xr.Variable(("presentation", *column.dims), self._rows[0][name].copy())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from closedloop.errors import RecordingError, require
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Attribute of a variable that was widened because netCDF has no such type: the type it had.
 WIDENED = "closedloop_dtype"
@@ -21,6 +23,8 @@ def read_netcdf(path: Path) -> xr.Dataset:
         RecordingError: Another file, or a damaged one.
         MissingExtraError: The extra "netcdf" is not installed.
     """
+    import xarray as xr  # slow to import, and not needed before the first images are shown
+
     require("h5netcdf", "netcdf", "a file ending in .nc")
     try:
         dataset: xr.Dataset = xr.open_dataset(path, engine="h5netcdf", decode_times=False)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError, require
 from closedloop.recording.evolutions import evolution_coords
 from closedloop.recording.layout import EVOLUTION
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def read_nwb(path: Path) -> xr.Dataset:
@@ -47,6 +49,8 @@ def _notes(path: Path, text: str | None) -> dict[str, Any]:
 
 
 def _dataset(file: Any, notes: dict[str, Any]) -> xr.Dataset:
+    import xarray as xr
+
     trials = file.trials
     count = len(trials.id)
     misc = file.processing["misc"].data_interfaces if "misc" in file.processing else {}
