@@ -30,7 +30,7 @@ from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
 from closedloop.objectives.naming_units import UnitSpec, columns_text, parse_columns
 from closedloop.recipes import OBJECT, matched_generator, recipe, version
-from closedloop.recording.reader import open_recording, read_experiment, read_pointer, read_state
+from closedloop.recording.reader import open_recording, read_experiment, read_kept, read_pointer, read_state
 from closedloop.recording.references import read_references, source
 from closedloop.recording.states import pack_state, unpack_state
 from closedloop.recording.writer import Recording
@@ -351,8 +351,8 @@ def read_start(run: str | Path) -> FloatArray:
     Raises:
         RecordingError: They are missing.
     """
-    try:
-        codes: FloatArray = unpack_state((Path(run) / START).read_bytes())["codes"]
-    except OSError as error:
-        raise RecordingError(f"{run}: it ended before its first image was stored ({error}); begin it again.") from error
+    kept = read_kept(run, START)
+    if kept is None:
+        raise RecordingError(f"{run}: it ended before its first image was stored; begin it again.")
+    codes: FloatArray = unpack_state(kept)["codes"]
     return codes

@@ -36,7 +36,7 @@ from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.recipes import fingerprint, plain, recipe, version
 from closedloop.recording.layout import EARLIER, EVOLUTION, REFERENCE, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording, read_experiment
-from closedloop.recording.references import read_references, source, write_references
+from closedloop.recording.references import read_references, source, keep_references
 from closedloop.recording.states import unpack_state
 from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
@@ -378,8 +378,7 @@ class Comparison:
 
     def begin(self, recording: Recording) -> None:
         """Keeps the natural images beside the data."""
-        if recording.path is not None:
-            write_references(recording.path, self._naturals)
+        keep_references(recording, self._naturals)
 
     def show(self) -> Shown | None:
         """Shows the natural images, then the last images of the next job, once each."""

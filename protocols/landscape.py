@@ -28,7 +28,7 @@ from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, R
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import fingerprint, generator_of_run, recipe, version
 from closedloop.recording.layout import EVOLUTION
-from closedloop.recording.reader import open_recording
+from closedloop.recording.reader import open_recording, read_kept
 from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
 
@@ -362,9 +362,9 @@ def stored_planes(run: str | Path, planes: Sequence[str]) -> dict[str, FloatArra
         RecordingError: The folder does not hold them.
     """
     try:
-        with np.load(Path(run) / BASIS, allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_kept(run, BASIS) or b""), allow_pickle=False) as file:
             return {name: file[name] for name in planes}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise RecordingError(
             f"{run}: it ended before its directions were stored, or {BASIS} is damaged ({error}); begin it again."
         ) from error

@@ -15,6 +15,7 @@ from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import Units
 from closedloop.recording.layout import PRESENTATION
+from closedloop.recording.reader import read_kept
 
 
 class Table(Protocol):
@@ -162,7 +163,7 @@ def stored_parameters(run: str | Path, content: Mapping[str, Any]) -> dict[str, 
     if not names:
         return {}
     try:
-        stored = json.loads((Path(run) / PARAMETERS).read_text(encoding="utf-8"))
+        stored = json.loads(read_kept(run, PARAMETERS) or b"")
         return {name: _column(stored[name]) for name in names}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordingError(

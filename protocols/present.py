@@ -24,7 +24,7 @@ from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import recipe, version
 from closedloop.recording.layout import REFERENCE, REFERENCES, Layout, Rows, form_scalars
 from closedloop.recording.reader import open_recording
-from closedloop.recording.references import source, write_references
+from closedloop.recording.references import source, keep_references
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
 
@@ -214,9 +214,8 @@ class Presentation:
             recording.keep(name, data)
         if recording.path is not None and self._own_copy:
             everything = np.arange(len(self._library.ids))
-            write_references(
-                recording.path, ImageSet(self._library.ids, self._library.read(everything), self._library.rate_hz)
-            )
+            images = ImageSet(self._library.ids, self._library.read(everything), self._library.rate_hz)
+            keep_references(recording, images)
 
     def show(self) -> Shown | None:
         """Shows the next images."""

@@ -34,7 +34,7 @@ from closedloop.loop.thread import Evolution, Thread
 from closedloop.objectives import Linear
 from closedloop.recording.layout import Layout, Rows
 from closedloop.recording.reader import read_experiment
-from closedloop.recording.references import write_references
+from closedloop.recording.references import keep_references
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
 
@@ -198,8 +198,7 @@ class Session:
         """Keeps the references beside the data, and tells the observers."""
         for name, data in self._files.items():
             recording.keep(name, data)
-        if recording.path is not None and self.references is not None:
-            write_references(recording.path, self.references)
+        keep_references(recording, self.references)
         for observer in self.observers:
             observer.begin(self)
 

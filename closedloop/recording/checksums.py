@@ -5,6 +5,8 @@ checksum of a chunk covers the rows that are committed, never the rest of the ch
 that was cut off, has written behind them changes nothing. ``CHECKSUMS`` is a text file with the lines of all files that
 do not change any more; the last line of a path counts. It grows when a chunk is full. The lines of the chunks with room
 for more rows stand in the pointer of the run, which also says how many bytes of ``CHECKSUMS`` count, and their SHA-256.
+The files beside the data (``experiment.yaml``, references, images …) have lines, too, in which `BESIDE` stands before
+the path; those that a run begins with are the first ones.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from zarr.storage import LocalStore, ZipStore
 
 from closedloop.errors import RecordingError
 from closedloop.recording.places import Root, sizes
+
+#: Stands before the path of a file that lies beside the store, not in it.
+BESIDE = "/"
 
 
 class Sum(NamedTuple):
@@ -89,6 +94,12 @@ class ChecksumFile:
         self._kept = (0, hashlib.sha256()) if mark is None else _opened(path, mark)
         self._written = self._kept
 
+    @classmethod
+    def of_begun(cls, path: Path) -> Self:
+        """Takes up the file of a run without a finished generation: what `begun_lines` finds in it counts."""
+        lines = begun_lines(path.read_bytes())
+        return cls(path, {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()})
+
     def write(self, sums: Iterable[Sum]) -> None:
         """Adds lines behind what counts, and brings them to the disk."""
         size, known = self._kept
@@ -134,16 +145,44 @@ def read_sums(path: Root, mark: Mapping[str, Any]) -> dict[str, Sum]:
         ValueError: The file is not what the mark says.
         OSError: It cannot be read.
     """
-    sums = map(Sum.read, _content(path, mark).decode().splitlines())
-    return {entry.path: entry for entry in sums}
+    return sums_in(_content(path, mark))
+
+
+def sums_in(lines: bytes) -> dict[str, Sum]:
+    """The checksums of lines, by path; raises ValueError for other text."""
+    return {entry.path: entry for entry in map(Sum.read, filter(None, lines.decode().split("\n")))}
+
+
+def begun_lines(content: bytes) -> bytes:
+    """The lines with which a file of checksums begins, those of files beside the data, as far as they are whole."""
+    whole = 0
+    for line in content.splitlines(keepends=True):
+        try:
+            if not line.endswith(b"\n") or not Sum.read(line.decode()).path.startswith(BESIDE):
+                break
+        except ValueError:
+            break
+        whole += len(line)
+    return content[:whole]
+
+
+def arrays_in(store: Root) -> set[str]:
+    """Returns the names of the folders that zarr reads as arrays or groups; none where there is no store."""
+    try:
+        return {place.name for place in store.iterdir() if (place / "zarr.json").is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def check_files(store: Root, sums: Mapping[str, Sum]) -> None:
     """Looks whether all files are there and long enough; their content is checked when it is read.
 
     Raises:
-        ValueError: One is missing or cut short.
+        ValueError: One is missing or cut short, or there is something beside them that zarr would read as an array.
     """
+    foreign = arrays_in(store) - {name.partition("/")[0] for name in sums}
+    if foreign:
+        raise ValueError(f"{sorted(foreign)[0]} does not belong to it")
     folders: dict[str, dict[str, int]] = {}
     for name, entry in sums.items():
         folder, _, file = name.rpartition("/")

@@ -11,7 +11,7 @@ from closedloop.files import PARTIAL, complete, synchronize
 from closedloop.recording.checksums import Checked, Sum
 from closedloop.recording.layout import DATA, LOCK
 from closedloop.recording.places import PACKED, is_packed
-from closedloop.recording.reader import checked_sums, read_pointer, reading
+from closedloop.recording.reader import check_kept, checked_sums, read_pointer, reading
 
 
 def pack(run: str | Path, out: str | Path | None = None, *, remove: bool = False) -> Path:
@@ -43,6 +43,7 @@ def pack(run: str | Path, out: str | Path | None = None, *, remove: bool = False
     data = pointer.get("data", DATA)
     with reading(folder, disk=False):
         sums = checked_sums(folder, pointer) if "checksums" in pointer else {}
+    check_kept(folder)
     with complete(file) as temporary:
         _write(folder, temporary, data, sums)
         synchronize(temporary)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import final
@@ -18,8 +19,10 @@ from closedloop.images.eight_bit import to_bytes
 from closedloop.images.forms import recoloured
 from closedloop.images.movies import IMAGE_ENDINGS, decode_movie
 from closedloop.images.sets import ImageSet
+from closedloop.recording.checksums import Sum
 from closedloop.recording.layout import IMAGES, REFERENCE, recorded_form
-from closedloop.recording.places import on_disk, root_of
+from closedloop.recording.places import Root, root_of
+from closedloop.recording.reader import checked_kept, kept_sums
 from closedloop.recording.references import read_references
 from closedloop.recording.render import render
 
@@ -72,23 +75,21 @@ class Pictures:
 
     def _file(self, name: str) -> NDArray[np.uint8] | None:
         """The file of an evolved image, if the run kept it."""
-        if self._run is None:
+        if self._run is None or Path(name).name != name:  # a name from a strange file leads nowhere else
             return None
-        if Path(name).name != name:  # a name from a strange file leads nowhere else
-            return None
-        folder = root_of(self._run) / IMAGES
-        found = [path for ending in IMAGE_ENDINGS if (path := folder / f"{name}{ending}").is_file()]
-        if not found:
-            return None
-        try:
-            with on_disk(found[0]) as file:
-                movie = decode_movie(file)
-                if movie is not None:
-                    return _rgb(movie.pictures)
-                with Image.open(file) as image:
-                    return np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, ClosedLoopError, Image.DecompressionBombError) as error:
-            raise RecordingError(f"{found[0]}: cannot read this image ({error}).") from error
+        root, sums = root_of(self._run), self._sums
+        for file in (f"{IMAGES}/{name}{ending}" for ending in IMAGE_ENDINGS):
+            if (root / file).is_file():
+                content = checked_kept(self._run, file, (root / file).read_bytes(), sums)
+                return None if content is None else _decoded(root / file, content)
+            if sums is not None and file in sums:
+                self.doubts["images that the run kept are missing from its folder; they are made again."] = None
+        return None
+
+    @cached_property
+    def _sums(self) -> Mapping[str, Sum] | None:
+        """Checksums of the files that the run keeps; None where it has none."""
+        return None if self._run is None else kept_sums(self._run)
 
     def _stored_reference(self, name: str) -> NDArray[np.uint8] | None:
         known = self._references
@@ -121,6 +122,18 @@ class Pictures:
         """The first presentation of an image."""
         rows = np.flatnonzero((self._recording["stimulus_id"].values == name) & (self._reference == reference))
         return int(rows[0]) if len(rows) else None
+
+
+def _decoded(file: Root, content: bytes) -> NDArray[np.uint8]:
+    """The picture or movie in the bytes of a file, as `Pictures` gives it."""
+    try:
+        movie = decode_movie(content)
+        if movie is not None:
+            return _rgb(movie.pictures)
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, ClosedLoopError, Image.DecompressionBombError) as error:
+        raise RecordingError(f"{file}: cannot read this image ({error}).") from error
 
 
 def _rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

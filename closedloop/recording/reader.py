@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 
 from closedloop.errors import RecordingError
 from closedloop.interfaces import State
-from closedloop.recording.checksums import CheckedStore, CheckedZip, Sum, check_files, read_sums
+from closedloop.recording.checksums import (
+    BESIDE,
+    CheckedStore,
+    CheckedZip,
+    Sum,
+    begun_lines,
+    check_files,
+    read_sums,
+    sums_in,
+)
 from closedloop.recording.evolutions import with_evolutions
 from closedloop.recording.layout import CHECKSUMS, DATA, EXPERIMENT, POINTER, SCHEMA, is_run
 from closedloop.recording.older import read_older
 from closedloop.recording.places import Root, is_packed, root_of
+from closedloop.recording.pointer import parse_pointer
 from closedloop.recording.readers.netcdf import read_netcdf
 from closedloop.recording.readers.nwb import read_nwb
 from closedloop.recording.states import unpack_state
@@ -35,9 +44,7 @@ def read_pointer(path: str | Path) -> dict[str, Any]:
         RecordingError: Nothing is committed, the pointer cannot be read, or a newer version wrote it.
     """
     try:
-        pointer: dict[str, Any] = json.loads((root_of(path) / POINTER).read_text(encoding="utf-8"))
-        if int(pointer["schema"]) <= SCHEMA:
-            _check_pointer(pointer)
+        pointer = parse_pointer((root_of(path) / POINTER).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise RecordingError(f"{path}: {_what_it_is(Path(path))} (no {POINTER}).") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -64,7 +71,10 @@ def saved_state(path: str | Path, pointer: Mapping[str, Any]) -> State | None:
     if "state" not in pointer:
         return None
     try:
-        return unpack_state((root_of(path) / pointer["state"]).read_bytes())
+        content = (root_of(path) / pointer["state"]).read_bytes()
+        if pointer.get("state_sha256", hashlib.sha256(content).hexdigest()) != hashlib.sha256(content).hexdigest():
+            raise RecordingError("its checksum is not the recorded one")
+        return unpack_state(content)
     except (OSError, RecordingError) as error:
         raise RecordingError(
             f"{path}: cannot go on, for {pointer['state']} cannot be read ({error}). What is recorded is safe: "
@@ -83,19 +93,6 @@ def _what_it_is(path: Path) -> str:
     return "not a run of closedloop" + ("" if path.exists() else ": there is no such folder or file")
 
 
-def _check_pointer(pointer: Mapping[str, Any]) -> None:
-    """Raises ValueError, KeyError or TypeError unless it holds what `Recording` writes."""
-    rows, generations = int(pointer["n_presentations"]), int(pointer["n_generations"])
-    if rows < 0 or generations < 0 or not np.isfinite(pointer["elapsed_s"]):
-        raise ValueError(f"{rows} presentations in {generations} generations")
-    if not isinstance(pointer["finished"], bool) or not isinstance(pointer["state"], str):
-        raise TypeError("finished, state: expected true or false, and a file's name")
-    if int(pointer["schema"]) > 2 and not all(isinstance(line, str) for line in pointer["open"]):
-        raise TypeError("open: expected lines of checksums")
-    if int(pointer["schema"]) > 1 and (int(pointer["checksums"]["bytes"]) < 0 or not pointer["checksums"]["sha256"]):
-        raise ValueError("checksums: expected a number of bytes and their SHA-256")
-
-
 def checked_sums(path: Root, pointer: Mapping[str, Any]) -> dict[str, Sum]:
     """Returns the checksums that count, by path, after a look whether their files are there and long enough.
 
@@ -105,8 +102,79 @@ def checked_sums(path: Root, pointer: Mapping[str, Any]) -> dict[str, Sum]:
     mark = pointer["checksums"]
     sums = read_sums(path / mark.get("file", CHECKSUMS), mark)
     sums |= {entry.path: entry for entry in map(Sum.read, pointer.get("open", ()))}
-    check_files(path / pointer.get("data", DATA), sums)
-    return sums
+    own = {name: entry for name, entry in sums.items() if not name.startswith(BESIDE)}
+    check_files(path / pointer.get("data", DATA), own)
+    return own
+
+
+def kept_sums(path: str | Path) -> dict[str, Sum] | None:
+    """Returns the checksums of the files that a run keeps beside its data, by name.
+
+    Those of a run without a finished generation are what `begun_lines` finds. None for a run that an older version
+    began: it has no such checksums.
+
+    Raises:
+        RecordingError: The pointer or the checksums are damaged.
+    """
+    root = root_of(path)
+    if (root / POINTER).exists():
+        pointer = read_pointer(path)
+        if "checksums" not in pointer:
+            return None
+        mark = pointer["checksums"]
+        with reading(path):
+            lines = read_sums(root / mark.get("file", CHECKSUMS), mark)
+    else:
+        file = root / CHECKSUMS
+        lines = sums_in(begun_lines(file.read_bytes())) if file.is_file() else {}
+    own = {name.removeprefix(BESIDE): entry for name, entry in lines.items() if name.startswith(BESIDE)}
+    return own if EXPERIMENT in own else None
+
+
+def read_kept(path: str | Path, name: str) -> bytes | None:
+    """Returns the content of a file that a run keeps beside its data; None where it keeps none of this name.
+
+    Raises:
+        RecordingError: It is missing, was changed, or does not belong to the run.
+    """
+    with reading(path, name):
+        file = root_of(path) / name
+        content = file.read_bytes() if file.is_file() else None
+    return checked_kept(path, name, content, kept_sums(path))
+
+
+def checked_kept(path: str | Path, name: str, content: bytes | None, sums: Mapping[str, Sum] | None) -> bytes | None:
+    """Returns the content of a file of `kept_sums` if it is the one that was written; raises as `read_kept` does.
+
+    Args:
+        path: The run.
+        name: Of the file.
+        content: What it holds; None where it is not there.
+        sums: What `kept_sums` returns.
+    """
+    if sums is None:
+        return content
+    if name not in sums:
+        if content is not None:
+            raise RecordingError(f"{path}: {name} does not belong to this run, which keeps no such file; remove it.")
+        return None
+    if content is None:
+        if not (root_of(path) / POINTER).exists():  # it died while it was begun; the same call begins it again
+            return None
+        raise RecordingError(f"{path}: {name} is missing; restore it from a copy.")
+    if len(content) != sums[name].size or not sums[name].fits(content):
+        raise RecordingError(
+            f"{path}: {name} is damaged (its checksum is not the recorded one); restore it from a copy."
+        )
+    return content
+
+
+def check_kept(path: str | Path) -> None:
+    """Looks at all files that a run keeps beside its data; raises RecordingError unless they are what was written."""
+    for name in (sums := kept_sums(path) or {}):
+        file = root_of(path) / name
+        checked_kept(path, name, file.read_bytes() if file.is_file() else None, sums)
+    saved_state(path, read_pointer(path))
 
 
 def read_experiment(path: str | Path) -> dict[str, Any]:
@@ -115,13 +183,14 @@ def read_experiment(path: str | Path) -> dict[str, Any]:
     Raises:
         RecordingError: It is missing or not YAML.
     """
-    try:
-        content = yaml.safe_load((root_of(path) / EXPERIMENT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    held = read_kept(path, EXPERIMENT)
+    if held is None:
         raise RecordingError(
             f"{path}: not a run of closedloop (no {EXPERIMENT} in it), or one that died before it began."
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        )
+    try:
+        content = yaml.safe_load(held.decode())
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecordingError(f"{path}: cannot read {EXPERIMENT} ({error}).") from error
     if not isinstance(content, dict):
         raise RecordingError(f"{path}: {EXPERIMENT} holds no experiment.")
@@ -153,7 +222,7 @@ def open_recording(path: str | Path) -> xr.Dataset:
     with reading(path):
         root = root_of(path)
         dataset = _committed(Path(path), root, pointer)
-        experiment = (root / EXPERIMENT).read_text(encoding="utf-8")
+        experiment = (read_kept(path, EXPERIMENT) or b"").decode()
     dataset = with_evolutions(finished_dataset(dataset, pointer, experiment))
     dataset.encoding["source"] = str(Path(path).resolve())
     return dataset
@@ -187,14 +256,14 @@ def finished_dataset(dataset: xr.Dataset, pointer: Mapping[str, Any], experiment
 
 
 @contextmanager
-def reading(path: str | Path, disk: bool = True) -> Iterator[None]:
+def reading(path: str | Path, what: str = DATA, disk: bool = True) -> Iterator[None]:
     """Turns whatever a damaged store raises into one error; what the disk itself raises only where `disk` says so."""
     try:
         yield
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
         if isinstance(error, OSError) and not disk:
             raise
-        raise RecordingError(f"{path}: cannot read {DATA} ({error}); it is incomplete or damaged.") from error
+        raise RecordingError(f"{path}: cannot read {what} ({error}); it is incomplete or damaged.") from error
 
 
 def read_export(path: Path) -> xr.Dataset:

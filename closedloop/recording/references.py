@@ -6,19 +6,22 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from closedloop.errors import RecordingError
-from closedloop.files import put_file, replace_files
 from closedloop.images.eight_bit import from_bytes
 from closedloop.images.movies import IMAGE_ENDINGS, decode_movie, encode_image
 from closedloop.images.sets import ImageSet, read_images
 from closedloop.interfaces import STILL, Form
-from closedloop.recording.layout import NAMES, REFERENCES, writing
-from closedloop.recording.places import Root, on_disk, root_of
+from closedloop.recording.layout import NAMES, REFERENCES
+from closedloop.recording.places import Root, on_disk, root_of, sizes
+from closedloop.recording.reader import checked_kept, kept_sums
+
+if TYPE_CHECKING:
+    from closedloop.recording.writer import Recording
 
 
 def source(images: Any) -> str | None:
@@ -28,28 +31,40 @@ def source(images: Any) -> str | None:
     return str(Path(images).resolve()) if isinstance(images, (str, Path)) else REFERENCES
 
 
-def write_references(path: Path, references: ImageSet) -> None:
-    """Keeps the reference images beside the data, exactly as they are shown; once, the list of names last."""
-    with writing(path):
-        folder = path / REFERENCES
-        if (folder / NAMES).exists():
-            return
-        folder.mkdir(exist_ok=True)
-        stems = [f"{i:05d}_{_file_name(name)}" for i, name in enumerate(references.ids)]
-        with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it packs
-            encoded = list(pool.map(lambda image: encode_image(image, references.rate_hz), references.images))
-        files = {folder / (stem + ending): data for stem, (ending, data) in zip(stems, encoded, strict=True)}
-        replace_files(files)
-        put_file(folder / NAMES, json.dumps(references.ids).encode())
+def reference_files(references: ImageSet) -> dict[str, bytes]:
+    """Returns the reference images as files of a run's folder, exactly as they are shown; the list of names last."""
+    stems = [f"{i:05d}_{_file_name(name)}" for i, name in enumerate(references.ids)]
+    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it packs
+        encoded = list(pool.map(lambda image: encode_image(image, references.rate_hz), references.images))
+    files = {f"{REFERENCES}/{stem}{ending}": data for stem, (ending, data) in zip(stems, encoded, strict=True)}
+    return {**files, f"{REFERENCES}/{NAMES}": json.dumps(references.ids).encode()}
+
+
+def keep_references(recording: Recording, references: ImageSet | None) -> None:
+    """Keeps the reference images beside the data, once.
+
+    Raises:
+        RecordingError: The disk is full or cannot be written, or the folder is no longer that of the run.
+    """
+    if recording.path is None or references is None or (recording.path / REFERENCES / NAMES).exists():
+        return
+    recording.keep_files(reference_files(references))
 
 
 def read_references(path: str | Path) -> ImageSet | None:
     """The reference images of a run, packed or not; None if it has none.
 
     Raises:
-        RecordingError: They are damaged.
+        RecordingError: They are damaged, some are missing, or there are others among them.
     """
-    return stored_references(root_of(path) / REFERENCES)
+    sums, folder = kept_sums(path), root_of(path) / REFERENCES
+    if sums is not None:
+        own = [name for name in sums if name.startswith(f"{REFERENCES}/")]
+        present = [f"{REFERENCES}/{name}" for name in sizes(folder) if name.endswith((*IMAGE_ENDINGS, NAMES))]
+        for name in sorted({*own, *present}):
+            file = root_of(path) / name
+            checked_kept(path, name, file.read_bytes() if file.is_file() else None, sums)
+    return stored_references(folder)
 
 
 def stored_references(folder: Root) -> ImageSet | None:

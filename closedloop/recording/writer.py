@@ -22,25 +22,25 @@ when it is read, never a lost presentation.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import yaml
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
-from closedloop.files import PARTIAL, do_together, put_file, replace_file, synchronize
+from closedloop.files import PARTIAL, do_together, put_file, replace_file, replace_files, synchronize
 from closedloop.images.movies import encode_image
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.recording import older
-from closedloop.recording.checksums import ChecksumFile, Sum, sums_of
+from closedloop.recording.checksums import BESIDE, ChecksumFile, Sum, sums_of
 from closedloop.recording.chunks import committed_chunks
 from closedloop.recording.layout import (
     CHECKSUMS,
@@ -57,10 +57,13 @@ from closedloop.recording.layout import (
     is_run,
     writing,
 )
+from closedloop.recording.ownership import OwnFolder
 from closedloop.recording.places import is_packed
+from closedloop.recording.pointer import pointer_bytes
 from closedloop.recording.reader import (
     checked_sums,
     finished_dataset,
+    kept_sums,
     open_recording,
     read_pointer,
     reading,
@@ -93,11 +96,12 @@ class Recording:
         self.path = path
         self._experiment = experiment
         self._layout = layout
-        self._lock = None if path is None else _locked(path)
+        self._own = None if path is None else OwnFolder(path)
         self._store: Store | None = None
         self._memory: _Memory | None = None
         self._neuroids: tuple[str, ...] | None = None
         self._checksums: ChecksumFile | None = None
+        self._kept: Mapping[str, Sum] | None = None
         self._open: list[Sum] = []
         self._uncounted: list[Sum] = []
         self._pointer: dict[str, Any] = {"schema": SCHEMA, "n_presentations": 0, "n_generations": 0, "finished": False}
@@ -120,7 +124,8 @@ class Recording:
             recording = cls(path, layout)
             try:
                 _check_free(path)  # again: now that it is ours, no other process can have begun in it
-                put_file(path / EXPERIMENT, text.encode())
+                recording._kept, recording._checksums = {}, ChecksumFile(path / CHECKSUMS)
+                recording.keep(EXPERIMENT, text.encode())
             except BaseException:
                 recording.close()
                 raise
@@ -141,8 +146,11 @@ class Recording:
         with writing(path):
             recording = cls(path)
         try:
+            recording._kept = kept_sums(path)
             if (path / POINTER).exists():
                 recording._take_up(path)
+            elif recording._kept is not None:
+                recording._checksums = ChecksumFile.of_begun(path / CHECKSUMS)
         except BaseException:
             recording.close()
             raise
@@ -225,24 +233,52 @@ class Recording:
             self._memory.append(rows)
             self._pointer = self._timed(pointer)
             return
-        with writing(self.path):
+        with self.writing():
             store = self._store or self._begin(self.path, rows)
             appended = store.append(start, row_values(rows))
             tasks = [task for one in appended for task in one.tasks]
             full = [entry for one in appended for entry in one.full]
             rooms = [one.open for one in appended if one.open is not None]
-            self._commit(pointer, state, [*tasks, *self._image_tasks(rows)], full, rooms)
+            writing_images, image_sums = self._image_tasks(rows)
+            self._commit(pointer, state, [*tasks, *writing_images], [*full, *image_sums], rooms)
             store.keep()
 
     def keep(self, name: str, data: bytes) -> None:
-        """Keeps a further file in the run's folder, before the first generation; in memory there is none.
+        """Keeps a further file in the run's folder, before the first generation; see `keep_files`."""
+        self.keep_files({name: data})
+
+    def keep_files(self, files: Mapping[str, bytes]) -> None:
+        """Keeps further files in the run's folder, before the first generation; in memory there are none.
+
+        They are under checksums: `closedloop.recording.reader.read_kept` reads them. Those that are kept already stay.
+
+        Args:
+            files: Contents by name, relative to the folder. The last one is written when all others are there.
 
         Raises:
-            RecordingError: The disk is full or cannot be written.
+            RecordingError: The run keeps another file of that name, the disk is full or cannot be written.
         """
-        if self.path is not None:
-            with writing(self.path):
-                put_file(self.path / name, data)
+        if self.path is None:
+            return
+        sums = [Sum.of(name, data) for name, data in files.items()]
+        with self.writing():
+            if any(self._kept is not None and self._kept.get(entry.path) != entry for entry in sums):
+                self._list_kept(sums)
+            missing = {self.path / e.path: files[e.path] for e in sums if not _holds(self.path / e.path, e)}
+            for folder in {path.parent for path in missing}:
+                folder.mkdir(exist_ok=True)
+            *others, last = missing or [None]
+            replace_files({path: missing[path] for path in others if path is not None})
+            if last is not None:
+                put_file(last, missing[last])
+
+    def _list_kept(self, sums: Sequence[Sum]) -> None:
+        """Writes down the checksums of files that are kept from the beginning, before the files themselves."""
+        if self._checksums is None or self.n_presentations:
+            raise RecordingError(f"{self.path}: it was begun with another {sums[0].path}; nothing was changed.")
+        self._checksums.write(entry._replace(path=BESIDE + entry.path) for entry in sums)
+        self._checksums.keep()
+        self._kept = {**(self._kept or {}), **{entry.path: entry for entry in sums}}
 
     def finish(self, state: State, reason: str = "") -> None:
         """Marks the run as finished, and says why it ended."""
@@ -250,17 +286,34 @@ class Recording:
         if self.path is None:
             self._pointer = self._timed(pointer)
             return
-        with writing(self.path):
+        with self.writing():
             self._commit(pointer, state, [], self._open, [])
 
-    def _image_tasks(self, rows: Rows) -> list[Callable[[], None]]:
-        """Write the images to keep."""
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Is entered to write in the run's folder, which must still be its own.
+
+        Raises:
+            RecordingError: It was moved, removed or replaced, the disk is full, or it cannot be written.
+        """
+        with writing(self.path):
+            self._check_own()
+            yield
+
+    def _check_own(self) -> None:
+        """Raises unless the folder is still that of this run; nothing is written."""
+        if self._own is not None:
+            self._own.check()
+
+    def _image_tasks(self, rows: Rows) -> tuple[list[Callable[[], None]], list[Sum]]:
+        """Write the images to keep; with their checksums, where the run has such."""
         if self.path is None or not rows.images:
-            return []
-        folder = self.path / IMAGES
-        folder.mkdir(exist_ok=True)
+            return [], []
+        (self.path / IMAGES).mkdir(exist_ok=True)
         encoded = {name: encode_image(image, rows.rate_hz) for name, image in rows.images.items()}
-        return [partial(replace_file, folder / f"{name}{ending}", data) for name, (ending, data) in encoded.items()]
+        files = {f"{IMAGES}/{name}{ending}": data for name, (ending, data) in encoded.items()}
+        sums = [] if self._kept is None else [Sum.of(BESIDE + name, data) for name, data in files.items()]
+        return [partial(replace_file, self.path / name, data) for name, data in files.items()], sums
 
     def _known_layout(self) -> Layout:
         if self._layout is None:
@@ -279,7 +332,7 @@ class Recording:
         temporary.replace(path / DATA)
         synchronize(path)
         self._store = Store(path / DATA, {})
-        self._checksums = ChecksumFile(path / CHECKSUMS)
+        self._checksums = self._checksums or ChecksumFile(path / CHECKSUMS)
         self._uncounted = sums_of(path / DATA)
         return self._store
 
@@ -300,17 +353,23 @@ class Recording:
             full: Checksums of files that do not change any more.
             rooms: Checksums of the chunks with room for more rows.
         """
-        if self.path is None or self._checksums is None:
+        if self.path is None or self._checksums is None or self._store is None:
             raise RecordingError("recording: nothing is recorded yet.")
         name, lines = f"{STATES}/{pointer['n_generations']:06d}.npz", [*self._uncounted, *full]
         (self.path / STATES).mkdir(exist_ok=True)
-        saving = partial(replace_file, self.path / name, pack_state(state))
+        saved = pack_state(state)
+        saving = partial(replace_file, self.path / name, saved)
         do_together([*tasks, saving, *([partial(self._checksums.write, lines)] if lines else [])])
         synchronize(self.path / STATES)
         if lines:
             pointer["checksums"] = {**pointer.get("checksums", {}), **self._checksums.mark}
         before = self._pointer
-        self._pointer = {**self._timed(pointer), "state": name, "open": [entry.line().rstrip("\n") for entry in rooms]}
+        self._pointer = {
+            **self._timed(pointer),
+            "state": name,
+            "state_sha256": hashlib.sha256(saved).hexdigest(),
+            "open": [entry.line().rstrip("\n") for entry in rooms],
+        }
         try:
             self._put_pointer(self.path)
         except BaseException:
@@ -328,7 +387,8 @@ class Recording:
         return {**pointer, "elapsed_s": round(time.monotonic() - self._started, 3)}
 
     def _put_pointer(self, path: Path) -> None:
-        put_file(path / POINTER, (json.dumps(self._pointer, indent=1) + "\n").encode())
+        self._check_own()
+        put_file(path / POINTER, pointer_bytes(self._pointer))
 
     def dataset(self) -> xr.Dataset:
         """What is committed, as an xarray Dataset."""
@@ -340,8 +400,16 @@ class Recording:
 
     def close(self) -> None:
         """Gives the folder's lock back."""
-        if self._lock is not None:
-            self._lock.release()
+        if self._own is not None:
+            self._own.release()
+
+
+def _holds(path: Path, entry: Sum) -> bool:
+    """Whether a file is there, and is the one of which this is the checksum."""
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    return len(content) == entry.size and entry.fits(content)
 
 
 @final
@@ -391,18 +459,10 @@ def _check_free(path: Path) -> None:
         return
     if not path.is_dir():
         raise RecordingError(f"save: expected a new or empty folder, got {path}, which is a file; choose another name.")
-    if not {entry.name for entry in path.iterdir()} <= {LOCK, EXPERIMENT + PARTIAL, EARLIER}:
+    if not {entry.name for entry in path.iterdir()} <= {LOCK, CHECKSUMS, EXPERIMENT + PARTIAL, EARLIER}:
         raise RecordingError(
             f"save: expected a new or empty folder, got {path}, which holds something; choose another name"
             + (f", or go on with it: closedloop resume {path}" if is_run(path) else "")
             + "."
         )
 
-
-def _locked(path: Path) -> FileLock:
-    lock = FileLock(path / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RecordingError(f"{path}: another process is writing this run; wait for it, or stop it.") from None
-    return lock

@@ -9,7 +9,7 @@ from closedloop.images.eight_bit import encode_png, from_bytes
 from closedloop.images.movies import decode_movie, encode_image, encode_webp
 from closedloop.images.sets import as_image_set, read_folder
 from closedloop.interfaces import Form
-from closedloop.recording.references import read_references, write_references
+from closedloop.recording.references import read_references, reference_files
 
 
 def movie(frames=6, channels=3, side=20, seed=0):
@@ -71,7 +71,9 @@ def test_sets_of_a_form_are_stored_exactly(form, given, tmp_path):
     source = np.stack([movie(seed=s) for s in range(3)])
     images = as_image_set(from_bytes(source if given == "movies" else source[:, 0]), 20, form)
     assert images.images.shape == (3, *(form.leading if given == "movies" else (form.channels,)), 20, 20)
-    write_references(tmp_path, images)
+    (tmp_path / "references").mkdir()
+    for name, data in reference_files(images).items():
+        (tmp_path / name).write_bytes(data)
     read = read_references(tmp_path)
     np.testing.assert_array_equal(read.images, images.images)
     assert (read.ids, read.rate_hz) == (images.ids, images.rate_hz)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 
 import numpy as np
@@ -16,6 +17,7 @@ from closedloop.generators import Fourier
 from closedloop.protocols import evolve, resume
 from closedloop.recording import Recording, pack
 from closedloop.recording.pictures import Pictures
+from closedloop.recording.pointer import pointer_bytes
 from closedloop.report import write_report
 from closedloop.subjects import GaborSubject
 
@@ -135,6 +137,6 @@ def test_an_unfinished_run_is_gone_on_with_first(run, tmp_path):
     with zipfile.ZipFile(pack(run, tmp_path / "run.zip")) as archive:
         archive.extractall(tmp_path / "copy")
     pointer = tmp_path / "copy" / "COMMITTED.json"
-    pointer.write_text(pointer.read_text().replace('"finished": true', '"finished": false'))
+    pointer.write_bytes(pointer_bytes({**json.loads(pointer.read_bytes()), "finished": False}))
     with pytest.raises(RecordingError, match="expected a finished run; go on with it first: closedloop resume"):
         pack(tmp_path / "copy")

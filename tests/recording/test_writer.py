@@ -23,8 +23,9 @@ from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Space, Units
 from closedloop.protocols import evolve
 from closedloop.recording.layout import PRESENTATION, Layout, Rows, Variable, is_run
+from closedloop.recording.pointer import pointer_bytes
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
-from closedloop.recording.references import read_references, stored_references, write_references
+from closedloop.recording.references import read_references, reference_files, stored_references
 from closedloop.recording.store import row_values
 from closedloop.recording.writer import Recording
 from closedloop.subjects import GaborSubject
@@ -550,6 +551,11 @@ def test_checksums_are_those_of_other_programs(tmp_path):
     for line in lines + json.loads((folder / "COMMITTED.json").read_text())["open"]:
         digest, size, _, name = line.split(" ", 3)
         last[name] = (digest, int(size))
+    digest, size = last.pop("/experiment.yaml")  # what lies beside the data
+    assert (digest, size) == (
+        hashlib.sha256((folder / "experiment.yaml").read_bytes()).hexdigest(),
+        (folder / "experiment.yaml").stat().st_size,
+    )
     files = {p.relative_to(folder / "data.zarr").as_posix() for p in (folder / "data.zarr").rglob("*") if p.is_file()}
     assert set(last) == files
     for name, (digest, size) in last.items():
@@ -629,7 +635,7 @@ def test_more_rows_than_the_store_holds(tmp_path):
     folder = written(tmp_path / "run")
     pointer = json.loads((folder / "COMMITTED.json").read_text())
     for rows_named in (12, 21):
-        (folder / "COMMITTED.json").write_text(json.dumps({**pointer, "n_presentations": rows_named}))
+        (folder / "COMMITTED.json").write_bytes(pointer_bytes({**pointer, "n_presentations": rows_named}))
         with pytest.raises(
             RecordingError, match=f"{rows_named} presentations are committed, but some of them are missing"
         ):
@@ -642,6 +648,11 @@ def test_more_rows_than_the_store_holds(tmp_path):
 def test_a_damaged_experiment(tmp_path, content, message):
     folder = written(tmp_path / "run")
     (folder / "experiment.yaml").write_bytes(content)
+    for read in (read_experiment, open_recording):
+        with pytest.raises(RecordingError, match=r"experiment\.yaml is damaged \(its checksum"):
+            read(folder)
+    (folder / "COMMITTED.json").unlink()  # a run of an older version, begun and no more
+    (folder / "CHECKSUMS").unlink()
     with pytest.raises(RecordingError, match=message):
         read_experiment(folder)
 
@@ -652,6 +663,13 @@ def test_a_damaged_experiment(tmp_path, content, message):
 def references():
     values = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8)).astype(np.float32) / np.float32(255)
     return ImageSet(("zebra", "a/b: ü", "cat"), values)
+
+
+def write_references(folder, images):
+    """As the first versions left them: without checksums."""
+    (folder / "references").mkdir(exist_ok=True)
+    for name, data in reference_files(images).items():
+        (folder / name).write_bytes(data)
 
 
 def test_references_are_kept_exactly_and_in_their_order(tmp_path):

@@ -1,0 +1,95 @@
+"""Whose a run's folder is: one process writes in it, and knows before each commit that it still is its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import final
+
+from filelock import FileLock, Timeout
+
+from closedloop.errors import RecordingError
+from closedloop.recording.layout import LOCK, POINTER
+
+
+@final
+class OwnFolder:
+    """A folder that this process alone writes in, until `release`.
+
+    A folder can be moved, removed or replaced while a run goes on, and another run can begin under its name. So the
+    lock's file is compared with the one that was locked: while it is held, no other file has its number.
+
+    Args:
+        path: The folder; it exists.
+
+    Raises:
+        RecordingError: Another process is writing in it.
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path / LOCK)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RecordingError(f"{path}: another process is writing this run; wait for it, or stop it.") from None
+        self._identity = _identity(path / LOCK)
+        # On Windows a folder with an open file in it can be neither moved nor removed.
+        self._descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None
+
+    def check(self) -> None:
+        """Raises RecordingError unless the folder is still the one that was taken; the error says where that is."""
+        if _identity(self.path / LOCK) == self._identity:
+            return
+        place = self._place()
+        if place is None:
+            now = "was moved, removed or replaced"
+            safe = "What was finished is where the folder was moved to"
+        elif not place.exists():
+            now, safe = "was removed", "What was finished went with it"
+        elif place == self.path.resolve():
+            now, safe = f"lost its {LOCK}, so that another process may be writing in it", _safe(place)
+        else:
+            now, safe = f"was moved to {place}", _safe(place)
+        raise RecordingError(
+            f"{self.path}: the folder of the run that is being written {now}; nothing more is written. {safe}."
+        )
+
+    def _place(self) -> Path | None:
+        """Returns where the folder is now, as far as the operating system tells."""
+        if self._descriptor is None:
+            return None
+        known = Path(f"/proc/self/fd/{self._descriptor}")
+        try:
+            if known.is_symlink():
+                return Path(os.readlink(known))  # ends in " (deleted)" where it was
+            import fcntl
+
+            found = fcntl.fcntl(self._descriptor, fcntl.F_GETPATH, b"\0" * 1024)  # type: ignore[attr-defined]
+            return Path(os.fsdecode(found.rstrip(b"\0")))
+        except (OSError, ImportError, AttributeError):
+            return None
+
+    def release(self) -> None:
+        """Gives the folder back."""
+        self._lock.release()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Returns what tells a file from every other that exists; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _safe(place: Path) -> str:
+    """Words for where finished generations lie."""
+    if not (place / POINTER).exists():
+        return "No generation was finished yet"
+    return f"Every finished generation is safe in {place}; go on with: closedloop resume {place}"
