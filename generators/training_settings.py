@@ -60,6 +60,11 @@ class TrainingSettings:
     learning_rate: float = option(default=1e-3, help="Of encoder and decoder; falls to 3 % over the last quarter.")
     adversary_rate: float = option(default=3e-4, help="Learning rate of the adversary.")
     average: float = option(default=0.998, help="Share of the old weights that the running average keeps at each step.")
+    precision: str = option(
+        default="quicker",
+        choices=("quicker", "single", "bfloat16"),
+        help="In which the dear parts of a step are computed; which is quicker is measured once, at the beginning.",
+    )
     seed: int = option(default=0, least=0, help="Of everything random.")
 
     def __post_init__(self) -> None:

@@ -26,6 +26,8 @@ from urllib.parse import quote, unquote
 from PIL import Image, ImageOps
 from reference_photos import GCOMPRIS_RCC, GCOMPRIS_ROOT, LICENCES, PACKAGES, PHOTOS, ROOTS, SHARE_ALIKE, Credit, Photo
 
+from closedloop.images.opening import open_picture
+
 SIDE = 224
 """Width and height of every written photograph, in pixels."""
 
@@ -290,7 +292,7 @@ def build(out: Path) -> int:
                 credit = photo.credit
             if credit.licence not in LICENCES:
                 raise ValueError(f"{photo.slug}: licence not allowed: {credit.licence}")
-            with Image.open(io.BytesIO(raw)) as image:
+            with open_picture(raw, Path(path).suffix) as image:
                 if photo.crop is None:
                     picture, box = on_grey(image), "whole, on grey"
                 else:

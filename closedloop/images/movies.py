@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageSequence
 
-from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import encode_png, to_bytes
+from closedloop.images.opening import open_picture
 from closedloop.interfaces import Form
 
 #: How files of single images that a run keeps end: stills, movies.
@@ -73,26 +73,23 @@ def encode_webp(movie: NDArray[np.uint8], rate_hz: float) -> bytes:
     return buffer.getvalue()
 
 
-def decode_movie(source: bytes | Path) -> Movie | None:
+def decode_movie(source: bytes | Path, ending: str = ".webp") -> Movie | None:
     """Reads the movie of an animated file; None for a file with one picture that was not written as a movie.
 
     A file of `encode_webp` gives the values it was written with; of others (animated WebP, GIF, PNG) the frames in RGB,
-    at the rate of their mean duration.
+    at the rate of their mean duration. Bytes are decoded as what `ending` promises, a file as what its own ending does.
 
     Raises:
         InvalidArgumentError: Not a readable image.
     """
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            note = _note(opened)
-            if note is None and getattr(opened, "n_frames", 1) == 1:
-                return None
-            pictures, durations = [], []
-            for frame in ImageSequence.Iterator(opened):
-                pictures.append(np.asarray(frame.convert("RGB")).transpose(2, 0, 1))
-                durations.append(float(frame.info.get("duration") or 0))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidArgumentError(f"images: cannot read {_name(source)} as a movie ({error}).") from error
+    with open_picture(source, ending) as opened:
+        note = _note(opened)
+        if note is None and getattr(opened, "n_frames", 1) == 1:
+            return None
+        pictures, durations = [], []
+        for frame in ImageSequence.Iterator(opened):
+            pictures.append(np.asarray(frame.convert("RGB")).transpose(2, 0, 1))
+            durations.append(float(frame.info.get("duration") or 0))
     if note is None:
         return Movie(np.stack(pictures), 1000 / (float(np.mean(durations)) or 100.0))
     begins = np.cumsum([0.0, *durations[:-1]])
@@ -118,8 +115,3 @@ def _note(opened: Image.Image) -> Form | None:
 def _colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Returns a picture ``(1 or 3, h, w)`` as ``(h, w, 3)``: WebP knows no grey."""
     return np.ascontiguousarray(np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0))
-
-
-def _name(source: bytes | Path) -> str:
-    """Returns what an error calls a file."""
-    return "these bytes" if isinstance(source, bytes) else str(source)

@@ -15,18 +15,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, quantize, to_bytes
 from closedloop.images.forms import check_forms, recoloured, shown_as
 from closedloop.images.movies import decode_movie
+from closedloop.images.opening import FORMATS, read_picture
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import STILL, Form
-
-#: File endings that are read as photographs.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,7 @@ def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:
     Raises:
         InvalidArgumentError: The file is not a readable image.
     """
-    try:
-        with Image.open(path) as opened:
-            picture = _as_rgb(ImageOps.exif_transpose(opened))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidArgumentError(f"images: cannot read {path} as an image ({error}).") from error
+    picture = read_picture(path)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = picture.crop((left, top, left + side, top + side))
@@ -104,26 +98,11 @@ def folder_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InvalidArgumentError(f"images: expected a folder of images, got {folder}, which is not a folder.")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in FORMATS and p.is_file())
     if not paths:
-        raise InvalidArgumentError(
-            f"images: no image in {folder}; expected files ending in {', '.join(IMAGE_SUFFIXES)}."
-        )
+        raise InvalidArgumentError(f"images: no image in {folder}; expected files ending in {', '.join(FORMATS)}.")
     stems = Counter(p.stem for p in paths)
     return tuple(p.stem if stems[p.stem] == 1 else p.name for p in paths), paths
-
-
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    """Returns a picture in 8-bit RGB: transparent parts show mid-grey, 16-bit grey values are divided by 257."""
-    if picture.mode == "F":
-        raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        grey = np.rint(np.asarray(picture, dtype=float) / 257).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if picture.has_transparency_data:
-        behind = Image.new("RGBA", picture.size, (128, 128, 128, 255))
-        picture = Image.alpha_composite(behind, picture.convert("RGBA"))
-    return picture.convert("RGB")
 
 
 def read_folder(folder: str | Path, resolution: int, form: Form = STILL) -> ImageSet:

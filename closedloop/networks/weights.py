@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -59,6 +60,15 @@ def _torch_file(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of formats that it then refuses
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Returns SHA-256 of the names, types, shapes and values of weights, whatever device holds them."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:

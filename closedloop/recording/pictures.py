@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -12,12 +11,12 @@ from typing import final
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from PIL import Image
 
 from closedloop.errors import ClosedLoopError, RecordingError
 from closedloop.images.eight_bit import to_bytes
 from closedloop.images.forms import recoloured
 from closedloop.images.movies import IMAGE_ENDINGS, decode_movie
+from closedloop.images.opening import open_picture
 from closedloop.images.sets import ImageSet
 from closedloop.recording.checksums import Sum
 from closedloop.recording.layout import IMAGES, REFERENCE, recorded_form
@@ -127,12 +126,13 @@ class Pictures:
 def _decoded(file: Root, content: bytes) -> NDArray[np.uint8]:
     """The picture or movie in the bytes of a file, as `Pictures` gives it."""
     try:
-        movie = decode_movie(content)
+        ending = Path(file.name).suffix
+        movie = decode_movie(content, ending)
         if movie is not None:
             return _rgb(movie.pictures)
-        with Image.open(io.BytesIO(content)) as image:
+        with open_picture(content, ending) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, ClosedLoopError, Image.DecompressionBombError) as error:
+    except ClosedLoopError as error:
         raise RecordingError(f"{file}: cannot read this image ({error}).") from error
 
 

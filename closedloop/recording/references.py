@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from closedloop.errors import RecordingError
 from closedloop.images.eight_bit import from_bytes
 from closedloop.images.movies import IMAGE_ENDINGS, decode_movie, encode_image
+from closedloop.images.opening import open_picture
 from closedloop.images.sets import ImageSet, read_images
 from closedloop.interfaces import STILL, Form
 from closedloop.recording.layout import NAMES, REFERENCES
@@ -89,7 +89,7 @@ def _exactly(ids: tuple[str, ...], paths: Sequence[Path]) -> ImageSet:
     if movies and (first := movies[0]) is not None:
         pictures = [movie.pictures for movie in movies if movie is not None]
         return ImageSet(ids, from_bytes(np.stack(pictures)), first.rate_hz)
-    with Image.open(paths[0]) as opened:
+    with open_picture(paths[0]) as opened:
         grey, resolution = opened.mode == "L", opened.height
     return ImageSet(ids, read_images(paths, resolution, Form(1) if grey else STILL))
 

@@ -225,7 +225,10 @@ def test_bad_arguments(photographs, taps, tmp_path):
         train_native(photographs, tmp_path / "x.safetensors", taps, settings())
 
 
-def test_a_training_under_way_keeps_its_settings(photographs, taps, tmp_path):
+@pytest.fixture
+def under_way(photographs, taps, tmp_path):
+    """The file to come of a training that was stopped after its first commit."""
+
     def stop(step, losses):
         if step == 3:
             raise KeyboardInterrupt
@@ -233,5 +236,73 @@ def test_a_training_under_way_keeps_its_settings(photographs, taps, tmp_path):
     out = tmp_path / "x.safetensors"
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train_native(photographs, out, taps, settings(), observe=stop)
+    return out
+
+
+def test_a_training_under_way_keeps_its_settings(photographs, taps, under_way):
     with pytest.raises(InvalidArgumentError, match="'batch': 4"):
-        train_native(photographs, out, taps, settings(batch=2))
+        train_native(photographs, under_way, taps, settings(batch=2))
+
+
+def test_a_training_under_way_keeps_its_photographs(photographs, taps, under_way):
+    Image.new("RGB", (96, 80), (1, 2, 3)).save(photographs / "2.png")
+    with pytest.raises(InvalidArgumentError, match=r"origin: the training under way has \{'photographs'"):
+        train_native(photographs, under_way, taps, settings())
+
+
+def test_a_training_under_way_keeps_its_network_of_features(photographs, taps, under_way):
+    with torch.no_grad():
+        taps.network.b.bias += 1
+    with pytest.raises(InvalidArgumentError, match=r"origin: the training under way has \{'features'"):
+        train_native(photographs, under_way, taps, settings())
+    other = FeatureTaps(taps.network, ("a",), (0.5,) * 3, (0.5,) * 3, "small")
+    with pytest.raises(InvalidArgumentError, match=r"origin: the training under way has \{'features'"):
+        train_native(photographs, under_way, other, settings())
+
+
+def test_a_training_under_way_keeps_its_start(photographs, taps, under_way, tmp_path):
+    first = tmp_path / "first.safetensors"
+    train_native(photographs, first, taps, settings(steps=1))
+    with pytest.raises(InvalidArgumentError, match=r"origin: the training under way has \{'start'"):
+        train_native(photographs, under_way, taps, settings(), start=first)
+
+
+def test_a_training_under_way_keeps_its_precision(photographs, taps, under_way, monkeypatch):
+    monkeypatch.setattr(module, "quicker_precision", lambda device: "never measured again")
+    state = torch.load(f"{under_way}{module.UNDER_WAY}", weights_only=True)
+    trainer = module.Trainer(module.cut_crops(photographs, settings()), taps, settings())
+    trainer.restore(state)
+    assert trainer.precision == state["precision"]
+    assert state["precision"] in ("single", "bfloat16")
+
+
+def test_photographs_are_read_as_everywhere(tmp_path):
+    """Upright, transparent parts on grey, 16-bit grey divided by 257."""
+    wide = np.zeros((64, 128, 3), np.uint8)
+    wide[:, :64] = 255
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held upright
+    Image.fromarray(wide).save(tmp_path / "a.png", exif=turned)
+    Image.fromarray(np.full((80, 80), 30000, np.uint16)).save(tmp_path / "b.png")
+    Image.new("RGBA", (80, 80), (255, 0, 0, 0)).save(tmp_path / "c.png")
+    plain = settings(crops=1, hue=0.0, saturation=1.0)
+    first, second, third = module.cut_crops(tmp_path, plain)
+    # The left half is white, so that after the turn to the right the upper half is: rows are of one colour.
+    assert (first == first[:, :, :1]).all()
+    np.testing.assert_array_equal(second, 117)
+    np.testing.assert_array_equal(third, 128)
+
+
+@pytest.mark.parametrize(("ratio", "chosen"), [(0.5, "bfloat16"), (0.9, "single"), (15.0, "single")])
+def test_the_quicker_precision_is_measured(monkeypatch, ratio, chosen):
+    """A processor without bfloat16 emulates it; a clock stands for it here."""
+    clock = [0.0]
+    autocast = torch.autocast
+
+    def slow(kind, dtype, enabled):
+        clock[0] += ratio if enabled else 1.0
+        return autocast(kind, dtype, enabled=enabled)
+
+    monkeypatch.setattr(module.torch, "autocast", slow)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    assert module.quicker_precision(torch.device("cpu")) == chosen

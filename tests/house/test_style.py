@@ -51,3 +51,17 @@ def test_no_input_is_checked_by_assert():
 
 def test_plain_append_is_never_used():
     assert not [p for p in SOURCES if re.search(r"append_dim\s*=", p.read_text())]
+
+
+def test_pictures_are_opened_by_one_function_that_names_their_format():
+    """Pillow by itself would decode whatever a file holds, and start other programs on some."""
+    for path in [
+        *SOURCES,
+        *sorted(ROOT.glob("scripts/*.py")),
+        *sorted(ROOT.glob("benchmarks/*.py")),
+        *sorted(ROOT.glob("examples/*.py")),
+    ]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Image.open", "imread")):
+                assert path.name == "opening.py", f"{path}:{node.lineno}"
+                assert any(k.arg == "formats" for k in node.keywords), f"{path}:{node.lineno}"

@@ -58,8 +58,8 @@ def test_movies_of_others(tmp_path):
 
 
 def test_no_movie(tmp_path):
-    assert decode_movie(encode_png(from_bytes(movie()[0]))) is None
-    with pytest.raises(InvalidArgumentError, match="cannot read these bytes as a movie"):
+    assert decode_movie(encode_png(from_bytes(movie()[0])), ".png") is None
+    with pytest.raises(InvalidArgumentError, match="cannot read these bytes as a WEBP image"):
         decode_movie(b"nothing")
 
 

@@ -138,11 +138,11 @@ def test_photographs_stand_upright(tmp_path):
 
 def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"not an image")
-    with pytest.raises(InvalidArgumentError, match=r"cannot read .*broken\.png as an image"):
+    with pytest.raises(InvalidArgumentError, match=r"cannot read .*broken\.png as a PNG image"):
         read_folder(tmp_path, 8)
     save(tmp_path / "good.png", colored(32, 32, (9, 9, 9)))
     (tmp_path / "short.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
-    with pytest.raises(InvalidArgumentError, match=r"cannot read .*short\.png as an image"):
+    with pytest.raises(InvalidArgumentError, match=r"cannot read .*short\.png as a PNG image"):
         read_image(tmp_path / "short.png", 8)
     save(tmp_path / "float.tif", np.full((4, 4), 0.5, np.float32))
     with pytest.raises(InvalidArgumentError, match="no known range"):

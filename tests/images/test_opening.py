@@ -1,0 +1,84 @@
+"""Pictures are decoded as what their endings promise, and as nothing else."""
+
+import contextlib
+import subprocess
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import EpsImagePlugin, Image
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.images.opening import FORMATS, open_picture, read_picture
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n0 0 20 20 rectfill\nshowpage\n%%EOF\n"
+
+
+def written(path, form):
+    """A small picture in a format, under whatever name."""
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(path, format=form)
+    return path
+
+
+@pytest.mark.parametrize(("ending", "form"), FORMATS.items())
+def test_every_format_is_read_under_its_own_endings(tmp_path, ending, form):
+    for name in (f"a{ending}", f"b{ending.upper()}"):
+        assert read_picture(written(tmp_path / name, form)).size == (8, 8)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("form", sorted(set(FORMATS.values())))
+def test_another_format_is_named_with_its_ending(tmp_path, ending, form):
+    if FORMATS[ending] == form:
+        return
+    with pytest.raises(InvalidArgumentError, match=f"its content is {form}; let its name end in"):
+        read_picture(written(tmp_path / f"a{ending}", form))
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_no_interpreter_is_started_on_what_is_no_picture(tmp_path, monkeypatch, ending):
+    def start(*_, **__):
+        raise AssertionError("a program was started")
+
+    for module, name in ((subprocess, "Popen"), (subprocess, "check_call"), (EpsImagePlugin, "Ghostscript")):
+        monkeypatch.setattr(module, name, start)
+    file = tmp_path / f"x{ending}"
+    file.write_bytes(EPS)
+    with pytest.raises(InvalidArgumentError, match=f"cannot read .* as a {FORMATS[ending]} image"):
+        read_picture(file)
+
+
+@pytest.mark.parametrize("form", ["PPM", "PCX", "TGA", "SGI", "ICO", "PDF", "JPEG2000", "DDS", "MSP"])
+def test_formats_that_no_ending_promises_are_refused(tmp_path, form):
+    file = tmp_path / "x.png"
+    Image.new("1" if form == "MSP" else "RGB", (8, 8)).save(file, format=form)
+    with pytest.raises(InvalidArgumentError, match="as a PNG image"):
+        read_picture(file)
+
+
+@pytest.mark.parametrize("name", ["x.eps", "x", "x.svg", "x.png.txt", ".png"])
+def test_other_endings_are_refused(tmp_path, name):
+    with pytest.raises(InvalidArgumentError, match=r"expected one of \.jpg"):
+        read_picture(written(tmp_path / name, "PNG"))
+
+
+def test_a_picture_without_a_file_tells_its_ending(tmp_path):
+    raw = written(tmp_path / "a.png", "PNG").read_bytes()
+    with open_picture(raw, ".png") as opened:
+        assert opened.size == (8, 8)
+    with pytest.raises(InvalidArgumentError, match="these bytes as a GIF image"), open_picture(raw, ".gif"):
+        pass
+
+
+@given(form=st.sampled_from(sorted(set(FORMATS.values()))), data=st.data())
+def test_damaged_pictures_end_in_one_kind_of_error(tmp_path_factory, form, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    ending = next(e for e, f in FORMATS.items() if f == form)
+    raw = bytearray(written(folder / "a.bin", form).read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    file = folder / f"a{ending}"
+    file.write_bytes(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
+    with contextlib.suppress(InvalidArgumentError):
+        assert read_picture(file).mode == "RGB"
