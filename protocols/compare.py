@@ -36,7 +36,7 @@ from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.recipes import fingerprint, plain, recipe, version
 from closedloop.recording.layout import EARLIER, EVOLUTION, REFERENCE, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording, read_experiment
-from closedloop.recording.references import read_references, source, keep_references
+from closedloop.recording.references import keep_references, read_references, source
 from closedloop.recording.states import unpack_state
 from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator

@@ -24,7 +24,7 @@ from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import recipe, version
 from closedloop.recording.layout import REFERENCE, REFERENCES, Layout, Rows, form_scalars
 from closedloop.recording.reader import open_recording
-from closedloop.recording.references import source, keep_references
+from closedloop.recording.references import keep_references, source
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
 

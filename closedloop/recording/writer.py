@@ -465,4 +465,3 @@ def _check_free(path: Path) -> None:
             + (f", or go on with it: closedloop resume {path}" if is_run(path) else "")
             + "."
         )
-

@@ -45,7 +45,8 @@ def test_another_run_under_the_same_name_is_left_alone(tmp_path, step):
     other.finish({})
     other.close()
     before = contents(tmp_path)
-    with pytest.raises(RecordingError, match=rf"was moved to {moved}; nothing more is written\. Every finished") as caught:
+    told = rf"was moved to {moved}; nothing more is written\. Every finished"
+    with pytest.raises(RecordingError, match=told) as caught:
         ENDS[step](recording)
     assert str(caught.value).endswith(f"is safe in {moved}; go on with: closedloop resume {moved}.")
     recording.close()
@@ -111,7 +112,7 @@ def test_a_folder_moved_while_rows_are_written_gets_no_pointer(tmp_path, monkeyp
         return b""
 
     monkeypatch.setattr("closedloop.recording.writer.pack_state", moving)
-    with pytest.raises(RecordingError, match="was moved to|cannot write"):
+    with pytest.raises(RecordingError, match=r"was moved to|cannot write"):
         recording.append(rows(4, 1), {})
     recording.close()
     assert not (folder / "COMMITTED.json").exists()
