@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from closedloop.errors import RecordingError
 
 #: Ending of a file that is being written.
 PARTIAL = ".partial"
+#: Folders of a run that hold what is read back.
+_READ_BACK = ("data.zarr", "data-3.zarr", "state", "references", "images", "earlier")
 #: Files that are brought to the disk at the same time.
 TOGETHER = 16
 
@@ -72,35 +76,126 @@ def synchronize(path: Path) -> None:
 
 
 @contextmanager
-def complete(out: Path) -> Iterator[Path]:
+def complete(out: Path, replace: bool = False, argument: str = "out") -> Iterator[Path]:
     """A temporary path beside `out` to write a file or a folder at; it gets its name when all went well.
 
+    What is written is on the disk before it gets its name. Whatever goes wrong on the way, a signal that raises among
+    it, leaves nothing behind, and what was there before as it was. What a killed process left is removed by the next
+    one that writes to the same name.
+
+    Args:
+        out: The file or folder.
+        replace: Whether a file that exists is replaced.
+        argument: What an error calls it.
+
     Raises:
-        RecordingError: `out` exists already, or cannot be written; nothing is left behind.
+        RecordingError: `out` exists already, lies in what a run reads back, or cannot be written.
     """
-    if out.exists():
-        raise RecordingError(f"out: {out} exists already; choose another name, or remove it first.")
-    temporary = out.with_name(f".partial-{out.name}")
+    with _said(out, argument):
+        _check_free(out, replace, argument)
+        _check_place(out, argument)
+        made, temporary, done = _make_folders(out.parent), _temporary(out), False
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordingError(f"out: cannot make {out.parent} ({error.strerror or error}).") from error
-    remove(temporary)
-    try:
-        yield temporary
-        temporary.rename(out)
-    except OSError as error:
-        raise RecordingError(f"out: cannot write {out} ({error.strerror or error}).") from error
+        with _said(out, argument):
+            _check_free(out, replace, argument)  # again: now that its folder is there
+            yield temporary
+            for place in (*temporary.rglob("*"), temporary) if temporary.is_dir() else (temporary,):
+                synchronize(place)
+            _check_free(out, replace, argument)
+            temporary.replace(out)
+            done = True
+            synchronize(out.parent)
     finally:
-        remove(temporary)
+        if not done:
+            remove(temporary)
+            for folder in made:
+                with suppress(OSError):  # another process may have put something there
+                    folder.rmdir()
+
+
+@contextmanager
+def _said(out: Path, argument: str) -> Iterator[None]:
+    """Turns the operating system's errors into one that says what cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordingError(
+            f"{argument}: cannot write {out} ({error.strerror or error}); nothing was left behind. Make room, or "
+            "choose another place."
+        ) from error
+
+
+def _check_free(out: Path, replace: bool, argument: str) -> None:
+    """Raises RecordingError for a name that is taken, and OSError for one that no file can have."""
+    try:
+        out.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except ValueError as error:
+        raise RecordingError(
+            f"{argument}: no file can have the name {str(out)!r} ({error}); choose another."
+        ) from error
+    if not replace:
+        raise RecordingError(f"{argument}: {out} exists already; choose another name, or remove it first.")
+    if out.is_dir():
+        raise RecordingError(
+            f"{argument}: expected the name of a file, got {out}, which is a folder; choose another name."
+        )
+
+
+def _check_place(out: Path, argument: str) -> None:
+    """Raises RecordingError for a place among the files that a run reads back."""
+    for folder in out.absolute().parents:
+        if folder.name in _READ_BACK and (folder.parent / "experiment.yaml").is_file():
+            raise RecordingError(
+                f"{argument}: {out} would lie among the files of the run {folder.parent}; choose another."
+            )
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Makes a folder and those above it; returns those that were made, the lowest first."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        for place in missing:
+            with suppress(OSError):
+                place.rmdir()
+        raise
+    return missing
+
+
+def _temporary(out: Path) -> Path:
+    """Returns the name under which this process writes `out`; what processes that are gone left there is removed."""
+    # A short name: that of the file may be as long as a name can be.
+    start = f".partial-{hashlib.sha256(out.name.encode(errors='surrogateescape')).hexdigest()[:12]}-"
+    for left in out.parent.glob(f"{start}*"):
+        process = left.name.removeprefix(start).partition("-")[0].partition(".")[0]
+        if process.isdecimal() and not _alive(int(process)):
+            remove(left)
+    return out.with_name(f"{start}{os.getpid()}-{threading.get_ident()}{out.suffix[:16]}")
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine is there; on Windows it counts as such."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def remove(path: Path) -> None:
-    """Removes a file, or a folder with all that is in it, if it is there."""
-    if path.is_dir():
+    """Removes a file, or a folder with all that is in it, if it is there; what cannot be removed stays."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def put_file(path: Path, data: bytes) -> None:

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from closedloop import analysis
 from closedloop.cli.console import console, say
-from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
-from closedloop.files import replace_file
+from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
+from closedloop.files import complete
 from closedloop.loop.protocol import Analysis, protocol_of
 from closedloop.loop.settings import option, settings
 from closedloop.recording.evolutions import experiment_of
@@ -158,10 +158,8 @@ def _stacked(frames: Sequence[tuple[int, pd.DataFrame]]) -> tuple[int, pd.DataFr
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    try:
-        replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode())
-    except OSError as error:
-        raise RecordingError(f"csv: cannot write {path} ({error.strerror or error}).") from error
+    with complete(path, replace=True, argument="csv") as temporary:
+        temporary.write_bytes(frame.to_csv(index=False, lineterminator="\n").encode())
 
 
 def _missing(value: Any) -> bool:

@@ -12,7 +12,8 @@ from rich.table import Table
 from closedloop.cli.building import DEFAULT_UNIT, in_torch, load, subject_recipe
 from closedloop.cli.console import console, say
 from closedloop.cli.options import Command
-from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
+from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
+from closedloop.files import complete
 from closedloop.loop.parts import ObjectivePart, SubjectPart, UnitPart
 from closedloop.loop.settings import option, settings
 
@@ -60,10 +61,8 @@ def attribute(given: Mapping[str, Any]) -> None:
     steps = given.get("steps", AttributionPart.steps)
     found = explain(subject, shown, given.get("objective", 0), method, seed=seed, steps=steps, **device)
     target = _target(subject, given.get("objective"))
-    try:
-        plot_attributions(shown, found, chosen, names, target).savefig(out)
-    except OSError as error:
-        raise RecordingError(f"out: cannot write {out} ({error.strerror or error}).") from error
+    with complete(out, replace=True) as temporary:
+        plot_attributions(shown, found, chosen, names, target).savefig(temporary)
     say(f"{method} of {target}")
     console.print(_table(found, names))
     say(f"Wrote {out}.")

@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.files import replace_file
+from closedloop.files import complete
 from closedloop.loop.settings import option, settings
 from closedloop.protocols import CONTENDERS, PUBLISHED, CompareSettings, Contender
 
@@ -62,4 +62,5 @@ def write_table(result: xr.Dataset, path: Path) -> None:
     """Writes the numbers of each image as CSV: a row for each contender, budget, seed and unit."""
     dims = {"contender", "budget", "seed", "unit"}
     numbers = result[[name for name, values in result.data_vars.items() if set(values.dims) == dims]]
-    replace_file(path, numbers.to_dataframe().to_csv().encode())
+    with complete(path, replace=True, argument="csv") as temporary:
+        temporary.write_bytes(numbers.to_dataframe().to_csv().encode())

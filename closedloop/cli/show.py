@@ -11,7 +11,8 @@ from rich.table import Table
 
 from closedloop.cli.console import console, say
 from closedloop.cli.options import Command, RunArgument
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.errors import InvalidArgumentError
+from closedloop.files import complete
 
 if TYPE_CHECKING:
     from closedloop.loop.protocol import RunTable
@@ -63,10 +64,8 @@ def show_run(run: Path, figure: Path | None = None) -> None:
     say(f"Run:    {run}")
     for name, found in summary.figures.items():
         path = _path(run, figure, name, len(summary.figures))
-        try:
-            found.draw().savefig(path)
-        except OSError as error:
-            raise RecordingError(f"figure: cannot write {path} ({error}).") from error
+        with complete(path, replace=True, argument="figure") as temporary:
+            found.draw().savefig(temporary)
         say(f"Figure: {path}")
 
 

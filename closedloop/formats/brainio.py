@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.files import complete
+from closedloop.formats.hdf5 import hdf5_file
 from closedloop.formats.png import blocks, file_name
 from closedloop.images.eight_bit import pillow_image, to_bytes
 from closedloop.recording.evolutions import evolution_facts
@@ -79,7 +81,7 @@ def write(recording: xr.Dataset, out: Path, *, identifier: str | None = None, re
         RecordingError: The folder exists or cannot be written, or an image is not to be found.
         MissingExtraError: The extra "netcdf" is not installed.
     """
-    require("h5netcdf", "netcdf", "the format brainio")
+    h5netcdf = require("h5netcdf", "netcdf", "the format brainio")
     form = recorded_form(recording)
     if form.frames is not None:
         raise InvalidArgumentError(
@@ -93,7 +95,9 @@ def write(recording: xr.Dataset, out: Path, *, identifier: str | None = None, re
         temporary.mkdir()
         data = assembly(recording, name, region)
         file = temporary / f"assy_{_file(name)}.nc"
-        data.to_dataset().assign_attrs(data.attrs).to_netcdf(file, engine="h5netcdf", encoding={"data": {"zlib": True}})
+        whole = data.to_dataset().assign_attrs(data.attrs)
+        with hdf5_file(file) as plain, h5netcdf.File(plain, "w") as opened:
+            whole.dump_to_store(H5NetCDFStore(opened), encoding={"data": {"zlib": True}})
         _write_stimuli(recording, temporary, f"stimulus_{_file(name)}_stimuli", sources)
 
 

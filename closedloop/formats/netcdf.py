@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from closedloop.errors import require
 from closedloop.files import complete
+from closedloop.formats.hdf5 import hdf5_file
 from closedloop.recording.readers.netcdf import WIDENED
 
 
@@ -23,12 +25,12 @@ def write(recording: xr.Dataset, out: Path) -> None:
         RecordingError: The file exists, or cannot be written.
         MissingExtraError: The extra "netcdf" is not installed.
     """
-    require("h5netcdf", "netcdf", "the format netcdf")
+    h5netcdf = require("h5netcdf", "netcdf", "the format netcdf")
     dataset = recording.drop_encoding()
     for name, variable in dataset.variables.items():
         if variable.dtype == np.float16:
             dataset[name] = dataset[name].astype(np.float32).assign_attrs({WIDENED: "float16"})
     numeric = [n for n, v in dataset.data_vars.items() if v.dtype.kind in "fiu"]
     encoding = {n: {"zlib": True, "complevel": 4, "shuffle": True} for n in numeric}
-    with complete(out) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    with complete(out) as temporary, hdf5_file(temporary) as plain, h5netcdf.File(plain, "w") as file:
+        dataset.dump_to_store(H5NetCDFStore(file), encoding=encoding)

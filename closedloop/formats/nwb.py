@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.files import complete
+from closedloop.formats.hdf5 import hdf5_file
 from closedloop.formats.png import best_of_generations, blocks
-from closedloop.formats.pynapple import INTERVAL_GAP_S
+from closedloop.formats.pynapple import INTERVAL_GAP_S, interval_ends, presentation_s
 from closedloop.images.eight_bit import to_bytes
 from closedloop.recipes import version
 from closedloop.recording.evolutions import EVOLUTION_RUN, experiment_of
@@ -112,8 +113,10 @@ def write(
             _add_evolved(session)
             _add_references(session)
         file.notes = json.dumps(_notes(session))
-        with pynwb.NWBHDF5IO(str(temporary), "w") as io:
-            io.write(file)
+        h5py = require("h5py", "nwb", "the format nwb")
+        with hdf5_file(temporary) as plain, h5py.File(plain, "w") as opened:
+            with pynwb.NWBHDF5IO(file=opened, mode="w") as io:
+                io.write(file)
 
 
 def _check(recording: xr.Dataset) -> None:
@@ -137,15 +140,22 @@ def _check(recording: xr.Dataset) -> None:
 
 
 def _times(recording: xr.Dataset) -> tuple[NDArray[np.float64], float]:
-    """Returns the begin of each presentation ``(n,)`` and the median time to the next, in seconds.
+    """Returns the begin of each presentation ``(n,)`` and the time to the next, in seconds.
 
-    Where the time was not recorded, or does not rise, presentations count as one a second.
+    Where the time was not recorded presentations count as one a second.
+
+    Raises:
+        InvalidArgumentError: The times do not rise.
     """
     onset = recording["onset_s"].values.astype(float)
-    steps = np.diff(onset)
-    if not np.isfinite(onset).all() or (steps <= 2 * INTERVAL_GAP_S).any() or onset[0] < 0:
+    if not np.isfinite(onset).all() or onset[0] < 0:
         return np.arange(len(onset), dtype=float), 1.0
-    return onset, float(np.median(steps)) if len(steps) else 1.0
+    if (np.diff(onset) <= 2 * INTERVAL_GAP_S).any():
+        raise InvalidArgumentError(
+            "recording: expected presentations whose onset_s rises, for an NWB file is in the order of time; sort them "
+            "(recording.sortby('onset_s')), or assign the times at which they were."
+        )
+    return onset, presentation_s(recording)
 
 
 def _header(
@@ -269,10 +279,10 @@ def _add_trials(session: _Session) -> None:
     """Adds a trial for each presentation, with its coordinates and its score."""
     vector = session.pynwb.core.VectorData
     start, score = session.start_s, session.recording["score"].values
-    stop = np.append(start[1:], start[-1] + session.soa_s) - INTERVAL_GAP_S
+    stop = interval_ends(start, session.soa_s)
     columns = [
         vector(name="start_time", description="Begin of the presentation in seconds", data=start),
-        vector(name="stop_time", description="A microsecond before the next one begins", data=stop),
+        vector(name="stop_time", description="A microsecond before the next one could begin", data=stop),
         *_columns_along(session, "presentation"),
         _column(session, "score", score, "Score of the image: of its mean response in this block"),
     ]

@@ -11,8 +11,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.files import replace_file
+from closedloop.errors import InvalidArgumentError
+from closedloop.files import complete
 from closedloop.recipes import version
 from closedloop.report.views import Run, run_view, runs_drawings
 from closedloop.report.wording import HOW_BOOTSTRAPPED
@@ -64,10 +64,8 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
         raise InvalidArgumentError(f"out: expected the name of a file that ends in .html, got {path}.")
     page = build_report(runs, path)
-    try:
-        replace_file(path, page.encode())
-    except OSError as error:
-        raise RecordingError(f"out: cannot write {path} ({error.strerror or error}); choose another place.") from error
+    with complete(path, replace=True) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="")
     return path
 
 

@@ -124,4 +124,6 @@ def test_what_cannot_be_done(folder, tmp_path, capsys):
     assert "not a run of closedloop" in fails(["analyze", str(tmp_path)], capsys)
     assert "expected an evolution" in fails(["analyze", str(folder / "shown")], capsys)
     assert "expected responses with a time axis" in fails(["analyze", run, "--what", "psth"], capsys)
-    assert "csv: cannot write" in fails(["analyze", run, "--csv", str(tmp_path / "no" / "table.csv")], capsys)
+    (tmp_path / "file").touch()
+    assert "csv: cannot write" in fails(["analyze", run, "--csv", str(tmp_path / "file" / "table.csv")], capsys)
+    assert "csv: expected the name of a file, got ." in fails(["analyze", run, "--csv", ""], capsys)

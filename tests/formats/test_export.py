@@ -50,3 +50,48 @@ def test_a_damaged_run_is_not_exported(run, tmp_path):
         with pytest.raises(RecordingError, match=r"responses/c\.0\.0 is damaged"):
             export(copy, to, tmp_path / f"x{FORMATS[to].suffix}")
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("room", [0, 150, 400])
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_a_full_disk_leaves_nothing(run, tmp_path, to, room):
+    """No file grows beyond some bytes, as on a disk without room: from the beginning, or in the middle."""
+    resource = pytest.importorskip("resource")
+    out, soft = tmp_path / f"x{FORMATS[to].suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    recording = open_recording(run).load()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, soft[1]))
+    try:
+        with pytest.raises(
+            RecordingError, match=r"out: cannot write .*; nothing was left behind\. Make room"
+        ) as caught:
+            export(recording, to, out, **({"images": False} if to == "nwb" else {}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert list(tmp_path.iterdir()) == []
+    assert str(out) in str(caught.value)
+
+
+PLACES = {
+    "in a file": lambda folder: (folder / "file" / "x", r"out: cannot write .*\((Not a directory|File exists)"),
+    "a long name": lambda folder: (folder / ("n" * 256), r"out: cannot write .*\(File name too long"),
+    "in the data": lambda folder: (folder / "run" / "data.zarr" / "x", "would lie among the files of the run"),
+    "a folder": lambda folder: (folder / "run", "exists already"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_places_where_nothing_can_be_written(run, tmp_path, to, place):
+    (tmp_path / "run" / "data.zarr").mkdir(parents=True)
+    (tmp_path / "run" / "experiment.yaml").touch()
+    (tmp_path / "file").touch()
+    out, message = place(tmp_path)
+    if out.name == "run" and FORMATS[to].suffix:
+        out = out.with_name("run" + FORMATS[to].suffix)
+        out.mkdir()
+    elif FORMATS[to].suffix or out.name != "run":
+        out = out.with_name(out.name + (FORMATS[to].suffix or ".more"))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RecordingError, match=message):
+        export(run, to, out)
+    assert sorted(tmp_path.rglob("*")) == before

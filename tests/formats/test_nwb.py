@@ -186,3 +186,22 @@ def test_the_extra_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pynwb", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'closedloop\[nwb\]'"):
         export(run, "nwb", tmp_path / "run.nwb")
+
+
+@pytest.mark.parametrize("part", [[0, 2, 3], slice(None, None, 3), [5], [0, 40]])
+def test_trials_of_a_part_are_as_long_as_presentations(run, tmp_path, part):
+    recording = open_recording(run).isel(presentation=part)
+    export(recording, "nwb", tmp_path / "x.nwb", images=False)
+    with NWBHDF5IO(str(tmp_path / "x.nwb"), "r") as io:
+        trials = io.read().trials
+        lengths = trials["stop_time"][:] - trials["start_time"][:]
+    np.testing.assert_allclose(lengths, 0.2, atol=2e-6)
+    assert_same(open_recording(tmp_path / "x.nwb"), recording.load())
+
+
+@pytest.mark.parametrize("order", [[3, 1, 2], [2, 2], slice(None, None, -1)])
+def test_presentations_out_of_order_are_refused(run, tmp_path, order):
+    recording = open_recording(run).isel(presentation=order)
+    with pytest.raises(InvalidArgumentError, match=r"is in the order of time; sort them \(recording.sortby"):
+        export(recording, "nwb", tmp_path / "x.nwb")
+    assert list(tmp_path.iterdir()) == []

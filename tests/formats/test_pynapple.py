@@ -7,6 +7,7 @@ import pytest
 from closedloop import open_recording
 from closedloop.errors import InvalidArgumentError, MissingExtraError
 from closedloop.formats import to_pynapple
+from closedloop.formats.pynapple import presentation_s
 
 from .conftest import Cells, evolution
 
@@ -54,3 +55,35 @@ def test_the_extra_is_named(run, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pynapple", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'closedloop\[pynapple\]'"):
         to_pynapple(open_recording(run))
+
+
+PARTS = {
+    "some": [0, 2, 3],
+    "every other": slice(None, None, 2),
+    "one": [5],
+    "two far apart": [0, 40],
+    "the last": [-1],
+    "all": slice(None),
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_intervals_of_a_part_are_as_long_as_presentations(run, part):
+    recording = open_recording(run).isel(presentation=part)
+    found = to_pynapple(recording).presentations
+    np.testing.assert_allclose(found.start, recording["onset_s"], atol=1e-9)
+    np.testing.assert_allclose(found.end - found.start, 0.2, atol=2e-6)
+
+
+def test_how_long_a_presentation_is(run):
+    recording = open_recording(run)
+    assert presentation_s(recording) == 0.2
+    assert presentation_s(recording.isel(presentation=[0, 9])) == 0.2
+    measured = recording.assign_coords(onset_s=recording["onset_s"] * 1.07 + 0.013)  # at a rig, by its own clock
+    assert presentation_s(measured) == pytest.approx(0.214)
+    nothing = recording.assign_attrs(experiment="")
+    assert presentation_s(nothing) == pytest.approx(0.2)
+    assert presentation_s(nothing.isel(presentation=[3])) == 1
+    quick = recording.assign_coords(onset_s=recording["onset_s"] / 4)  # one follows before the nominal end
+    ends = to_pynapple(quick).presentations
+    np.testing.assert_allclose((ends.end - ends.start), 0.05, atol=2e-6)

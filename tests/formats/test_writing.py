@@ -19,7 +19,7 @@ def test_nothing_is_left_of_a_failure(tmp_path, folder):
 
     with pytest.raises(KeyError, match="stop"):
         fail()
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     with complete(tmp_path / "new" / "x") as temporary:
         write(temporary)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["x"]
@@ -27,7 +27,10 @@ def test_nothing_is_left_of_a_failure(tmp_path, folder):
 
 def test_what_the_system_refuses_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RecordingError, match=r"out: cannot make .*file \("), complete(tmp_path / "file" / "x"):
+    with (
+        pytest.raises(RecordingError, match=r"out: cannot write .*x \((File exists|Not a dir)"),
+        complete(tmp_path / "file" / "x"),
+    ):
         pass
     with pytest.raises(RecordingError, match=r"out: cannot write .*x \(No such file"), complete(tmp_path / "x"):
         pass  # nothing was written that could get its name

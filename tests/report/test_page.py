@@ -230,9 +230,10 @@ def test_bad_input_writes_nothing(run, tmp_path):
         build_report([run, f"{run}/../run"])
     with pytest.raises(RecordingError, match="not a run of closedloop"):
         write_report([tmp_path / "nowhere"], tmp_path / "report.html")
+    (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match="out: cannot write"):
-        write_report([run], tmp_path / "nowhere" / "report.html")
-    assert list(tmp_path.iterdir()) == []
+        write_report([run], tmp_path / "file" / "report.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_it_says_how_natural_the_evolved_image_looks(parsed):
