@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.arrays import as_array, as_numbers
 from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError
 from closedloop.interfaces import STILL, FloatArray, Form, Generator, form_of
 
@@ -15,12 +17,12 @@ ROUNDING = 1e-4
 
 
 def check_images(
-    images: NDArray[Any], *, resolution: int | None = None, name: str = "images", form: Form = STILL
+    images: Any, *, resolution: int | None = None, name: str = "images", form: Form = STILL
 ) -> NDArray[np.float32]:
     """Returns ``images`` as float32 if they are ``(n, 3, h, w)``, finite, RGB in [0, 1].
 
     Args:
-        images: The array to check.
+        images: The array to check; where some of it is masked it is refused.
         resolution: Height and width that are required, in pixels; None for any.
         name: The argument's name in the error.
         form: What they must be, where it is not colour stills: grey, or movies.
@@ -28,16 +30,16 @@ def check_images(
     Raises:
         InvalidArgumentError: With what was expected, what came and the likely cure.
     """
-    try:
-        array = np.asarray(images)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InvalidArgumentError(
-            f"{name}: expected an array of images, got {type(images).__name__} ({error})."
-        ) from error
+    array = as_array(name, images)
+    if isinstance(array, np.ma.MaskedArray):
+        if np.ma.getmaskarray(array).any():
+            raise InvalidArgumentError(f"{name}: expected every pixel, got masked ones; fill them first.")
+        array = np.asarray(array)
     _check_shape(array, resolution, name, form)
     if not np.issubdtype(array.dtype, np.floating):
         raise InvalidArgumentError(
-            f"{name}: expected floating-point RGB in [0, 1], got {array.dtype}; divide 8-bit images by 255."
+            f"{name}: expected floating-point RGB in [0, 1], got {array.dtype}"
+            + ("; divide 8-bit images by 255." if array.dtype.kind in "iu" else ".")
         )
     if array.size == 0:
         return array.astype(np.float32)
@@ -53,9 +55,10 @@ def check_images(
     return np.clip(array, 0, 1, dtype=np.float32) if low < 0 or high > 1 else array.astype(np.float32, copy=False)
 
 
-def check_any_images(images: NDArray[Any], name: str = "images") -> NDArray[np.float32]:
+def check_any_images(images: Any, name: str = "images") -> NDArray[np.float32]:
     """Returns ``images`` as `check_images` does, of whichever form their shape is: colour or grey, stills or movies."""
-    shape = np.shape(images)
+    images = as_array(name, images)
+    shape = images.shape
     channels = 1 if len(shape) in (4, 5) and shape[-3] == 1 else 3
     frames = shape[1] if len(shape) == 5 and shape[1] else None
     return check_images(images, name=name, form=Form(channels, frames, None if frames is None else 1.0))
@@ -95,7 +98,9 @@ def check_generated(images: NDArray[Any], n: int, generator: Generator) -> NDArr
         GeneratorError: Otherwise.
     """
     try:
-        checked = check_images(images, name=f"generator {generator.name!r}", form=form_of(generator))
+        checked = check_images(
+            images, name=f"generator {generator.name!r}", form=form_of(generator), resolution=generator.resolution
+        )
     except InvalidArgumentError as error:
         raise GeneratorError(str(error)) from error
     if len(checked) != n:
@@ -103,23 +108,31 @@ def check_generated(images: NDArray[Any], n: int, generator: Generator) -> NDArr
     return checked
 
 
-def check_responses(responses: Any, n: int, units: int, subject: str) -> FloatArray:
-    """Returns a subject's responses if they are ``(n, units)`` or ``(n, units, time)`` numbers.
+def check_responses(
+    responses: Any,
+    n: int,
+    units: int,
+    subject: str,
+    images: Sequence[str] | None = None,
+    neuroids: Sequence[str] | None = None,
+) -> FloatArray:
+    """Returns a copy of a subject's responses if they are ``(n, units)`` or ``(n, units, time)`` real numbers.
 
-    NaN is a lost presentation and passes; infinity does not.
+    NaN is a lost presentation and passes, as what is masked does; infinity does not.
+
+    Args:
+        responses: What the subject returned.
+        n: How many images it was shown.
+        units: How many units it records.
+        subject: Its name.
+        images: Names of the images, in their order, for the error.
+        neuroids: Names of the units, likewise.
 
     Raises:
-        SubjectError: Otherwise.
+        SubjectError: Otherwise; it names the presentation of which a response is infinite.
     """
-    try:
-        array = np.asarray(responses)
-    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; torch tensors that need their graph
-        raise SubjectError(
-            f"subject {subject!r}: expected an array of responses, got {type(responses).__name__} ({error})."
-        ) from error
-    if array.dtype.kind not in "fiub":
-        raise SubjectError(f"subject {subject!r}: expected numbers, got {array.dtype} from {type(responses).__name__}.")
-    if array.ndim not in (2, 3) or array.shape[:2] != (n, units):
+    array = as_numbers(f"subject {subject!r}", responses, lost=True, booleans=True, error=SubjectError)
+    if array.ndim not in (2, 3) or array.shape[:2] != (n, units) or 0 in array.shape[2:]:
         cure = ""
         if array.shape == (n,) and units == 1:
             cure = " Return responses[:, None] for a single unit."
@@ -127,9 +140,16 @@ def check_responses(responses: Any, n: int, units: int, subject: str) -> FloatAr
             f"subject {subject!r}: expected responses of shape ({n}, {units}) or ({n}, {units}, time) "
             f"for {n} images and {units} units, got {array.shape}.{cure}"
         )
-    array = array.astype(np.float64) if array.dtype.kind != "f" else array
-    if np.isinf(array).any():
-        raise SubjectError(f"subject {subject!r}: a response is infinite; expected finite numbers, or NaN where lost.")
+    infinite = np.argwhere(np.isinf(array))
+    if len(infinite):
+        row, unit = (int(i) for i in infinite[0][:2])
+        image = f"image {row}" if images is None else f"image {images[row]!r}"
+        neuroid = f"unit {unit}" if neuroids is None else f"unit {neuroids[unit]!r}"
+        others = f", and {len(infinite) - 1} more" if len(infinite) > 1 else ""
+        raise SubjectError(
+            f"subject {subject!r}: the response of {neuroid} to {image}, presentation {row} of the block, is "
+            f"infinite{others}; expected finite numbers, or NaN where a presentation was lost: return NaN for it."
+        )
     return array
 
 
@@ -200,19 +220,12 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def real_numbers(name: str, values: Any) -> NDArray[np.float64]:
-    """``values`` as an array of real numbers, of any shape; NaN stands for a missing one.
+    """``values`` as an array of real numbers, of any shape; NaN stands for a missing one, as what is masked does.
 
     Raises:
         InvalidArgumentError: Something in it is not a number, or infinite.
     """
-    try:
-        found = np.asarray(values)
-        if found.dtype.kind not in "biuf":
-            raise TypeError(f"{found.dtype} is no type of numbers")
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"{name}: expected numbers, NaN where one is missing, got {values!r:.80}."
-        ) from error
+    found = as_numbers(name, values, lost=True, booleans=True)
     if np.isinf(found).any():
         raise InvalidArgumentError(f"{name}: expected finite numbers, NaN where one is missing, got an infinite one.")
     return found.astype(np.float64)

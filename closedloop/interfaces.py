@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.arrays import as_names, as_numbers, is_plain
 from closedloop.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -43,8 +45,11 @@ class Space:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if int(self.dim) != self.dim or self.dim < 1:
+        if not _is_number(self.dim) or self.dim % 1 != 0 or self.dim < 1:
             raise InvalidArgumentError(f"dim: expected a whole number of at least 1, got {self.dim!r}.")
+        for name in ("low", "high", "scale"):
+            if not _is_number(getattr(self, name)):
+                raise InvalidArgumentError(f"{name}: expected a number, got {getattr(self, name)!r}.")
         if not self.low < self.high:
             raise InvalidArgumentError(f"low, high: expected low < high, got {self.low} and {self.high}.")
         if np.isfinite(self.low) != np.isfinite(self.high):
@@ -75,12 +80,12 @@ class Space:
         return np.clip(codes, self.low, self.high) if self.bounded else codes.copy()
 
     def check(self, codes: FloatArray) -> FloatArray:
-        """Returns ``codes`` if they are ``(n, dim)``, finite and within the bounds.
+        """Returns a copy of ``codes`` if they are real numbers ``(n, dim)``, finite and within the bounds.
 
         Raises:
             InvalidArgumentError: Otherwise, with what was expected and what came.
         """
-        codes = np.asarray(codes)
+        codes = as_numbers("codes", codes)
         if codes.ndim != 2 or codes.shape[1] != self.dim:
             raise InvalidArgumentError(f"codes: expected shape (n, {self.dim}), got {codes.shape}.")
         if not np.isfinite(codes).all():
@@ -91,6 +96,11 @@ class Space:
                 "clip them with space.clip(codes)."
             )
         return codes
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is one real number; yes and no are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -236,29 +246,52 @@ class LateColumns(Mapping[str, tuple[Any, ...]]):
         return len(self.known) + len(self._names)
 
 
+#: Names that a recording gives to dimensions, coordinates and variables of its own; columns of units have others.
+RECORDED = frozenset(
+    {
+        *("responses", "score", "latent_code", "presentation", "neuroid", "neuroid_id", "time_bin", "latent"),
+        *("thread", "generation", "kind", "stimulus_id", "repeat", "onset_s", "numbers", "texts"),
+        *("subject", "seed", "closedloop_version", "channels", "frames", "rate_hz", "classes", "count"),
+        *("evolution", "evolution_thread", "run", "generator", "generator_sha256", "generator_recipe", "optimizer"),
+        *("objective", "method", "plane", "theta_deg", "phi_deg", "clipped", "tv", "spectral_slope", "high_frequency"),
+        *("natural_distance", "code_norm", "code_at_bound", "image", "rgb", "row", "col", "budget", "run_seed", "unit"),
+        *("failure", "best_response", "forwards", "forward_equivalents", "feature_distance", "point"),
+        *("curve_cost", "curve_response"),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Units:
     """What a subject records: one value for each unit, in the order of the response columns.
 
     Attributes:
-        neuroid_id: Unique names, for instance ``"lite0.blocks.3.17"``.
+        neuroid_id: Unique names, for instance ``"lite0.blocks.3.17"``: texts of one line.
         coords: Further columns by name (``layer``, ``channel``, ``y``, ``x``, ``rf_size`` …), each as long as
-            `neuroid_id`. They become coordinates on the dimension ``neuroid`` of a recording. Those that take time are
-            `LateColumns`: a recording asks for them after its first images were shown.
+            `neuroid_id`, of texts or real numbers (NaN for an unknown one); mixed ones become texts. They become
+            coordinates on the dimension ``neuroid`` of a recording, so the names in `RECORDED` are taken. Those that
+            take time are `LateColumns`: a recording asks for them after its first images were shown.
+
+    Raises:
+        InvalidArgumentError: A name cannot stand in a recording, or a column is none.
     """
 
     neuroid_id: tuple[str, ...]
     coords: Mapping[str, tuple[Any, ...]]
 
     def __post_init__(self) -> None:
-        if len(set(self.neuroid_id)) != len(self.neuroid_id):
-            raise InvalidArgumentError("units: neuroid_id must be unique; the same unit was asked for twice.")
+        object.__setattr__(self, "neuroid_id", as_names("units: neuroid_id", self.neuroid_id))
+        if not isinstance(self.coords, Mapping):
+            raise InvalidArgumentError(f"units: coords: expected columns by name, got {self.coords!r:.80}.")
+        for name in as_names("units: names of coordinates", list(self.coords)):
+            if name in RECORDED or not set(name).isdisjoint("/\\") or name.startswith((".", "__")):
+                raise InvalidArgumentError(
+                    f"units: coordinate {name!r}: a recording has something else of that name, or cannot hold it; give "
+                    "it another name."
+                )
         known = self.coords.known if isinstance(self.coords, LateColumns) else self.coords
         for name, column in known.items():
-            if len(column) != len(self.neuroid_id):
-                raise InvalidArgumentError(
-                    f"units: coordinate {name!r} has {len(column)} entries for {len(self.neuroid_id)} units."
-                )
+            _check_column(name, column, len(self.neuroid_id))
 
     def __len__(self) -> int:
         return len(self.neuroid_id)
@@ -267,6 +300,23 @@ class Units:
     def numbered(cls, name: str, count: int) -> Units:
         """Units without further facts, named ``"{name}.0"``, ``"{name}.1"`` and so on."""
         return cls(tuple(f"{name}.{i}" for i in range(count)), {})
+
+
+def _check_column(name: str, column: Any, count: int) -> None:
+    """Raises unless a column of units has a text for each of them, or a real number."""
+    if isinstance(column, (str, bytes)) or not hasattr(column, "__len__") or not hasattr(column, "__iter__"):
+        raise InvalidArgumentError(f"units: coordinate {name!r}: expected a value for each unit, got {column!r:.80}.")
+    if len(column) != count:
+        raise InvalidArgumentError(f"units: coordinate {name!r} has {len(column)} entries for {count} units.")
+    types = set(map(type, column))
+    plain = (str, NoneType, int, float, np.integer, np.floating, np.bool_)
+    if not all(issubclass(kind, plain) for kind in types):
+        raise InvalidArgumentError(
+            f"units: coordinate {name!r}: expected texts or real numbers, got entries of the types "
+            f"{', '.join(sorted(kind.__name__ for kind in types))}; NaN stands for an unknown number."
+        )
+    if str in types and not is_plain("".join(text for text in column if isinstance(text, str))):
+        raise InvalidArgumentError(f"units: coordinate {name!r}: expected texts of one line that a file can hold.")
 
 
 @runtime_checkable

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.arrays import as_numbers, is_plain
 from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.interfaces import Units
-from closedloop.recording.layout import PRESENTATION
+from closedloop.interfaces import RECORDED, Units
 from closedloop.recording.reader import read_kept
 
 
@@ -72,7 +72,9 @@ def read_parameters(given: Any, ids: Sequence[str], units: Units) -> dict[str, N
 
 
 def _as_column(values: Any) -> NDArray[Any]:
-    """Returns values as an array; those of a list keep their types."""
+    """Returns values as an array; those of a list keep their types, and masked numbers are missing ones, NaN."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        return as_numbers("parameters", values, lost=True, booleans=True)
     return np.asarray(values, None if hasattr(values, "dtype") else object)
 
 
@@ -92,23 +94,23 @@ def _order(names: NDArray[Any] | None, ids: Sequence[str]) -> NDArray[np.int64]:
 
 def _checked(name: str, column: NDArray[Any], units: Units) -> NDArray[Any]:
     """Returns a column in the type in which it is recorded."""
-    # What a recording calls its own, besides the coordinates of each presentation and unit.
-    variables = ("responses", "score", "latent_code")
-    scalars = ("subject", "seed", "closedloop_version", "channels", "frames", "rate_hz")
-    others = ("presentation", "neuroid", "latent", "time_bin", "evolution", "neuroid_id", "plane")
-    taken = {*PRESENTATION, *units.coords, *variables, *scalars, *others}
-    if not name or name in taken:
+    if not is_plain(name) or not name or name in RECORDED or name in units.coords:
         raise InvalidArgumentError(
-            f"parameters: column {name!r}: a recording has something else of that name; choose another."
+            f"parameters: column {name!r}: a recording has something else of that name, or cannot hold it; "
+            "choose another."
+        )
+    if column.dtype.kind not in "biufUTO":
+        raise InvalidArgumentError(
+            f"parameters: column {name!r}: expected texts or real numbers, got {column.dtype}; times as seconds."
         )
     values = column.tolist()
     if column.dtype.kind in "iu" or all(is_whole(v) for v in values):
-        return np.array(values, dtype=np.int64)
+        return _whole(name, values)
     if column.dtype.kind in "bUT" or all(isinstance(v, (str, bool)) for v in values):
         return np.array([str(v) for v in values], dtype=object)
     try:
         numbers = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArgumentError(
             f"parameters: column {name!r}: expected text throughout or numbers throughout, got a mixture ({error})."
         ) from error
@@ -117,6 +119,16 @@ def _checked(name: str, column: NDArray[Any], units: Units) -> NDArray[Any]:
             f"parameters: column {name!r}: expected finite numbers, or NaN for none, got infinity."
         )
     return numbers
+
+
+def _whole(name: str, values: Sequence[int]) -> NDArray[np.int64]:
+    """Returns whole numbers as they are recorded."""
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError as error:
+        raise InvalidArgumentError(
+            f"parameters: column {name!r}: expected whole numbers of at most 64 bits, got larger ones; give texts."
+        ) from error
 
 
 def _read_csv(path: Path) -> dict[str, NDArray[Any]]:

@@ -21,7 +21,8 @@ OUTER = ("subjects", "generators", "protocols")
 #: The rooms from the ground up. Those on one floor never import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("files", "interfaces"),
+    ("files", "arrays"),
+    ("interfaces",),
     ("checks",),
     ("recipes", "references", "seeds"),
     ("images", "networks"),

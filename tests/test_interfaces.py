@@ -9,8 +9,9 @@ import pytest
 
 from closedloop import interfaces
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Space, Units, resolution_of
+from closedloop.interfaces import RECORDED, Space, Units, resolution_of
 from closedloop.subjects import EnergySubject, FunctionSubject
+from tests.strategies import BAD_NAMES
 
 BOX = Space(3, low=-1.0, high=3.0, scale=4 / 12**0.5)
 
@@ -75,7 +76,8 @@ def test_check_refuses(codes, message):
 
 def test_check_accepts_the_bounds_and_no_code():
     edge = np.array([[-1.0, 3.0, 0.0]])
-    assert BOX.check(edge) is edge
+    np.testing.assert_array_equal(BOX.check(edge), edge)
+    assert not np.shares_memory(BOX.check(edge), edge)
     assert BOX.check(np.empty((0, 3))).shape == (0, 3)
     assert Space(2).check([[1e9, -1e9]]).shape == (1, 2)
 
@@ -84,10 +86,70 @@ def test_units():
     units = Units(("a", "b"), {"layer": ("x", "y")})
     assert len(units) == 2
     assert Units.numbered("n", 3).neuroid_id == ("n.0", "n.1", "n.2")
-    with pytest.raises(InvalidArgumentError, match="the same unit was asked for twice"):
+    with pytest.raises(InvalidArgumentError, match="units: neuroid_id: each must be unique, got 'a' twice"):
         Units(("a", "a"), {})
     with pytest.raises(InvalidArgumentError, match="coordinate 'layer' has 1 entries for 2 units"):
         Units(("a", "b"), {"layer": ("x",)})
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, None, 3, 2.5, b"a", float("nan")])
+def test_names_of_units_that_no_recording_can_hold(name):
+    with pytest.raises(InvalidArgumentError, match=r"units: neuroid_id: expected texts"):
+        Units(("fine", name), {})
+    with pytest.raises(InvalidArgumentError, match=r"units: names of coordinates: expected texts"):
+        Units(("fine",), {name: (1,)})
+
+
+@pytest.mark.parametrize("name", [*sorted(RECORDED), "a/b", "a\\b", ".hidden", "__index"])
+def test_names_of_columns_that_are_taken(name):
+    with pytest.raises(InvalidArgumentError, match=f"units: coordinate {re.escape(repr(name))}: a recording has"):
+        Units(("fine",), {name: (1,)})
+
+
+@pytest.mark.parametrize(
+    "column", [([1], [1, 2]), (1j, 2), (object(), 1), (b"a", 1), (np.ones(1), np.ones(2)), np.ones((2, 2))]
+)
+def test_columns_of_units_that_are_neither_texts_nor_numbers(column):
+    with pytest.raises(InvalidArgumentError, match="units: coordinate 'x': expected texts or real numbers"):
+        Units(("a", "b"), {"x": column})
+
+
+def test_columns_of_units():
+    for wrong in ("ab", 3, None):
+        with pytest.raises(InvalidArgumentError, match="units: coordinate 'x': expected a value for each unit"):
+            Units(("a", "b"), {"x": wrong})
+    with pytest.raises(InvalidArgumentError, match="units: coords: expected columns by name"):
+        Units(("a", "b"), [1, 2])
+    with pytest.raises(InvalidArgumentError, match="'x': expected texts of one line"):
+        Units(("a", "b"), {"x": ("fine", "half \ud83d")})
+    fine = {"x": (1, np.nan), "on": (True, False), "area": np.array(["V1", "V4"]), "depth": np.array([1, 2])}
+    assert Units(["a", "b"], fine).neuroid_id == ("a", "b")
+
+
+@pytest.mark.parametrize("dim", [np.nan, np.inf, None, "3", True, 2.5, 0, -1, 1j])
+def test_a_space_of_no_dimension(dim):
+    with pytest.raises(InvalidArgumentError, match="dim: expected a whole number of at least 1"):
+        Space(dim)
+
+
+@pytest.mark.parametrize("name", ["low", "high", "scale"])
+def test_a_space_without_numbers(name):
+    for wrong in (None, "1", True, [1]):
+        with pytest.raises(InvalidArgumentError, match=f"{name}: expected a number"):
+            Space(3, **{name: wrong})
+
+
+def test_codes_of_other_types():
+    for wrong in (
+        [[1j, 0]],
+        [[None, 1]],
+        [["a", "b"]],
+        [[True, False]],
+        np.ma.masked_array([[1.0, 2]], [[1, 0]]),
+        None,
+    ):
+        with pytest.raises(InvalidArgumentError, match="codes: expected "):
+            Space(2).check(wrong)
 
 
 def test_outsiders_need_not_import_closedloop():

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from closedloop.arrays import as_names
 from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, quantize, to_bytes
@@ -31,8 +32,11 @@ from closedloop.interfaces import STILL, Form
 class ImageSet:
     """Named images, all of one size, with 8-bit values so that a file can hold them exactly.
 
+    Raises:
+        InvalidArgumentError: Names or images are none, or not as many as each other.
+
     Attributes:
-        ids: A unique name for each.
+        ids: A unique name for each, a text of one line.
         images: ``(n, 3, h, w)`` float32, RGB in [0, 1], multiples of 1/255; or grey ``(n, 1, h, w)``, or movies
             ``(n, frames, channels, h, w)``.
         rate_hz: Frames per second of movies, where that is known.
@@ -43,10 +47,10 @@ class ImageSet:
     rate_hz: float | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", as_names("ids", self.ids))
+        object.__setattr__(self, "images", check_any_images(self.images))
         if len(self.ids) != len(self.images):
             raise InvalidArgumentError(f"ids: expected {len(self.images)} names, got {len(self.ids)}.")
-        if len(set(self.ids)) != len(self.ids):
-            raise InvalidArgumentError("ids: expected a different name for each image; two have the same.")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -181,7 +185,7 @@ def as_image_set(
     if isinstance(images, ImageSet):
         ids, array, rate = images.ids, images.images, images.rate_hz
     else:
-        array, rate = check_any_images(np.asarray(images)), None
+        array, rate = check_any_images(images), None
         ids = tuple(f"image-{i:05d}" for i in range(len(array)))
     if len(array) == 0:
         raise InvalidArgumentError("images: expected at least one image, got none.")

@@ -119,6 +119,11 @@ class Store:
         """Shape of the responses to one presentation."""
         return self._columns["responses"].shape[1:]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the responses."""
+        return self._columns["responses"].dtype
+
     def append(self, start: int, values: Mapping[str, NDArray[Any]]) -> list[Appended]:
         """Returns how rows from `start` on are written; see `closedloop.recording.chunks.Column.append`.
 

@@ -35,6 +35,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from closedloop.arrays import narrowed
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.files import PARTIAL, do_together, put_file, replace_file, replace_files, synchronize
 from closedloop.images.movies import encode_image
@@ -199,14 +200,18 @@ class Recording:
         """Looks at responses before anything is learnt from them.
 
         Raises:
-            SubjectError: A response ``(units[, time])`` has another shape than those that are recorded.
+            SubjectError: A response ``(units[, time])`` has another shape than those that are recorded, or a type that
+                the type of those cannot hold.
         """
         written = self._store or self._memory
-        before = responses.shape[1:] if written is None else written.shape
-        if responses.shape[1:] != before:
+        if written is None:
+            return
+        if responses.shape[1:] != written.shape:
             raise SubjectError(
-                f"subject: expected responses of shape {before} for each image, as before, got {responses.shape[1:]}."
+                f"subject: expected responses of shape {written.shape} for each image, as before, got "
+                f"{responses.shape[1:]}."
             )
+        narrowed("subject: responses", responses, written.dtype, SubjectError)
 
     def state(self) -> State | None:
         """The state saved with the last commit; None before the first.
@@ -432,6 +437,11 @@ class _Memory:
     def shape(self) -> tuple[int, ...]:
         """Shape of the responses to one presentation."""
         return self._columns["responses"].shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the responses."""
+        return np.dtype(self._columns["responses"].dtype)
 
     def append(self, rows: Rows) -> None:
         """Keeps a copy of a generation."""

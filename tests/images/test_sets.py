@@ -12,6 +12,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, quantize, to_bytes, write_png
 from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.images.sets import ImageSet, as_image_set, natural_references, read_folder, read_image
+from tests.strategies import BAD_NAMES
 
 
 def noise(n=2, h=12, w=12, seed=0):
@@ -170,8 +171,20 @@ def test_folders_without_images(tmp_path):
 def test_image_set_refuses():
     with pytest.raises(InvalidArgumentError, match="ids: expected 2 names, got 1"):
         ImageSet(("a",), noise())
-    with pytest.raises(InvalidArgumentError, match="two have the same"):
+    with pytest.raises(InvalidArgumentError, match="ids: each must be unique, got 'a' twice"):
         ImageSet(("a", "a"), noise())
+    for wrong in (
+        noise() * 9,
+        noise() * np.nan,
+        (noise() * 255).astype(np.uint8),
+        np.ma.masked_less(noise(), 0.5),
+        None,
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"^images: expected "):
+            ImageSet(("a", "b"), wrong)
+    for name in BAD_NAMES:
+        with pytest.raises(InvalidArgumentError, match="ids: expected texts of one line"):
+            ImageSet(("a", name), noise())
 
 
 def test_as_image_set(tmp_path):

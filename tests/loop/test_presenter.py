@@ -170,7 +170,7 @@ def test_a_failing_subject(timeout_s):
     [
         (lambda n: np.zeros((n, 3)), "expected responses of shape (6, 2)"),
         (lambda n: np.zeros((n - 1, 2)), "got (5, 2)"),
-        (lambda n: np.full((n, 2), np.inf), "a response is infinite"),
+        (lambda n: np.full((n, 2), np.inf), "is infinite"),
         (lambda n: None, "expected numbers"),
     ],
 )

@@ -490,7 +490,7 @@ FAILURES = {
         SubjectError,
         r"expected responses of shape \(2,\) .* as before",
     ),
-    "infinite": (lambda images, a: a / 0.0, SubjectError, "a response is infinite"),
+    "infinite": (lambda images, a: a / 0.0, SubjectError, "is infinite"),
     "slow": (hang, SubjectTimeoutError, r"no answer to \d+ images within timeout_s=0\.2"),
     "interrupt": (fail(KeyboardInterrupt("stop")), KeyboardInterrupt, "stop"),
 }
@@ -525,7 +525,9 @@ def test_a_failing_subject_leaves_a_run_that_goes_on(tmp_path, failure, call):
         (lambda images: images * np.nan, "generator 'spoilt': .*NaN"),
         (lambda images: images * 255, r"generator 'spoilt': expected RGB in \[0, 1\].*divide by 255"),
         (lambda images: images[1:], "generator 'spoilt': expected 4 images for 4 codes, got 3"),
-        (lambda images: images[:, 0], r"generator 'spoilt': expected shape \(n, 3, h, w\)"),
+        (lambda images: images[:, 0], r"generator 'spoilt': expected shape \(n, 3, 16, 16\)"),
+        (lambda images: images[..., 1:], r"generator 'spoilt': expected shape \(n, 3, 16, 16\), got \(4, 3, 16, 15\)"),
+        (lambda images: images.round().astype(np.uint8), "generator 'spoilt': expected floating-point RGB"),
     ],
 )
 def test_a_generator_that_returns_no_images(tmp_path, spoil, message):
@@ -698,3 +700,33 @@ class Stop:
 
     def end(self, session) -> None:
         pass
+
+
+def typed(*kinds):
+    """Trouble that answers in other types of numbers, one for each call; the last one for all further ones."""
+    return lambda call, images, answer: kinds[min(call, len(kinds) - 1)](answer)
+
+
+def test_half_precision_first_and_large_numbers_later():
+    found = run(Spy(typed(lambda r: r.astype(np.float16), lambda r: r * 1e6)), retest_candidates=0)
+    assert found["responses"].dtype == np.float64
+    assert 1e5 < np.abs(found["responses"].values[found["generation"].values > 0]).max() < np.inf
+
+
+def test_single_precision_first_and_double_later_is_refused_before_it_is_learnt(tmp_path):
+    with pytest.raises(SubjectError, match="responses: they came as float32 before, which cannot hold"):
+        run(Spy(typed(np.float32, lambda r: r / 3.0)), save=tmp_path / "run")
+    assert open_recording(tmp_path / "run").attrs["n_generations"] == 1
+
+
+def test_masked_responses_are_lost_presentations():
+    trouble = typed(lambda r: np.ma.masked_array(np.where(r > 0, r, -999), mask=~(r > 0)))
+    found = run(Spy(trouble), retest_candidates=0, retries=0)
+    assert found["responses"].min() >= 0
+    assert np.isnan(found["responses"]).any()
+
+
+@pytest.mark.parametrize("spoil", [lambda r: r + 1j, lambda r: r[..., None][..., :0], lambda r: r.astype(str)])
+def test_responses_that_are_no_numbers(spoil):
+    with pytest.raises(SubjectError, match="subject 'spy': expected"):
+        run(Spy(typed(spoil)))

@@ -59,7 +59,7 @@ def test_images_are_checked():
     with pytest.raises(GeneratorError, match="got NaN in image"):
         found.generate(np.array([[np.nan]]))
     object.__setattr__(found.thread, "generator", lambda codes: Grey()(codes)[:1])
-    found.thread.generator.name = "grey"
+    found.thread.generator.name, found.thread.generator.resolution = "grey", 4
     with pytest.raises(GeneratorError, match="expected 2 images for 2 codes, got 1"):
         found.generate(np.zeros((2, 1)))
 

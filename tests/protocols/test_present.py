@@ -251,3 +251,29 @@ def test_parameters_that_do_not_fit(given, message, tmp_path):
     with pytest.raises(InvalidArgumentError, match=message):
         present(Spy(), pictures(5), parameters=given, save=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (np.zeros(2, "datetime64[s]"), "expected texts or real numbers, got datetime64"),
+        (np.ones(2, complex), "expected texts or real numbers, got complex128"),
+        ([2**70, 1], "expected whole numbers of at most 64 bits"),
+        ([10**400, 0.5], "expected text throughout or numbers throughout"),
+    ],
+)
+def test_parameters_of_other_types(column, message):
+    with pytest.raises(InvalidArgumentError, match=f"parameters: column 'x': {message}"):
+        present(Spy(), pictures(2), parameters={"x": column})
+
+
+def test_masked_parameters_are_missing():
+    masked = np.ma.masked_array([3, 4], mask=[False, True])
+    found = present(Spy(), pictures(2), parameters={"angle": masked})
+    np.testing.assert_array_equal(np.sort(found["angle"].values), [3, np.nan])
+
+
+def test_parameters_with_names_that_no_recording_can_hold():
+    for name in ("two\nlines", "", "tv", "unit", "half \ud83d"):
+        with pytest.raises(InvalidArgumentError, match=r"parameters: column .*: a recording has something else"):
+            present(Spy(), pictures(2), parameters={name: [1, 2]})
