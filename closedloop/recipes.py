@@ -1,17 +1,19 @@
-"""A session as the file that repeats it."""
+"""Recipes: how the parts of an experiment are found by name, described in plain values, and made again."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from closedloop.checks import is_number, is_whole
 from closedloop.errors import (
     ClosedLoopError,
     InvalidArgumentError,
@@ -19,11 +21,20 @@ from closedloop.errors import (
     UnknownNameError,
     closest,
     extras_named,
+    reason,
 )
 from closedloop.interfaces import STILL, Described, Fingerprinted, Generator, Located, Resolved, Subject, form_of
 
 #: Stands for something that was handed over as a Python object and has no name to load it by.
 OBJECT = "python-object"
+#: The plain types that options have, each with what fits it and what an error calls it.
+_PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    NoneType: (lambda value: value is None, "null"),
+    bool: (lambda value: isinstance(value, (bool, np.bool_)), "True or False"),
+    int: (is_whole, "a whole number"),
+    float: (is_number, "a number"),
+    str: (lambda value: isinstance(value, str), "a text"),
+}
 #: The optimizer that is taken where none is named: on the command line and in an experiment's file.
 OPTIMIZER = "auto"
 
@@ -95,17 +106,25 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
 
     Raises:
         UnknownNameError: No such name.
-        InvalidArgumentError: It does not take one of the options.
+        InvalidArgumentError: It does not take one of the options, an option has another type than it states, or it
+            cannot be made for another reason.
         MissingExtraError: What it needs is not installed.
     """
     factory = find(kind, name)
     tail = name.partition(":")[2]
     given = (tail, *arguments) if tail else arguments
-    _check_options(f"{kind[:-1]} {name!r}", factory, given, options)
+    what = f"{kind[:-1]} {name!r}"
+    _check_options(what, factory, given, options)
+    _check_types(what, factory, options)
     try:
         return factory(*given, **options)
-    except TypeError as error:  # options come from files, where a word may stand for a number
-        raise InvalidArgumentError(f"{kind[:-1]} {name!r}: an option has the wrong type ({error}).") from error
+    except ClosedLoopError:
+        raise
+    except Exception as error:  # of a library, or of a package that adds a name
+        said = ", ".join(f"{option}={value!r:.40}" for option, value in options.items())
+        raise InvalidArgumentError(
+            f"{what}: it cannot be made with {said or 'its defaults'} ({reason(error)})."
+        ) from error
 
 
 def takes(kind: str, name: str, option: str) -> bool:
@@ -139,6 +158,53 @@ def _check_options(what: str, factory: Callable[..., Any], arguments: tuple[Any,
         wrong = next((o for o in options if o not in known), None)
         hint = closest(wrong, known) if wrong else f" It takes: {', '.join(known)}."
         raise InvalidArgumentError(f"{what}: {error}.{hint}") from error
+
+
+def _check_types(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Holds options, which may come from a file or a command line, to the types that the factory states for them."""
+    stated = _stated_types(factory)
+    for name, value in options.items():
+        kind = stated.get(name, Any)
+        if not _fits(value, kind):
+            raise InvalidArgumentError(f"{what}: {name}: expected {_in_words(kind)}, got {value!r:.80}.")
+
+
+def _stated_types(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the types of a factory's arguments; of those whose names lead nowhere here, nothing."""
+    function = factory.__init__ if inspect.isclass(factory) else inspect.unwrap(factory)
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError, AttributeError, ImportError):  # names that are imported for type checkers alone
+        return {}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Returns whether a value is of a type; what is no plain type is left to whoever takes the value."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is Literal:
+        return value in inner
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
+        if isinstance(value, np.ndarray):
+            return True
+        whole = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+        return whole and all(_fits(each, inner[0]) for each in value)
+    if kind in _PLAIN:
+        return _PLAIN[kind][0](value)
+    other = kind is Any or origin is not None or not inspect.isclass(kind)
+    return other or not any(fits(value) for fits, _ in _PLAIN.values())
+
+
+def _in_words(kind: Any) -> str:
+    """Returns what an error calls a type."""
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_in_words(each) for each in get_args(kind)))
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(repr, get_args(kind)))}"
+    if kind in _PLAIN:
+        return _PLAIN[kind][1]
+    return "a list" if isinstance(get_origin(kind), type) else f"a {getattr(kind, '__name__', kind)}"
 
 
 def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None = None) -> dict[str, Any]:

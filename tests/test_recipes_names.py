@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from importlib import metadata
@@ -10,6 +11,7 @@ import pytest
 
 from closedloop import recipes
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError
+from closedloop.interfaces import Space
 
 
 @pytest.fixture
@@ -81,6 +83,60 @@ def test_every_entry_point_can_be_loaded(kind):
             assert callable(entry.load())
 
 
-def test_an_option_of_the_wrong_type():
-    with pytest.raises(InvalidArgumentError, match=r"subject 'gabor': an option has the wrong type \(.*str"):
-        recipes.build("subjects", "gabor", exponent="bar")
+@pytest.mark.parametrize(
+    ("kind", "name", "options", "message"),
+    [
+        ("subjects", "gabor", {"exponent": "bar"}, "subject 'gabor': exponent: expected a number, got 'bar'"),
+        ("subjects", "gabor", {"resolution": "x"}, "resolution: expected a whole number, got 'x'"),
+        ("subjects", "gabor", {"contrast": [1, 2]}, "contrast"),
+        ("generators", "native", {"shell": "maybe"}, "shell: expected True or False, got 'maybe'"),
+        ("generators", "fourier", {"resolution": True}, "resolution: expected a whole number.*, got True"),
+    ],
+)
+def test_an_option_of_another_type_is_named(kind, name, options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        recipes.build(kind, name, **options)
+
+
+def _wrong_options():
+    """Every option of every part that states a plain type, with values of other types."""
+    values = {"a text": "maybe", "a list": [1, 2], "a mapping": {"a": 1}, "yes": True, "half": 0.5, "a date": object()}
+    for kind in ("subjects", "generators", "optimizers"):
+        for name in recipes.names(kind):
+            try:
+                stated = recipes._stated_types(recipes.find(kind, name))
+            except MissingExtraError:
+                continue
+            for option, hint in stated.items():
+                for called, value in values.items():
+                    if option not in ("return", "name") and not recipes._fits(value, hint):
+                        yield pytest.param(kind, name, option, value, id=f"{name}-{option}-{called}")
+
+
+@pytest.mark.parametrize(("kind", "name", "option", "value"), list(_wrong_options()))
+def test_no_option_of_another_type_is_taken(kind, name, option, value):
+    required = {"space": Space(4), "subject": "gabor", "generator": "fourier"}
+    known = inspect.signature(recipes.find(kind, name)).parameters
+    others = {k: v for k, v in required.items() if k in known and k != option}
+    with pytest.raises((InvalidArgumentError, WeightsError), match=option):
+        recipes.build(kind, name, **others, **{option: value})
+
+
+@pytest.mark.parametrize("error", [ValueError("of its own"), KeyError("x"), RuntimeError(), ZeroDivisionError("0")])
+def test_what_a_factory_raises_names_the_part(plug_in, error):
+    def make(size=1):
+        raise error
+
+    plug_in.make = make
+    with pytest.raises(
+        InvalidArgumentError, match=rf"generator 'mine': it cannot be made with size=3 \({type(error).__name__}"
+    ):
+        recipes.build("generators", "mine", size=3)
+
+
+def test_a_factory_of_ones_own_may_state_any_types(plug_in):
+    def make(a: NotImported = None, b: int | None = None, c: list[float] = ()):  # noqa: F821
+        return a, b, c
+
+    plug_in.make = make
+    assert recipes.build("generators", "mine", a=object, b=2, c=[1])[1:] == (2, [1])

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from closedloop.cli.building import DEFAULT_UNIT, columns_of, load, read_config, read_named, subject_recipe, where_of
 from closedloop.cli.console import Meter, console, say
 from closedloop.cli.options import Command
@@ -23,6 +21,7 @@ from closedloop.loop.parts import (
     UnitPart,
 )
 from closedloop.loop.settings import option, settings
+from closedloop.yaml_text import read_yaml_text
 
 if TYPE_CHECKING:
     from closedloop.interfaces import Generator, Subject
@@ -147,10 +146,7 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     options = {}
     for word in words:
         name, sign, value = word.partition("=")
-        try:
-            options[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InvalidArgumentError(f"set: cannot read {word!r} ({str(error).splitlines()[0]}).") from error
+        options[name.strip()] = read_yaml_text(value, f"set: {word!r}")
         if not sign or not name.strip().isidentifier():
             raise InvalidArgumentError(f"set: expected NAME=VALUE, such as rate=0.1, got {word!r}.")
     return options

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from closedloop.cli.console import console, free_folder
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.noise import parse_noise, unwrap, wrap
 from closedloop.loop.parts import SubjectPart
 from closedloop.loop.settings import Timing
 from closedloop.recipes import OBJECT
+from closedloop.yaml_text import read_yaml_text
 
 if TYPE_CHECKING:
     from closedloop.interfaces import Subject
@@ -33,10 +32,7 @@ def read_named(text: Any) -> dict[str, Any]:
         return dict(text)
     if not str(text).lstrip().startswith("{"):
         return {"name": str(text)}
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidArgumentError(f"cannot read {text!r} as YAML ({str(error).splitlines()[0]}).") from error
+    found = read_yaml_text(text, repr(text))
     if not isinstance(found, dict) or not isinstance(found.get("name"), str):
         raise InvalidArgumentError(f"expected a name, or '{{name: NAME, OPTION: VALUE}}', got {text!r}.")
     return found

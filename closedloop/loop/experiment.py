@@ -13,7 +13,6 @@ from types import FunctionType
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from closedloop import recipes
@@ -30,6 +29,7 @@ from closedloop.optimizers import load_optimizer
 from closedloop.recipes import OBJECT, matched_generator, plain, recipe, version
 from closedloop.recording.references import source
 from closedloop.seeds import named_seed
+from closedloop.yaml_text import read_yaml_text
 
 _RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}
 
@@ -175,9 +175,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InvalidArgumentError: There is no such file, it is not YAML, or holds something else than entries.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise InvalidArgumentError(f"config: cannot read {path} as YAML ({error}).") from error
+    content = read_yaml_text(text, f"config: {path}")
     if not isinstance(content, dict):
         raise InvalidArgumentError(f"config: expected entries such as 'subject: …' in {path}, got {content!r:.80}.")
     return content

@@ -10,10 +10,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from closedloop import recipes
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, UnknownNameError, closest
+from closedloop.yaml_text import read_yaml_text
 
 #: Arguments of the wrappers that are given by name alone: what is inside, what is measured, and the seed.
 _BY_NAME = ("subject", "best", "seed")
@@ -47,7 +46,7 @@ def _parse(word: str, seed: int) -> dict[str, Any]:
         option, text = (option.strip(), text) if sign else (places[place], value)
         if option not in known or option == "subject":
             raise InvalidArgumentError(f"noise: {word!r}: {name} has no option {option!r}.{closest(option, places)}")
-        found[option] = yaml.safe_load(text)
+        found[option] = read_yaml_text(text, f"noise: {word!r}")
     return found
 
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from closedloop.recording.layout import EVOLUTION, REFERENCE
+from closedloop.yaml_text import read_yaml_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,7 +31,7 @@ def evolution_coords(columns: Mapping[str, Sequence[str]]) -> dict[str, tuple[st
 
 def experiment_of(recording: xr.Dataset) -> dict[str, Any]:
     """Returns the experiment that a recording carries with it; empty if it carries none."""
-    content = yaml.safe_load(str(recording.attrs.get("experiment", "")))
+    content = read_yaml_text(str(recording.attrs.get("experiment", "")), "the experiment of this recording")
     return content if isinstance(content, dict) else {}
 
 

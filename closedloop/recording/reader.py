@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from closedloop.errors import RecordingError
+from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import State
 from closedloop.recording.checksums import (
     BESIDE,
@@ -32,6 +30,7 @@ from closedloop.recording.readers.netcdf import read_netcdf
 from closedloop.recording.readers.nwb import read_nwb
 from closedloop.recording.states import unpack_state
 from closedloop.recording.store import read
+from closedloop.yaml_text import read_yaml_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -189,9 +188,9 @@ def read_experiment(path: str | Path) -> dict[str, Any]:
             f"{path}: not a run of closedloop (no {EXPERIMENT} in it), or one that died before it began."
         )
     try:
-        content = yaml.safe_load(held.decode())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecordingError(f"{path}: cannot read {EXPERIMENT} ({error}).") from error
+        content = read_yaml_text(held.decode(), EXPERIMENT)
+    except (UnicodeDecodeError, InvalidArgumentError) as error:
+        raise RecordingError(f"{path}: cannot read its experiment ({error}).") from error
     if not isinstance(content, dict):
         raise RecordingError(f"{path}: {EXPERIMENT} holds no experiment.")
     return content

@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from closedloop.arrays import narrowed
@@ -81,6 +80,7 @@ from closedloop.recording.store import (
     kept_columns,
     row_values,
 )
+from closedloop.yaml_text import yaml_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -115,7 +115,7 @@ class Recording:
         Raises:
             RecordingError: The folder exists and is not empty, or cannot be made.
         """
-        text = yaml.safe_dump(dict(experiment), sort_keys=False, allow_unicode=True)
+        text = yaml_text(dict(experiment))
         if save is None:
             return cls(None, layout, text)
         path = Path(save)

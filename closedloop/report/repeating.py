@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from closedloop.errors import UnknownNameError
 from closedloop.loop.protocol import protocol_of
 from closedloop.recipes import OBJECT
 from closedloop.recording.layout import EXPERIMENT
+from closedloop.yaml_text import yaml_text
 
 
 def experiment_text(experiment: Mapping[str, Any]) -> str:
     """The file that repeats a run, as text."""
-    return yaml.safe_dump(dict(experiment), sort_keys=False, allow_unicode=True)
+    return yaml_text(dict(experiment))
 
 
 def objects(experiment: Any) -> list[str]:

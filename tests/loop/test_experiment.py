@@ -228,7 +228,7 @@ def test_files_that_cannot_be_read(tmp_path, content):
     path = tmp_path / "x.yaml"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InvalidArgumentError, match=r"config: cannot read .*x\.yaml as YAML"):
+    with pytest.raises(InvalidArgumentError, match=r"config: .*x\.yaml.*YAML"):
         read_experiment_file(path)
 
 
@@ -272,3 +272,29 @@ def test_the_file_of_a_run_repeats_its_references(tmp_path, kind):
     again = run(read_experiment_file(tmp_path / "first" / "experiment.yaml"), tmp_path / "again")
     assert_equal(again, first)
     assert_equal(open_recording(tmp_path / "again"), first)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("images: 1:30", "images"),
+        ("images: 010", "images"),
+        ("seed: 1\nseed: 2", "'seed' stands there twice"),
+        ("generator: {name: pixels, size: 4}", "size"),
+        ("seed: " + "9" * 5000, "cannot read this YAML"),
+        ("images: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("images: true", "images"),
+        ("images: 1e2", "images"),
+    ],
+)
+def test_no_entry_is_taken_for_something_else(tmp_path, line, message):
+    path = tmp_path / "x.yaml"
+    generator = "" if "generator" in line else "generator: {name: pixels, resolution: 32}\n"
+    path.write_text(f"subject: gabor\n{generator}{line}\n", encoding="utf-8")
+
+    def read():
+        experiment = read_experiment_file(path)
+        build_threads(experiment, build_subject(experiment))
+
+    with pytest.raises(InvalidArgumentError, match=message):
+        read()
