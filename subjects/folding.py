@@ -18,7 +18,8 @@ from closedloop.networks.modules import undisturbed
 
 def version(model: nn.Module) -> tuple[tuple[int, int], ...]:
     """Another value after weights or buffers were replaced or changed in place (but not behind torch's back)."""
-    return tuple((t.data_ptr(), t._version) for t in chain(model.parameters(), model.buffers()))
+    tensors = chain(model.parameters(), model.buffers())
+    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
 
 
 def folded(model: nn.Module, layers: Sequence[str], example: Tensor) -> nn.Module | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from .options import OUTPUT
-from .probe import find_layer, survey
+from .probe import called, find_layer, survey
 from .receptive import ReceptiveField
 from .torch_subject import TorchSubject
 from .units import LayerShape
@@ -50,7 +50,7 @@ def layers_of(subject: TorchSubject, only: Sequence[str] | None = None, depth: i
     example = torch.full((1, 3, size, size), 0.5, device=next(subject.model.parameters(), torch.empty(0)).device)
     shapes = {name: shape for name, (shape, _) in survey(subject.model, example).items() if 1 <= len(shape) <= 3}
     if only is None:
-        names = [n for n in shapes if n == OUTPUT or depth == 0 or n.count(".") < depth]
+        names = [n for n in shapes if "#" not in n and (n == OUTPUT or depth == 0 or n.count(".") < depth)]
     else:
         names = [find_layer(subject.model, name) for name in only]
     fields = subject.receptive_fields(names)
@@ -58,7 +58,7 @@ def layers_of(subject: TorchSubject, only: Sequence[str] | None = None, depth: i
 
 
 def _layer(subject: TorchSubject, name: str, shape: tuple[int, ...], field: ReceptiveField) -> Layer:
-    module = subject.model if name == OUTPUT else subject.model.get_submodule(name)
+    module = subject.model if name == OUTPUT else called(subject.model, name)[0]
     known = LayerShape(name, shape)
     center = known.central(0)
     box = field.box(max(center.y, 0), max(center.x, 0), (subject.resolution, subject.resolution))

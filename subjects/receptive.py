@@ -31,6 +31,7 @@ from torch.fx import Node
 from closedloop.errors import InvalidArgumentError
 
 from .receptive_rules import Seen, Span, clip, overwrites, shape_of, walk
+from .units import central_token
 
 #: Row and column.
 Pair = tuple[int, int]
@@ -121,7 +122,7 @@ def measured_field(
         module: ``module(example)`` is a tuple of tensors. Neither parameters, buffers, gradients, mode nor the global
             random state change.
         example: An image ``(1, 3, h, w)``; its values do not matter.
-        output: Which of the tensors. A map ``(1, c, y, x)``; tokens ``(1, t, d)``, where the middle one is measured
+        output: Which of the tensors. A map ``(1, c, y, x)``; tokens ``(1, t, d)``, where the central one is measured
             and `start` is its own; or ``(1, f)``.
         images: At most so many noise images, uniform in [0, 1].
         seed: Of the noise.
@@ -279,10 +280,10 @@ def _touched(module: nn.Module, noise: Tensor, output: int, places: list[Pair], 
 
 
 def _channels(found: Tensor, place: Pair) -> Tensor:
-    """All channels at a place of a map ``(1, c, y, x)``, the middle token of ``(1, t, d)``, or all of ``(1, f)``."""
+    """All channels at a place of a map ``(1, c, y, x)``, the central token of ``(1, t, d)``, or all of ``(1, f)``."""
     if found.ndim == 4:
         return found[0, :, place[0], place[1]]
-    return found[0, found.shape[1] // 2] if found.ndim == 3 else found.flatten()
+    return found[0, central_token(found.shape[1])[0]] if found.ndim == 3 else found.flatten()
 
 
 def _bounds(touched: Tensor) -> tuple[Span, Span] | None:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-import torch
 from torch import nn
 
 from closedloop import recipes
 from closedloop.checks import is_whole
 from closedloop.files import replace_file
+from closedloop.networks.weights import weights_sha256
 
 from .receptive import ReceptiveField
 
@@ -33,18 +33,20 @@ _METHODS = ("computed", "gradient")
 _found: dict[str, dict[str, ReceptiveField]] = {}
 
 
-def network_key(model: nn.Module, name: str, resolution: int) -> str:
+def network_key(model: nn.Module, name: str, resolution: int, weights: str | None = None) -> str:
     """SHA-256 of all that decides the fields of a network that was made by name.
 
     A name of ours stands for its code; what a user's own class does with its weights cannot be told from outside.
+
+    Args:
+        model: The network.
+        name: Of the subject.
+        resolution: Height and width of its input in pixels.
+        weights: `weights_sha256` of it, where that is known.
     """
     packages = (_version(package) for package in ("torch", "torchvision", "timm"))
-    facts = [recipes.version(), *packages, name, resolution, repr(model)]
-    whole = hashlib.sha256(json.dumps(facts).encode())
-    for key, tensor in model.state_dict().items():
-        whole.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return whole.hexdigest()
+    facts = [recipes.version(), *packages, name, resolution, repr(model), weights or weights_sha256(model)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def kept_fields(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import chain
@@ -13,18 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from closedloop.checks import check_images
-from closedloop.errors import InvalidArgumentError, reason
+from closedloop.errors import InvalidArgumentError, SubjectError, reason
 from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, LateColumns, State, Units
 from closedloop.loop.parts import SubjectPart, UnitPart
-from closedloop.networks.engines import build_engine, probe_batch
-from closedloop.networks.modules import dtype_of, undisturbed
+from closedloop.networks.engines import OneByOne, build_engine, probe_batch
+from closedloop.networks.modules import as_network, dtype_of, same_buffers, undisturbed
 from closedloop.networks.resampling import resampled
+from closedloop.networks.weights import weights_sha256
 from closedloop.objectives.naming_units import UnitSpec
 
 from .folding import folded, version
 from .options import OUTPUT, check_colors, check_resolution
-from .probe import Probe, find_layer, survey
+from .probe import Probe, absent, called, check_one_call, find_layer, survey
 from .receptive import ReceptiveField, computed_fields, measured_field
 from .receptive_cache import kept_fields, network_key
 from .units import LayerShape, UnitIndex, parse_units
@@ -43,12 +47,15 @@ class TorchSubject:
     The network is run in evaluation mode, in the floating-point type of its weights, and left exactly as it was found:
     modes, buffers, gradients, hooks, and torch's global random state. A network that draws torch's random numbers draws
     them from a stream of the subject's own. After training it further, make another subject: ONNX Runtime has
-    the weights that it was made with.
+    the weights that it was made with. A network whose answer to an image depends on the images beside it is shown one
+    image at a time, with a `CompanyWarning`.
 
     Args:
-        model: The network, from normalized images ``(n, 3, h, w)`` to anything.
+        model: The network, from normalized images ``(n, 3, h, w)`` to anything. A network within ``torch.compile`` or
+            `DataParallel` is taken out of it; of TorchScript and exported programs "output" alone can be recorded.
         layer: Name of a module (see ``dict(model.named_modules())``), several names, or "output" for what the network
-            returns.
+            returns. Of a module that runs more than once for an image the last time is meant; ``"layer1.0.relu#1"`` is
+            its first.
         units: Units of the layer in the language of `closedloop.objectives.naming_units`; for several layers, one
             specification for all or a mapping from layer to specification.
         resolution: Height and width of the network's input in pixels.
@@ -69,7 +76,7 @@ class TorchSubject:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | torch.export.ExportedProgram,
         *,
         layer: str | Sequence[str] = OUTPUT,
         units: UnitSpec | Mapping[str, UnitSpec] = UnitPart.units,
@@ -84,24 +91,20 @@ class TorchSubject:
         seed: int = 0,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise InvalidArgumentError(
-                f"model: expected a torch.nn.Module, got {type(model).__name__}; wrap a function in FunctionSubject."
-            )
-        self.name = name or type(model).__name__
+        self.model = network = as_network(model)
+        self.name = name or type(network).__name__
         self.resolution = check_resolution(resolution)
-        self.model = model
-        self._device = _placed(model, device)
+        self._device = _placed(network, device)
         self._mean, self._std = check_colors("mean", mean), check_colors("std", std)
-        self._labels = labels
-        self._layers = _check_layers(model, layer)
-        self._shapes, self._calls, self._bytes = self._survey()
+        self._labels, self._seed = labels, seed
+        self._layers = _check_layers(network, layer, wrapped=network is not model)
+        self._shapes, self._calls, self._bytes, company = self._survey()
         self._indices = self._parse(units, seed)
         picks = [torch.tensor([u.flat for u in i], device=self._device) for i in self._indices]
-        self._probe = Probe(model, self._layers, self._mean, self._std, picks, self._calls).to(self._device)
+        self._probe = Probe(network, self._layers, self._mean, self._std, picks, self._calls).to(self._device)
         self._random = torch.Generator().manual_seed(seed).get_state()
         self._quick: tuple[Any, tuple[Probe, torch.memory_format | None]] | None = None
-        with undisturbed(model):
+        with undisturbed(network):
             self._engine = build_engine(
                 engine,
                 self._probe,
@@ -110,31 +113,45 @@ class TorchSubject:
                 widths=self._probe.widths,
                 device=self._device,
                 autocast=autocast,
+                company=company,
             )
         self._recipe = dict(recipe) if recipe is not None else None
 
-    def _survey(self) -> tuple[list[LayerShape], dict[str, int], int]:
-        """Shapes of the recorded layers, how often each is called, and bytes of activations for one image."""
+    def _survey(self) -> tuple[list[LayerShape], dict[str, int], int, str]:
+        """Shapes of the recorded layers, how often each is called, bytes of activations for one image, and company.
+
+        The last is why answers depend on the images beside them, as far as that can be told from the network's parts.
+        """
         size = (self.resolution, self.resolution)
         example = torch.zeros(1, 3, *size, device=self._device, dtype=dtype_of(self.model))
+        why: dict[str, str] = {}
         try:
-            found = survey(self.model, example)
+            found = survey(self.model, example, why)
         except Exception as error:
             raise InvalidArgumentError(
                 f"model: it cannot be run on an RGB image of {size[0]} x {size[1]} pixels ({reason(error)}). Give the "
-                "resolution it was made for; wrap a network for other images in a module that converts them."
+                "resolution it was made for; wrap a network for other images in a module that converts them; export "
+                "one that was exported for more images than one with a free batch axis."
             ) from error
         for name in self._layers:
+            if name != OUTPUT:
+                base = name if name in found else name.rpartition("#")[0]
+                check_one_call(self.model, name, found[base][1] if base in found else 1)
             if name not in found:
                 raise InvalidArgumentError(
                     f"layer: {name!r} does not run, or returns no tensor with a batch axis, for an image of "
-                    f"{size[0]} x {size[1]} pixels."
+                    f"{size[0]} x {size[1]} pixels: {absent(self.model, name, why)}"
                 )
         largest = max(int(np.prod(shape)) for shape, _ in found.values())
         shapes = [LayerShape(name, found[name][0]) for name in self._layers]
         # About four of the largest activations live at a time.
         needed = 4 * example.element_size() * max(largest, example.numel())
-        return shapes, {n: found[n][1] for n in self._layers}, needed
+        return (
+            shapes,
+            {n: found[n][1] for n in self._layers},
+            needed,
+            _batch_statistics(self.model, found, self._layers),
+        )
 
     def _parse(self, units: UnitSpec | Mapping[str, UnitSpec], seed: int) -> list[list[UnitIndex]]:
         if not isinstance(units, Mapping):
@@ -157,6 +174,26 @@ class TorchSubject:
     def recipe(self) -> Mapping[str, Any] | None:
         """How `load_subject` makes it again, with the engine that was chosen; None for a network built by hand."""
         return None if self._recipe is None else {**self._recipe, "engine": self.engine}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides its responses: weights, modules, recorded units, size and colours of its input.
+
+        Neither the engine nor the device, which may be others on another computer; nor code, which cannot be told.
+        """
+        facts = {
+            "modules": [(name, type(module).__qualname__) for name, module in self.model.named_modules()],
+            "units": [(s.layer, [u.flat for u in i]) for s, i in zip(self._shapes, self._indices, strict=True)],
+            "input": [self.resolution, self._mean, self._std],
+            "seed": self._seed,
+            "weights": self._weights,
+        }
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    @cached_property
+    def _weights(self) -> str:
+        """SHA-256 of the weights, read once."""
+        return weights_sha256(self.model)
 
     @cached_property
     def units(self) -> Units:
@@ -196,7 +233,8 @@ class TorchSubject:
             layers: Names; None for the recorded ones.
         """
         names = self._layers if layers is None else [find_layer(self.model, name) for name in layers]
-        key = None if self._recipe is None else network_key(self.model, self._recipe["name"], self.resolution)
+        known = self._recipe
+        key = None if known is None else network_key(self.model, known["name"], self.resolution, self._weights)
         return kept_fields(key, names, self._found_fields)
 
     def _found_fields(self, layers: Sequence[str]) -> list[ReceptiveField]:
@@ -220,7 +258,13 @@ class TorchSubject:
     def _record_chunk(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Records a chunk; halves it when a GPU has no room."""
         try:
-            return self._engine(images)
+            found = self._engine(images)
+            if len(found) != len(images):
+                raise SubjectError(
+                    f"subject {self.name!r}: expected a row for each of {len(images)} images, got {len(found)}; the "
+                    "network mixes the images of a batch."
+                )
+            return found
         except torch.cuda.OutOfMemoryError:
             if len(images) == 1:
                 raise
@@ -241,8 +285,22 @@ class TorchSubject:
         probe, layout = self._for_gradients()
         if layout is not None:
             x = x.contiguous(memory_format=layout)
+        self._check_gradient(x)
         with undisturbed(probe.model, self._random):
-            return torch.cat(probe(x), dim=1)
+            if isinstance(self._engine, OneByOne):
+                found = torch.cat([_alone(probe, x[i : i + 1]) for i in range(len(x))])
+            else:
+                found = torch.cat(probe(x), dim=1)
+        return found.to(torch.promote_types(found.dtype, torch.float32))
+
+    def _check_gradient(self, x: Tensor) -> None:
+        """Raises where a gradient is asked for that a network has none of."""
+        quantized = next((m for m in self.model.modules() if ".quantized" in type(m).__module__), None)
+        if quantized is not None and x.requires_grad and torch.is_grad_enabled():
+            raise InvalidArgumentError(
+                f"subject {self.name!r}: it has no gradient, for its network is quantized ({type(quantized).__name__} "
+                "rounds to whole numbers); take the network that it was made from."
+            )
 
     def _for_gradients(self) -> tuple[Probe, torch.memory_format | None]:
         """What `forward` runs: the network or its quicker twin, and how pictures lie in memory; new for new weights."""
@@ -256,6 +314,7 @@ class TorchSubject:
         if self._device.type != "cpu":
             return None
         example = torch.from_numpy(probe_batch(self.resolution)[::4].copy())
+        example = example[:1] if isinstance(self._engine, OneByOne) else example
         with undisturbed(self.model, self._random.clone()):
             twin = folded(
                 self.model, self._layers, ((example - self._probe.mean) / self._probe.std).to(self._probe.dtype)
@@ -285,11 +344,31 @@ class TorchSubject:
         self._random = torch.from_numpy(np.array(state["random"]))
 
 
-def _check_layers(model: nn.Module, layer: str | Sequence[str]) -> list[str]:
+def _check_layers(model: nn.Module, layer: str | Sequence[str], wrapped: bool = False) -> list[str]:
+    """The names of known layers; those of a network that was taken out of a wrapper may begin with the wrapper's."""
     layers = [layer] if isinstance(layer, str) else list(layer)
     if not layers or not all(isinstance(name, str) for name in layers) or len(set(layers)) != len(layers):
         raise InvalidArgumentError(f"layer: expected the names of one or more different layers, got {layers!r:.200}.")
+    if wrapped:
+        layers = [name.removeprefix("_orig_mod.").removeprefix("module.") for name in layers]
     return [find_layer(model, name) for name in layers]
+
+
+def _batch_statistics(model: nn.Module, found: Mapping[str, Any], layers: Sequence[str]) -> str:
+    """Names the batch norms without statistics of their own that run before the last of some layers; "" for none."""
+    order = list(found)
+    until = max(order.index(name) for name in layers)
+    kinds = {name: model if name == OUTPUT else called(model, name)[0] for name in order[: until + 1]}
+    names = [n for n, m in kinds.items() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None]
+    if not names:
+        return ""
+    return f"batch norm {', '.join(map(repr, names[:3]))} has no statistics of its own and takes those of the batch"
+
+
+def _alone(probe: Probe, image: Tensor) -> Tensor:
+    """Responses ``(1, units)`` to one image, with the buffers as they were at first."""
+    with same_buffers(probe.model):
+        return torch.cat(probe(image), dim=1)
 
 
 def _placed(model: nn.Module, device: str | torch.device | None) -> torch.device:
@@ -306,6 +385,8 @@ def _placed(model: nn.Module, device: str | torch.device | None) -> torch.device
 
 def _measured(probe: Probe, example: Tensor, output: int) -> ReceptiveField:
     try:
-        return measured_field(probe, example, output)
-    except InvalidArgumentError:  # no gradient: the network may round or search, and still be recorded
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return measured_field(probe, example, output)
+    except (InvalidArgumentError, RuntimeError):  # no gradient: the network may round or search, and still be recorded
         return ReceptiveField((example.shape[2], example.shape[3]), (0, 0), (0, 0), "unknown")

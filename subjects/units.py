@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ class UnitIndex:
         y: Row in the map; -1 where there is none. In a layer of tokens: 0.
         x: Column in the map, or token; -1 where there is none.
         flat: Index into the flattened output of the layer for one image.
-        position: "given", "central" (a channel alone was named) or "none" (the layer has no positions).
+        position: "given"; where a channel alone was named "central", or "middle" in a sequence of tokens that is no
+            square of patches; or "none" (the layer has no positions).
     """
 
     channel: int
@@ -36,9 +38,33 @@ class UnitIndex:
         return str(self.channel) if self.position == "none" else f"{self.channel}@{self.y},{self.x}"
 
 
+#: Tokens that stand before those of patches: none, a class token, with a second one for distillation, with 4 registers.
+EXTRA_TOKENS = (0, 1, 2, 5)
+
+
+def central_token(tokens: int) -> tuple[int, str]:
+    """The token of the patch at the centre of a square grid, and "central"; the middle one of another sequence.
+
+    Of 14 × 14 patches it is token 7 · 14 + 7 = 105; with a class token before them 106.
+    """
+    side = isqrt(tokens)
+    extra = tokens - side**2
+    if extra not in EXTRA_TOKENS:
+        return tokens // 2, "middle"
+    return extra + (side // 2) * side + side // 2, "central"
+
+
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether a map is ``(h, w, channels)``: images are square, so the two equal axes are rows and columns."""
+    return len(shape) == 3 and shape[0] == shape[1] != shape[2]
+
+
 @dataclass(frozen=True)
 class LayerShape:
-    """What a layer returns for one image: ``(units,)``, ``(channels, h, w)`` or ``(tokens, channels)``."""
+    """What a layer returns for one image: ``(units,)``, ``(channels, h, w)`` or ``(tokens, channels)``.
+
+    A map whose first two axes alone are equal is ``(h, w, channels)``, as in a Swin transformer.
+    """
 
     layer: str
     shape: tuple[int, ...]
@@ -53,18 +79,23 @@ class LayerShape:
     @property
     def channels(self) -> int:
         """Number of channels, or of units where there are no positions."""
-        return self.shape[-1] if len(self.shape) == 2 else self.shape[0]
+        return self.shape[-1] if len(self.shape) == 2 or channels_last(self.shape) else self.shape[0]
 
     @property
     def positions(self) -> tuple[int, int]:
         """Rows and columns of the map; (1, tokens) for tokens, (1, 1) without positions."""
-        rows, columns = {1: (1, 1), 2: (1, self.shape[0]), 3: self.shape[1:]}[len(self.shape)]
+        if len(self.shape) < 3:
+            return 1, self.shape[0] if len(self.shape) == 2 else 1
+        rows, columns = self.shape[:2] if channels_last(self.shape) else self.shape[1:]
         return rows, columns
 
     def central(self, channel: int) -> UnitIndex:
-        """A channel at the central position: of a map, or of tokens without a class token."""
+        """A channel at the central position: of a map, or of the square of patches that tokens stand for."""
         if len(self.shape) == 1:
             return UnitIndex(channel, -1, -1, channel, "none")
+        if len(self.shape) == 2:
+            token, position = central_token(self.shape[0])
+            return self.at(channel, 0, token, position)
         rows, columns = self.positions
         return self.at(channel, rows // 2, columns // 2, "central")
 
@@ -72,7 +103,8 @@ class LayerShape:
         """A channel at a position."""
         if len(self.shape) == 2:
             return UnitIndex(channel, y, x, x * self.channels + channel, position)
-        return UnitIndex(channel, y, x, int(np.ravel_multi_index((channel, y, x), self.shape)), position)
+        place = (y, x, channel) if channels_last(self.shape) else (channel, y, x)
+        return UnitIndex(channel, y, x, int(np.ravel_multi_index(place, self.shape)), position)
 
 
 def parse_units(spec: UnitSpec, shape: LayerShape, seed: int = 0) -> list[UnitIndex]:

@@ -12,7 +12,8 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from closedloop.errors import InvalidArgumentError, closest, reason
+from closedloop.networks.modules import dtype_of, same_buffers
 
 #: Largest relative difference from eager torch that an engine may show on the probe batch.
 PARITY = 1e-3
@@ -32,6 +34,10 @@ PROBE_BATCH = 8
 
 class EngineWarning(UserWarning):
     """A fast engine could not be used; a slower one is."""
+
+
+class CompanyWarning(UserWarning):
+    """What a network answers to an image depends on the images that are shown with it."""
 
 
 class Engine(Protocol):
@@ -51,7 +57,7 @@ class Eager:
     name = "eager"
 
     def __init__(self, module: nn.Module, device: torch.device, autocast: bool = False) -> None:
-        self._module, self._device, self._autocast = module, device, autocast
+        self.module, self._device, self._autocast = module, device, autocast
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine`."""
@@ -59,7 +65,7 @@ class Eager:
         if self._device.type == "cuda" and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast(self._device.type, enabled=self._autocast and batch.is_cuda):
-            outputs = torch.cat(self._module(batch), dim=1)
+            outputs = torch.cat(self.module(batch), dim=1)
         return outputs.float().cpu().numpy()
 
 
@@ -106,6 +112,25 @@ class Onnx:
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
 
+@final
+class OneByOne:
+    """An engine that is given its inputs one by one, for a module whose rows depend on their neighbours in a batch.
+
+    Each meets the module's buffers as they were at first.
+    """
+
+    def __init__(self, engine: Engine, module: nn.Module) -> None:
+        self._engine, self._module, self.name = engine, module, engine.name
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        return np.concatenate([self._alone(inputs[i : i + 1]) for i in range(len(inputs))])
+
+    def _alone(self, entry: NDArray[np.float32]) -> NDArray[np.float32]:
+        with same_buffers(self._module):
+            return self._engine(entry)
+
+
 def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> bytes:
     """A module as an ONNX model: one input with a free batch axis, and as many outputs as are asked for.
 
@@ -131,15 +156,22 @@ def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: in
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters warn of constants and of their own age; the parity check is what counts here."""
+    """Exporters warn of constants and of their own age, and print graphs; the parity check is what counts here.
+
+    Attention is written out meanwhile: PyTorch's fused operator for inference has no counterpart in ONNX.
+    """
     logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    with warnings.catch_warnings():
+    level, fused, printed = logger.level, torch.backends.mha.get_fastpath_enabled(), torch._C._jit_onnx_log
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logger.setLevel(logging.ERROR)
+        torch.backends.mha.set_fastpath_enabled(False)
+        torch._C._jit_onnx_log = lambda *_: None  # the exporter switches its log on before it uses it
         try:
             yield
         finally:
+            torch._C._jit_onnx_log = printed
+            torch.backends.mha.set_fastpath_enabled(fused)
             logger.setLevel(level)
 
 
@@ -152,8 +184,12 @@ def build_engine(
     widths: Sequence[int] = (),
     device: torch.device,
     autocast: bool = False,
+    company: str = "",
 ) -> Engine:
     """The engine that runs a module.
+
+    A batch is held against its first and last entries alone. A module whose rows depend on their neighbours (batch
+    statistics, a batch size that is written into it, sums over the batch) is given its inputs one by one.
 
     Args:
         choice: "auto", "eager", "compile" or "onnx".
@@ -163,25 +199,43 @@ def build_engine(
         widths: The width of each output; empty for a single output of any width.
         device: Where the module is.
         autocast: Half precision on a GPU.
+        company: Why its rows depend on their neighbours, where that is known.
 
     Raises:
         InvalidArgumentError: Unknown engine, or one that cannot run this module or disagrees with eager torch.
+
+    Warns:
+        CompanyWarning: Its rows depend on their neighbours.
+        EngineWarning: A slower engine is taken.
     """
     known = ("auto", "compile", "eager", "onnx")
     if choice not in known:
         raise InvalidArgumentError(f"engine: no engine {choice!r}.{closest(choice, known)}")
-    eager = Eager(module, device, autocast)
-    if choice == "eager" or (choice == "auto" and device.type != "cpu"):
+    plain = Eager(module, device, autocast)
+    slow = choice == "eager" or (choice == "auto" and device.type != "cpu")
+    look = _looked(plain, batch[:2] if slow else batch, widths, _tolerance(module, device), company)
+    if look.company:
+        warnings.warn(
+            f"model: its answer to one of the {input_name} depends on those beside it: {look.company}. Each is shown "
+            "alone, which takes longer, so that an answer is that to its image.",
+            CompanyWarning,
+            stacklevel=3,
+        )
+    eager = OneByOne(plain, module) if look.company else plain
+    if slow:
         return eager
-    example = torch.from_numpy(batch[:2]).to(device)
+    example = torch.from_numpy(batch[: 1 if look.company else 2]).to(device)
 
     def build() -> Engine:
+        fast: Engine
         if choice == "compile":
-            return Compiled(module, device, example)
-        return Onnx(module, example, input_name, max(1, len(widths)))
+            fast = Compiled(module, device, example)
+        else:
+            fast = Onnx(module, example, input_name, max(1, len(widths)))
+        return OneByOne(fast, module) if look.company else fast
 
     try:
-        fast, gain = _checked(build, eager, batch, widths)
+        fast, gain = _checked(build, look, batch, widths)
     except InvalidArgumentError as error:
         if choice != "auto":
             raise
@@ -192,17 +246,70 @@ def build_engine(
     return min((fast, eager), key=lambda engine: min(_timed(engine, batch)[1] for _ in range(2)))
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What eager torch gives for a batch.
+
+    Attributes:
+        whole: Its outputs ``(n, width, …)``, each that of its own entry.
+        alone: The output of the last entry alone.
+        seconds: How long the batch took.
+        random: Whether torch's random numbers were drawn.
+        company: Why rows depend on their neighbours; "" if they do not.
+    """
+
+    whole: NDArray[np.float32]
+    alone: NDArray[np.float32]
+    seconds: float
+    random: bool
+    company: str
+
+
+def _looked(eager: Eager, batch: NDArray[np.float32], widths: Sequence[int], most: float, company: str) -> _Look:
+    """Runs a batch, and its first and its last entry alone, each from the same buffers."""
+    single = OneByOne(eager, eager.module)
+    before = torch.get_rng_state()
+    first, last = single(batch[:1]), single(batch[-1:])
+    try:
+        with same_buffers(eager.module):
+            whole, seconds = _timed(eager, batch)
+        rows = len(whole)
+    except Exception as error:  # noqa: BLE001 - a network that takes one image at a time raises whatever it likes
+        rows, company = 0, company or f"it takes one at a time ({reason(error)})"
+    random = not torch.equal(before, torch.get_rng_state())
+    if not company and rows != len(batch):
+        company = f"it returns {rows} {'row' if rows == 1 else 'rows'} for {len(batch)} of them"
+    if not (company or random):
+        own = np.concatenate([first, whole[1:-1], last])
+        apart = 0.0 if np.array_equal(own, whole, equal_nan=True) else parity(own, whole, widths)
+        if apart > most and _repeats(eager, batch, whole):  # else it draws random numbers of another kind
+            company = f"alone and together its answers differ by {apart:.1e} of a unit's largest"
+    if company:
+        whole, seconds = _timed(single, batch)
+    return _Look(whole, last, seconds, random, company)
+
+
+def _repeats(eager: Eager, batch: NDArray[np.float32], whole: NDArray[np.float32]) -> bool:
+    """Whether a batch gives again what it gave."""
+    with same_buffers(eager.module):
+        return np.array_equal(whole, eager(batch), equal_nan=True)
+
+
+def _tolerance(module: nn.Module, device: torch.device) -> float:
+    """Largest relative difference between an entry alone and among others that comes of rounding."""
+    coarse = [torch.finfo(dtype_of(module)).eps, 0.0 if device.type == "cpu" else 2.0**-10]  # TF32 has 10 bits
+    return max(PARITY, 16 * max(coarse))
+
+
 def _checked(
-    build: Callable[[], Engine], eager: Eager, batch: NDArray[np.float32], widths: Sequence[int]
+    build: Callable[[], Engine], look: _Look, batch: NDArray[np.float32], widths: Sequence[int]
 ) -> tuple[Engine, float]:
     """Builds an engine and holds it against eager torch, on the whole batch and on its last entry alone.
 
     Returns:
         The engine, and how many times as fast as eager torch it was.
     """
-    before = torch.get_rng_state()
-    expected_alone, (expected, slow) = eager(batch[-1:]), _timed(eager, batch)
-    if not torch.equal(before, torch.get_rng_state()):
+    if look.random:
         raise InvalidArgumentError(
             "engine: this network draws random numbers; only eager torch draws them from the seed it was given."
         )
@@ -214,13 +321,13 @@ def _checked(
         raise InvalidArgumentError(
             f"engine: this network cannot be run by the fast engine ({reason(error)})."
         ) from error
-    difference = max(parity(whole, expected, widths), parity(alone, expected_alone, widths))
+    difference = max(parity(whole, look.whole, widths), parity(alone, look.alone, widths))
     if not difference <= PARITY:
         raise InvalidArgumentError(
             f"engine: {engine.name} differs from eager torch by {difference:.1e} relative on a probe batch, "
             f"expected at most {PARITY:.0e}."
         )
-    return engine, slow / max(quick, 1e-9)
+    return engine, look.seconds / max(quick, 1e-9)
 
 
 def probe_batch(resolution: int) -> NDArray[np.float32]:

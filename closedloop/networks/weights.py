@@ -116,3 +116,28 @@ def fill(
             + "."
         )
     model.load_state_dict(state, strict=False)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256, in hexadecimal, of all that a network's state dictionary holds: names, types, shapes and values."""
+    whole = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        _digest(whole, name, value)
+    return whole.hexdigest()
+
+
+def _digest(whole: Any, name: str, value: Any) -> None:
+    """Adds one entry; quantized networks keep tuples and types beside their tensors."""
+    if isinstance(value, (tuple, list)):
+        for i, part in enumerate(value):
+            _digest(whole, f"{name}.{i}", part)
+    elif not isinstance(value, Tensor):
+        whole.update(f"{name} {value if isinstance(value, (torch.dtype, int, float, str)) else type(value)}".encode())
+    elif value.is_quantized:
+        whole.update(f"{name} {value.qscheme()}".encode())
+        _digest(whole, name, value.int_repr())
+        _digest(whole, name, value.dequantize())
+    else:
+        whole.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        plain = value.detach().cpu().to_dense() if value.layout != torch.strided else value.detach().cpu()
+        whole.update(plain.contiguous().flatten().view(torch.uint8).numpy())

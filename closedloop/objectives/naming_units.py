@@ -1,7 +1,7 @@
 """A small language for units: the channels of a layer, or the response columns of a subject.
 
-======================  =========================================================================================
-``7``                   number 7; in a layer with positions at the central one
+======================  ===========================================================================================
+``7``                   number 7; in a layer with positions at the central one, of tokens that of the central patch
 ``[0, 3, 12]``          several; entries may be any of the forms here
 ``"0-9"``               0 to 9, both included; a Python ``range`` works too
 ``"all"``               every one
@@ -9,7 +9,7 @@
 ``"0-3,7,random:2"``    several, as text
 ``"full"``              every channel at every position
 ``(12, 3, 4)``          channel 12 at row 3, column 4 of a layer; ``"(12,3,4)"`` as text
-======================  =========================================================================================
+======================  ===========================================================================================
 """
 
 from __future__ import annotations

@@ -1,3 +1,7 @@
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -5,7 +9,7 @@ from torch import Tensor, nn
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.networks.modules import dtype_of
 from closedloop.subjects.options import OUTPUT
-from closedloop.subjects.probe import Probe, as_tensor, find_layer, survey
+from closedloop.subjects.probe import Probe, as_tensor, check_one_call, find_layer, survey
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
@@ -40,6 +44,21 @@ class Function(nn.Module):
 
     def forward(self, x: Tensor):
         return self.function(self, x)
+
+
+@dataclass
+class Answer:
+    """What some networks return."""
+
+    loss: Tensor | None
+    pred: Tensor
+
+
+class Named(NamedTuple):
+    """What others do."""
+
+    loss: Tensor | None
+    pred: Tensor
 
 
 @pytest.fixture
@@ -104,6 +123,29 @@ def test_a_layer_called_twice_gives_its_last_output(net, calls):
     torch.testing.assert_close(recorded, net.twice(net.twice(before)))
 
 
+@pytest.mark.parametrize("calls", [None, {"twice#1": 1}])
+def test_the_call_of_a_layer_that_is_named(net, calls):
+    before = net.relu(net.norm(net.conv(normalized(images()))))
+    torch.testing.assert_close(probe(net, "twice#1", calls=calls)(images())[0], net.twice(before))
+    both = probe(net, "twice#2", "twice#1", "twice")(images())
+    torch.testing.assert_close(both[0], net.twice(net.twice(before)))
+    torch.testing.assert_close(both[1], net.twice(before))
+    assert torch.equal(both[0], both[2])
+
+
+def test_names_of_calls(net):
+    assert find_layer(net, "twice#1") == "twice#1"
+    for wrong in ("twice#0", "twice#", "#1", "twice#a", "nothing#1"):
+        with pytest.raises(UnknownNameError, match=f"layer: no layer '{wrong}'"):
+            find_layer(net, wrong)
+    with pytest.raises(InvalidArgumentError, match=r"'twice#3': expected one of the calls 'twice#1', 'twice#2'"):
+        check_one_call(net, "twice#3", 2)
+    check_one_call(net, "twice", 2)
+    check_one_call(net, "alias", 1)
+    with pytest.raises(InvalidArgumentError, match=r"'conv' and 'alias' are one module, which runs 2 times.*'conv#2'"):
+        check_one_call(net, "conv", 2)
+
+
 def test_the_layers_above_the_deepest_one_do_not_run(net):
     ran = []
     for name in ("norm", "relu", "fc"):
@@ -150,11 +192,37 @@ def test_the_gradient_passes(net):
         lambda x: {"aux": 2 * x, "out": x},
         lambda x: {"first": x, "second": 2 * x},
         lambda x: ({"out": (x,)}, 2 * x),
+        lambda x: (None, x),
+        lambda x: {"loss": None, "pred": x},
+        lambda x: {"loss": x.sum(), "logits": x},
+        lambda x: (x.sum(), x),
+        lambda x: (x.sum(1), x),
+        lambda x: Answer(None, x),
+        lambda x: Named(None, x),
+        lambda x: SimpleNamespace(loss=None, logits=x),
+        lambda x: {"nothing": {}, "deep": [(), {"pred": x}]},
     ],
 )
 def test_the_tensor_in_an_output(wrap):
     x = torch.ones(2, 3)
     assert as_tensor(wrap(x), "layer") is x
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (torch.ones(2, 3, dtype=torch.complex64), "expected real numbers, got torch.complex64"),
+        (torch.ones(2, 3).to_sparse(), "expected a plain tensor, got one of layout torch.sparse_coo"),
+    ],
+)
+def test_a_tensor_that_cannot_be_recorded(odd, message):
+    with pytest.raises(InvalidArgumentError, match=f"layer 'conv': {message}"):
+        as_tensor(odd, "conv")
+
+
+def test_a_quantized_tensor_as_its_numbers():
+    quantized = torch.quantize_per_tensor(torch.tensor([[0.5, 1.0]]), 0.5, 0, torch.qint8)
+    assert as_tensor(quantized, "conv").tolist() == [[0.5, 1.0]]
 
 
 @pytest.mark.parametrize("nothing", [None, (), {}, "text", {"out": None}])
@@ -224,7 +292,10 @@ def test_a_survey_counts_calls_and_shapes(net):
     assert found["conv"] == found["alias"] == ((4, 6, 6), 1)
     assert found["twice"] == ((4, 6, 6), 2)
     assert found["fc"] == found[OUTPUT] == ((5,), 1)
+    assert found["twice#1"] == ((4, 6, 6), 1)
+    assert found["twice#2"] == ((4, 6, 6), 2)
     assert "unused" not in found
+    assert "conv#1" not in found
     assert hooks_of(net) == 0
     assert net.training
     assert torch.equal(state, torch.get_rng_state())
@@ -243,4 +314,6 @@ def test_a_survey_leaves_out_what_has_no_batch_axis():
 def test_the_output_of_the_network_is_meant_even_if_a_module_has_its_name():
     model = Function(lambda self, x: self.output(x).mean((2, 3)), output=nn.Conv2d(3, 2, 1))
     assert survey(model, images(1))[OUTPUT] == ((2,), 1)
+    assert survey(model, images(1))["output#1"] == ((2, 6, 6), 1)
+    assert probe(model, "output#1")(images())[0].shape == (2, 2, 6, 6)
     assert probe(model, OUTPUT)(images())[0].shape == (2, 2)

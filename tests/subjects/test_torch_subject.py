@@ -449,7 +449,7 @@ def test_transformer_tokens():
     recording = subject(
         seeded(Tokens), layer=["block.linear1", "block"], units={"block.linear1": 15, "block": (3, 0, 9)}
     )
-    assert recording.units.neuroid_id == ("Tokens.block.linear1.15@0,8", "Tokens.block.3@0,9")
+    assert recording.units.neuroid_id == ("Tokens.block.linear1.15@0,10", "Tokens.block.3@0,9")
     recorded = recording.record(images())
     close(subject(recording.model, layer="block", units="full").record(images())[:, 3 * 16 + 9], recorded[:, 1])
 

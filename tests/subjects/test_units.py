@@ -76,6 +76,42 @@ def test_tokens_come_before_channels():
     assert sorted(u.flat for u in parse_units("full", TOKENS)) == list(range(9 * 16))
 
 
+@pytest.mark.parametrize(
+    ("tokens", "place", "word"),
+    [
+        (196, 105, "central"),  # 14 x 14
+        (197, 106, "central"),  # a class token before them
+        (198, 107, "central"),  # and one for distillation
+        (201, 110, "central"),  # and four registers
+        (49, 24, "central"),
+        (50, 25, "central"),
+        (261, 5 + 8 * 16 + 8, "central"),
+        (1, 0, "central"),
+        (77, 38, "middle"),  # words
+        (200, 100, "middle"),
+    ],
+)
+@pytest.mark.parametrize("spec", [7, "all", "random:3", [7], "7"])
+def test_a_channel_of_tokens_is_at_the_centre_of_the_patches(tokens, place, word, spec):
+    units = parse_units(spec, LayerShape("block", (tokens, 8)))
+    assert {(u.y, u.x, u.position) for u in units} == {(0, place, word)}
+    assert [u.flat for u in units] == [place * 8 + u.channel for u in units]
+    (class_token,) = parse_units((7, 0, 0), LayerShape("block", (tokens, 8)))
+    assert (class_token.flat, class_token.position) == (7, "given")
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "positions"),
+    [((7, 7, 16), 16, (7, 7)), ((16, 7, 7), 16, (7, 7)), ((7, 7, 7), 7, (7, 7)), ((1, 1, 9), 9, (1, 1))],
+)
+def test_the_two_equal_axes_of_a_map_are_rows_and_columns(shape, channels, positions):
+    layer = LayerShape("stage", shape)
+    assert (layer.channels, layer.positions) == (channels, positions)
+    (unit,) = parse_units((3, 0, 0), layer)
+    assert unit.flat == np.arange(np.prod(shape)).reshape(shape)[(0, 0, 3) if shape[2] == channels != 7 else (3, 0, 0)]
+    assert sorted(u.flat for u in parse_units("full", layer)) == list(range(np.prod(shape)))
+
+
 def test_random_units_are_different_and_follow_the_seed():
     drawn = [u.channel for u in parse_units("random:10", MAP, seed=1)]
     assert len(set(drawn)) == 10
