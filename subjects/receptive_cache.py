@@ -45,7 +45,7 @@ def network_key(model: nn.Module, name: str, resolution: int, weights: str | Non
         weights: `weights_sha256` of it, where that is known.
     """
     packages = (_version(package) for package in ("torch", "torchvision", "timm"))
-    facts = [recipes.version(), *packages, name, resolution, repr(model), weights or weights_sha256(model)]
+    facts = [recipes.version(), *packages, name, resolution, repr(model), weights or weights_sha256(model.state_dict())]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -193,7 +193,7 @@ class TorchSubject:
     @cached_property
     def _weights(self) -> str:
         """SHA-256 of the weights, read once."""
-        return weights_sha256(self.model)
+        return weights_sha256(self.model.state_dict())
 
     @cached_property
     def units(self) -> Units:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,31 @@ def _torch_file(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def weights_sha256(state: Mapping[str, Tensor]) -> str:
-    """Returns SHA-256 of the names, types, shapes and values of weights, whatever device holds them."""
+def weights_sha256(state: Mapping[str, Any]) -> str:
+    """Returns SHA-256 of the names, types, shapes and values of weights, whatever device holds them.
+
+    Quantized networks keep tuples, types and numbers beside their tensors, which count, too.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        for data in _content(name, value):
+            digest.update(data)
     return digest.hexdigest()
+
+
+def _content(name: str, value: Any) -> Iterator[Any]:
+    """Bytes that tell an entry of a state dictionary from others."""
+    if isinstance(value, (tuple, list)):
+        for i, part in enumerate(value):
+            yield from _content(f"{name}.{i}", part)
+    elif not isinstance(value, Tensor):
+        yield f"{name} {value if isinstance(value, (torch.dtype, int, float, str)) else type(value)};".encode()
+    elif value.is_quantized:
+        yield from _content(name, value.int_repr())
+        yield from _content(name, value.dequantize())
+    else:
+        yield f"{name} {value.dtype} {tuple(value.shape)};".encode()
+        yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -116,28 +134,3 @@ def fill(
             + "."
         )
     model.load_state_dict(state, strict=False)
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """SHA-256, in hexadecimal, of all that a network's state dictionary holds: names, types, shapes and values."""
-    whole = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        _digest(whole, name, value)
-    return whole.hexdigest()
-
-
-def _digest(whole: Any, name: str, value: Any) -> None:
-    """Adds one entry; quantized networks keep tuples and types beside their tensors."""
-    if isinstance(value, (tuple, list)):
-        for i, part in enumerate(value):
-            _digest(whole, f"{name}.{i}", part)
-    elif not isinstance(value, Tensor):
-        whole.update(f"{name} {value if isinstance(value, (torch.dtype, int, float, str)) else type(value)}".encode())
-    elif value.is_quantized:
-        whole.update(f"{name} {value.qscheme()}".encode())
-        _digest(whole, name, value.int_repr())
-        _digest(whole, name, value.dequantize())
-    else:
-        whole.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        plain = value.detach().cpu().to_dense() if value.layout != torch.strided else value.detach().cpu()
-        whole.update(plain.contiguous().flatten().view(torch.uint8).numpy())

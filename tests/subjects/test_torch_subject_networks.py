@@ -323,7 +323,7 @@ def test_the_fingerprint_tells_weights_units_and_colours_and_not_engines(net):
 def test_weights_are_read_once(net, monkeypatch):
     calls = []
     read = torch_subject.weights_sha256
-    monkeypatch.setattr(torch_subject, "weights_sha256", lambda model: (calls.append(1), read(model))[1])
+    monkeypatch.setattr(torch_subject, "weights_sha256", lambda state: (calls.append(1), read(state))[1])
     recording = subject(net, recipe={"name": "net"})
     assert recording.fingerprint == recording.fingerprint
     assert len(recording.units.coords["rf_y0"]) == 5
