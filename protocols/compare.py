@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ from closedloop.loop.settings import check_options, option, settings
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.recipes import fingerprint, plain, recipe, version
 from closedloop.recording.layout import EARLIER, EVOLUTION, REFERENCE, Layout, Rows, Variable
-from closedloop.recording.reader import open_recording, read_experiment
+from closedloop.recording.reader import kept_sums, open_recording, read_experiment
 from closedloop.recording.references import keep_references, read_references, source
 from closedloop.recording.states import unpack_state
 from closedloop.recording.writer import Recording
@@ -175,7 +176,8 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     contenders = [Contender(**written) for written in content["methods"]]
     progress = None if handed.progress is None else _without_words(handed.progress)
     course = Comparison(subject, contenders, content, stored, features, progress)
-    course.earlier = run / EARLIER
+    if "earlier" in (content.get("fingerprints") or {}) or kept_sums(run) is None:
+        course.earlier = run / EARLIER
     check_fingerprints(run, content, course.fingerprints())
     return comparison_dataset(run_course(course, Recording.reopen(run)), content, stored)
 
@@ -339,7 +341,10 @@ class Comparison:
     def fingerprints(self) -> dict[str, str]:
         """Returns SHA-256 of subject, natural images and the contenders' generators, as far as they can tell."""
         made = {f"generator of {c.label}": g for c, g in zip(self._contenders, self._generators, strict=True)}
-        known = {} if self._features is None else {"features": self._features}
+        known: dict[str, Any] = {} if self._features is None else {"features": self._features}
+        if self.earlier is not None and self.earlier.is_dir():
+            parts = sorted(self.earlier.glob("*.state"))
+            known["earlier"] = b"\n".join(part.name.encode() + sha256(part.read_bytes()).digest() for part in parts)
         return fingerprints(subject=self.subject, naturals=self._naturals.fingerprint, **made, **known)
 
     def layout(self) -> Layout:
@@ -398,7 +403,18 @@ class Comparison:
     def _finished_earlier(self, job: Job) -> State | None:
         """Returns a part that an older version finished."""
         file = None if self.earlier is None else self.earlier / f"{job.key}.state"
-        return None if file is None or not file.exists() else unpack_state(file.read_bytes())
+        if file is None or not file.exists():
+            return None
+        try:
+            part = unpack_state(file.read_bytes())
+            wanted = {name: len(part[name]) for name in ("image", "failure", "curve_cost", "curve_response")}
+        except (OSError, KeyError, TypeError, RecordingError) as error:
+            raise RecordingError(
+                f"{file}: not a part of a comparison, or a damaged one ({error}); remove it."
+            ) from error
+        if set(wanted.values()) != {len(job.columns)}:
+            raise RecordingError(f"{file}: expected the images of {len(job.columns)} units, got {wanted}; remove it.")
+        return part
 
     def learn(self, shown: Shown) -> Rows:
         """Returns the rows of what was shown, and goes on to the next job."""
@@ -509,11 +525,15 @@ def _set_earlier_aside(folder: Path, content: Mapping[str, Any], weights: Sequen
     if not file.exists():
         return None
     wanted = json.loads(json.dumps(plain({**content, "generator_sha256": list(weights)})))
-    for name, held in json.loads(file.read_text(encoding="utf-8")).items():
-        if name != "closedloop" and wanted[name] != held:
+    try:
+        known = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordingError(f"exists: cannot read {file} ({error}); give a new folder.") from error
+    for name, held in known.items():
+        if name != "closedloop" and wanted.get(name) != held:
             raise RecordingError(
-                f"exists: {folder} holds another comparison: {name} is {held!r:.200} there, and {wanted[name]!r:.200} "
-                "here. Give the arguments of that one, or a new folder."
+                f"exists: {folder} holds another comparison: {name} is {held!r:.200} there, and "
+                f"{wanted.get(name)!r:.200} here. Give the arguments of that one, or a new folder."
             )
     parts.mkdir(exist_ok=True)
     for found in [*folder.glob("*.state"), *folder.glob(listed)]:  # the list last, should this be interrupted

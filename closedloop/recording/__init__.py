@@ -7,6 +7,7 @@ from closedloop.errors import late_import
 if TYPE_CHECKING:
     from closedloop.recording.packing import pack
     from closedloop.recording.reader import open_recording, read_experiment, read_pointer
+    from closedloop.recording.verifying import verify
     from closedloop.recording.writer import Recording
 
 __getattr__ = late_import(
@@ -17,7 +18,8 @@ __getattr__ = late_import(
         "pack": "packing",
         "read_experiment": "reader",
         "read_pointer": "reader",
+        "verify": "verifying",
     },
 )
 
-__all__ = ["Recording", "open_recording", "pack", "read_experiment", "read_pointer"]
+__all__ = ["Recording", "open_recording", "pack", "read_experiment", "read_pointer", "verify"]

@@ -79,7 +79,7 @@ class Pictures:
         root, sums = root_of(self._run), self._sums
         for file in (f"{IMAGES}/{name}{ending}" for ending in IMAGE_ENDINGS):
             if (root / file).is_file():
-                content = checked_kept(self._run, file, (root / file).read_bytes(), sums)
+                content = checked_kept(self._run, file, sums)
                 return None if content is None else _decoded(root / file, content)
             if sums is not None and file in sums:
                 self.doubts["images that the run kept are missing from its folder; they are made again."] = None

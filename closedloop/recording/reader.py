@@ -74,7 +74,7 @@ def saved_state(path: str | Path, pointer: Mapping[str, Any]) -> State | None:
         if pointer.get("state_sha256", hashlib.sha256(content).hexdigest()) != hashlib.sha256(content).hexdigest():
             raise RecordingError("its checksum is not the recorded one")
         return unpack_state(content)
-    except (OSError, RecordingError) as error:
+    except (OSError, RecordingError, zipfile.BadZipFile) as error:
         raise RecordingError(
             f"{path}: cannot go on, for {pointer['state']} cannot be read ({error}). What is recorded is safe: "
             "open_recording reads it."
@@ -126,7 +126,10 @@ def kept_sums(path: str | Path) -> dict[str, Sum] | None:
     else:
         file = root / CHECKSUMS
         lines = sums_in(begun_lines(file.read_bytes())) if file.is_file() else {}
-    own = {name.removeprefix(BESIDE): entry for name, entry in lines.items() if name.startswith(BESIDE)}
+    beside = (
+        entry._replace(path=name.removeprefix(BESIDE)) for name, entry in lines.items() if name.startswith(BESIDE)
+    )
+    own = {entry.path: entry for entry in beside}
     return own if EXPERIMENT in own else None
 
 
@@ -136,21 +139,14 @@ def read_kept(path: str | Path, name: str) -> bytes | None:
     Raises:
         RecordingError: It is missing, was changed, or does not belong to the run.
     """
+    return checked_kept(path, name, kept_sums(path))
+
+
+def checked_kept(path: str | Path, name: str, sums: Mapping[str, Sum] | None) -> bytes | None:
+    """Does what `read_kept` does, with what `kept_sums` returned."""
     with reading(path, name):
         file = root_of(path) / name
         content = file.read_bytes() if file.is_file() else None
-    return checked_kept(path, name, content, kept_sums(path))
-
-
-def checked_kept(path: str | Path, name: str, content: bytes | None, sums: Mapping[str, Sum] | None) -> bytes | None:
-    """Returns the content of a file of `kept_sums` if it is the one that was written; raises as `read_kept` does.
-
-    Args:
-        path: The run.
-        name: Of the file.
-        content: What it holds; None where it is not there.
-        sums: What `kept_sums` returns.
-    """
     if sums is None:
         return content
     if name not in sums:
@@ -171,8 +167,7 @@ def checked_kept(path: str | Path, name: str, content: bytes | None, sums: Mappi
 def check_kept(path: str | Path) -> None:
     """Looks at all files that a run keeps beside its data; raises RecordingError unless they are what was written."""
     for name in (sums := kept_sums(path) or {}):
-        file = root_of(path) / name
-        checked_kept(path, name, file.read_bytes() if file.is_file() else None, sums)
+        checked_kept(path, name, sums)
     saved_state(path, read_pointer(path))
 
 

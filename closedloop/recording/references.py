@@ -16,7 +16,7 @@ from closedloop.images.movies import IMAGE_ENDINGS, decode_movie, encode_image
 from closedloop.images.opening import open_picture
 from closedloop.images.sets import ImageSet, read_images
 from closedloop.interfaces import STILL, Form
-from closedloop.recording.layout import NAMES, REFERENCES
+from closedloop.recording.layout import NAMES, REFERENCES, is_run
 from closedloop.recording.places import Root, on_disk, root_of, sizes
 from closedloop.recording.reader import checked_kept, kept_sums
 
@@ -57,22 +57,35 @@ def read_references(path: str | Path) -> ImageSet | None:
     Raises:
         RecordingError: They are damaged, some are missing, or there are others among them.
     """
-    sums, folder = kept_sums(path), root_of(path) / REFERENCES
-    if sums is not None:
-        own = [name for name in sums if name.startswith(f"{REFERENCES}/")]
-        present = [f"{REFERENCES}/{name}" for name in sizes(folder) if name.endswith((*IMAGE_ENDINGS, NAMES))]
-        for name in sorted({*own, *present}):
-            file = root_of(path) / name
-            checked_kept(path, name, file.read_bytes() if file.is_file() else None, sums)
-    return stored_references(folder)
+    _check_references(path)
+    return _read(root_of(path) / REFERENCES)
+
+
+def _check_references(path: str | Path) -> None:
+    """Raises RecordingError unless the reference images of a run are those that it wrote, where it has checksums."""
+    sums = kept_sums(path)
+    if sums is None:
+        return
+    own = [name for name in sums if name.startswith(f"{REFERENCES}/")]
+    there = sizes(root_of(path) / REFERENCES)
+    present = [f"{REFERENCES}/{name}" for name in there if name.endswith((*IMAGE_ENDINGS, NAMES))]
+    for name in sorted({*own, *present}):
+        checked_kept(path, name, sums)
 
 
 def stored_references(folder: Root) -> ImageSet | None:
-    """The images of a folder that `write_references` wrote, under their own names; None for any other folder.
+    """The reference images that a run stored in a folder, under their own names; None for any other folder.
 
     Raises:
         RecordingError: They are damaged.
     """
+    if isinstance(folder, Path) and folder.name == REFERENCES and is_run(folder.parent):
+        return read_references(folder.parent)
+    return _read(folder)
+
+
+def _read(folder: Root) -> ImageSet | None:
+    """Reads the images of a folder with a list of their names; None for any other folder."""
     if not (folder / NAMES).exists():
         return None
     try:

@@ -1,17 +1,24 @@
 """The comparison of methods, on a network small enough to run it in seconds."""
 
+import importlib
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from closedloop.analysis import advantage, contender_table
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
 from closedloop.generators import Fourier
 from closedloop.images.eight_bit import quantize
 from closedloop.protocols import Contender, ascend, compare, read_comparison, resume, transfer
-from closedloop.recording.reader import open_recording
+from closedloop.recording.reader import open_recording, read_experiment
+from closedloop.recording.states import pack_state
 from closedloop.subjects import FunctionSubject, TorchSubject
 
+protocol = importlib.import_module("closedloop.protocols.compare")
 SIZE = 32
 CONTENDERS = (
     Contender("raw", "raw"),
@@ -236,3 +243,80 @@ def test_generators_go_where_the_subject_is(naturals) -> None:
     found = compare(on_gpu, [0], ("dgn-am", "evolved"), budgets=(60,), naturals=naturals)
     again = subject().record(found["image"].values[:, 0, 0, 0].astype(np.float32) / 255)[:, 0]
     np.testing.assert_allclose(found["response"].values.ravel(), again, rtol=0.01, atol=1e-3)
+
+
+# Folders of the first version -----------------------------------------------------------------------------------------
+
+TWO = CONTENDERS[:2]
+
+
+@pytest.fixture(scope="module")
+def earlier(naturals, tmp_path_factory):
+    """A comparison as the first version left it when it was interrupted: a list, and a file for each finished part."""
+    folder, made = tmp_path_factory.mktemp("earlier") / "begun", {}
+    with pytest.MonkeyPatch.context() as patch:
+        seek = protocol.run_contender
+
+        def seeking(subject, contender, budget, count, seed, columns):
+            part = seek(subject, contender, budget, count, seed, columns)
+            made[f"{contender.label}-{budget}-{seed}-{columns[0]}"] = part
+            return part
+
+        patch.setattr(protocol, "run_contender", seeking)
+        expected = compare(subject(), [3, 1], TWO, budgets=(60,), naturals=naturals, save=folder.with_name("whole"))
+    content = read_experiment(folder.with_name("whole"))
+    own = ("subject", "units", "methods", "budgets", "count", "seeds", "naturals", "features")
+    folder.mkdir()
+    listed = {**{k: content[k] for k in own}, "generator_sha256": expected["generator_sha256"].values.tolist()}
+    (folder / "comparison.json").write_text(json.dumps(listed))
+    key = next(iter(made))
+    (folder / f"{key}.state").write_bytes(pack_state(made[key]))
+    return folder, key, expected
+
+
+def take_over(folder, naturals):
+    return compare(subject(), [3, 1], TWO, budgets=(60,), naturals=naturals, save=folder, exists="resume")
+
+
+def test_finished_parts_of_the_first_version_are_taken_over(earlier, naturals, tmp_path, monkeypatch):
+    begun, key, expected = earlier
+    shutil.copytree(begun, tmp_path / "run")
+    seek, sought = protocol.run_contender, []
+    monkeypatch.setattr(
+        protocol,
+        "run_contender",
+        lambda s, contender, *rest: sought.append(contender.label) or seek(s, contender, *rest),
+    )
+    found = take_over(tmp_path / "run", naturals)
+    assert sought == ["lucid"]
+    assert key.startswith("raw-")
+    xr.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
+    xr.testing.assert_identical(take_over(tmp_path / "run", naturals).drop_attrs(), expected.drop_attrs())
+    (tmp_path / "run" / "earlier" / f"{key}.state").write_bytes(b"changed")
+    with pytest.raises(InvalidArgumentError, match="earlier: expected the earlier with which"):
+        take_over(tmp_path / "run", naturals)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("comparison.json", b"", r"exists: cannot read .*comparison\.json"),
+        ("comparison.json", b"{", r"exists: cannot read .*comparison\.json"),
+        ("comparison.json", b"[1]", r"exists: cannot read .*comparison\.json"),
+        ("comparison.json", b'{"units": [7]}', r"holds another comparison: units is \[7\] there, and \[3, 1\] here"),
+        ("comparison.json", b'{"more": 1}', r"holds another comparison: more is 1 there, and None here"),
+        ("raw-60-0-3.state", b"", r"raw-60-0-3\.state: not a part of a comparison"),
+        ("raw-60-0-3.state", pack_state({"x": 1}), r"raw-60-0-3\.state: not a part of a comparison"),
+        (
+            "raw-60-0-3.state",
+            pack_state({name: [0] for name in ("image", "failure", "curve_cost", "curve_response")}),
+            r"raw-60-0-3\.state: expected the images of 2 units",
+        ),
+    ],
+)
+def test_damaged_folders_of_the_first_version(earlier, naturals, tmp_path, file, content, message):
+    shutil.copytree(earlier[0], tmp_path / "run")
+    assert (tmp_path / "run" / file).exists()
+    (tmp_path / "run" / file).write_bytes(content)
+    with pytest.raises(RecordingError, match=message):
+        take_over(tmp_path / "run", naturals)

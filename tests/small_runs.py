@@ -1,0 +1,155 @@
+"""A small run of every built-in protocol: whole, or cut off after some blocks. Each is built anew and alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from closedloop import IsotropicES, Session, Thread, Unit
+from closedloop.errors import SubjectError
+from closedloop.generators import Fourier, Pixels
+from closedloop.protocols import evolve_elites, landscape, present
+from closedloop.subjects import FunctionSubject, GaborSubject
+
+SIDE = 16
+
+
+class Cut:
+    """A subject that fails after some blocks."""
+
+    def __init__(self, subject, blocks):
+        self._subject, self._left = subject, blocks
+
+    def __getattr__(self, name):
+        return getattr(self._subject, name)
+
+    def record(self, images):
+        if self._left == 0:
+            raise ConnectionError("the cable came off")
+        self._left -= 1
+        return self._subject.record(images)
+
+
+def pictures(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 3, SIDE, SIDE)).astype(np.float32) / np.float32(255)
+
+
+def cells():
+    return GaborSubject(resolution=SIDE, count=2, seed=1)
+
+
+def classifier():
+    weights = np.random.default_rng(3).standard_normal((3 * SIDE**2, 3)).astype(np.float32) / SIDE
+    return FunctionSubject(lambda x: np.array([i.ravel() @ weights for i in x]).reshape(-1, 3), 3, name="linear")
+
+
+def network():
+    import torch
+
+    from closedloop.networks.modules import born
+    from closedloop.subjects import TorchSubject
+
+    layers = torch.nn.Conv2d, torch.nn.Linear
+    net = born(
+        lambda: torch.nn.Sequential(
+            layers[0](3, 4, 5, stride=2), torch.nn.ReLU(), torch.nn.Flatten(), layers[1](4 * 36, 3)
+        ),
+        1,
+    )
+    return TorchSubject(net, resolution=SIDE, engine="eager", name="small")
+
+
+def _evolve(subject, save, exists):
+    fourier, pixels = Fourier(SIDE, 2), Pixels(8)
+    threads = [
+        Thread(fourier, IsotropicES(fourier.space, seed=1, population=6), Unit(0), "cells"),
+        Thread(pixels, IsotropicES(pixels.space, seed=2, population=5), Unit(1) - 0.5 * Unit(0), "pixels"),
+    ]
+    return Session(
+        subject,
+        threads,
+        references=pictures(4),
+        save=save,
+        exists=exists,
+        images=18,
+        retest_candidates=2,
+        retest_repeats=2,
+        keep="all",
+    ).run()
+
+
+def _present(subject, save, exists):
+    angles = {"angle": np.arange(70.0), "what": [f"thing {i % 3}" for i in range(70)]}
+    return present(subject, pictures(70), parameters=angles, save=save, exists=exists)
+
+
+def _landscape(subject, save, exists):
+    generator = Fourier(SIDE, 2)
+    center = np.random.default_rng(0).standard_normal(generator.space.dim)
+    return landscape(subject, generator, center, planes=["random-random"], steps=9, seed=1, save=save, exists=exists)
+
+
+def _elites(subject, save, exists):
+    return evolve_elites(subject, Pixels(SIDE), images=60, children=20, seed=1, save=save, exists=exists)
+
+
+def _ascend(subject, save, exists):
+    from closedloop.protocols import ascend
+
+    return ascend(
+        subject,
+        method="raw",
+        unit=[0, 2],
+        steps=8,
+        every=2,
+        start=pictures(1)[0],
+        references=pictures(4),
+        save=save,
+        exists=exists,
+    )
+
+
+def _compare(subject, save, exists):
+    from closedloop.protocols import Contender, compare
+
+    contenders = [
+        Contender("raw", "raw"),
+        Contender("evolved", "evolve", {"name": "fourier", "cutoff": 2}, "isotropic"),
+    ]
+    return compare(subject, [2, 0], contenders, budgets=(60,), naturals=pictures(6), save=save, exists=exists)
+
+
+#: Of each protocol: its subject, its call with (subject, save, exists), and after how many blocks it is cut off.
+RUNS = {
+    "evolve": (cells, _evolve, 3),
+    "present": (cells, _present, 1),
+    "landscape": (cells, _landscape, 1),
+    "elites": (classifier, _elites, 2),
+    "ascend": (network, _ascend, 3),
+    "compare": (network, _compare, 2),
+}
+
+
+def run(name, save=None, exists="fail"):
+    """Does a run of a protocol from beginning to end, or goes on with it; returns what its call returns."""
+    subject, call, _ = RUNS[name]
+    return call(subject(), save, exists)
+
+
+def cut_off(name, save, blocks=None):
+    """Does a run of a protocol whose subject fails after some blocks, by default in the middle."""
+    subject, call, middle = RUNS[name]
+    try:
+        call(Cut(subject(), middle if blocks is None else blocks), save, "fail")
+    except SubjectError:
+        return save
+    raise AssertionError("it came to its end")
+
+
+def go_on(name, folder):
+    """Resumes a run from its folder; returns its recording."""
+    from closedloop import open_recording
+    from closedloop.protocols import resume
+
+    resume(folder, subject=RUNS[name][0]())
+    return open_recording(folder)
