@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.errors import RecordingError
+from closedloop.arrays import as_names, as_numbers
+from closedloop.errors import ClosedLoopError, RecordingError, reason
 from closedloop.interfaces import FloatArray, Units
 from closedloop.recipes import OBJECT, plain, version
 from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows
@@ -144,14 +147,98 @@ def make_run(
         "folder": str(source.folder.resolve()),
         "parameters": plain(source.parameters),
     }
+    rows = [generations[number].rows(number, latent) for number in sorted(generations)]  # before anything is written
     recording = Recording.create(save, layout, experiment)
     try:
-        for number in sorted(generations):
-            recording.append(generations[number].rows(number, latent), {})
+        for each in rows:
+            recording.append(each, {})
         recording.finish({}, f"imported from {source.system}")
         return recording.dataset()
+    except BaseException:
+        if save is not None:
+            shutil.rmtree(save, ignore_errors=True)  # a half import is of no use, and its folder would be in the way
+        raise
     finally:
         recording.close()
+
+
+@contextlib.contextmanager
+def importing(system: str, folder: str | Path) -> Iterator[None]:
+    """Turns whatever a strange folder makes an importer raise into one error that names the folder.
+
+    Raises:
+        RecordingError: From what was raised.
+    """
+    try:
+        yield
+    except ClosedLoopError:
+        raise
+    except Exception as error:
+        raise RecordingError(f"{folder}: it is not laid out as {system} writes it ({reason(error)}).") from error
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Reads the array of an ``.npy`` file.
+
+    Raises:
+        RecordingError: As `read_arrays`; or the file holds several.
+    """
+    arrays = read_arrays(path)
+    if "" not in arrays:
+        raise RecordingError(f"{path}: expected one array, got a file of several: {', '.join(arrays) or 'none'}.")
+    return arrays[""]
+
+
+def numbers(what: str, values: Any, shape: Sequence[int | None], lost: bool = True) -> NDArray[np.float64]:
+    """Returns numbers from a file, if they have a shape and none is infinite.
+
+    Args:
+        what: The file, and what it holds, for the error.
+        values: An array.
+        shape: Length of each axis; None for any of at least 1.
+        lost: Whether NaN may stand for a value that was lost.
+
+    Raises:
+        RecordingError: Otherwise.
+    """
+    found = as_numbers(what, values, lost=lost, error=RecordingError)
+    fits = found.ndim == len(shape) and all(
+        n == m or (m is None and n) for n, m in zip(found.shape, shape, strict=True)
+    )
+    if not fits:
+        words = ", ".join("any" if n is None else str(n) for n in shape)
+        raise RecordingError(f"{what}: expected numbers of shape ({words}), got {found.shape}.")
+    if np.isinf(found).any() or (not lost and np.isnan(found).any()):
+        raise RecordingError(f"{what}: expected finite numbers{', NaN where one was lost' * lost}, got others.")
+    return found.astype(np.float64)
+
+
+def whole_numbers(what: str, values: Any, shape: Sequence[int | None], least: int) -> NDArray[np.int64]:
+    """Returns whole numbers of at least ``least`` from a file; raises as `numbers` does."""
+    found = numbers(what, values, shape, lost=False)
+    if (found != np.round(found)).any() or (found < least).any() or (found > np.iinfo(np.int32).max).any():
+        raise RecordingError(f"{what}: expected whole numbers of at least {least}, got others.")
+    return found.astype(np.int64)
+
+
+def texts(what: str, values: NDArray[Any]) -> list[str]:
+    """Returns names of images from a file, if it is one axis of them.
+
+    Raises:
+        RecordingError: Otherwise; or one is empty, or no name that a file can hold.
+    """
+    if values.ndim != 1 or values.dtype.kind not in "USiu" or len(values) == 0:
+        raise RecordingError(
+            f"{what}: expected names (n,) of at least one image, got {values.dtype} of shape {values.shape}."
+        )
+    found = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+    as_names(what, sorted(set(found)), error=RecordingError)
+    return found
+
+
+def entries(value: Any) -> Mapping[str, Any]:
+    """Returns a mapping as it is, and an empty one for anything else that a file of parameters may hold."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -18,7 +18,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
-from closedloop.formats.importers.building import Presentations, Source, check_folder, make_run, read_arrays
+from closedloop.formats.importers.building import (
+    Presentations,
+    Source,
+    check_folder,
+    entries,
+    importing,
+    make_run,
+    numbers,
+    read_array,
+    read_arrays,
+    whole_numbers,
+)
 from closedloop.interfaces import Units
 from closedloop.recording.layout import REFERENCE
 
@@ -41,11 +52,18 @@ def import_pxdream(folder: str | Path, save: str | Path | None = None) -> xr.Dat
         RecordingError: Not such a folder, damaged or pickled files, or arrays that do not fit each other; nothing is
             written.
     """
-    path = check_folder(folder)
+    with importing("P-XDream", folder):
+        return _import(check_folder(folder), save)
+
+
+def _import(path: Path, save: str | Path | None) -> xr.Dataset:
+    """Reads a folder, see `import_pxdream`."""
     path = path / "state" if (path / "state").is_dir() else path
     codes, scores, mask = _evolved(path)
     natural = mask.shape[1] - scores.shape[1]
     nat, labels = (_natural(path, name, len(scores), natural) for name in ("scores_nat", "labels"))
+    if (np.round(labels) != labels)[~np.isnan(labels)].any():
+        raise RecordingError(f"{path}: expected whole numbers as labels of natural images, got others.")
     responses, units = _responses(path, mask, scores, nat)
     thread = "main"
     generations = {g: Presentations() for g in range(len(scores))}
@@ -66,13 +84,16 @@ def _evolved(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]
     if codes is None or scores is None:
         missing = "codes" if codes is None else "scores_gen"
         raise RecordingError(f"{path}: expected a state folder of P-XDream, but it has no {missing}.npy.")
-    fits = scores.ndim == 2 and codes.ndim == 3 and codes.shape[1] == scores.shape[1]
-    if not fits or len(codes) - len(scores) not in (0, 1):
+    scores = numbers(f"{path}: scores_gen", scores, (None, None))
+    codes = numbers(f"{path}: codes", codes, (None, scores.shape[1], None), lost=False)
+    if len(codes) - len(scores) not in (0, 1):
         raise RecordingError(
-            f"{path}: expected scores_gen (generations, n) and codes (generations or one more, n, latent), got "
-            f"{scores.shape} and {codes.shape}."
+            f"{path}: expected codes of {len(scores)} generations or of one more, got of {len(codes)}."
         )
-    mask = np.ones(scores.shape, dtype=bool) if given is None else given.astype(bool)
+    mask = np.ones(scores.shape, dtype=bool) if given is None else given
+    if mask.dtype.kind not in "biu" or not np.isin(mask, (0, 1)).all():
+        raise RecordingError(f"{path}: expected a mask of True and False, got {mask.dtype}.")
+    mask = mask.astype(bool)
     if mask.ndim != 2 or len(mask) != len(scores) or (mask.sum(axis=1) != scores.shape[1]).any():
         raise RecordingError(f"{path}: expected a mask with {scores.shape[1]} synthetic images in each generation.")
     return codes, scores, mask
@@ -81,17 +102,17 @@ def _evolved(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]
 def _array(path: Path, name: str) -> NDArray[Any] | None:
     """Reads one of the folder's arrays; None where it is not there."""
     file = path / f"{name}.npy"
-    return read_arrays(file)[""] if file.is_file() else None
+    return read_array(file) if file.is_file() else None
 
 
 def _natural(path: Path, name: str, generations: int, natural: int) -> NDArray[Any]:
     """Reads what is known of the natural images ``(generations, natural)``; NaN where nothing is."""
     values = _array(path, name)
-    if values is None or (values.size == 0 and natural):
+    if values is None or values.size == 0:
         return np.full((generations, natural), np.nan)
     if values.size != generations * natural:
         raise RecordingError(f"{path}: expected {name} of shape {(generations, natural)}, got {values.shape}.")
-    return values.reshape(generations, natural)
+    return numbers(f"{path}: {name}", values.reshape(generations, natural), (generations, natural))
 
 
 def _name(label: Any) -> str:
@@ -114,7 +135,10 @@ def _responses(
         if values.shape[:2] != mask.shape:
             raise RecordingError(f"{path}: expected states of {layer} for {mask.shape} images, got {values.shape[:2]}.")
     positions = read_arrays(path / "rec_units.npz") if (path / "rec_units.npz").is_file() else {}
-    flat = {layer: values.reshape(*mask.shape, -1).astype(float) for layer, values in states.items()}
+    flat = {
+        layer: numbers(f"{path}: states of {layer}", values.reshape(*mask.shape, -1), (*mask.shape, None))
+        for layer, values in states.items()
+    }
     return np.concatenate(list(flat.values()), axis=2), _units(flat, positions)
 
 
@@ -127,7 +151,8 @@ def _units(states: Mapping[str, NDArray[Any]], positions: Mapping[str, NDArray[A
         known = positions.get(layer, np.empty(0))
         where = np.full((count, 3), -1)
         if known.ndim == 2 and known.shape[0] == count:
-            where[:, : min(known.shape[1], 3)] = known[:, :3]
+            given = whole_numbers(f"rec_units of {layer}", known[:, :3], (count, None), 0)
+            where[:, : given.shape[1]] = given
         ids += [f"{layer}.{i}" for i in range(count)]
         columns["layer"] += [layer] * count
         for name, column in zip(("channel", "y", "x"), where.T.tolist(), strict=True):
@@ -142,9 +167,9 @@ def _source(path: Path, thread: str) -> Source:
     if file.is_file():
         try:
             parsed = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise RecordingError(f"{file}: cannot read it as JSON ({error}).") from error
-        parameters = parsed if isinstance(parsed, dict) else {}
+        parameters = dict(entries(parsed))
     seed = parameters.get("random_seed", -1)
     return Source(
         system="P-XDream",

@@ -17,10 +17,21 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
-from closedloop.formats.importers.building import Presentations, Source, check_folder, make_run, read_arrays
+from closedloop.formats.importers.building import (
+    Presentations,
+    Source,
+    check_folder,
+    entries,
+    importing,
+    make_run,
+    numbers,
+    read_array,
+    read_arrays,
+    texts,
+    whole_numbers,
+)
 from closedloop.interfaces import FloatArray, Units
 from closedloop.recording.layout import REFERENCE
 
@@ -46,7 +57,12 @@ def import_xdream(folder: str | Path, save: str | Path | None = None) -> xr.Data
     Raises:
         RecordingError: No score files, damaged ones, or ones that hold pickled objects; nothing is written.
     """
-    path = check_folder(folder)
+    with importing("XDream", folder):
+        return _import(check_folder(folder), save)
+
+
+def _import(path: Path, save: str | Path | None) -> xr.Dataset:
+    """Reads a folder, see `import_xdream`."""
     files = _score_files(path) or _score_files(path / "backup")
     if not files:
         raise RecordingError(
@@ -58,11 +74,10 @@ def import_xdream(folder: str | Path, save: str | Path | None = None) -> xr.Data
     threads = {number: "main" if number is None else f"thread{number}" for number in numbers}
     if not threads:
         raise RecordingError(f"{path}: no evolved image in the scores; their names are like gen000_000012.")
-    units = {step["scores"].shape[1] for step in steps}
+    units = {(step["scores"].shape[1], step["pooled"]) for step in steps}
     if len(units) > 1:
         raise RecordingError(f"{path}: expected the same number of channels in all steps, got {sorted(units)}.")
-    channels = units.pop()
-    pooled = steps[0]["pooled"]
+    channels, pooled = units.pop()
     own = [_channel(i, channels, pooled) for i in range(len(threads))]
     codes = {file.stem: file for file in (*path.glob("*.npy"), *path.glob("thread*/*.npy"))}
     survey = not any(EVOLVED_ID.fullmatch(i) for i in steps[0]["ids"])
@@ -87,6 +102,9 @@ def _score_files(folder: Path) -> list[Path]:
     """Returns the files of scores in the order of their numbers."""
     name = re.compile(r"scores_(?:step|end_block)(\d+)\.npz")
     found = [(int(m[1]), p) for p in sorted(folder.glob("scores_*.npz")) if (m := name.fullmatch(p.name))]
+    if len({number for number, _ in found}) < len(found):
+        names = ", ".join(path.name for _, path in sorted(found))
+        raise RecordingError(f"{folder}: expected one file of scores for each step, got two of one number: {names}.")
     return [path for _, path in sorted(found)]
 
 
@@ -95,23 +113,26 @@ def _read_step(file: Path) -> dict[str, Any]:
     arrays = read_arrays(file)
     if not {"image_ids", "scores"} <= arrays.keys():
         raise RecordingError(f"{file}: expected image_ids and scores, got {', '.join(sorted(arrays)) or 'nothing'}.")
-    ids, scores = [str(i) for i in arrays["image_ids"]], arrays["scores"]
-    n = len(ids)
-    if scores.ndim not in (1, 2, 3) or len(scores) != n or scores.dtype.kind not in "iuf":
+    ids = texts(f"{file}: image_ids", arrays["image_ids"])
+    n, axes = len(ids), arrays["scores"].ndim
+    if axes not in (1, 2, 3):
         raise RecordingError(
-            f"{file}: expected scores of {n} images, (n,), (n, channels) or (n, channels, pooled), got {scores.dtype} "
-            f"{scores.shape}."
+            f"{file}: expected scores of {n} images, (n,), (n, channels) or (n, channels, pooled), got "
+            f"{arrays['scores'].shape}."
         )
-    single = arrays.get("scores_reps", scores[..., None])
-    if single.shape[:-1] != scores.shape:
-        raise RecordingError(f"{file}: expected scores_reps of shape {(*scores.shape, 'repeats')}, got {single.shape}.")
-    shown = arrays.get("nscores", np.full(n, single.shape[-1]))
+    scores = numbers(f"{file}: scores", arrays["scores"], (n, None, None)[:axes])
+    single = numbers(f"{file}: scores_reps", arrays.get("scores_reps", scores[..., None]), (*scores.shape, None))
+    repeats = single.shape[-1]
+    counted = np.asarray(arrays.get("nscores", repeats))
+    shown = whole_numbers(f"{file}: nscores", counted, (n,) if counted.ndim else (), 0)
+    if (shown > repeats).any():
+        raise RecordingError(f"{file}: nscores says {shown.max()} repeats, but scores_reps holds {repeats}.")
     return {
         "ids": ids,
-        "scores": scores.reshape(n, -1).astype(float),
-        "single": single.reshape(n, -1, single.shape[-1]).astype(float),
-        "shown": np.broadcast_to(shown, n).astype(int),
-        "pooled": scores.shape[2] if scores.ndim == 3 else 1,
+        "scores": scores.reshape(n, -1),
+        "single": single.reshape(n, -1, repeats),
+        "shown": np.broadcast_to(shown, n),
+        "pooled": scores.shape[2] if axes == 3 else 1,
     }
 
 
@@ -135,10 +156,7 @@ def _presentations(
 
 def _code(file: Path) -> FloatArray:
     """Reads the code of an image, ``(dim,)``."""
-    code: NDArray[Any] = read_arrays(file)[""]
-    if code.dtype.kind not in "iuf":
-        raise RecordingError(f"{file}: expected a code of numbers, got {code.dtype}.")
-    return code.ravel().astype(float)
+    return numbers(str(file), read_array(file).ravel(), (None,), lost=False)
 
 
 def _source(path: Path, threads: list[str], objectives: list[str]) -> Source:
@@ -147,19 +165,19 @@ def _source(path: Path, threads: list[str], objectives: list[str]) -> Source:
     file = path / "parameters.txt"
     if file.is_file():
         try:
-            parsed = ast.literal_eval(file.read_text(encoding="utf-8", errors="replace"))
-            parameters = parsed if isinstance(parsed, dict) else {}
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            parameters = dict(entries(ast.literal_eval(file.read_text(encoding="utf-8", errors="replace"))))
+        except (OSError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             parameters = {}
-    single = parameters.get("optimizer", {})
-    optimizers = [parameters.get(f"optimizer_{name}", single) for name in threads]
-    scorer = parameters.get("scorer", {})
+    single = parameters.get("optimizer")
+    optimizers = [entries(parameters.get(f"optimizer_{name}", single)) for name in threads]
+    scorer = entries(parameters.get("scorer"))
     neuron = scorer.get("target_neuron")
+    named = ".".join(map(str, neuron)) if isinstance(neuron, (tuple, list)) else str(scorer.get("class", "unknown"))
     seed = optimizers[0].get("optimizer_random_seed", -1)
     return Source(
         system="XDream",
         folder=path,
-        subject=".".join(map(str, neuron)) if isinstance(neuron, (tuple, list)) else scorer.get("class", "unknown"),
+        subject=named,
         threads=threads,
         generators=[str(o.get("generator_name", "unknown")) for o in optimizers],
         optimizers=[str(o.get("class", "unknown")) for o in optimizers],

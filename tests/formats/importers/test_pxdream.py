@@ -10,6 +10,7 @@ import pytest
 from closedloop import open_recording, summarize
 from closedloop.errors import RecordingError
 from closedloop.formats.importers import import_pxdream
+from tests.strange_folders import read_or_refused
 
 G, N, NATURAL, LATENT = 3, 4, 2, 5
 
@@ -89,13 +90,23 @@ def spoil(folder, name, values):
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("codes", np.zeros((G + 2, N, LATENT)), r"expected scores_gen \(generations, n\) and codes"),
-        ("codes", np.zeros((G, N + 1, LATENT)), "expected scores_gen"),
-        ("scores_gen", np.zeros(G), "expected scores_gen"),
+        ("codes", np.zeros((G + 2, N, LATENT)), "expected codes of 3 generations or of one more, got of 5"),
+        ("codes", np.zeros((G, N + 1, LATENT)), r"codes: expected numbers of shape \(any, 4, any\)"),
+        ("scores_gen", np.zeros(G), "scores_gen: expected numbers of shape"),
         ("mask", np.zeros((G, N + NATURAL), bool), "expected a mask with 4 synthetic images in each generation"),
         ("mask", np.ones(G, bool), "expected a mask with 4"),
         ("labels", np.zeros((G, 7)), r"expected labels of shape \(3, 2\), got \(3, 7\)"),
         ("codes", np.array([object()]), "holds pickled Python objects"),
+        ("codes", np.full((G, N, LATENT), np.nan), "codes: expected finite numbers"),
+        ("codes", np.zeros((G, N, 0)), "codes: expected numbers of shape"),
+        ("scores_gen", np.zeros((0, N)), "scores_gen: expected numbers of shape"),
+        ("scores_gen", np.full((G, N), np.inf), "scores_gen: expected finite numbers"),
+        ("scores_gen", np.full((G, N), "x"), "scores_gen: expected numbers, got <U1"),
+        ("scores_nat", np.full((G, NATURAL), np.inf), "scores_nat: expected finite numbers"),
+        ("mask", np.full((G, N + NATURAL), 0.5), "expected a mask of True and False, got float64"),
+        ("labels", np.full((G, NATURAL), np.inf), "labels: expected finite numbers"),
+        ("labels", np.full((G, NATURAL), 0.5), "expected whole numbers as labels"),
+        ("labels", np.full((G, NATURAL), "cat"), "labels: expected numbers, got <U3"),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path, name, values, message):
@@ -120,3 +131,23 @@ def test_what_is_no_such_folder(tmp_path):
     (tmp_path / "params.json").write_text("{")
     with pytest.raises(RecordingError, match=r"params\.json: cannot read it as JSON"):
         import_pxdream(tmp_path)
+
+
+@pytest.mark.parametrize("positions", [np.full((3, 3), np.nan), np.full((3, 3), -2), np.full((3, 3), "x")])
+def test_positions_that_are_none(tmp_path, positions):
+    state(tmp_path, states=True)
+    np.savez(tmp_path / "state" / "rec_units.npz", **{"08_conv": positions})
+    with pytest.raises(RecordingError, match="rec_units of 08_conv: expected"):
+        import_pxdream(tmp_path)
+
+
+def test_parameters_that_are_nested_too_deeply(tmp_path):
+    state(tmp_path)
+    (tmp_path / "params.json").write_text("[" * 100_000)
+    with pytest.raises(RecordingError, match=r"params\.json: cannot read it as JSON"):
+        import_pxdream(tmp_path)
+
+
+def test_strange_folders_are_read_or_refused_and_leave_nothing(tmp_path, counted):
+    state(tmp_path / "experiment", states=True)
+    read_or_refused(tmp_path / "experiment", import_pxdream, counted(quick=60, reduced=600, full=30_000))

@@ -9,6 +9,7 @@ from closedloop import open_recording, render, summarize
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.formats.importers import import_xdream
 from closedloop.protocols import resume
+from tests.strange_folders import read_or_refused
 
 PARAMETERS = {
     "class": "CNNExperiment", "nthreads": 1,
@@ -139,20 +140,41 @@ def test_pickles_are_refused_and_nothing_runs(tmp_path, monkeypatch, where):
     assert [p.name for p in tmp_path.iterdir()] == ["results"]
 
 
+#: A step of one image.
+ONE = {"image_ids": ["gen000_000000"], "scores": np.zeros(1)}
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"scores": np.zeros(2)}, "expected image_ids and scores, got scores"),
         (
             {"image_ids": ["gen000_000000"], "scores": np.zeros(2)},
-            r"expected scores of 1 images, .* got float64 \(2,\)",
+            r"scores: expected numbers of shape \(1\), got \(2,\)",
         ),
-        ({"image_ids": ["gen000_000000"], "scores": ["x"]}, "expected scores of 1 images"),
+        ({"image_ids": ["gen000_000000"], "scores": ["x"]}, "scores: expected numbers, got <U1"),
         (
             {"image_ids": ["gen000_000000"], "scores": np.zeros(1), "scores_reps": np.zeros((2, 3))},
-            "expected scores_reps",
+            r"scores_reps: expected numbers of shape \(1, any\), got \(2, 3\)",
         ),
         ({"image_ids": ["bagel"], "scores": np.zeros(1)}, "no evolved image in the scores"),
+        ({"image_ids": "gen000_000000", "scores": np.zeros(1)}, r"image_ids: expected names \(n,\)"),
+        ({"image_ids": [1.5], "scores": np.zeros(1)}, r"image_ids: expected names \(n,\) .* got float64"),
+        ({"image_ids": np.array([], str), "scores": np.zeros(0)}, "at least one image"),
+        ({"image_ids": [""], "scores": np.zeros(1)}, "image_ids: expected texts of one line"),
+        ({"image_ids": ["gen000_000000", "a\nb"], "scores": np.zeros(2)}, "image_ids: expected texts of one line"),
+        ({"image_ids": ["gen000_000000"], "scores": np.zeros((1, 0))}, r"scores: expected numbers of shape \(1, any\)"),
+        ({"image_ids": ["gen000_000000"], "scores": np.float64(1)}, "expected scores of 1 images"),
+        ({"image_ids": ["gen000_000000"], "scores": np.array([np.inf])}, "scores: expected finite numbers"),
+        ({"image_ids": ["gen000_000000"], "scores": np.array([1j])}, "scores: expected numbers, got complex"),
+        ({**ONE, "scores_reps": np.zeros((1, 0))}, "scores_reps: expected numbers of shape"),
+        ({**ONE, "scores_reps": np.full((1, 2), -np.inf)}, "scores_reps: expected finite numbers"),
+        ({**ONE, "nscores": -1}, "nscores: expected whole numbers of at least 0"),
+        ({**ONE, "nscores": [np.nan]}, "nscores: expected finite numbers"),
+        ({**ONE, "nscores": 0.5}, "nscores: expected whole numbers"),
+        ({**ONE, "nscores": 3}, "nscores says 3 repeats, but scores_reps holds 1"),
+        ({**ONE, "nscores": [1, 1]}, r"nscores: expected numbers of shape \(1\)"),
+        ({**ONE, "nscores": "many"}, "nscores: expected numbers"),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path, arrays, message):
@@ -165,7 +187,7 @@ def test_arrays_that_do_not_fit(tmp_path, arrays, message):
 def test_channels_that_change(tmp_path):
     step(tmp_path, 0, ["gen000_000000"], np.zeros(1))
     step(tmp_path, 1, ["gen001_000001"], np.zeros((1, 3)))
-    with pytest.raises(RecordingError, match=r"same number of channels in all steps, got \[1, 3\]"):
+    with pytest.raises(RecordingError, match=r"same number of channels in all steps, got \[\(1, 1\), \(3, 1\)\]"):
         import_xdream(tmp_path)
 
 
@@ -177,3 +199,50 @@ def test_what_is_no_such_folder(tmp_path):
     (tmp_path / "scores_step000.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(RecordingError, match=r"scores_step000\.npz: cannot read it as a numpy file"):
         import_xdream(tmp_path)
+
+
+def test_bytes_are_names_too(tmp_path):
+    step(tmp_path, 0, np.array([b"gen000_000000"]), np.ones(1))
+    assert import_xdream(tmp_path)["stimulus_id"].values.tolist() == ["gen000_000000"]
+
+
+def test_two_files_of_one_step(tmp_path):
+    step(tmp_path, 0, ["gen000_000000"], np.zeros(1))
+    step(tmp_path, 0, ["gen000_000000"], np.zeros(1), kind="scores_end_block")
+    with pytest.raises(RecordingError, match="one file of scores for each step"):
+        import_xdream(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "code", [np.zeros(0), np.full(3, np.nan), np.full(3, np.inf), np.zeros(3, complex), np.array("x")]
+)
+def test_codes_that_are_none(tmp_path, code):
+    step(tmp_path, 0, ["gen000_000000"], np.zeros(1))
+    np.save(tmp_path / "gen000_000000.npy", code)
+    with pytest.raises(RecordingError, match=r"gen000_000000\.npy: expected"):
+        import_xdream(tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_code_in_a_file_of_several(tmp_path):
+    step(tmp_path, 0, ["gen000_000000"], np.zeros(1))
+    with (tmp_path / "gen000_000000.npy").open("wb") as file:
+        np.savez(file, a=np.zeros(2))
+    with pytest.raises(RecordingError, match="expected one array, got a file of several: a"):
+        import_xdream(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "{'scorer': 3, 'optimizer': [1]}", "{'scorer': {'target_neuron': 5}}", "{[]: 1}", "(" * 5000, "\0"]
+)
+def test_parameters_of_any_kind_do_no_harm(tmp_path, text):
+    step(tmp_path, 0, ["gen000_000000"], np.ones(1))
+    (tmp_path / "parameters.txt").write_text(text)
+    assert import_xdream(tmp_path)["optimizer"].item() == "unknown"
+
+
+def test_strange_folders_are_read_or_refused_and_leave_nothing(tmp_path, counted):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    network_run(folder)
+    read_or_refused(folder, import_xdream, counted(quick=60, reduced=600, full=30_000))
