@@ -57,6 +57,10 @@ class CallOrderError(ClosedLoopError, RuntimeError):
     """Methods were called in an order that has no meaning, such as `tell` before `ask`."""
 
 
+class CompanyWarning(UserWarning):
+    """What a network answers to an image depends on the images that are shown with it."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Words a hint for a misspelt name: ``" Did you mean 'a' or 'b'?"``, or the known names when none is near."""
     names = sorted(known)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -11,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.checks import check_images
-from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason, require
+from closedloop.errors import (
+    CompanyWarning,
+    InvalidArgumentError,
+    SubjectError,
+    UnknownNameError,
+    WeightsError,
+    closest,
+    reason,
+    require,
+)
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Units
 from closedloop.objectives.naming_units import UnitSpec, units_text
@@ -22,12 +36,41 @@ from .units import LayerShape, UnitIndex, parse_units
 #: Images shown together to a graph with a free batch axis.
 BATCH = 32
 #: Element types of an input, by their names in ONNX Runtime.
-TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+}
+#: Largest difference between an image's row alone and beside another that comes of rounding, relative to its unit.
+ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a graph takes.
+
+    Attributes:
+        name: Of its input.
+        kind: Element type, by its name in numpy; "uint8" takes 0 to 255.
+        batch: How many images it takes at a time; None for any number.
+        resolution: Their height and width in pixels; None for any.
+        last: Whether colours are the last axis, ``(n, h, w, 3)``; None where the graph does not say.
+    """
+
+    name: str
+    kind: str
+    batch: int | None
+    resolution: int | None
+    last: bool | None
 
 
 @final
 class OnnxSubject:
-    """Records tensors of an ONNX graph that takes images ``(n, 3, h, w)``.
+    """Records tensors of an ONNX graph that takes images ``(n, 3, h, w)`` or ``(n, h, w, 3)``, of floats or bytes.
+
+    A graph whose answer to an image depends on the images beside it is shown one image at a time, with a
+    `CompanyWarning`.
 
     Args:
         path: The file.
@@ -61,13 +104,17 @@ class OnnxSubject:
     ) -> None:
         self._path = Path(path)
         self.name = name or self._path.stem
-        self._session = _session(self._path, layer)
-        self._entry, self._type, self._batch, declared = _entry(self._session, self._path)
+        self._session, self._beside = _session(self._path, layer)
+        self._entry = _entry(self._session, self._path)
+        declared = self._entry.resolution
         self.resolution = check_resolution(resolution or declared or 224)
         if declared and self.resolution != declared:
             raise InvalidArgumentError(f"resolution: {path} takes images of {declared} pixels, got {resolution}.")
         self._mean = np.array(check_colors("mean", mean), np.float32).reshape(3, 1, 1)
         self._std = np.array(check_colors("std", std), np.float32).reshape(3, 1, 1)
+        if self._entry.kind == "uint8" and (self._mean.any() or (self._std != 1).any()):
+            raise InvalidArgumentError(f"mean, std: {path} takes images as bytes, 0 to 255; leave both out.")
+        self._single = False
         self._indices = parse_units(units, self._survey(layer), seed)
         self._options = {
             "layer": layer,
@@ -80,18 +127,61 @@ class OnnxSubject:
         self.units = self._describe(layer, self._indices)
 
     def _survey(self, layer: str) -> LayerShape:
-        """The shape of the layer for one image."""
+        """The shape of the layer for one image; finds out in which order the axes are, and what depends on company."""
         size = self.resolution
-        try:
-            sample = self._run(np.zeros((1, 3, size, size), np.float32))
-        except Exception as error:
-            raise InvalidArgumentError(
-                f"onnx: {self._path} cannot be run on an RGB image of {size} x {size} pixels ({reason(error)}). Give "
-                "the resolution it was made for."
-            ) from error
-        if not isinstance(sample, np.ndarray) or sample.ndim < 1 or len(sample) != (self._batch or 1):
+        pair = np.random.default_rng(0).random((2, 3, size, size), np.float32)
+        orders = [False, True] if self._entry.last is None else [self._entry.last]
+        for last in orders:
+            self._last = last
+            try:
+                alone = [self._run(image[None]) for image in pair]
+                break
+            except Exception as error:
+                if last == orders[-1]:
+                    raise InvalidArgumentError(
+                        f"onnx: {self._path} cannot be run on an RGB image of {size} x {size} pixels "
+                        f"({reason(error)}). Give the resolution it was made for; a file for more images than one is "
+                        "exported again with a free batch axis."
+                    ) from error
+        sample, rows = alone[0], self._entry.batch or 1
+        if not isinstance(sample, np.ndarray) or sample.ndim < 1 or sample.dtype.kind not in "fiub":
             raise InvalidArgumentError(f"layer: {layer!r} is not a tensor with a batch axis in {self._path}.")
+        if len(sample) != rows:
+            raise InvalidArgumentError(
+                f"layer: {layer!r} is not a tensor with a batch axis in {self._path}: its shape is {sample.shape} for "
+                f"{rows} image{'s' * (rows > 1)}."
+            )
+        self._company(pair, np.stack([row[0] for row in alone]))
         return LayerShape(layer, sample.shape[1:])
+
+    def _company(self, pair: NDArray[np.float32], alone: NDArray[Any]) -> None:
+        """Looks whether two images together are answered as each of them alone, ``(2, …)``."""
+        if self._entry.batch == 1:
+            return
+        try:
+            together = self._run(pair)[:2]
+            why = f"it returns {len(together)} row for 2" if len(together) != 2 else self._apart(pair, together, alone)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime has errors of its own
+            why = f"it takes one at a time ({reason(error)})"
+        if why:
+            self._single = True
+            warnings.warn(
+                f"onnx: the answer of {self._path} to one of the images depends on those beside it: {why}. Each is "
+                "shown alone, which takes longer, so that an answer is that to its image; an export with a free batch "
+                "axis may be without it.",
+                CompanyWarning,
+                stacklevel=4,
+            )
+
+    def _apart(self, pair: NDArray[np.float32], together: NDArray[Any], alone: NDArray[Any]) -> str:
+        """How far rows are from those of their images alone, in words; "" for rounding, and for random numbers."""
+        given, own = (np.nan_to_num(rows.astype(float)).reshape(2, -1) for rows in (together, alone))
+        scale = np.abs(own).max(0)
+        apart = float((np.abs(given - own).max(0) / np.maximum(scale, max(scale.max() / 20, 1e-12))).max())
+        most = ROUNDING if together.dtype != np.float16 else 16 * float(np.finfo(np.float16).eps)
+        if apart <= most or not np.array_equal(together, self._run(pair)[:2], equal_nan=True):
+            return ""
+        return f"alone and together its answers differ by {apart:.1e} of a unit's largest"
 
     def _describe(self, layer: str, indices: list[UnitIndex]) -> Units:
         columns: dict[str, tuple[Any, ...]] = {"layer": (layer,) * len(indices)}
@@ -104,39 +194,81 @@ class OnnxSubject:
         """How `load_subject` makes it again."""
         return {"name": f"onnx:{self._path.resolve()}", **self._options}
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file, of the files beside it that hold its weights, and of what is recorded of it."""
+        whole = hashlib.sha256(json.dumps(self._options, sort_keys=True).encode())
+        for path in (self._path, *self._beside):
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+        return whole.hexdigest()
+
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` float32."""
         images = (resize_images(check_images(images), self.resolution) - self._mean) / self._std
         flat = [u.flat for u in self._indices]
-        size = self._batch or BATCH
+        size = 1 if self._single else self._entry.batch or BATCH
         responses = np.empty((len(images), len(flat)), np.float32)
         for i in range(0, len(images), size):
-            output = self._run(images[i : i + size])
-            responses[i : i + size] = output.reshape(len(output), -1)[: len(images) - i, flat]
+            shown = images[i : i + size]
+            output = self._run(shown)
+            if len(output) != (self._entry.batch or len(shown)):
+                raise SubjectError(
+                    f"subject {self.name!r}: expected a row for each of {len(shown)} images, got {len(output)}; the "
+                    "graph mixes the images of a batch."
+                )
+            responses[i : i + size] = output.reshape(len(output), -1)[: len(shown), flat]
         return responses
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[Any]:
         """Output for at most a batch of normalized images; the batch of a graph that fixes it is filled up."""
-        if self._batch:
-            images = np.concatenate([images, np.repeat(images[-1:], self._batch - len(images), 0)])
-        output: NDArray[Any] = self._session.run(None, {self._entry: images.astype(self._type)})[0]
+        if self._entry.batch:
+            images = np.concatenate([images, np.repeat(images[-1:], self._entry.batch - len(images), 0)])
+        if self._last:
+            images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        if self._entry.kind == "uint8":
+            images = np.rint(255 * images)
+        output: NDArray[Any] = self._session.run(None, {self._entry.name: images.astype(self._entry.kind)})[0]
         return output
 
 
-def _entry(session: Any, path: Path) -> tuple[str, str, int | None, int | None]:
-    """Name, element type, fixed batch size and fixed resolution of a graph's input; None where they are free."""
+def _entry(session: Any, path: Path) -> Entry:
+    """What a graph takes, as far as it says so.
+
+    Raises:
+        InvalidArgumentError: It takes something else than RGB images.
+    """
     entries = session.get_inputs()
     found = ", ".join(f"{e.name} {e.shape} {e.type}" for e in entries)
     if len(entries) != 1 or len(entries[0].shape) != 4 or entries[0].type not in TYPES:
-        raise InvalidArgumentError(f"onnx: expected one floating-point input (n, 3, h, w) in {path}, got {found}.")
-    batch, colors, height, width = (size if isinstance(size, int) else None for size in entries[0].shape)
+        raise InvalidArgumentError(
+            f"onnx: expected one input of images (n, 3, h, w) or (n, h, w, 3), floats or bytes, in {path}, got {found}."
+        )
+    sizes = [size if isinstance(size, int) and size > 0 else None for size in entries[0].shape]
+    last = _colors_last(entries[0].shape, sizes)
+    batch, colors, height, width = [sizes[i] for i in (0, 3, 1, 2)] if last else sizes
     if colors not in (3, None) or (height and width and height != width):
-        raise InvalidArgumentError(f"onnx: expected square RGB images (n, 3, h, w) in {path}, got {found}.")
-    return entries[0].name, TYPES[entries[0].type], batch, height or width
+        raise InvalidArgumentError(
+            f"onnx: expected square RGB images (n, 3, h, w) or (n, h, w, 3) in {path}, got {found}; wrap a network for "
+            "other images in one that converts them."
+        )
+    return Entry(entries[0].name, TYPES[entries[0].type], batch, height or width, last)
 
 
-def _session(path: Path, layer: str) -> Any:
-    """A session whose only output is the wanted tensor; what it does not need falls away."""
+def _colors_last(names: Sequence[Any], sizes: Sequence[int | None]) -> bool | None:
+    """Whether the last of four axes is the one of colours, by its size, or else by the axes' names; None if unknown."""
+    if 3 in (sizes[1], sizes[3]):
+        return sizes[1] != 3
+    if sizes[1] is not None or sizes[3] is not None:
+        return False
+    first, last = (str(names[i]).lower()[:1] == "c" for i in (1, 3))
+    return last if first != last else None
+
+
+def _session(path: Path, layer: str) -> tuple[Any, list[Path]]:
+    """A session whose only output is the wanted tensor, and the files beside the model's that hold its weights.
+
+    What the output does not need falls away.
+    """
     onnx = require("onnx", "networks", "subject 'onnx'")
     onnxruntime = require("onnxruntime", "networks", "subject 'onnx'")
 
@@ -145,13 +277,20 @@ def _session(path: Path, layer: str) -> Any:
             f"onnx: expected a file, got {path}, which {'is a folder' if path.is_dir() else 'does not exist'}."
         )
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        beside = _files_beside(model, path)
+        onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:
         raise WeightsError(f"onnx: cannot read {path} as an ONNX model ({reason(error)}).") from error
     tensors = [name for node in model.graph.node for name in node.output if name]
     if not tensors or not model.graph.output:
         raise WeightsError(f"onnx: cannot read {path} as an ONNX model (it computes nothing).")
     wanted = model.graph.output[0].name if layer == OUTPUT else layer
+    if layer == OUTPUT != wanted and OUTPUT in tensors:
+        raise InvalidArgumentError(
+            f"layer: {OUTPUT!r} stands for the first output of {path}, {wanted!r}, and another tensor has that name; "
+            f"give {wanted!r}, or rename the tensor."
+        )
     if wanted not in tensors:
         raise UnknownNameError(f"layer: no tensor {layer!r} in {path}.{closest(layer, [OUTPUT, *tensors])}")
     del model.graph.output[:]
@@ -160,6 +299,13 @@ def _session(path: Path, layer: str) -> Any:
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one for each core
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:
         raise WeightsError(f"onnx: ONNX Runtime cannot run {path} ({reason(error)}).") from error
+    return session, beside
+
+
+def _files_beside(model: Any, path: Path) -> list[Path]:
+    """The files that hold weights of a model, in the order of their names."""
+    entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data]
+    return [path.parent / name for name in sorted({entry.value for entry in entries if entry.key == "location"})]

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from closedloop.errors import InvalidArgumentError, closest, reason
+from closedloop.errors import CompanyWarning, InvalidArgumentError, closest, reason
 from closedloop.networks.modules import dtype_of, same_buffers
 
 #: Largest relative difference from eager torch that an engine may show on the probe batch.
@@ -34,10 +34,6 @@ PROBE_BATCH = 8
 
 class EngineWarning(UserWarning):
     """A fast engine could not be used; a slower one is."""
-
-
-class CompanyWarning(UserWarning):
-    """What a network answers to an image depends on the images that are shown with it."""
 
 
 class Engine(Protocol):

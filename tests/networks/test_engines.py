@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from closedloop.errors import InvalidArgumentError
+from closedloop.errors import CompanyWarning, InvalidArgumentError
 from closedloop.networks import engines
 from closedloop.networks.engines import (
-    CompanyWarning,
     Eager,
     EngineWarning,
     build_engine,

@@ -8,8 +8,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError
-from closedloop.interfaces import Described
+from closedloop.errors import CompanyWarning, InvalidArgumentError, SubjectError, UnknownNameError, WeightsError
+from closedloop.interfaces import Described, Fingerprinted
 from closedloop.subjects import OnnxSubject, TorchSubject, load_subject, onnx_file
 from closedloop.testing import SubjectContract
 
@@ -178,6 +178,129 @@ def test_threads_are_those_of_torch(dynamic, monkeypatch):
     assert seen == [torch.get_num_threads()]
 
 
+# Axes, types and company ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [["n", 8, 8, 3], ["n", "h", "w", 3], [None, None, None, 3], ["n", "h", "w", "c"], [2, 8, 8, 3], [1, 8, 8, 3]],
+)
+@pytest.mark.parametrize("element", [TensorProto.FLOAT, TensorProto.UINT8])
+def test_colours_may_be_the_last_axis(tmp_path, shape, element):
+    path = write(tmp_path / "net.onnx", [("Identity", ["x"], ["y"])], shape, element=element)
+    subject = OnnxSubject(path, units=[2, (1, 4, 5)], resolution=8)
+    recorded = subject.record(images(5, 8))
+    tolerance = 0.51 if element == TensorProto.UINT8 else 1e-6
+    scale = 255 if element == TensorProto.UINT8 else 1
+    np.testing.assert_allclose(recorded[:, 0], scale * images(5, 8)[:, 2, 4, 4], atol=tolerance)
+    np.testing.assert_allclose(recorded[:, 1], scale * images(5, 8)[:, 1, 4, 5], atol=tolerance)
+
+
+def test_the_order_of_axes_that_a_graph_does_not_say_is_tried(tmp_path):
+    path = write(tmp_path / "net.onnx", [("MatMul", ["x", "w"], ["y"])], ["n", "a", "b", "d"],
+                 constants={"w": np.eye(3, 2, dtype=np.float32)})  # fmt: skip
+    subject = OnnxSubject(path, units=[(1, 4, 5)], resolution=8)
+    close(subject.record(images(3, 8))[:, 0], images(3, 8)[:, 1, 4, 5])
+
+
+def test_bytes_are_not_normalized(tmp_path):
+    path = write(tmp_path / "net.onnx", [("Identity", ["x"], ["y"])], ["n", 3, 8, 8], element=TensorProto.UINT8)
+    with pytest.raises(
+        InvalidArgumentError, match=r"mean, std: .*net.onnx takes images as bytes, 0 to 255; leave both"
+    ):
+        OnnxSubject(path, **COLORS)
+
+
+COMPANY = {
+    "a reshape to one row": [("Reshape", ["p", "row"], ["y"])],
+    "a mean over the batch": [("ReduceMean", ["p"], ["m"]), ("Sub", ["p", "m"], ["d"]), ("Add", ["d", "p"], ["y"])],
+    "the first for all": [
+        ("Gather", ["p", "zero"], ["f"]),
+        ("Mul", ["p", "nothing"], ["e"]),
+        ("Add", ["f", "e"], ["y"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("batch", ["n", 3])
+@pytest.mark.parametrize("kind", COMPANY)
+def test_a_graph_that_mixes_images_is_shown_one_at_a_time(tmp_path, kind, batch):
+    if (kind, batch) == ("a reshape to one row", 3):
+        pytest.skip("is refused")
+    constants = {"row": np.array([1, -1]), "zero": np.array([0]), "nothing": np.zeros((1, 3, 1, 1), np.float32)}
+    path = write(tmp_path / "net.onnx", [("GlobalAveragePool", ["x"], ["p"]), *COMPANY[kind]], [batch, 3, 8, 8],
+                 constants=constants)  # fmt: skip
+    with pytest.warns(CompanyWarning, match="to one of the images depends on those beside it") as caught:
+        subject = OnnxSubject(path, units="all")
+    assert caught[0].filename == __file__
+    recorded = subject.record(images(5, 8))
+    close(np.concatenate([subject.record(image[None]) for image in images(5, 8)]), recorded)
+
+
+def test_a_batch_that_is_written_into_a_graph_of_several(tmp_path):
+    path = write(tmp_path / "net.onnx", [("GlobalAveragePool", ["x"], ["p"]), *COMPANY["a reshape to one row"]],
+                 [3, 3, 8, 8], constants={"row": np.array([1, -1])})  # fmt: skip
+    with pytest.raises(InvalidArgumentError, match=r"layer: 'output' is not .*: its shape is \(1, 9\) for 3 images"):
+        OnnxSubject(path)
+
+
+def test_a_network_exported_with_its_batch(tmp_path):
+    class Baked(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x).mean((2, 3)).reshape(1, -1)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Baked().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, (torch.zeros(1, 3, SIZE, SIZE),), tmp_path / "net.onnx", dynamo=False, input_names=["x"],
+            dynamic_axes={"x": {0: "n"}}, opset_version=17,
+        )  # fmt: skip
+    with pytest.warns(CompanyWarning, match="it returns 1 row for 2"):
+        subject = OnnxSubject(tmp_path / "net.onnx")
+    with torch.no_grad():
+        close(subject.record(images(3)), model.conv(torch.from_numpy(images(3))).mean((2, 3)).numpy())
+
+
+def test_rows_are_counted_whenever_it_records(dynamic, monkeypatch):
+    subject = OnnxSubject(dynamic)
+    monkeypatch.setattr(subject, "_run", lambda shown: np.zeros((1, 5), np.float32))
+    with pytest.raises(SubjectError, match="expected a row for each of 4 images, got 1; the graph mixes the images"):
+        subject.record(images(4))
+
+
+def test_silent_and_random_graphs_are_no_company(tmp_path):
+    for node in (("Mul", ["x", "nothing"], ["y"]), ("RandomNormalLike", ["x"], ["y"])):
+        OnnxSubject(write(tmp_path / "net.onnx", [node], ["n", 3, 8, 8], constants={"nothing": np.float32(0)}))
+
+
+def test_a_tensor_that_is_called_output_and_is_not_the_first(tmp_path):
+    nodes = [("Relu", ["x"], ["output"]), ("Neg", ["output"], ["y"])]
+    path = write(tmp_path / "net.onnx", nodes, ["n", 3, 8, 8])
+    with pytest.raises(
+        InvalidArgumentError, match=r"'output' stands for the first output of .*, 'y', and another tensor"
+    ):
+        OnnxSubject(path)
+    assert OnnxSubject(path, layer="y", units=[1]).record(images(2, 8)).shape == (2, 1)
+
+
+def test_the_fingerprint_tells_weights_wherever_they_are(tmp_path, dynamic):
+    known = OnnxSubject(dynamic)
+    assert isinstance(known, Fingerprinted)
+    assert known.fingerprint == OnnxSubject(dynamic, name="other").fingerprint
+    assert known.fingerprint != OnnxSubject(dynamic, units=[1]).fingerprint
+    model = onnx.load(dynamic)
+    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
+    outside = OnnxSubject(tmp_path / "net.onnx")
+    close(outside.record(images()), known.record(images()))
+    before, data = outside.fingerprint, bytearray((tmp_path / "net.data").read_bytes())
+    data[3] ^= 1
+    (tmp_path / "net.data").write_bytes(data)
+    assert OnnxSubject(tmp_path / "net.onnx").fingerprint != before
+
+
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
@@ -215,11 +338,16 @@ def test_a_graph_that_onnx_runtime_cannot_run(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        (["n", 12], {}, "expected one floating-point input"),
-        (["n", 3, 8, 8], {"element": TensorProto.UINT8}, r"expected one floating-point input .*tensor\(uint8\)"),
-        (["n", 3, 8, 8], {"more": ["other"]}, "expected one floating-point input .* got x .*, other"),
+        (["n", 12], {}, "expected one input of images"),
+        ([3, 8, 8], {}, "expected one input of images"),
+        (["n", 2, 3, 8, 8], {}, "expected one input of images"),
+        (["n", 3, 8, 8], {"element": TensorProto.INT32}, r"expected one input of images .*tensor\(int32\)"),
+        (["n", 3, 8, 8], {"more": ["other"]}, "expected one input of images .* got x .*, other"),
         (["n", 1, 8, 8], {}, "expected square RGB images"),
-        (["n", 8, 8, 3], {}, r"expected square RGB images .* got x \['n', 8, 8, 3\]"),
+        (["n", 4, 8, 8], {}, "expected square RGB images"),
+        (["n", 8, 8, 1], {}, r"expected square RGB images .* got x \['n', 8, 8, 1\]"),
+        (["n", 8, 3, 8], {}, "expected square RGB images"),
+        (["n", 8, 9, 3], {}, "expected square RGB images"),
         (["n", 3, 8, 9], {}, "expected square RGB images"),
     ],
 )

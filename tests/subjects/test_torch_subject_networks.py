@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from closedloop.errors import InvalidArgumentError, SubjectError
+from closedloop.errors import CompanyWarning, InvalidArgumentError, SubjectError
 from closedloop.interfaces import Fingerprinted
-from closedloop.networks.engines import CompanyWarning
 from closedloop.networks.modules import undisturbed
 from closedloop.subjects import TorchSubject, torch_subject
 
