@@ -35,6 +35,12 @@ _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
     float: (is_number, "a number"),
     str: (lambda value: isinstance(value, str), "a text"),
 }
+#: What computes a network, by the names that recipes have for it.
+ENGINES = ("onnx", "eager", "compile", "auto")
+#: Entries of a recipe that say by what and where it was computed, not what it is.
+_INFORMATION = {"engine", "device"}
+#: How far apart engines may measure the best response of a unit, relative.
+_MEASURED = 1e-2
 #: The optimizer that is taken where none is named: on the command line and in an experiment's file.
 OPTIMIZER = "auto"
 
@@ -48,14 +54,53 @@ def recipe(part: Any) -> dict[str, Any]:
 
 
 def fingerprint(part: Any) -> str:
-    """SHA-256 that tells a generator from one with other weights; of its recipe where it has no weights.
+    """SHA-256 that tells a subject or generator from one with other weights; of its recipe where it has no weights.
 
     Empty for something built by hand that cannot tell.
     """
     if isinstance(part, Fingerprinted):
         return part.fingerprint
     known = recipe(part)
-    return "" if known["name"] == OBJECT else hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return "" if known["name"] == OBJECT else _sha256(known)
+
+
+def older_fingerprints(part: Any) -> set[str]:
+    """What versions before this one noted for a part that is told by its recipe, by whichever engine it ran."""
+    if not isinstance(part, Described) or part.recipe is None:
+        return set()
+    known = recipe(part)
+    return {_sha256(_by_engine(known, engine)) for engine in ("", *ENGINES)}
+
+
+def _by_engine(known: Any, engine: str) -> Any:
+    """A recipe with another engine in it, where it names one; "" for the one that it names."""
+    if not isinstance(known, Mapping) or not engine:
+        return known
+    return {key: engine if key == "engine" else _by_engine(value, engine) for key, value in known.items()}
+
+
+def _sha256(known: Any) -> str:
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def same_recipe(one: Any, other: Any) -> bool:
+    """Whether two plain values of an experiment's file stand for the same experiment.
+
+    The engine that ran and the device are noted and not compared: the fastest engine is another one on another
+    processor. What a noise measured of the network is the same up to the rounding in which engines differ.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = (one.keys() | other.keys()) - _INFORMATION
+        return all(_same_entry(key, one.get(key), other.get(key)) and (key in one) == (key in other) for key in keys)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_recipe, one, other))
+    return bool(one == other)
+
+
+def _same_entry(key: str, one: Any, other: Any) -> bool:
+    if key == "best" and isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return bool(np.allclose(one, other, rtol=_MEASURED, atol=0))
+    return same_recipe(one, other)
 
 
 def plain(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
@@ -56,6 +58,17 @@ class Wrapper(ABC):
         """How `load_subject` makes it again; None where the subject inside was built by hand."""
         inner = self.subject.recipe if isinstance(self.subject, Described) else None
         return None if inner is None else {"name": self.kind, **self._options, "subject": dict(inner)}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of its options and of the fingerprint of the subject inside; empty where that one has none.
+
+        What it measured of the subject inside follows from that, and differs in rounding from engine to engine.
+        """
+        inner = recipes.fingerprint(self.subject)
+        options = {key: value for key, value in self._options.items() if key != "best"}
+        content = json.dumps([self.kind, options, inner], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest() if inner else ""
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Images as the subject inside is shown them -> responses ``(n, units[, time])``, NaN where lost."""

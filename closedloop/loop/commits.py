@@ -8,14 +8,14 @@ begins, so a run goes on after a crash at any moment as if nothing had happened.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
 from closedloop.interfaces import State, Stateful, Subject
 from closedloop.loop.presenter import Shown
-from closedloop.recipes import fingerprint, plain
+from closedloop.recipes import fingerprint, older_fingerprints, plain, same_recipe
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
 from closedloop.recording.places import root_of
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
@@ -188,11 +188,21 @@ def check_same_experiment(run: Path, wanted: Mapping[str, Any]) -> None:
     for name in [*wanted, *(key for key in held if key not in wanted)]:
         if name in _MAY_DIFFER or (name in _PLACES and name in known):
             continue
-        if held.get(name) != wanted.get(name):
+        if not same_recipe(held.get(name), wanted.get(name)):
             raise RecordingError(
                 f"exists: {run} holds another experiment: {name} is {held.get(name)!r:.200} there, and "
                 f"{wanted.get(name)!r:.200} here. Give the arguments of that run, or a new folder."
             )
+
+
+class Fingerprint(str):
+    """SHA-256 of a part of an experiment, which knows what older versions noted for that very part.
+
+    Attributes:
+        older: Those, for a part that they told by its recipe and engine alone.
+    """
+
+    older: Set[str] = frozenset()
 
 
 def fingerprints(**parts: Any) -> dict[str, str]:
@@ -201,19 +211,24 @@ def fingerprints(**parts: Any) -> dict[str, str]:
     Args:
         **parts: Subjects, generators …; bytes; or a fingerprint itself, as text.
     """
-    found = {}
-    for name, part in parts.items():
-        if isinstance(part, bytes):
-            known = hashlib.sha256(part).hexdigest() if part else ""
-        else:
-            known = part if isinstance(part, str) else fingerprint(part)
-        if known:
-            found[name] = known
-    return found
+    found = {name: _fingerprint(part) for name, part in parts.items()}
+    return {name: known for name, known in found.items() if known}
+
+
+def _fingerprint(part: Any) -> str:
+    if isinstance(part, bytes):
+        return hashlib.sha256(part).hexdigest() if part else ""
+    if isinstance(part, str):
+        return part
+    known = Fingerprint(fingerprint(part))
+    known.older = older_fingerprints(part)
+    return known
 
 
 def check_fingerprints(run: Path, content: Mapping[str, Any], now: Mapping[str, str]) -> None:
     """Raises unless a run goes on with the very parts that it began with; runs of older versions do not say.
+
+    Of a network they noted its recipe and not its weights, which then are not compared.
 
     Args:
         run: The run's folder.
@@ -225,7 +240,8 @@ def check_fingerprints(run: Path, content: Mapping[str, Any], now: Mapping[str, 
     """
     held: Mapping[str, str] = content.get("fingerprints") or {}
     for name, known in now.items():
-        if name in held and held[name] != known:
+        older = known.older if isinstance(known, Fingerprint) else ()
+        if name in held and held[name] != known and held[name] not in older:
             raise InvalidArgumentError(
                 f"{name}: expected the {name} with which {run} began, got another (SHA-256 {known[:12]}…, of the run "
                 f"{held[name][:12]}…); restore its weights, options or images."

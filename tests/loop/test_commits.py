@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ from closedloop.interfaces import Units
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Shown
 from closedloop.recording.layout import Layout, Rows
-from closedloop.recording.reader import open_recording
+from closedloop.recording.reader import open_recording, read_experiment
 from closedloop.recording.writer import Recording
 
 
@@ -167,3 +170,44 @@ def test_fingerprints():
     check_fingerprints("run", {"fingerprints": {**found, "z": "gone"}}, found)
     with pytest.raises(InvalidArgumentError, match=r"a: expected the a with which run began, got another .*restore"):
         check_fingerprints("run", {"fingerprints": {"a": "cd" * 32}}, found)
+
+
+class Loaded(Still):
+    """A subject that was loaded by name, with an engine, with weights or without."""
+
+    def __init__(self, engine: str = "onnx", best: float = 2.0, weights: str = "", layer: str = "a") -> None:
+        super().__init__()
+        inside = {"name": "net", "layer": layer, "engine": engine, "device": None if engine == "onnx" else "cpu"}
+        self.recipe = {"name": "poisson", "best": [best], "seed": 0, "subject": inside}
+        if weights:
+            self.fingerprint = weights * 32
+
+
+def test_a_run_of_an_older_version_goes_on_though_it_did_not_note_weights():
+    older = hashlib.sha256(json.dumps(Loaded("onnx").recipe, sort_keys=True).encode()).hexdigest()
+    content = {"fingerprints": {"subject": older}}
+    check_fingerprints("run", content, fingerprints(subject=Loaded("onnx")))
+    check_fingerprints("run", content, fingerprints(subject=Loaded("onnx", weights="ab")))
+    one = Loaded("eager", weights="ab")
+    one.recipe["subject"]["device"] = None
+    check_fingerprints("run", content, fingerprints(subject=one))
+    for other in (Loaded("onnx", layer="b", weights="ab"), Loaded("onnx", best=3)):
+        with pytest.raises(InvalidArgumentError, match="subject: expected the subject with which run began"):
+            check_fingerprints("run", content, fingerprints(subject=other))
+    with pytest.raises(InvalidArgumentError, match="subject: expected the subject with which run began"):
+        check_fingerprints("run", {"fingerprints": {"subject": "ab" * 32}}, fingerprints(subject=Loaded(weights="cd")))
+
+
+def test_the_engine_is_noted_and_not_compared(tmp_path):
+    def experiment(subject):
+        return {"subject": subject.recipe, "fingerprints": fingerprints(subject=subject)}
+
+    begun = Loaded("onnx", 2.0, "ab")
+    record(Counting(), experiment(begun), tmp_path / "run")
+    record(Counting(), experiment(Loaded("eager", 2.0 + 1e-6, "ab")), tmp_path / "run", "resume")
+    assert read_experiment(tmp_path / "run")["subject"]["subject"]["engine"] == "onnx"
+    for other in (Loaded("eager", 2.1, "ab"), Loaded("onnx", layer="b", weights="ab")):
+        with pytest.raises(RecordingError, match="holds another experiment: subject is"):
+            record(Counting(), experiment(other), tmp_path / "run", "resume")
+    with pytest.raises(InvalidArgumentError, match=r"subject: expected the subject with which .*run began"):
+        record(Counting(), experiment(Loaded("onnx", 2.0, "cd")), tmp_path / "run", "resume")

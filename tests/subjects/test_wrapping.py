@@ -7,9 +7,11 @@ import pytest
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Described, Differentiable, Resolved, Stateful
+from closedloop.recipes import fingerprint
 from closedloop.subjects import (
     EnergySubject,
     FunctionSubject,
+    GaborSubject,
     Gain,
     Lossy,
     MotionEnergySubject,
@@ -134,3 +136,17 @@ class TestAroundMoviesContract(SubjectContract):
 
     def make(self):
         return Lossy(Poisson(MotionEnergySubject(resolution=16), spikes=20))
+
+
+def test_the_fingerprint_is_that_of_the_subject_inside_with_what_is_around_it():
+    inner = FunctionSubject(lambda x: x.mean((1, 2, 3)), name="mean")
+    assert fingerprint(Lossy(inner)) == ""
+    inner.fingerprint = "ab" * 32
+    known = Lossy(inner, 0.1).fingerprint
+    assert len(known) == 64
+    others = [Lossy(inner, 0.2), Lossy(inner, 0.1, seed=1), Repeated(inner), Lossy(Lossy(inner, 0.1), 0.1)]
+    assert len({known, *(other.fingerprint for other in others)}) == 5
+    assert Poisson(inner, best=1.0).fingerprint == Poisson(inner, best=1.0 + 1e-7).fingerprint
+    assert len(Lossy(GaborSubject()).fingerprint) == 64
+    inner.fingerprint = "cd" * 32
+    assert Lossy(inner, 0.1).fingerprint != known
