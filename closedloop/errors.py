@@ -61,6 +61,10 @@ class CompanyWarning(UserWarning):
     """What a network answers to an image depends on the images that are shown with it."""
 
 
+class SubjectWarning(UserWarning):
+    """A subject's responses look as though they were those to other images."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Words a hint for a misspelt name: ``" Did you mean 'a' or 'b'?"``, or the known names when none is near."""
     names = sorted(known)

@@ -6,6 +6,7 @@ Each caution has a rule that is stated where it is computed; none is a matter of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,6 +17,7 @@ from closedloop.analysis import holm, naturalness, reference_drift, success
 from closedloop.analysis.summary import ThreadSummary, is_evolution, summarize, thread_objectives
 from closedloop.images.naturalness import CLIPPED_SHARE, MEASURE_WORDS, MEASURES, clipped, code_measures
 from closedloop.interfaces import FloatArray
+from closedloop.loop.stale import Watch
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.pictures import Lookup
@@ -25,10 +27,11 @@ from closedloop.recording.render import recorded_generator
 LEAST_GENERATIONS = 10
 #: Level of the tests below: one false alarm in a hundred.
 LEVEL = 0.01
-#: What is looked for, in words; the first two in every run, the others in evolutions.
+#: What is looked for, in words; the first three in every run, the others in evolutions.
 CHECKS = (
     "an unfinished run",
     "lost presentations",
+    "answers to other images",
     "drift",
     "a dead unit",
     "no improvement",
@@ -47,8 +50,8 @@ class Caution:
     """One thing that a reader must know.
 
     Attributes:
-        kind: A word for it: "unfinished", "lost", "drift", "dead-unit", "not-converged", "not-improved", "ceiling",
-            "saturated", "unnatural", "left-prior", "no-retest", "no-reference" or "deterministic".
+        kind: A word for it: "unfinished", "lost", "stale", "drift", "dead-unit", "not-converged", "not-improved",
+            "ceiling", "saturated", "unnatural", "left-prior", "no-retest", "no-reference" or "deterministic".
         thread: Whom it concerns; empty for the whole run.
         text: What was seen, with numbers.
         cure: What to do.
@@ -77,7 +80,7 @@ def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "
     Returns:
         The cautions: of the whole run first, then of each thread; within each, serious ones first.
     """
-    found = [*_unfinished(recording, run), *_lost(recording)]
+    found = [*_unfinished(recording, run), *_lost(recording), *_stale(recording)]
     if is_evolution(recording):
         found += _drift(recording)
         for summary in summarize(recording):
@@ -152,6 +155,30 @@ def _lost(recording: xr.Dataset) -> list[Caution]:
     never = _never_answered(recording, gone)
     cure = f"{never} images have no response at all." if never else "Each of their images was shown again."
     return [Caution("lost", "", text, cure, serious=bool(share > 0.05 or never))]
+
+
+def _stale(recording: xr.Dataset) -> list[Caution]:
+    """Rule: responses repeat where images do not, more than by chance (`closedloop.loop.stale`).
+
+    Only of recordings made here, whose presentations stand in their random order.
+    """
+    if str(recording.attrs.get("reason", "")).startswith("imported"):
+        return []
+    names = [str(name) for name in recording["stimulus_id"].values]
+    keys: list[Any] = list(names)
+    if "latent_code" in recording:
+        codes = recording["latent_code"].values
+        keys = [name if np.isnan(c).all() else c.tobytes() for name, c in zip(names, codes, strict=True)]
+    watch, responses = Watch(), recording["responses"].values
+    generation = recording["generation"].values
+    for rows in np.split(np.arange(len(names)), np.flatnonzero(np.diff(generation)) + 1):
+        watch.see([keys[i] for i in rows], responses[rows])
+    if not watch.found:
+        return []
+    text = f"responses look as though they were those to other images: {watch.found}."
+    return [
+        Caution("stale", "", text, "Check that the rig reads each one after its image, and counts triggers rightly.")
+    ]
 
 
 def _never_answered(recording: xr.Dataset, gone: NDArray[np.bool_]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.checks import check_responses
-from closedloop.errors import ClosedLoopError, SubjectError, SubjectTimeoutError
+from closedloop.errors import ClosedLoopError, SubjectError, SubjectTimeoutError, SubjectWarning
 from closedloop.images.forms import shown_as
 from closedloop.interfaces import FloatArray, Form, Subject, form_of
+from closedloop.loop.stale import Watch, image_keys
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Presenter:
     subject: Subject
     retries: int = 2
     timeout_s: float | None = None
+
+    @cached_property
+    def _watch(self) -> Watch:
+        """Looks for answers that are those to other images."""
+        return Watch()
 
     @cached_property
     def form(self) -> Form:
@@ -124,7 +131,15 @@ class Presenter:
             raise
         except Exception as error:
             raise SubjectError(f"subject {name!r} raised {type(error).__name__}: {error}") from error
-        return check_responses(raw, len(images), len(self.subject.units), name)
+        responses = check_responses(raw, len(images), len(self.subject.units), name)
+        if suspected := self._watch.see(image_keys(images), responses):
+            warnings.warn(
+                f"subject {name!r}: {suspected}. Its responses may be those to other images; check that the rig reads "
+                "each one after its image, and counts triggers rightly.",
+                SubjectWarning,
+                stacklevel=2,
+            )
+        return responses
 
     def _record_in_time(self, images: NDArray[np.float32]) -> Any:
         """Records in a thread of its own, so that a subject that hangs does not hang the experiment."""

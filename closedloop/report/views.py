@@ -213,7 +213,7 @@ def run_view(run: Run, place: int) -> RunView:
         sentences=_sentences(run.recording, summaries),
         facts=list(_facts(run)),
         cautions=[*found, *_picture_cautions(run.pictures)],
-        checks=CHECKS if evolution else CHECKS[:2],
+        checks=CHECKS if evolution else CHECKS[:3],
         columns=[s.thread for s in summaries],
         rows=table_rows(run.recording, summaries) if summaries else [],
         threads=threads,

@@ -190,3 +190,16 @@ def test_words_name_the_thread_the_numbers_and_the_cure():
 @pytest.mark.parametrize("objective", ["layer()", "2.0*unit(0) - 1.0", "unit(0)*logprob(0)"])
 def test_drift_is_looked_for_in_the_units_of_any_objective(objective):
     assert "drift" in kinds(evolution(drift=-0.05).assign_coords(objective=("evolution", [objective])))
+
+
+def test_a_buffer_that_is_not_renewed():
+    recording = evolution(many=True)
+    own = recording.copy()
+    block = recording["generation"].values
+    places = np.concatenate([np.arange((block == g).sum()) for g in np.unique(block)])
+    own["responses"] = recording["responses"].dims, recording["responses"].values[places]
+    assert "stale" in kinds(own, serious=True)
+    (text,) = (str(c) for c in cautions(own) if c.kind == "stale")
+    assert "blocks of different images have exactly the same responses" in text
+    assert "stale" not in kinds(own.assign_attrs(reason="imported from xdream"))
+    assert "stale" not in kinds(recording)

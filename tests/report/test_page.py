@@ -164,7 +164,7 @@ def test_recorded_images(recorded, read):
     assert "12 images were shown to two-units, 36 presentations in all; 2 units answered." in parsed.text
     assert f"{float(means.max()):.4g}" in parsed.text
     assert f"{best} · n = 3" in parsed.text
-    assert "No warning Looked for: an unfinished run, lost presentations." in parsed.text
+    assert "No warning Looked for: an unfinished run, lost presentations, answers to other images." in parsed.text
     assert "Noisy two-units" in parsed.text
 
 
