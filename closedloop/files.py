@@ -94,7 +94,7 @@ def complete(out: Path, replace: bool = False, argument: str = "out") -> Iterato
     with _said(out, argument):
         _check_free(out, replace, argument)
         _check_place(out, argument)
-        made, temporary, done = _make_folders(out.parent), _temporary(out), False
+        made, temporary, done = make_folders(out.parent), _temporary(out), False
     try:
         with _said(out, argument):
             _check_free(out, replace, argument)  # again: now that its folder is there
@@ -108,9 +108,7 @@ def complete(out: Path, replace: bool = False, argument: str = "out") -> Iterato
     finally:
         if not done:
             remove(temporary)
-            for folder in made:
-                with suppress(OSError):  # another process may have put something there
-                    folder.rmdir()
+            remove_empty(made)
 
 
 @contextmanager
@@ -152,17 +150,22 @@ def _check_place(out: Path, argument: str) -> None:
             )
 
 
-def _make_folders(folder: Path) -> list[Path]:
+def make_folders(folder: Path) -> list[Path]:
     """Makes a folder and those above it; returns those that were made, the lowest first."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        for place in missing:
-            with suppress(OSError):
-                place.rmdir()
+        remove_empty(missing)
         raise
     return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Removes folders that are there and empty; others stay: another process may have put something there."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _temporary(out: Path) -> Path:

@@ -31,13 +31,13 @@ from closedloop.objectives import Unit, parse_objective
 from closedloop.objectives.naming_units import UnitSpec, columns_text, parse_columns
 from closedloop.recipes import OBJECT, matched_generator, recipe, version
 from closedloop.recording.reader import open_recording, read_experiment, read_kept, read_pointer, read_state
-from closedloop.recording.references import read_references, source
+from closedloop.recording.references import source
 from closedloop.recording.states import pack_state, unpack_state
 from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed
 
 from .evolve import default_objective
-from .stored import check_complete
+from .stored import check_complete, stored_images
 
 #: Presentations of an ascent, about, where `every` is not given.
 PRESENTATIONS = 50
@@ -193,7 +193,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     generator = handed.generator or matched_generator(content["generator"], subject, RESOLUTION)
     wanted = [parse_objective(text) for text in content["objectives"]]
     codes = read_start(run) if content["start"] else None
-    stored = read_references(run)
+    stored = stored_images(run, content["references"])
     references = content["references"] if stored is None else stored
     session = _session(subject, generator, wanted, content, codes, references, run, "resume", handed.observers)
     return session.resume(Recording.reopen(run))
@@ -353,6 +353,6 @@ def read_start(run: str | Path) -> FloatArray:
     """
     kept = read_kept(run, START)
     if kept is None:
-        raise RecordingError(f"{run}: it ended before its first image was stored; begin it again.")
+        raise RecordingError(f"{run}: it ended before its first image was stored; begin it again, in the same folder.")
     codes: FloatArray = unpack_state(kept)["codes"]
     return codes

@@ -53,7 +53,7 @@ from .contenders import (
     generator_of,
     run_contender,
 )
-from .stored import check_complete
+from .stored import check_complete, stored_images
 
 #: Stands as `protocol` in a run's file.
 COMPARE = "compare"
@@ -170,9 +170,9 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     )
     subject = handed.subject or load_recorded_subject(content["subject"], str(run))
     features = None if content["features"] is None else load_recorded_subject(content["features"], str(run))
-    stored = read_references(run)
+    stored = stored_images(run, content["naturals"])
     if stored is None:
-        raise RecordingError(f"{run}: it ended before its natural images were stored; begin it again.")
+        stored = as_image_set(content["naturals"], resolution_of(subject))
     contenders = [Contender(**written) for written in content["methods"]]
     progress = None if handed.progress is None else _without_words(handed.progress)
     course = Comparison(subject, contenders, content, stored, features, progress)

@@ -366,5 +366,6 @@ def stored_planes(run: str | Path, planes: Sequence[str]) -> dict[str, FloatArra
             return {name: file[name] for name in planes}
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise RecordingError(
-            f"{run}: it ended before its directions were stored, or {BASIS} is damaged ({error}); begin it again."
+            f"{run}: it ended before its directions were stored, or {BASIS} is damaged ({error}); "
+            "begin it again, in the same folder."
         ) from error

@@ -179,7 +179,8 @@ def stored_parameters(run: str | Path, content: Mapping[str, Any]) -> dict[str, 
         return {name: _column(stored[name]) for name in names}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordingError(
-            f"{run}: it ended before its parameters were stored, or {PARAMETERS} is damaged ({error}); begin it again."
+            f"{run}: it ended before its parameters were stored, or {PARAMETERS} is damaged ({error}); "
+            "begin it again, in the same folder."
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_images
+from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_image, read_images
 from closedloop.interfaces import STILL, FloatArray, Form, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
@@ -148,6 +149,7 @@ class Library:
         """Returns a library of a folder, read lazily, or of images in memory, for a subject that is shown this form."""
         if isinstance(images, (str, Path)) and str(images) != "bundled":
             ids, paths = folder_images(images)
+            _look_at(paths)
             return cls(
                 tuple(ids),
                 lambda which: read_images([paths[i] for i in which], resolution, form),
@@ -163,6 +165,13 @@ class Library:
             size = array.shape[-1]
         known = as_image_set(images, size, form)
         return cls(known.ids, lambda which: known.images[which], fingerprint=known.fingerprint, rate_hz=known.rate_hz)
+
+
+def _look_at(paths: Sequence[Path]) -> None:
+    """Reads each image once, so that one that cannot be read is found before a subject is shown anything."""
+    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it unpacks
+        for _ in pool.map(lambda path: read_image(path, 1), paths):
+            pass
 
 
 class Presentation:

@@ -32,5 +32,7 @@ def stored_images(run: Path, named: str | None) -> ImageSet | None:
     """
     copy = read_references(run)
     if copy is None and named == REFERENCES:
-        raise RecordingError(f"{run}: it ended before its reference images were stored; begin it again.")
+        raise RecordingError(
+            f"{run}: it ended before its reference images were stored; begin it again, in the same folder."
+        )
     return copy

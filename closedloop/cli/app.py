@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import warnings
 from functools import cached_property
@@ -107,6 +108,9 @@ def root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line. Errors that a user can cause end it with status 2 and one message, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # names that are no UTF-8 are shown as well as can be
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]

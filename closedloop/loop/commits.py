@@ -12,7 +12,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError, SubjectError
 from closedloop.interfaces import State, Stateful, Subject
 from closedloop.loop.presenter import Shown
 from closedloop.recipes import fingerprint, older_fingerprints, plain, same_recipe
@@ -130,6 +130,11 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
             return recording.dataset()
         finally:
             course.end()
+    except SubjectError:
+        raise
+    except ClosedLoopError:  # bad input that was met before anything was recorded leaves nothing behind
+        recording.discard()
+        raise
     finally:
         recording.close()
 

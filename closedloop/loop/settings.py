@@ -19,6 +19,8 @@ from closedloop.errors import InvalidArgumentError, closest
 from closedloop.loop.drift_correction import METHODS
 
 T = TypeVar("T")
+#: The largest number of images, repeats, steps and the like.
+MOST = 10**9
 
 
 def option(
@@ -95,6 +97,8 @@ def _check_option(entry: Field[Any], kind: type[Any], value: Any) -> None:
     name, facts = entry.name, entry.metadata
     if kind is int:
         check_whole(name, value, 0 if facts["least"] is None else facts["least"])
+        if name != "seed" and value > MOST:
+            raise InvalidArgumentError(f"{name}: expected a number of at most {MOST}, got {value!r}.")
     elif kind is bool:
         check_flag(name, value)
     elif kind is float and not (is_number(value) and np.isfinite(value) and (not facts["unit"] or value > 0)):

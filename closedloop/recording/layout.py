@@ -135,14 +135,22 @@ def is_run(path: str | Path) -> bool:
         return False
 
 
+def _committed(path: Path) -> bool:
+    """Whether a run has a finished generation; False for a name that no folder can have."""
+    try:
+        return (path / POINTER).exists()
+    except OSError:
+        return False
+
+
 @contextmanager
 def writing(path: Path | None) -> Iterator[None]:
     """Turns the operating system's errors into one that says what is safe and what to do."""
     try:
         yield
     except OSError as error:
-        safe = "No run was begun; make room, or choose another folder."
-        if path is not None and is_run(path):
+        safe = "No generation was finished; make room and begin again, or choose another folder."
+        if path is not None and _committed(path):
             safe = f"Every finished generation is safe; make room, then go on with: closedloop resume {path}"
         raise RecordingError(f"{path}: cannot write ({error.strerror or error}). {safe}") from error
 

@@ -26,7 +26,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -36,7 +36,17 @@ from numpy.typing import NDArray
 
 from closedloop.arrays import narrowed
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
-from closedloop.files import PARTIAL, do_together, put_file, replace_file, replace_files, synchronize
+from closedloop.files import (
+    PARTIAL,
+    do_together,
+    make_folders,
+    put_file,
+    remove,
+    remove_empty,
+    replace_file,
+    replace_files,
+    synchronize,
+)
 from closedloop.images.movies import encode_image
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.recording import older
@@ -50,6 +60,7 @@ from closedloop.recording.layout import (
     IMAGES,
     LOCK,
     POINTER,
+    REFERENCES,
     SCHEMA,
     STATES,
     Layout,
@@ -102,6 +113,7 @@ class Recording:
         self._memory: _Memory | None = None
         self._neuroids: tuple[str, ...] | None = None
         self._checksums: ChecksumFile | None = None
+        self._made: list[Path] | None = None
         self._kept: Mapping[str, Sum] | None = None
         self._open: list[Sum] = []
         self._uncounted: list[Sum] = []
@@ -119,16 +131,20 @@ class Recording:
         if save is None:
             return cls(None, layout, text)
         path = Path(save)
+        if "\0" in str(path):
+            raise RecordingError(f"save: no folder can have the name {str(path)!r}; choose another.")
         with writing(path):
             _check_free(path)
-            path.mkdir(parents=True, exist_ok=True)
+            made = make_folders(path)
             recording = cls(path, layout)
+            recording._made = made
             try:
                 _check_free(path)  # again: now that it is ours, no other process can have begun in it
+                _clear(path)
                 recording._kept, recording._checksums = {}, ChecksumFile(path / CHECKSUMS)
                 recording.keep(EXPERIMENT, text.encode())
             except BaseException:
-                recording.close()
+                recording.discard()
                 raise
         return recording
 
@@ -403,6 +419,25 @@ class Recording:
             raise RecordingError("recording: nothing is recorded yet.")
         return finished_dataset(self._memory.dataset(), self._pointer, self._experiment)
 
+    def discard(self, whole: bool = False) -> None:
+        """Removes a run that was begun by this process and holds no generation, and gives its folder back.
+
+        Of another one, and of a folder that is no longer its own, only the lock is given back.
+
+        Args:
+            whole: Whether one with generations is removed, too.
+        """
+        try:
+            if self.path is not None and self._made is not None and (whole or not _begun(self.path)):
+                self._check_own()
+                remove(self.path / POINTER)
+                _clear(self.path)
+                (self.path / LOCK).unlink()
+                remove_empty(self._made)
+        except (OSError, RecordingError):
+            pass  # what cannot be removed stays; the next run can begin in it
+        self.close()
+
     def close(self) -> None:
         """Gives the folder's lock back."""
         if self._own is not None:
@@ -469,9 +504,31 @@ def _check_free(path: Path) -> None:
         return
     if not path.is_dir():
         raise RecordingError(f"save: expected a new or empty folder, got {path}, which is a file; choose another name.")
-    if not {entry.name for entry in path.iterdir()} <= {LOCK, CHECKSUMS, EXPERIMENT + PARTIAL, EARLIER}:
+    held = {entry.name for entry in path.iterdir()}
+    if (path / POINTER).exists() or not held <= _born(path):
         raise RecordingError(
             f"save: expected a new or empty folder, got {path}, which holds something; choose another name"
             + (f", or go on with it: closedloop resume {path}" if is_run(path) else "")
             + "."
         )
+
+
+def _born(path: Path) -> set[str]:
+    """Returns what may lie in the folder of a run that has no finished generation, by name."""
+    names = {LOCK, CHECKSUMS, EXPERIMENT, REFERENCES, DATA, DATA + PARTIAL, STATES, IMAGES, POINTER + PARTIAL, EARLIER}
+    with suppress(RecordingError, ValueError):
+        names |= {name.partition("/")[0] for name in kept_sums(path) or ()}
+    return names | {name + PARTIAL for name in names}
+
+
+def _begun(path: Path) -> bool:
+    """Whether a run has a finished generation."""
+    return (path / POINTER).exists()
+
+
+def _clear(path: Path) -> None:
+    """Removes what a run without a generation left, but for its lock and for what an older version finished."""
+    for name in sorted({entry.name for entry in path.iterdir()} & _born(path) - {LOCK, EARLIER, EXPERIMENT, CHECKSUMS}):
+        remove(path / name)
+    for name in (EXPERIMENT, CHECKSUMS):  # last: they say what else there is
+        remove(path / name)

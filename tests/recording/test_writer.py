@@ -378,7 +378,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(
-            RecordingError, match=r"cannot write \(No space left on device\). No run was begun"
+            RecordingError, match=r"cannot write \(No space left on device\). No generation was finished"
         ) as caught:
             create(tmp_path / "run")
     assert not is_run(tmp_path / "run")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,8 +154,7 @@ def make_run(
         recording.finish({}, f"imported from {source.system}")
         return recording.dataset()
     except BaseException:
-        if save is not None:
-            shutil.rmtree(save, ignore_errors=True)  # a half import is of no use, and its folder would be in the way
+        recording.discard(whole=True)  # a half import is of no use, and its folder would be in the way
         raise
     finally:
         recording.close()
