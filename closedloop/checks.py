@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import as_array, as_numbers
-from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError
-from closedloop.interfaces import STILL, FloatArray, Form, Generator, form_of
+from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError, blamed
+from closedloop.interfaces import STILL, FloatArray, Form, Generator, Objective, Optimizer, Subject, Units, form_of
 
 #: How far beyond [0, 1] rounding may carry a pixel before it counts as out of range; such values are clipped.
 ROUNDING = 1e-4
@@ -91,6 +91,25 @@ def _cure(shape: tuple[int, ...], form: Form) -> str:
     return ""
 
 
+def make_images(generator: Generator, codes: Any, whose: str = "") -> NDArray[np.float32]:
+    """Returns the images of codes ``(n, dim)``, checked: of the form and size that the generator states, in [0, 1].
+
+    The images are a copy, and so are the codes that the generator is given: neither can change behind anyone's back.
+
+    Args:
+        generator: Turns codes into images.
+        codes: ``(n, dim)``.
+        whose: The thread, in words for the error, such as ``"thread 'main': "``.
+
+    Raises:
+        GeneratorError: It raised, or returned no such images.
+        InvalidArgumentError: The codes are none of its space.
+    """
+    with blamed(f"{whose}generator {generator.name!r}", GeneratorError):
+        checked = generator.space.check(codes)
+        return np.array(check_generated(generator(checked), len(checked), generator))
+
+
 def check_generated(images: NDArray[Any], n: int, generator: Generator) -> NDArray[np.float32]:
     """Returns a generator's images if they are of the form it states, ``(n, 3, h, w)`` in [0, 1] if it states none.
 
@@ -151,6 +170,63 @@ def check_responses(
             f"infinite{others}; expected finite numbers, or NaN where a presentation was lost: return NaN for it."
         )
     return array
+
+
+#: What a part of an experiment must be, in words, with its protocol and the attributes that are looked at.
+_PARTS: dict[str, tuple[str, type[Any], tuple[str, ...]]] = {
+    "subject": ("a Subject", Subject, ("name", "units")),
+    "generator": ("a Generator", Generator, ("name", "space", "resolution")),
+    "optimizer": ("an Optimizer", Optimizer, ("name", "space", "needs_gradient")),
+    "objective": ("an Objective", Objective, ()),
+}
+
+
+def check_part(kind: str, value: Any, name: str = "") -> None:
+    """Raises unless a value is a part of an experiment, of a kind.
+
+    Args:
+        kind: "subject", "generator", "optimizer" or "objective".
+        value: What was handed over.
+        name: The argument's name in the error; default the kind.
+
+    Raises:
+        InvalidArgumentError: It is something else, such as a name or a class.
+        ClosedLoopError: One of its attributes raises, or is none.
+    """
+    words, protocol, attributes = _PARTS[kind]
+    name = name or kind
+    if isinstance(value, type):
+        raise InvalidArgumentError(f"{name}: expected {words}, got the class {value.__name__}; make one of it first.")
+    with blamed(name, InvalidArgumentError):
+        if not isinstance(value, protocol):
+            hint = "" if kind == "objective" else f"; names are loaded by load_{kind}(…)"
+            raise InvalidArgumentError(f"{name}: expected {words}, got {value!r:.80}{hint}.")
+        if attributes and not isinstance(value.name, str):
+            raise InvalidArgumentError(f"{name}: expected a text as its name, got {value.name!r:.80}.")
+        if "units" in attributes:
+            units_of(value)
+        if "space" in attributes and not callable(getattr(value.space, "check", None)):
+            raise InvalidArgumentError(f"{name}: expected a Space as its space, got {value.space!r:.80}.")
+        if "resolution" in attributes:
+            check_whole("resolution", value.resolution, 1)
+
+
+def units_of(subject: Subject) -> Units:
+    """Returns what a subject records, checked.
+
+    Raises:
+        InvalidArgumentError: It is not known, or has names that no recording can hold.
+    """
+    with blamed(f"subject {subject.name!r}: its units", InvalidArgumentError):
+        found: Any = subject.units
+        if not isinstance(found, Units):
+            if not hasattr(found, "neuroid_id") or not hasattr(found, "coords"):
+                raise InvalidArgumentError(f"units: expected Units, got {found!r:.80}; see closedloop.Units.")
+            found = Units(found.neuroid_id, found.coords)
+        if not len(found):
+            raise InvalidArgumentError("units: expected at least one, got none.")
+        checked: Units = found
+        return checked
 
 
 def is_whole(value: Any) -> TypeGuard[int | np.integer[Any]]:

@@ -42,11 +42,15 @@ class SubjectTimeoutError(SubjectError):
 
 
 class GeneratorError(ClosedLoopError):
-    """The generator returned something that is not a batch of images."""
+    """The generator raised, or returned something that is not a batch of images."""
 
 
 class OptimizerError(ClosedLoopError):
-    """An optimizer of another package failed in itself."""
+    """An optimizer raised, or failed in itself."""
+
+
+class ObjectiveError(InvalidArgumentError):
+    """An objective raised, or returned something that is not a score for each image."""
 
 
 class RecordingError(ClosedLoopError):
@@ -79,6 +83,37 @@ def reason(error: BaseException) -> str:
     """The first line of an error, for use within a clearer one."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+@contextmanager
+def blamed(part: str, kind: type[ClosedLoopError]) -> Iterator[None]:
+    """Names the part of an experiment in which something goes wrong, whatever it raises.
+
+    What a user interrupts, or what ends the program, passes.
+
+    Args:
+        part: Which part, and what it was asked to do, such as ``"thread 'main': optimizer 'nes', ask()"``.
+        kind: What is raised in the place of an exception that is none of ours.
+
+    Raises:
+        ClosedLoopError: Of the kind, with the exception as its cause; one of ours stays of its own kind and names the
+            part.
+    """
+    try:
+        yield
+    except ClosedLoopError as error:
+        if part.partition(",")[0] not in str(error):
+            reword(error, f"{part}: {error}")
+        raise
+    except Exception as error:
+        raise kind(f"{part} raised {reason(error)}") from error
+
+
+def reword(error: ClosedLoopError, text: str) -> None:
+    """Gives an error another text; its kind, its cause and its traceback stay."""
+    error.args = (text, *error.args[1:])
+    if isinstance(error, ImportError):
+        error.msg = text
 
 
 #: The extra that installs a package.

@@ -247,6 +247,7 @@ def _session(
         retest_candidates=1,
         retest_repeats=1,
         seed=content["seed"],
+        lost_blocks=presentations + 10,  # that a response is not a number is a result here, and reported
     )
 
 

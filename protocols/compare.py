@@ -388,17 +388,20 @@ class Comparison:
     def show(self) -> Shown | None:
         """Shows the natural images, then the last images of the next job, once each."""
         if not self._surveyed:
-            return self._shown(self._naturals.images)
+            return self._shown(self._naturals.images, self._naturals.ids)
         if self._done == len(self._jobs):
             return None
         job = self._jobs[self._done]
         self._part = self._finished_earlier(job) or run_contender(
             self.subject, job.contender, job.budget, self._content["count"], job.seed, job.columns
         )
-        return self._shown(from_bytes(self._part["image"]))
+        return self._shown(from_bytes(self._part["image"]), self._names(job))
 
-    def _shown(self, images: NDArray[np.float32]) -> Shown:
-        return self._presenter.show(images, np.ones(len(images), np.int64), self._order)
+    def _shown(self, images: NDArray[np.float32], ids: Sequence[str]) -> Shown:
+        return self._presenter.show(images, np.ones(len(images), np.int64), self._order, ids=ids)
+
+    def _names(self, job: Job) -> list[str]:
+        return [f"{job.contender.label}-{job.budget}-{job.seed}-{c}" for c in job.columns]
 
     def _finished_earlier(self, job: Job) -> State | None:
         """Returns a part that an older version finished."""
@@ -431,7 +434,7 @@ class Comparison:
         job, part = self._jobs[index], self._part
         facts = {
             "thread": [job.contender.label] * len(job.columns),
-            "stimulus_id": [f"{job.contender.label}-{job.budget}-{job.seed}-{c}" for c in job.columns],
+            "stimulus_id": self._names(job),
             "budget": [str(job.budget)] * len(job.columns),
             "run_seed": [job.seed] * len(job.columns),
             "unit": job.columns,

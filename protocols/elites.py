@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.elites import ELITES, class_elites, class_probabilities
-from closedloop.checks import check_generated, check_whole
+from closedloop.checks import check_whole, make_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import check_forms
@@ -30,7 +30,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
 
-from .stored import check_complete
+from .stored import check_complete, stored_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,7 +119,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     check_fingerprints(run, content, fingerprints(subject=subject, generator=generator))
     units, text = len(subject.units), content["classes"]
     columns = _check_classes(None if text == "all" else [int(c) for c in str(text).split()], units)
-    chosen = ElitesSettings(**{name: content[name] for name in ElitesSettings.__dataclass_fields__})
+    chosen = stored_settings(ElitesSettings, content)
     optimizer = _optimizer(generator, len(columns), chosen.seed, content["breeding"])
     course = Breeding(subject, generator, columns, chosen, optimizer)
     course.progress = handed.progress
@@ -233,7 +233,9 @@ class Breeding:
                 f"{self.settings.images}; show more, or lower children."
             )
         self._order = named_generator(self.settings.seed, "order")
-        self._presenter = Presenter(self.subject, self.settings.retries, self.settings.timeout_s)
+        self._presenter = Presenter(
+            self.subject, self.settings.retries, self.settings.timeout_s, self.settings.lost_blocks
+        )
         self._names: list[str] = []
         self._codes: FloatArray = np.empty((0, 0))
         self._again = False
@@ -268,7 +270,7 @@ class Breeding:
             return self._show_elites() if self.settings.retest else None
         self._codes = self.optimizer.ask()
         self._names = [f"{ELITES}-g{self.generation:05d}-{i:05d}" for i in range(len(self._codes))]
-        return self._shown(check_generated(self.generator(self._codes), len(self._codes), self.generator))
+        return self._shown(make_images(self.generator, self._codes))
 
     def _show_elites(self) -> Shown | None:
         """Shows the next elites again, rounded to 8 bits; None when all were shown."""
@@ -280,11 +282,11 @@ class Breeding:
         place = {int(e): i for i, e in enumerate(self.optimizer.evaluations[cells])}
         self._codes = codes[[place[int(e)] for e in again]]
         self._names = [self._name(int(e)) for e in again]
-        images = check_generated(self.generator(self._codes), len(again), self.generator)
+        images = make_images(self.generator, self._codes)
         return self._shown(quantize(self._presenter.fitted(images)))
 
     def _shown(self, images: NDArray[np.float32]) -> Shown:
-        return self._presenter.show(images, np.ones(len(images), np.int64), self._order)
+        return self._presenter.show(images, np.ones(len(images), np.int64), self._order, ids=self._names)
 
     def learn(self, shown: Shown) -> Rows:
         """Tells the archive how sure the network is of each class, and returns the rows."""

@@ -19,7 +19,7 @@ from closedloop.analysis.codes import principal_axes
 from closedloop.analysis.landscapes import fit_kent, sphere_points
 from closedloop.analysis.preferred import evolved_codes, preferred
 from closedloop.analysis.summary import thread_objectives
-from closedloop.checks import check_generated
+from closedloop.checks import make_images
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
@@ -33,7 +33,7 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
 
 from .present import Library, Presentation
-from .stored import check_complete
+from .stored import check_complete, stored_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,7 +146,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     if is_finished(run):
         return open_recording(run)
     check_complete(run, content, LandscapeSettings, "subject", "generator", "planes")
-    chosen = LandscapeSettings(**{name: content[name] for name in LandscapeSettings.__dataclass_fields__})
+    chosen = stored_settings(LandscapeSettings, content)
     basis = stored_planes(run, content["planes"])
     generator = generator_of_run(run, content, handed.generator)
     subject = handed.subject or load_recorded_subject(content["subject"], str(run))
@@ -334,7 +334,7 @@ def landscape_library(generator: Generator, basis: Mapping[str, FloatArray], cho
 
     return Library(
         ids=tuple(f"{names[p]}-{a:02d}-{b:02d}" for p, a, b in zip(plane, i, j, strict=True)),
-        read=lambda which: check_generated(generator(codes(which)), len(which), generator),
+        read=lambda which: make_images(generator, codes(which)),
         thread=LANDSCAPE,
         kind=LANDSCAPE,
         latent=frames.shape[2],

@@ -30,7 +30,7 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
 
 from .parameters import PARAMETERS, Parameters, pack_parameters, read_parameters, stored_parameters
-from .stored import check_complete, stored_images
+from .stored import check_complete, stored_images, stored_settings
 
 #: Images that are shown, and committed, together.
 BLOCK = 64
@@ -103,7 +103,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
         return open_recording(run)
     check_complete(run, content, PresentSettings, "subject", "images")
     subject = handed.subject or load_recorded_subject(content["subject"], str(run))
-    chosen = PresentSettings(**{name: content[name] for name in PresentSettings.__dataclass_fields__})
+    chosen = stored_settings(PresentSettings, content)
     stored = stored_images(run, content["images"])
     library = Library.of(content["images"] if stored is None else stored, chosen.resolution, form_of(subject))
     library = replace(library, coords=stored_parameters(run, content))
@@ -199,7 +199,7 @@ class Presentation:
     ) -> None:
         self.subject, self._library, self._settings = subject, library, chosen
         self._progress, self._own_copy, self._files = progress, own_copy, files or {}
-        self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s)
+        self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)
         self._rng = named_generator(chosen.seed, "order")
         self._order = self._rng.permutation(len(library.ids))
         self._done = self._presentations = 0
@@ -232,7 +232,7 @@ class Presentation:
         if not len(block):
             return None
         images, repeats = self._library.read(block), np.full(len(block), self._settings.repeats)
-        return self._presenter.show(images, repeats, self._rng)
+        return self._presenter.show(images, repeats, self._rng, ids=[self._library.ids[i] for i in block])
 
     def learn(self, shown: Shown) -> Rows:
         """Returns the rows of the images that were shown, and goes on to the next."""

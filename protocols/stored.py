@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from closedloop.errors import RecordingError
 from closedloop.images.sets import ImageSet
 from closedloop.recording.layout import EXPERIMENT, REFERENCES
 from closedloop.recording.references import read_references
+
+T = TypeVar("T")
 
 
 def check_complete(run: Path, content: Mapping[str, Any], made: type[Any] | None, *names: str) -> None:
@@ -18,10 +21,16 @@ def check_complete(run: Path, content: Mapping[str, Any], made: type[Any] | None
     Raises:
         RecordingError: Something is missing; the error names it.
     """
-    numbers = () if made is None else made.__dataclass_fields__
+    numbers = () if made is None else [f.name for f in fields(made) if not f.metadata.get("later")]
     missing = {*numbers, *names} - content.keys()
     if missing:
         raise RecordingError(f"{run}: {EXPERIMENT} lacks {', '.join(sorted(missing))}.")
+
+
+def stored_settings(made: type[T], content: Mapping[str, Any]) -> T:
+    """Returns the numbers of a class of settings from an experiment file; defaults where an older version had none."""
+    known: Mapping[str, Any] = made.__dataclass_fields__  # type: ignore[attr-defined]
+    return made(**{name: content[name] for name in known if name in content})
 
 
 def stored_images(run: Path, named: str | None) -> ImageSet | None:

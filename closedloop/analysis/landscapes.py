@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 from closedloop.analysis.similarity import Features, embedding, squared_distances
 from closedloop.analysis.units import Moments, means, pieces, select, unit_coords
-from closedloop.checks import check_generated, check_whole
+from closedloop.checks import check_whole, make_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
@@ -268,7 +268,7 @@ def distance_to_peak(
     ids, first, index = np.unique(recording["stimulus_id"].values.astype(str), return_index=True, return_inverse=True)
 
     def points(which: FloatArray) -> FloatArray:
-        return embedding(check_generated(generator(which), len(which), generator), features)
+        return embedding(make_images(generator, which), features)
 
     center = points(codes[middle[:1]])
     parts = [squared_distances(points(codes[first[i : i + batch]]), center)[:, 0] for i in range(0, len(ids), batch)]

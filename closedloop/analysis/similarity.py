@@ -15,7 +15,7 @@ from closedloop.analysis.reasons import choose
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.summary import excites_one
 from closedloop.analysis.units import Moments, Selection
-from closedloop.checks import check_generated, check_images
+from closedloop.checks import check_images, make_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives import parse_objective
@@ -173,7 +173,7 @@ def _image_distance(
             f"generator: expected the one that made the codes, got one for codes of length {generator.space.dim}."
         )
     batch = np.stack([code for i in known if (code := codes[i]) is not None])
-    points = embedding(check_generated(generator(batch), len(batch), generator), features)
+    points = embedding(make_images(generator, batch), features)
     table[np.ix_(known, known)] = squared_distances(points, points)
     return table
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from closedloop.checks import check_generated, check_whole
+from closedloop.checks import check_whole, make_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import INK, dress, line_style, new_axes
 from closedloop.images.eight_bit import to_bytes
@@ -58,7 +58,7 @@ def plot_elites(found: xr.Dataset, generator: Generator, count: int = 24, column
             f"generator: expected the one of the recording, with codes of length {codes.shape[1]}, got "
             f"{generator.name!r} with {generator.space.dim}."
         )
-    pictures = to_bytes(check_generated(generator(codes), len(codes), generator)).transpose(0, 2, 3, 1)
+    pictures = to_bytes(make_images(generator, codes)).transpose(0, 2, 3, 1)
     rows = -(-len(which) // columns)
     figure = Figure(figsize=(1.45 * columns, 1.72 * rows), dpi=150, layout="constrained")
     for ax in (axes := figure.subplots(rows, columns, squeeze=False).ravel()):

@@ -8,11 +8,20 @@ begins, so a run goes on after a crash at any moment as if nothing had happened.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError, SubjectError
+from closedloop.errors import (
+    ClosedLoopError,
+    InvalidArgumentError,
+    OptimizerError,
+    RecordingError,
+    SubjectError,
+    blamed,
+    reword,
+)
 from closedloop.interfaces import State, Stateful, Subject
 from closedloop.loop.presenter import Shown
 from closedloop.recipes import fingerprint, older_fingerprints, plain, same_recipe
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Entries of an experiment's file that may differ between a run and the call that goes on with it.
-_MAY_DIFFER = ("closedloop", "fingerprints")
+_MAY_DIFFER = ("closedloop", "fingerprints", "lost_blocks")
 #: Entries that name a folder of images, which may have moved if its images have the same fingerprint.
 _PLACES = ("references", "images", "naturals")
 
@@ -122,11 +131,12 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
             _restore(course, saved)
         course.begin(recording)
         try:
-            while (shown := course.show()) is not None:
-                recording.check(shown.responses)  # before anything is learnt from them
-                recording.append(course.learn(shown), _state(course))
-                course.committed()
-            recording.finish(_state(course), course.reason)
+            with _saying_what_is_safe(recording):
+                while (shown := course.show()) is not None:
+                    recording.check(shown.responses)  # before anything is learnt from them
+                    recording.append(course.learn(shown), _state(course))
+                    course.committed()
+                recording.finish(_state(course), course.reason)
             return recording.dataset()
         finally:
             course.end()
@@ -139,10 +149,35 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
         recording.close()
 
 
+@contextmanager
+def _saying_what_is_safe(recording: Recording) -> Iterator[None]:
+    """Adds to an error in which block it happened, what is safe, and how to go on."""
+    try:
+        yield
+    except ClosedLoopError as error:
+        done = recording.n_generations
+        if recording.path is None:
+            safe = "The run was in memory alone, and is lost; with save=FOLDER it can go on."
+        elif not done and not isinstance(error, SubjectError):
+            safe = "Nothing was recorded; when this is mended begin again."
+        else:
+            safe = (
+                f"{f'{done} blocks are safe' if done else 'Nothing is recorded yet'}; when this is mended go on with: "
+                f"closedloop resume {recording.path} (in Python closedloop.protocols.resume, with the objects "
+                "that have no name)."
+            )
+        if "closedloop resume" not in str(error):
+            reword(error, f"{str(error).rstrip('.')}. It happened in block {done}. {safe}")
+        raise
+
+
 def _state(course: Course) -> State:
     """Returns the state of a course and of its subject, all that is needed to go on identically."""
     subject = course.subject
-    return {**course.state(), "subject": subject.state() if isinstance(subject, Stateful) else None}
+    if not isinstance(subject, Stateful):
+        return {**course.state(), "subject": None}
+    with blamed(f"subject {subject.name!r}, state()", SubjectError):
+        return {**course.state(), "subject": subject.state()}
 
 
 def _restore(course: Course, saved: State) -> None:
@@ -156,8 +191,9 @@ def _restore(course: Course, saved: State) -> None:
     try:
         course.restore(saved)
         if isinstance(course.subject, Stateful):
-            course.subject.restore(saved["subject"])
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            with blamed(f"subject {course.subject.name!r}, restore()", SubjectError):
+                course.subject.restore(saved["subject"])
+    except (SubjectError, OptimizerError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         why = str(error) if isinstance(error, ClosedLoopError) else f"{type(error).__name__}: {error}"
         raise InvalidArgumentError(
             f"subject, threads: the saved state does not fit them ({why}); build them as for the run."

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, State, Subject
 from closedloop.loop.blocks import Block
 from closedloop.loop.drift_correction import DriftCorrection
@@ -16,7 +14,6 @@ from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
 from closedloop.loop.thread import Evolution, Thread
-from closedloop.objectives import evaluate
 from closedloop.recording.layout import REFERENCE
 
 if TYPE_CHECKING:
@@ -51,7 +48,7 @@ class Learning:
         for evolution in self._evolutions:
             own = block.of(evolution.thread.name)
             if own:
-                scores[own] = score_images(evolution.thread, means[own], block.images[own])
+                scores[own] = evolution.thread.score(means[own], block.images[own])
                 self._tell(evolution, phase, block, own, scores[own], int(np.isin(shown.stimulus, own).sum()))
         if self._path is not None and phase == "evolve":
             climb(self._path, [e for e in self._evolutions if e.climbs and block.of(e.thread.name)])
@@ -102,22 +99,7 @@ def climb(path: GradientPath, evolutions: Sequence[Evolution]) -> None:
         going = [e for e in evolutions if i < e.thread.gradient.every and not e.finished]
         if not going:
             return
-        codes = [e.thread.generator.space.check(e.thread.optimizer.ask()) for e in going]
+        codes = [e.ask() for e in going]
         slopes = path.slopes([e.thread for e in going], codes, [len(e.climbed) for e in going])
         for evolution, code, slope in zip(going, codes, slopes, strict=True):
             evolution.climb(code, slope)
-
-
-def score_images(thread: Thread, responses: FloatArray, images: NDArray[np.float32]) -> FloatArray:
-    """Returns the scores ``(n,)`` of mean responses ``(n, units[, time])`` to images ``(n, 3, h, w)``, checked.
-
-    Raises:
-        InvalidArgumentError: The objective gave another number of scores, or infinity.
-    """
-    scores = np.asarray(evaluate(thread.objective, responses, images), dtype=float)
-    if scores.shape != (len(responses),) or np.isinf(scores).any():
-        raise InvalidArgumentError(
-            f"thread {thread.name!r}: expected {len(responses)} finite scores (or NaN) from its objective, got shape "
-            f"{scores.shape}{' with infinity' if np.isinf(scores).any() else ''}."
-        )
-    return scores

@@ -9,18 +9,22 @@ from __future__ import annotations
 import queue
 import threading
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_responses
-from closedloop.errors import ClosedLoopError, SubjectError, SubjectTimeoutError, SubjectWarning
+from closedloop.checks import check_responses, units_of
+from closedloop.errors import SubjectError, SubjectTimeoutError, SubjectWarning, blamed
 from closedloop.images.forms import shown_as
-from closedloop.interfaces import FloatArray, Form, Subject, form_of
+from closedloop.interfaces import FloatArray, Form, Subject, Units, form_of
 from closedloop.loop.stale import Watch, image_keys
+
+#: Blocks in a row without any response of which it is warned.
+SILENT_BLOCKS = 3
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,19 @@ class Presenter:
         subject: Who looks.
         retries: How many times a lost presentation is shown again before it stays NaN.
         timeout_s: Seconds that the subject may take for one block; None waits for ever.
+        lost_blocks: Blocks in a row without any response after which it gives up.
     """
 
     subject: Subject
     retries: int = 2
     timeout_s: float | None = None
+    lost_blocks: int = 10
+    _silent: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @cached_property
+    def units(self) -> Units:
+        """What the subject records, as it was when the first images were shown."""
+        return units_of(self.subject)
 
     @cached_property
     def _watch(self) -> Watch:
@@ -89,6 +101,7 @@ class Presenter:
         rng: np.random.Generator,
         spare: NDArray[np.int64] | None = None,
         group: NDArray[np.int64] | None = None,
+        ids: Sequence[str] | None = None,
     ) -> Shown:
         """Shows each image as often as asked, in random order, then what was lost again.
 
@@ -99,12 +112,17 @@ class Presenter:
             spare: How many lost presentations of each group of images may be shown again, ``(groups,)``; None for
                 any number.
             group: Group of each image, ``(m,)``; None for one group.
+            ids: Name of each image, ``(m,)``, for errors.
+
+        Raises:
+            SubjectError: The subject raised, returned no responses, changed what it records, or gave none at all in
+                `lost_blocks` blocks in a row.
         """
         images = self.fitted(images)
         left = None if spare is None else spare.copy()
         group = np.zeros(len(images), dtype=np.int64) if group is None else group
         stimulus = rng.permutation(np.repeat(np.arange(len(images)), repeats))
-        blocks, responses = [stimulus], [self._record(images[stimulus])]
+        blocks, responses = [stimulus], [self._record(images[stimulus], _named(ids, stimulus))]
         for _ in range(self.retries):
             lost = blocks[-1][_lost(responses[-1])]
             if left is not None:
@@ -113,26 +131,55 @@ class Presenter:
             if len(lost) == 0:
                 break
             blocks.append(rng.permutation(lost))
-            responses.append(self._record(images[blocks[-1]]))
+            responses.append(self._record(images[blocks[-1]], _named(ids, blocks[-1])))
             if responses[-1].shape[1:] != responses[0].shape[1:]:
                 raise SubjectError(
                     f"subject {self.subject.name!r}: expected responses of shape {responses[0].shape[1:]} for each "
                     f"image, as before, got {responses[-1].shape[1:]}."
                 )
         order = np.concatenate(blocks)
+        self._listen(any(not _lost(answer).all() for answer in responses))
         return Shown(order, _occurrence(order), np.concatenate(responses))
 
-    def _record(self, images: NDArray[np.float32]) -> FloatArray:
+    def _listen(self, answered: bool) -> None:
+        """Warns of blocks without any response, and gives up after many in a row.
+
+        Raises:
+            SubjectError: It was the last one that is waited for.
+        """
+        if answered:
+            self._silent.clear()
+            return
+        self._silent.append(1)
+        silent, name = len(self._silent), self.subject.name
+        if silent >= self.lost_blocks:
+            self._silent.clear()  # who goes on after this has looked at the rig, and is given as many again
+            raise SubjectError(
+                f"subject {name!r}: not a single response in {silent} blocks in a row; expected some. Look at the rig; "
+                "lost_blocks says how many are waited for."
+            )
+        if silent == SILENT_BLOCKS:
+            warnings.warn(
+                f"subject {name!r}: not a single response in {silent} blocks in a row; look at the rig. The run stops "
+                f"after {self.lost_blocks} (lost_blocks).",
+                SubjectWarning,
+                stacklevel=3,
+            )
+
+    def _record(self, images: NDArray[np.float32], ids: Sequence[str] | None) -> FloatArray:
         """Responses to a block of images, checked."""
-        name = self.subject.name
-        try:
+        name, units = self.subject.name, self.units
+        keys = image_keys(images)  # before the subject can change them
+        with blamed(f"subject {name!r}", SubjectError):
             raw = self.subject.record(images) if self.timeout_s is None else self._record_in_time(images)
-        except ClosedLoopError:
-            raise
-        except Exception as error:
-            raise SubjectError(f"subject {name!r} raised {type(error).__name__}: {error}") from error
-        responses = check_responses(raw, len(images), len(self.subject.units), name)
-        if suspected := self._watch.see(image_keys(images), responses):
+        now = units_of(self.subject)
+        if now is not units and now.neuroid_id != units.neuroid_id:
+            raise SubjectError(
+                f"subject {name!r}: expected the units that it had at the beginning, {len(units)} such as "
+                f"{units.neuroid_id[0]!r}, got {len(now)} such as {now.neuroid_id[0]!r}; what it records cannot change."
+            )
+        responses = check_responses(raw, len(images), len(units), name, ids, units.neuroid_id)
+        if suspected := self._watch.see(keys, responses):
             warnings.warn(
                 f"subject {name!r}: {suspected}. Its responses may be those to other images; check that the rig reads "
                 "each one after its image, and counts triggers rightly.",
@@ -162,6 +209,11 @@ class Presenter:
         if fine:
             return value
         raise value
+
+
+def _named(ids: Sequence[str] | None, which: NDArray[np.int64]) -> list[str] | None:
+    """Names of images by number; None where they have none."""
+    return None if ids is None else [ids[i] for i in which]
 
 
 def _lost(responses: FloatArray) -> NDArray[np.bool_]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from closedloop.images.forms import shown_as
 from closedloop.images.nearest import Bank
 from closedloop.images.sets import ImageSet, as_image_set
-from closedloop.interfaces import STILL, FloatArray, Form, Objective, State
+from closedloop.interfaces import STILL, FloatArray, Form, State
 from closedloop.loop.blocks import Block
 from closedloop.loop.presenter import Shown
-from closedloop.objectives import evaluate
+from closedloop.loop.thread import Thread
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.references import stored_references
 
@@ -78,15 +78,18 @@ class ReferencePool:
         self._sums[0][which] += total[own]
         self._sums[1][which] += number[own]
 
-    def best(self, objectives: Iterable[Objective], count: int) -> list[int]:
-        """Returns the `count` references that each objective likes best by their mean response so far, no one twice."""
+    def best(self, threads: Iterable[Thread], count: int) -> list[int]:
+        """Returns the `count` references that each thread's objective likes best so far, no one twice.
+
+        They are judged by their mean response.
+        """
         if self._sums is None or self.images is None:
             return []
         total, number = self._sums
         means = total / np.where(number > 0, number, np.nan)
         images, best = self.block(range(len(self)), 1).images, dict[int, None]()
-        for objective in objectives:
-            order = np.argsort(-evaluate(objective, means, images), kind="stable")  # NaN last
+        for thread in threads:
+            order = np.argsort(-thread.score(means, images), kind="stable")  # NaN last
             best.update(dict.fromkeys(order[:count].tolist()))
         return list(best)
 

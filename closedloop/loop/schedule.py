@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.errors import InvalidArgumentError
+from closedloop.errors import InvalidArgumentError, blamed
 from closedloop.interfaces import FloatArray, State
 from closedloop.loop.blocks import PHASES, Block
 from closedloop.loop.reference_pool import ReferencePool
@@ -99,7 +99,7 @@ class Schedule:
         name, images = evolution.thread.name, self._settings.images
         if name in self.reasons:
             return None
-        reason = evolution.ended or next((text for rule in self._stop if (text := rule(evolution.history))), "")
+        reason = evolution.ended or next((text for rule in self._stop if (text := _asked(rule, evolution))), "")
         if not reason:
             codes = evolution.ask()
             if evolution.images + len(codes) * self._settings.repeats <= images:
@@ -112,7 +112,7 @@ class Schedule:
         """Returns codes of threads to be shown again, as files and screens show them, beside the best references."""
         repeats, side, form = self._settings.retest_repeats, self._references.resolution, self._references.form
         blocks = [Block.of_codes(e, ids, codes, repeats, side, form).quantized() for e, ids, codes in parts]
-        likes = self._references.best((e.thread.objective for e in self._evolutions), best)
+        likes = self._references.best((e.thread for e in self._evolutions), best)
         return Block.join([*blocks, self._references.block(likes, repeats)])
 
     def spare(self, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -135,3 +135,17 @@ class Schedule:
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
         self.phase, self.index, self.reasons = state["phase"], int(state["index"]), dict(state["reasons"])
+
+
+def _asked(rule: StoppingRule, evolution: Evolution) -> str | None:
+    """Returns a rule's reason to stop, or None.
+
+    Raises:
+        InvalidArgumentError: It raised, or returned neither.
+    """
+    name = getattr(rule, "__name__", type(rule).__name__)
+    with blamed(f"stop: rule {name}, thread {evolution.thread.name!r}", InvalidArgumentError):
+        found: Any = rule(list(evolution.history))
+        if found is not None and not isinstance(found, str):
+            raise InvalidArgumentError(f"stop: rule {name}: expected a reason as text, or None, got {found!r:.80}.")
+        return found

@@ -9,14 +9,15 @@ image that confirms its response. What is shown next stands in `closedloop.loop.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.errors import CallOrderError, InvalidArgumentError
+from closedloop.checks import check_part, units_of
+from closedloop.errors import CallOrderError, InvalidArgumentError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Budgeted, FloatArray, State, Subject, form_of
@@ -77,21 +78,22 @@ class Session:
         files: Mapping[str, bytes] | None = None,
         **settings: Any,
     ) -> None:
-        _check_threads(threads, subject)
+        check_part("subject", subject)
+        threads = _check_threads(threads, subject)
         self.form = form_of(subject)
         for thread in threads:
             check_forms(f"thread {thread.name!r}", form_of(thread.generator), self.form)
         self.subject = subject
         self.settings = read_settings(Settings, settings)
         self.save, self.exists = save, exists
-        self.stop, self.observers = tuple(stop), tuple(observers)
+        self.stop, self.observers = _several("stop", stop), _several("observers", observers)
         self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
         self.resolution = max(t.generator.resolution for t in threads)
         self._references = ReferencePool(references, self.resolution, self.form)
         self._learning = Learning(subject, self.evolutions, self._references, self.settings)
         self._schedule = Schedule(self.evolutions, self._references, self.stop, self.settings)
         self._stored = SessionRows(subject, self.evolutions, self._references, self.settings)
-        self._presenter = Presenter(subject, self.settings.retries, self.settings.timeout_s)
+        self._presenter = Presenter(subject, self.settings.retries, self.settings.timeout_s, self.settings.lost_blocks)
         self._experiment, self._files = experiment, files or {}
         self._order = named_generator(self.settings.seed, "order")
         self._block: Block | None = None
@@ -164,7 +166,8 @@ class Session:
             if not isinstance(optimizer, Budgeted):
                 continue
             if optimizer.budget is None:
-                optimizer.plan(codes)
+                with blamed(f"thread {name!r}: optimizer {optimizer.name!r}, plan()", OptimizerError):
+                    optimizer.plan(codes)
             elif optimizer.budget != codes:
                 warnings.warn(
                     f"thread {name!r}: its optimizer plans with {optimizer.budget} codes, but the session has "
@@ -208,7 +211,7 @@ class Session:
         if self._block is None:
             return None
         spare, group = self._schedule.spare(self._block)
-        return self._presenter.show(self._block.images, self._block.repeats, self._order, spare, group)
+        return self._presenter.show(self._block.images, self._block.repeats, self._order, spare, group, self._block.ids)
 
     def learn(self, shown: Shown) -> Rows:
         """Tells the threads what their images brought, and goes on to the next block."""
@@ -256,8 +259,19 @@ class Session:
             evolution.restore(saved)
 
 
-def _check_threads(threads: Sequence[Thread], subject: Subject) -> None:
-    """Raises unless the threads have different names and optimizers, and objectives that suit the subject."""
+def _several(name: str, values: Any) -> tuple[Any, ...]:
+    """Returns values as a tuple; raises for a single one."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"{name}: expected a list of them, got {values!r:.80}; put it in brackets.")
+    return tuple(values)
+
+
+def _check_threads(given: Sequence[Thread], subject: Subject) -> tuple[Thread, ...]:
+    """Returns the threads if they have different names and optimizers, and objectives that suit the subject."""
+    threads = _several("threads", given)
+    for thread in threads:
+        if not isinstance(thread, Thread):
+            raise InvalidArgumentError(f"threads: expected a Thread each, got {thread!r:.80}.")
     names = [t.name for t in threads]
     if not names or len(set(names)) != len(names):
         raise InvalidArgumentError(f"threads: expected one or more with different names, got {names}.")
@@ -265,4 +279,5 @@ def _check_threads(threads: Sequence[Thread], subject: Subject) -> None:
         raise InvalidArgumentError("threads: two of them share one optimizer; build one for each.")
     for thread in threads:
         if isinstance(thread.objective, Linear):  # others may ask for a time axis, which is not known yet
-            thread.objective(np.zeros((1, len(subject.units))))
+            thread.objective(np.zeros((1, len(units_of(subject)))))
+    return threads

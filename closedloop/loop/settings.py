@@ -34,6 +34,7 @@ def option(
     hidden: bool = False,
     names: Sequence[str] = (),
     metavar: str = "",
+    later: bool = False,
 ) -> Any:
     """Defines one setting.
 
@@ -47,6 +48,7 @@ def option(
         hidden: Whether the command line has no option for it.
         names: Further names of its option on the command line, such as ``"--unit"``.
         metavar: What stands for its value in a help text, where that says more than the type.
+        later: Whether runs of older versions do not say it; the default is taken for them.
     """
     facts = {
         "help": help,
@@ -57,6 +59,7 @@ def option(
         "hidden": hidden,
         "names": tuple(names),
         "metavar": metavar,
+        "later": later,
     }
     return field(metadata=facts) if default is MISSING else field(default=default, metadata=facts)
 
@@ -124,6 +127,13 @@ class Timing:
         default=0.2,
         unit="seconds",
         help="Nominal seconds from one presentation to the next; they give the coordinate onset_s.",
+    )
+    lost_blocks: int = option(
+        default=10,
+        least=1,
+        help="Blocks in a row without a single response after which the run stops, so that a dead rig does not use up "
+        "the budget; what was recorded is safe, and the run can go on.",
+        later=True,
     )
     seed: int = option(default=0, least=0, help="Seed of the whole experiment.")
 

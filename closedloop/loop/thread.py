@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_generated
-from closedloop.errors import InvalidArgumentError
+from closedloop.arrays import as_numbers
+from closedloop.checks import check_part, make_images
+from closedloop.errors import InvalidArgumentError, ObjectiveError, OptimizerError, blamed
 from closedloop.gradients.settings import GradientSettings, Slope
 from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Optimizer, Recommending, State
 from closedloop.loop.stopping import Scored
-from closedloop.objectives import Unit
+from closedloop.objectives import Unit, evaluate
 from closedloop.recording.layout import REFERENCE
+
+#: Letters of a thread's name; it is part of the names of files.
+LONGEST_NAME = 100
 
 
 @final
@@ -37,6 +42,12 @@ class Thread:
     gradient: GradientSettings = field(default_factory=GradientSettings)
 
     def __post_init__(self) -> None:
+        for kind in ("generator", "optimizer", "objective"):
+            check_part(kind, getattr(self, kind))
+        if not isinstance(self.gradient, GradientSettings):
+            raise InvalidArgumentError(f"gradient: expected GradientSettings, got {self.gradient!r:.80}.")
+        if not isinstance(self.name, str) or len(self.name) > LONGEST_NAME:
+            raise InvalidArgumentError(f"name: expected a text of up to {LONGEST_NAME} letters, got {self.name!r:.80}.")
         if not self.name.replace("-", "").replace("_", "").isalnum() or self.name == REFERENCE:
             raise InvalidArgumentError(
                 f"name: expected letters, digits, '-' or '_' (not 'reference'), got {self.name!r}."
@@ -47,6 +58,72 @@ class Thread:
                 f"thread {self.name!r}: the optimizer searches {given}, but generator {self.generator.name!r} takes "
                 f"{asked}; build the optimizer with generator.space."
             )
+
+    def ask(self) -> FloatArray:
+        """Returns a copy of the next codes ``(n, dim)`` of the optimizer, at least one, checked.
+
+        Raises:
+            OptimizerError: It raised.
+            InvalidArgumentError: It asked for none, or for codes outside of the generator's space.
+        """
+        with self._optimizing("ask()"):
+            codes = self.generator.space.check(self.optimizer.ask())
+            if len(codes) == 0:
+                raise InvalidArgumentError(
+                    "codes: expected at least one, got none: the optimizer asked for no code at all."
+                )
+            return codes
+
+    def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
+        """Tells the optimizer copies of codes ``(n, dim)``, scores ``(n,)`` and, where it climbs, gradients.
+
+        Raises:
+            OptimizerError: It raised.
+        """
+        with self._optimizing("tell()"):
+            if gradients is None:
+                self.optimizer.tell(codes.copy(), scores.copy())
+            else:
+                self.optimizer.tell(codes.copy(), scores.copy(), gradients.copy())
+
+    def recommend(self, n: int) -> FloatArray:
+        """Returns up to ``n`` codes that the optimizer recommends, ``(≤ n, dim)``; none where it cannot."""
+        none = np.empty((0, self.generator.space.dim))
+        if not isinstance(self.optimizer, Recommending):
+            return none
+        with self._optimizing("recommend()"):
+            codes = as_numbers("codes", self.optimizer.recommend(n))
+            return self.generator.space.check(codes)[:n] if codes.size else none
+
+    def saved(self) -> State:
+        """Returns the optimizer's state."""
+        with self._optimizing("state()"):
+            return self.optimizer.state()
+
+    def restored(self, state: State) -> None:
+        """Puts the optimizer back to a saved state."""
+        with self._optimizing("restore()"):
+            self.optimizer.restore(state)
+
+    def score(self, responses: FloatArray, images: NDArray[np.float32]) -> FloatArray:
+        """Returns the scores ``(n,)`` of mean responses ``(n, units[, time])`` to images ``(n, 3, h, w)``, checked.
+
+        Raises:
+            ObjectiveError: The objective raised, gave another number of scores, infinity, or no numbers.
+        """
+        whose = f"thread {self.name!r}: its objective {_described(self.objective)}"
+        with blamed(whose, ObjectiveError):
+            found = evaluate(self.objective, responses.copy(), images)
+        scores = as_numbers(whose, found, lost=True, error=ObjectiveError).astype(float)
+        if scores.shape != (len(responses),) or np.isinf(scores).any():
+            raise ObjectiveError(
+                f"{whose}: expected {len(responses)} finite scores (or NaN) from its objective, got shape "
+                f"{scores.shape}{' with infinity' if np.isinf(scores).any() else ''}."
+            )
+        return scores
+
+    def _optimizing(self, call: str) -> AbstractContextManager[None]:
+        return blamed(f"thread {self.name!r}: optimizer {self.optimizer.name!r}, {call}", OptimizerError)
 
 
 @final
@@ -77,7 +154,7 @@ class Evolution:
 
     def generate(self, codes: FloatArray) -> NDArray[np.float32]:
         """Images of codes ``(n, dim)``, checked: ``(n, 3, h, w)`` in [0, 1]."""
-        return check_generated(self.thread.generator(codes), len(codes), self.thread.generator)
+        return make_images(self.thread.generator, codes, f"thread {self.thread.name!r}: ")
 
     @property
     def climbs(self) -> bool:
@@ -97,15 +174,8 @@ class Evolution:
         return f"finished after {len(self.climbed)} steps" if self.climbs else "finished"
 
     def ask(self) -> FloatArray:
-        """Returns the next codes ``(n, dim)``, the same again until they are told.
-
-        Raises:
-            InvalidArgumentError: The optimizer asked for none, or for codes outside of the generator's space.
-        """
-        codes = self.thread.generator.space.check(self.thread.optimizer.ask())
-        if len(codes) == 0:
-            raise InvalidArgumentError(f"thread {self.thread.name!r}: the optimizer asked for no code at all.")
-        return codes
+        """Returns the next codes ``(n, dim)``, the same again until they are told; see `Thread.ask`."""
+        return self.thread.ask()
 
     def climb(self, codes: FloatArray, slope: Slope) -> None:
         """Takes one step from codes ``(n, dim)`` along the gradient, and keeps score and length of it.
@@ -116,7 +186,7 @@ class Evolution:
         if slope.distances is not None and slope.pulls is not None:
             weights = self._weighed(gradients, slope.pulls)
             scores, gradients = scores - weights * slope.distances, gradients - weights[:, None] * slope.pulls
-        self.thread.optimizer.tell(codes, np.where(np.isinf(scores), np.nan, scores), gradients)
+        self.thread.tell(codes, np.where(np.isinf(scores), np.nan, scores), gradients)
         self.climbed.append(np.stack([scores, _lengths(gradients), np.full(len(scores), slope.pictures)]))
 
     def _weighed(self, gradients: FloatArray, pulls: FloatArray) -> FloatArray:
@@ -136,7 +206,7 @@ class Evolution:
             shown: Presentations that it took.
         """
         if not self.climbs:
-            self.thread.optimizer.tell(codes, scores)
+            self.thread.tell(codes, scores)
         self.images += shown
         valid = scores[~np.isnan(scores)]
         best, mean = (valid.max(), valid.mean()) if len(valid) else (np.nan, np.nan)
@@ -158,12 +228,12 @@ class Evolution:
         better. An optimizer that recommends codes is asked for them, and only the best-scored one is shown beside them.
         A gradient method is taken at its word: what it ends with.
         """
-        optimizer, name = self.thread.optimizer, self.thread.name
+        name = self.thread.name
         if self.climbs:
-            codes = optimizer.ask()
+            codes = self.ask()
             return [f"{name}-last-{i:03d}" for i in range(len(codes))], codes
-        if isinstance(optimizer, Recommending) and len(codes := optimizer.recommend(self.candidates)):
-            top, codes = self.top_codes[:1], self.thread.generator.space.check(codes)[: self.candidates]
+        if len(codes := self.thread.recommend(self.candidates)):
+            top = self.top_codes[:1]
             codes = codes[~np.any(np.all(np.isclose(codes[:, None], top, rtol=1e-4, atol=1e-6), axis=2), axis=1)]
             ids = [*self.top_ids[:1], *(f"{name}-recommended-{i:03d}" for i in range(len(codes)))]
             return ids, np.concatenate([top, codes])
@@ -172,7 +242,7 @@ class Evolution:
     def state(self) -> State:
         """All of the above, with the optimizer's state."""
         return {
-            "optimizer": self.thread.optimizer.state(),
+            "optimizer": self.thread.saved(),
             "images": self.images,
             "history": np.array(self.history, dtype=float).reshape(-1, 3),
             "top_ids": list(self.top_ids),
@@ -186,7 +256,7 @@ class Evolution:
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
-        self.thread.optimizer.restore(state["optimizer"])
+        self.thread.restored(state["optimizer"])
         self.images = int(state["images"])
         self.history = [Scored(float(b), float(m), int(i)) for b, m, i in state["history"]]
         self.top_ids = list(state["top_ids"])
@@ -196,6 +266,14 @@ class Evolution:
         climbed = state.get("climbed")  # runs of earlier versions have none
         self.climbed = [] if climbed is None else list(climbed)
         self.hold = state.get("hold")
+
+
+def _described(objective: Objective) -> str:
+    """An objective as an error names it."""
+    try:
+        return f"{objective.describe()!s:.80}"
+    except Exception:  # noqa: BLE001 - it is about to be blamed for something else
+        return type(objective).__name__
 
 
 def _lengths(gradients: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop import recipes
-from closedloop.checks import check_generated
+from closedloop.checks import make_images
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError, closest
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import shown_as
@@ -168,7 +168,7 @@ class _Makers:
         made = [self._generator(n, r) for n, r in zip(names, recipes, strict=True)]
         generator = made[place]
         _compare(generator, names[place], hashes[place])
-        images = check_generated(generator(codes[:, : generator.space.dim]), len(codes), generator)
+        images = make_images(generator, codes[:, : generator.space.dim])
         return resize_images(images, max(other.resolution for other in made))
 
     def _generator(self, thread: str, recipe: str) -> Generator:

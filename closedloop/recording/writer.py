@@ -200,6 +200,11 @@ class Recording:
         """Rows committed so far."""
         return int(self._pointer["n_presentations"])
 
+    @property
+    def n_generations(self) -> int:
+        """Blocks committed so far."""
+        return int(self._pointer["n_generations"])
+
     def check_units(self, units: Units) -> None:
         """Looks at a subject's units before a reopened run goes on with it.
 

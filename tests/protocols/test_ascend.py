@@ -179,6 +179,7 @@ def test_natural_images_beside_it():
     assert found["above_natural"].item() == (natural < found["response"].item()).mean() == 1
 
 
+@pytest.mark.filterwarnings("ignore:subject 'tensors'. not a single response")
 def test_dead_saturated_rising_and_undefined_ascents_are_reported():
     dead = Tensors(lambda x: torch.relu(x.mean((1, 2, 3), keepdim=True)[:, :, 0, 0] - 5))
     assert failure(dead, tv=0.0, norm=0.0).startswith("dead gradient")

@@ -147,6 +147,7 @@ def test_it_goes_on_within_the_retest(tmp_path):
     assert len(set(again["stimulus_id"].values)) > 2
 
 
+@pytest.mark.filterwarnings("ignore:subject 'linear'. not a single response")
 def test_lost_presentations_are_shown_again_or_left_out():
     rng = np.random.default_rng(0)
 
