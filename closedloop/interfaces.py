@@ -8,7 +8,7 @@ generators that state it have images of one grey channel, ``(n, 1, h, w)``, or m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
@@ -37,12 +37,15 @@ class Space:
         high: Upper bound of each coordinate, ``inf`` where there is none.
         scale: Standard deviation of the prior in an unbounded space, N(0, scale²) on each coordinate. A bounded
             space has the uniform distribution between its bounds as prior, and `scale` is its standard deviation.
+        published: The length in code units that is called 1 in settings which were published for this generator; None
+            for `scale`. It has no part in comparisons.
     """
 
     dim: int
     low: float = -np.inf
     high: float = np.inf
     scale: float = 1.0
+    published: float | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not _is_number(self.dim) or self.dim % 1 != 0 or self.dim < 1:
@@ -58,11 +61,17 @@ class Space:
             )
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise InvalidArgumentError(f"scale: expected a finite number above 0, got {self.scale!r}.")
+        if self.published is not None and not (np.isfinite(self.published) and self.published > 0):
+            raise InvalidArgumentError(f"published: expected a finite number above 0, got {self.published!r}.")
 
     @property
     def bounded(self) -> bool:
         """Whether every coordinate has a lower and an upper bound."""
         return bool(np.isfinite(self.low))
+
+    def in_scale(self, length: float) -> float:
+        """A length of published settings in units of `scale`: as published on the generator that they are for."""
+        return length if self.published is None else length * self.published / self.scale
 
     @property
     def center(self) -> FloatArray:
@@ -251,7 +260,7 @@ RECORDED = frozenset(
     {
         *("responses", "score", "latent_code", "presentation", "neuroid", "neuroid_id", "time_bin", "latent"),
         *("thread", "generation", "kind", "stimulus_id", "repeat", "onset_s", "numbers", "texts"),
-        *("subject", "seed", "closedloop_version", "channels", "frames", "rate_hz", "classes", "count"),
+        *("subject", "seed", "closedloop_version", "image_bits", "channels", "frames", "rate_hz", "classes", "count"),
         *("evolution", "evolution_thread", "run", "generator", "generator_sha256", "generator_recipe", "optimizer"),
         *("objective", "method", "plane", "theta_deg", "phi_deg", "clipped", "tv", "spectral_slope", "high_frequency"),
         *("natural_distance", "code_norm", "code_at_bound", "image", "rgb", "row", "col", "budget", "run_seed", "unit"),
@@ -356,6 +365,8 @@ class Resolved(Protocol):
 
 #: Height and width in pixels that a subject without a resolution of its own is shown.
 RESOLUTION = 224
+#: Evolved presentations of a thread, and codes of an optimizer that plans with a budget, where nothing was said.
+BUDGET = 4000
 
 
 def resolution_of(subject: Subject, default: int = RESOLUTION) -> int:

@@ -43,6 +43,8 @@ _INFORMATION = {"engine", "device"}
 _MEASURED = 1e-2
 #: The optimizer that is taken where none is named: on the command line and in an experiment's file.
 OPTIMIZER = "auto"
+#: Parts whose recipe holds a seed in the place of what is drawn from it.
+_DRAWN = ("biggan", "conv3d", "cppn", "subspace")
 
 
 def recipe(part: Any) -> dict[str, Any]:
@@ -101,6 +103,21 @@ def _same_entry(key: str, one: Any, other: Any) -> bool:
     if key == "best" and isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         return bool(np.allclose(one, other, rtol=_MEASURED, atol=0))
     return same_recipe(one, other)
+
+
+def as_recorded(content: Any) -> Any:
+    """What an older run wrote of its parts, with the way they drew, which it did not say yet; anything else as it is.
+
+    Args:
+        content: A recipe, or a file with recipes.
+    """
+    if isinstance(content, list):
+        return [as_recorded(value) for value in content]
+    if not isinstance(content, dict):
+        return content
+    found = {key: as_recorded(value) for key, value in content.items()}
+    old = str(found.get("name", "")).partition(":")[0] in _DRAWN and "seed" in found and "stream" not in found
+    return {**found, "stream": 1} if old else found
 
 
 def plain(value: Any) -> Any:

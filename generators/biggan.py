@@ -25,7 +25,7 @@ from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.imagenet import imagenet_classes
 from closedloop.networks.modules import born
 from closedloop.networks.weights import RANDOM, fill, read_weights
-from closedloop.seeds import check_seed
+from closedloop.seeds import STREAM, check_seed, noted_stream, part_generator
 
 from .decoding import Decoder
 
@@ -72,6 +72,7 @@ class BigGAN:
         engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         device: Where to run.
         seed: Draws the fixed noise of ``search="class"`` (truncated at two standard deviations), and random weights.
+        stream: How the noise is drawn: 1 as in older recordings, see `closedloop.seeds.STREAM`.
         channels: Width of an untrained network, in tests; 128 is the published one.
 
     Raises:
@@ -95,6 +96,7 @@ class BigGAN:
         device: str | None = None,
         seed: int = 0,
         channels: int = 128,
+        stream: int = STREAM,
     ) -> None:
         pixels, index = _check_choices(size, search, label, truncation)
         if channels != 128 and weights != RANDOM:
@@ -114,7 +116,7 @@ class BigGAN:
         if index is not None:
             center[NOISE:] = embeddings[:, index]
         if search == "class":
-            center[:NOISE] = torch.from_numpy(_fixed_noise(seed, scales["noise_scale"]))
+            center[:NOISE] = torch.from_numpy(_fixed_noise(seed, scales["noise_scale"], stream))
         steps = torch.tensor([scales["noise_scale"]] * NOISE + [scales["class_scale"]] * NOISE)
         self.space = Space(2 * NOISE if search == "joint" else NOISE)
         self._decoder = Decoder(
@@ -137,6 +139,7 @@ class BigGAN:
             "device": None,
             "seed": seed,
             "channels": channels,
+            **noted_stream(stream),
         }
 
     @property
@@ -209,9 +212,9 @@ def _check_choices(size: str, search: str, label: str | int | None, truncation: 
     return sizes[size], None if label is None else class_index(label)
 
 
-def _fixed_noise(seed: int, scale: float) -> NDArray[np.float32]:
+def _fixed_noise(seed: int, scale: float, stream: int) -> NDArray[np.float32]:
     """Noise ``(128,)`` truncated at two standard deviations, as the network was meant to be sampled."""
-    drawn: NDArray[np.float64] = truncnorm.rvs(-2, 2, size=NOISE, random_state=np.random.default_rng(seed))
+    drawn: NDArray[np.float64] = truncnorm.rvs(-2, 2, size=NOISE, random_state=part_generator(seed, "biggan", stream))
     return (scale * drawn).astype(np.float32)
 
 

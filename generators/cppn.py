@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from closedloop.checks import check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
-from closedloop.seeds import check_seed
+from closedloop.seeds import STREAM, check_seed, check_stream, noted_stream, part_generator
 
 from .pixels import check_resolution
 
@@ -62,6 +62,7 @@ class CPPN:
         spread: Size of the weights; None for 3 ("fooling") or 1 ("lucid"). More gives finer patterns.
         nodes: Number of hidden units before those without effect are left out, for "fooling".
         seed: Of the topology, for "fooling".
+        stream: How it is drawn: 1 as in older recordings, see `closedloop.seeds.STREAM`.
     """
 
     name = "cppn"
@@ -75,6 +76,7 @@ class CPPN:
         spread: float | None = None,
         nodes: int = 24,
         seed: int = 0,
+        stream: int = STREAM,
     ) -> None:
         self.resolution = check_resolution(resolution)
         if network not in ("fooling", "lucid"):
@@ -85,7 +87,8 @@ class CPPN:
             raise InvalidArgumentError(f"colors: expected 'hls' or 'rgb', got {colors!r}.")
         self.spread = check_positive("spread", (3.0 if fooling else 1.0) if spread is None else spread)
         self._nodes, self._seed = check_whole("nodes", nodes, 1), check_seed(seed)
-        self.topology = draw_topology(self._nodes, self._seed) if fooling else ()
+        self._stream = check_stream(stream)
+        self.topology = draw_topology(self._nodes, self._seed, stream) if fooling else ()
         last = self.topology[-1] if fooling else None
         self.space = Space(lucid_weights() if last is None else last.first + len(last.sources))
         self._places = places(self.resolution, 1.0 if fooling else 3**0.5)
@@ -102,6 +105,7 @@ class CPPN:
             "spread": self.spread,
             "nodes": self._nodes,
             "seed": self._seed,
+            **noted_stream(self._stream),
         }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
@@ -168,14 +172,15 @@ def places(resolution: int, reach: float) -> NDArray[np.float64]:
     return np.stack([x, y, np.hypot(x, y), np.ones_like(x)])
 
 
-def draw_topology(nodes: int, seed: int) -> tuple[Node, ...]:
+def draw_topology(nodes: int, seed: int, stream: int = STREAM) -> tuple[Node, ...]:
     """Hidden units and, last, three outputs. Each has up to four earlier units as inputs, an output also the constant.
 
     Args:
         nodes: Hidden units that are drawn; those that no output depends on are left out.
         seed: Of the draw.
+        stream: See `closedloop.seeds.STREAM`.
     """
-    rng = np.random.default_rng(seed)
+    rng = part_generator(seed, "cppn", stream)
     sources: list[tuple[int, ...]] = []
     for i in range(nodes):
         count = min(4, INPUTS + i)

@@ -255,7 +255,9 @@ class DeePSiM:
         layout = LAYOUTS[layer]
         self.name = f"deepsim:{layer}" if weights != RANDOM else f"deepsim:{layer}-random"
         self.network = born(lambda: DeePSiMNetwork(layout, width), check_seed(seed)).eval()
-        self.space = Space(int(np.prod(self.network.code)), scale=layout.scale if scale is None else scale)
+        self.space = Space(
+            int(np.prod(self.network.code)), scale=layout.scale if scale is None else scale, published=1.0
+        )
         if weights is None:
             raise WeightsError(
                 f"deepsim:{layer}: expected weights=FILE, its trained weights, got none. "

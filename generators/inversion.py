@@ -14,6 +14,7 @@ from closedloop.errors import InvalidArgumentError, closest
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import Differentiable, Encoding, FloatArray, Generator, Space
 from closedloop.optimizers import CMAES
+from closedloop.seeds import named_generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +138,7 @@ def _by_gradient(
     aim = None if features is None else features(wanted).detach()
     code = torch.tensor(codes, dtype=torch.float32)
     if not space.bounded and (codes == space.center).all():  # no direction: begin at a small draw instead
-        code = torch.from_numpy(0.1 * space.sample(len(codes), np.random.default_rng(0))).float()
+        code = torch.from_numpy(0.1 * space.sample(len(codes), named_generator(0, "inversion"))).float()
     code.requires_grad_(True)
     adam = torch.optim.Adam([code], lr=rate * space.scale)
     best, least = code.detach().clone(), torch.full((len(codes),), torch.inf)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Space
+from closedloop.seeds import named_generator
 
 #: Codes on which a model is tried, and on which engines are compared.
 PROBE_CODES = 3
@@ -19,7 +20,7 @@ SLACK = 0.5
 
 def probe_codes(space: Space) -> NDArray[np.float32]:
     """Codes ``(3, dim)`` from the prior, the same at every call."""
-    return space.sample(PROBE_CODES, np.random.default_rng(0)).astype(np.float32)
+    return space.sample(PROBE_CODES, named_generator(0, "probe")).astype(np.float32)
 
 
 def check_raw_images(images: NDArray[Any], alone: NDArray[Any]) -> int:

@@ -35,6 +35,7 @@ from closedloop.files import replace_file
 from closedloop.images.opening import read_picture
 from closedloop.images.sets import folder_images
 from closedloop.networks.weights import weights_sha256
+from closedloop.seeds import numbered_generator
 
 from .judges import Adversary, FeatureTaps, fine_detail, second_moments
 from .native import read_native, write_native
@@ -58,7 +59,7 @@ def cut_crops(folder: Path, settings: TrainingSettings) -> NDArray[np.uint8]:
     shorter side; half of all are mirrored.
     """
     _, files = folder_images(folder)
-    rng = np.random.default_rng(np.random.SeedSequence([settings.seed, 1]))
+    rng = numbered_generator(settings.seed, 1)
     size, out = settings.resolution, []
     for file in files:
         image = read_picture(file)
@@ -149,7 +150,7 @@ class Trainer:
     def run_step(self) -> dict[str, float]:
         """One update of all networks; returns the losses."""
         settings = self.settings
-        rng = np.random.default_rng(np.random.SeedSequence([settings.seed, 2, self.step]))
+        rng = numbered_generator(settings.seed, 2, self.step)
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         self._set_rate()
         real = self._photographs(rng.integers(0, len(self.crops), settings.batch))

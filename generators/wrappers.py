@@ -19,7 +19,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_matrix
 from closedloop.images.sets import read_image
 from closedloop.interfaces import Described, Differentiable, FloatArray, Generator, Space, form_of
-from closedloop.seeds import check_seed
+from closedloop.seeds import STREAM, check_seed, noted_stream, part_generator
 
 from .pixels import check_resolution
 
@@ -143,6 +143,7 @@ class Subspace(Wrapper):
             prior (scaled by ``sqrt(inner dim / dim)``: shorter codes give flat images), or, for given codes, takes the
             standard deviation that these have along the directions (root mean square).
         seed: Of random directions.
+        stream: How they are drawn: 1 as in older recordings, see `closedloop.seeds.STREAM`.
         resolution: For an inner generator that is loaded by a name without a resolution.
     """
 
@@ -155,6 +156,7 @@ class Subspace(Wrapper):
         scale: float | None = None,
         seed: int = 0,
         resolution: int | None = None,
+        stream: int = STREAM,
     ) -> None:
         super().__init__("subspace", generator, resolution)
         _check_unbounded(self.generator)
@@ -162,7 +164,7 @@ class Subspace(Wrapper):
         if not is_whole(dim) or not 1 <= dim <= inner.dim:
             raise InvalidArgumentError(f"dim: expected 1 to {inner.dim} directions, got {dim!r}.")
         if codes is None:
-            self.middle, self.directions = inner.center, random_directions(dim, inner.dim, check_seed(seed))
+            self.middle, self.directions = inner.center, random_directions(dim, inner.dim, check_seed(seed), stream)
             natural = inner.scale * (inner.dim / dim) ** 0.5
         else:
             given = _read_codes(codes, inner)
@@ -173,6 +175,7 @@ class Subspace(Wrapper):
         if isinstance(codes, (str, Path)):
             named = str(Path(codes).resolve())
         self._options = {"dim": int(dim), "codes": named, "scale": self.space.scale, "seed": seed}
+        self._options |= noted_stream(stream)
 
     def _codes(self, codes: Any) -> Any:
         return _like(self.middle, codes) + codes @ _like(self.directions, codes)
@@ -292,13 +295,13 @@ def load_inner(generator: Inner, resolution: int | None) -> Generator:
     return generator
 
 
-def random_directions(count: int, dim: int, seed: int) -> NDArray[np.float64]:
+def random_directions(count: int, dim: int, seed: int, stream: int = STREAM) -> NDArray[np.float64]:
     """Draws orthonormal rows ``(count, dim)``, uniform over all such.
 
     Mezzadri 2007, "How to generate random matrices from the classical compact groups": Q of a Gaussian
     matrix, its columns multiplied by the signs of the diagonal of R.
     """
-    drawn = np.random.default_rng(seed).standard_normal((dim, count))
+    drawn = part_generator(seed, "subspace", stream).standard_normal((dim, count))
     q, r = np.linalg.qr(drawn)
     directions: NDArray[np.float64] = (q * np.sign(np.diag(r))).T
     return directions

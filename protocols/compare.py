@@ -40,7 +40,7 @@ from closedloop.recording.reader import kept_sums, open_recording, read_experime
 from closedloop.recording.references import keep_references, read_references, source
 from closedloop.recording.states import unpack_state
 from closedloop.recording.writer import Recording
-from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
+from closedloop.seeds import check_seed, current_stream, generator_state, named_generator, restore_generator, streams
 
 from .contenders import (
     CONTENDERS,
@@ -332,6 +332,7 @@ class Comparison:
         self._part: State = {}
         self._natural_features: FloatArray | None = None
         self.earlier: Path | None = None
+        self._stream = current_stream()
 
     @property
     def weights(self) -> list[str]:
@@ -392,9 +393,10 @@ class Comparison:
         if self._done == len(self._jobs):
             return None
         job = self._jobs[self._done]
-        self._part = self._finished_earlier(job) or run_contender(
-            self.subject, job.contender, job.budget, self._content["count"], job.seed, job.columns
-        )
+        with streams(self._stream):
+            self._part = self._finished_earlier(job) or run_contender(
+                self.subject, job.contender, job.budget, self._content["count"], job.seed, job.columns
+            )
         return self._shown(from_bytes(self._part["image"]), self._names(job))
 
     def _shown(self, images: NDArray[np.float32], ids: Sequence[str]) -> Shown:
@@ -500,6 +502,7 @@ class Comparison:
             "order": generator_state(self._order),
             "features": self._features.state() if isinstance(self._features, Stateful) else None,
             "natural_features": self._natural_features,
+            "stream": self._stream,
         }
 
     def restore(self, state: State) -> None:
@@ -510,6 +513,7 @@ class Comparison:
         if isinstance(self._features, Stateful):
             self._features.restore(state["features"])
         self._natural_features = state["natural_features"]
+        self._stream = int(state.get("stream", 1))  # runs of earlier versions do not say it
 
 
 def _set_earlier_aside(folder: Path, content: Mapping[str, Any], weights: Sequence[str]) -> Path | None:

@@ -24,8 +24,8 @@ from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
-from closedloop.recipes import OBJECT, build, fingerprint, generator_of_run, recipe, version
-from closedloop.recording.layout import EVOLUTION, Layout, Rows, form_scalars
+from closedloop.recipes import OBJECT, as_recorded, build, fingerprint, generator_of_run, recipe, version
+from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, Layout, Rows, form_scalars
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
@@ -131,7 +131,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     from closedloop.figures import best_elites
 
     found = class_elites(recording)
-    known = json.loads(str(recording["generator_recipe"].values[0]))
+    known = as_recorded(json.loads(str(recording["generator_recipe"].values[0])))
     if known["name"] == OBJECT:
         line = "No figure: the generator was a Python object without a name."
         return RunSummary([_table(found, best_elites(found, 5))], [line])
@@ -238,7 +238,7 @@ class Breeding:
         )
         self._names: list[str] = []
         self._codes: FloatArray = np.empty((0, 0))
-        self._again = False
+        self._again, self._eight_bit = False, True
 
     def layout(self) -> Layout:
         """Returns the shape of the recording: room for every presentation that may come."""
@@ -250,6 +250,7 @@ class Breeding:
             "classes": _text(self.classes, len(self.subject.units)),
             "seed": self.settings.seed,
             "closedloop_version": version(),
+            IMAGE_BITS: 8,
         }
         evolutions = {
             EVOLUTION: [ELITES],
@@ -270,7 +271,8 @@ class Breeding:
             return self._show_elites() if self.settings.retest else None
         self._codes = self.optimizer.ask()
         self._names = [f"{ELITES}-g{self.generation:05d}-{i:05d}" for i in range(len(self._codes))]
-        return self._shown(make_images(self.generator, self._codes))
+        images = make_images(self.generator, self._codes)
+        return self._shown(quantize(self._presenter.fitted(images)) if self._eight_bit else images)
 
     def _show_elites(self) -> Shown | None:
         """Shows the next elites again, rounded to 8 bits; None when all were shown."""
@@ -331,6 +333,7 @@ class Breeding:
             "presentations": self.presentations,
             "retested": self.retested,
             "order": generator_state(self._order),
+            "eight_bit": self._eight_bit,
         }
 
     def restore(self, state: State) -> None:
@@ -339,3 +342,4 @@ class Breeding:
         self.generation, self.presentations = int(state["generation"]), int(state["presentations"])
         self.retested = int(state["retested"])
         restore_generator(self._order, state["order"])
+        self._eight_bit = bool(state.get("eight_bit", False))  # runs of older versions were not rounded

@@ -68,7 +68,7 @@ def evolve(
         save: Folder of the run; None keeps it in memory.
         exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         observers: Watch the session.
-        **settings: ``images`` (budget, default 2000), ``repeats``, ``seed`` …; see `closedloop.loop.settings.Settings`.
+        **settings: ``images`` (budget, default 4000), ``repeats``, ``seed`` …; see `closedloop.loop.settings.Settings`.
 
     Returns:
         The recording, see `closedloop.open_recording`.
@@ -135,12 +135,13 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
 
 def _table(found: Sequence[ThreadSummary], seconds: float) -> RunTable:
     """Returns one column for each thread."""
+    raw = ", without the drift correction" if any(s.drift != "none" for s in found) else ""
     rows = [
         ("target", [s.target for s in found]),
         ("evolved best ± s.e.", [str(s.evolved) for s in found]),
         ("best natural reference ± s.e.", [str(s.natural) for s in found]),
         ("evolved ÷ natural", [_pair(s.ratio, s.ratio_sem) for s in found]),
-        ("highest score while evolving", [_finite(s.noisy_maximum) for s in found]),
+        (f"highest score while evolving{raw}", [_finite(s.noisy_maximum) for s in found]),
         ("winner's curse of that image", [_finite(s.curse) for s in found]),
         ("images", [str(s.images) for s in found]),
         ("seconds, all threads", [f"{seconds:.0f}", *[""] * (len(found) - 1)]),

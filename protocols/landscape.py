@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -350,8 +351,13 @@ def landscape_library(generator: Generator, basis: Mapping[str, FloatArray], cho
 
 
 def _pack(basis: Mapping[str, FloatArray]) -> bytes:
+    """Returns planes as an ``.npz`` file, the same bytes for the same planes: without the time of day."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(frame) for name, frame in basis.items()})  # type: ignore[arg-type]
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, frame in basis.items():
+            array = io.BytesIO()
+            np.lib.format.write_array(array, np.asarray(frame), allow_pickle=False)
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue())
     return buffer.getvalue()
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
+from closedloop.images.eight_bit import quantize
 from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_image, read_images
 from closedloop.interfaces import STILL, FloatArray, Form, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
@@ -23,7 +24,7 @@ from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.protocol import Handed, RunProtocol, nothing_more
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import recipe, version
-from closedloop.recording.layout import REFERENCE, REFERENCES, Layout, Rows, form_scalars
+from closedloop.recording.layout import IMAGE_BITS, REFERENCE, REFERENCES, Layout, Rows, form_scalars
 from closedloop.recording.reader import open_recording
 from closedloop.recording.references import keep_references, source
 from closedloop.recording.writer import Recording
@@ -203,6 +204,7 @@ class Presentation:
         self._rng = named_generator(chosen.seed, "order")
         self._order = self._rng.permutation(len(library.ids))
         self._done = self._presentations = 0
+        self._eight_bit = True
 
     def layout(self) -> Layout:
         """Returns the shape of the recording: room for every presentation that may come."""
@@ -213,6 +215,7 @@ class Presentation:
             **form_scalars(self._presenter.form),
             "seed": chosen.seed,
             "closedloop_version": version(),
+            IMAGE_BITS: 8,
         }
         coords = {name: _kind_of_column(column) for name, column in library.coords.items()}
         return Layout(capacity, library.latent, self.subject.units, scalars, coords, library.evolutions)
@@ -231,7 +234,9 @@ class Presentation:
         block = self._block
         if not len(block):
             return None
-        images, repeats = self._library.read(block), np.full(len(block), self._settings.repeats)
+        images = self._library.read(block)
+        images = quantize(images) if self._eight_bit else images
+        repeats = np.full(len(block), self._settings.repeats)
         return self._presenter.show(images, repeats, self._rng, ids=[self._library.ids[i] for i in block])
 
     def learn(self, shown: Shown) -> Rows:
@@ -272,6 +277,7 @@ class Presentation:
             "presentations": self._presentations,
             "names": _digest(self._library.ids),
             "order": generator_state(self._rng),
+            "eight_bit": self._eight_bit,
         }
 
     def restore(self, state: State) -> None:
@@ -286,6 +292,7 @@ class Presentation:
             )
         self._done, self._presentations = state["done"], state["presentations"]
         restore_generator(self._rng, state["order"])
+        self._eight_bit = bool(state.get("eight_bit", False))  # landscapes of older versions were not rounded
 
 
 def _digest(names: Sequence[str]) -> str:

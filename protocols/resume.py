@@ -12,6 +12,7 @@ from closedloop.loop.blocks import Observer
 from closedloop.loop.protocol import Handed, protocol_of
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
+from closedloop.recipes import as_recorded
 from closedloop.recording.reader import read_experiment
 
 
@@ -45,6 +46,6 @@ def resume(
         UnknownNameError: The run's protocol is not installed.
         InvalidArgumentError: Something that the run used cannot be loaded by name and was not handed over.
     """
-    content = read_experiment(run)
+    content = as_recorded(read_experiment(run))
     handed = Handed(subject, threads, generator, stop, observers, progress)
     return protocol_of(content, str(run)).resume(Path(run), content, handed)

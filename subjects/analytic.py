@@ -29,6 +29,7 @@ from scipy.optimize import brentq, minimize
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.interfaces import Form, Units, form_of
+from closedloop.seeds import named_generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -464,7 +465,7 @@ def _standard(resolution: int) -> dict[str, Any]:
 
 def _drawn(count: int, resolution: int, seed: int | None) -> dict[str, Any]:
     """Random tuning of ``count`` units, each column ``(count,)``."""
-    rng = np.random.default_rng(seed or 0)
+    rng = named_generator(seed or 0, "analytic")
     octaves = rng.uniform(np.log2(1 / 16), np.log2(1 / 6), count)
     return {
         "orientation_deg": rng.uniform(0, 180, count),

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from closedloop.checks import check_images, check_whole
 from closedloop.interfaces import FloatArray, Form, Units
-from closedloop.seeds import check_seed
+from closedloop.seeds import STREAM, check_seed, noted_stream, part_generator
 
 
 @final
@@ -33,6 +33,7 @@ class Conv3dSubject:
         channels: 3 for colours, 1 for grey.
         maps: Maps of the first convolution.
         seed: Of the weights.
+        stream: How they are drawn: 1 as in older recordings, see `closedloop.seeds.STREAM`.
     """
 
     name = "conv3d"
@@ -46,14 +47,15 @@ class Conv3dSubject:
         channels: int = 3,
         maps: int = 8,
         seed: int = 0,
+        stream: int = STREAM,
     ) -> None:
         count, maps = check_whole("units", units, 1), check_whole("maps", maps, 1)
         self.resolution, self.frames = check_whole("resolution", resolution, 16), check_whole("frames", frames, 5)
         self.channels, self.rate_hz = channels, float(rate_hz)
         self._form = Form(channels, self.frames, self.rate_hz)
-        self._recipe = {"units": count, "maps": maps, "seed": check_seed(seed)}
+        self._recipe = {"units": count, "maps": maps, "seed": check_seed(seed), **noted_stream(stream)}
         self.units = Units(tuple(f"conv3d.{i}" for i in range(count)), {"layer": ("conv2",) * count})
-        rng = np.random.default_rng(seed)
+        rng = part_generator(seed, "conv3d", stream)
         self._first = _drawn(rng, (maps, channels, 3, 5, 5))
         self._second = _drawn(rng, (count, maps, 3, 5, 5))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Form, Units
+from closedloop.seeds import named_generator
 
 from .analytic import Array, EnergyModel, PerUnit, envelope_px, envelopes, quadrature_pairs
 
@@ -60,7 +61,7 @@ class MotionEnergySubject(EnergyModel):
         quarter = self.rate_hz / 4
         if self.count is None:
             return {**super()._defaults(), "hz": quarter}
-        rng = np.random.default_rng([self.seed or 0, 1])  # a stream of its own: the other draws stay as they are
+        rng = named_generator(self.seed or 0, "motion")  # a stream of its own: the other draws stay as they are
         octaves = rng.uniform(-1, 0, self.count)
         return {**super()._defaults(), "hz": rng.choice([-1.0, 1.0], self.count) * quarter * 2**octaves}
 

@@ -29,6 +29,7 @@ from closedloop.errors import (
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Units
 from closedloop.objectives.naming_units import UnitSpec, units_text
+from closedloop.seeds import named_generator
 
 from .options import OUTPUT, check_colors, check_resolution
 from .units import LayerShape, UnitIndex, parse_units
@@ -129,7 +130,7 @@ class OnnxSubject:
     def _survey(self, layer: str) -> LayerShape:
         """The shape of the layer for one image; finds out in which order the axes are, and what depends on company."""
         size = self.resolution
-        pair = np.random.default_rng(0).random((2, 3, size, size), np.float32)
+        pair = named_generator(0, "probe").random((2, 3, size, size), np.float32)
         orders = [False, True] if self._entry.last is None else [self._entry.last]
         for last in orders:
             self._last = last

@@ -168,3 +168,13 @@ def test_the_resolution_of_a_subject_with_and_without_one():
     cells = EnergySubject(resolution=24)
     assert resolution_of(cells) == 24
     assert resolution_of(FunctionSubject(lambda images: images.mean((1, 2, 3)))) == 224
+
+
+def test_published_lengths():
+    there, here = Space(9, scale=3.0, published=1.5), Space(9, scale=3.0)
+    assert there == here
+    assert there.in_scale(2.0) == 1.0
+    assert here.in_scale(2.0) == 2.0
+    for wrong in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(InvalidArgumentError, match="published: expected a finite number above 0"):
+            Space(9, published=wrong)

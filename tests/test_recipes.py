@@ -10,8 +10,9 @@ import yaml
 
 from closedloop import IsotropicES, Plateau, Session, Target, Thread, Unit, Units
 from closedloop.generators import Fourier, Pixels
-from closedloop.loop.experiment import describe_session
-from closedloop.recipes import OBJECT, plain, recipe
+from closedloop.generators.cppn import draw_topology
+from closedloop.loop.experiment import describe_session, read_yaml
+from closedloop.recipes import OBJECT, as_recorded, build, plain, recipe
 from closedloop.recording.references import source
 
 
@@ -97,3 +98,47 @@ def test_rules_of_ones_own():
     found = describe(Session(Flat(), [thread()], stop=[patience], images=8), None)["stop"]
     assert found[0]["name"] == OBJECT
     assert "patience" in found[0]["description"]
+
+
+def test_recipes_of_older_runs_draw_as_they_did():
+    old = {"name": "subspace", "dim": 3, "seed": 4, "generator": {"name": "cppn", "seed": 1}}
+    inner = {"name": "cppn", "seed": 1, "stream": 1}
+    assert as_recorded(old) == {"name": "subspace", "dim": 3, "seed": 4, "generator": inner, "stream": 1}
+    new = {"name": "conv3d", "seed": 4, "stream": 2}
+    content = {"subject": new, "threads": [{"generator": {"name": "pixels"}, "optimizer": {"name": "cma", "seed": 1}}]}
+    assert as_recorded(content) == content
+    assert as_recorded(None) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("subjects", {"name": "conv3d", "units": 2, "seed": 3}),
+        ("generators", {"name": "cppn", "resolution": 16, "seed": 3}),
+        ("generators", {"name": "subspace", "dim": 1, "seed": 3, "generator": {"name": "fourier", "resolution": 16}}),
+    ],
+    ids=lambda part: part if isinstance(part, str) else part["name"],
+)
+def test_parts_of_older_runs_are_what_they_were(kind, part):
+    older, now = build(kind, **as_recorded(dict(part))), build(kind, **part)
+    assert "stream" not in older.recipe  # so that its fingerprint is that of the run
+    assert now.recipe["stream"] == 2
+    plain = np.random.default_rng(3)
+    if part["name"] == "conv3d":
+        first = plain.standard_normal(older._first.shape)
+        np.testing.assert_allclose(older._first / older._first.std(), first / first.std(), rtol=0.01)
+        assert not np.allclose(older._first, now._first)
+    elif part["name"] == "cppn":
+        assert older.topology == draw_topology(24, 3, 1) != now.topology
+    else:
+        user = plain.standard_normal(older.generator.space.dim)
+        np.testing.assert_allclose(older.directions[0], user / np.linalg.norm(user), atol=1e-12)
+        assert abs(np.corrcoef(now.directions[0], user)[0, 1]) < 0.2
+
+
+def test_a_file_that_an_older_run_wrote_repeats_it(tmp_path):
+    written = {"subject": {"name": "conv3d", "seed": 3}}
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(written))
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump({"closedloop": "0.1.0", **written}))
+    assert read_yaml(tmp_path / "new.yaml") == written
+    assert read_yaml(tmp_path / "old.yaml")["subject"]["stream"] == 1

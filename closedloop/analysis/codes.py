@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.preferred import evolved_codes
 from closedloop.analysis.reasons import all_nan
-from closedloop.analysis.runs import by_thread
+from closedloop.analysis.runs import by_thread, check_recording
 from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
@@ -72,6 +72,7 @@ def code_geometry(recording: xr.Dataset, thread: str | None = None, *, axes: int
 
 
 def _need_codes(recording: xr.Dataset) -> None:
+    check_recording(recording)
     if "latent_code" not in recording:
         raise RecordingError("recording: expected codes (latent_code), as an evolution records them; it has none.")
 

@@ -14,7 +14,15 @@ from closedloop.analysis.preferred import confirmed_rows
 from closedloop.analysis.reasons import scalar, words
 from closedloop.analysis.resampling import Method, bootstrap, cohens_d, rank_auc
 from closedloop.analysis.runs import by_thread, runs
-from closedloop.analysis.summary import ThreadSummary, excites_one, single_scores, summarize_thread
+from closedloop.analysis.summary import (
+    Estimate,
+    ThreadSummary,
+    drift_method,
+    excites_one,
+    raw_scores,
+    single_scores,
+    summarize_thread,
+)
 from closedloop.analysis.trajectories import WINDOW, generation_scores
 from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError
@@ -57,7 +65,7 @@ def evolved_vs_reference(
 
     def measure(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
         summary = summarize_thread(part, name, objective)
-        evolved = generation_scores(part, name)["score"].values[-window:].ravel()
+        evolved = generation_scores(_raw(part, name, objective), name)["score"].values[-window:].ravel()
         evolved = evolved[~np.isnan(evolved)]
         natural = reference_means(part, objective)["mean"].values
         natural = natural[~np.isnan(natural)]
@@ -72,6 +80,16 @@ def evolved_vs_reference(
 
     found = by_thread(recording, thread, measure)
     return found.assign_coords(level=level, seed=seed, resamples=resamples, window=window)
+
+
+def _raw(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
+    """One run with the scores of a thread as references are measured: without drift correction."""
+    if drift_method(part) == "none":
+        return part
+    rows = np.flatnonzero((part["thread"].values == name) & (part["kind"].values == "evolved"))
+    scores = part["score"].values.copy()
+    scores[rows] = raw_scores(part, objective, rows)
+    return part.assign(score=("presentation", scores))
 
 
 def _populations(
@@ -295,7 +313,8 @@ def _candidate_gaps(part: xr.Dataset, name: str, objective: str) -> FloatArray:
     own = part["thread"].values == name
     rows = np.flatnonzero(own & (kind == "retest"))
     scores = single_scores(part, objective, rows)
-    before = dict(zip(ids[own & (kind == "evolved")], part["score"].values[own & (kind == "evolved")], strict=True))
+    first = np.flatnonzero(own & (kind == "evolved") & np.isin(ids, ids[rows]))
+    before = dict(zip(ids[first], raw_scores(part, objective, first), strict=True))
     names = sorted({i for i in ids[rows] if i in before})
     again = {i: scores[(ids[rows] == i) & ~np.isnan(scores)] for i in names}
-    return np.array([before[i] - again[i].mean() for i in names if len(again[i])], dtype=float)
+    return np.array([before[i] - Estimate.of(i, again[i]).mean for i in names if len(again[i])], dtype=float)

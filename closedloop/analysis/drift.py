@@ -12,6 +12,7 @@ from scipy import stats
 
 from closedloop.analysis.reasons import NOISELESS, choose
 from closedloop.analysis.reliability import nothing
+from closedloop.analysis.runs import check_recording
 from closedloop.analysis.units import Moments, Selection, per_unit, select
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import RUN
@@ -34,7 +35,8 @@ def reference_drift(recording: xr.Dataset) -> xr.Dataset:
         with the reason where no reference was shown in two generations, or (`p`, `slope_sem`, `correlation`) where the
         unit is noiseless.
     """
-    kinds = set(recording["kind"].values.tolist()) if "kind" in recording.coords else set()
+    check_recording(recording, "responses", "generation")
+    kinds = set(recording["kind"].values.tolist())
     if "reference" not in kinds:
         select(recording, None)  # says if it is no recording at all
         names = ("slope", "slope_sem", "p", "correlation", "change", "cv")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from closedloop.analysis.reasons import choose
+from closedloop.analysis.runs import check_recording
 from closedloop.analysis.units import unit_coords
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
@@ -46,6 +47,7 @@ def class_elites(recording: xr.Dataset) -> xr.Dataset:
     Raises:
         RecordingError: The recording holds no elites.
     """
+    check_recording(recording)
     if "classes" not in recording.coords or not (recording["kind"].values == ELITES).any():
         raise RecordingError("recording: expected one of evolve_elites, got one without elites.")
     classes = _classes(recording)

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
+from closedloop.analysis.runs import check_recording
 from closedloop.analysis.similarity import Features, embedding, squared_distances
 from closedloop.analysis.units import Moments, means, pieces, select, unit_coords
 from closedloop.checks import check_whole, make_images
@@ -210,7 +211,8 @@ def _units(recording: xr.Dataset, units: UnitSpec | None) -> NDArray[np.intp]:
     Raises:
         InvalidArgumentError: They are no columns.
     """
-    count = recording.sizes.get("neuroid", 0)
+    check_recording(recording, "responses")
+    count = recording.sizes["neuroid"]
     return np.arange(count) if units is None else np.array(parse_columns(units, count), np.intp)
 
 
@@ -236,6 +238,7 @@ def landscape_responses(
 
 def _check_landscape(recording: xr.Dataset) -> None:
     """Raises unless it is the recording of a landscape."""
+    check_recording(recording)
     if not {"plane", "theta_deg", "phi_deg"} <= set(map(str, recording.coords)):
         raise RecordingError(
             "recording: expected a tuning landscape, with plane, theta_deg and phi_deg on presentations; record one "

@@ -16,6 +16,7 @@ from closedloop.analysis.units import (
     Selection,
     averaging,
     correlations,
+    in_unit,
     per_unit,
     pieces,
     select,
@@ -43,7 +44,9 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
 
     Args:
         recording: See `closedloop.open_recording`.
-        kind: Which presentations: "reference", "retest" …; None for all.
+        kind: Which presentations: "reference", "retest" …; None for the references in their unselected
+            presentations, or for all where there are none: re-tests were chosen for their high responses, and so were
+            evolved images.
         repeats: Least number of presentations of an image that counts.
 
     Returns:
@@ -52,7 +55,7 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
         where there are no repeats or no noise.
     """
     least = check_whole("repeats", repeats, 2)
-    chosen = select(recording, kind).repeated(least)
+    chosen = select(recording, kind, natural=True).repeated(least)
     if len(chosen.names) == 0:
         return nothing(recording, ("fano", "slope", "n"), f"no image was presented at least {least} times")
 
@@ -80,11 +83,15 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
 def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, seed: int = 0) -> xr.Dataset:
     """Split-half reliability: correlation over images between the means of two halves of the repeats.
 
-    Averaged over random splits, then corrected to the full number of repeats by Spearman & Brown (1910): 2r / (1 + r).
+    Averaged over random splits, then corrected to the full number of repeats by Spearman & Brown (1910): for means over
+    f times as many, f r / (1 + (f − 1) r). f is 2 for an even number of repeats; of an odd number k one repeat is in
+    neither half, and f is k ÷ ((k − 1) / 2).
 
     Args:
         recording: See `closedloop.open_recording`.
-        kind: Which presentations: "reference", "retest" …; None for all images presented at least twice.
+        kind: Which presentations: "reference", "retest" …; None for the references in their unselected
+            presentations, or for all where there are none: re-tests were chosen for their high responses, and so were
+            evolved images.
         splits: Number of random splits.
         seed: Seed of the splits.
 
@@ -93,7 +100,7 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
         (Spearman-Brown). NaN with the reason where no image was repeated, or the unit has no noise or no signal at all.
     """
     splits = check_whole("splits", splits, 1)
-    chosen = select(recording, kind).repeated(2)
+    chosen = select(recording, kind, natural=True).repeated(2)
     if len(chosen.names) < 3:
         return nothing(recording, ("r", "r_sd", "reliability"), TOO_FEW_REPEATED)
     rng = named_generator(seed, "split-half")
@@ -104,14 +111,16 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
         known = ~np.isnan(values)
         filled, present = np.where(known, values, 0), known.astype(float)
         r = np.stack([correlations(_mean(a, filled, present), _mean(b, filled, present)) for a, b in halves])
+        longer = _lengthening(halves, present, found.n)
         usable = ~(np.isnan(r).any(0) | found.noiseless)
         mean = np.where(usable, r.mean(0), np.nan)
         sd = np.where(usable, r.std(0), np.nan)
         few = (found.n > 1).sum(0) < 3
         reason = choose((few, TOO_FEW_REPEATED), (found.noiseless, NOISELESS), (~usable, CONSTANT))
         with np.errstate(divide="ignore"):
-            # Spearman & Brown for two halves: the reliability of a mean over twice as many repeats.
-            corrected = np.where(mean > -1, 2 * mean / (1 + mean), np.nan)
+            # Spearman & Brown: the reliability of a mean over f times as many repeats.
+            below = 1 + (longer - 1) * mean
+            corrected = np.where(below > 0, longer * mean / below, np.nan)
         return {"r": mean, "r_sd": sd, "reliability": corrected, "reason": reason}
 
     return per_unit(recording, chosen, measure).assign_coords(splits=splits, seed=seed)
@@ -127,6 +136,22 @@ def _halves(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
     half = (counts // 2)[chosen.index]
     first, second = position < half, (position >= half) & (position < 2 * half)
     return tuple(averaging(chosen.index, part, len(counts)) for part in (first, second))
+
+
+def _lengthening(halves: list[tuple[Any, Any]], present: FloatArray, n: FloatArray) -> FloatArray:
+    """How many times more repeats all are than a half, ``(units,)``: the f of Spearman & Brown.
+
+    The noise of a mean over images of h_i repeats is as the mean of 1 / h_i; f is its ratio of halves to all.
+    """
+    half, whole = np.zeros(n.shape[1]), np.zeros(n.shape[1])
+    for pair in halves:
+        counts = [summing @ present for summing in pair]
+        both = (counts[0] > 0) & (counts[1] > 0)
+        with np.errstate(divide="ignore"):
+            half += np.where(both, (1 / counts[0] + 1 / counts[1]) / 2, 0).sum(0)
+            whole += np.where(both, 1 / n, 0).sum(0)
+    ratio: FloatArray = half / np.where(whole > 0, whole, np.nan)
+    return ratio
 
 
 def _mean(summing: Any, filled: FloatArray, present: FloatArray) -> FloatArray:
@@ -168,14 +193,16 @@ def noise_ceiling(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
 
     Args:
         recording: See `closedloop.open_recording`.
-        kind: Which presentations: "reference", "retest" …; None for all images presented at least twice.
+        kind: Which presentations: "reference", "retest" …; None for the references in their unselected
+            presentations, or for all where there are none: re-tests were chosen for their high responses, and so were
+            evolved images.
 
     Returns:
         Over ``neuroid``: `explainable` (at most 1; below 0 by chance where there is no signal) and `ceiling` (0 where
         explainable is not above 0); and `median`, the median ceiling over units. NaN with the reason for a unit without
         repeats or noise.
     """
-    chosen = select(recording, kind).repeated(2)
+    chosen = select(recording, kind, natural=True).repeated(2)
     if len(chosen.names) < 3:
         return nothing(recording, ("explainable", "ceiling"), TOO_FEW_REPEATED).assign(median=np.nan)
 
@@ -201,14 +228,16 @@ def selectivity(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
 
     Args:
         recording: See `closedloop.open_recording`.
-        kind: Which presentations: "reference", "retest" …; None for all images presented at least twice.
+        kind: Which presentations: "reference", "retest" …; None for the references in their unselected
+            presentations, or for all where there are none: re-tests were chosen for their high responses, and so were
+            evolved images.
 
     Returns:
         Over ``neuroid``: `f`, `p`, `eta_squared`, `omega_squared`, `df_between`, `df_within`; NaN with the reason where
         no image was repeated, or repeats are identical.
     """
     names = ("f", "p", "eta_squared", "omega_squared", "df_between", "df_within")
-    chosen = select(recording, kind).repeated(2)
+    chosen = select(recording, kind, natural=True).repeated(2)
     if len(chosen.names) < 2:
         return nothing(recording, names, "fewer than two images were presented at least twice")
     return per_unit(recording, chosen, lambda values: _selectivity(Moments.of(values, chosen)))
@@ -248,7 +277,9 @@ def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int 
 
     Args:
         recording: See `closedloop.open_recording`.
-        kind: Which presentations: "reference", "retest" …; None for all.
+        kind: Which presentations: "reference", "retest" …; None for the references in their unselected
+            presentations, or for all where there are none: re-tests were chosen for their high responses, and so were
+            evolved images.
         repeats: Least number of presentations of an image that counts.
 
     Returns:
@@ -256,7 +287,7 @@ def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int 
         reason.
     """
     least = check_whole("repeats", repeats, 2)
-    chosen = select(recording, kind).repeated(least)
+    chosen = select(recording, kind, natural=True).repeated(least)
     units = recording.sizes["neuroid"]
     if len(chosen.names) == 0:
         why = np.full(units, f"no image was presented at least {least} times", dtype=object)
@@ -282,7 +313,7 @@ def column_correlation(values: NDArray[np.floating], at_once: int = 1024) -> Flo
     The diagonal is 1; NaN where there are fewer than three common rows or no variance. Products of ``at_once`` rows are
     summed at a time.
     """
-    known = ~np.isnan(values)
+    known, values = ~np.isnan(values), in_unit(values)
     # Centred on the column's mean: it changes no correlation, and keeps the sums below exact.
     level = np.nansum(values, 0, dtype=float) / np.maximum(known.sum(0), 1)
     n, sum_a, square_a, product = (np.zeros((values.shape[1], values.shape[1])) for _ in range(4))

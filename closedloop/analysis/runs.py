@@ -181,6 +181,23 @@ def contents(thing: Any) -> str:
     return str(sorted(map(str, thing.variables))) if isinstance(thing, xr.Dataset) else type(thing).__name__
 
 
+def check_recording(recording: Any, *needed: str) -> None:
+    """Raises unless it is a Dataset of `closedloop.open_recording`.
+
+    Args:
+        recording: What was given.
+        needed: Names that it must have.
+
+    Raises:
+        RecordingError: It is something else, or lacks one; the error says what came.
+    """
+    if not isinstance(recording, xr.Dataset) or not {"kind", *needed} <= set(map(str, recording.variables)):
+        raise RecordingError(
+            f"recording: expected what closedloop.open_recording returns, with {', '.join(('kind', *needed))}, got "
+            f"{contents(recording)}."
+        )
+
+
 def _single(recording: xr.Dataset, run: str) -> xr.Dataset:
     """One of the runs, as it was but for units and length of codes."""
     part = recording.isel(presentation=np.flatnonzero(recording[RUN].values == run))

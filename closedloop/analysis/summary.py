@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import Linear, evaluate, parse_objective
+from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import EVOLUTION, REFERENCE
 from closedloop.recording.render import render
 
@@ -67,11 +68,14 @@ class ThreadSummary:
         natural: The best reference image, re-tested likewise.
         ratio: evolved / natural; NaN unless the objective is a single unit's response and both are above 0.
         ratio_sem: Its standard error to first order.
-        noisy_maximum: The highest score during the evolution, an optimistic number.
+        noisy_maximum: The highest score during the evolution, an optimistic number; where drift was corrected, what the
+            image with the highest score answered without the correction, as re-tests are measured.
         curse: Winner's curse: the noisy maximum minus the re-tested mean of the very image that gave it.
         images: Evolved presentations.
         generations: Generations of the evolution.
         lost: Presentations of this thread that gave no response.
+        drift: How scores were corrected for drift while evolving: "none", "divide" or "regress". All numbers here are
+            of the responses as they were answered.
     """
 
     thread: str
@@ -86,6 +90,7 @@ class ThreadSummary:
     images: int
     generations: int
     lost: int
+    drift: str = "none"
 
 
 def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
@@ -134,11 +139,10 @@ def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> Thread
     generation = recording["generation"].values
     own = thread == name
     evolved_rows = own & (kind == "evolved")
-    scores = recording["score"].values[evolved_rows]
     evolved = _confirmed(recording, objective, own)
     natural = _confirmed(recording, objective, thread == REFERENCE)
     ratio, ratio_sem = _ratio(evolved, natural) if excites_one(objective) else (float("nan"), float("nan"))
-    maximum = float(np.nanmax(scores)) if np.isfinite(scores).any() else float("nan")
+    maximum, curse = _curse(recording, objective, own, evolved_rows)
     responses = recording["responses"]
     shown = responses.isel(presentation=np.flatnonzero(own)).values
     return ThreadSummary(
@@ -150,11 +154,30 @@ def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> Thread
         ratio=ratio,
         ratio_sem=ratio_sem,
         noisy_maximum=maximum,
-        curse=maximum - _retested_mean(recording, objective, own, evolved_rows),
+        curse=curse,
         images=int(evolved_rows.sum()),
         generations=len(np.unique(generation[evolved_rows])),
         lost=int(np.isnan(shown).all(axis=tuple(range(1, shown.ndim))).sum()),
+        drift=drift_method(recording),
     )
+
+
+def drift_method(recording: xr.Dataset) -> str:
+    """How a run corrected its scores for drift: "none", "divide" or "regress"."""
+    return str(experiment_of(recording).get("drift", "none"))
+
+
+def raw_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:
+    """Scores ``(n,)`` of evolved presentations without drift correction, in the unit of re-tests and references.
+
+    Of an image that was shown several times in its generation, the mean.
+    """
+    scores: FloatArray = recording["score"].values[rows]
+    if drift_method(recording) == "none":
+        return scores
+    ids, single = recording["stimulus_id"].values[rows], single_scores(recording, objective, rows)
+    means = {name: Estimate.of("", single[ids == name]).mean for name in np.unique(ids)}
+    return np.array([means[name] for name in ids], dtype=float)
 
 
 def best_references(recording: xr.Dataset, summary: ThreadSummary, count: int) -> list[Estimate]:
@@ -200,14 +223,16 @@ def _unit_name(recording: xr.Dataset, column: int) -> str:
     return f"{name} “{label}”" if label else name
 
 
-def _retested_mean(recording: xr.Dataset, objective: str, own: FloatArray, evolved_rows: FloatArray) -> float:
-    """Mean re-tested score of the image with the highest score of the evolution; NaN if it was not re-tested."""
+def _curse(recording: xr.Dataset, objective: str, own: FloatArray, evolved_rows: FloatArray) -> tuple[float, float]:
+    """The highest score of the evolution, and how far it exceeds that image's re-tests; NaN where there are none."""
     scores = np.where(evolved_rows, recording["score"].values, np.nan)
     if np.isnan(scores).all():
-        return float("nan")
+        return float("nan"), float("nan")
     ids = recording["stimulus_id"].values
-    again = own & (recording["kind"].values == "retest") & (ids == ids[np.nanargmax(scores)])
-    return Estimate.of("", single_scores(recording, objective, np.flatnonzero(again))).mean
+    best = ids == ids[np.nanargmax(scores)]
+    maximum = float(np.nanmax(raw_scores(recording, objective, np.flatnonzero(evolved_rows & best))))
+    again = own & (recording["kind"].values == "retest") & best
+    return maximum, maximum - Estimate.of("", single_scores(recording, objective, np.flatnonzero(again))).mean
 
 
 def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from closedloop.analysis.reasons import all_nan, scalar
 from closedloop.analysis.resampling import holm
-from closedloop.analysis.runs import by_thread
+from closedloop.analysis.runs import by_thread, check_recording
 from closedloop.analysis.smoothing import smooth
 from closedloop.analysis.summary import single_scores
 from closedloop.checks import check_whole, check_within, is_number
@@ -33,6 +33,7 @@ def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset
     Raises:
         RecordingError: The thread has no evolved image.
     """
+    check_recording(recording, "thread", "score", "generation")
     own = np.flatnonzero((recording["thread"].values == thread) & (recording["kind"].values == "evolved"))
     if len(own) == 0:
         raise RecordingError(f"recording: thread {thread!r} has no evolved image yet.")
@@ -261,7 +262,8 @@ def _success(part: xr.Dataset, name: str, window: int, permutations: int, seed: 
     if np.ptp(np.concatenate(blocks)) == 0 or (np.ptp(first) == 0 and np.ptp(last) == 0):
         missing = dict.fromkeys(("t", "df", "p", "p_permutation", "p_maximum"), np.nan)
         return scalar({**means, **missing}, "scores within the first and the last generations do not vary")
-    test = stats.ttest_ind(last, first, equal_var=False)
+    unit = -int(np.frexp(np.abs(np.concatenate(blocks)).max())[1])  # squares of scores of any unit
+    test = stats.ttest_ind(np.ldexp(last, unit), np.ldexp(first, unit), equal_var=False)
     rng = named_generator(seed, f"success {name}")
     ends = _permutation(np.concatenate([first, last]), [len(first), len(last)], 1, permutations, rng)
     whole = _permutation(np.concatenate(blocks), [len(b) for b in blocks], window, permutations, rng)

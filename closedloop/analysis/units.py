@@ -128,6 +128,12 @@ def pieces(
     for start in range(0, units, width):
         chosen = slice(start, min(start + width, units))
         values = responses.isel(presentation=rows, neuroid=chosen).values.astype(float)
+        if np.isinf(values).any():
+            place = int(rows[np.flatnonzero(np.isinf(values).reshape(len(values), -1).any(1))[0]])
+            raise RecordingError(
+                f"responses: expected numbers, or NaN for a lost presentation, got infinity in presentation {place}; "
+                "set it to NaN."
+            )
         yield chosen, values.mean(-1) if values.ndim == 3 and not time else values
 
 
@@ -226,6 +232,13 @@ def averaging(index: NDArray[np.intp], chosen: NDArray[np.bool_], stimuli: int) 
     return sparse.csr_array((np.ones(len(rows)), (index[rows], rows)), shape=(stimuli, len(index)))
 
 
+def in_unit(values: FloatArray) -> FloatArray:
+    """Columns ``(n, units)`` over a power of two near their largest value: squares neither overflow nor vanish."""
+    largest = np.abs(np.where(np.isfinite(values), values, 0)).max(0, initial=0.0)
+    scaled: FloatArray = np.ldexp(values, -np.frexp(largest)[1])
+    return scaled
+
+
 def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
     """Pearson's correlation of the columns of ``a`` and ``b`` ``(n, units)``, over the rows that both have.
 
@@ -235,6 +248,7 @@ def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
     n = known.sum(0)
     # Both centred over the rows they share: r = Σ x y / √(Σ x² Σ y²).
     x, y = (np.where(known, v - np.nansum(np.where(known, v, 0), 0) / np.maximum(n, 1), 0) for v in (a, b))
+    x, y = in_unit(x), in_unit(y)
     size = np.sqrt((x**2).sum(0) * (y**2).sum(0))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((n > 2) & (size > 0), (x * y).sum(0) / size, np.nan)

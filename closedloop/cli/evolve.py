@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from closedloop.loop.session import Session
 
 #: Where a bare `closedloop evolve` differs from the definitions.
-DEFAULTS = {"units": DEFAULT_UNIT, "images": 4000}
+DEFAULTS = {"units": DEFAULT_UNIT}
 #: Parts of a thread that may be given, or stand in a file.
 _PARTS = ("generator", "optimizer", "objective")
 
@@ -202,10 +202,14 @@ class Bar:
         rate = (self._shown - self._started[1]) / max(seconds, 1e-9)
         done = sum(e.images for e in generation.evolutions)
         name = {"survey": "evolving", "evolve": "evolving", "select": "re-testing", "confirm": "done"}[generation.phase]
-        self._meter.move(done, facts=f"{rate:.0f}/s{_facts(generation)}", description=name)
+        total = None if generation.phase in ("survey", "evolve") else done  # a thread may end before its budget does
+        self._meter.move(done, total, f"{rate:.0f}/s{_facts(generation)}", name)
 
     def end(self, session: Session) -> None:
-        """Stops the bar."""
+        """Stops the bar, at its end where all is over."""
+        done = sum(e.images for e in session.evolutions)
+        if session.phase == "done":
+            self._meter.move(done, done, description="done")
         self._meter.stop()
 
 

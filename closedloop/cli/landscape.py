@@ -15,7 +15,7 @@ from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.loop.parts import FilePart, RunPart, SubjectPart
 from closedloop.loop.settings import option, settings
-from closedloop.recipes import OBJECT
+from closedloop.recipes import OBJECT, as_recorded
 
 
 @settings
@@ -82,8 +82,8 @@ def _evolved(run: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         raise UnknownNameError(f"thread: no thread {thread!r} in {run}.{closest(thread, threads)}")
     known = fact_of(recording, "generator_recipe", thread)
     planes = {"planes": [word.strip() for word in given["planes"].split(",")]} if "planes" in given else {}
-    generator = json.loads(known) if known else {}
-    recipe = experiment_of(recording).get("subject")
+    generator = as_recorded(json.loads(known)) if known else {}
+    recipe = as_recorded(experiment_of(recording)).get("subject")
     return {"center": recording, "thread": thread, "recipe": recipe, "generator": generator, **planes}
 
 

@@ -18,6 +18,7 @@ from closedloop.gradients.settings import Climbing, Slope
 from closedloop.images.forms import shown_as
 from closedloop.interfaces import Differentiable, FloatArray, Form, Located, Subject, form_of
 from closedloop.objectives import evaluate
+from closedloop.seeds import named_generator, numbered_generator
 
 #: Pictures whose graph through the subject is held in memory at a time.
 PICTURES_AT_ONCE = 16
@@ -215,7 +216,11 @@ def _differentiable(thread: Climbing) -> Differentiable:
 def _seen(thread: Climbing, step: int, images: Tensor) -> Tensor:
     """What the thread's view makes of images in a step; the same draws whenever it is asked."""
     how = thread.gradient
-    return images if how.view is None else how.view(images, step, np.random.default_rng([how.seed, step]))
+    if how.view is None:
+        return images
+    if how.stream == 1:  # as in older runs, where the stream of step 0 was that of the plain seed
+        return how.view(images, step, numbered_generator(how.seed, step))
+    return how.view(images, step, named_generator(how.seed, f"view {step}"))
 
 
 def _slope(scores: Tensor, batch: Tensor, again: bool) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from closedloop.checks import check_number
 from closedloop.errors import InvalidArgumentError
 from closedloop.networks.resampling import resampled
+from closedloop.seeds import numbered_generator
 
 
 def draws(rng: np.random.Generator, n: int) -> list[np.random.Generator]:
@@ -20,7 +21,7 @@ def draws(rng: np.random.Generator, n: int) -> list[np.random.Generator]:
     call is given depends on ``n``.
     """
     root = int(rng.integers(2**63))
-    return [np.random.default_rng([root, i]) for i in range(n)]
+    return [numbered_generator(root, i) for i in range(n)]
 
 
 def check_pictures(images: Tensor) -> tuple[int, int]:

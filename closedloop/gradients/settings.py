@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, final
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Generator, Objective, View
-from closedloop.seeds import check_seed
+from closedloop.seeds import check_seed, check_stream, current_stream
 
 
 @final
@@ -54,6 +54,7 @@ class GradientSettings:
             `closedloop.gradients.redirected`.
         seed: Of the view's random numbers.
         anchor: What the images are held to; None for nothing.
+        stream: How the view draws, see `closedloop.seeds.STREAM`; that of the run which it belongs to.
     """
 
     view: View | None = None
@@ -61,11 +62,13 @@ class GradientSettings:
     redirected: int = 0
     seed: int = 0
     anchor: Anchor | None = None
+    stream: int = field(default_factory=current_stream)
 
     def __post_init__(self) -> None:
         check_whole("every", self.every, 1)
         check_whole("redirected", self.redirected, 0)
         check_seed(self.seed)
+        check_stream(self.stream)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from closedloop.loop.stopping import Plateau, StoppingRule, Target
 from closedloop.loop.thread import Thread
 from closedloop.objectives import parse_objective
 from closedloop.optimizers import load_optimizer
-from closedloop.recipes import OBJECT, matched_generator, plain, recipe, version
+from closedloop.recipes import OBJECT, as_recorded, matched_generator, plain, recipe, version
 from closedloop.recording.references import source
 from closedloop.seeds import named_seed
 from closedloop.yaml_text import read_yaml_text
@@ -181,7 +181,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     content = read_yaml_text(text, f"config: {path}")
     if not isinstance(content, dict):
         raise InvalidArgumentError(f"config: expected entries such as 'subject: …' in {path}, got {content!r:.80}.")
-    return content
+    return dict(as_recorded(content)) if "closedloop" in content else content  # a run wrote it
 
 
 def read_experiment_file(path: str | Path) -> Experiment:

@@ -17,7 +17,7 @@ from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
 from closedloop.loop.thread import Evolution
 from closedloop.recipes import fingerprint, recipe, version
-from closedloop.recording.layout import EVOLUTION, REFERENCE, Layout, Rows, form_scalars
+from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, Layout, Rows, form_scalars
 
 
 @final
@@ -56,6 +56,7 @@ class SessionRows:
                 **form_scalars(self._form),
                 "seed": s.seed,
                 "closedloop_version": version(),
+                IMAGE_BITS: 8,
             },
             coords=coords_of([e.thread.generator.space for e in self._evolutions]),
             evolutions=self._identified(),

@@ -16,6 +16,7 @@ from closedloop.loop.settings import Settings
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Evolution
 from closedloop.recording.layout import REFERENCE
+from closedloop.seeds import current_stream
 
 
 @final
@@ -32,6 +33,8 @@ class Schedule:
         phase: One of `PHASES`.
         index: Number of the next block; -1 for the survey.
         reasons: Why each thread that has ended did so, by its name.
+        older: Whether an older version began the run: its evolving images are not rounded as a file or a screen rounds
+            them, and its last generations are whole.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Schedule:
         self._evolutions, self._references, self._stop, self._settings = evolutions, references, stop, settings
         self.phase, self.index = ("survey", -1) if len(references) else ("evolve", 0)
         self.reasons: dict[str, str] = {}
+        self.older = current_stream() == 1  # a comparison that goes on evolves as it began
 
     def next(self) -> Block | None:
         """Returns the images of the phase under way, or of the next one where none are left; None at the end."""
@@ -88,22 +92,26 @@ class Schedule:
         for evolution in self._evolutions:
             if (codes := self._codes(evolution)) is not None:
                 ids = [f"{evolution.thread.name}-g{self.index:04d}-{i:03d}" for i in range(len(codes))]
-                parts.append(Block.of_codes(evolution, ids, codes, repeats, side, form))
+                made = Block.of_codes(evolution, ids, codes, repeats, side, form)
+                parts.append(made if self.older else made.quantized())
         if not parts:
             return None
         turn = self._references.turn(self.index, self._settings.interleave)
         return Block.join([*parts, self._references.block(turn, 1)])
 
     def _codes(self, evolution: Evolution) -> FloatArray | None:
-        """Returns a thread's next codes; None if it has ended, with the reason kept."""
+        """Returns a thread's next codes, of the last generation as many as fit; None if it has ended.
+
+        Threads whose generations differ in size so have the same budget. The reason why one has ended is kept.
+        """
         name, images = evolution.thread.name, self._settings.images
         if name in self.reasons:
             return None
         reason = evolution.ended or next((text for rule in self._stop if (text := _asked(rule, evolution))), "")
         if not reason:
-            codes = evolution.ask()
-            if evolution.images + len(codes) * self._settings.repeats <= images:
-                return codes
+            codes, fit = evolution.ask(), (images - evolution.images) // self._settings.repeats
+            if len(codes) <= fit or (fit > 0 and not (self.older or evolution.climbs)):
+                return codes[:fit]
             reason = f"budget: {evolution.images} of {images} images"
         self.reasons[name] = reason
         return None
@@ -130,11 +138,13 @@ class Schedule:
 
     def state(self) -> State:
         """Returns all that is needed to go on identically."""
-        return {"phase": self.phase, "index": self.index, "reasons": dict(self.reasons)}
+        said = {"phase": self.phase, "index": self.index, "reasons": dict(self.reasons)}
+        return said if self.older else {**said, "rules": 2}
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
         self.phase, self.index, self.reasons = state["phase"], int(state["index"]), dict(state["reasons"])
+        self.older = "rules" not in state
 
 
 def _asked(rule: StoppingRule, evolution: Evolution) -> str | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from closedloop.checks import check_flag, check_whole, is_number
 from closedloop.errors import InvalidArgumentError, closest
+from closedloop.interfaces import BUDGET
 from closedloop.loop.drift_correction import METHODS
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ class Settings(Timing):
     """The numbers of a session."""
 
     images: int = option(
-        default=2000,
+        default=BUDGET,
         least=1,
         help="Budget of evolved presentations of each thread, repeats included; it is never exceeded.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
@@ -205,13 +205,14 @@ class Evolution:
             scores: ``(n,)``, NaN where lost.
             shown: Presentations that it took.
         """
+        whole = self.climbs or len(codes) == len(self.ask())
         if not self.climbs:
-            self.thread.tell(codes, scores)
+            self._tell(codes, scores)
         self.images += shown
         valid = scores[~np.isnan(scores)]
         best, mean = (valid.max(), valid.mean()) if len(valid) else (np.nan, np.nan)
         self.history.append(Scored(float(best), float(mean), self.images))
-        if len(valid):
+        if len(valid) and whole:  # that of a few codes is not the optimizer's mean
             self.center = codes[~np.isnan(scores)].mean(0)
         pooled = np.concatenate([self.top_scores, scores])
         order = np.argsort(-pooled, kind="stable")  # NaN last
@@ -220,6 +221,12 @@ class Evolution:
         self.top_ids = [names[i] for i in keep]
         self.top_codes = np.concatenate([self.top_codes, codes])[keep]
         self.top_scores = pooled[keep]
+
+    def _tell(self, codes: FloatArray, scores: FloatArray) -> None:
+        """Tells the optimizer; those of the last generation for which the budget had no room were lost."""
+        asked = self.ask()
+        told = np.append(scores, np.full(len(asked) - len(codes), np.nan))
+        self.thread.tell(np.concatenate([codes, asked[len(codes) :]]), told)
 
     def finalists(self) -> tuple[list[str], FloatArray]:
         """What is worth a re-test: the best-scored codes, and the center of the last generation.
@@ -252,11 +259,14 @@ class Evolution:
             "winner": None if self.winner is None else {"id": self.winner[0], "code": self.winner[1]},
             "climbed": np.stack(self.climbed) if self.climbed else None,
             "hold": self.hold,
+            "stream": self.thread.gradient.stream,
         }
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
         self.thread.restored(state["optimizer"])
+        stream = int(state.get("stream", 1))  # runs of earlier versions do not say it
+        self.thread = replace(self.thread, gradient=replace(self.thread.gradient, stream=stream))
         self.images = int(state["images"])
         self.history = [Scored(float(b), float(m), int(i)) for b, m, i in state["history"]]
         self.top_ids = list(state["top_ids"])

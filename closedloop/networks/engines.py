@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from closedloop.errors import CompanyWarning, InvalidArgumentError, closest, reason
 from closedloop.networks.modules import dtype_of, same_buffers
+from closedloop.seeds import named_generator
 
 #: Largest relative difference from eager torch that an engine may show on the probe batch.
 PARITY = 1e-3
@@ -328,7 +329,7 @@ def _checked(
 
 def probe_batch(resolution: int) -> NDArray[np.float32]:
     """Images on which engines are compared, the same at every call: noise of several grains, then darker to black."""
-    rng = np.random.default_rng(0)
+    rng = named_generator(0, "probe")
     images = np.empty((PROBE_BATCH, 3, resolution, resolution), np.float32)
     for i, brightness in enumerate((1, 1, 1, 1, 0.5, 0.2, 0.05, 0)):
         cells = -(-resolution // 4 ** (i % 4))

@@ -25,6 +25,7 @@ import numpy as np
 
 from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
+from closedloop.seeds import plain_generator
 
 UnitSpec: TypeAlias = int | str | range | tuple[int, ...] | Sequence[Any]
 #: A channel, a channel at a row and a column, or "full".
@@ -71,7 +72,7 @@ class Numbered:
             raise InvalidArgumentError(
                 f"{self.name}: 'random:{count}' asks for {count} of the {self.count} {self.kind} of {self.where}."
             )
-        drawn = np.random.default_rng(self.seed).choice(self.count, count, replace=False)
+        drawn = plain_generator(self.seed).choice(self.count, count, replace=False)
         return sorted(int(number) for number in drawn)
 
 

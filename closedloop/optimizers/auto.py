@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import FloatArray, Space, State
+from closedloop.interfaces import BUDGET, FloatArray, Space, State
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
     NOISES,
@@ -34,7 +34,7 @@ from closedloop.optimizers.auto_surrogate import (
     noise_profile,
     squared_distances,
 )
-from closedloop.optimizers.base import AskTell, check_budget, check_population, check_start
+from closedloop.optimizers.base import AskTell, check_budget, check_population, check_start, exponent_of
 
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8
@@ -57,14 +57,15 @@ def first_angle_deg(dim: int) -> float:
 class Auto(AskTell):
     """Local Bayesian optimization of the score for 2 to some 10,000 dimensions, any noise, and a given budget.
 
-    Lost codes are left out. Memory: at most 800 codes, or 2²¹ numbers of codes in single precision, and the distances
-    between them.
+    Lost codes are left out. The unit of the scores does not matter; their level does, for noise may grow with a
+    response above 0. Memory: at most 800 codes, or 2²¹ numbers of codes in single precision, and the distances between
+    them.
 
     Args:
         space: Where to search. An unbounded space of at least 16 dimensions is searched on the shell of its prior,
             scale · √dim; others as they are, up to the outer end of the prior. Bounds are kept.
         seed: Seed of its own random generator.
-        images: Budget of codes that the plan is for; default 3000. The last codes are drawn close to the mean.
+        images: Budget of codes that the plan is for; default 4000. The last codes are drawn close to the mean.
         population: Codes for each generation.
         start: A code ``(dim,)`` to begin around, instead of with draws from the prior.
     """
@@ -86,6 +87,7 @@ class Auto(AskTell):
         "doubt",  # variance of the noise by codes that came twice
         "pairs",  # how many such pairs it is the mean of
         "average",  # running mean of the means (dim,)
+        "exponent",  # of the power of two that is the unit of the scores here
     )
 
     def __init__(
@@ -107,7 +109,7 @@ class Auto(AskTell):
                 "start: expected a code away from the middle of the prior; the middle has no direction."
             )
         super().__init__(space, seed, images=images, population=int(population), start=first)
-        self.images, self.population = 3000 if images is None else int(images), int(population)
+        self.images, self.population = BUDGET if images is None else int(images), int(population)
         self.window = max(remembered_codes(space.dim), 2 * self.population)
         self.first = first_angle_deg(space.dim) if self.shell else 35.0
         self._unit = space.scale * np.sqrt(space.dim)
@@ -121,6 +123,7 @@ class Auto(AskTell):
         self._mean, self._k, self._used = 0.0, 0, 0
         self._doubt, self._pairs = 0.0, 0
         self._average: FloatArray | None = None
+        self._exponent = 0
 
     @property
     def budget(self) -> int | None:
@@ -151,7 +154,7 @@ class Auto(AskTell):
     def restore(self, state: State) -> None:
         """Goes back to a saved state, also of a run from before codes came twice or means were averaged."""
         average = state.get("m") if state.get("k") else None
-        super().restore({"doubt": 0.0, "pairs": 0, "average": average, **state})
+        super().restore({"doubt": 0.0, "pairs": 0, "average": average, "exponent": 0, **state})
 
     def recommend(self, n: int) -> FloatArray:
         """Up to ``n`` codes that it takes for the best, best first, ``(≤ n, dim)``; none before it has learnt.
@@ -192,7 +195,7 @@ class Auto(AskTell):
         kept = ~np.isnan(scores)
         if not kept.any():
             return
-        codes, scores = self._join(codes[kept], scores[kept])
+        codes, scores = self._join(codes[kept], self._in_unit(scores[kept]))
         self._remember(((codes - self.space.center) / self._unit).astype(np.float32), scores)
         if self._y.max() == self._y.min():
             self._alpha = None
@@ -204,6 +207,15 @@ class Auto(AskTell):
         self._average = self._m if self._average is None else self._average + new * (self._m - self._average)
         self._k += 1
         self._weigh(slope)
+
+    def _in_unit(self, scores: FloatArray) -> FloatArray:
+        """Scores over a power of two near the first ones; a new one, for all, where they outgrow it by far."""
+        grown = exponent_of(scores) - self._exponent
+        if (not len(self._y) and scores.any()) or grown > 100:
+            self._exponent += grown
+            self._y, self._expected = np.ldexp(self._y, -grown), np.ldexp(self._expected, -grown)
+            self._doubt = float(np.ldexp(self._doubt, -2 * grown))
+        return np.asarray(np.ldexp(scores, -self._exponent))
 
     def _join(self, codes: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Codes ``(n, dim)`` and scores with a code that came twice as one; its two scores tell the noise."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from closedloop.checks import check_whole
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
-from closedloop.seeds import check_seed, generator_state, restore_generator
+from closedloop.seeds import generator_state, part_generator, restore_generator
 
 
 class AskTell(ABC):
@@ -34,7 +34,7 @@ class AskTell(ABC):
 
     def __init__(self, space: Space, seed: int, **options: Any) -> None:
         self.space = space
-        self._rng = np.random.default_rng(check_seed(seed))
+        self._rng = part_generator(seed, f"optimizer {type(self).__name__}")
         self._asked: FloatArray | None = None
         self._options: dict[str, Any] = {"seed": seed, **options}
 
@@ -173,6 +173,15 @@ def check_tell(asked: FloatArray | None, codes: FloatArray, scores: FloatArray) 
     if np.isinf(scores).any():
         raise InvalidArgumentError("scores: expected finite numbers, or NaN for a lost presentation; got infinity.")
     return codes, scores
+
+
+def exponent_of(values: FloatArray) -> int:
+    """The power of two just above the largest of finite values ``(n,)`` without their sign; 0 where all are 0.
+
+    Values over that power of two have the same digits, and no square of them overflows or vanishes: so the unit of the
+    scores does not matter.
+    """
+    return int(np.frexp(np.abs(values).max(initial=0.0))[1])
 
 
 def log_weights(n: int) -> FloatArray:

@@ -38,8 +38,9 @@ class CholeskyCMAES(AskTell):
         space: Where to search. In a bounded space samples are moved to the bounds.
         seed: Seed of its own random generator.
         population: Samples for each generation, λ; default int(4 + 3 log2 dim), 40 for 4096 dimensions.
-        sigma: First step size in units of the space's prior standard deviation; default 0.64 = 3 √4096 / 300, the
-            paper's 3.0 in the codes of the fc6 generator, whose shell has the radius 300.
+        sigma: First step size in units of the space's prior standard deviation; default the paper's 3.0 in
+            code units on the generators for which it was published (`Space.published`), elsewhere 0.64 = 3 √4096 / 300,
+            for its codes had a shell of radius 300.
         every: Generations between two updates of the covariance.
         start: First mean ``(dim,)``; default the middle of the prior.
     """
@@ -53,11 +54,13 @@ class CholeskyCMAES(AskTell):
         seed: int = 0,
         *,
         population: int | None = None,
-        sigma: float = 0.64,
+        sigma: float | None = None,
         every: int = 10,
         start: FloatArray | None = None,
     ) -> None:
         check_population(population, 2)
+        if sigma is None:
+            sigma = 0.64 if space.published is None else space.in_scale(3.0)
         check_positive("sigma", sigma)
         check_whole("every", every, 1)
         self._m = check_start(start, space)

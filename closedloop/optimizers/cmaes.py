@@ -22,7 +22,7 @@ from closedloop.optimizers.base import (
     check_state,
     check_tell,
 )
-from closedloop.seeds import check_seed, generator_state, restore_generator
+from closedloop.seeds import generator_state, part_generator, restore_generator
 
 #: Attributes of a pycma strategy that change from generation to generation; all else follows from its options.
 _STRATEGY = (
@@ -115,7 +115,7 @@ class CMAES:
         self.space = space
         self.covariance = covariance
         self.name = "cma" if covariance == "full" else "cma-diagonal"
-        self._rng = np.random.default_rng(check_seed(seed))
+        self._rng = part_generator(seed, "optimizer CMAES")
         self._first = (check_start(start, space), sigma * space.scale, population)
         self._es = self._strategy(*self._first)
         self.population: int = self._es.sp.popsize

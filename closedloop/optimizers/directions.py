@@ -7,6 +7,7 @@ import numpy as np
 from closedloop.checks import check_flag
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
+from closedloop.optimizers.base import exponent_of
 
 
 def check_pairs(population: int, antithetic: bool) -> None:
@@ -36,4 +37,6 @@ def score_weights(scores: FloatArray, antithetic: bool) -> FloatArray:
     # Without at least two different scores there is no slope: all weights are 0, and nothing moves.
     if len(kept) < 2 or np.ptp(kept) == 0:
         return np.zeros(len(scores))
+    unit = exponent_of(kept)
+    scores, kept = np.ldexp(scores, -unit), np.ldexp(kept, -unit)
     return np.where(lost, 0.0, (scores - kept.mean()) / kept.std() / len(kept))

@@ -26,8 +26,9 @@ class FDGD(AskTell):
         space: Where to search. In a bounded space codes are moved to the bounds.
         seed: Seed of its own random generator.
         population: Codes for each generation.
-        radius: Standard deviation of the codes around x, in units of the space's prior standard deviation.
-        lr: Length of a step in the same unit, as a multiple of g.
+        radius: Standard deviation of the codes around x, in units of the space's prior standard deviation; default
+            1.25, in code units on the generators for which it was published (`Space.published`).
+        lr: Length of a step in the same unit, as a multiple of g; default likewise.
         antithetic: Whether directions come in mirrored pairs.
         start: First x ``(dim,)``; default the middle of the prior.
     """
@@ -41,13 +42,15 @@ class FDGD(AskTell):
         seed: int = 0,
         *,
         population: int = 20,
-        radius: float = 1.25,
-        lr: float = 1.25,
+        radius: float | None = None,
+        lr: float | None = None,
         antithetic: bool = True,
         start: FloatArray | None = None,
     ) -> None:
         check_population(population, 2)
         check_pairs(population, antithetic)
+        radius = space.in_scale(1.25) if radius is None else radius
+        lr = space.in_scale(1.25) if lr is None else lr
         check_positive("radius", radius)
         check_positive("lr", lr)
         self._x = check_start(start, space)

@@ -18,6 +18,7 @@ from closedloop.optimizers.base import (
     AskTell,
     check_choice,
     check_population,
+    exponent_of,
     ranked,
 )
 
@@ -83,7 +84,9 @@ class GeneticAlgorithm(AskTell):
             generator inverts), or "2019".
         population: Codes for each generation, if other than the setting's; likewise all that follow.
         mutation_rate: Probability that a coordinate of a child is mutated.
-        mutation_size: Standard deviation of a mutation, in units of the space's prior standard deviation.
+        mutation_size: Standard deviation of a mutation, in units of the space's prior standard deviation. The settings'
+            numbers are in code units of the generators of `closedloop.generators.deepsim`, and are so there (0.5 in
+            fc6, whose prior has 3); on other generators they count in units of the prior.
         selectivity: Standard deviation of the scores over the temperature of selection.
         heritability: Probability that a coordinate comes from the first of the two parents.
         n_conserve: Best codes that live on unchanged.
@@ -113,7 +116,9 @@ class GeneticAlgorithm(AskTell):
             "heritability": heritability,
             "n_conserve": n_conserve,
         }
-        self.breeding = replace(SETTINGS[setting], **{k: v for k, v in given.items() if v is not None})
+        published = SETTINGS[setting]
+        published = replace(published, mutation_size=space.in_scale(published.mutation_size))
+        self.breeding = replace(published, **{k: v for k, v in given.items() if v is not None})
         super().__init__(space, seed, setting=setting, **asdict(self.breeding))
         self.name = "ga-2019" if setting == "2019" else "xdream-ga"
         self.population = int(self.breeding.population)
@@ -149,7 +154,9 @@ class GeneticAlgorithm(AskTell):
 
 def _fitness(scores: FloatArray, selectivity: float) -> FloatArray:
     """Probability of being a parent: exp((s - max s) / kT), with scores clipped at their 95th percentile."""
-    temperature = max(scores.std() / selectivity, 1e-8)  # kT in units of the scores, so that their unit is no matter
+    scores = np.ldexp(scores, -exponent_of(scores))
+    # kT in units of the scores, so that their unit is no matter; where all are alike, all are parents alike.
+    temperature = scores.std() / selectivity or 1.0
     clipped = np.minimum(scores, np.percentile(scores, 95))
     fitness = np.exp((clipped - clipped.max()) / temperature)
     return np.asarray(fitness / fitness.sum())

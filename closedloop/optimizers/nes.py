@@ -27,7 +27,8 @@ class NES(AskTell):
         space: Where to search. In a bounded space codes are moved to the bounds.
         seed: Seed of its own random generator.
         population: Codes for each generation.
-        radius: First σ in units of the space's prior standard deviation.
+        radius: First σ in units of the space's prior standard deviation; default 1.25, in code units on the generators
+            for which it was published (`Space.published`).
         lr: Learning rate of the mean, η_μ.
         radius_lr: Learning rate of σ, η_σ.
         antithetic: Whether codes come in pairs, mirrored at the mean.
@@ -43,7 +44,7 @@ class NES(AskTell):
         seed: int = 0,
         *,
         population: int = 20,
-        radius: float = 1.25,
+        radius: float | None = None,
         lr: float = 1.75,
         radius_lr: float = 0.05,
         antithetic: bool = True,
@@ -51,6 +52,7 @@ class NES(AskTell):
     ) -> None:
         check_population(population, 2)
         check_pairs(population, antithetic)
+        radius = space.in_scale(1.25) if radius is None else radius
         for name, value in {"radius": radius, "lr": lr, "radius_lr": radius_lr}.items():
             check_positive(name, value)
         self._mu = check_start(start, space)

@@ -121,6 +121,17 @@ def form_scalars(form: Form) -> dict[str, str | int | float]:
     return {"channels": form.channels, **moving}
 
 
+#: The scalar that says in how many bits every stimulus was shown; of older runs, which do not say it, only re-tests
+#: and references were rounded.
+IMAGE_BITS = "image_bits"
+
+
+def were_rounded(recording: xr.Dataset) -> NDArray[np.bool_]:
+    """Which presentations belong to a run all of whose images were shown in 8 bits, ``(presentation,)``."""
+    bits = recording[IMAGE_BITS].values if IMAGE_BITS in recording.coords else np.nan
+    return np.broadcast_to(np.asarray(bits) == 8, recording.sizes["presentation"])
+
+
 def recorded_form(recording: xr.Dataset) -> Form:
     """The form in which the stimuli of a recording of one run were shown; colour stills where it says nothing."""
     known = {n: recording[n].values.flat[0].item() for n in ("channels", "frames", "rate_hz") if n in recording.coords}

@@ -22,7 +22,7 @@ from closedloop.images.sets import ImageSet, as_image_set, folder_images, in_col
 from closedloop.interfaces import FloatArray, Generator
 from closedloop.recipes import OBJECT, fingerprint
 from closedloop.recording.evolutions import EVOLUTION_THREAD, experiment_of, places, siblings, tables
-from closedloop.recording.layout import EVOLUTION, REFERENCE, REFERENCES, is_run, recorded_form
+from closedloop.recording.layout import EVOLUTION, REFERENCE, REFERENCES, is_run, recorded_form, were_rounded
 from closedloop.recording.references import read_references, stored_references
 
 #: Which presentations: a number, a slice, numbers, a mask ``(n,)``, the name of an image, or several names.
@@ -130,7 +130,7 @@ class _Makers:
         if not len(rows):
             return []
         part, codes = self._part, self._part["latent_code"].isel(presentation=rows).values
-        retest = part["kind"].values == "retest"
+        rounded = (part["kind"].values == "retest") | were_rounded(part)
         place, known = places(part), _recipes(part)
         images: list[Any] = [None] * len(rows)
         alike = all(not table.strides[0] for table in known.values())  # one line for all presentations
@@ -140,7 +140,7 @@ class _Makers:
         for key in dict.fromkeys(keys):
             own = [i for i, other in enumerate(keys) if other == key]
             shown = shown_as(self._shown(codes[own], *key), recorded_form(self._part.isel(presentation=[rows[own[0]]])))
-            again = retest[rows[own]].reshape(-1, *[1] * (shown.ndim - 1))
+            again = rounded[rows[own]].reshape(-1, *[1] * (shown.ndim - 1))
             shown = np.where(again, quantize(shown), shown)  # as the session shows them
             for i, image in zip(own, shown, strict=True):
                 images[i] = image
@@ -194,6 +194,7 @@ def _recipes(part: xr.Dataset) -> dict[str, NDArray[Any]]:
 
 
 def _load(thread: str, recipe: dict[str, Any]) -> Generator:
+    recipe = recipes.as_recorded(recipe)
     options = {k: v for k, v in recipe.items() if k != "name"}
     if recipe["name"] == OBJECT:
         raise InvalidArgumentError(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
 from closedloop.interfaces import State
 from closedloop.recording.states import pack_state, unpack_state
@@ -31,6 +32,27 @@ def relative_error(actual: Any, expected: Any) -> float:
     largest = float(np.abs(expected[valid]).max())
     difference = float(np.abs(actual[valid] - expected[valid]).max())
     return difference / largest if largest > 0 else difference
+
+
+@contextmanager
+def streams_of_its_own() -> Iterator[None]:
+    """Fails if the block makes a random generator from a small seed alone.
+
+    A user draws a target, weights or noise from ``default_rng(3)``, and gives a part the seed 3; were both one stream,
+    the part would draw the very numbers of the user.
+    """
+    made, plain = list[Any](), np.random.default_rng
+
+    def noted(seed: Any = None) -> np.random.Generator:
+        made.append(seed)
+        return plain(seed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np.random, "default_rng", noted)
+        yield
+    small = [seed for seed in made if isinstance(seed, (int, np.integer)) and seed < 2**16]
+    why = f"expected a stream of seed and name (closedloop.seeds.named_generator), got default_rng({small[:1]})"
+    assert not small, why
 
 
 @contextmanager

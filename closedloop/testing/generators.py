@@ -12,7 +12,7 @@ import pytest
 from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import STILL, Described, Differentiable, Fingerprinted, FloatArray, Generator, form_of
-from closedloop.testing.common import untouched_randomness
+from closedloop.testing.common import streams_of_its_own, untouched_randomness
 
 
 class GeneratorContract:
@@ -50,6 +50,11 @@ class GeneratorContract:
         assert generator.name
         assert generator.resolution >= 1
         assert generator.space.dim >= 1
+
+    def test_its_stream_is_its_own(self) -> None:
+        """Its weights are not what ``default_rng(seed)`` draws for a user's small seed."""
+        with streams_of_its_own():
+            self.make()
 
     def test_states_what_its_images_are(self) -> None:
         """It has 3 channels or 1; frames and their rate for movies, none of both for stills."""

@@ -13,7 +13,7 @@ from closedloop import recipes
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.interfaces import Described, FloatArray, Optimizer, Recommending, Space
 from closedloop.optimizers import load_optimizer
-from closedloop.testing.common import through_a_file, untouched_randomness
+from closedloop.testing.common import streams_of_its_own, through_a_file, untouched_randomness
 
 #: Scores ``(n,)`` and their gradient ``(n, dim)`` for codes ``(n, dim)``.
 Landscape = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -25,6 +25,8 @@ class OptimizerContract:
     Attributes:
         learns: Whether it must beat random search.
         seeded: Whether another seed must give other codes.
+        generations: So many are compared bit by bit between units of the scores.
+        level_free: Whether a constant that is added to all scores changes nothing.
         budget: Evaluations within which it must have come near the top of a smooth hill in 8 dimensions.
         spaces: Where it is tested.
         refusal: The error for codes and scores that do not answer the last `ask`.
@@ -34,6 +36,8 @@ class OptimizerContract:
     learns: bool = True
     seeded: bool = True
     budget: int = 400
+    generations: int = 6
+    level_free: bool = True
     spaces: ClassVar[dict[str, Space]] = {
         "unbounded": Space(8, scale=3.0),
         "bounded": Space(8, low=-1.0, high=2.0, scale=3 / 12**0.5),
@@ -95,6 +99,38 @@ class OptimizerContract:
             pytest.skip("draws nothing")
         one, other = (trail(self.make(space, seed), hill(space), 2) for seed in (1, 2))
         assert not np.array_equal(one[-1], other[-1])
+
+    @pytest.mark.parametrize("factor", [2.0**-33, 2.0**33, 2.0**500, 1e-10, 1e10], ids=str)
+    def test_the_unit_of_the_scores_does_not_matter(self, space: Space, factor: float) -> None:
+        """Volts or microvolts: the same codes, bit by bit where a factor changes no digit of the scores."""
+        if self.make(space, 7).needs_gradient:
+            pytest.skip("climbs gradients, whose unit its rate is for")
+        plain = trail(self.make(space, 7), hill(space), self.generations)
+        scaled = trail(self.make(space, 7), lambda codes: (factor * hill(space)(codes)[0], codes), self.generations)
+        exact = np.frexp(factor)[0] == 0.5
+        for one, other in zip(plain, scaled, strict=True):
+            np.testing.assert_allclose(other, one, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-5 * space.scale)
+
+    def test_the_level_of_the_scores_does_not_matter(self, space: Space) -> None:
+        """A constant added to all scores changes no more than their rounding does."""
+        if self.make(space, 7).needs_gradient or not self.level_free:
+            pytest.skip("climbs gradients, or looks at the level")
+        plain = trail(self.make(space, 7), hill(space), self.generations)
+        raised = trail(self.make(space, 7), lambda codes: (1e6 + hill(space)(codes)[0], codes), self.generations)
+        for one, other in zip(plain, raised, strict=True):
+            np.testing.assert_allclose(other, one, rtol=0, atol=1e-3 * space.scale)
+
+    def test_its_stream_is_its_own(self, space: Space) -> None:
+        """Its first codes are not what ``default_rng(seed)`` draws, for small seeds."""
+        alike = []
+        for seed in range(11):
+            with streams_of_its_own():
+                codes = self.make(space, seed).ask()
+            for draw in ("standard_normal", "random"):
+                user = getattr(np.random.default_rng(seed), draw)(codes.size)
+                if codes.size > 1 and codes.std() > 0:
+                    alike.append(np.corrcoef(user, (codes - codes.mean(0) * (len(codes) > 1)).ravel())[0, 1])
+        assert not alike or np.abs(np.mean(alike)) < 0.5, "its codes are the draws of a user's default_rng(seed)"
 
     def test_asked_again_before_told_gives_the_same(self, space: Space) -> None:
         """A second `ask` draws nothing new, also after generations were told."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Differentiable, FloatArray, Stateful, Subject, form_of
-from closedloop.testing.common import relative_error, through_a_file, untouched_randomness
+from closedloop.testing.common import relative_error, streams_of_its_own, through_a_file, untouched_randomness
 
 
 class SubjectContract:
@@ -49,6 +49,11 @@ class SubjectContract:
         assert all(isinstance(i, str) for i in ids)
         assert len(set(ids)) == len(ids)
         assert all(len(column) == len(ids) for column in subject.units.coords.values())
+
+    def test_its_stream_is_its_own(self) -> None:
+        """Its weights or noise are not what ``default_rng(seed)`` draws for a user's small seed."""
+        with streams_of_its_own():
+            self.make()
 
     def test_states_what_it_is_shown(self) -> None:
         """It has 3 channels or 1; frames and their rate for movies, none of both for stills."""

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -12,6 +13,8 @@ from statsmodels.formula.api import ols
 from closedloop.analysis import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
 from closedloop.errors import InvalidArgumentError
 from closedloop.testing.common import untouched_randomness
+
+from .conftest import build
 
 MEASURES = [fano_factor, split_half, noise_ceiling, selectivity]
 
@@ -67,7 +70,7 @@ def test_single_presentations_are_nan_with_a_reason(repeated, rng, measure):
     assert all("presented at least" in reason for reason in found["reason"].values)
 
 
-@pytest.mark.parametrize(("repeats", "noise"), [(8, 1.0), (2, 1.0), (6, 3.0)])
+@pytest.mark.parametrize(("repeats", "noise"), [(8, 1.0), (2, 1.0), (6, 3.0), (3, 1.53), (5, 1.53)])
 def test_reliability_of_known_signal_and_noise(repeated, rng, repeats, noise):
     recording = repeated(noisy(rng, 1000, repeats, noise=noise, units=8))
     truth = 1 / (1 + noise**2 / repeats)  # of the mean over all repeats
@@ -168,3 +171,33 @@ def test_noise_correlation_of_a_noiseless_unit(repeated, rng):
     assert np.isnan(found["correlation"].values[[0, 1, 1], [1, 0, 1]]).all()
     assert found["reason"].values[0] == ""
     assert found["reason"].values[1].startswith("noiseless")
+
+
+def test_repeats_of_different_number_and_lost_ones(repeated, rng):
+    """As many images with three repeats as with six, some of which are lost."""
+    table = noisy(rng, 2000, 6, noise=1.5, units=4)
+    table[::2, 3:] = np.nan
+    table[rng.random(table.shape) < 0.05] = np.nan
+    known = (~np.isnan(table)).sum(1)
+    truth = 1 / (1 + 1.5**2 * (1 / known[(known > 1).all(1)]).mean())
+    assert split_half(repeated(table), splits=5)["reliability"].mean().item() == pytest.approx(truth, abs=0.02)
+
+
+@pytest.mark.parametrize("measure", [split_half, noise_ceiling, selectivity, fano_factor, noise_correlation])
+def test_left_out_it_takes_references_that_were_not_selected(rng, measure):
+    """Units without tuning: what was chosen for high responses differs from the rest by choice alone."""
+    rates = rng.poisson(9, (60, 5, 20)).astype(float)
+    survey = repeated_with(rates)
+    best = np.argsort(-rates[..., 0].mean(1))[:5]
+    again = repeated_with(rates[best] + 30, kind="retest", names=best)
+    found, expected = (measure(part) for part in (xr.concat([survey, again], "presentation"), survey))
+    xr.testing.assert_identical(found, expected)
+    if measure is split_half:
+        assert abs(found["reliability"].mean().item()) < 0.2
+
+
+def repeated_with(table, kind="reference", names=None):
+    stimuli, repeats, units = table.shape
+    names = np.arange(stimuli) if names is None else names
+    ids = np.repeat([f"image-{i:03d}" for i in names], repeats)
+    return build(table.reshape(-1, units), stimulus_id=ids, kind=kind)

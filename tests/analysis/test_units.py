@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from closedloop import Units, open_recording
+from closedloop import Units, analysis, open_recording
 from closedloop.analysis import concat, selectivity, sparseness, split_half, tuning_curve
 from closedloop.analysis import units as module
 from closedloop.analysis.units import Moments, correlations, select
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
 from closedloop.protocols import present
+
+from .conftest import repeated
 
 
 def test_moments_are_those_of_pandas(build, rng):
@@ -129,3 +131,48 @@ def test_correlations_by_column(rng):
     assert found[0] == pytest.approx(np.corrcoef(a[2:, 0], b[2:, 0])[0, 1])
     assert found[1] == pytest.approx(np.corrcoef(a[:, 1], b[:, 1])[0, 1])
     assert np.isnan(found[2])
+
+
+FUNCTIONS = [
+    analysis.code_geometry, analysis.class_elites, analysis.evolved_vs_reference, analysis.fano_factor,
+    analysis.fit_kent, analysis.generation_scores, analysis.images_to, analysis.landscape_responses,
+    analysis.latent_regression, analysis.naturalness, analysis.noise_ceiling, analysis.noise_correlation, analysis.psth,
+    analysis.reference_drift, analysis.selectivity, analysis.signal_correlation, analysis.sparseness,
+    analysis.split_half, analysis.success, analysis.trajectory, analysis.tuning_curve, analysis.winners_curse,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("wrong", [None, 3, "run", {}, [1], np.zeros(3), xr.DataArray([1.0])], ids=repr)
+def test_what_is_no_recording_is_refused(function, wrong):
+    with pytest.raises(ClosedLoopError, match="recording"):
+        function(wrong)
+
+
+@pytest.mark.parametrize("factor", [2.0**-500, 2.0**500], ids=["tiny", "huge"])
+def test_the_unit_of_the_responses_has_no_part_in_shares_and_correlations(factor, rng):
+    table = 5 + rng.standard_normal((40, 1, 3)) + rng.standard_normal((40, 4, 3))
+    one, other = repeated(table), repeated(factor * table)
+    for function in (analysis.split_half, analysis.sparseness, analysis.signal_correlation, analysis.noise_correlation):
+        xr.testing.assert_allclose(function(one), function(other))
+
+
+@pytest.mark.parametrize("name", ["noise_ceiling", "split_half", "tuning_curve", "sparseness"])
+def test_infinite_responses_are_refused_by_presentation(name, rng):
+    function = getattr(analysis, name)
+    recording = repeated(rng.standard_normal((5, 4, 3)))
+    recording["responses"].values[7, 1] = np.inf
+    with pytest.raises(RecordingError, match="got infinity in presentation 7; set it to NaN"):
+        function(recording)
+
+
+@pytest.mark.parametrize("name", ["noise_ceiling", "selectivity", "tuning_curve", "sparseness"])
+def test_the_order_of_presentations_and_lost_units_do_not_matter(name, rng):
+    function = getattr(analysis, name)
+    recording = repeated(rng.standard_normal((12, 4, 3)))
+    shuffled = recording.isel(presentation=rng.permutation(48))
+    xr.testing.assert_allclose(function(shuffled), function(recording))
+    recording["responses"].values[:, 1] = np.nan
+    lost = function(recording)
+    assert np.isnan(next(iter(lost.data_vars.values())).isel(neuroid=1)).all()
+    assert lost["reason"].values[1]

@@ -18,6 +18,7 @@ from closedloop.gradients.settings import Anchor, GradientSettings
 from closedloop.gradients.views import Chain
 from closedloop.objectives import Diversity, TotalVariation
 from closedloop.optimizers import Adam, GradientAscent
+from closedloop.seeds import streams
 from closedloop.subjects import EnergySubject, GaborSubject, TorchSubject
 from closedloop.testing.common import untouched_randomness
 
@@ -117,6 +118,21 @@ def test_many_pictures_go_through_in_parts():
     assert sum(sizes) == found.pictures == 120
     assert max(sizes) <= PICTURES_AT_ONCE
     np.testing.assert_allclose(found.gradients, np.tile(filters()[:, 0], (3, 1)), rtol=1e-5, atol=1e-8)
+
+
+def test_the_view_draws_a_stream_of_its_own():
+    def seen(images, step, rng):
+        drawn.append(rng.standard_normal(9))
+        return images
+
+    drawn, plain = [], Plain()
+    with streams(1):
+        old = thread(plain, view=seen, seed=3)
+    for threads in ([old], [thread(plain, view=seen, seed=3)]):
+        slopes(linear(), threads, [codes(plain)])
+    user = np.random.default_rng(3).standard_normal(9)
+    assert np.array_equal(drawn[0], user)  # as in runs of older versions
+    assert abs(np.corrcoef(drawn[-1], user)[0, 1]) < 0.9
 
 
 def test_the_view_draws_by_step_and_seed():

@@ -65,3 +65,14 @@ def test_pictures_are_opened_by_one_function_that_names_their_format():
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Image.open", "imread")):
                 assert path.name == "opening.py", f"{path}:{node.lineno}"
                 assert any(k.arg == "formats" for k in node.keywords), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_streams_are_named(path):
+    if path.name == "seeds.py" or "testing" in path.parts:  # a contract plays the user
+        return
+    made = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    bare = [
+        n.lineno for n in made if re.search(r"\b(default_rng|RandomState|SeedSequence|PCG64)$", ast.unparse(n.func))
+    ]
+    assert not bare, f"{path}:{bare}: expected a stream of closedloop.seeds"

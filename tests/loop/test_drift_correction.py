@@ -165,3 +165,59 @@ def test_drift_needs_references():
     thread = Thread(GENERATOR, RandomSearch(GENERATOR.space), Unit(0))
     with pytest.raises(InvalidArgumentError, match="references: expected some for drift='divide', got None"):
         Session(CELL, [thread], references=None, drift="divide")
+
+
+@pytest.mark.parametrize(("gain", "shift", "tolerance"), [(1.0, 0.0, 0.8), (1.0, 10.0, 1.5), (0.5, 0.0, 1.7)])
+def test_noise_of_the_references_does_not_tilt_the_line(gain, shift, tolerance):
+    """Spikes of 100 references, 20 in a generation; an image whose response was 40 in the survey."""
+    rng, found = np.random.default_rng(8), []
+    rates = rng.gamma(1.5, 10, (100, 60))
+    correction = DriftCorrection("regress", memory=10.0)
+    correction.begin(rng.poisson(rates).astype(float))
+    for g in range(40):
+        which = [(20 * g + i) % 100 for i in range(20)]
+        correction.learn(which, rng.poisson(gain * rates[which] + shift).astype(float))
+    found = correction.correct(np.full((1, 60), 40 * gain + shift))[0]
+    assert abs(found.mean() - 40) < tolerance  # the ordinary line gives 42.5
+    assert found.std() < 6
+
+
+def test_references_that_all_answer_alike_tell_no_slope():
+    rng = np.random.default_rng(8)
+    correction = DriftCorrection("regress", memory=10.0)
+    correction.begin(rng.poisson(20, (100, 60)).astype(float))
+    for g in range(40):
+        which = [(20 * g + i) % 100 for i in range(20)]
+        correction.learn(which, rng.poisson(20, (20, 60)).astype(float))
+    found = correction.correct(np.full((1, 60), 40.0))[0]
+    assert abs(np.median(found) - 40) < 1
+    assert np.abs(found - 40).max() < 10  # the ordinary line gives some hundreds
+
+
+def test_a_run_of_an_older_version_goes_on_with_its_line():
+    rng = np.random.default_rng(0)
+    x, y = rng.random((9, 1)), rng.random((9, 1))
+    older = DriftCorrection("regress", memory=1e-3)
+    older.restore({"baseline": x, "sums": np.zeros((5, 1))})
+    older.learn(range(9), y)
+    assert older.state()["sums"].shape == (5, 1)
+    slope, offset = np.polyfit(x[:, 0], y[:, 0], 1)
+    expected = (0.5 - offset) / slope if slope > 0 else 0.5 - y.mean() + x.mean()
+    np.testing.assert_allclose(older.correct(np.array([[0.5]])), expected)
+
+
+@pytest.mark.parametrize("method", ["divide", "regress"])
+def test_a_summary_is_in_one_unit(method):
+    """Half of all responses is gone in the end: that is no winner's curse."""
+    subject = Drift(CELL, change=-0.5, session=900, wander=0)
+    found = session(subject, images=600, drift=method, retest_candidates=3, retest_repeats=2).run()
+    (summary,) = closedloop.summarize(found)
+    assert summary.drift == method
+    kind, ids = found["kind"].values, found["stimulus_id"].values
+    evolved = np.flatnonzero(kind == "evolved")
+    best = ids[evolved[np.nanargmax(found["score"].values[evolved])]]
+    raw = found["responses"].values[:, 0]
+    assert summary.noisy_maximum == raw[(kind == "evolved") & (ids == best)].mean()
+    assert summary.curse == summary.noisy_maximum - raw[(kind == "retest") & (ids == best)].mean()
+    versus = closedloop.analysis.evolved_vs_reference(found, "main", resamples=100)
+    assert versus["evolved"].item() == pytest.approx(raw[evolved[-80:]].mean())

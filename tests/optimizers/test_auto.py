@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Space
+from closedloop.interfaces import BUDGET, Space
 from closedloop.optimizers import Auto, SphereCMA, load_optimizer
 from closedloop.subjects import EnergySubject, GaborSubject, NormalizationSubject
 from closedloop.testing import OptimizerContract
@@ -17,6 +17,8 @@ from closedloop.testing.optimizers import assert_same, hill, trail
 
 
 class TestAutoContract(OptimizerContract):
+    level_free = False  # it asks whether noise grows with the response
+
     def make(self, space, seed):
         return Auto(space, seed, images=self.budget, population=20)
 
@@ -26,6 +28,7 @@ class TestShellContract(OptimizerContract):
 
     spaces = {"unbounded": Space(24, scale=0.5), "bounded": Space(24, low=0.0, high=1.0, scale=12**-0.5)}  # noqa: RUF012
     learns = False  # the hill of the contract has its top beyond the shell
+    level_free = False
 
     @pytest.fixture(autouse=True)
     def _small_window(self, monkeypatch):
@@ -289,7 +292,7 @@ def test_codes_stay_valid(dim, population, lost, bounded, seed):
 
 def test_the_budget_comes_through_the_loader():
     assert load_optimizer("auto", Space(8), images=860).images == 860
-    assert load_optimizer("auto", Space(8)).images == 3000
+    assert load_optimizer("auto", Space(8)).images == BUDGET
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Space
 from closedloop.optimizers import CholeskyCMAES
+from closedloop.seeds import part_generator
 from closedloop.testing import OptimizerContract
 from closedloop.testing.optimizers import hill, trail
 
@@ -61,7 +62,7 @@ def test_equals_the_dense_update(every):
     n, landscape = 6, hill(Space(6, scale=3.0))
     optimizer = CholeskyCMAES(Space(n), 5, population=8, sigma=1.0, every=every)
     dense = DenseCholesky(n, 8, 1.0, 2 / (n + np.sqrt(2)) ** 2, every)
-    rng = np.random.default_rng(5)
+    rng = part_generator(5, "optimizer CholeskyCMAES")
     for codes in trail(optimizer, landscape, 40):
         np.testing.assert_allclose(codes, dense.generation(rng.standard_normal((8, n)), landscape), atol=1e-8)
     state = optimizer.state()
@@ -82,3 +83,9 @@ def test_keeps_a_direction_for_each_update():
 def test_bad_options():
     with pytest.raises(InvalidArgumentError, match="every: expected a whole number of at least 1, got 0"):
         CholeskyCMAES(Space(4), every=0)
+
+
+def test_the_published_step_holds_on_the_published_generator():
+    there, here = (CholeskyCMAES(Space(64, scale=3.0, published=p)).state()["sigma"] for p in (1.0, None))
+    assert there == 3.0
+    assert here == pytest.approx(0.64 * 3)

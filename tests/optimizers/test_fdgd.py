@@ -44,3 +44,11 @@ def test_finds_the_direction_of_a_linear_function():
     optimizer = FDGD(Space(4), 0, population=20000, lr=1.25)
     trail(optimizer, lambda codes: (codes @ w, codes), 1)
     np.testing.assert_allclose(optimizer.state()["x"], 1.25 * w, atol=0.03)
+
+
+def test_published_lengths_hold_on_the_published_generator():
+    there, here = (FDGD(Space(64, scale=3.0, published=p)) for p in (1.0, None))
+    assert there.radius == 1.25
+    assert there.lr * 3.0 == 1.25
+    assert here.radius == 3.75
+    assert there.recipe["radius"] == 1.25 / 3

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Space
 from closedloop.optimizers import GeneticAlgorithm, load_optimizer
-from closedloop.optimizers.genetic import SETTINGS, ga_2019
+from closedloop.optimizers.genetic import SETTINGS, _fitness, ga_2019
 from closedloop.testing import OptimizerContract
 
 
@@ -107,3 +109,24 @@ def test_bad_options(options, message):
 def test_the_setting_of_2019_is_one():
     with pytest.raises(InvalidArgumentError, match="setting: expected '2019', got 'fc6'"):
         ga_2019(Space(3), setting="fc6")
+
+
+def test_published_sizes_hold_on_the_published_generator():
+    """In code units of fc6, whatever its prior; in units of the prior elsewhere, and where the user says it."""
+    fc6, other = Space(4096, scale=3.0, published=1.0), Space(4096, scale=3.0)
+    for setting, size in (("fc6", 0.5), ("2019", 0.75)):
+        there, here = (GeneticAlgorithm(space, setting=setting) for space in (fc6, other))
+        assert there.breeding.mutation_size * fc6.scale == pytest.approx(size)
+        assert here.breeding.mutation_size == size
+        again = load_optimizer(space=fc6, **there.recipe)
+        assert again.breeding == there.breeding
+    assert GeneticAlgorithm(fc6, mutation_size=0.5).breeding.mutation_size == 0.5
+    recorded = {"name": "xdream-ga", "seed": 0, "setting": "fc6", **asdict(SETTINGS["fc6"])}  # of an older run
+    assert load_optimizer(space=fc6, **recorded).breeding.mutation_size == 0.5
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-10, 1.0, 1e10, 1e300])
+def test_selection_does_not_know_the_unit_of_the_scores(factor):
+    scores = np.array([3.0, 1.0, 2.0, 5.0])
+    np.testing.assert_allclose(_fitness(factor * scores, 2.0), _fitness(scores, 2.0), rtol=1e-9)
+    np.testing.assert_array_equal(_fitness(np.full(4, factor), 2.0), np.full(4, 0.25))

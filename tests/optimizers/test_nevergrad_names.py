@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from closedloop.errors import InvalidArgumentError, MissingExtraError, OptimizerError, UnknownNameError
+from closedloop.errors import (
+    ClosedLoopError,
+    InvalidArgumentError,
+    MissingExtraError,
+    OptimizerError,
+    UnknownNameError,
+)
 from closedloop.interfaces import Space
 from closedloop.optimizers import load_optimizer
+from closedloop.seeds import streams
 from closedloop.testing import OptimizerContract
-from closedloop.testing.common import through_a_file
+from closedloop.testing.common import through_a_file, untouched_randomness
 from closedloop.testing.optimizers import assert_same, hill, trail
 
-pytest.importorskip("nevergrad", reason="the extra nevergrad is not installed")
+nevergrad = pytest.importorskip("nevergrad", reason="the extra nevergrad is not installed")
 
 
 class NevergradContract(OptimizerContract):
@@ -82,7 +90,7 @@ def test_the_state_holds_scores_only():
     ("name", "error", "message"),
     [
         ("nevergrad:CMB", UnknownNameError, "nevergrad: no method 'CMB'. Did you mean 'CM' or 'CMA'"),
-        ("nevergrad:SPSA", InvalidArgumentError, "'SPSA' cannot propose 9 codes at a time .*; take population=1"),
+        ("nevergrad:SPSA", InvalidArgumentError, "'SPSA' cannot be built for .* 9 at a time .*; take population=1"),
         ("nevergrad", InvalidArgumentError, "nevergrad: expected a method after the colon"),
     ],
 )
@@ -115,7 +123,9 @@ def test_a_failure_of_nevergrad_says_so(monkeypatch):
         raise RuntimeError("Mean shift samples are expected but missing.\nThis happens if")
 
     monkeypatch.setattr(optimizer._inner, "ask", fails)
-    with pytest.raises(OptimizerError, match=r"nevergrad failed after 12 codes \(Mean shift .* missing.\)"):
+    with pytest.raises(
+        OptimizerError, match=r"nevergrad failed after 12 codes \(RuntimeError: Mean shift .* missing.\)"
+    ):
         optimizer.ask()
 
 
@@ -124,3 +134,92 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "closedloop.optimizers.nevergrad_names", raising=False)
     with pytest.raises(MissingExtraError, match=r"pip install 'closedloop\[nevergrad\]'"):
         load_optimizer("nevergrad:CMA", Space(4))
+
+
+@pytest.mark.parametrize("method", ["CSEC", "NeuralMetaModelLogNormal", "CMAILL", "BigLognormalDiscreteOnePlusOne"])
+def test_what_draws_from_the_global_state_repeats_itself_too(method):
+    space = Space(5)
+    with untouched_randomness():
+        one, other, third = (load_optimizer(f"nevergrad:{method}", space, 3, images=60, population=6) for _ in range(3))
+        asked = trail(one, hill(space), 3)
+        assert_same(trail(other, hill(space), 2), asked[:2])
+        third.restore(through_a_file(other.state()))
+        assert_same(trail(third, hill(space), 1), asked[2:])
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "message"),
+    [
+        ("AXP", MissingExtraError, "'AXP' needs the package 'ax', which is not installed"),
+        ("PCABO", MissingExtraError, "'PCABO' needs the package 'bayes_optim', which is not installed"),
+        ("BayesOptimBO", MissingExtraError, "needs the package 'bayes_optim'"),
+        ("DS14", InvalidArgumentError, "'DS14' cannot be built for 5 dimensions, 60 codes and 6 at a time"),
+        ("BAR4", InvalidArgumentError, "'BAR4' cannot be built for .*; take another method"),
+        ("CmaFmin2", InvalidArgumentError, "'CmaFmin2' does not repeat itself"),
+    ],
+)
+def test_names_that_cannot_be_used_say_why(method, error, message):
+    with pytest.raises(error, match=message):
+        load_optimizer(f"nevergrad:{method}", Space(5), 3, images=60, population=6)
+
+
+@pytest.mark.parametrize("seed", [2**32 - 1, 2**32, 2**63, 2**100])
+def test_seeds_of_any_size(seed):
+    one, other = (load_optimizer("nevergrad:CMA", Space(5), s, population=6).ask() for s in (seed, seed + 1))
+    assert not np.array_equal(one, other)
+
+
+def test_a_failure_while_it_is_told_says_so(monkeypatch):
+    optimizer = load_optimizer("nevergrad:CMA", Space(4), population=6)
+    codes = optimizer.ask()
+
+    def fails(*_):
+        raise KeyError("heap")
+
+    monkeypatch.setattr(optimizer._inner, "tell", fails)
+    with pytest.raises(OptimizerError, match=r"nevergrad:CMA: nevergrad failed after 0 codes .*KeyError: 'heap'"):
+        optimizer.tell(codes, np.zeros(6))
+
+
+def test_a_run_whose_codes_were_others_is_refused():
+    optimizer, again = (load_optimizer("nevergrad:TwoPointsDE", Space(5), seed, population=6) for seed in (1, 2))
+    trail(optimizer, hill(Space(5)), 3)
+    with pytest.raises(InvalidArgumentError, match="expected the codes of the saved state, got others"):
+        again.restore(through_a_file(optimizer.state()))
+
+
+def test_a_run_of_an_older_version_goes_on():
+    """Its draws came from the plain seed, and its state does not say how."""
+    with streams(1):
+        older, again = (load_optimizer("nevergrad:CMA", Space(5), 3, population=6) for _ in range(2))
+    trail(older, hill(Space(5)), 3)
+    state = {k: v for k, v in older.state().items() if k not in ("stream", "shown")}
+    now = load_optimizer("nevergrad:CMA", Space(5), 3, population=6)
+    now.restore(through_a_file(state))
+    again.restore(through_a_file(state))
+    assert_same(trail(now, hill(Space(5)), 3), trail(older, hill(Space(5)), 3))
+
+
+@pytest.mark.long
+def test_every_name_works_repeats_itself_or_says_why_not(counted):
+    """Of the registry's 542 names as many as asked for, from all over it."""
+    names = sorted(nevergrad.optimizers.registry)
+    space = Space(5)
+    for name in names[:: max(1, len(names) // counted(quick=5, reduced=30, full=len(names)))]:
+        with suppress_named(name):
+            one, other = (load_optimizer(f"nevergrad:{name}", space, 3, images=30, population=1) for _ in range(2))
+            asked = trail(one, hill(space), 8)
+            trail(other, hill(space), 4)
+            again = load_optimizer(f"nevergrad:{name}", space, 3, images=30, population=1)
+            again.restore(through_a_file(other.state()))
+            assert_same(trail(again, hill(space), 4), asked[4:])
+
+
+@contextmanager
+def suppress_named(name):
+    """An error that names the method is fine; any other is not."""
+    try:
+        yield
+    except ClosedLoopError as error:
+        if name not in str(error):
+            raise

@@ -200,7 +200,7 @@ def test_accentuation_begins_at_its_image_and_is_held_to_it():
     start = pictures(1)[0]
     options = {"method": "accentuate", "unit": 0, "start": start, "steps": 6, "every": 6, "crops": 4}
     held, free = (ascend(classifier(), Plain(), alpha=a, **options) for a in (50.0, 0.0))
-    first = classifier().record(start[None])[0, 0]
+    first = classifier().record(quantize(start[None]))[0, 0]
     for found in (held, free):
         assert found["shown_response"].values[0] == pytest.approx(first, rel=1e-5)
     away = [np.abs(found["code"].values - start.ravel()).mean() for found in (held, free)]

@@ -57,9 +57,7 @@ def test_every_class_is_reached(generator):
 def test_an_elites_code_gives_its_recorded_score():
     found = run(images=200)
     images = GENERATOR(found["code"].values)
-    np.testing.assert_allclose(found["probability"], np.diag(probabilities(images)), rtol=1e-6)
-    np.testing.assert_allclose(found["retested"], np.diag(probabilities(quantize(images))), rtol=1e-6)
-    assert (found["retested"] != found["probability"]).any()
+    np.testing.assert_allclose(found["probability"], np.diag(probabilities(quantize(images))), rtol=1e-6)
 
 
 @settings(max_examples=5)
@@ -90,9 +88,11 @@ def test_all_that_was_shown_is_recorded(tmp_path):
     assert recording.attrs["finished"]
     shown = render(recording)
     np.testing.assert_allclose(recording["responses"].values[:IMAGES], logits(shown[:IMAGES]), rtol=1e-6)
-    np.testing.assert_allclose(recording["responses"].values[IMAGES:], logits(quantize(shown[IMAGES:])), rtol=1e-6)
+    np.testing.assert_allclose(recording["responses"].values[IMAGES:], logits(shown[IMAGES:]), rtol=1e-6)
     np.testing.assert_allclose(recording["score"].values[:IMAGES], probabilities(shown[:IMAGES]).max(1), rtol=1e-6)
-    np.testing.assert_array_equal(render(recording, list(found["stimulus_id"].values)), GENERATOR(found["code"].values))
+    np.testing.assert_array_equal(
+        render(recording, list(found["stimulus_id"].values)), quantize(GENERATOR(found["code"].values))
+    )
     order = np.array([(int(s[8:13]) * 20 + int(s[14:])) + 1 for s in found["stimulus_id"].values])
     np.testing.assert_array_equal(found["evaluation"], order)
     assert class_elites(recording).equals(found)
@@ -207,3 +207,11 @@ def test_another_generator_is_refused(tmp_path):
         run(save=tmp_path / "run", progress=stop)
     with pytest.raises(InvalidArgumentError, match="generator: expected the generator with which"):
         resume(tmp_path / "run", subject=classifier(), generator=Pixels(5))
+
+
+def test_all_images_are_shown_as_a_file_holds_them():
+    shown = []
+    subject = classifier(lambda x: shown.append(x.copy()) or logits(x))
+    found = run(subject, images=100)
+    np.testing.assert_array_equal(np.concatenate(shown), quantize(np.concatenate(shown)))
+    np.testing.assert_array_equal(found["retested"], found["probability"])

@@ -11,6 +11,7 @@ from closedloop.analysis.preferred import evolved_codes
 from closedloop.cli import main
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
 from closedloop.generators import Fourier, Pixels
+from closedloop.images.eight_bit import quantize
 from closedloop.protocols import evolve, landscape, resume
 from closedloop.subjects import FunctionSubject, GaborSubject
 from closedloop.testing.common import untouched_randomness
@@ -79,8 +80,9 @@ def test_directions_are_the_axes_of_the_codes(found, evolved):
 
 
 def test_responses_are_those_to_the_images(found):
-    np.testing.assert_allclose(found["responses"], subject().record(GENERATOR(found["latent_code"].values)), atol=1e-5)
-    np.testing.assert_array_equal(render(found, [0, 17]), GENERATOR(found["latent_code"].values[[0, 17]]))
+    images = quantize(GENERATOR(found["latent_code"].values))
+    np.testing.assert_allclose(found["responses"], subject().record(images), atol=1e-5)
+    np.testing.assert_array_equal(render(found, [0, 17]), quantize(GENERATOR(found["latent_code"].values[[0, 17]])))
 
 
 def test_the_evolved_unit_has_its_peak_near_the_center(evolved):
@@ -213,3 +215,9 @@ def test_wrong_arguments(tmp_path, evolved, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         landscape(subject(), arguments.pop("generator"), arguments.pop("center"), **arguments)
     assert not (tmp_path / "run").exists()
+
+
+def test_its_images_are_shown_as_a_file_holds_them(found):
+    shown = render(found)
+    np.testing.assert_array_equal(shown, quantize(shown))
+    assert found["image_bits"].item() == 8

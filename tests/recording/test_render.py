@@ -12,7 +12,7 @@ import closedloop
 from closedloop import ImageSet, IsotropicES, Session, Thread, Units, open_recording, render
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.generators import Fourier, Pixels
-from closedloop.images.eight_bit import write_png
+from closedloop.images.eight_bit import quantize, write_png
 from closedloop.interfaces import Fingerprinted
 from closedloop.protocols import evolve, present
 from closedloop.recipes import fingerprint
@@ -144,7 +144,7 @@ def test_a_generator_without_a_name_is_handed_over(tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"thread 'main' \(Weighted weighted\) has no name .* generators="):
         render(recording, 0)
     code = recording["latent_code"].values[:1]
-    np.testing.assert_array_equal(render(recording, 0, generators={"main": generator}), generator(code))
+    np.testing.assert_array_equal(render(recording, 0, generators={"main": generator}), quantize(generator(code)))
 
 
 def test_other_weights_are_told(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from closedloop.interfaces import Space
 from closedloop.optimizers import IsotropicES
 from closedloop.optimizers.base import check_tell
+from closedloop.seeds import named_generator
 from closedloop.testing import OptimizerContract
 from closedloop.testing.optimizers import hill
 
@@ -22,7 +23,7 @@ class Ascent:
     needs_gradient = True
 
     def __init__(self, space, seed):
-        self.space, self.rng = space, np.random.default_rng(seed)
+        self.space, self.rng = space, named_generator(seed, "ascent")
         self.code, self.asked, self.step = space.sample(1, self.rng), None, 0.2 * space.scale
 
     def ask(self):
