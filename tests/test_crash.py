@@ -149,7 +149,7 @@ def go_on(server, folder, references, **options):
 
 def test_killed_at_random_moments(server, references, whole, tmp_path, counted):
     """Runs that are killed five times each, wherever that is, and go on."""
-    for chain in range(counted(quick=1, reduced=6, full=60)):
+    for chain in range(counted(quick=1, reduced=6, full=200)):
         killed_five_times(server, references, whole, tmp_path / f"{chain}", np.random.default_rng(chain))
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import io
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -119,8 +123,14 @@ def main(arguments: list[str] | None = None) -> None:
         f"Warning: {message}", style="yellow", markup=False
     )
     try:
-        get_command(app)(words, prog_name="closedloop")
+        with terminable():
+            get_command(app)(words, prog_name="closedloop")
     except SystemExit as end:
+        stop: BaseException | None = end
+        while stop is not None and not isinstance(stop, KeyboardInterrupt):
+            stop = stop.__context__  # typer makes an exit of it
+        if stop is not None:
+            raise SystemExit(_stopped(stderr, stop)) from None
         if end.code:
             raise
     except (ClosedLoopError, InvalidArgumentError) as error:
@@ -128,6 +138,34 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         stderr.print(f"Error: {error}", style="red", markup=False)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        stderr.print("Interrupted. Every finished generation is safe: closedloop resume RUN", markup=False)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as stop:
+        raise SystemExit(_stopped(stderr, stop)) from None
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, as a cluster or `kill` does; it ends as at Ctrl-C."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM raises `Terminated`, so that files under way are cleared and a person is told what is safe."""
+
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # signals are for that one alone
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(stderr: Console, stop: KeyboardInterrupt) -> int:
+    """Says what is safe after Ctrl-C or SIGTERM; returns the status with which a process ends then."""
+    ended = isinstance(stop, Terminated)
+    notes = getattr(stop, "__notes__", []) or ["Nothing was left half written."]
+    stderr.print(f"{'Terminated' if ended else 'Interrupted'}. {' '.join(notes)}", markup=False)
+    return 143 if ended else 130

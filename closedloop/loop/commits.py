@@ -142,6 +142,9 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
             course.end()
     except SubjectError:
         raise
+    except KeyboardInterrupt as stop:
+        stop.add_note(recording.what_is_safe())
+        raise
     except ClosedLoopError:  # bad input that was met before anything was recorded leaves nothing behind
         recording.discard()
         raise

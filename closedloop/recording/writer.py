@@ -9,7 +9,7 @@ A run's folder::
       state/           optimizer, random generators and progress after the last two generations
       images/          PNG of the best image of each generation (or of all)
       references/      PNG of the reference images, exactly as shown
-      CHECKSUMS        SHA-256 of each file of data.zarr that does not change any more
+      CHECKSUMS        SHA-256 of each file of data.zarr that does not change any more, and of those beside it
       COMMITTED.json   how many rows and checksums count; replacing this file is the only commit
 
 The rows of a generation are written behind those that are committed, in place, and brought to the disk side by side
@@ -204,6 +204,17 @@ class Recording:
     def n_generations(self) -> int:
         """Blocks committed so far."""
         return int(self._pointer["n_generations"])
+
+    def what_is_safe(self) -> str:
+        """Returns words for a person who stops the run: what is finished, where it lies, and how to go on."""
+        if self.path is None:
+            return "The run was kept in memory alone."
+        if not self.n_presentations:
+            return f"No generation was finished; begin again in the same folder, {self.path}."
+        return (
+            f"{self.n_generations} finished generations ({self.n_presentations} presentations) are safe in "
+            f"{self.path}; go on with: closedloop resume {self.path}"
+        )
 
     def check_units(self, units: Units) -> None:
         """Looks at a subject's units before a reopened run goes on with it.

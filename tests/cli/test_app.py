@@ -1,5 +1,6 @@
 """The command line, from the words that a user types to what stands on the terminal and on the disk."""
 
+import signal
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ from PIL import Image
 
 import closedloop
 from closedloop.cli import main
+from closedloop.cli.app import Terminated
 from closedloop.cli.evolve import merge
 from closedloop.loop.experiment import Experiment
+from closedloop.recording import Recording, open_recording
 
 SMALL = ["--subject", "gabor", "--images", "120", "--references", "none"]
 
@@ -226,3 +229,55 @@ def test_merge_keeps_the_files_thread_options():
     assert merged.threads[0].objective == "-unit(0)"
     assert merged.images == 7
     assert merged.stop[0].options == {"generations": 4}
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [("SIGINT", 130, "Interrupted"), ("SIGTERM", 143, "Terminated")])
+def test_who_stops_a_run_is_told_what_is_safe(tmp_path, capsys, monkeypatch, number, status, word):
+    monkeypatch.chdir(tmp_path)
+    keep, commits = Recording.append, []
+
+    def append(recording, *rows):
+        keep(recording, *rows)
+        commits.append(1)
+        if len(commits) == 3:
+            signal.raise_signal(getattr(signal, number))
+
+    monkeypatch.setattr(Recording, "append", append)
+    with pytest.raises(SystemExit) as ended:
+        main(["evolve", "--subject", "gabor", "--generator", "fourier", "--images", "200", "--out", "run"])
+    assert ended.value.code == status
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{word}. 3 finished generations (" in said
+    assert "are safe in run; go on with: closedloop resume run" in said
+    assert open_recording("run").attrs["n_generations"] == 3
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_an_export_that_is_stopped_leaves_nothing(tmp_path, capsys, monkeypatch, error, status):
+    monkeypatch.chdir(tmp_path)
+    small = ["--generator", "fourier", "--images", "40", "--references", "none"]
+    main(["evolve", "--subject", "gabor", *small, "--out", "run"])
+
+    def stop(part):
+        raise error
+
+    monkeypatch.setattr("closedloop.formats.csv._table", stop)
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "run", "--to", "csv", "--out", "table.csv"])
+    assert ended.value.code == status
+    assert "Nothing was left half written" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("given", [[], ["--images", "50"], ["--optimizer", "nes"]])
+def test_a_single_thread_keeps_its_name(config, given):
+    small = ["--subject", "gabor", "--images", "40", "--references", "none"]
+    main(["evolve", *small, "--thread", "cells: generator=fourier", "--out", "run"])
+    main(["evolve", "--config", "run/experiment.yaml", *given, "--out", "again"])
+    first, again = (yaml.safe_load((config.parent / f"{n}/experiment.yaml").read_text()) for n in ("run", "again"))
+    assert [t["name"] for t in again["threads"]] == [t["name"] for t in first["threads"]] == ["cells"]
+    if not given:
+        assert again == first
+        found, expected = (open_recording(config.parent / n).load() for n in ("again", "run"))
+        assert found.drop_attrs().identical(expected.drop_attrs())
