@@ -28,6 +28,7 @@ from scipy.optimize import brentq, minimize
 
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
+from closedloop.images.resizing import resize_matrix
 from closedloop.interfaces import Form, Units, form_of
 from closedloop.seeds import named_generator
 
@@ -135,14 +136,20 @@ class AnalyticSubject(ABC):
         return responses
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same in torch; keeps the graph, the precision and the device of ``x``."""
+        """The same in torch; keeps the graph, the precision and the device of ``x``.
+
+        Stills of another size, as views that pad or crop make them, are resampled as networks do it.
+        """
         import torch
 
+        from closedloop.networks.resampling import resampled
+
         side = self.resolution
+        if x.ndim == len(self._shape) + 1 == 4 and x.shape[1] == self._shape[0] and x.shape[2:] != self._shape[1:]:
+            x = resampled(x, *(resize_matrix(length, side) for length in x.shape[2:]))
         if x.shape[1:] != self._shape:
             raise InvalidArgumentError(
-                f"images: expected shape (n, {', '.join(map(str, self._shape))}), got {tuple(x.shape)}; resize them, "
-                f"or use a generator with resolution={side}."
+                f"images: expected shape (n, {', '.join(map(str, self._shape))}), got {tuple(x.shape)}."
             )
         weights = torch.as_tensor(self._weights, dtype=x.dtype, device=x.device)
         responses: Tensor = self._respond(self._signals(x) @ weights.T)

@@ -1,6 +1,8 @@
 """What holds for every test, and how often a check that has no natural end is made."""
 
+import collections
 import importlib.util
+import json
 import os
 
 import hypothesis
@@ -23,6 +25,7 @@ def pytest_addoption(parser):
         default="quick",
         help="how often kills, fuzzing and the like are repeated; scripts/long takes full",
     )
+    parser.addoption("--tally", metavar="FILE", help="write how many cases of each kind were tried, as JSON")
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +35,50 @@ def counted(request):
     return lambda **numbers: numbers[counts]
 
 
+@pytest.fixture
+def tally(record_property):
+    """Notes how many cases of a kind a test tried, for the table of docs/reliability.md: `tally("exports", 12)`."""
+    found = collections.Counter()
+
+    def note(kind, cases=1):
+        found[kind] += cases
+
+    yield note
+    for kind, cases in found.items():
+        record_property("tally", [kind, cases])
+
+
+_tallied = {}  # test -> [[kind, cases] …], of this process or of those that test side by side
+_failed = set()
+
+
+def pytest_runtest_logreport(report):
+    """Keeps what tests noted; a test that failed handled all its cases but one."""
+    if report.failed:
+        _failed.add(report.nodeid)
+    if report.when == "teardown":
+        _tallied[report.nodeid] = [value for name, value in report.user_properties if name == "tally"]
+
+
+def pytest_sessionfinish(session):
+    """Writes the number of cases of each kind, and of those that were handled, to the file of `--tally`."""
+    path = session.config.getoption("--tally")
+    if path is None or hasattr(session.config, "workerinput"):
+        return
+    sums = collections.defaultdict(lambda: [0, 0])
+    for test, notes in _tallied.items():
+        for kind, cases in notes:
+            sums[kind][0] += cases
+            sums[kind][1] += cases - (test in _failed)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(dict(sorted(sums.items())), file, indent=1, ensure_ascii=False)
+
+
 def pytest_collection_modifyitems(items):
-    """A test that asks for `counted` is found again by the marker of that name."""
+    """A test that asks for `counted` or `tally` is found again by the marker of that name."""
     for item in items:
-        if "counted" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.counted)
+        for name in {"counted", "tally"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(getattr(pytest.mark, name))
 
 
 @pytest.hookimpl(wrapper=True)

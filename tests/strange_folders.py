@@ -33,13 +33,14 @@ CHANGES = [
 ]
 
 
-def read_or_refused(folder, read, count):
+def read_or_refused(folder, read, count, note):
     """Imports a folder in many damaged forms, and holds that each is read whole or refused by an error of ours.
 
     Args:
         folder: One that can be imported.
         read: The importer.
         count: How many forms.
+        note: Called for each of them.
     """
     for seed in range(count):
         rng = np.random.default_rng(seed)
@@ -54,6 +55,7 @@ def read_or_refused(folder, read, count):
             shutil.rmtree(run)
         assert not run.exists(), seed
         shutil.rmtree(strange)
+        note("importers' folders")
 
 
 def spoil(file, rng):

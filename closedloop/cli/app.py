@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from closedloop.cli.options import Command
-from closedloop.errors import ClosedLoopError, InvalidArgumentError
+from closedloop.errors import ClosedLoopError, reason
 
 #: Each command, and the module that holds it.
 COMMANDS = {
@@ -110,8 +110,16 @@ def root(
     """What does this neuron want to see? Evolve images that excite a unit of a network, without a gradient."""
 
 
+def _end(stderr: Console, message: str, error: BaseException | None) -> NoReturn:
+    """Ends the program with one message and status 2, or with the error itself."""
+    if error is not None:
+        raise error
+    stderr.print(f"Error: {message}", style="red", markup=False)
+    raise SystemExit(2) from None
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line. Errors that a user can cause end it with status 2 and one message, without a traceback."""
+    """Runs the command line. Whatever goes wrong ends it with status 2 and one message; --debug shows the traceback."""
     for stream in (sys.stdout, sys.stderr):  # names that are no UTF-8 are shown as well as can be
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -133,11 +141,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise SystemExit(_stopped(stderr, stop)) from None
         if end.code:
             raise
-    except (ClosedLoopError, InvalidArgumentError) as error:
-        if debug:
-            raise
-        stderr.print(f"Error: {error}", style="red", markup=False)
-        raise SystemExit(2) from None
+    except ClosedLoopError as error:
+        _end(stderr, f"{error}", error if debug else None)
+    except OSError as error:  # a full disk, a read-only place, a name that is too long
+        what = " ".join(repr(name) for name in (error.filename, error.filename2) if name) or "a file"
+        _end(stderr, f"cannot read or write {what}: {error.strerror or reason(error)}.", error if debug else None)
+    except Exception as error:  # noqa: BLE001 - of a package that is called, or our own
+        told = f"{reason(error)}. That should not happen: it is a fault of closedloop, or of a package that it calls."
+        _end(stderr, f"{told} 'closedloop --debug …' shows where.", error if debug else None)
     except KeyboardInterrupt as stop:
         raise SystemExit(_stopped(stderr, stop)) from None
 

@@ -29,7 +29,7 @@ def parse_noise(words: Sequence[str], seed: int) -> list[dict[str, Any]]:
         UnknownNameError: No such noise; the error lists the known ones.
         InvalidArgumentError: A word has too many numbers, or an option that the noise does not have.
     """
-    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+    if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
         raise InvalidArgumentError(f"noise: expected words such as ['poisson:20', 'lossy:0.05'], got {words!r:.80}.")
     return [_parse(word, seed) for word in words]
 

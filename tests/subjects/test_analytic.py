@@ -466,8 +466,8 @@ def test_refuses_images_of_another_size(make: type[AnalyticSubject]) -> None:
     subject = make()
     with pytest.raises(InvalidArgumentError, match=r"images: expected shape \(n, 3, 32, 32\).*resolution=32"):
         subject.record(noise(2, resolution=16))
-    with pytest.raises(InvalidArgumentError, match=r"images: expected shape \(n, 3, 32, 32\).*resolution=32"):
-        subject.forward(torch.tensor(noise(2, resolution=16)))
+    with pytest.raises(InvalidArgumentError, match=r"images: expected shape \(n, 3, 32, 32\)"):
+        subject.forward(torch.tensor(noise(2, resolution=32))[:, :1])
 
 
 @any_class
@@ -525,3 +525,12 @@ def test_grey_cells_answer_to_luminance_as_those_of_colours(make):
     assert "channels" not in colour.recipe
     with pytest.raises(InvalidArgumentError, match="expected 3, or 1 with color='luminance', got 1 with 'red-green'"):
         make(channels=1, color="red-green")
+
+
+def test_stills_of_another_size_are_resampled_for_gradients() -> None:
+    """Views pad and crop; a network takes what they make, and so does a model neuron."""
+    neuron = GaborSubject(resolution=16)
+    best = torch.from_numpy(neuron.best_image()[None])
+    larger = torch.nn.functional.interpolate(best, scale_factor=2, mode="bilinear")
+    assert neuron.forward(larger).shape == (1, 1)
+    assert neuron.forward(larger) > 0.6 * neuron.forward(best)

@@ -148,6 +148,6 @@ def test_parameters_that_are_nested_too_deeply(tmp_path):
         import_pxdream(tmp_path)
 
 
-def test_strange_folders_are_read_or_refused_and_leave_nothing(tmp_path, counted):
+def test_strange_folders_are_read_or_refused_and_leave_nothing(tmp_path, counted, tally):
     state(tmp_path / "experiment", states=True)
-    read_or_refused(tmp_path / "experiment", import_pxdream, counted(quick=60, reduced=600, full=30_000))
+    read_or_refused(tmp_path / "experiment", import_pxdream, counted(quick=60, reduced=600, full=5_000), tally)

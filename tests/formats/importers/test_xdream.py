@@ -241,8 +241,8 @@ def test_parameters_of_any_kind_do_no_harm(tmp_path, text):
     assert import_xdream(tmp_path)["optimizer"].item() == "unknown"
 
 
-def test_strange_folders_are_read_or_refused_and_leave_nothing(tmp_path, counted):
+def test_strange_folders_are_read_or_refused_and_leave_nothing(tmp_path, counted, tally):
     folder = tmp_path / "results"
     folder.mkdir()
     network_run(folder)
-    read_or_refused(folder, import_xdream, counted(quick=60, reduced=600, full=30_000))
+    read_or_refused(folder, import_xdream, counted(quick=60, reduced=600, full=5_000), tally)
