@@ -108,7 +108,7 @@ def merge(experiment: Experiment | None, given: Mapping[str, Any]) -> Experiment
     """Returns an experiment from a file (or the defaults) and the options that were given besides it."""
     from closedloop.loop.experiment import Experiment, parse_experiment
 
-    content: dict[str, Any] = {"images": DEFAULTS["images"]}
+    content: dict[str, Any] = {}
     if experiment is not None:
         content = experiment.model_dump(exclude_unset=True)
         content.pop("fingerprints", None)
