@@ -33,6 +33,7 @@ from closedloop.recipes import OBJECT, matched_generator, recipe, version
 from closedloop.recording.reader import open_recording, read_experiment, read_kept, read_pointer, read_state
 from closedloop.recording.references import source
 from closedloop.recording.states import pack_state, unpack_state
+from closedloop.recording.titles import result_title
 from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed
 
@@ -258,7 +259,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     if not is_finished(run) or read_experiment(run)["generator"]["name"] == OBJECT:
         return summarize_responses(run, recording)
     result = read_ascent(run)
-    lines = [f"{_name(one)}: {failure}" for one in _units(result) if (failure := str(one["failure"].item()))]
+    lines = [f"{result_title(one)}: {failure}" for one in _units(result) if (failure := str(one["failure"].item()))]
     caption = "The last image of each unit, and score and gradient on the way."
     figures = {"ascents": RunFigure(partial(plot_ascents, result), caption)}
     return RunSummary([_table(result)], lines or ["Nothing went wrong that is looked for."], figures)
@@ -290,18 +291,13 @@ def _row(one: xr.Dataset) -> dict[str, str]:
     numbers = {"response": "response", "confidence": "confidence", "best natural": "natural"}
     found = {word: float(one[name].item()) for word, name in numbers.items()}
     return {
-        "unit": _name(one),
+        "unit": result_title(one),
         **{word: f"{value:.4g}" if np.isfinite(value) else "–" for word, value in found.items()},
         "largest": largest,
         "> .99": sure,
         "steps": str(one.sizes["step"]),
         "cost": str(one["forward_equivalents"].item()),
     }
-
-
-def _name(one: xr.Dataset) -> str:
-    label = str(one["label"].item())
-    return str(one["neuroid_id"].item()) + (f" “{label}”" if label else "")
 
 
 def _checked(generator: Generator) -> Generator:

@@ -27,6 +27,7 @@ from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import OBJECT, as_recorded, build, fingerprint, generator_of_run, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, Layout, Rows, form_scalars
 from closedloop.recording.reader import open_recording
+from closedloop.recording.titles import recorded_title
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
 
@@ -157,7 +158,7 @@ def _table(found: xr.Dataset, best: NDArray[np.int64]) -> RunTable:
     rows.append(["different images", str(len(set(found["stimulus_id"].values) - {""})), ""])
     for i in best:
         label = str(found["label"].values[i]) if "label" in found.coords else ""
-        rows.append([label or str(found["neuroid_id"].values[i]), *(f"{p[i]:.6f}" for p in pair)])
+        rows.append([label or recorded_title(found, int(i)), *(f"{p[i]:.6f}" for p in pair)])
     title = f"{len(retested)} classes, {int(found['images'][-1]):,} images: probability of the elite"
     return RunTable(title, ("", "when found", "re-tested, 8 bits"), rows)
 

@@ -30,6 +30,7 @@ from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import fingerprint, generator_of_run, recipe, version
 from closedloop.recording.layout import EVOLUTION
 from closedloop.recording.reader import open_recording, read_kept
+from closedloop.recording.titles import recorded_title, recorded_titles
 from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
 
@@ -161,14 +162,14 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     figures = {}
     for unit in range(min(recording.sizes["neuroid"], 3)):
         for plane in dict.fromkeys(str(p) for p in recording["plane"].values if str(p)):
-            name = str(recording["neuroid_id"].values[unit])
+            name = recorded_title(recording, unit)
             figures[f"landscape-{unit}-{plane}"] = RunFigure(
                 partial(_draw, recording, plane, unit),
                 f"Tuning landscape of {name}, {plane}: mean response; cross and line are peak and half height of the "
                 "Kent fit.",
             )
-    names = [str(n) for n in recording["neuroid_id"].values]
-    question = f"The tuning landscape of {', '.join(names[:2])}{', …' if len(names) > 2 else ''}"
+    names = recorded_titles(recording)
+    question = f"The tuning landscape of {'; '.join(names[:2])}{'; …' if len(names) > 2 else ''}"
     return replace(summarize_responses(run, recording), figures=figures, question=question)
 
 

@@ -20,6 +20,7 @@ from closedloop.objectives import evaluate, looks_at_images
 from closedloop.objectives.naming_units import read_columns
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.render import render
+from closedloop.recording.titles import recorded_title
 
 #: The entry `protocol` in a run's file.
 ASCEND = "ascend"
@@ -134,6 +135,7 @@ def _one(
             "shown": np.arange(len(shown)) * every,
             "milestone": ["largest", *map(str, MILESTONES)],
             "neuroid_id": objective.describe() if column is None else str(recording["neuroid_id"].values[column]),
+            "title": objective.describe() if column is None else recorded_title(recording, column),
             "label": "" if column is None or "label" not in recording else str(recording["label"].values[column]),
         },
     )

@@ -19,6 +19,7 @@ from closedloop.images.naturalness import MEASURES, band, measure
 from closedloop.images.nearest import Bank, nearest
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import FloatArray, Units
+from closedloop.recording.titles import recorded_title
 
 
 def comparison_dataset(recording: xr.Dataset, content: Mapping[str, Any], naturals: ImageSet) -> xr.Dataset:
@@ -73,6 +74,7 @@ def comparison_dataset(recording: xr.Dataset, content: Mapping[str, Any], natura
             "seed": list(content["seeds"]),
             "unit": columns,
             "neuroid_id": ("unit", recording["neuroid_id"].values[columns]),
+            "title": ("unit", [recorded_title(recording, column) for column in columns]),
             "generator_sha256": ("contender", recording["generator_sha256"].values),
             **{name: recording[name].item() for name in ("subject", "count", "closedloop_version")},
         },

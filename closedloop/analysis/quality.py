@@ -22,6 +22,7 @@ from closedloop.objectives import parse_objective
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.pictures import Lookup
 from closedloop.recording.render import recorded_generator
+from closedloop.recording.titles import recorded_title
 
 #: An evolution shorter than this many generations is too short to say whether it still rises, or at what ceiling it is.
 LEAST_GENERATIONS = 10
@@ -328,7 +329,7 @@ def _drift(recording: xr.Dataset) -> list[Caution]:
     if len(drifting) == 0:
         return []
     worst = drifting[np.argmax(np.abs(change[drifting]))]
-    unit = recording["neuroid_id"].values[columns[worst]]
+    unit = recorded_title(recording, columns[worst])
     text = (
         f"responses drifted: the answers of {unit} to the same reference images changed by {change[worst]:+.0%} in the "
         f"course of the evolution (p = {p[worst]:.2g})."

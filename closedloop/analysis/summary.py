@@ -17,6 +17,7 @@ from closedloop.objectives import Linear, evaluate, parse_objective
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import EVOLUTION, REFERENCE
 from closedloop.recording.render import render
+from closedloop.recording.titles import recorded_title
 
 
 @dataclass(frozen=True)
@@ -199,9 +200,9 @@ def reference_estimates(recording: xr.Dataset, objective: str) -> list[Estimate]
 
 
 def target_name(recording: xr.Dataset, objective: str) -> str:
-    """Words for an objective: the unit's name and class where it is the response of a single unit."""
+    """Words for an objective: what a person calls the unit where it is the response of a single one."""
     if excites_one(objective):
-        return _unit_name(recording, next(iter(parse_objective(objective).columns or ())))
+        return recorded_title(recording, next(iter(parse_objective(objective).columns or ())))
     return f"{short_objective(objective)} of {recording['subject'].item()}"
 
 
@@ -215,12 +216,6 @@ def excites_one(objective: str) -> bool:
     """Whether an objective is the response of a single unit as it is."""
     parsed = parse_objective(objective)
     return isinstance(parsed, Linear) and list(parsed.weights.values()) == [1.0] and parsed.constant == 0
-
-
-def _unit_name(recording: xr.Dataset, column: int) -> str:
-    name = str(recording["neuroid_id"].values[column])
-    label = str(recording["label"].values[column]) if "label" in recording.coords else ""
-    return f"{name} “{label}”" if label else name
 
 
 def _curse(recording: xr.Dataset, objective: str, own: FloatArray, evolved_rows: FloatArray) -> tuple[float, float]:

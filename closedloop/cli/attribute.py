@@ -16,6 +16,7 @@ from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.files import complete
 from closedloop.loop.parts import ObjectivePart, SubjectPart, UnitPart
 from closedloop.loop.settings import option, settings
+from closedloop.recording.titles import subject_title
 
 if TYPE_CHECKING:
     from closedloop.gradients.attribution import Filter
@@ -92,8 +93,7 @@ def _target(subject: Subject, objective: str | None) -> str:
     """What is attributed, in words."""
     if objective is not None:
         return f"{objective} of {subject.name}"
-    label = str(subject.units.coords["label"][0]) if "label" in subject.units.coords else ""
-    return subject.units.neuroid_id[0] + (f" “{label}”" if label else "")
+    return subject_title(subject.units)
 
 
 def _filters(text: str) -> tuple[Filter, ...]:

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from closedloop.figures.style import EVOLVED, INK, NATURAL, THREAD_COLOURS, dress
 from closedloop.figures.tiles import draw_picture
 from closedloop.images.eight_bit import to_bytes
+from closedloop.recording.titles import result_title
 
 #: Colour of words that say what went wrong.
 FAILURE_COLOUR = "#B00020"
@@ -68,8 +69,7 @@ def _text(result: xr.Dataset, name: str) -> str:
 def _draw_image(ax: Axes, one: xr.Dataset) -> None:
     """Draws the last image between the unit's name and its numbers."""
     draw_picture(ax, to_bytes(one["image"].values.transpose(1, 2, 0)))
-    label, name = str(one["label"].item()), str(one["neuroid_id"].item())
-    title = textwrap.fill(f"{name}\n{label}" if not label else f"{label}", 24)
+    title = textwrap.fill(result_title(one), 26)
     ax.set_title(title, fontsize=8.5, color=INK, parse_math=False)
     words = [f"response {one['response'].item():.4g}"]
     if np.isfinite(one["confidence"].item()):

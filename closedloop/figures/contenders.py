@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, line_style, new_axes
 from closedloop.interfaces import FloatArray
+from closedloop.recording.titles import result_title
 
 #: What each contender of `closedloop.protocols.compare` is called above its column.
 CONTENDER_TITLES = {
@@ -57,7 +59,7 @@ def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | N
             one = unit.sel(contender=name)
             _tile(ax, one["image"].values, _number(one), EVOLVED if name == "evolved" else INK)
         box = {"facecolor": "black", "alpha": 0.55, "pad": 1.2, "lw": 0}
-        name = str(unit["neuroid_id"].item())
+        name = textwrap.fill(result_title(unit), 24)
         style = {"fontsize": 5.5, "va": "top", "color": "white", "parse_math": False, "bbox": box}
         axes[0].text(0.03, 0.96, name, transform=axes[0].transAxes, **style)
     natural = f"best of {int(part['natural_n'])}\nnatural images"

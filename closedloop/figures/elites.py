@@ -13,6 +13,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import INK, dress, line_style, new_axes
 from closedloop.images.eight_bit import to_bytes
 from closedloop.interfaces import Generator
+from closedloop.recording.titles import recorded_title
 
 
 def best_elites(found: xr.Dataset, count: int) -> NDArray[np.int64]:
@@ -72,7 +73,7 @@ def plot_elites(found: xr.Dataset, generator: Generator, count: int = 24, column
 def _class(found: xr.Dataset, i: int) -> str:
     """Returns what a person calls a class, at most 20 letters."""
     label = str(found["label"].values[i]) if "label" in found.coords else ""
-    name = label or str(found["neuroid_id"].values[i])
+    name = label or recorded_title(found, i)
     return name if len(name) <= 20 else name[:19] + "…"
 
 

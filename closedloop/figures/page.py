@@ -54,7 +54,8 @@ def _draw_heading(figure: SubFigure, recording: xr.Dataset, summary: ThreadSumma
     single = excites_one(summary.objective)
     question = f"What does {summary.target} want to see?" if single else f"What drives {summary.target}?"
     generator, optimizer = (part_of(recording, name, summary.thread) for name in ("generator", "optimizer"))
-    setting = f"{generator} images, {optimizer}, {summary.images} of them shown, seed {recording['seed'].item()}"
+    setting = f"{recording['subject'].item()}: {generator} images, {optimizer}, {summary.images} of them shown, "
+    setting += f"seed {recording['seed'].item()}"
     if (form := recorded_form(recording)) != STILL:
         setting += f"; {form.describe()}"
     figure.text(0.012, 0.62, question, fontsize=14, weight="bold", color=INK, va="center", parse_math=False)

@@ -22,6 +22,7 @@ from closedloop.interfaces import Generator, Subject
 from closedloop.loop.blocks import Observer
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
+from closedloop.recording.titles import recorded_titles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,7 +124,7 @@ def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
     ids = recording["stimulus_id"].values
     names, place = np.unique(ids, return_inverse=True)
     rows = []
-    for i, unit in enumerate(recording["neuroid_id"].values[:_UNITS]):
+    for i, unit in enumerate(recorded_titles(recording)[:_UNITS]):
         responses = recording["responses"].isel(neuroid=i).values
         responses = responses.mean(-1) if responses.ndim == 2 else responses
         valid = ~np.isnan(responses)
@@ -132,7 +133,7 @@ def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
         means = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
         best = np.argsort(-means, kind="stable")[:_IMAGES]
         cells = [f"{names[j]} ({means[j]:.3g})" if count[j] else "" for j in best]
-        rows.append([str(unit), *cells, *[""] * (_IMAGES - len(cells))])
+        rows.append([unit, *cells, *[""] * (_IMAGES - len(cells))])
     n = recording.sizes["neuroid"]
     caption = f"the first {_UNITS} of {n} units" if n > _UNITS else ""
     table = RunTable("Images with the highest mean response", ("unit", "first", "second", "third"), rows, caption)

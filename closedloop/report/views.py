@@ -46,6 +46,7 @@ from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
+from closedloop.recording.titles import recorded_title, recorded_titles
 from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
 from closedloop.report.wording import estimate, natural_rows, number, presentations, table_rows, verdict
@@ -277,7 +278,7 @@ def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
     """Writes the question that a run asks, as its heading."""
     targets = list(dict.fromkeys(s.target for s in summaries))
     if not targets:
-        return f"Responses of {_some(recording['neuroid_id'].values, 2)}"
+        return f"Responses of {_some(recorded_titles(recording), 2)}"
     if len(targets) > 1:
         return f"{len(targets)} questions to {recording['subject'].item()}"
     single = excites_one(summaries[0].objective)
@@ -287,7 +288,7 @@ def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     """Yields what was run, as pairs of name and value."""
     ds = run.recording
-    units = ds["neuroid_id"].values
+    units = recorded_titles(ds)
     if "subject" in ds.coords:
         yield "subject", str(ds["subject"].item())
     form = recorded_form(ds)
@@ -324,9 +325,9 @@ def _seeds(run: Run) -> str:
 
 
 def _some(names: Any, most: int = 6) -> str:
-    """Joins the first names by commas; an ellipsis stands for those that are left out."""
-    shown = ", ".join(str(n) for n in names[:most])
-    return shown + (", …" if len(names) > most else "")
+    """Joins the first names by semicolons; an ellipsis stands for those that are left out."""
+    shown = "; ".join(str(n) for n in names[:most])
+    return shown + ("; …" if len(names) > most else "")
 
 
 def _thread_view(run: Run, summary: ThreadSummary, sketches: Sketches) -> ThreadView:
@@ -432,7 +433,7 @@ def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) ->
         )
         drawn.append(sketches.draw("cross-driving", lambda: plot_cross_driving(ds), text))
     for unit in _target_units(ds, started) if reference_count(ds) else []:
-        name = f"reliability of {ds['neuroid_id'].values[unit]}"
+        name = f"reliability of {recorded_title(ds, unit)}"
         text = f"R{name[1:]}: each reference image’s mean response in two random halves of its repeats (seed 0)."
         drawn.append(sketches.draw(name, partial(plot_reliability, ds, unit=unit, kind="reference"), text))
     return [d for d in drawn if d is not None]

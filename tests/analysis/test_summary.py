@@ -148,7 +148,7 @@ def test_all_lost():
 @pytest.mark.parametrize(
     ("objective", "target"),
     [
-        ("unit(0)", "v4.7 “owl”"),
+        ("unit(0)", "v4.7 (owl)"),
         ("unit(1)", "v4.9"),
         ("-unit(0)", "-unit(0) of v4"),
         ("unit(0) + 1.0", "unit(0) + 1.0 of v4"),
