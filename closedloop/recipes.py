@@ -194,6 +194,17 @@ def takes(kind: str, name: str, option: str) -> bool:
     return option in inspect.signature(find(kind, name)).parameters
 
 
+def options(kind: str, name: str) -> list[str]:
+    """The options of what a name stands for, by name; raises as `build` does."""
+    return [n for n, p in inspect.signature(find(kind, name)).parameters.items() if p.kind is not p.VAR_KEYWORD]
+
+
+def has_option(kind: str, name: str, option: str) -> bool:
+    """Whether what a name stands for takes an option, or hands all options on; raises as `build` does."""
+    parameters = inspect.signature(find(kind, name)).parameters
+    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
 def find(kind: str, name: str) -> Any:
     """Returns what a name, without its own argument, stands for; raises as `build` does."""
     head = name.partition(":")[0]
@@ -216,10 +227,12 @@ def _check_options(what: str, factory: Callable[..., Any], arguments: tuple[Any,
     try:
         signature.bind(*arguments, **options)
     except TypeError as error:
-        known = [n for n, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD]
-        wrong = next((o for o in options if o not in known), None)
-        hint = closest(wrong, known) if wrong else f" It takes: {', '.join(known)}."
-        raise InvalidArgumentError(f"{what}: {error}.{hint}") from error
+        known = {n: p for n, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
+        if wrong := next((option for option in options if option not in known), None):
+            raise InvalidArgumentError(f"{what}: it has no option {wrong!r}.{closest(wrong, known)}") from error
+        missing = [n for n, p in known.items() if p.default is p.empty and n not in options][len(arguments) :]
+        said = f"it needs {', '.join(missing)}" if missing else "it takes nothing more behind its name"
+        raise InvalidArgumentError(f"{what}: {said}. Its options: {', '.join(known)}.") from error
 
 
 def _check_types(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -165,7 +165,11 @@ def _table(found: xr.Dataset, best: NDArray[np.int64]) -> RunTable:
 
 #: What others must know of evolutions of elites.
 PROTOCOL = RunProtocol(
-    ELITES, _resume, _summary, command="elites", analyses={"elites": Analysis(class_elites, "unit", {}, ("code",))}
+    ELITES,
+    _resume,
+    _summary,
+    command="elites",
+    analyses={"elites": Analysis(class_elites, "unit", {}, ("code",), "probability")},
 )
 
 

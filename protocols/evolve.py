@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.quality import cautions
-from closedloop.analysis.summary import ThreadSummary, is_evolution, summarize
+from closedloop.analysis.summary import ThreadSummary, beside, is_evolution, summarize
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Generator, Objective, Optimizer, Subject
@@ -136,18 +136,20 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
 def _table(found: Sequence[ThreadSummary], seconds: float) -> RunTable:
     """Returns one column for each thread."""
     raw = ", without the drift correction" if any(s.drift != "none" for s in found) else ""
+    targets = {s.target for s in found}
     rows = [
-        ("target", [s.target for s in found]),
+        *([] if len(targets) == 1 < len(found) else [("target", [s.target for s in found])]),
         ("evolved best ± s.e.", [str(s.evolved) for s in found]),
         ("best natural reference ± s.e.", [str(s.natural) for s in found]),
         ("evolved ÷ natural", [_pair(s.ratio, s.ratio_sem) for s in found]),
         (f"highest score while evolving{raw}", [_finite(s.noisy_maximum) for s in found]),
-        ("winner's curse of that image", [_finite(s.curse) for s in found]),
-        ("images", [str(s.images) for s in found]),
+        ("winner's curse of that image", [_finite(beside(s.curse, s.noisy_maximum)) for s in found]),
+        ("images", [f"{s.images:,}" for s in found]),
         ("seconds, all threads", [f"{seconds:.0f}", *[""] * (len(found) - 1)]),
     ]
     title = "Preferred stimulus, re-tested in fresh presentations"
-    return RunTable(title, ["", *(s.thread for s in found)], [[name, *cells] for name, cells in rows])
+    caption = f"target of all: {found[0].target}" if len(targets) == 1 < len(found) else ""
+    return RunTable(title, ["", *(s.thread for s in found)], [[name, *cells] for name, cells in rows], caption)
 
 
 def _finite(value: float) -> str:

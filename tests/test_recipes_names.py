@@ -58,7 +58,7 @@ def test_unknown_option():
 
 
 def test_missing_argument():
-    with pytest.raises(InvalidArgumentError, match=r"optimizer 'cma': missing .*'space'. It takes: space, seed"):
+    with pytest.raises(InvalidArgumentError, match=r"optimizer 'cma': it needs space. Its options: space, seed"):
         recipes.build("optimizers", "cma")
 
 

@@ -9,25 +9,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
 from closedloop import analysis
-from closedloop.cli.console import console, say
+from closedloop.cli.console import say, tell
+from closedloop.cli.tables import show_table
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.files import complete
 from closedloop.loop.protocol import Analysis, protocol_of
 from closedloop.loop.settings import option, settings
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.reader import open_recording
+from closedloop.recording.titles import recorded_titles, shared
 
 #: Rows that the terminal shows; the CSV file has them all.
 ROWS = 60
-#: Entries that may become columns of a table that would be too wide.
-FEW = 24
 #: Coordinates of units that the terminal shows; the CSV file has them all.
-_UNIT = ("neuroid_id", "neuroid_id_b", "unit", "label")
+_UNIT = ("neuroid_id", "neuroid_id_b", "unit")
+#: What columns are called where their names do not say it.
+_WORDS = {"neuroid_id": "unit", "neuroid_id_b": "other unit", "stimulus_id": "image"}
 
 
 def _rate(recording: xr.Dataset, **options: Any) -> xr.Dataset:
@@ -48,13 +47,13 @@ ANALYSES: dict[str, Analysis] = {
     "naturalness": Analysis(analysis.naturalness, "thread", {}, ("least", "most", "median")),
     "reference_drift": Analysis(analysis.reference_drift, "unit"),
     "fano_factor": Analysis(analysis.fano_factor, "unit"),
-    "split_half": Analysis(analysis.split_half, "unit"),
-    "noise_ceiling": Analysis(analysis.noise_ceiling, "unit"),
-    "selectivity": Analysis(analysis.selectivity, "unit"),
-    "sparseness": Analysis(analysis.sparseness, "unit"),
-    "tuning_curve": Analysis(analysis.tuning_curve, "unit"),
-    "signal_correlation": Analysis(analysis.signal_correlation, "unit"),
-    "noise_correlation": Analysis(analysis.noise_correlation, "unit"),
+    "split_half": Analysis(analysis.split_half, "unit", best="reliability"),
+    "noise_ceiling": Analysis(analysis.noise_ceiling, "unit", best="ceiling"),
+    "selectivity": Analysis(analysis.selectivity, "unit", best="selectivity"),
+    "sparseness": Analysis(analysis.sparseness, "unit", best="sparseness"),
+    "tuning_curve": Analysis(analysis.tuning_curve, "unit", best="mean"),
+    "signal_correlation": Analysis(analysis.signal_correlation, "unit", best="correlation"),
+    "noise_correlation": Analysis(analysis.noise_correlation, "unit", best="correlation"),
     "psth": Analysis(analysis.psth, "unit"),
     "cross_driving": Analysis(analysis.cross_driving, "runs"),
     "preference_similarity": Analysis(analysis.preference_similarity, "runs"),
@@ -97,7 +96,7 @@ def analyze_runs(runs: Sequence[Path], what: str, thread: str | None, csv: Path 
     keys, frame = _stacked([_frame(result.drop_vars(chosen.without), run) for run, result in results.items()])
     if csv is not None:
         _write_csv(csv, frame)
-    _print(name, keys, frame, next(iter(results.values())))
+    _print(name, keys, frame, list(results.values()), chosen.best)
     if csv is not None:
         say(f"CSV:    {csv}")
 
@@ -166,48 +165,48 @@ def _missing(value: Any) -> bool:
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
-def _print(name: str, keys: int, frame: pd.DataFrame, result: xr.Dataset) -> None:
-    """Prints the table, below it what is the same in all rows and why numbers are missing."""
+def _print(name: str, keys: int, frame: pd.DataFrame, results: Sequence[xr.Dataset], best: str) -> None:
+    """Prints one table, best rows first, below it what is the same in all rows and why numbers are missing."""
+    result = results[0]
     units = {str(c) for c, coord in result.coords.items() if coord.ndim and c not in result.dims} - set(_UNIT)
     settings = {str(c) for c, coord in result.coords.items() if coord.ndim == 0} - {"thread"}
-    shown = frame.head(ROWS)[[c for c in frame.columns if c not in units | settings | {"reason", "all"}]]
+    kept = [c for c in frame.columns if c not in units | settings | {"reason", "all"}]
+    shown = frame[sorted(kept, key=lambda c: c not in ("run", "neuroid_id"))]
+    if best in shown.columns:
+        shown = shown.sort_values(best, ascending=False, kind="stable", na_position="last")
     if keys > 1:
-        first = shown.columns[0]
-        for part, own in shown.groupby(first, sort=False):
-            _print_tables(f"{name}: {first} {part}", own.drop(columns=first))
-    else:
-        _print_tables(name, shown)
-    if len(frame) > ROWS:
-        say(f"the first {ROWS} of {len(frame)} rows; all of them: --csv FILE")
-    if noted := sorted(settings & set(frame.columns) - {"reason", "all"}):
-        text = ", ".join(f"{c} {_text(result[c].item())}" for c in noted)
-        console.print(text, style="dim", highlight=False, markup=False)
+        shown = _first_of_each(shown)
+    shown = shown.head(ROWS)
+    names, note = _titles(results)
+    columns = [_WORDS.get(str(c), str(c).replace("_", " ")) for c in shown.columns]
+    cells = [[names.get(text := _text(value), text) for value in row] for row in shown.to_numpy().tolist()]
+    show_table(columns, cells, name, 1 if keys == 1 else 0)
+    if len(frame) > len(shown):
+        tell(f"the first {len(shown)} of {len(frame)} rows; all of them: --csv FILE")
+    noted = [f"{c} {_text(result[c].item())}" for c in sorted(settings & set(frame.columns) - {"reason", "all"})]
+    if said := [*([note] if note else []), *noted]:
+        tell(", ".join(said), style="dim")
     for reason in dict.fromkeys(str(reason) for reason in frame["reason"] if reason):
-        console.print(f"–  {reason}", highlight=False, markup=False)
+        tell(f"–  {reason}")
 
 
-def _print_tables(title: str, frame: pd.DataFrame) -> None:
-    """Prints a row for each entry; where that is too wide and there are few, a column for each."""
-    names, cells = list(map(str, frame.columns)), frame.map(_text).to_numpy().tolist()
-    widths = [max(map(len, column)) + 3 for column in zip(names, *cells, strict=True)]
-    if sum(widths) < console.width or len(cells) > FEW:
-        console.print(_table(title, names, cells))
-        return
-    size = max(len(text) for row in cells for text in row) + 3
-    fit = max(1, (console.width - max(map(len, names)) - 4) // size)
-    for i in range(0, len(cells), fit):
-        group = cells[i : i + fit]
-        turned = list(zip(names, *group, strict=True))
-        console.print(_table(title, [names[0], *(row[0] for row in group)], turned[1:]))
+def _first_of_each(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns the first rows of each entry of the first column, in the order of entries, as many as fit."""
+    key = frame.columns[0]
+    order = {entry: place for place, entry in enumerate(dict.fromkeys(frame.sort_index()[key]))}
+    few = frame.groupby(key, sort=False).head(max(3, ROWS // len(order)))
+    return few.sort_values(key, key=lambda column: column.map(order), kind="stable")
 
 
-def _table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for i, column in enumerate(columns):
-        table.add_column(escape(column), justify="left" if i == 0 else "right", overflow="fold")
-    for row in cells:
-        table.add_row(*map(escape, row))
-    return table
+def _titles(results: Sequence[xr.Dataset]) -> tuple[dict[str, str], str]:
+    """Returns what people call the units of the results by their names in the data, and what all of them share."""
+    ids, titles = [], []
+    for result in results:
+        if "neuroid_id" in result.coords:
+            ids += list(map(str, np.atleast_1d(result["neuroid_id"].values)))
+            titles += recorded_titles(result)
+    short, note = shared(titles)
+    return dict(zip(ids, short, strict=True)), note
 
 
 def _text(value: Any) -> str:

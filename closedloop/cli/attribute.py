@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from rich.table import Table
 
 from closedloop.cli.building import DEFAULT_UNIT, in_torch, load, subject_recipe
-from closedloop.cli.console import console, say
+from closedloop.cli.console import say
 from closedloop.cli.options import Command
+from closedloop.cli.record import BUNDLED
+from closedloop.cli.tables import show_table
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.files import complete
 from closedloop.loop.parts import ObjectivePart, SubjectPart, UnitPart
@@ -65,7 +66,7 @@ def attribute(given: Mapping[str, Any]) -> None:
     with complete(out, replace=True) as temporary:
         plot_attributions(shown, found, chosen, names, target).savefig(temporary)
     say(f"{method} of {target}")
-    console.print(_table(found, names))
+    _show(found, names)
     say(f"Wrote {out}.")
 
 
@@ -84,6 +85,8 @@ def _checked(given: Mapping[str, Any]) -> tuple[tuple[Filter, ...], Path, Path |
     out, images = given.get("out", AttributionPart.out), given.get("images")
     if out.suffix.lower() not in _FORMATS:
         raise InvalidArgumentError(f"out: expected a name ending in {', '.join(_FORMATS)}, got {out}.")
+    if images is not None and str(images) == BUNDLED and not images.exists():
+        images = None
     if images is not None and not images.exists():
         raise InvalidArgumentError(f"images: there is no {images}; expected a file or a folder of images.")
     return chosen, out, images
@@ -118,12 +121,9 @@ def _read(images: Path | None, resolution: int) -> tuple[list[str], np.ndarray[A
     return list(ids[:MOST]), from_bytes(np.stack([read_image(p, resolution) for p in paths[:MOST]]))
 
 
-def _table(found: Any, names: list[str]) -> Table:
-    complete = "completeness_error" in found.coords
-    table = Table()
-    for column in ("image", "score", *(("score of the baseline", "completeness error") if complete else ())):
-        table.add_column(column, justify="left" if column == "image" else "right")
-    keys = ("score", "baseline_score", "completeness_error") if complete else ("score",)
-    for i, name in enumerate(names):
-        table.add_row(name, *(f"{float(found[key][i]):.4g}" for key in keys))
-    return table
+def _show(found: Any, names: list[str]) -> None:
+    """Prints the score of each image, and of integrated gradients what they leave unexplained."""
+    words = {"score": "score", "baseline_score": "score of the baseline", "completeness_error": "completeness error"}
+    keys = [key for key in words if key in found.coords]
+    rows = [[name, *(f"{float(found[key][i]):.4g}" for key in keys)] for i, name in enumerate(names)]
+    show_table(["image", *(words[key] for key in keys)], rows)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from closedloop import recipes
 from closedloop.cli.console import console, free_folder
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.noise import parse_noise, unwrap, wrap
@@ -52,6 +53,7 @@ def subject_recipe(given: Mapping[str, Any], file: Any = None, units: str | None
     if said:
         for wrapper in noise:
             wrapper.pop("best", None)  # that of other units, or of another network; it is measured anew
+        _check_said(str(inner["name"]), said)
     inner |= said
     bare = inner["name"] == SubjectPart.subject and not {"units", "layer"} & inner.keys()
     if bare and units is not None:
@@ -61,6 +63,28 @@ def subject_recipe(given: Mapping[str, Any], file: Any = None, units: str | None
     if "noise" in given:
         noise = parse_noise(given["noise"], given.get("seed", Timing.seed))
     return wrap(inner, noise)
+
+
+def _check_said(name: str, said: Mapping[str, Any]) -> None:
+    """Raises if a subject has nothing for an option that was given.
+
+    Raises:
+        InvalidArgumentError: The error says what can be said of it instead.
+        UnknownNameError: No such subject.
+    """
+    for option in said:
+        if recipes.has_option("subjects", name, option):
+            continue
+        own = [o for o in recipes.options("subjects", name) if o not in said]
+        cure = (
+            "all of its units are recorded; choose among them with --objective, such as 'unit(0)'"
+            if option == "units"
+            else f"leave --{option} out"
+        )
+        raise InvalidArgumentError(
+            f"{option}: subject {name!r} takes no --{option}; {cure}. Its own options are given with its name: "
+            f"--subject '{{name: {name}, OPTION: VALUE}}', where OPTION is {', '.join(own)}."
+        )
 
 
 def load(recipe: Mapping[str, Any]) -> Subject:

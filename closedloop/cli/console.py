@@ -91,6 +91,11 @@ def say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def tell(text: str, style: str | None = None) -> None:
+    """Prints a sentence: on a terminal broken between words at its edge, in a file as one line."""
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
 def free_folder(name: str) -> Path:
     """A folder of this name under ``runs/`` that does not exist yet."""
     return free_path(Path("runs") / safe_name(name))

@@ -17,6 +17,7 @@ from closedloop.cli.building import (
 )
 from closedloop.cli.console import Meter, console, say
 from closedloop.cli.options import Command
+from closedloop.errors import InvalidArgumentError
 from closedloop.loop.parts import FilePart, GeneratorPart, RunPart, SubjectPart, UnitPart
 from closedloop.loop.settings import option, settings
 
@@ -42,6 +43,10 @@ def elites(given: Mapping[str, Any]) -> None:
     subject = load(recipe)
     options = read_named(given.get("generator", content.get("generator", DEFAULTS["generator"])))
     if "resolution" in given:
+        if not recipes.has_option("generators", options["name"], "resolution"):
+            raise InvalidArgumentError(
+                f"resolution: generator {options['name']!r} has one of its own; leave --resolution out."
+            )
         options["resolution"] = given["resolution"]
     with console.status("Loading the generator …"):
         generator = recipes.build("generators", **options)

@@ -12,13 +12,19 @@ from closedloop.cli.options import Command
 from closedloop.loop.parts import FilePart, RunPart, SubjectPart, UnitPart
 from closedloop.loop.settings import option, settings
 
+#: The photographs that come with closedloop.
+BUNDLED = "bundled"
+
 
 @settings
 class ImagesPart:
     """What is shown."""
 
     images: Path | None = option(
-        default=None, metavar="FOLDER", shown="bundled photographs", help="Folder of images, or of movies."
+        default=None,
+        metavar="FOLDER",
+        shown="bundled photographs",
+        help="Folder of images, or of movies, or 'bundled' (160 photographs).",
     )
     parameters: Path | None = option(
         default=None,
@@ -63,8 +69,10 @@ def _images(given: Mapping[str, Any], content: Mapping[str, Any]) -> Any:
     from closedloop.recording.layout import REFERENCES
     from closedloop.recording.references import read_references
 
-    images = given.get("images", content.get("images", "bundled"))
-    if "images" in given or images == "bundled":
+    images = given.get("images", content.get("images", BUNDLED))
+    if str(images) == BUNDLED and not Path(images).is_dir():
+        return BUNDLED
+    if "images" in given:
         return images
     run = Path(given["config"]).parent
     if images == REFERENCES and (stored := read_references(run)) is not None:

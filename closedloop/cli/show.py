@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from closedloop.cli.console import console, say
+from closedloop.cli.console import console, say, tell
 from closedloop.cli.options import Command, RunArgument
+from closedloop.cli.tables import drawn
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import complete
-
-if TYPE_CHECKING:
-    from closedloop.loop.protocol import RunTable
 
 #: Endings of figures that can be written.
 FIGURES = (".png", ".pdf", ".svg")
@@ -56,11 +52,11 @@ def show_run(run: Path, figure: Path | None = None) -> None:
     summary = shown_protocol(experiment_of(recording), str(run)).summary(run, recording)
     for table in summary.tables:
         console.print(table.title, style="bold", highlight=False, markup=False, soft_wrap=True)
-        console.print(as_rich(table))
+        console.print(drawn(table.columns, table.rows))
         if table.caption:
-            console.print(table.caption, style="dim", highlight=False, markup=False)
+            tell(table.caption, style="dim")
     for line in summary.lines:
-        say(line)
+        tell(line)
     say(f"Run:    {run}")
     for name, found in summary.figures.items():
         path = _path(run, figure, name, len(summary.figures))
@@ -74,13 +70,3 @@ def _path(run: Path, figure: Path | None, name: str, count: int) -> Path:
     if figure is None:
         return run / f"{name}.png" if run.is_dir() else run.with_name(f"{run.stem}-{name}.png")
     return figure if count == 1 else figure.with_stem(f"{figure.stem}-{name.removeprefix('summary-')}")
-
-
-def as_rich(table: RunTable) -> Table:
-    """Returns the body of a table as the terminal draws it: the first column to the left, the others to the right."""
-    drawn = Table()
-    for i, column in enumerate(table.columns):
-        drawn.add_column(escape(column), justify="right" if i else "left")
-    for row in table.rows:
-        drawn.add_row(*map(escape, row))
-    return drawn

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from closedloop.cli.building import in_torch, subject_recipe
-from closedloop.cli.console import console
+from closedloop.cli.console import console, tell
 from closedloop.cli.options import Command
+from closedloop.cli.tables import show_table
 from closedloop.loop.parts import SubjectPart
 
 if TYPE_CHECKING:
@@ -31,18 +30,13 @@ def units(
     with console.status("Loading the subject …"):
         subject = load_subject(**in_torch(recipe))
         if not isinstance(subject, TorchSubject):
-            console.print(_unit_table(subject))
+            _show_units(subject)
             return
         layers = layers_of(subject, None if layer is None else [layer], depth)
-    console.print(_layer_table(subject, layers))
-    console.print(
-        "RF: receptive field, pixels, rows x columns; that of a central unit as y0:y1, x0:x1, clipped to the image.",
-        style="dim",
-        highlight=False,
-    )
+    _show_layers(subject, layers)
     labels = subject.units.coords["label"]
     if layer is not None and any(labels):
-        console.print("  ".join(f"{i} {label}" for i, label in enumerate(labels)), style="dim", highlight=False)
+        tell("  ".join(f"{i} {label}" for i, label in enumerate(labels)), style="dim")
 
 
 COMMAND = Command(
@@ -54,38 +48,50 @@ COMMAND = Command(
 )
 
 
-def _layer_table(subject: TorchSubject, layers: list[Layer]) -> Table:
+def _show_layers(subject: TorchSubject, layers: list[Layer]) -> None:
+    """Prints a row for each layer; what is said of rows and columns is said once where both are the same."""
     size = subject.resolution
-    table = Table(title=f"{subject.name}: images of {size} x {size} pixels", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("layer", overflow="fold", min_width=12)
-    for column, width in (("shape", 10), ("units", 6), ("RF size", 7), ("stride", 5), ("central RF", 8), ("by", 8)):
-        table.add_column(column, justify="right", overflow="fold", min_width=width)
-    for layer in layers:
-        y0, x0, y1, x1 = layer.central_box
-        field = layer.field
-        table.add_row(
+    rows = [
+        [
             layer.name,
-            "x".join(map(str, layer.shape)),
+            "×".join(map(str, layer.shape)),
             str(layer.units),
-            f"{field.size[0]}x{field.size[1]}",
-            f"{field.stride[0]}x{field.stride[1]}",
-            f"{y0}:{y1}, {x0}:{x1}",
-            field.method,
-        )
-    return table
-
-
-def _unit_table(subject: Subject) -> Table:
-    """The units of a subject without layers, with their coordinates."""
-    table = Table(
-        title=f"{subject.name}: {len(subject.units)} unit{'s' * (len(subject.units) != 1)}", title_justify="left"
+            _both([_extent(length, size) for length in layer.field.size]),
+            _both(["–" if stride == 0 else str(stride) for stride in layer.field.stride]),
+            _both(
+                [f"{first}:{last}" for first, last in zip(layer.central_box[:2], layer.central_box[2:], strict=True)]
+            ),
+            layer.field.method,
+        ]
+        for layer in layers
+    ]
+    columns = ["layer", "shape", "units", "RF", "stride", "central RF", "found by"]
+    show_table(columns, rows, f"{subject.name}: images of {size} × {size} pixels")
+    tell(
+        "RF: receptive field in pixels, rows × columns where they differ; in brackets the whole of one that reaches "
+        "beyond the image. Central RF: what the central unit sees of the image, from:to.",
+        style="dim",
     )
-    columns = list(subject.units.coords)
-    for column in ("unit", *columns):
-        table.add_column(column)
-    for i, unit in enumerate(subject.units.neuroid_id[:50]):
-        table.add_row(unit, *(_short(subject.units.coords[c][i]) for c in columns))
-    return table
+
+
+def _extent(length: int, size: int) -> str:
+    """Returns the length of a receptive field; of one that is larger than the image what lies in it, and its own."""
+    return str(length) if length <= size else f"{size} ({length})"
+
+
+def _both(pair: Sequence[str]) -> str:
+    """Returns what is said of rows and of columns, once where it is the same."""
+    return pair[0] if pair[0] == pair[1] else " × ".join(pair)
+
+
+def _show_units(subject: Subject, most: int = 50) -> None:
+    """Prints the units of a subject without layers, with their coordinates."""
+    columns, names = list(subject.units.coords), subject.units.neuroid_id[:most]
+    rows = [[name, *(_short(subject.units.coords[c][i]) for c in columns)] for i, name in enumerate(names)]
+    count = len(subject.units)
+    show_table(["unit", *columns], rows, f"{subject.name}: {count} unit{'s' * (count != 1)}")
+    if count > most:
+        tell(f"the first {most} of {count} units", style="dim")
 
 
 def _short(value: Any) -> str:

@@ -22,7 +22,7 @@ from closedloop.interfaces import Generator, Subject
 from closedloop.loop.blocks import Observer
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
-from closedloop.recording.titles import recorded_titles
+from closedloop.recording.titles import recorded_titles, shared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,12 +111,14 @@ class Analysis:
             the evolutions of all runs have in common).
         options: For the function.
         without: Variables that are too large for a table.
+        best: A variable by which rows are sorted, the largest first; empty for the order of the result.
     """
 
     function: Callable[..., xr.Dataset]
     of: str
     options: Mapping[str, Any] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    best: str = ""
 
 
 def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
@@ -124,7 +126,8 @@ def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
     ids = recording["stimulus_id"].values
     names, place = np.unique(ids, return_inverse=True)
     rows = []
-    for i, unit in enumerate(recorded_titles(recording)[:_UNITS]):
+    titles, note = shared(recorded_titles(recording)[:_UNITS])
+    for i, unit in enumerate(titles):
         responses = recording["responses"].isel(neuroid=i).values
         responses = responses.mean(-1) if responses.ndim == 2 else responses
         valid = ~np.isnan(responses)
@@ -135,7 +138,9 @@ def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
         cells = [f"{names[j]} ({means[j]:.3g})" if count[j] else "" for j in best]
         rows.append([unit, *cells, *[""] * (_IMAGES - len(cells))])
     n = recording.sizes["neuroid"]
-    caption = f"the first {_UNITS} of {n} units" if n > _UNITS else ""
+    caption = "; ".join(
+        [*([f"units {note}"] if note else []), *([f"the first {_UNITS} of {n} units"] if n > _UNITS else [])]
+    )
     table = RunTable("Images with the highest mean response", ("unit", "first", "second", "third"), rows, caption)
     return RunSummary([table])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,18 @@ def recorded_title(recording: xr.Dataset, column: int) -> str:
 def recorded_titles(recording: xr.Dataset) -> list[str]:
     """Returns the titles of all units of a recording, in their order."""
     return [recorded_title(recording, column) for column in range(recording["neuroid_id"].size)]
+
+
+def shared(titles: Sequence[str]) -> tuple[list[str], str]:
+    """Returns titles without what all of them share, and that: ``["channel 1", "channel 2"], "of blocks.4"``.
+
+    A single title stays whole; so do titles that share nothing.
+    """
+    parts = [title.partition(" of ") for title in titles]
+    tails = {tail for _, _, tail in parts}
+    if len(titles) < 2 or len(tails) != 1 or not (tail := tails.pop()):
+        return list(titles), ""
+    return [head for head, _, _ in parts], f"of {tail}"
 
 
 def result_title(one: xr.Dataset) -> str:

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy import stats
 
 from closedloop.analysis import evolved_vs_reference, naturalness, success
-from closedloop.analysis.summary import Estimate, ThreadSummary
+from closedloop.analysis.summary import Estimate, ThreadSummary, beside
 from closedloop.images.naturalness import MEASURE_WORDS
 
 #: The dash that stands where there is no number.
@@ -83,7 +83,7 @@ def table_rows(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[tu
         ("evolved ÷ best reference ± s.e.", [with_error(s.ratio, s.ratio_sem) for s in summaries]),
         *((name, [found[name] for found in tests]) for name in tests[0]),
         (f"highest score while evolving (optimistic{raw})", [number(s.noisy_maximum) for s in summaries]),
-        ("winner’s curse of that image", [number(s.curse) for s in summaries]),
+        ("winner’s curse of that image", [number(beside(s.curse, s.noisy_maximum)) for s in summaries]),
         ("evolved images shown", [number(s.images) for s in summaries]),
         ("generations", [number(s.generations) for s in summaries]),
         ("presentations without a response", [number(s.lost) for s in summaries]),

@@ -8,7 +8,7 @@ import xarray as xr
 
 from closedloop import IsotropicES, Units
 from closedloop.analysis import summary as summary_module
-from closedloop.analysis.summary import Estimate, reference_estimates, short_objective, single_scores, summarize
+from closedloop.analysis.summary import Estimate, beside, reference_estimates, short_objective, single_scores, summarize
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.generators import Fourier
 from closedloop.objectives import TotalVariation
@@ -229,3 +229,25 @@ def test_long_objectives_are_short_in_titles():
 def test_another_dataset_is_refused():
     with pytest.raises(RecordingError, match="expected an evolution, but it has no coordinate evolution, objective"):
         summarize(xr.Dataset())
+
+
+@pytest.mark.parametrize(
+    ("value", "other", "rounded"),
+    [
+        (1.994e-05, 1.635, 0.0),
+        (-3.6e-05, 0.3713, 0.0),
+        (0.1992, 15.52, 0.2),
+        (0.0004, 0.3713, 0.0004),
+        (-3.21, 1234.5, -3.0),
+        (2e-12, 1.635e-10, 2e-12),
+        (0.25, 0.0, 0.25),
+    ],
+)
+def test_a_difference_has_no_digits_beyond_those_of_its_numbers(value, other, rounded):
+    assert beside(value, other) == rounded
+    assert str(beside(value, other))[0] == "-" if rounded < 0 else True
+
+
+def test_what_is_not_known_stays_unknown():
+    assert np.isnan(beside(float("nan"), 1.0))
+    assert np.isnan(beside(float("nan"), float("nan")))

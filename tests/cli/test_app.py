@@ -147,7 +147,7 @@ def test_units_lists_layers(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     main(["units", "--layer", "blocks.2"])
     out = capsys.readouterr().out
-    for word in ("blocks.2", "40x28x28", "31360", "67x67", "8x8", "86:153", "computed"):
+    for word in ("blocks.2", "40×28×28", "31360", "67", "8", "86:153", "computed"):
         assert word in out
 
 
@@ -160,6 +160,19 @@ def test_units_of_a_model_neuron(capsys):
     ("arguments", "message"),
     [
         (["evolve", "--layer", "blocks.9x"], "Did you mean 'blocks"),
+        (
+            ["record", "--subject", "energy", "--unit", "0"],
+            "subject 'energy' takes no --units; all of its units",
+        ),
+        (["record", "--subject", "energy", "--unit", "0"], "'{name: energy, OPTION: VALUE}', where OPTION is orientat"),
+        (
+            ["evolve", "--subject", "gabor", "--layer", "x"],
+            "layer: subject 'gabor' takes no --layer; leave --lay",
+        ),
+        (["units", "--subject", "gabor", "--weights", "w"], "weights: subject 'gabor' takes no --weights"),
+        (["record", "--subject", "onnx"], "subject 'onnx': it needs path. Its options: path"),
+        (["record", "--subject", "gabor:3"], "it takes nothing more behind its name"),
+        (["record", "--subject", "{name: gabor, units: 3}"], "it has no option 'units'. Did you mean 'count'"),
         (["evolve", "--unit", "1000"], "1000 is out of range; layer 'output' has channels 0 to 999"),
         (["evolve", "--layer", "blocks.2"], "expected one unit to excite, got 40 of 'lite0'"),
         (["evolve", "--subject", "lite9"], "Did you mean 'lite"),

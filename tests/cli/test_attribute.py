@@ -29,7 +29,7 @@ def test_a_layer_of_lite0(tmp_path, capsys, photo):
     words = ["--subject", "lite0", "--layer", "blocks.0", "--unit", "3", "--images", str(photo[0])]
     main(["attribute", *words, "--method", "guided-backprop", "--out", str(tmp_path / "map.png")])
     text = capsys.readouterr().out
-    assert "guided-backprop of lite0.blocks.0.3@56,56" in text
+    assert "guided-backprop of channel 3 of blocks.0, centre (56, 56)" in text
     assert "noise" in text
     with Image.open(tmp_path / "map.png") as figure:
         assert figure.width > 1000

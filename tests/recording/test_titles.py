@@ -33,7 +33,13 @@ def test_a_unit_is_called_as_people_call_it(known, title):
 
 
 def test_recordings_results_and_subjects_are_asked_alike():
-    coords = {"layer": ("conv", "output"), "channel": (1, 2), "y": (4, -1), "x": (4, -1), "position": ("central", "none")}
+    coords = {
+        "layer": ("conv", "output"),
+        "channel": (1, 2),
+        "y": (4, -1),
+        "x": (4, -1),
+        "position": ("central", "none"),
+    }
     units = Units(("net.conv.1@4,4", "net.output.2"), coords)
     columns = {"neuroid_id": units.neuroid_id, **coords}
     recording = xr.Dataset(coords={name: ("neuroid", list(column)) for name, column in columns.items()})
