@@ -25,6 +25,7 @@ def pytest_addoption(parser):
         default="quick",
         help="how often kills, fuzzing and the like are repeated; scripts/long takes full",
     )
+    parser.addoption("--torch-seed", type=int, default=6_180_339, help="of networks that a test makes without its own")
     parser.addoption("--tally", metavar="FILE", help="write how many cases of each kind were tried, as JSON")
 
 
@@ -94,12 +95,12 @@ def _needs_torch(text):
     return "No module named 'torch" in text or "closedloop[networks]" in text
 
 
-def pytest_runtest_setup():
+def pytest_runtest_setup(item):
     """Networks that a test makes without a seed of their own do not depend on which tests ran before."""
     if NETWORKS:
         import torch
 
-        torch.manual_seed(6_180_339)  # none that a test hands on
+        torch.manual_seed(item.config.getoption("--torch-seed"))
 
 
 @pytest.fixture(autouse=True, scope="session")
