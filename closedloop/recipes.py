@@ -141,15 +141,35 @@ def generator_of_run(run: str | Path, content: Mapping[str, Any], generator: Gen
     """
     if generator is not None:
         return generator
-    options = dict(content["generator"])
-    name = options.pop("name")
-    if name == OBJECT:
-        raise InvalidArgumentError(
-            f"{run}: its generator was a Python object ({options.get('description', '')}); hand it over again: "
-            "resume(RUN, generator=…)."
-        )
-    made: Generator = build("generators", name, **options)
+    again = "hand it over again: resume(RUN, generator=…)"
+    made: Generator = build_again("generators", content["generator"], f"{run}: its generator", again)
     return made
+
+
+def build_again(kind: str, known: Mapping[str, Any], what: str, cure: str, *arguments: Any) -> Any:
+    """Makes a part of a run again from its recipe.
+
+    Args:
+        kind: "subjects", "generators" or "optimizers".
+        known: Its recipe, as the run's file has it.
+        what: What the error calls it.
+        cure: What the error says that a person can do.
+        *arguments: Handed on, see `build`.
+
+    Raises:
+        InvalidArgumentError: It was handed over as a Python object, which no file can hold; and as `build`.
+    """
+    options = dict(known)
+    name = options.pop("name", OBJECT)
+    if name == OBJECT:
+        raise InvalidArgumentError(by_hand(options, what, cure))
+    return build(kind, name, *arguments, **options)
+
+
+def by_hand(known: Mapping[str, Any], what: str, cure: str) -> str:
+    """Returns the error for a part that was handed over as a Python object, and has no name to load it by."""
+    said = f" ({known['description']})" if known.get("description") else ""
+    return f"{what} was handed over as a Python object{said} and has no name to load it by; {cure}."
 
 
 def names(kind: str) -> list[str]:

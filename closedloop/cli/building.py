@@ -12,7 +12,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.loop.noise import parse_noise, unwrap, wrap
 from closedloop.loop.parts import SubjectPart
 from closedloop.loop.settings import Timing
-from closedloop.recipes import OBJECT
+from closedloop.recipes import OBJECT, by_hand
 from closedloop.yaml_text import read_yaml_text
 
 if TYPE_CHECKING:
@@ -145,10 +145,7 @@ def check_loadable(content: Mapping[str, Any], path: Path) -> None:
     """
     for name, part in content.items():
         if isinstance(part, Mapping) and part.get("name") == OBJECT:
-            raise InvalidArgumentError(
-                f"config: the {name} of {path} was handed over as a Python object ({part.get('description', '')}) and "
-                "cannot be loaded by name; repeat the run from Python."
-            )
+            raise InvalidArgumentError(by_hand(part, f"config: the {name} of {path}", "repeat the run from Python"))
 
 
 def numbers_of(made: type[Any], given: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:

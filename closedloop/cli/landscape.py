@@ -105,11 +105,9 @@ def _generator(recipe: Mapping[str, Any], subject: Any) -> Any:
     Raises:
         InvalidArgumentError: It was a Python object.
     """
-    from closedloop.recipes import matched_generator
+    from closedloop.recipes import by_hand, matched_generator
 
-    if not recipe or recipe["name"] == OBJECT:
-        raise InvalidArgumentError(
-            f"generator: the run's was handed over as a Python object ({recipe.get('description', '')}) and cannot be "
-            "loaded by name; record the landscape from Python: closedloop.protocols.landscape."
-        )
+    if recipe.get("name", OBJECT) == OBJECT:
+        cure = "record the landscape from Python: closedloop.protocols.landscape"
+        raise InvalidArgumentError(by_hand(recipe, "generator: that of the run", cure))
     return matched_generator(recipe, subject)

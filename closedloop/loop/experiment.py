@@ -289,18 +289,19 @@ def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:
 
 
 def _load(kind: str, part: Named, *arguments: Any) -> Any:
-    if part.name == OBJECT:
-        raise InvalidArgumentError(_from_python(kind[:-1], part))
-    return recipes.build(kind, part.name, *arguments, **part.options)
+    known = {"name": part.name, **part.options}
+    return recipes.build_again(kind, known, f"{kind[:-1]}: it", _cure(kind[:-1]), *arguments)
 
 
 def _from_python(what: str, part: Named) -> str:
-    """The error for something that has no name, with the argument of `resume` that takes it."""
+    """The error for something that has no name to load it by."""
+    return recipes.by_hand(part.options, f"{what}: it", _cure(what))
+
+
+def _cure(what: str) -> str:
+    """What a person can do, with the argument of `resume` that takes a part."""
     argument = {"subject": "subject", "stop": "stop"}.get(what, "threads")
-    return (
-        f"{what}: it was handed over as a Python object ({part.options.get('description', '')}) and cannot be loaded "
-        f"by name; go on from Python: closedloop.protocols.resume(RUN, {argument}=…)."
-    )
+    return f"go on from Python: closedloop.protocols.resume(RUN, {argument}=…)"
 
 
 def describe_session(

@@ -20,7 +20,7 @@ from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, as_image_set, folder_images, in_colours, read_images
 from closedloop.interfaces import FloatArray, Generator
-from closedloop.recipes import OBJECT, fingerprint
+from closedloop.recipes import fingerprint
 from closedloop.recording.evolutions import EVOLUTION_THREAD, experiment_of, places, siblings, tables
 from closedloop.recording.layout import EVOLUTION, REFERENCE, REFERENCES, is_run, recorded_form, were_rounded
 from closedloop.recording.references import read_references, stored_references
@@ -194,14 +194,12 @@ def _recipes(part: xr.Dataset) -> dict[str, NDArray[Any]]:
 
 
 def _load(thread: str, recipe: dict[str, Any]) -> Generator:
-    recipe = recipes.as_recorded(recipe)
-    options = {k: v for k, v in recipe.items() if k != "name"}
-    if recipe["name"] == OBJECT:
-        raise InvalidArgumentError(
-            f"generators: the generator of thread {thread!r} ({options.get('description', '')}) has no name to load it "
-            f"by; hand it over: render(…, generators={{{thread!r}: generator}})."
-        )
-    generator: Generator = recipes.build("generators", recipe["name"], **options)
+    generator: Generator = recipes.build_again(
+        "generators",
+        recipes.as_recorded(recipe),
+        f"generators: the generator of thread {thread!r}",
+        f"hand it over: render(…, generators={{{thread!r}: generator}})",
+    )
     return generator
 
 

@@ -168,7 +168,7 @@ def test_python_objects_are_handed_over_again(tmp_path, evolved, found):
     who = FunctionSubject(gabor.record, units=2, name="mine")
     folder = interrupted(tmp_path / "run", evolved, who, Own())
     with pytest.raises(
-        InvalidArgumentError, match=r"generator was a Python object \(Own own\).*resume\(RUN, generator=…"
+        InvalidArgumentError, match=r"generator was handed over as a Python object \(Own own\).*resume\(RUN, generator=…"
     ):
         resume(folder, subject=who)
     again = resume(folder, subject=who, generator=Own())
