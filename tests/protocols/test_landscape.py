@@ -167,9 +167,8 @@ def test_python_objects_are_handed_over_again(tmp_path, evolved, found):
     gabor = subject()
     who = FunctionSubject(gabor.record, units=2, name="mine")
     folder = interrupted(tmp_path / "run", evolved, who, Own())
-    with pytest.raises(
-        InvalidArgumentError, match=r"generator was handed over as a Python object \(Own own\).*resume\(RUN, generator=…"
-    ):
+    said = r"generator was handed over as a Python object \(Own own\).*resume\(RUN, generator=…"
+    with pytest.raises(InvalidArgumentError, match=said):
         resume(folder, subject=who)
     again = resume(folder, subject=who, generator=Own())
     np.testing.assert_array_equal(again["responses"], found["responses"])
