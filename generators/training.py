@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
@@ -30,10 +30,12 @@ from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 from torch.nn import functional
 
+from closedloop.checks import check_flag
 from closedloop.errors import InvalidArgumentError, WeightsError, reason
 from closedloop.files import replace_file
 from closedloop.images.opening import read_picture
 from closedloop.images.sets import folder_images
+from closedloop.loop.progress import Meter
 from closedloop.networks.weights import weights_sha256
 from closedloop.seeds import numbered_generator
 
@@ -373,6 +375,7 @@ def train_native(
     device: str | torch.device = "cpu",
     start: Path | None = None,
     observe: Callable[[int, Mapping[str, float]], None] = lambda step, losses: None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Trains a native generator, or goes on with a training that was interrupted.
 
@@ -386,6 +389,7 @@ def train_native(
         device: Where to train, "cpu" or "cuda".
         start: Weights of the native generator to begin with, such as the embedded ones; None begins at random ones.
         observe: Called after each step with the steps done and the losses.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is.
 
     Returns:
         The facts of the training, as they stand in the file.
@@ -407,8 +411,7 @@ def train_native(
     out.parent.mkdir(parents=True, exist_ok=True)
     recent: dict[str, list[float]] = {}
     began, seconds = time.monotonic(), trainer.seconds
-    while trainer.step < settings.steps:
-        losses = trainer.run_step()
+    for losses in _steps(trainer, settings.steps, check_flag("progress", progress)):
         observe(trainer.step, losses)
         for name, value in losses.items():
             recent[name] = [*recent.get(name, []), value][-COMMIT_STEPS:]
@@ -431,6 +434,16 @@ def train_native(
     write_native(out, encoder, measure_prior(encoder, trainer.crops), decoder, facts)
     under_way.unlink(missing_ok=True)
     return facts
+
+
+def _steps(trainer: Trainer, steps: int, progress: bool) -> Iterator[Mapping[str, float]]:
+    """Takes the steps of a training that remain; yields the losses of each."""
+    with Meter("training", steps) as meter:
+        while trainer.step < steps:
+            losses = trainer.run_step()
+            if progress:
+                meter.move(trainer.step, facts="  ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+            yield losses
 
 
 @torch.no_grad()

@@ -85,6 +85,7 @@ def ascend(
     save: str | Path | None = None,
     exists: str = "fail",
     observers: Sequence[Observer] = (),
+    progress: bool = True,
     **options: Any,
 ) -> xr.Dataset:
     """One ascent, or one for each of several units, side by side and independent of each other.
@@ -108,6 +109,7 @@ def ascend(
             `read_ascent` this result; `resume` goes on after a crash.
         exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         observers: Watch the session.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is.
         **options: The method's own, such as `rate`.
 
     Returns:
@@ -150,7 +152,7 @@ def ascend(
         "references": source(references),
         "seed": check_seed(seed),
     }
-    session = _session(subject, generator, wanted, content, codes, references, save, exists, observers)
+    session = _session(subject, generator, wanted, content, codes, references, save, exists, observers, progress)
     recording = session.run()
     result = (
         ascent_dataset(recording, session.state()["evolutions"], content, wanted, generator)
@@ -196,7 +198,8 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     codes = read_start(run) if content["start"] else None
     stored = stored_images(run, content["references"])
     references = content["references"] if stored is None else stored
-    session = _session(subject, generator, wanted, content, codes, references, run, "resume", handed.observers)
+    watch = handed.observers, handed.progress is True
+    session = _session(subject, generator, wanted, content, codes, references, run, "resume", *watch)
     return session.resume(Recording.reopen(run))
 
 
@@ -210,6 +213,7 @@ def _session(
     save: str | Path | None,
     exists: str,
     observers: Sequence[Observer],
+    progress: bool,
 ) -> Session:
     """Returns a session with a thread for each target."""
     threads = []
@@ -241,6 +245,7 @@ def _session(
         save=save,
         exists=exists,
         observers=observers,
+        progress=progress,
         experiment={**content, "fingerprints": {name: sha256(data).hexdigest() for name, data in started.items()}},
         files=started,
         images=presentations * content["copies"],

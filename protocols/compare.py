@@ -31,6 +31,7 @@ from closedloop.interfaces import STILL, FloatArray, State, Stateful, Subject, f
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.progress import Meter, Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.settings import check_options, option, settings
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
@@ -84,7 +85,7 @@ def compare(
     features: Subject | None = None,
     save: str | Path | None = None,
     exists: str = "fail",
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress = True,
 ) -> xr.Dataset:
     """Finds a preferred stimulus of each unit by each method, and measures all of them alike.
 
@@ -101,7 +102,8 @@ def compare(
         save: Folder of the comparison; None keeps it in memory. `closedloop.open_recording` reads what was presented,
             `read_comparison` this result; `resume` goes on after a crash.
         exists: What to do if there is such a run: "fail", or "resume" it if it is of the same comparison.
-        progress: Called after each part with the number of parts done and of all, and what was done.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is; or a function that is
+            called after each part with the number of parts done and of all, and what was done.
 
     Returns:
         Dims ``contender × budget × seed × unit``. Of the last image, 8 bits and whole: `response`, `confidence`,
@@ -136,7 +138,7 @@ def compare(
         "naturals": source(naturals),
         "features": None if features is None else recipe(features),
     }
-    course = Comparison(subject, contenders, content, images, features, progress)
+    course = Comparison(subject, contenders, content, images, features, as_progress(progress, "comparing"))
     if save is not None and exists == "resume":
         course.earlier = _set_earlier_aside(Path(save), content, course.weights)
     recording = record(course, {**content, "fingerprints": course.fingerprints()}, save, exists)
@@ -174,7 +176,8 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     if stored is None:
         stored = as_image_set(content["naturals"], resolution_of(subject))
     contenders = [Contender(**written) for written in content["methods"]]
-    progress = None if handed.progress is None else _without_words(handed.progress)
+    told = as_progress(handed.progress, "comparing")
+    progress = told if told is None or isinstance(told, Meter) else _without_words(told)
     course = Comparison(subject, contenders, content, stored, features, progress)
     if "earlier" in (content.get("fingerprints") or {}) or kept_sums(run) is None:
         course.earlier = run / EARLIER
@@ -182,7 +185,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     return comparison_dataset(run_course(course, Recording.reopen(run)), content, stored)
 
 
-def _without_words(progress: Callable[[int, int], None]) -> Callable[[int, int, str], None]:
+def _without_words(progress: Callable[..., None]) -> Callable[[int, int, str], None]:
     return lambda done, total, _what: progress(done, total)
 
 
@@ -316,7 +319,7 @@ class Comparison:
         content: Mapping[str, Any],
         naturals: ImageSet,
         features: Subject | None,
-        progress: Callable[[int, int, str], None] | None = None,
+        progress: Callable[..., None] | None = None,
     ) -> None:
         self.subject, self._contenders, self._content = subject, contenders, content
         self._naturals, self._features, self._progress = naturals, features, progress
@@ -384,6 +387,7 @@ class Comparison:
 
     def begin(self, recording: Recording) -> None:
         """Keeps the natural images beside the data."""
+        begin_progress(self._progress, self._done, len(self._jobs))
         keep_references(recording, self._naturals)
 
     def show(self) -> Shown | None:
@@ -491,7 +495,8 @@ class Comparison:
             self._progress(self._done, len(self._jobs), f"{job.contender.label}, {job.budget}, seed {job.seed}")
 
     def end(self) -> None:
-        """Does nothing: there is nobody to tell."""
+        """Ends the progress."""
+        end_progress(self._progress)
 
     def state(self) -> State:
         """Returns all that is needed to go on identically, but for the subject's own state."""

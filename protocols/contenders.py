@@ -94,7 +94,7 @@ def _ascended(
     generator = generator_of(contender, subject)
     steps, every = _schedule(subject, contender, generator, budget, count)
     settings = {"seed": seed, "steps": steps, "every": every, **contender.options}
-    found = ascend(subject, generator, contender.method, unit=list(columns), **settings)
+    found = ascend(subject, generator, contender.method, unit=list(columns), progress=False, **settings)
     pictures = (found["forwards"].values - found.sizes["shown"]) // steps
     # A step costs each picture a forward pass and, in forward-equivalents, BACKWARD for the way back; a presentation 1.
     cost = found["shown"].values[None] * pictures[:, None] * (1 + BACKWARD if count == "forward_equivalents" else 1)
@@ -157,7 +157,8 @@ def _evolved(subject: Subject, contender: Contender, images: int, seed: int, col
         )
         for c in columns
     ]
-    session = Session(subject, threads, images=images, interleave=0, retest_repeats=1, keep="none", seed=seed)
+    numbers: dict[str, Any] = {"interleave": 0, "retest_repeats": 1, "keep": "none", "seed": seed}
+    session = Session(subject, threads, images=images, progress=False, **numbers)
     recording = session.run()
     thread, kind = recording["thread"].values, recording["kind"].values
     last = recording["generation"].values == recording["generation"].values.max()

@@ -22,6 +22,7 @@ from closedloop.interfaces import FloatArray, Generator, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import OBJECT, as_recorded, build, fingerprint, generator_of_run, recipe, version
@@ -58,7 +59,7 @@ def evolve_elites(
     classes: Sequence[int] | None = None,
     save: str | Path | None = None,
     exists: str = "fail",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
     """The image that each class of a classifier is surest of (Nguyen, Yosinski & Clune 2015).
@@ -77,7 +78,8 @@ def evolve_elites(
         save: Folder of the run, which `closedloop.open_recording` reads and `resume` goes on with; None keeps it in
             memory. Every image's code is recorded: 20,000 of ``Pixels(64)`` take 2 GB.
         exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
-        progress: Called after each generation with the number of images shown so far and of all.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is; or a function that is
+            called after each generation with the number of images shown so far and of all.
         **numbers: ``images``, ``retest``, ``seed`` …, see `ElitesSettings`; and those of the breeding, ``children``,
             ``mutation_rate`` …, see `closedloop.optimizers.elites.MapElites`.
 
@@ -96,7 +98,7 @@ def evolve_elites(
     columns = _check_classes(classes, len(subject.units))
     check_forms("generator", form_of(generator), form_of(subject))
     course = Breeding(subject, generator, columns, chosen, _optimizer(generator, len(columns), chosen.seed, breeding))
-    course.progress = progress
+    course.progress = as_progress(progress, "evolving")
     experiment = {
         "closedloop": version(),
         "protocol": ELITES,
@@ -123,7 +125,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     chosen = stored_settings(ElitesSettings, content)
     optimizer = _optimizer(generator, len(columns), chosen.seed, content["breeding"])
     course = Breeding(subject, generator, columns, chosen, optimizer)
-    course.progress = handed.progress
+    course.progress = as_progress(handed.progress, "evolving")
     return class_elites(run_course(course, Recording.reopen(run)))
 
 
@@ -228,7 +230,7 @@ class Breeding:
     generation: int = 0
     presentations: int = 0
     retested: int = 0
-    progress: Callable[[int, int], None] | None = None
+    progress: Callable[..., None] | None = None
     reason: str = ""
 
     def __post_init__(self) -> None:
@@ -266,7 +268,8 @@ class Breeding:
         return Layout(capacity, self.generator.space.dim, self.subject.units, scalars, evolutions=evolutions)
 
     def begin(self, recording: Recording) -> None:
-        """Does nothing: the run needs no further files."""
+        """Begins the progress; the run needs no further files."""
+        begin_progress(self.progress, self.optimizer.told, self.settings.images)
 
     def show(self) -> Shown | None:
         """Shows the next generation, or, when no other fits into the budget, elites again."""
@@ -328,7 +331,8 @@ class Breeding:
             self.progress(self.optimizer.told, self.settings.images)
 
     def end(self) -> None:
-        """Does nothing: there is nobody to tell."""
+        """Ends the progress."""
+        end_progress(self.progress)
 
     def state(self) -> State:
         """Returns all that is needed to go on identically."""

@@ -50,6 +50,7 @@ def evolve(
     save: str | Path | None = None,
     exists: str = "fail",
     observers: Sequence[Observer] = (),
+    progress: bool = True,
     **settings: Any,
 ) -> xr.Dataset:
     """One evolution: the optimizer searches the generator's codes for what drives the subject.
@@ -68,6 +69,7 @@ def evolve(
         save: Folder of the run; None keeps it in memory.
         exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
         observers: Watch the session.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is.
         **settings: ``images`` (budget, default 4000), ``repeats``, ``seed`` …; see `closedloop.loop.settings.Settings`.
 
     Returns:
@@ -90,6 +92,7 @@ def evolve(
         save=save,
         exists=exists,
         observers=observers,
+        progress=progress,
         **settings,
     )
     return session.run()
@@ -114,6 +117,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
         stop=build_rules(experiment) if handed.stop is None else handed.stop,
         save=run,
         observers=handed.observers,
+        progress=handed.progress is True,
         **experiment.settings,
     )
     return session.resume(Recording.reopen(run))

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameE
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, summarize_responses
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import fingerprint, generator_of_run, recipe, version
@@ -85,7 +86,7 @@ def landscape(
     planes: Sequence[Plane] | Mapping[str, ArrayLike] = (("pc1", "pc2"), ("pc1", "random")),
     save: str | Path | None = None,
     exists: str = "fail",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
     """Responses to images on the sphere of codes around a preferred one (Wang & Ponce 2022, *Cell Reports*).
@@ -106,7 +107,8 @@ def landscape(
             center and axes as orthonormal rows ``(3, dim)``, such as `stored_planes` reads.
         save: Folder of the run; None keeps it in memory.
         exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
-        progress: Called after each block with the number of images shown so far and of all.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is; or a function that is
+            called after each block with the number of images shown so far and of all.
         **numbers: ``steps``, ``extent_deg``, ``radius``, ``repeats``, ``seed`` …; see `LandscapeSettings`.
 
     Returns:
@@ -139,7 +141,10 @@ def landscape(
     }
     library = landscape_library(generator, basis, chosen)
     return record(
-        Presentation(subject, library, chosen, progress, files={BASIS: _pack(basis)}), experiment, save, exists
+        Presentation(subject, library, chosen, progress, files={BASIS: _pack(basis)}),
+        experiment,
+        save,
+        exists,
     )
 
 

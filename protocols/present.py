@@ -21,6 +21,7 @@ from closedloop.interfaces import STILL, FloatArray, Form, State, Subject, form_
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Handed, RunProtocol, nothing_more
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import recipe, version
@@ -54,7 +55,7 @@ def present(
     parameters: Parameters = None,
     save: str | Path | None = None,
     exists: str = "fail",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
     """Shows each image ``repeats`` times, in random order, in blocks of 64 images.
@@ -68,7 +69,8 @@ def present(
             column ``stimulus_id`` its rows may come in any order.
         save: Folder of the run; None keeps it in memory.
         exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
-        progress: Called after each block with the number of images shown so far and of all.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is; or a function that is
+            called after each block with the number of images shown so far and of all.
         **numbers: ``repeats``, ``seed`` …; see `PresentSettings`.
 
     Returns:
@@ -95,7 +97,12 @@ def present(
     }
     own_copy = experiment["images"] == REFERENCES
     files = {PARAMETERS: packed} if packed else {}
-    return record(Presentation(subject, library, chosen, progress, own_copy, files), experiment, save, exists)
+    return record(
+        Presentation(subject, library, chosen, progress, own_copy, files),
+        experiment,
+        save,
+        exists,
+    )
 
 
 def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
@@ -182,7 +189,7 @@ class Presentation:
         subject: The network or animal that is shown images.
         library: The images.
         chosen: ``repeats``, ``seed`` and the timing.
-        progress: Is called after each block with the number of images shown so far and of all.
+        progress: Whether progress is shown, or who is told it; see `present`.
         own_copy: Whether the images are kept in the run's folder, since they have no other place.
         files: Further files of the run's folder, by name.
     """
@@ -194,12 +201,13 @@ class Presentation:
         subject: Subject,
         library: Library,
         chosen: PresentSettings | Any,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = None,
         own_copy: bool = False,
         files: Mapping[str, bytes] | None = None,
     ) -> None:
         self.subject, self._library, self._settings = subject, library, chosen
-        self._progress, self._own_copy, self._files = progress, own_copy, files or {}
+        self._progress = as_progress(progress, "recording")
+        self._own_copy, self._files = own_copy, files or {}
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)
         self._rng = named_generator(chosen.seed, "order")
         self._order = self._rng.permutation(len(library.ids))
@@ -222,6 +230,7 @@ class Presentation:
 
     def begin(self, recording: Recording) -> None:
         """Keeps what the run needs beside its data."""
+        begin_progress(self._progress, self._done, len(self._order))
         for name, data in self._files.items():
             recording.keep(name, data)
         if recording.path is not None and self._own_copy:
@@ -268,7 +277,8 @@ class Presentation:
             self._progress(self._done, len(self._order))
 
     def end(self) -> None:
-        """Does nothing: there is nobody to tell."""
+        """Ends the progress."""
+        end_progress(self._progress)
 
     def state(self) -> State:
         """Returns all that is needed to go on identically."""

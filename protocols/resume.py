@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
 
 from closedloop.interfaces import Generator, Subject
 from closedloop.loop.blocks import Observer
+from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Handed, protocol_of
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
@@ -24,7 +25,7 @@ def resume(
     generator: Generator | None = None,
     stop: Sequence[StoppingRule] | None = None,
     observers: Sequence[Observer] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = True,
 ) -> xr.Dataset:
     """Goes on where the last commit left off; the result is the one that an uninterrupted run gives.
 
@@ -36,7 +37,8 @@ def resume(
         generator: Likewise for the generator of a landscape, of an ascent or of elites.
         stop: Likewise for stopping rules of one's own.
         observers: Watch the session.
-        progress: For a run of `present`, `landscape` or `evolve_elites`: called with images shown so far and of all.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is; or, for a run of
+            `present`, `landscape`, `compare` or `evolve_elites`, a function: called with what is done and of all.
 
     Returns:
         The recording; of a finished run at once. Of a run of `evolve_elites`, its elites.

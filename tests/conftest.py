@@ -2,6 +2,7 @@
 
 import collections
 import importlib.util
+import io
 import json
 import os
 
@@ -101,6 +102,14 @@ def pytest_runtest_setup(item):
         import torch
 
         torch.manual_seed(item.config.getoption("--torch-seed"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_progress():
+    """Progress is made as for a person, and written where nobody looks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("closedloop.loop.progress.stream", io.StringIO)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -74,6 +74,7 @@ def ascend(given: Mapping[str, Any]) -> None:
         objective=objective,
         start=start,
         observers=[Steps()],
+        progress=False,
         **where,
         **numbers,
         **options,

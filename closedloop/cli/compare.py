@@ -37,7 +37,7 @@ def compare(given: Mapping[str, Any]) -> None:
             subject,
             list(range(len(subject.units))) if columns is None else columns,
             naturals=_naturals(given, content),
-            progress=lambda done, total, what: meter.move(done, total, what),
+            progress=meter,
             **where,
             **arguments,
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichBar
+
+from closedloop.loop import progress
 
 console = Console(soft_wrap=False)
 
@@ -15,75 +16,55 @@ console = Console(soft_wrap=False)
 _ROOMY = 100
 
 
-class Meter:
-    """Says how far a run is: a bar on a terminal; in a log file a line now and then, about every tenth.
+class Meter(progress.Meter):
+    """The same for commands: rich's bar on a terminal, plain lines elsewhere, both on standard output."""
 
-    Args:
-        description: What is under way, in a word.
-        total: Of how many; None where it is not known yet.
-    """
+    def _show(self, completed: int, facts: str) -> None:
+        """Draws the bar, or notes it for the lines."""
+        if self._bar is None and self._lines is None:
+            self._start(completed)
+        if self._lines is not None:
+            self._lines.move(self._description, completed, self._total, facts)
+            return
+        rate = self._pace.words(completed, None)
+        self._bar.update(
+            self._task,
+            completed=completed,
+            total=self._total,
+            description=self._description,
+            facts="  ".join(text for text in (rate, facts) if text),
+        )
 
-    def __init__(self, description: str, total: int | None = None) -> None:
-        self._description, self._total, self._facts = description, total, ""
-        self._said = -1
-        self._bar: Progress | None = None
-        self._task: Any = None
-
-    def start(self, completed: int = 0) -> None:
-        """Shows the bar; is called by itself when it is first moved."""
-        if console.is_terminal and self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=28 if console.width >= _ROOMY else 10),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[facts]}"),
-                TimeRemainingColumn(compact=True),
-                console=console,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self._description, total=self._total, completed=completed, facts="")
-        if self._total:
-            self._said = 10 * completed // self._total
-
-    def move(self, completed: int, total: int | None = None, facts: str = "", description: str = "") -> None:
-        """Moves on to a number; says a total, facts or another description from now on."""
-        self._total, self._facts = total or self._total, facts
-        self._description = description or self._description
-        if console.is_terminal:
-            self.start()
-            if self._bar is not None:
-                self._bar.update(
-                    self._task,
-                    completed=completed,
-                    total=self._total,
-                    description=self._description,
-                    facts=facts,
-                )
-        elif self._total:
-            self._say(completed, self._total)
-
-    def _say(self, completed: int, total: int) -> None:
-        """Prints a line when another tenth is done."""
-        tenth = 10 * completed // total
-        if tenth > self._said:
-            self._said = tenth
-            facts = f"  {self._facts}" if self._facts else ""
-            line = f"{self._description}: {completed} of {total}{facts}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def _start(self, completed: int) -> None:
+        """Shows the bar, or makes ready for lines."""
+        self._pace = progress.Pace(completed)
+        if not console.is_terminal:
+            self._lines = progress.Lines(_write_line)
+            return
+        self._bar = RichBar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28 if console.width >= _ROOMY else 10),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self._description, total=self._total, completed=completed, facts="")
 
     def stop(self) -> None:
         """Leaves the bar as it is."""
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
+        if self._lines is not None:
+            self._lines.stop()
+        self._bar = self._lines = None
 
-    def __enter__(self) -> Meter:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+def _write_line(line: str) -> None:
+    """Writes a line of progress at once."""
+    say(line)
+    console.file.flush()
 
 
 def say(text: str) -> None:

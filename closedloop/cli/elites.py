@@ -59,7 +59,7 @@ def elites(given: Mapping[str, Any]) -> None:
             subject,
             generator,
             classes=_classes(given, content, subject),
-            progress=meter.move,
+            progress=meter,
             **where,
             **numbers,
             **breeding,

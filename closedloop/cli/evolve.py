@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from closedloop.cli.building import DEFAULT_UNIT, named_parts, read_named, run_folder, subject_recipe
 from closedloop.cli.console import Meter, console, say
@@ -26,10 +23,10 @@ from closedloop.loop.parts import (
     ThreadsPart,
     UnitPart,
 )
+from closedloop.loop.progress import SessionMeter
 from closedloop.loop.settings import Settings
 
 if TYPE_CHECKING:
-    from closedloop.loop.blocks import Generation
     from closedloop.loop.experiment import Experiment
     from closedloop.loop.session import Session
 
@@ -61,6 +58,7 @@ def evolve(given: Mapping[str, Any]) -> None:
             stop=build_rules(experiment),
             save=folder,
             observers=[Bar()],
+            progress=False,
             **{"exists": given["exists"]} if "exists" in given else {},
             **experiment.settings,
         )
@@ -183,40 +181,13 @@ def parse_thread(word: str) -> tuple[str, dict[str, Any]]:
     return name, {k: read_named(v) if k != "objective" else v for k, v in said.items()}
 
 
-class Bar:
-    """Images shown, images a second, best and mean so far, time left: an observer of a session."""
+class Bar(SessionMeter):
+    """Images shown, their rate, best and mean so far, time left, as commands show them."""
+
+    def __init__(self) -> None:
+        super().__init__(Meter)
 
     def begin(self, session: Session) -> None:
-        """Starts the bar where the session stands."""
-        done = sum(e.images for e in session.evolutions)
+        """Says where the run is recorded, and starts the bar."""
         say(f"Run: {session.save}")
-        self._meter = Meter("surveying", session.settings.images * len(session.evolutions))
-        self._meter.start(done)
-        self._started = (time.monotonic(), session.presentations)
-        self._shown = session.presentations
-
-    def generation(self, generation: Generation) -> None:
-        """Moves it on."""
-        self._shown += len(generation.shown.stimulus)
-        seconds = time.monotonic() - self._started[0]
-        rate = (self._shown - self._started[1]) / max(seconds, 1e-9)
-        done = sum(e.images for e in generation.evolutions)
-        name = {"survey": "evolving", "evolve": "evolving", "select": "re-testing", "confirm": "done"}[generation.phase]
-        total = None if generation.phase in ("survey", "evolve") else done  # a thread may end before its budget does
-        self._meter.move(done, total, f"{rate:.0f}/s{_facts(generation)}", name)
-
-    def end(self, session: Session) -> None:
-        """Stops the bar, at its end where all is over."""
-        done = sum(e.images for e in session.evolutions)
-        if session.phase == "done":
-            self._meter.move(done, done, description="done")
-        self._meter.stop()
-
-
-def _facts(generation: Generation) -> str:
-    """Best so far and mean of the last generation, of the first thread."""
-    history = generation.evolutions[0].history
-    if not history:
-        return ""
-    best = max((s.best for s in history if not np.isnan(s.best)), default=float("nan"))
-    return f"  best {best:.4g}  mean {history[-1].mean:.4g}"
+        super().begin(session)

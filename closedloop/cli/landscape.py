@@ -56,7 +56,7 @@ def landscape(
         generator = _generator(around.pop("generator"), subject)
     say(f"Run: {where['save']}")
     with Meter("recording") as meter:
-        explore(subject, generator, progress=meter.move, **around, **where, **numbers)
+        explore(subject, generator, progress=meter, **around, **where, **numbers)
     show_run(where["save"])
 
 

@@ -52,7 +52,7 @@ def record(given: Mapping[str, Any]) -> None:
     own = {"resolution": subject.resolution} if isinstance(subject, Resolved) else {}
     numbers = own | numbers_of(PresentSettings, given, content)
     with Meter("recording") as meter:
-        recording = present(subject, images, parameters=parameters, progress=meter.move, **where, **numbers)
+        recording = present(subject, images, parameters=parameters, progress=meter, **where, **numbers)
     console.print(f"Recorded {recording.sizes['presentation']} presentations × {recording.sizes['neuroid']} units.")
     say(f"Run: {where['save']}    Open it: closedloop.open_recording({str(where['save'])!r})")
 

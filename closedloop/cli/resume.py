@@ -13,7 +13,7 @@ def resume(run: RunArgument) -> None:
     from closedloop.protocols import resume as go_on
 
     with Meter("going on") as meter:
-        go_on(run, observers=[Bar()], progress=meter.move)
+        go_on(run, observers=[Bar()], progress=meter)
     show_run(run)
 
 

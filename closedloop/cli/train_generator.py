@@ -58,7 +58,7 @@ def train_generator(
             def observe(step: int, losses: Mapping[str, float]) -> None:
                 meter.move(step, facts="  ".join(f"{k} {v:.3f}" for k, v in losses.items()))
 
-            train_native(images, out, taps, settings, device=device, start=start, observe=observe)
+            train_native(images, out, taps, settings, device=device, start=start, observe=observe, progress=False)
     finally:
         torch.set_flush_denormal(False)
     say(f"Wrote {out}. Use it: closedloop.generators.load_generator('native', weights={str(out)!r})")

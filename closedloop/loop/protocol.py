@@ -20,6 +20,7 @@ from closedloop import recipes
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.interfaces import Generator, Subject
 from closedloop.loop.blocks import Observer
+from closedloop.loop.progress import Progress
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
 from closedloop.recording.titles import recorded_titles, shared
@@ -43,7 +44,7 @@ class Handed:
         generator: Turns codes into images.
         stop: Stopping rules.
         observers: Watch a session.
-        progress: Is called with images shown so far and of all.
+        progress: Whether progress is shown, or a function that is called with images shown so far and of all.
     """
 
     subject: Subject | None = None
@@ -51,7 +52,7 @@ class Handed:
     generator: Generator | None = None
     stop: Sequence[StoppingRule] | None = None
     observers: Sequence[Observer] = ()
-    progress: Callable[[int, int], None] | None = None
+    progress: Progress = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_part, units_of
+from closedloop.checks import check_flag, check_part, units_of
 from closedloop.errors import CallOrderError, InvalidArgumentError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet
@@ -26,6 +26,7 @@ from closedloop.loop.commits import check_fingerprints, fingerprints, record, ru
 from closedloop.loop.experiment import describe_session
 from closedloop.loop.learning import Learning
 from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.progress import SessionMeter
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.rows import SessionRows
 from closedloop.loop.schedule import Schedule
@@ -58,6 +59,7 @@ class Session:
         observers: Watch the session.
         experiment: Plain values that repeat the run, for its folder; default the session's own description.
         files: Further files of the run's folder, by name.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is.
         **settings: See `closedloop.loop.settings.Settings`.
 
     Attributes:
@@ -76,6 +78,7 @@ class Session:
         observers: Sequence[Observer] = (),
         experiment: Mapping[str, Any] | None = None,
         files: Mapping[str, bytes] | None = None,
+        progress: bool = True,
         **settings: Any,
     ) -> None:
         check_part("subject", subject)
@@ -86,7 +89,8 @@ class Session:
         self.subject = subject
         self.settings = read_settings(Settings, settings)
         self.save, self.exists = save, exists
-        self.stop, self.observers = _several("stop", stop), _several("observers", observers)
+        shown = [SessionMeter()] if check_flag("progress", progress) else []
+        self.stop, self.observers = _several("stop", stop), (*_several("observers", observers), *shown)
         self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
         self.resolution = max(t.generator.resolution for t in threads)
         self._references = ReferencePool(references, self.resolution, self.form)

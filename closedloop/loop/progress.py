@@ -1,0 +1,249 @@
+"""How far an experiment is: a bar where a person looks on, plain lines in a log file, both on standard error.
+
+A protocol takes ``progress``: True for these, False for silence, or a function that is called with what is done and
+of how much.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from closedloop.loop.blocks import Generation
+
+#: What a protocol may be told of progress: whether it is shown, or who is told it.
+Progress = bool | Callable[..., None] | None
+#: Seconds after which a log file has another line, at the latest.
+EVERY_S = 30.0
+#: What a session is doing in each phase.
+_PHASES = {"survey": "surveying", "evolve": "evolving", "select": "re-testing", "confirm": "re-testing", "done": "done"}
+
+
+def stream() -> TextIO:
+    """Where bars and lines go: standard error."""
+    return sys.stderr
+
+
+class Pace:
+    """How fast something goes, and how long it still takes."""
+
+    def __init__(self, completed: int = 0) -> None:
+        self._first, self._began = completed, time.monotonic()
+
+    def per_second(self, completed: int) -> float:
+        """Returns what was done in a second since the beginning."""
+        return (completed - self._first) / max(time.monotonic() - self._began, 1e-9)
+
+    def words(self, completed: int, total: int | None) -> str:
+        """Returns the rate, and the time that is left where the total is known; empty before anything was done."""
+        rate = self.per_second(completed)
+        if not rate > 0:
+            return ""
+        speed = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min"
+        left = "" if total is None or completed >= total else f"  {_duration((total - completed) / rate)} left"
+        return speed + left
+
+
+def _duration(seconds: float) -> str:
+    """Returns seconds as a person says them, such as "40 s", "2 min 40 s", "3 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Lines:
+    """Plain lines: one at the start, one about every tenth, and one after 30 s at the latest, though nothing moves.
+
+    Args:
+        write: Writes a line at once.
+        every_s: Seconds after which there is another line, at the latest.
+    """
+
+    def __init__(self, write: Callable[[str], None], every_s: float = EVERY_S) -> None:
+        self._write, self._every_s = write, every_s
+        self._description, self._completed, self._facts = "", 0, ""
+        self._total: int | None = None
+        self._tenth, self._said_at, self._pace = -1, 0.0, Pace()
+        self._over, self._lock = threading.Event(), threading.Lock()
+        self._clock: threading.Thread | None = None
+
+    def move(self, description: str, completed: int, total: int | None, facts: str = "") -> None:
+        """Notes how far it is, and writes a line if one is due."""
+        with self._lock:
+            first = self._clock is None
+            self._description, self._completed, self._total, self._facts = description, completed, total, facts
+            if first:
+                self._pace = Pace(completed)
+                self._clock = threading.Thread(target=self._tick, daemon=True, name="closedloop-progress")
+                self._clock.start()
+            tenth = 10 * completed // total if total else -1
+            if first or tenth > self._tenth or time.monotonic() - self._said_at >= self._every_s:
+                self._tenth = tenth
+                self._say()
+
+    def _say(self) -> None:
+        """Writes where it is now."""
+        self._said_at = time.monotonic()
+        of = f" of {self._total:,}" if self._total else ""
+        parts = (f"{self._completed:,}{of}", self._pace.words(self._completed, self._total), self._facts)
+        self._write(f"{self._description}: {'  '.join(part for part in parts if part)}")
+
+    def _tick(self) -> None:
+        """Writes a line when none was written for long."""
+        while not self._over.wait(max(self._said_at + self._every_s - time.monotonic(), 0.01)):
+            with self._lock:
+                if not self._over.is_set() and time.monotonic() - self._said_at >= self._every_s:
+                    self._say()
+
+    def stop(self) -> None:
+        """Ends it; nothing is written any more."""
+        with self._lock:
+            self._over.set()
+
+
+class Meter:
+    """Says how far something is: a bar on a terminal or in a notebook, plain lines elsewhere. It can be called.
+
+    Args:
+        description: What is under way, in a word.
+        total: Of how many; None where it is not known yet.
+    """
+
+    def __init__(self, description: str, total: int | None = None) -> None:
+        self._description, self._total = description, total
+        self._bar: Any = None
+        self._lines: Lines | None = None
+
+    def start(self, completed: int = 0) -> None:
+        """Shows the bar, or the first line; is called by itself when it is first moved."""
+        self._show(completed, "")
+
+    def move(self, completed: int, total: int | None = None, facts: str = "", description: str = "") -> None:
+        """Moves on to a number; says a total, facts or another description from now on."""
+        self._total, self._description = total or self._total, description or self._description
+        self._show(completed, facts)
+
+    def __call__(self, completed: int, total: int | None = None, description: str = "") -> None:
+        """Moves on, as protocols tell it."""
+        self.move(completed, total, description=description)
+
+    def _show(self, completed: int, facts: str) -> None:
+        """Draws the bar, at most five times a second, or notes it for the lines."""
+        if self._bar is None and self._lines is None:
+            self._bar = _new_bar(self._description, self._total, completed)
+            self._lines = Lines(_write_line) if self._bar is None else None
+        if self._lines is not None:
+            self._lines.move(self._description, completed, self._total, facts)
+            return
+        bar = self._bar
+        bar.total = self._total
+        bar.set_description_str(self._description, refresh=False)
+        bar.set_postfix_str(facts, refresh=False)
+        bar.update(completed - bar.n)
+
+    def stop(self) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.close()
+        if self._lines is not None:
+            self._lines.stop()
+        self._bar = self._lines = None
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _new_bar(description: str, total: int | None, completed: int) -> Any:
+    """Returns a bar of tqdm; None where standard error is neither a terminal nor a notebook's."""
+    out = stream()
+    if "ipykernel" not in sys.modules and not out.isatty():
+        return None
+    from tqdm.auto import tqdm
+
+    return tqdm(desc=description, total=total, initial=completed, mininterval=0.2, dynamic_ncols=True, file=out)
+
+
+def _write_line(line: str) -> None:
+    """Writes a line on standard error at once; a stream that is closed or full is no reason to end an experiment."""
+    try:
+        print(line, file=stream(), flush=True)
+    except (OSError, ValueError):
+        return
+
+
+def as_progress(progress: Progress, description: str) -> Callable[..., None] | None:
+    """Returns who is told of progress: a `Meter` for True, nobody for False or None, else the function itself.
+
+    Raises:
+        InvalidArgumentError: It is neither.
+    """
+    if progress is None or progress is False:
+        return None
+    if progress is True:
+        return Meter(description)
+    if not callable(progress):
+        raise InvalidArgumentError(f"progress: expected True, False or a function, got {progress!r:.80}.")
+    return progress
+
+
+def begin_progress(progress: Callable[..., None] | None, done: int, total: int) -> None:
+    """Shows the bar or the first line of a protocol that begins, or goes on, with so much done."""
+    if isinstance(progress, Meter):
+        progress.move(done, total)
+
+
+def end_progress(progress: Callable[..., None] | None) -> None:
+    """Ends the bar or the lines of a protocol that is over."""
+    if isinstance(progress, Meter):
+        progress.stop()
+
+
+class SessionMeter:
+    """Images shown, their rate, best and mean so far, time left: an observer of a session.
+
+    Args:
+        meter: Makes what shows it, given a word and the total.
+    """
+
+    def __init__(self, meter: Callable[[str, int], Any] = Meter) -> None:
+        self._make = meter
+
+    def begin(self, session: Any) -> None:
+        """Starts the bar where the session stands."""
+        self._meter = self._make(_PHASES[session.phase], session.settings.images * len(session.evolutions))
+        self._meter.start(sum(e.images for e in session.evolutions))
+
+    def generation(self, generation: Generation) -> None:
+        """Moves it on."""
+        done = sum(e.images for e in generation.evolutions)
+        word = _PHASES["evolve" if generation.phase == "survey" else generation.phase]
+        self._meter.move(done, facts=_facts(generation), description=word)
+
+    def end(self, session: Any) -> None:
+        """Stops the bar."""
+        self._meter.stop()
+
+
+def _facts(generation: Generation) -> str:
+    """Best so far and mean of the last generation, of the first thread."""
+    history = generation.evolutions[0].history
+    if not history:
+        return ""
+    best = max((s.best for s in history if not np.isnan(s.best)), default=float("nan"))
+    return f"best {best:.4g}  mean {history[-1].mean:.4g}"
