@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from closedloop.arrays import as_names, as_numbers, is_plain
 from closedloop.errors import InvalidArgumentError
+from closedloop.readable import Readable, some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +64,10 @@ class Space:
             raise InvalidArgumentError(f"scale: expected a finite number above 0, got {self.scale!r}.")
         if self.published is not None and not (np.isfinite(self.published) and self.published > 0):
             raise InvalidArgumentError(f"published: expected a finite number above 0, got {self.published!r}.")
+
+    def __repr__(self) -> str:
+        bounds = f"low={self.low:g}, high={self.high:g}" if self.bounded else f"scale={self.scale:g}"
+        return f"Space(dim={self.dim}, {bounds})"
 
     @property
     def bounded(self) -> bool:
@@ -271,7 +276,7 @@ RECORDED = frozenset(
 
 
 @dataclass(frozen=True)
-class Units:
+class Units(Readable):
     """What a subject records: one value for each unit, in the order of the response columns.
 
     Attributes:
@@ -304,6 +309,10 @@ class Units:
 
     def __len__(self) -> int:
         return len(self.neuroid_id)
+
+    def _in_words(self) -> str:
+        columns = ", ".join(self.coords)
+        return f"{len(self):,}: {some(self.neuroid_id)}" + (f"; with {columns}" if columns else "")
 
     @classmethod
     def numbered(cls, name: str, count: int) -> Units:

@@ -20,6 +20,7 @@ from closedloop.images.eight_bit import from_bytes
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import read_image
 from closedloop.interfaces import FloatArray, Space
+from closedloop.readable import ReadableGenerator
 from closedloop.recording.references import source
 
 from .fourier import CLAMP, Fourier
@@ -33,7 +34,7 @@ GAIN = 5.0
 
 
 @final
-class Accented:
+class Accented(ReadableGenerator):
     """Changes to a photograph as codes ``(n, dim)``; code 0 is the photograph itself. Differentiable.
 
     In three decorrelated colour channels before the sigmoid, every frequency has two coordinates: what is added to its

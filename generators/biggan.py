@@ -25,6 +25,7 @@ from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.imagenet import imagenet_classes
 from closedloop.networks.modules import born
 from closedloop.networks.weights import RANDOM, fill, read_weights
+from closedloop.readable import ReadableGenerator
 from closedloop.seeds import STREAM, check_seed, noted_stream, part_generator
 
 from .decoding import Decoder
@@ -50,7 +51,7 @@ BLOCKS: dict[int, list[tuple[bool, int, int]]] = {
 
 
 @final
-class BigGAN:
+class BigGAN(ReadableGenerator):
     """Images of BigGAN-deep trained on ImageNet. Differentiable.
 
     The network takes noise ``(n, 128)`` and a class embedding ``(n, 128)``. A code of zeros stands for noise of zeros

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from closedloop.checks import check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
+from closedloop.readable import ReadableGenerator
 from closedloop.seeds import STREAM, check_seed, check_stream, noted_stream, part_generator
 
 from .pixels import check_resolution
@@ -43,7 +44,7 @@ class Node(NamedTuple):
 
 
 @final
-class CPPN:
+class CPPN(ReadableGenerator):
     """Patterns with sharp and smooth, regular and repeated parts. Differentiable.
 
     "fooling": `nodes` hidden units, each with a random activation (sine, Gaussian, sigmoid, linear) and up to four

@@ -19,6 +19,7 @@ from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsErr
 from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.modules import born
 from closedloop.networks.weights import RANDOM, fill, read_weights
+from closedloop.readable import ReadableGenerator
 from closedloop.seeds import check_seed
 
 from .decoding import Decoder
@@ -210,7 +211,7 @@ def rename(key: str, names: Mapping[str, str]) -> str:
 
 
 @final
-class DeePSiM:
+class DeePSiM(ReadableGenerator):
     """Images from the features of a CaffeNet layer (Dosovitskiy & Brox 2016). Differentiable.
 
     The code is the layer's features, ``(n, dim)``: 4096 for "fc6" and "fc7", 1000 for "fc8", 9216 for "pool5", 64896

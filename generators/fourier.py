@@ -17,6 +17,7 @@ from scipy.special import expit, logit
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
+from closedloop.readable import ReadableGenerator
 
 from .pixels import check_channels, check_resolution, still_images
 
@@ -73,7 +74,7 @@ def decorrelated(images: NDArray[Any], resolution: int, channels: int = 3) -> ND
 
 
 @final
-class Fourier:
+class Fourier(ReadableGenerator):
     """A generator whose codes ``(n, dim)`` are Fourier coefficients, prior N(0, 1) on each.
 
     A draw from the prior is a coloured cloud with the amplitude spectrum ``1 / f**decay`` up to the cutoff, with

@@ -21,6 +21,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Form, Space
+from closedloop.readable import ReadableGenerator
 
 from .fourier import CLAMP, LEAST_NORM, grey_or_colors
 from .pixels import check_channels, check_resolution
@@ -51,7 +52,7 @@ def half_space(cutoff: float, resolution: int, cutoff_t: float, frames: int) -> 
 
 
 @final
-class FourierMovie:
+class FourierMovie(ReadableGenerator):
     """A generator whose codes ``(n, dim)`` are Fourier coefficients in space and time, prior N(0, 1) on each.
 
     A draw from the prior is a cloud that moves, with standard deviation `contrast` before the sigmoid. As in `Fourier`

@@ -23,6 +23,7 @@ from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.modules import born
 from closedloop.networks.weights import fill
+from closedloop.readable import ReadableGenerator
 
 from .decoding import Decoder
 from .native_model import CHANNELS, STRIDE, Encoder, NativeNetwork, Prior, SpatialDecoder
@@ -34,7 +35,7 @@ FACTS = "closedloop.native"
 
 
 @final
-class Native:
+class Native(ReadableGenerator):
     """Images of a decoder that was trained to draw photographs; codes ``(n, 512)``, prior N(0, I). Differentiable.
 
     The decoder of a spatial autoencoder trained with pixel, feature and adversarial losses in the spirit of DeePSiM

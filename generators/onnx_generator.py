@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError, WeightsError, reason, require
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
+from closedloop.readable import ReadableGenerator
 
 from .pixels import check_resolution
 from .raw_images import check_range, check_raw_images, probe_codes
@@ -26,7 +27,7 @@ TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(doubl
 
 
 @final
-class OnnxGenerator:
+class OnnxGenerator(ReadableGenerator):
     """Images of an ONNX graph from codes ``(n, …)`` to ``(n, 3, s, s)`` or ``(n, 1, s, s)``.
 
     A file that `TorchGenerator.save` wrote says all by itself; for others, give what the codes and values are. Torch's

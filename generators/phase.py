@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import FloatArray, Space
+from closedloop.readable import ReadableGenerator
 from closedloop.recording.references import source
 
 from .fourier import Fourier, color_matrix
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @final
-class PhaseOnly:
+class PhaseOnly(ReadableGenerator):
     """Phases as codes ``(n, dim)``, in radians; all images have the same amplitude spectrum. Differentiable.
 
     The amplitudes are those of natural images in three decorrelated colour channels, from photographs or ``1 /

@@ -13,6 +13,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Form, Space
+from closedloop.readable import ReadableGenerator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +52,7 @@ def still_images(images: NDArray[Any], channels: int) -> NDArray[np.float32]:
 
 
 @final
-class Pixels:
+class Pixels(ReadableGenerator):
     """A generator whose every pixel is a coordinate: codes ``(n, channels * resolution²)`` in [0, 1], uniform prior.
 
     Args:

@@ -17,6 +17,7 @@ from closedloop.files import replace_file
 from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.engines import build_engine, export_onnx
 from closedloop.networks.modules import undisturbed
+from closedloop.readable import ReadableGenerator
 
 from .decoding import Decoder
 from .onnx_generator import METADATA
@@ -24,7 +25,7 @@ from .raw_images import probe_codes
 
 
 @final
-class TorchGenerator:
+class TorchGenerator(ReadableGenerator):
     """Images of a torch module. Differentiable.
 
     The module is run in evaluation mode and left exactly as it was found. It must give the same image for the same

@@ -19,6 +19,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_matrix
 from closedloop.images.sets import read_image
 from closedloop.interfaces import Described, Differentiable, FloatArray, Generator, Space, form_of
+from closedloop.readable import ReadableGenerator
 from closedloop.seeds import STREAM, check_seed, noted_stream, part_generator
 
 from .pixels import check_resolution
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Inner = Generator | str | Mapping[str, Any]
 
 
-class Wrapper:
+class Wrapper(ReadableGenerator):
     """What all wrappers share: images of ``images(inner(codes(…)))``, in numpy and, where it can be, in torch.
 
     Args:

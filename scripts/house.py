@@ -21,7 +21,7 @@ OUTER = ("subjects", "generators", "protocols")
 #: The rooms from the ground up. Those on one floor never import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("files", "arrays", "yaml_text"),
+    ("files", "arrays", "yaml_text", "readable"),
     ("interfaces",),
     ("checks",),
     ("recipes", "references", "seeds"),

@@ -30,6 +30,7 @@ from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.images.resizing import resize_matrix
 from closedloop.interfaces import Form, Units, form_of
+from closedloop.readable import ReadableSubject
 from closedloop.seeds import named_generator
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ TINY = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AnalyticSubject(ABC):
+class AnalyticSubject(ReadableSubject, ABC):
     """What the model neurons share: their filters, and the search for the best image.
 
     Lists must have one entry or as many as there are units.

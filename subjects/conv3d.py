@@ -13,11 +13,12 @@ from torch.nn import functional
 
 from closedloop.checks import check_images, check_whole
 from closedloop.interfaces import FloatArray, Form, Units
+from closedloop.readable import ReadableSubject
 from closedloop.seeds import STREAM, check_seed, noted_stream, part_generator
 
 
 @final
-class Conv3dSubject:
+class Conv3dSubject(ReadableSubject):
     """Two convolutions in space and time with rectification between them; each unit is a map's mean over the movie.
 
     ``conv 5×5×3, stride 2 -> relu -> conv 5×5×3, stride 2 -> relu -> mean over time and space``, of movies as their

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from closedloop.checks import check_images, check_responses, is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Form, Units
+from closedloop.readable import ReadableSubject
 
 
 @final
-class FunctionSubject:
+class FunctionSubject(ReadableSubject):
     """Records whatever a function returns for images.
 
     Args:

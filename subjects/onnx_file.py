@@ -29,6 +29,7 @@ from closedloop.errors import (
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Units
 from closedloop.objectives.naming_units import UnitSpec, units_text
+from closedloop.readable import ReadableSubject
 from closedloop.seeds import named_generator
 
 from .options import OUTPUT, check_colors, check_resolution
@@ -67,7 +68,7 @@ class Entry:
 
 
 @final
-class OnnxSubject:
+class OnnxSubject(ReadableSubject):
     """Records tensors of an ONNX graph that takes images ``(n, 3, h, w)`` or ``(n, h, w, 3)``, of floats or bytes.
 
     A graph whose answer to an image depends on the images beside it is shown one image at a time, with a

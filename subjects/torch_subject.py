@@ -25,6 +25,7 @@ from closedloop.networks.modules import as_network, dtype_of, same_buffers, undi
 from closedloop.networks.resampling import resampled
 from closedloop.networks.weights import weights_sha256
 from closedloop.objectives.naming_units import UnitSpec
+from closedloop.readable import ReadableSubject
 
 from .folding import folded, version
 from .options import OUTPUT, check_colors, check_resolution
@@ -40,7 +41,7 @@ FIELD_COLUMNS = ("rf_y0", "rf_x0", "rf_y1", "rf_x1", "rf_method")
 
 
 @final
-class TorchSubject:
+class TorchSubject(ReadableSubject):
     """Records units of a torch network.
 
     Images of another size are resized (bilinear, antialiased) to `resolution`, then normalized by `mean` and `std`.

@@ -15,10 +15,11 @@ from closedloop import recipes
 from closedloop.checks import check_number, check_responses, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Described, FloatArray, Located, Resolved, State, Stateful, Subject, form_of
+from closedloop.readable import ReadableSubject
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
 
-class Wrapper(ABC):
+class Wrapper(ReadableSubject, ABC):
     """A subject that changes what another one answers. Wrappers can be put around each other.
 
     It records the units of the subject inside, saves its state with its own, and has a resolution and a device where

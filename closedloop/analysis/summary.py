@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from PIL import Image
 
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import Linear, evaluate, parse_objective
+from closedloop.readable import Readable
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import EVOLUTION, REFERENCE
+from closedloop.recording.pictures import Pictures
 from closedloop.recording.render import render
 from closedloop.recording.titles import recorded_title
 
@@ -58,7 +64,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class ThreadSummary:
+class ThreadSummary(Readable):
     """What one thread found.
 
     Attributes:
@@ -77,6 +83,7 @@ class ThreadSummary:
         lost: Presentations of this thread that gave no response.
         drift: How scores were corrected for drift while evolving: "none", "divide" or "regress". All numbers here are
             of the responses as they were answered.
+        recording: Where it comes from, for its picture in a notebook; None for a summary made by hand.
     """
 
     thread: str
@@ -92,6 +99,56 @@ class ThreadSummary:
     generations: int
     lost: int
     drift: str = "none"
+    recording: xr.Dataset | None = field(default=None, compare=False)
+
+    def _in_words(self) -> str:
+        ratio = f", ratio {self.ratio:.3g}" if np.isfinite(self.ratio) else ""
+        found = f"evolved {self.evolved}, best reference {self.natural}{ratio}"
+        return f"{self.thread}: {self.target}: {found}, {self.images:,} images"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the evolved image, if it can be had, beside the numbers."""
+        ratio = "–" if np.isnan(self.ratio) else f"{self.ratio:.3g} ± {self.ratio_sem:.2g}"
+        curse = beside(self.curse, self.noisy_maximum)
+        rows = {
+            "evolved image, re-tested": str(self.evolved),
+            "best reference, re-tested": str(self.natural),
+            "evolved ÷ best reference": ratio,
+            "winner’s curse": "–" if np.isnan(curse) else f"{curse:.4g}",
+            "images": f"{self.images:,} in {self.generations:,} generations",
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td>{text}</td></tr>" for name, text in rows.items()
+        )
+        title = escape(f"{self.thread}: {self.target}")
+        return (
+            f"<div style='display:flex;gap:1em;align-items:center'>{self._image()}"
+            f"<table><caption style='text-align:left'>{title}</caption>{cells}</table></div>"
+        )
+
+    def _image(self) -> str:
+        """Returns the evolved image as HTML; of a movie its first frame, and nothing where there is none."""
+        if self.recording is None or not self.evolved.n:
+            return ""
+        found = Pictures(self.recording)(self.evolved.stimulus_id)
+        if found is None:
+            return ""
+        buffer = io.BytesIO()
+        Image.fromarray(found[0] if found.ndim == 4 else found).save(buffer, format="PNG")
+        data = base64.b64encode(buffer.getvalue()).decode()
+        name = escape(self.evolved.stimulus_id, quote=True)
+        return f"<img src='data:image/png;base64,{data}' alt='{name}' width='160'>"
+
+
+class Summaries(list[ThreadSummary]):
+    """Summaries of a recording's threads: a list that notebooks show well."""
+
+    def __repr__(self) -> str:
+        return "[" + ",\n ".join(map(repr, self)) + "]"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: one summary below the other."""
+        return "".join(summary._repr_html_() for summary in self)
 
 
 def beside(value: float, other: float, digits: int = 4) -> float:
@@ -104,13 +161,13 @@ def beside(value: float, other: float, digits: int = 4) -> float:
     return round(value, digits - 1 - int(np.floor(np.log10(abs(other))))) + 0.0
 
 
-def summarize(recording: xr.Dataset) -> list[ThreadSummary]:
+def summarize(recording: xr.Dataset) -> Summaries:
     """Summarizes each thread of a recording that `open_recording` or a protocol returned.
 
     Raises:
         RecordingError: The recording lacks what every run of an evolution holds.
     """
-    return [summarize_thread(recording, name, objective) for name, objective in thread_objectives(recording)]
+    return Summaries(summarize_thread(recording, name, objective) for name, objective in thread_objectives(recording))
 
 
 def is_evolution(recording: xr.Dataset) -> bool:
@@ -170,6 +227,7 @@ def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> Thread
         generations=len(np.unique(generation[evolved_rows])),
         lost=int(np.isnan(shown).all(axis=tuple(range(1, shown.ndim))).sum()),
         drift=drift_method(recording),
+        recording=recording,
     )
 
 

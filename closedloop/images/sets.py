@@ -26,10 +26,11 @@ from closedloop.images.movies import decode_movie
 from closedloop.images.opening import FORMATS, read_picture
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import STILL, Form
+from closedloop.readable import Readable, counted, some
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(Readable):
     """Named images, all of one size, with 8-bit values so that a file can hold them exactly.
 
     Raises:
@@ -54,6 +55,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def _in_words(self) -> str:
+        size = " × ".join(map(str, self.images.shape[-2:]))
+        kind = "movie" if self.images.ndim == 5 else "image"
+        return f"{counted(len(self), kind)} of {size} pixels: {some(self.ids)}"
 
     @property
     def fingerprint(self) -> str:

@@ -34,6 +34,7 @@ from closedloop.loop.settings import Settings, read_settings
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Evolution, Thread
 from closedloop.objectives import Linear
+from closedloop.readable import Readable, counted, some
 from closedloop.recording.layout import Layout, Rows
 from closedloop.recording.reader import read_experiment
 from closedloop.recording.references import keep_references
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 
 @final
-class Session:
+class Session(Readable):
     """Several evolutions on one subject, with reference images between them.
 
     Args:
@@ -105,6 +106,11 @@ class Session:
         self.presentations = 0
         if not len(self._references) and self.settings.drift != "none":
             raise InvalidArgumentError(f"references: expected some for drift={self.settings.drift!r}, got None.")
+
+    def _in_words(self) -> str:
+        names = [e.thread.name for e in self.evolutions]
+        budget = f"{self.settings.images:,} images each, {self.presentations:,} presentations so far ({self.phase})"
+        return f"{self.subject.name}: {counted(len(names), 'thread')} ({some(names)}), {budget}"
 
     @property
     def references(self) -> ImageSet | None:

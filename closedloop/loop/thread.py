@@ -16,6 +16,7 @@ from closedloop.gradients.settings import GradientSettings, Slope
 from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Optimizer, Recommending, State
 from closedloop.loop.stopping import Scored
 from closedloop.objectives import Unit, evaluate
+from closedloop.readable import Readable
 from closedloop.recording.layout import REFERENCE
 
 #: Letters of a thread's name; it is part of the names of files.
@@ -24,7 +25,7 @@ LONGEST_NAME = 100
 
 @final
 @dataclass(frozen=True)
-class Thread:
+class Thread(Readable):
     """One evolution; any number of them share one subject and one session.
 
     Attributes:
@@ -40,6 +41,10 @@ class Thread:
     objective: Objective = field(default_factory=lambda: Unit(0))
     name: str = "main"
     gradient: GradientSettings = field(default_factory=GradientSettings)
+
+    def _in_words(self) -> str:
+        goal = self.objective.describe()
+        return f"{self.name}: {self.optimizer.name} searches codes of {self.generator.name} for {goal:.60}"
 
     def __post_init__(self) -> None:
         for kind in ("generator", "optimizer", "objective"):

@@ -16,9 +16,10 @@ import numpy as np
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.selecting import number, selected
+from closedloop.readable import Readable
 
 
-class Term(ABC):
+class Term(Readable, ABC):
     """An objective with arithmetic: ``+ - *`` with numbers and other terms, ``/`` by numbers, ``sum(terms)``.
 
     Terms are immutable. They map responses ``(n, units[, time])``, numpy or torch, to scores ``(n,)`` of the same kind.
@@ -31,6 +32,10 @@ class Term(ABC):
     @abstractmethod
     def describe(self) -> str:
         """Its text, which `parse_objective` reads back."""
+
+    def _in_words(self) -> str:
+        text = self.describe()
+        return text if len(text) <= 100 else f"{text[:99]}…"
 
     @property
     def needs_images(self) -> bool:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from closedloop.checks import check_whole
 from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
+from closedloop.readable import ReadableOptimizer
 from closedloop.seeds import generator_state, part_generator, restore_generator
 
 
-class AskTell(ABC):
+class AskTell(ReadableOptimizer, ABC):
     """The calls that the optimizers written here share; what remains is to propose codes and to learn from scores.
 
     Attributes:

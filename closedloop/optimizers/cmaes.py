@@ -22,6 +22,7 @@ from closedloop.optimizers.base import (
     check_state,
     check_tell,
 )
+from closedloop.readable import ReadableOptimizer
 from closedloop.seeds import generator_state, part_generator, restore_generator
 
 #: Attributes of a pycma strategy that change from generation to generation; all else follows from its options.
@@ -82,7 +83,7 @@ def _unwarned() -> Iterator[None]:
 
 
 @final
-class CMAES:
+class CMAES(ReadableOptimizer):
     """Covariance matrix adaptation evolution strategy.
 
     Args:

@@ -16,10 +16,11 @@ import numpy as np
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Budgeted, Described, FloatArray, Optimizer, Recommending, Space, State
 from closedloop.optimizers.loading import load_optimizer
+from closedloop.readable import ReadableOptimizer
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
 
-class _Control(ABC):
+class _Control(ReadableOptimizer, ABC):
     """Hands on everything but the scores.
 
     Args:

@@ -16,10 +16,11 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import check_start, check_tell
 from closedloop.optimizers.cholesky import CholeskyCMAES
+from closedloop.readable import ReadableOptimizer
 
 
 @final
-class HessianCMA:
+class HessianCMA(ReadableOptimizer):
     """Cholesky-CMA-ES in the coordinates c of x = start + c · diag(λ^-exponent) V. O(k · dim) memory.
 
     Args:

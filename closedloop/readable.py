@@ -1,0 +1,81 @@
+"""What a person sees of an object in a notebook: one line with what is needed of it.
+
+The parts here take it from one mixin. Subjects, generators and optimizers of others need none of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Names in a line; an ellipsis stands for the others.
+_NAMES = 3
+
+
+class Readable:
+    """A line for ``repr``: the class, and what `_in_words` says of the object.
+
+    Dataclasses keep it, too: it is put into each class before their own would be made.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Readable.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        try:
+            said = self._in_words()
+        except (AttributeError, TypeError, ValueError):  # half made, in the middle of an error
+            said = ""
+        return f"<{type(self).__name__}{' ' * bool(said)}{said}>"
+
+    def _in_words(self) -> str:
+        """Returns name, sizes and what else a person needs."""
+        return ""
+
+
+class ReadableSubject(Readable):
+    """A subject: its name, units, the size of what it is shown, and where it runs."""
+
+    def _in_words(self) -> str:
+        part: Any = self
+        shown = getattr(part, "resolution", None)
+        engine, device = getattr(part, "engine", ""), getattr(part, "torch_device", "")
+        facts = [counted(len(part.units), "unit")]
+        facts += [f"images of {shown} × {shown} pixels"] if shown else []
+        facts += [" on ".join(text for text in (engine, device) if text)] if engine or device else []
+        return f"{part.name}: {', '.join(facts)}"
+
+
+class ReadableGenerator(Readable):
+    """A generator: its name, from codes of which length it makes images of which size."""
+
+    def _in_words(self) -> str:
+        part: Any = self
+        side, frames = part.resolution, getattr(part, "frames", None)
+        made = f"movies of {frames} frames, " if frames else "images of "
+        grey = "grey " if getattr(part, "channels", 3) == 1 else ""
+        return f"{part.name}: codes of {part.space.dim} numbers → {grey}{made}{side} × {side} pixels"
+
+
+class ReadableOptimizer(Readable):
+    """An optimizer: its name, the dimensions it searches, its seed and its budget."""
+
+    def _in_words(self) -> str:
+        part: Any = self
+        recipe = part.recipe or {}
+        facts = [counted(part.space.dim, "dimension")]
+        facts += [f"seed {recipe['seed']}"] if "seed" in recipe else []
+        budget = getattr(part, "budget", None)
+        facts += [f"budget of {budget:,} codes"] if budget is not None else []
+        return f"{part.name}: {', '.join(facts)}"
+
+
+def counted(number: int, word: str) -> str:
+    """Returns a number with its noun: "1 unit", "1,000 units"."""
+    return f"{number:,} {word}{'s' * (number != 1)}"
+
+
+def some(names: Any, most: int = _NAMES) -> str:
+    """Returns the first names, with an ellipsis for those that are left out."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
