@@ -218,7 +218,7 @@ def _table(result: xr.Dataset, budget: str) -> RunTable:
         (
             "contender",
             "÷ best natural",
-            "[95 %]",
+            "[95\u00a0%]",
             "above natural",
             "percentile",
             "confidence",

@@ -46,7 +46,7 @@ def folded(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _fold(head: str, cells: Sequence[str]) -> str:
-    width = max(map(len, [*cells, *head.split(), " "]))
+    width = max(map(len, [*cells, *head.split(" "), " "]))
     return "\n".join(line for part in head.split("\n") for line in textwrap.wrap(part, width, break_on_hyphens=False))
 
 

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from closedloop.figures.style import EVOLVED, INK, NATURAL, THREAD_COLOURS, dress
-from closedloop.figures.tiles import draw_picture
+from closedloop.figures.tiles import contrast_words, draw_picture, stretched
 from closedloop.images.eight_bit import to_bytes
 from closedloop.recording.titles import result_title
 
@@ -68,7 +68,8 @@ def _text(result: xr.Dataset, name: str) -> str:
 
 def _draw_image(ax: Axes, one: xr.Dataset) -> None:
     """Draws the last image between the unit's name and its numbers."""
-    draw_picture(ax, to_bytes(one["image"].values.transpose(1, 2, 0)))
+    image, factor = stretched(to_bytes(one["image"].values.transpose(1, 2, 0)))
+    draw_picture(ax, image)
     title = textwrap.fill(result_title(one), 26)
     ax.set_title(title, fontsize=8.5, color=INK, parse_math=False)
     words = [f"response {one['response'].item():.4g}"]
@@ -76,6 +77,7 @@ def _draw_image(ax: Axes, one: xr.Dataset) -> None:
         words.append(f"confidence {one['confidence'].item():.4f}")
     if np.isfinite(one["natural"].item()):
         words.append(f"best natural {one['natural'].item():.4g}")
+    words += [f"shown with {contrast_words(factor)}"] if factor != 1 else []
     failure = textwrap.fill(str(one["failure"].item()), 30)
     style: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "top", "fontsize": 8, "parse_math": False}
     ax.text(0.5, -0.03, "\n".join(words), color=INK, **style)
@@ -96,8 +98,11 @@ def _draw_way(ax: Axes, one: xr.Dataset, first: bool, last: bool) -> None:
     side = ax.twinx()
     if (norm > 0).any():
         side.plot(step, np.where(norm > 0, norm, np.nan), color=GRADIENT_COLOUR, lw=0.9, alpha=0.8)
-        if norm[norm > 0].max() > 20 * norm[norm > 0].min():
+        low, high = norm[norm > 0].min(), norm[norm > 0].max()
+        if high > 20 * low:
             side.set_yscale("log")
+        elif high < 1.001 * low:  # constant but for rounding, which is not worth an axis
+            side.set_ylim(0.9 * low, 1.1 * high)
     else:
         side.set_yticks([])
         ax.text(0.5, 0.7, "no gradient", transform=ax.transAxes, ha="center", color=FAILURE_COLOUR, fontsize=8)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, line_style, new_axes
+from closedloop.figures.tiles import contrast_words, stretched
 from closedloop.interfaces import FloatArray
 from closedloop.recording.titles import result_title
 
@@ -38,7 +39,8 @@ CONTENDER_TITLES = {
 def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | None = None, units: int = 12) -> Figure:
     """Draws a row for each unit: natural best, then the image of each contender, each with its response below.
 
-    The number in brackets is the response ÷ that of the best natural image; a failure is written out in its place.
+    Images of low contrast are shown stretched, with the factor on them. The number in brackets is the response ÷ that
+    of the best natural image; a failure is written out in its place.
 
     Args:
         result: What `closedloop.protocols.compare` returned.
@@ -52,21 +54,25 @@ def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | N
     part = _part(result, budget, seed).isel(unit=slice(units))
     names = [str(name) for name in part["contender"].values]
     figure, grid = _sheet(part.sizes["unit"], len(names) + 1)
+    box = {"facecolor": "black", "alpha": 0.55, "pad": 1.2, "lw": 0}
+    style: dict[str, Any] = {"fontsize": 5.5, "va": "top", "color": "white", "parse_math": False, "bbox": box}
     for i, axes in enumerate(grid):
         unit = part.isel(unit=i)
         _tile(axes[0], unit["natural_image"].values, f"{float(unit['natural_best']):.3g}", NATURAL)
         for ax, name in zip(axes[1:], names, strict=True):
             one = unit.sel(contender=name)
-            _tile(ax, one["image"].values, _number(one), EVOLVED if name == "evolved" else INK)
-        box = {"facecolor": "black", "alpha": 0.55, "pad": 1.2, "lw": 0}
+            image, factor = stretched(np.moveaxis(one["image"].values, 0, -1))
+            _tile(ax, np.moveaxis(image, -1, 0), _number(one), EVOLVED if name == "evolved" else INK)
+            if factor != 1:
+                ax.text(0.03, 0.03, contrast_words(factor), transform=ax.transAxes, **{**style, "va": "bottom"})
         name = textwrap.fill(result_title(unit), 24)
-        style = {"fontsize": 5.5, "va": "top", "color": "white", "parse_math": False, "bbox": box}
         axes[0].text(0.03, 0.96, name, transform=axes[0].transAxes, **style)
     natural = f"best of {int(part['natural_n'])}\nnatural images"
     for axes, title in zip(grid[0], [natural, *(CONTENDER_TITLES.get(name, name) for name in names)], strict=True):
         axes.set_title(title, fontsize=8, color=INK)
     words = f"responses to the last image, 8 bits (÷ best natural); budget {part['budget'].item()}"
     words += f", seed {part['seed'].item()}"
+    words = textwrap.fill(words, int(19 * figure.get_figwidth()))  # some 19 letters of this size in an inch
     figure.text(0.02, 0.06 / figure.get_figheight(), words, fontsize=7, color=INK)
     return figure
 

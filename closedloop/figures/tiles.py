@@ -44,3 +44,26 @@ def film_strip(movie: NDArray[np.uint8], across: int, down: int = 1, gap: float 
         top, left = place // across * (height + white), place % across * (width + white)
         sheet[top : top + height, left : left + width] = movie[frame]
     return sheet
+
+
+def stretched(image: NDArray[np.uint8], least: float = 2.0, most: float = 100.0) -> tuple[NDArray[np.uint8], float]:
+    """Returns a picture whose contrast is low, stretched about its mean colour, and the factor; others as they are.
+
+    Args:
+        image: ``(h, w, 3)``, 8-bit.
+        least: A picture that would be stretched by less than this stays as it is, with the factor 1.
+        most: It is never stretched by more.
+    """
+    low, high = np.percentile(image, [1, 99])
+    span = max((float(image.max()) - float(image.min())) / 2, float(high - low))
+    factor = min(0.9 * 255 / span, most) if span > 0 else 1.0
+    if factor < least:
+        return image, 1.0
+    # Each colour's mean becomes the middle grey; all deviations from it grow alike.
+    wide = 127.5 + factor * (image - image.mean((0, 1), keepdims=True))
+    return np.rint(np.clip(wide, 0, 255)).astype(np.uint8), factor
+
+
+def contrast_words(factor: float) -> str:
+    """Returns how much a picture was stretched, in words; empty where it was not."""
+    return "" if factor == 1 else f"contrast ×{factor:.1f}"

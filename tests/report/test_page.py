@@ -8,11 +8,13 @@ import pytest
 
 from closedloop import open_recording, summarize
 from closedloop.analysis.quality import cautions
+from closedloop.analysis.summary import beside
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.formats import export
 from closedloop.generators import load_generator
 from closedloop.protocols.landscape import landscape
 from closedloop.recording.pictures import Pictures
+from closedloop.recording.pointer import parse_pointer, pointer_bytes
 from closedloop.report import build_report, write_report
 from closedloop.subjects import load_subject
 
@@ -79,7 +81,8 @@ def test_every_number_of_the_summary_stands_in_it(run, parsed):
     for s in summarize(open_recording(run)):
         for value in (str(s.evolved), str(s.natural), s.evolved.stimulus_id, s.natural.stimulus_id, s.target,
                       s.objective, s.thread, f"{s.ratio:.4g}", f"± {s.ratio_sem:.2g}", f"{s.noisy_maximum:.4g}",
-                      f"{s.curse:.4g}", str(s.images), str(s.generations), str(s.lost), str(s.evolved.n)):  # fmt: skip
+                      f"{beside(s.curse, s.noisy_maximum):.4g}", str(s.images), str(s.generations), str(s.lost),
+                      str(s.evolved.n)):  # fmt: skip
             assert value in parsed.text
 
 
@@ -100,7 +103,8 @@ def test_pictures_stand_beside_their_numbers(run, parsed):
         assert f"reference image {summary.natural.stimulus_id}" in alts
     assert sum(alt.startswith("best image of generation") for alt in alts) == 16
     last = open_recording(run)["generation"].where(open_recording(run)["kind"] == "evolved").max()
-    assert sum(alt.startswith(f"image red-g{int(last):04d}") for alt in alts) == 12
+    ids = [name for name in set(open_recording(run)["stimulus_id"].values) if name.startswith(f"red-g{int(last):04d}")]
+    assert sum(alt.startswith(f"image red-g{int(last):04d}") for alt in alts) == len(ids) > 0
 
 
 def test_each_figure_is_drawn_or_said_to_be_missing(parsed):
@@ -170,8 +174,8 @@ def test_recorded_images(recorded, read):
 
 def test_an_unfinished_run_says_how_to_go_on(gabor, tmp_path, read):
     copy = shutil.copytree(gabor, tmp_path / "half way")
-    pointer = (copy / "COMMITTED.json").read_text().replace('"finished": true', '"finished": false')
-    (copy / "COMMITTED.json").write_text(pointer)
+    pointer = parse_pointer((copy / "COMMITTED.json").read_bytes())
+    (copy / "COMMITTED.json").write_bytes(pointer_bytes({**pointer, "finished": False}))
     parsed = read(build_report([copy]))
     assert "the run is not finished" in parsed.text
     assert "Before you trust the numbers" in parsed.text
