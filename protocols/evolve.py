@@ -148,7 +148,7 @@ def _table(found: Sequence[ThreadSummary], seconds: float) -> RunTable:
         ("evolved ÷ natural", [_pair(s.ratio, s.ratio_sem) for s in found]),
         (f"highest score while evolving{raw}", [_finite(s.noisy_maximum) for s in found]),
         ("winner's curse of that image", [_finite(beside(s.curse, s.noisy_maximum)) for s in found]),
-        ("images", [f"{s.images:,}" for s in found]),
+        ("presentations", [f"{s.images:,}" for s in found]),
         ("seconds, all threads", [f"{seconds:.0f}", *[""] * (len(found) - 1)]),
     ]
     title = "Preferred stimulus, re-tested in fresh presentations"

@@ -115,7 +115,7 @@ class ThreadSummary(Readable):
             "best reference, re-tested": str(self.natural),
             "evolved ÷ best reference": ratio,
             "winner’s curse": "–" if np.isnan(curse) else f"{curse:.4g}",
-            "images": f"{self.images:,} in {self.generations:,} generations",
+            "presentations": f"{self.images:,} in {self.generations:,} generations",
         }
         cells = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td>{text}</td></tr>" for name, text in rows.items()
