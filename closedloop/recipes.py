@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
 from closedloop.checks import is_number, is_whole
 from closedloop.errors import (
@@ -58,12 +59,31 @@ def recipe(part: Any) -> dict[str, Any]:
 def fingerprint(part: Any) -> str:
     """SHA-256 that tells a subject or generator from one with other weights; of its recipe where it has no weights.
 
-    Empty for something built by hand that cannot tell.
+    A generator without either is told by two of its images. Empty for a subject built by hand that cannot tell, of
+    which `closedloop.loop.contents` says what it holds.
     """
     if isinstance(part, Fingerprinted):
         return part.fingerprint
     known = recipe(part)
-    return "" if known["name"] == OBJECT else _sha256(known)
+    if known["name"] != OBJECT:
+        return _sha256(known)
+    return _images_sha256(part) if isinstance(part, Generator) else ""
+
+
+def _images_sha256(generator: Generator) -> str:
+    """SHA-256 of a generator's images of two fixed codes, 8 bits; empty where it gives others when asked again."""
+    codes = generator.space.sample(2, np.random.default_rng(np.random.SeedSequence([2, 24])))
+    try:
+        first, second = (_eight_bits(generator(codes.copy())) for _ in range(2))
+    except Exception:  # noqa: BLE001 - the loop asks it next, and says what is wrong
+        return ""
+    return (
+        hashlib.sha256(f"{first.shape}".encode() + first.tobytes()).hexdigest() if np.array_equal(first, second) else ""
+    )
+
+
+def _eight_bits(images: Any) -> NDArray[np.uint8]:
+    return (255 * np.clip(np.asarray(images, np.float64), 0, 1)).round().astype(np.uint8)
 
 
 def older_fingerprints(part: Any) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from closedloop.files import replace_file
 from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.engines import build_engine, export_onnx
 from closedloop.networks.modules import undisturbed
+from closedloop.networks.weights import weights_sha256
 from closedloop.readable import ReadableGenerator
 
 from .decoding import Decoder
@@ -80,6 +82,18 @@ class TorchGenerator(ReadableGenerator):
     def engine(self) -> str:
         """The engine in use: "eager", "compile" or "onnx"."""
         return self._decoder.engine
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides its images: weights, modules, codes, range and size; not of code."""
+        module, space = self._decoder.module, self.space
+        facts = {
+            "modules": [(name, type(part).__qualname__) for name, part in module.named_modules()],
+            "space": [space.dim, str(space.low), str(space.high), space.scale],
+            "decoding": [self.resolution, module.low, module.high, list(module.code_shape)],
+            "weights": weights_sha256(module.state_dict()),
+        }
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
         """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""

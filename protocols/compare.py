@@ -338,6 +338,11 @@ class Comparison:
         self._stream = current_stream()
 
     @property
+    def handed(self) -> Mapping[str, Any]:
+        """Who says which images are alike, if another subject does."""
+        return {} if self._features is None else {"features": self._features}
+
+    @property
     def weights(self) -> list[str]:
         """SHA-256 of each contender's generator."""
         return [fingerprint(g) for g in self._generators]

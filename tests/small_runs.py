@@ -22,6 +22,11 @@ class Cut:
     def __getattr__(self, name):
         return getattr(self._subject, name)
 
+    @property
+    def fingerprint(self):
+        """That of the subject inside; of one that has none nothing is compared."""
+        return getattr(self._subject, "fingerprint", "")
+
     def record(self, images):
         if self._left == 0:
             raise ConnectionError("the cable came off")

@@ -23,11 +23,12 @@ from closedloop.errors import (
     reword,
 )
 from closedloop.interfaces import State, Stateful, Subject
+from closedloop.loop.contents import Handing, Held
 from closedloop.loop.presenter import Shown
 from closedloop.recipes import fingerprint, older_fingerprints, plain, same_recipe
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
 from closedloop.recording.places import root_of
-from closedloop.recording.reader import open_recording, read_experiment, read_pointer
+from closedloop.recording.reader import open_recording, read_experiment, read_pointer, read_state
 from closedloop.recording.writer import Recording
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _MAY_DIFFER = ("closedloop", "fingerprints", "lost_blocks")
 #: Entries that name a folder of images, which may have moved if its images have the same fingerprint.
 _PLACES = ("references", "images", "naturals")
+#: Entry of a state: what parts hold that were handed over as Python objects.
+HELD = "held"
 
 
 class Course(Protocol):
@@ -110,6 +113,9 @@ def record(
     check_same_experiment(Path(str(save)), content)
     check_fingerprints(Path(str(save)), read_experiment(str(save)), content.get("fingerprints") or {})
     if is_finished(str(save)):
+        saved = read_state(str(save)) or {}
+        if HELD in saved:
+            _held(course).check(str(save), saved[HELD], finished=True)
         return open_recording(str(save))
     return run_course(course, Recording.reopen(str(save)))
 
@@ -125,18 +131,23 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
     try:
         recording.check_units(course.subject.units)
         saved = recording.state()
+        held = _held(course, saved)
         if saved is None:
             recording.use(course.layout())
         else:
+            if HELD in saved:
+                held.check(str(recording.path), saved[HELD])
             _restore(course, saved)
         course.begin(recording)
         try:
             with _saying_what_is_safe(recording):
                 while (shown := course.show()) is not None:
                     recording.check(shown.responses)  # before anything is learnt from them
-                    recording.append(course.learn(shown), _state(course))
+                    rows = course.learn(shown)
+                    held.look_again()
+                    recording.append(rows, _state(course, held))
                     course.committed()
-                recording.finish(_state(course), course.reason)
+                recording.finish(_state(course, held), course.reason)
             return recording.dataset()
         finally:
             course.end()
@@ -174,13 +185,19 @@ def _saying_what_is_safe(recording: Recording) -> Iterator[None]:
         raise
 
 
-def _state(course: Course) -> State:
+def _held(course: Course, saved: State | None = None) -> Held:
+    """Returns what the subject and other parts hold that were handed over as Python objects."""
+    others = course.handed if isinstance(course, Handing) else {}
+    return Held({"subject": course.subject, **others}, (saved or {}).get(HELD))
+
+
+def _state(course: Course, held: Held) -> State:
     """Returns the state of a course and of its subject, all that is needed to go on identically."""
-    subject = course.subject
+    subject, known = course.subject, {HELD: held.state()}
     if not isinstance(subject, Stateful):
-        return {**course.state(), "subject": None}
+        return {**course.state(), **known, "subject": None}
     with blamed(f"subject {subject.name!r}, state()", SubjectError):
-        return {**course.state(), "subject": subject.state()}
+        return {**course.state(), **known, "subject": subject.state()}
 
 
 def _restore(course: Course, saved: State) -> None:

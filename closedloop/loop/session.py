@@ -118,6 +118,11 @@ class Session(Readable):
         return self._references.images
 
     @property
+    def handed(self) -> Mapping[str, Any]:
+        """What each thread maximizes, which may be an object of the user's."""
+        return {f"objective of {e.thread.name}": e.thread.objective for e in self.evolutions}
+
+    @property
     def phase(self) -> str:
         """Which of `closedloop.loop.blocks.PHASES` is under way."""
         return self._schedule.phase

@@ -235,3 +235,18 @@ def test_a_pretrained_gan_has_gradients(pretrained):
     pictures[:, 0].mean().backward()
     brighter = codes.detach().numpy() + 0.1 * codes.grad.numpy() / np.linalg.norm(codes.grad.numpy())
     assert pretrained(brighter)[:, 0].mean() > pictures[:, 0].mean().item()
+
+
+def test_the_fingerprint_tells_weights_range_and_size():
+    known = generator().fingerprint
+    assert generator(engine="auto").fingerprint == known
+    other = gan()
+    with torch.no_grad():
+        other.out.bias += 0.1
+    others = [
+        TorchGenerator(other, 6, code_shape=(6, 1, 1), engine="eager"),
+        generator(resolution=13),
+        generator(output_range=(-1.0, 2.0)),
+        TorchGenerator(gan(), Space(6, scale=2.0), code_shape=(6, 1, 1), engine="eager"),
+    ]
+    assert len({known, *(made.fingerprint for made in others)}) == 5

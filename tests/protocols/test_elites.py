@@ -142,7 +142,8 @@ def test_it_goes_on_within_the_retest(tmp_path):
     with pytest.raises(SubjectError, match="the rig is gone"):
         run(classifier(fails_late), save=tmp_path / "run", **options)
     assert open_recording(tmp_path / "run").sizes["presentation"] == 62
-    again = resume(tmp_path / "run", subject=classifier())
+    with pytest.warns(UserWarning, match="subject: its code is not that with which"):
+        again = resume(tmp_path / "run", subject=classifier())
     assert again.equals(run(**options))
     assert len(set(again["stimulus_id"].values)) > 2
 

@@ -1,0 +1,266 @@
+"""What Python lets us see of parts that were handed over as objects, so that a run goes on with no others.
+
+A function or an object of one's own has no recipe and no fingerprint. What it holds can be read without calling it: the
+numbers and arrays of a function's closure, defaults and globals, of a partial's arguments, of an object's attributes,
+and the weights of torch networks among them. A run notes SHA-256 of each. What changes while a subject is used, such as
+a counter, is told by comparing once more after the first block, and is not compared any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import chain
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import Described, Fingerprinted, State
+
+#: Ends the name under which the code of a part stands.
+CODE = "code"
+#: Bytes of an array up to which all of it is read; of a larger one as many are, evenly spread.
+_LARGEST = 2**28
+#: How deep lists in lists, and functions that functions hold, are followed.
+_DEPTH = 4
+
+
+@runtime_checkable
+class Handing(Protocol):
+    """A capability of courses: parts beside the subject that may be objects without a name."""
+
+    @property
+    def handed(self) -> Mapping[str, Any]:
+        """The parts, each by what an error calls it."""
+        ...
+
+
+class Held:
+    """What the parts of a run under way hold.
+
+    Args:
+        parts: Subject, objectives …, each by what an error calls it.
+        saved: What `state` gave for this run before; None at its beginning.
+    """
+
+    def __init__(self, parts: Mapping[str, Any], saved: State | None = None) -> None:
+        self._parts, self._looked = parts, False
+        self._now = self._read()
+        self._changing = set() if saved is None else set(saved["changing"])
+
+    def _read(self) -> dict[str, str]:
+        return {f"{name}: {where}": sha for name, part in self._parts.items() for where, sha in contents(part).items()}
+
+    def look_again(self) -> None:
+        """Notes, after the first block, what the use of the parts has changed."""
+        if not self._looked and self._now:
+            after = self._read()
+            self._changing |= {
+                name for name in self._now.keys() | after.keys() if self._now.get(name) != after.get(name)
+            }
+        self._looked = True
+
+    def state(self) -> State:
+        """Returns what each part held, and which of it changes; for the state of the run."""
+        return {"contents": self._now, "changing": sorted(self._changing)}
+
+    def check(self, run: str, saved: State, finished: bool = False) -> None:
+        """Raises unless the parts hold what those of the run held; where their code alone is another, it warns.
+
+        Args:
+            run: The run's folder.
+            saved: What `state` gave.
+            finished: Whether its results would be returned without asking these parts anything.
+
+        Raises:
+            InvalidArgumentError: A number, an array or a network is another, or, of a finished run, the code.
+        """
+        known = {name: sha for name, sha in saved["contents"].items() if name not in saved["changing"]}
+        if not self._now or not known:
+            return
+        parts = {name.partition(":")[0] for name in self._now}
+        values = set(self._now.values())
+        for name, sha in known.items():
+            if name.partition(":")[0] not in parts or name.endswith(f": {CODE}"):
+                continue
+            if self._now.get(name, sha if sha in values else "") != sha:
+                raise InvalidArgumentError(_other(name, run))
+        for name in (f"{part}: {CODE}" for part in sorted(parts)):
+            if _another_code(known.get(name), self._now.get(name)):
+                _say_code(name.partition(":")[0], run, finished)
+
+
+def _other(name: str, run: str) -> str:
+    part, _, where = name.partition(": ")
+    return (
+        f"{part}: expected the {part} with which {run} began, got another: its {where} is not the same; restore it. A "
+        "part of your own that says a `fingerprint` (a text) is compared by that alone, and with '' by nothing."
+    )
+
+
+def _say_code(part: str, run: str, finished: bool) -> None:
+    """Warns that the code of a part is another than the run began with; of a finished run refuses."""
+    said = f"{part}: its code is not that with which {run} began"
+    if finished:
+        raise InvalidArgumentError(
+            f"{said}, so the results there may not be its own. closedloop.open_recording reads them as they are; for "
+            "results of this code give a new folder."
+        )
+    warnings.warn(f"{said}; the run goes on with the new code.", UserWarning, stacklevel=2)
+
+
+def _another_code(known: str | None, now: str | None) -> bool:
+    """Returns whether two codes differ; bytecode of two versions of Python says nothing."""
+    if known is None or now is None:
+        return known != now
+    return known != now and known.partition(" ")[0] == now.partition(" ")[0]
+
+
+def contents(part: Any) -> dict[str, str]:
+    """Returns SHA-256 of what a Python object holds, by where it holds it, and of its code; it is never called.
+
+    Args:
+        part: A subject or objective. One that can be loaded by its name, says its fingerprint, or is an objective of
+            closedloop, whose text says all, needs none of this: nothing is returned.
+    """
+    if isinstance(part, Described) and part.recipe is not None:
+        return {}
+    inner = getattr(part, "subject", None)
+    if isinstance(part, Fingerprinted) and (part.fingerprint or inner is None):
+        return {}
+    reading = _Reading()
+    if inner is not None or not _ours(type(part)) or hasattr(part, "record"):
+        reading.open(part)
+    if inner is not None:
+        reading.found |= {f"subject.{where}": sha for where, sha in contents(inner).items() if where != CODE}
+        reading.codes.append(contents(inner).get(CODE, ""))
+    return reading.result()
+
+
+class _Reading:
+    """Follows what functions and objects hold, once each."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+        self.codes: list[str] = []
+        self._seen: set[int] = set()
+
+    def result(self) -> dict[str, str]:
+        codes = [code for code in self.codes if code]
+        if not codes:
+            return self.found
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return {**self.found, CODE: f"{version} {hashlib.sha256(''.join(codes).encode()).hexdigest()}"}
+
+    def open(self, thing: Any, where: str = "") -> None:
+        """Reads the attributes of an object, and notes the code of its class."""
+        for name, value in dict(getattr(thing, "__dict__", {})).items():
+            self.follow(value, f"{where}.{name.strip('_')}".lstrip("."), opens=_ours(type(thing)))
+        if not _ours(type(thing)):
+            methods = sorted((n, f) for n, f in vars(type(thing)).items() if isinstance(f, FunctionType))
+            self.codes += [_code(method.__code__) for _, method in methods]
+
+    def follow(self, value: Any, where: str, opens: bool = True, depth: int = _DEPTH) -> None:
+        """Reads a value where it is plain, and follows a function, or an object where it `opens` them."""
+        data = _sha256_of(value)
+        if data is not None:
+            self.found[where] = data
+        elif id(value) not in self._seen and depth and not isinstance(value, (type, ModuleType)):
+            self._seen.add(id(value))
+            for name, held in self._inside(value, where, opens):
+                self.follow(held, name, opens, depth - 1)
+
+    def _inside(self, value: Any, where: str, opens: bool) -> Iterator[tuple[str, Any]]:
+        """Yields what a function or a partial holds; opens an object."""
+        if isinstance(value, MethodType):
+            yield from ((where, value.__func__), (where, value.__self__))
+        elif isinstance(value, partial):
+            yield where, value.func
+            given = chain(enumerate(value.args), value.keywords.items())
+            yield from ((f"{where}.{name}", argument) for name, argument in given)
+        elif isinstance(value, FunctionType):
+            if not _ours(value):
+                self.codes.append(_code(value.__code__))
+            yield from ((f"{where}.{name}", held) for name, held in _held_by(value))
+        elif opens:
+            self.open(value, where)
+
+
+def _held_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yields the names and values that a function was made with, and those of its module that it names."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+    yield from (function.__kwdefaults__ or {}).items()
+    yield from ((f"default {i}", value) for i, value in enumerate(function.__defaults__ or ()))
+    known = function.__globals__
+    for name in sorted(_names(function.__code__)):
+        value = known.get(name)
+        if not isinstance(value, FunctionType) or value.__module__ == function.__module__:
+            yield name, value
+
+
+def _names(code: CodeType) -> set[str]:
+    """Returns the names of globals and attributes in a code and in those inside it."""
+    inside = (const for const in code.co_consts if isinstance(const, CodeType))
+    return set(code.co_names).union(*map(_names, inside))
+
+
+def _code(code: CodeType) -> str:
+    """Returns a SHA-256 of what a code does, whatever its file and lines."""
+    consts = [
+        _code(c) if isinstance(c, CodeType) else repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c)
+        for c in code.co_consts
+    ]
+    parts = (code.co_code.hex(), consts, code.co_names, code.co_freevars, code.co_varnames)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _ours(thing: Any) -> bool:
+    """Returns whether a class or function is of this package, whose code changes with its versions alone."""
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == "closedloop"
+
+
+def _sha256_of(value: Any, depth: int = _DEPTH) -> str | None:
+    """Returns SHA-256 of a number, an array, a network, of those in a list, or of a part that says it; else None."""
+    if isinstance(value, (bool, int, float, complex, np.number, np.bool_)):
+        return _sha256(repr(value.item() if isinstance(value, np.generic) else value).encode())
+    if isinstance(value, np.ndarray):
+        return None if value.dtype.hasobject else _array(value)
+    if isinstance(value, (list, tuple, Mapping)) and depth:
+        entries = value.items() if isinstance(value, Mapping) else enumerate(value)
+        known = [(str(name), data) for name, entry in list(entries) if (data := _sha256_of(entry, depth - 1))]
+        return _sha256(repr(known).encode()) if known else None
+    if isinstance(value, Fingerprinted) and not isinstance(value, type):
+        return value.fingerprint or None
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, (torch.Tensor, torch.nn.Module)):
+        return _weights(value)
+    return None
+
+
+def _array(value: np.ndarray[Any, Any]) -> str:
+    step = -(-value.nbytes // _LARGEST) or 1
+    flat = np.ascontiguousarray(value.reshape(-1)[::step])
+    return _sha256(f"{value.dtype.str} {value.shape};".encode() + flat.tobytes())
+
+
+def _weights(value: Any) -> str | None:
+    """Returns SHA-256 of a tensor or of a network's weights; None where they cannot be read."""
+    from closedloop.networks.weights import weights_sha256
+
+    try:
+        return weights_sha256(value.state_dict() if hasattr(value, "state_dict") else {"": value})
+    except Exception:  # noqa: BLE001 - on no device, or of a kind of its own: then it says nothing
+        return None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,252 @@
+"""A run goes on with the Python objects that it began with: what they hold is compared, their code is spoken of."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+from closedloop import IsotropicES, Session, Thread, open_recording
+from closedloop.errors import InvalidArgumentError
+from closedloop.generators import Fourier
+from closedloop.interfaces import Space, Units
+from closedloop.loop.contents import contents
+from closedloop.protocols import present, resume
+from closedloop.recipes import fingerprint
+from closedloop.subjects import FunctionSubject, Lossy
+
+GAIN = 2.0
+
+
+class Stop:
+    def __init__(self, blocks=1):
+        self.left = blocks
+
+    def __call__(self, done, total):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt("stopped")
+
+    begin = end = lambda self, session: None
+    generation = lambda self, generation: self(0, 0)  # noqa: E731
+
+
+def pictures():
+    return np.random.default_rng(0).random((80, 3, 8, 8), dtype=np.float32)
+
+
+def closure(weights):
+    return lambda images: images.reshape(len(images), -1) @ weights
+
+
+def default(weights):
+    return lambda images, *, w=weights: images.reshape(len(images), -1) @ w
+
+
+def given(weights):
+    return functools.partial(lambda w, images: images.reshape(len(images), -1) @ w, weights)
+
+
+class Callable:
+    def __init__(self, weights):
+        self.weights = weights
+
+    def __call__(self, images):
+        return images.reshape(len(images), -1) @ self.weights
+
+    def respond(self, images):
+        return self(images)
+
+
+def bound(weights):
+    return Callable(weights).respond
+
+
+def of_object(weights):
+    held = Callable(weights)
+    return lambda images: held(images)
+
+
+def layered(weights):
+    params = {"name": "linear", "layers": [weights, 1]}
+    return lambda images: images.reshape(len(images), -1) @ params["layers"][0]
+
+
+def fitted(weights):
+    model = Callable(weights)
+    return lambda images: model.respond(images)
+
+
+def helped(weights):
+    inner = closure(weights)
+    return lambda images: inner(images)
+
+
+def networked(weights):
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(192, 1, bias=False)
+    with torch.no_grad():
+        net.weight[:] = torch.from_numpy(weights.T)
+    return lambda images: net(torch.from_numpy(images).flatten(1)).detach().numpy()
+
+
+WAYS = [closure, default, given, Callable, bound, of_object, layered, fitted, helped, networked]
+
+
+def weights(seed):
+    return np.random.default_rng(seed).standard_normal((192, 1))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: Lossy(s, 0.1)], ids=["bare", "wrapped"])
+def test_a_function_that_holds_other_numbers_is_refused(way, wrap, tmp_path):
+    def subject(seed):
+        return wrap(FunctionSubject(way(weights(seed)), name="cell"))
+
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        present(subject(0), pictures(), save=tmp_path / "run", progress=Stop())
+    for call in (
+        lambda other: present(other, pictures(), save=tmp_path / "run", exists="resume"),
+        lambda other: resume(tmp_path / "run", subject=other),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"subject: expected the subject with which .* got another"):
+            call(subject(1))
+    assert not open_recording(tmp_path / "run").attrs["finished"]
+    found = resume(tmp_path / "run", subject=subject(0)).load()
+    assert found.equals(present(subject(0), pictures()))
+    again = present(subject(0), pictures(), save=tmp_path / "run", exists="resume")
+    assert again.load().equals(found)
+    with pytest.raises(InvalidArgumentError, match=r"subject: expected the subject with which .* got another"):
+        present(subject(1), pictures(), save=tmp_path / "run", exists="resume")
+
+
+class Rig:
+    """A rig's own class: it counts, adapts, and has a gain."""
+
+    name = "rig"
+    units = Units(("cell",), {})
+
+    def __init__(self, gain):
+        self.gain, self.trials, self.trace, self._open = gain, 0, [], object()
+
+    def record(self, images):
+        self.trials += 1
+        self.trace.append(float(images.mean()))
+        return self.gain * images.mean((1, 2, 3))[:, None]
+
+
+class Mended(Rig):
+    """The same with mended code."""
+
+    def record(self, images):
+        return self.gain * images.mean(axis=(1, 2, 3))[:, None]
+
+
+def test_what_changes_in_use_is_not_compared(tmp_path):
+    rig = Rig(100.0)
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        present(rig, pictures(), save=tmp_path / "run", progress=Stop())
+    with pytest.raises(InvalidArgumentError, match="its gain is not the same"):
+        resume(tmp_path / "run", subject=Rig(1.0))
+    rig.trials += 5
+    assert resume(tmp_path / "run", subject=rig).sizes["presentation"] == 80
+
+
+def test_mended_code_is_said_and_goes_on_but_returns_no_former_results(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        present(Rig(100.0), pictures(), save=tmp_path / "run", progress=Stop())
+    with pytest.warns(UserWarning, match="subject: its code is not that with which"):
+        resume(tmp_path / "run", subject=Mended(100.0))
+    with pytest.raises(InvalidArgumentError, match=r"its code is not that .* give a new folder"):
+        present(Rig(100.0), pictures(), save=tmp_path / "run", exists="resume")
+
+
+def test_a_fingerprint_of_its_own_is_all_that_counts(tmp_path):
+    one, other = Rig(1.0), Rig(2.0)
+    one.fingerprint = other.fingerprint = ""
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        present(one, pictures(), save=tmp_path / "run", progress=Stop())
+    assert resume(tmp_path / "run", subject=other).sizes["presentation"] == 80
+
+
+def test_globals_that_a_function_names(monkeypatch):
+    before = contents(FunctionSubject(lambda images: GAIN * images.mean((1, 2, 3))))
+    monkeypatch.setitem(globals(), "GAIN", 3.0)
+    after = contents(FunctionSubject(lambda images: GAIN * images.mean((1, 2, 3))))
+    assert before["function.GAIN"] != after["function.GAIN"]
+    assert {name for name in before if before[name] != after[name]} == {"function.GAIN"}
+
+
+def test_nothing_is_called_and_the_unreadable_says_nothing():
+    class Animal:
+        name, units = "animal", Units(("cell",), {})
+
+        def __init__(self):
+            self.cable = open  # a function of C
+            self.loop = [self]
+            self.things = np.array([object()])
+
+        def record(self, images):
+            raise AssertionError("it was called")
+
+    assert set(contents(Animal())) == {"code"}
+
+
+class Made:
+    """A generator of the user's."""
+
+    name, space, resolution = "made", Space(4), 8
+
+    def __init__(self, weights):
+        self.weights = weights
+
+    def __call__(self, codes):
+        return (1 / (1 + np.exp(-codes @ self.weights))).reshape(-1, 3, 8, 8).astype(np.float32)
+
+
+class Liking:
+    """An objective of the user's."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, responses):
+        return self.weight * responses[:, 0]
+
+    def describe(self):
+        return "liking"
+
+
+def evolved(folder, seed=0, weight=1.0, stop=None, exists="resume"):
+    generator = Made(np.random.default_rng(seed).standard_normal((4, 192)))
+    thread = Thread(generator, IsotropicES(generator.space, seed=1, population=6), Liking(weight), "main")
+    subject = FunctionSubject(closure(weights(0)), name="cell")
+    return Session(subject, [thread], references=None, images=30, save=folder, exists=exists,
+                   observers=[stop] if stop else []).run()  # fmt: skip
+
+
+def test_generators_and_objectives_of_the_users(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        evolved(tmp_path / "run", stop=Stop(2))
+    for _ in range(2):  # under way and finished
+        with pytest.raises(InvalidArgumentError, match="generator of main: expected the generator of main with which"):
+            evolved(tmp_path / "run", seed=1)
+        with pytest.raises(InvalidArgumentError, match=r"objective of main: .* its weight is not the same"):
+            evolved(tmp_path / "run", weight=2.0)
+        found = evolved(tmp_path / "run").load()
+    assert found.equals(evolved(None, exists="fail"))
+    assert found["generator_sha256"].values[0]
+
+
+def test_a_generator_of_the_users_is_told_by_its_images(tmp_path):
+    generator = Made(np.random.default_rng(0).standard_normal((4, 192)))
+    assert fingerprint(generator) == fingerprint(Made(generator.weights.copy()))
+    assert fingerprint(generator) != fingerprint(Made(2 * generator.weights))
+    assert fingerprint(Fourier(16, 2)) != fingerprint(Fourier(16, 3))
+
+    class Moody(Made):
+        def __call__(self, codes):
+            return np.random.default_rng().random((len(codes), 3, 8, 8)).astype(np.float32)
+
+    assert fingerprint(Moody(generator.weights)) == ""
