@@ -123,6 +123,6 @@ class TorchGenerator(ReadableGenerator):
         with undisturbed(decoder):
             build_engine("onnx", decoder, codes, input_name="codes", device=device)  # it gives the same images
             model = onnx.load_model_from_string(export_onnx(decoder, torch.from_numpy(codes).to(device), "codes"))
-        space = {k: v for k, v in vars(self.space).items() if np.isfinite(v)}
+        space = {k: v for k, v in vars(self.space).items() if v is not None and np.isfinite(v)}
         onnx.helper.set_model_props(model, {METADATA: json.dumps({"name": self.name, "space": space})})
         replace_file(path, model.SerializeToString())

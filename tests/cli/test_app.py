@@ -256,7 +256,7 @@ def test_who_stops_a_run_is_told_what_is_safe(tmp_path, capsys, monkeypatch, num
             signal.raise_signal(getattr(signal, number))
 
     monkeypatch.setattr(Recording, "append", append)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match=str(status)) as ended:
         main(["evolve", "--subject", "gabor", "--generator", "fourier", "--images", "200", "--out", "run"])
     assert ended.value.code == status
     said = " ".join(capsys.readouterr().err.split())
@@ -276,7 +276,7 @@ def test_an_export_that_is_stopped_leaves_nothing(tmp_path, capsys, monkeypatch,
         raise error
 
     monkeypatch.setattr("closedloop.formats.csv._table", stop)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match=str(status)) as ended:
         main(["export", "run", "--to", "csv", "--out", "table.csv"])
     assert ended.value.code == status
     assert "Nothing was left half written" in capsys.readouterr().err

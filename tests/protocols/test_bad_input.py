@@ -104,7 +104,7 @@ COMMANDS = [
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words)[:40])
 def test_a_command_leaves_nothing(folder, words, out, capsys):
     before = state(folder)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match="2") as ended:
         main([*words, *([] if out is None else ["--out", out])])
     assert ended.value.code == 2
     assert "Traceback" not in capsys.readouterr().err

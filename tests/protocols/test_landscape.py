@@ -182,7 +182,7 @@ def test_a_run_without_its_directions(tmp_path, evolved):
     content = yaml.safe_load((folder / "experiment.yaml").read_text())
     del content["radius"]
     (folder / "experiment.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(RecordingError, match=r"experiment\.yaml lacks radius"):
+    with pytest.raises(RecordingError, match=r"experiment\.yaml is damaged"):
         resume(folder)
 
 
