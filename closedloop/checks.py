@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeGuard
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import as_array, as_numbers
-from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError, blamed
-from closedloop.interfaces import STILL, FloatArray, Form, Generator, Objective, Optimizer, Subject, Units, form_of
+from closedloop.errors import ClosedLoopError, GeneratorError, InvalidArgumentError, SubjectError, blamed, reason
+from closedloop.interfaces import (
+    STILL,
+    Encoding,
+    FloatArray,
+    Form,
+    Generator,
+    Objective,
+    Optimizer,
+    Subject,
+    Units,
+    form_of,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: How far beyond [0, 1] rounding may carry a pixel before it counts as out of range; such values are clipped.
 ROUNDING = 1e-4
@@ -108,6 +126,27 @@ def make_images(generator: Generator, codes: Any, whose: str = "") -> NDArray[np
     with blamed(f"{whose}generator {generator.name!r}", GeneratorError):
         checked = generator.space.check(codes)
         return np.array(check_generated(generator(checked), len(checked), generator))
+
+
+def encode_images(generator: Generator, images: NDArray[np.float32]) -> FloatArray:
+    """Returns the codes ``(n, dim)`` that a generator's own encoder finds for images, checked but for bounds.
+
+    Raises:
+        GeneratorError: It raised, or returned no finite numbers of that shape.
+        InvalidArgumentError: It has no encoder.
+    """
+    if not isinstance(generator, Encoding):
+        raise InvalidArgumentError(f"generator: expected one with an encoder (encode), got {generator.name!r}.")
+    whose = f"generator {generator.name!r}, encode()"
+    with blamed(whose, GeneratorError):
+        raw = generator.encode(images)
+    codes = as_numbers(whose, raw, error=GeneratorError).astype(float)
+    if codes.shape != (len(images), generator.space.dim) or not np.isfinite(codes).all():
+        bad = "" if np.isfinite(codes).all() else " with NaN or infinity"
+        raise GeneratorError(
+            f"{whose}: expected finite codes ({len(images)}, {generator.space.dim}), got shape {codes.shape}{bad}."
+        )
+    return codes
 
 
 def check_generated(images: NDArray[Any], n: int, generator: Generator) -> NDArray[np.float32]:
@@ -305,3 +344,211 @@ def real_numbers(name: str, values: Any) -> NDArray[np.float64]:
     if np.isinf(found).any():
         raise InvalidArgumentError(f"{name}: expected finite numbers, NaN where one is missing, got an infinite one.")
     return found.astype(np.float64)
+
+
+def at_door(function: Callable[P, T]) -> Callable[P, T]:
+    """Holds the arguments of a public function to the types that its signature states.
+
+    What is no path, part or space, where one belongs, is refused before the function begins. All else is looked at only
+    where the function fails with an exception of Python or of another package: an argument that is not of its type, or
+    a Dataset that lacks what was looked up, is then named as the cause. What fails for another reason stays as it is.
+
+    Raises:
+        InvalidArgumentError: An argument is of another type; the error names it.
+    """
+    stated: list[tuple[int, str, str]] = []
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not stated:
+            stated.extend(_stated(function))
+        for name, kind, value in _given(stated, args, kwargs):
+            _check_at_once(name, kind, value)
+        try:
+            return function(*args, **kwargs)
+        except ClosedLoopError:
+            raise
+        except Exception as error:
+            for name, kind, value in _given(stated, args, kwargs):
+                _blame(name, kind, value, error)
+            raise
+
+    return checked
+
+
+def check_fields(made: Any) -> None:
+    """Raises unless the fields of a dataclass are of the types that it states; for its ``__post_init__``.
+
+    Raises:
+        InvalidArgumentError: One is not; the error names it.
+    """
+    for field in fields(made):
+        value = getattr(made, field.name)
+        if not _fits(str(field.type), value):
+            raise InvalidArgumentError(f"{field.name}: expected {_words(str(field.type))}, got {_came(value)}.")
+
+
+def record_images(subject: Subject, images: NDArray[np.float32], who: str = "") -> FloatArray:
+    """Returns the responses ``(n, units[, time])`` of a subject to images, each shown once in their order, checked.
+
+    Args:
+        subject: Who looks.
+        images: ``(n, 3, h, w)``, RGB in [0, 1].
+        who: The argument as which the subject was handed over, for the error.
+
+    Raises:
+        SubjectError: It raised, or returned no responses.
+    """
+    name = f"{who}: subject {subject.name!r}" if who else f"subject {subject.name!r}"
+    with blamed(name, SubjectError):
+        raw = subject.record(images.copy())
+    return check_responses(raw, len(images), len(units_of(subject)), subject.name)
+
+
+def _stated(function: Callable[..., Any]) -> Iterator[tuple[int, str, str]]:
+    """Position, name and stated type, in words, of each argument that has one."""
+    for i, parameter in enumerate(inspect.signature(function).parameters.values()):
+        said = parameter.annotation
+        if said is not parameter.empty and parameter.kind in (0, 1, 3):
+            yield i, parameter.name, said if isinstance(said, str) else getattr(said, "__name__", str(said))
+
+
+def _given(
+    stated: Sequence[tuple[int, str, str]], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Any]]:
+    """Name, stated type and value of each argument that was given."""
+    for i, name, kind in stated:
+        if i < len(args) or name in kwargs:
+            yield name, kind, args[i] if i < len(args) else kwargs[name]
+
+
+def _alternatives(kind: str) -> list[tuple[str, str]]:
+    """The types that an annotation allows, each with what stands in its brackets."""
+    found, depth, start = [], 0, 0
+    for i, letter in enumerate(kind + "|"):
+        depth += (letter == "[") - (letter == "]")
+        if letter == "|" and depth == 0:
+            head, _, inner = kind[start:i].strip().partition("[")
+            found.append((head.rpartition(".")[2], inner.removesuffix("]")))
+            start = i + 1
+    return found
+
+
+def _fits(kind: str, value: Any) -> bool:
+    """Whether a value is of a stated type; so is all where a type is none of `_KINDS`."""
+    return any(_is(head, inner, value) for head, inner in _alternatives(kind))
+
+
+def _is(head: str, inner: str, value: Any) -> bool:
+    if head not in _KINDS:
+        return True
+    if not _KINDS[head][1](value):
+        return False
+    if head == "Mapping":
+        return all(_fits(inner.partition(",")[2], v) for v in value.values())
+    return head != "Sequence" or all(_fits(inner, v) for v in value)
+
+
+def _words(kind: str) -> str:
+    return " or ".join(dict.fromkeys(_KINDS[head][0] if head in _KINDS else head for head, _ in _alternatives(kind)))
+
+
+def _check_at_once(name: str, kind: str, value: Any) -> None:
+    """Raises where a path, a part of an experiment or a space is stated, and something else was given."""
+    heads = [head for head, _ in _alternatives(kind)]
+    if not _AT_ONCE.intersection(heads):
+        return
+    if value is None and "None" in heads:
+        return
+    if heads[0].lower() in _PARTS and set(heads[1:]) <= {"None"}:
+        check_part(heads[0].lower(), value, name)
+    elif not _fits(kind, value):
+        raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.")
+    elif "Path" in heads and isinstance(value, str) and "\0" in value:
+        raise InvalidArgumentError(f"{name}: expected a path, got {value!r:.80} with a NUL character in it.")
+
+
+def _blame(name: str, kind: str, value: Any, error: Exception) -> None:
+    """Raises an error that names an argument if it is not of its stated type, or lacks what was looked up in it."""
+    if not _fits(kind, value):
+        raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.") from error
+    if any(head == "Dataset" for head, _ in _alternatives(kind)) and _is_dataset(value) and _lacks(value, error):
+        raise InvalidArgumentError(
+            f"{name}: expected {_words(kind)}, got a Dataset that lacks what is looked up ({reason(error)}); "
+            f"it holds {', '.join(sorted(map(str, value.variables))) or 'nothing'}."
+        ) from error
+
+
+def _lacks(dataset: Any, error: Exception) -> bool:
+    """Whether an error may come from what a Dataset lacks: a name, or all that Datasets of ours have."""
+    lacking = isinstance(error, (KeyError, AttributeError)) or "array dimensions" in str(error)
+    return lacking or "closedloop_version" not in dataset.variables
+
+
+def _came(value: Any) -> str:
+    """What was given, in words that are short for any object."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if value is None or isinstance(value, (str, int, float, list, tuple, Path)):
+        return f"{value!r:.80}"
+    return f"an object of type {type(value).__name__}"
+
+
+def _is_dataset(value: Any) -> bool:
+    """Whether a value is an xarray.Dataset; xarray is not imported for it."""
+    return any(c.__name__ == "Dataset" and c.__module__.startswith("xarray.") for c in type(value).__mro__)
+
+
+def _is_data_array(value: Any) -> bool:
+    """Whether a value is an xarray.DataArray; xarray is not imported for it."""
+    return any(c.__name__ == "DataArray" and c.__module__.startswith("xarray.") for c in type(value).__mro__)
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether a value is read as an array of numbers by numpy."""
+    try:
+        return not isinstance(value, type) and np.asarray(value).dtype.kind in "fiubc"
+    except Exception:  # noqa: BLE001 - whatever the object of a stranger raises: it is no array
+        return False
+
+
+def _is_several(value: Any) -> bool:
+    text = isinstance(value, (str, bytes, type, Mapping))
+    return isinstance(value, Iterable) and hasattr(value, "__len__") and not text
+
+
+def _is_space(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("dim", "bounded", "center", "check")) and not isinstance(value, type)
+
+
+def _is_part(kind: str) -> Callable[[Any], bool]:
+    return lambda value: not isinstance(value, type) and isinstance(value, _PARTS[kind][1])
+
+
+#: Types that signatures state, with words for them and what tells that a value is of them.
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "None": ("None", lambda value: value is None),
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "Path": ("a path", lambda value: isinstance(value, (str, Path))),
+    "int": ("a whole number", is_whole),
+    "float": ("a number", is_number),
+    "bool": ("True or False", lambda value: isinstance(value, (bool, np.bool_))),
+    "Dataset": ("a Dataset of closedloop, such as open_recording returns", _is_dataset),
+    "DataArray": ("a DataArray", _is_data_array),
+    "Sequence": ("a list", _is_several),
+    "tuple": ("a tuple", _is_several),
+    "list": ("a list", _is_several),
+    "Mapping": ("a mapping", lambda value: isinstance(value, Mapping)),
+    "dict": ("a mapping", lambda value: isinstance(value, Mapping)),
+    "Callable": ("a function", callable),
+    "NDArray": ("an array of numbers", _is_numeric),
+    "FloatArray": ("an array of numbers", _is_numeric),
+    "ArrayLike": ("an array of numbers", _is_numeric),
+    "Subject": ("a Subject", _is_part("subject")),
+    "Generator": ("a Generator", _is_part("generator")),
+    "Optimizer": ("an Optimizer", _is_part("optimizer")),
+    "Objective": ("an Objective", _is_part("objective")),
+    "Space": ("a Space, such as generator.space", _is_space),
+}
+#: Those that are looked at before a function begins.
+_AT_ONCE = {"Path", "Subject", "Generator", "Optimizer", "Space"}

@@ -53,6 +53,10 @@ class ObjectiveError(InvalidArgumentError):
     """An objective raised, or returned something that is not a score for each image."""
 
 
+class ObserverError(ClosedLoopError):
+    """An observer of a run, or what shows its progress, raised."""
+
+
 class RecordingError(ClosedLoopError):
     """A recording cannot be created, read, or written."""
 

@@ -6,6 +6,7 @@ if __name__ != "closedloop.generators":
 from typing import TYPE_CHECKING, Any
 
 from closedloop import recipes
+from closedloop.checks import at_door
 from closedloop.errors import late_import
 from closedloop.interfaces import Generator
 
@@ -82,6 +83,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+@at_door
 def load_generator(name: str, **options: Any) -> Generator:
     """Builds a generator by name, of this package or one that a plug-in adds.
 

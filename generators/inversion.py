@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_images, check_whole
+from closedloop.checks import at_door, check_images, check_whole
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import Differentiable, Encoding, FloatArray, Generator, Space
@@ -40,6 +40,7 @@ class Inversion:
     method: str
 
 
+@at_door
 def invert(
     generator: Generator,
     images: NDArray[Any],

@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from closedloop.checks import is_whole
+from closedloop.checks import at_door, is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Differentiable, FloatArray, Generator
 from closedloop.seeds import named_generator
 
 
+@at_door
 def image_metric(
     generator: Generator, k: int | None = None, *, codes: int | FloatArray = 8, seed: int = 0
 ) -> tuple[FloatArray, FloatArray]:

@@ -30,7 +30,7 @@ from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 from torch.nn import functional
 
-from closedloop.checks import check_flag
+from closedloop.checks import at_door, check_flag
 from closedloop.errors import InvalidArgumentError, WeightsError, reason
 from closedloop.files import replace_file
 from closedloop.images.opening import read_picture
@@ -366,6 +366,7 @@ def _sum(parts: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(parts)).sum()
 
 
+@at_door
 def train_native(
     images: Path,
     out: Path,

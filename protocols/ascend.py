@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.ascents import ASCEND, ascent_dataset, classes_of, is_output, rivals_of
-from closedloop.checks import check_images, check_whole
+from closedloop.checks import at_door, check_images, check_whole, encode_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
 from closedloop.images.resizing import resize_images
@@ -69,6 +69,7 @@ class AscendSettings:
     seed: int = option(default=0, least=0, help="Seed of first codes and views; all units begin alike.")
 
 
+@at_door
 def ascend(
     subject: Subject,
     generator: Generator | None = None,
@@ -162,6 +163,7 @@ def ascend(
     return result.isel(unit=0) if unit is None or isinstance(unit, (int, np.integer)) else result
 
 
+@at_door
 def read_ascent(run: str | Path, *, generator: Generator | None = None) -> xr.Dataset:
     """The result of a finished run of `ascend`, with the dimension ``unit``.
 
@@ -343,8 +345,8 @@ def _encoded(generator: Generator, start: NDArray[Any], copies: int) -> FloatArr
     image = check_images(image[None] if image.ndim == 3 else image, name="start")
     if len(image) != 1:
         raise InvalidArgumentError(f"start: expected one image (3, h, w), got {len(image)}.")
-    codes = generator.encode(resize_images(image, generator.resolution))
-    return np.repeat(generator.space.clip(np.asarray(codes, dtype=float)), copies, axis=0)
+    codes = encode_images(generator, resize_images(image, generator.resolution))
+    return np.repeat(generator.space.clip(codes), copies, axis=0)
 
 
 def read_start(run: str | Path) -> FloatArray:

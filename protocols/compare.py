@@ -20,8 +20,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.contenders import comparison_dataset, contender_table
-from closedloop.checks import check_whole
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.checks import at_door, check_whole, record_images
+from closedloop.errors import InvalidArgumentError, ObserverError, RecordingError, blamed
 from closedloop.gradients.methods import find_method
 from closedloop.images.eight_bit import from_bytes
 from closedloop.images.naturalness import MEASURES
@@ -73,6 +73,7 @@ class CompareSettings:
     )
 
 
+@at_door
 def compare(
     subject: Subject,
     units: UnitSpec,
@@ -145,6 +146,7 @@ def compare(
     return comparison_dataset(recording, content, images)
 
 
+@at_door
 def read_comparison(run: str | Path) -> xr.Dataset:
     """Returns the result of a finished run of `compare`.
 
@@ -461,8 +463,8 @@ class Comparison:
         if self._features is None:
             return {}
         if self._natural_features is None:
-            self._natural_features = np.asarray(self._features.record(self._naturals.images), dtype=float)
-        own = np.asarray(self._features.record(from_bytes(images)), dtype=float)
+            self._natural_features = record_images(self._features, self._naturals.images, "features").astype(float)
+        own = record_images(self._features, from_bytes(images), "features").astype(float)
         return {"feature_distance": nearest(own, self._natural_features).ratio}
 
     def _rows(
@@ -497,7 +499,8 @@ class Comparison:
         """Moves the progress on."""
         if self._progress is not None and self._done:
             job = self._jobs[self._done - 1]
-            self._progress(self._done, len(self._jobs), f"{job.contender.label}, {job.budget}, seed {job.seed}")
+            with blamed("progress", ObserverError):
+                self._progress(self._done, len(self._jobs), f"{job.contender.label}, {job.budget}, seed {job.seed}")
 
     def end(self) -> None:
         """Ends the progress."""
@@ -558,6 +561,7 @@ def _set_earlier_aside(folder: Path, content: Mapping[str, Any], weights: Sequen
     return parts
 
 
+@at_door
 def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any = "bundled") -> xr.Dataset:
     """How much of the response do the images drive in other subjects?
 
@@ -575,6 +579,8 @@ def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any 
     """
     columns = result["unit"].values
     found = []
+    if not subjects:
+        raise InvalidArgumentError("subjects: expected at least one by name, got none.")
     for name, subject in subjects.items():
         if columns.max() >= len(subject.units):
             raise InvalidArgumentError(
@@ -583,9 +589,10 @@ def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any 
             )
         images = result["image"].values
         flat = (images.reshape(-1, *images.shape[4:]) / 255).astype(np.float32)
-        responses = np.asarray(subject.record(flat), dtype=float).reshape(*images.shape[:4], -1)
+        responses = record_images(subject, flat, f"subjects[{name!r}]").astype(float).reshape(*images.shape[:4], -1)
         own = np.take_along_axis(responses, columns[None, None, None, :, None], -1)[..., 0]
-        natural = np.asarray(subject.record(as_image_set(naturals, flat.shape[-1]).images), dtype=float)[:, columns]
+        shown = as_image_set(naturals, flat.shape[-1]).images
+        natural = record_images(subject, shown, f"subjects[{name!r}]").astype(float)[:, columns]
         best = natural.max(0)
         dims = result["response"].dims
         found.append(

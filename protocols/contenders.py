@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.analysis.ascents import BACKWARD
+from closedloop.checks import check_fields
 from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
 from closedloop.images.eight_bit import to_bytes
 from closedloop.images.naturalness import code_measures
@@ -53,6 +54,9 @@ class Contender:
     generator: str | Mapping[str, Any] | None = None
     optimizer: str = OPTIMIZER
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 #: What is compared where nothing else is asked for: fooling, regularized, Fourier, phases, by a generator, evolved.

@@ -10,12 +10,14 @@ from typing import Any
 
 import xarray as xr
 
+from closedloop.checks import at_door
 from closedloop.interfaces import Generator, Optimizer, Subject
 from closedloop.optimizers import NoiseScores, RandomSearch, ShuffledScores
 
 from .evolve import check_parts, evolve
 
 
+@at_door
 def shuffled_scores(
     subject: Subject, generator: Generator, optimizer: Optimizer, *, seed: int = 0, **options: Any
 ) -> xr.Dataset:
@@ -40,6 +42,7 @@ def shuffled_scores(
     return evolve(subject, generator, ShuffledScores(optimizer, seed), seed=seed, **options)
 
 
+@at_door
 def pure_noise(
     subject: Subject, generator: Generator, optimizer: Optimizer, *, seed: int = 0, **options: Any
 ) -> xr.Dataset:
@@ -48,6 +51,7 @@ def pure_noise(
     return evolve(subject, generator, NoiseScores(optimizer, seed), seed=seed, **options)
 
 
+@at_door
 def random_codes(
     subject: Subject, generator: Generator, *, population: int = 40, seed: int = 0, **options: Any
 ) -> xr.Dataset:

@@ -14,8 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.elites import ELITES, class_elites, class_probabilities
-from closedloop.checks import check_whole, make_images
-from closedloop.errors import InvalidArgumentError
+from closedloop.checks import at_door, check_whole, make_images
+from closedloop.errors import InvalidArgumentError, ObserverError, OptimizerError, blamed
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import check_forms
 from closedloop.interfaces import FloatArray, Generator, State, Subject, form_of
@@ -52,6 +52,7 @@ class ElitesSettings(Timing):
     retest: bool = option(default=True, help="Whether the elites are shown again, as files and screens hold them.")
 
 
+@at_door
 def evolve_elites(
     subject: Subject,
     generator: Generator,
@@ -277,7 +278,8 @@ class Breeding:
         self._again = self.optimizer.told + size > self.settings.images
         if self._again:
             return self._show_elites() if self.settings.retest else None
-        self._codes = self.optimizer.ask()
+        with blamed("optimizer of the elites, ask()", OptimizerError):
+            self._codes = self.generator.space.check(self.optimizer.ask())
         self._names = [f"{ELITES}-g{self.generation:05d}-{i:05d}" for i in range(len(self._codes))]
         images = make_images(self.generator, self._codes)
         return self._shown(quantize(self._presenter.fitted(images)) if self._eight_bit else images)
@@ -305,7 +307,8 @@ class Breeding:
         if self._again:
             self.retested += len(self._codes)
         else:
-            self.optimizer.tell(self._codes, scores)
+            with blamed("optimizer of the elites, tell()", OptimizerError):
+                self.optimizer.tell(self._codes, scores)
         coords = {
             "thread": np.full(n, ELITES),
             "generation": np.full(n, self.generation, np.int32),
@@ -328,7 +331,8 @@ class Breeding:
     def committed(self) -> None:
         """Moves the progress on."""
         if self.progress is not None and not self._again:
-            self.progress(self.optimizer.told, self.settings.images)
+            with blamed("progress", ObserverError):
+                self.progress(self.optimizer.told, self.settings.images)
 
     def end(self) -> None:
         """Ends the progress."""

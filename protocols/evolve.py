@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.quality import cautions
 from closedloop.analysis.summary import ThreadSummary, beside, is_evolution, summarize
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Generator, Objective, Optimizer, Subject
@@ -39,6 +40,7 @@ from closedloop.recording.writer import Recording
 from .stored import stored_images
 
 
+@at_door
 def evolve(
     subject: Subject,
     generator: Generator,

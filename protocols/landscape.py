@@ -20,7 +20,7 @@ from closedloop.analysis.codes import principal_axes
 from closedloop.analysis.landscapes import fit_kent, sphere_points
 from closedloop.analysis.preferred import evolved_codes, preferred
 from closedloop.analysis.summary import thread_objectives
-from closedloop.checks import make_images
+from closedloop.checks import at_door, make_images
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
@@ -76,6 +76,7 @@ class LandscapeSettings(Timing):
             )
 
 
+@at_door
 def landscape(
     subject: Subject,
     generator: Generator,
@@ -367,6 +368,7 @@ def _pack(basis: Mapping[str, FloatArray]) -> bytes:
     return buffer.getvalue()
 
 
+@at_door
 def stored_planes(run: str | Path, planes: Sequence[str]) -> dict[str, FloatArray]:
     """Returns the planes of a landscape that was begun, from its folder: by name, each ``(3, dim)``.
 

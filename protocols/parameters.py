@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import as_numbers, is_plain
-from closedloop.checks import is_whole
+from closedloop.checks import at_door, is_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import RECORDED, Units
 from closedloop.recording.reader import read_kept
@@ -165,6 +165,7 @@ def pack_parameters(columns: Mapping[str, NDArray[Any]]) -> bytes:
     return json.dumps({name: column.tolist() for name, column in columns.items()}).encode()
 
 
+@at_door
 def stored_parameters(run: str | Path, content: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """Returns the columns of a run that was begun; none where it has none.
 

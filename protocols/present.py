@@ -13,8 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import check_any_images
-from closedloop.errors import InvalidArgumentError
+from closedloop.checks import at_door, check_any_images
+from closedloop.errors import InvalidArgumentError, ObserverError, blamed
 from closedloop.images.eight_bit import quantize
 from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_image, read_images
 from closedloop.interfaces import STILL, FloatArray, Form, State, Subject, form_of
@@ -48,6 +48,7 @@ class PresentSettings(Timing):
     )
 
 
+@at_door
 def present(
     subject: Subject,
     images: ImageSet | str | Path | NDArray[Any],
@@ -274,7 +275,8 @@ class Presentation:
     def committed(self) -> None:
         """Moves the progress on."""
         if self._progress is not None:
-            self._progress(self._done, len(self._order))
+            with blamed("progress", ObserverError):
+                self._progress(self._done, len(self._order))
 
     def end(self) -> None:
         """Ends the progress."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from closedloop.checks import at_door
 from closedloop.interfaces import Generator, Subject
 from closedloop.loop.blocks import Observer
 from closedloop.loop.progress import Progress
@@ -17,6 +18,7 @@ from closedloop.recipes import as_recorded
 from closedloop.recording.reader import read_experiment
 
 
+@at_door
 def resume(
     run: str | Path,
     *,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from closedloop.checks import at_door
+
 from .options import OUTPUT
 from .probe import called, find_layer, survey
 from .receptive import ReceptiveField
@@ -35,6 +37,7 @@ class Layer:
     central_box: tuple[int, int, int, int]
 
 
+@at_door
 def layers_of(subject: TorchSubject, only: Sequence[str] | None = None, depth: int = 2) -> list[Layer]:
     """The layers of a subject's network in the order in which they run, and its output.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from closedloop import recipes
+from closedloop.checks import at_door
 from closedloop.interfaces import Subject
 
 
+@at_door
 def load_subject(name: str, **options: Any) -> Subject:
     """Returns a subject by name.
 

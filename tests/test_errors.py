@@ -14,7 +14,9 @@ from closedloop import errors
 from closedloop.errors import closest, reason
 from closedloop.interfaces import Space
 
-ERRORS = [e for _, e in inspect.getmembers(errors, inspect.isclass) if issubclass(e, Exception)]
+ERRORS = [
+    e for _, e in inspect.getmembers(errors, inspect.isclass) if issubclass(e, Exception) and not issubclass(e, Warning)
+]
 
 
 @pytest.mark.parametrize("error", ERRORS)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.preferred import evolved_codes
 from closedloop.analysis.reasons import all_nan
 from closedloop.analysis.runs import by_thread, check_recording
-from closedloop.checks import check_whole
+from closedloop.checks import at_door, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
@@ -39,6 +39,7 @@ def principal_axes(points: FloatArray, count: int) -> tuple[FloatArray, FloatArr
     return axes, values / max(n - 1, 1)
 
 
+@at_door
 def code_geometry(recording: xr.Dataset, thread: str | None = None, *, axes: int = 10) -> xr.Dataset:
     """The path of an evolution in the plane of its codes' principal axes, and how far out it went.
 
@@ -118,6 +119,7 @@ def _padded(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     return whole
 
 
+@at_door
 def latent_regression(
     recording: xr.Dataset,
     thread: str | None = None,

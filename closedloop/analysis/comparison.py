@@ -24,13 +24,14 @@ from closedloop.analysis.summary import (
     summarize_thread,
 )
 from closedloop.analysis.trajectories import WINDOW, generation_scores
-from closedloop.checks import check_whole
+from closedloop.checks import at_door, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import REFERENCE
 
 
+@at_door
 def evolved_vs_reference(
     recording: xr.Dataset,
     thread: str | None = None,
@@ -160,6 +161,7 @@ def _percentile(summary: ThreadSummary, natural: FloatArray) -> tuple[float, str
     return float(100 * ((natural < value).mean() + (natural == value).mean() / 2)), ""
 
 
+@at_door
 def reference_means(part: xr.Dataset, objective: str) -> xr.Dataset:
     """Scores of each reference image of a single run over all its presentations.
 
@@ -189,6 +191,7 @@ def _means(index: NDArray[np.intp], values: FloatArray, size: int) -> tuple[Floa
     return np.bincount(index, weights=values, minlength=size) / np.where(n > 0, n, np.nan), n
 
 
+@at_door
 def best_of_k(
     recording: xr.Dataset, k: int | Sequence[int], thread: str | None = None, *, objective: str | None = None
 ) -> xr.Dataset:
@@ -269,6 +272,7 @@ def _log_choose(n: NDArray[np.integer], k: int) -> Any:
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
 
+@at_door
 def winners_curse(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
     """How much the highest score of an evolution exceeds the mean of the very same image in fresh presentations.
 

@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from closedloop.analysis.ascents import classes_of, is_output
 from closedloop.analysis.resampling import bootstrap
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, to_bytes
 from closedloop.images.naturalness import MEASURES, band, measure
@@ -100,6 +101,7 @@ def _confidence(recording: xr.Dataset, responses: FloatArray, columns: NDArray[n
     return found
 
 
+@at_door
 def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -> xr.Dataset:
     """Median over units of each measure with a bootstrap interval, for each contender and budget.
 
@@ -151,6 +153,7 @@ def natural_share(result: xr.Dataset) -> xr.DataArray:
     return xr.concat(shares, dim="measure").assign_coords(measure=list(MEASURES)).transpose("contender", "budget", ...)
 
 
+@at_door
 def advantage(
     result: xr.Dataset, contender: str, over: str, budget: str, *, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:

@@ -14,10 +14,12 @@ from closedloop.analysis.reasons import NOISELESS, choose
 from closedloop.analysis.reliability import nothing
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.units import Moments, Selection, per_unit, select
+from closedloop.checks import at_door
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import RUN
 
 
+@at_door
 def reference_drift(recording: xr.Dataset) -> xr.Dataset:
     """How responses to the same reference images change over generations.
 

@@ -12,7 +12,8 @@ from scipy.special import softmax
 from closedloop.analysis.reasons import choose
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.units import unit_coords
-from closedloop.errors import RecordingError
+from closedloop.checks import at_door, real_numbers
+from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.loop.presenter import Shown
 
@@ -20,13 +21,21 @@ from closedloop.loop.presenter import Shown
 ELITES = "elites"
 
 
+@at_door
 def class_probabilities(responses: FloatArray, classes: NDArray[np.int64]) -> FloatArray:
     """Softmax over all recorded units ``(n, units[, time])``, for some of them ``(n, classes)``; NaN where lost."""
-    values = responses.astype(np.float64)
+    values = real_numbers("responses", responses)
     values = values.mean(-1) if values.ndim == 3 else values
-    return np.asarray(softmax(values, axis=1)[:, classes])
+    columns = np.asarray(classes)
+    if values.ndim != 2 or columns.dtype.kind not in "iu" or (columns.size and columns.max() >= values.shape[1]):
+        raise InvalidArgumentError(
+            f"responses, classes: expected (n, units[, time]) and columns of them, got shape {values.shape} and "
+            f"{columns.tolist()!r:.80}."
+        )
+    return np.asarray(softmax(values, axis=1)[:, columns])
 
 
+@at_door
 def class_elites(recording: xr.Dataset) -> xr.Dataset:
     """The elite of each class, and the course of the whole archive.
 

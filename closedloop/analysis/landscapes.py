@@ -13,7 +13,7 @@ from scipy import optimize, stats
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.similarity import Features, embedding, squared_distances
 from closedloop.analysis.units import Moments, means, pieces, select, unit_coords
-from closedloop.checks import check_whole, make_images
+from closedloop.checks import at_door, check_whole, make_images, real_numbers
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
@@ -31,6 +31,7 @@ def sphere_points(theta_deg: ArrayLike, phi_deg: ArrayLike) -> FloatArray:
     return np.stack([np.cos(theta) * np.cos(phi), np.sin(theta) * np.cos(phi), np.sin(phi)], axis=-1)
 
 
+@at_door
 def kent(theta_deg: ArrayLike, phi_deg: ArrayLike, parameters: Sequence[float] | FloatArray) -> FloatArray:
     """The Kent function on the sphere, as a tuning curve.
 
@@ -45,7 +46,16 @@ def kent(theta_deg: ArrayLike, phi_deg: ArrayLike, parameters: Sequence[float] |
     Returns:
         ``(n,)``.
     """
-    theta, phi, psi, kappa, beta, amplitude, baseline = parameters
+    shape, numbers = np.shape(theta_deg), real_numbers("parameters", parameters)
+    if shape != np.shape(phi_deg):
+        raise InvalidArgumentError(
+            f"theta_deg, phi_deg: expected as many of one as of the other, got shapes {shape} and {np.shape(phi_deg)}."
+        )
+    if numbers.shape != (len(PARAMETERS),):
+        raise InvalidArgumentError(
+            f"parameters: expected {len(PARAMETERS)} numbers ({', '.join(PARAMETERS)}), got shape {numbers.shape}."
+        )
+    theta, phi, psi, kappa, beta, amplitude, baseline = numbers
     z = sphere_points(theta_deg, phi_deg)
     value: FloatArray = baseline + amplitude * _shape(z, theta, phi, psi, kappa, beta)
     return value
@@ -167,6 +177,7 @@ def half_width_deg(kappa: ArrayLike) -> FloatArray:
     return width
 
 
+@at_door
 def fit_kent(recording: xr.Dataset, *, units: UnitSpec | None = None) -> xr.Dataset:
     """Fits the Kent function to each plane and unit of a tuning landscape (Wang & Ponce 2022, *Cell Reports*).
 
@@ -216,6 +227,7 @@ def _units(recording: xr.Dataset, units: UnitSpec | None) -> NDArray[np.intp]:
     return np.arange(count) if units is None else np.array(parse_columns(units, count), np.intp)
 
 
+@at_door
 def landscape_responses(
     recording: xr.Dataset, units: UnitSpec | None = None
 ) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
@@ -246,6 +258,7 @@ def _check_landscape(recording: xr.Dataset) -> None:
         )
 
 
+@at_door
 def distance_to_peak(
     recording: xr.Dataset, generator: Generator, features: Subject | Features | None = None, *, batch: int = 64
 ) -> xr.DataArray:
@@ -279,6 +292,7 @@ def distance_to_peak(
     return xr.DataArray(distance, dims="presentation", name="distance")
 
 
+@at_door
 def radial_tuning(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | str, *, bins: int = 10) -> xr.Dataset:
     """Response as a function of the distance of an image from the preferred one (Wang & Ponce 2022, *Cell Reports*).
 

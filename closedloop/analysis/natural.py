@@ -10,6 +10,7 @@ from closedloop.analysis.preferred import preferred
 from closedloop.analysis.reasons import words
 from closedloop.analysis.runs import by_thread
 from closedloop.analysis.summary import summarize_thread
+from closedloop.checks import at_door
 from closedloop.images.naturalness import CODE_MEASURES, MEASURES, Band
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import REFERENCE
@@ -18,6 +19,7 @@ from closedloop.recording.layout import REFERENCE
 LEAST_REFERENCES = 20
 
 
+@at_door
 def naturalness(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
     """How natural the evolved image looks, beside the references of its run.
 

@@ -11,10 +11,12 @@ from closedloop.analysis.reasons import scalar
 from closedloop.analysis.resampling import bootstrap
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.summary import fact_of, summarize_thread
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives import parse_objective
 
 
+@at_door
 def paired_difference(
     recordings: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset],
     first: str,

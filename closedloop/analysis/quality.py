@@ -15,7 +15,7 @@ from scipy import stats
 
 from closedloop.analysis import holm, naturalness, reference_drift, success
 from closedloop.analysis.summary import ThreadSummary, is_evolution, summarize, thread_objectives
-from closedloop.images.naturalness import CLIPPED_SHARE, MEASURE_WORDS, MEASURES, clipped, code_measures
+from closedloop.images.naturalness import CLIPPED_SHARE, IMAGE_MEASURES, MEASURE_WORDS, MEASURES, clipped, code_measures
 from closedloop.interfaces import FloatArray
 from closedloop.loop.stale import Watch
 from closedloop.objectives import parse_objective
@@ -34,6 +34,7 @@ CHECKS = (
     "lost presentations",
     "answers to other images",
     "drift",
+    "a generator that ignores its codes",
     "a dead unit",
     "no improvement",
     "an evolution still rising",
@@ -51,8 +52,9 @@ class Caution:
     """One thing that a reader must know.
 
     Attributes:
-        kind: A word for it: "unfinished", "lost", "stale", "drift", "dead-unit", "not-converged", "not-improved",
-            "ceiling", "saturated", "unnatural", "left-prior", "no-retest", "no-reference" or "deterministic".
+        kind: A word for it: "unfinished", "lost", "stale", "drift", "same-images", "dead-unit", "not-converged",
+            "not-improved", "ceiling", "saturated", "unnatural", "left-prior", "no-retest", "no-reference" or
+            "deterministic".
         thread: Whom it concerns; empty for the whole run.
         text: What was seen, with numbers.
         cure: What to do.
@@ -96,6 +98,8 @@ def _of_thread(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
     scores = _Scores.of(recording, summary.thread)
     if len(scores.score) == 0:
         return []  # nothing was scored: the run has just begun, or all was lost, which is said of the run
+    if same := _same_images(recording, summary):
+        return same
     if scores.dead:
         return [_dead(summary, scores)]
     finished = bool(recording.attrs.get("finished", 1))
@@ -195,6 +199,29 @@ def _dead(summary: ThreadSummary, scores: _Scores) -> Caution:
     what = "the unit never responded" if value == 0 else f"the score was {value:.4g} for every image"
     text = f"{what}: {len(scores.score)} images in {len(scores.means)} generations gave no direction to evolve in."
     return Caution("dead-unit", summary.thread, text, "Try another unit, or a wider first step.")
+
+
+def _same_images(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
+    """Rule: codes differ in two or more generations, and all their images have the very same measures.
+
+    The measures are those of `images.naturalness` that are numbers for every image; of images without contrast there
+    is but one, which many greys share, and nothing is said. Nor is it where all codes are the same.
+    """
+    own = (recording["thread"].values == summary.thread) & (recording["kind"].values == "evolved")
+    names = [name for name in IMAGE_MEASURES if name != "clipped"]
+    known = set(map(str, recording.variables))
+    if not {"latent_code", *names} <= known or len(np.unique(recording["generation"].values[own])) < 2:
+        return []
+    measured = np.stack([recording[name].values[own] for name in names])
+    measured = measured[~np.isnan(measured).any(1)]
+    if not len(measured) or (measured != measured[:, :1]).any():
+        return []
+    codes = len(np.unique(recording["latent_code"].values[own], axis=0))
+    if codes < 2:
+        return []
+    text = f"all {codes} different codes of the evolution gave images that look the same: the generator ignores them."
+    cure = "Mend the generator, or take a wider first step if codes move its images by less than a step of 8 bits."
+    return [Caution("same-images", summary.thread, text, cure)]
 
 
 def _not_improved(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:

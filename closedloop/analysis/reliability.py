@@ -22,7 +22,7 @@ from closedloop.analysis.units import (
     select,
     unit_coords,
 )
-from closedloop.checks import check_whole
+from closedloop.checks import at_door, check_whole
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
 
@@ -37,6 +37,7 @@ def nothing(recording: xr.Dataset, names: tuple[str, ...], reason: str) -> xr.Da
     return xr.Dataset({name: ("neuroid", np.full(units, np.nan)) for name in names}, coords=coords)
 
 
+@at_door
 def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -> xr.Dataset:
     """Variance over mean of the response to the same image, averaged over images.
 
@@ -80,6 +81,7 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
     return per_unit(recording, chosen, measure)
 
 
+@at_door
 def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, seed: int = 0) -> xr.Dataset:
     """Split-half reliability: correlation over images between the means of two halves of the repeats.
 
@@ -184,6 +186,7 @@ def _unfit(found: Moments, parts: Mapping[str, FloatArray]) -> NDArray[Any]:
     )
 
 
+@at_door
 def noise_ceiling(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
     """The highest correlation that a perfect model could reach with a unit's mean responses, given their noise.
 
@@ -220,6 +223,7 @@ def noise_ceiling(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
     return found.assign(median=float(np.median(known)) if len(known) else np.nan)
 
 
+@at_door
 def selectivity(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
     """One-way analysis of variance over images: does a unit distinguish them, and by how much?
 
@@ -269,6 +273,7 @@ def _selectivity(found: Moments) -> dict[str, NDArray[Any]]:
     }
 
 
+@at_door
 def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 3) -> xr.Dataset:
     """Correlation between units of their trial-to-trial variability around the mean response to each image.
 

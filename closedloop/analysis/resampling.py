@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from closedloop.analysis.reasons import all_nan, scalar
-from closedloop.checks import check_flag, check_whole, check_within, real_numbers
+from closedloop.checks import at_door, check_flag, check_whole, check_within, real_numbers
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
@@ -20,6 +20,7 @@ from closedloop.seeds import named_generator
 Method = Literal["BCa", "percentile"]
 
 
+@at_door
 def bootstrap(
     samples: ArrayLike | Sequence[ArrayLike],
     statistic: Callable[..., Any] = np.mean,
@@ -101,6 +102,7 @@ def _uninformative(data: Sequence[FloatArray]) -> str:
     return ""
 
 
+@at_door
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """P-values corrected for their number by Holm (1979): the familywise error stays below alpha.
 
@@ -129,6 +131,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return whole
 
 
+@at_door
 def success_rate(success: xr.Dataset | ArrayLike, *, level: float = 0.95) -> xr.Dataset:
     """Share of evolutions that succeeded, with its Bayesian interval under a uniform prior.
 

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.summary import thread_objectives
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.objectives import parse_objective
 from closedloop.recording.evolutions import EVOLUTION_RUN, EVOLUTION_THREAD, RUN, evolution_coords
@@ -21,6 +22,7 @@ SCALARS = "run_scalars"
 Measure = Callable[[xr.Dataset, str, str], xr.Dataset]
 
 
+@at_door
 def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Many runs as one Dataset, in which each presentation still knows its run.
 
@@ -159,6 +161,7 @@ def _moved(objective: str, columns: Sequence[int]) -> str:
     return parsed.moved(columns).describe()
 
 
+@at_door
 def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     """The runs that `concat` joined, by name and each with its scalars; a single run has the name "".
 

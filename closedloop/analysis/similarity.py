@@ -15,8 +15,8 @@ from closedloop.analysis.reasons import choose
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.summary import excites_one
 from closedloop.analysis.units import Moments, Selection
-from closedloop.checks import check_images, make_images
-from closedloop.errors import InvalidArgumentError
+from closedloop.checks import at_door, check_images, make_images
+from closedloop.errors import InvalidArgumentError, SubjectError, blamed
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives import parse_objective
 
@@ -44,6 +44,7 @@ def _all_found(recordings: Recordings) -> list[_Found]:
     ]
 
 
+@at_door
 def cross_driving(recordings: Recordings) -> xr.Dataset:
     """Response of each evolution's unit to the image that was evolved for every other.
 
@@ -115,6 +116,7 @@ def _responses(
     return found.mean[0], found.sem[0], found.n[0]
 
 
+@at_door
 def preference_similarity(
     recordings: Recordings, *, generator: Generator | None = None, features: Subject | Features | None = None
 ) -> xr.Dataset:
@@ -178,6 +180,7 @@ def _image_distance(
     return table
 
 
+@at_door
 def embedding(images: NDArray[np.float32], features: Subject | Features | None = None) -> FloatArray:
     """Points whose squared Euclidean distance is a perceptual distance between images.
 
@@ -201,7 +204,8 @@ def embedding(images: NDArray[np.float32], features: Subject | Features | None =
         # Divided by √(3 h w), so that the squared distance is a mean over pixels and colours.
         pixels: FloatArray = images.reshape(len(images), -1) / np.sqrt(np.prod(images.shape[1:]))
         return pixels
-    answer = features.record(images) if isinstance(features, Subject) else features(images)
+    with blamed("features", SubjectError):
+        answer = features.record(images) if isinstance(features, Subject) else features(images)
     layers = answer if isinstance(answer, (list, tuple)) else [answer]
     return np.concatenate([_normalized(np.asarray(layer, dtype=float), len(images)) for layer in layers], axis=1)
 

@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
+from closedloop.checks import at_door, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import Linear, evaluate, parse_objective
@@ -161,6 +162,7 @@ def beside(value: float, other: float, digits: int = 4) -> float:
     return round(value, digits - 1 - int(np.floor(np.log10(abs(other))))) + 0.0
 
 
+@at_door
 def summarize(recording: xr.Dataset) -> Summaries:
     """Summarizes each thread of a recording that `open_recording` or a protocol returned.
 
@@ -249,8 +251,15 @@ def raw_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) ->
     return np.array([means[name] for name in ids], dtype=float)
 
 
+@at_door
 def best_references(recording: xr.Dataset, summary: ThreadSummary, count: int) -> list[Estimate]:
     """The references with the highest mean score over all their presentations; the confirmed one comes first."""
+    if not isinstance(recording, xr.Dataset) or not isinstance(summary, ThreadSummary):
+        raise InvalidArgumentError(
+            "recording, summary: expected a Dataset of open_recording and one of its summaries, of "
+            f"closedloop.summarize, got {type(recording).__name__} and {type(summary).__name__}."
+        )
+    check_whole("count", count, 0)
     estimates = reference_estimates(recording, summary.objective)
     ranked = sorted((e for e in estimates if e.n), key=lambda e: -e.mean)
     confirmed = [summary.natural] if summary.natural.n else []

@@ -13,7 +13,7 @@ from closedloop.analysis.resampling import holm
 from closedloop.analysis.runs import by_thread, check_recording
 from closedloop.analysis.smoothing import smooth
 from closedloop.analysis.summary import single_scores
-from closedloop.checks import check_whole, check_within, is_number
+from closedloop.checks import at_door, check_whole, check_within, is_number
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import REFERENCE
@@ -23,6 +23,7 @@ from closedloop.seeds import named_generator
 WINDOW = 2
 
 
+@at_door
 def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset:
     """Scores by generation of one thread's evolution, in the recording of one run.
 
@@ -69,6 +70,7 @@ def _moments(table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     return mean, np.sqrt(squares / np.where(n > 1, n - 1, np.nan)), n
 
 
+@at_door
 def trajectory(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
     """Scores by generation: mean, standard error, maximum, and the references beside them (Ponce et al. 2019).
 
@@ -129,6 +131,7 @@ def _baseline(part: xr.Dataset, objective: str, generation: FloatArray) -> tuple
     return mean, sd / np.sqrt(np.maximum(n, 1)), lacking
 
 
+@at_door
 def generations_to(recording: xr.Dataset, share: float = 0.63, thread: str | None = None) -> xr.Dataset:
     """Generations until an evolution has made a share of its rise.
 
@@ -154,6 +157,7 @@ def generations_to(recording: xr.Dataset, share: float = 0.63, thread: str | Non
     return by_thread(recording, thread, measure)
 
 
+@at_door
 def images_to(recording: xr.Dataset, share: float = 0.9, thread: str | None = None) -> xr.Dataset:
     """Evolved images shown until an evolution has made a share of the way to its final response.
 
@@ -200,6 +204,7 @@ def _crossing(
     return scalar({name: float(at - (0 if count_first else x[0]))}, share=share)
 
 
+@at_door
 def success(
     recording: xr.Dataset,
     thread: str | None = None,

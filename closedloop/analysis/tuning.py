@@ -12,10 +12,12 @@ from closedloop.analysis.reasons import CONSTANT, choose
 from closedloop.analysis.reliability import column_correlation, correlation_table
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.units import Kind, Moments, in_unit, means, pieces, select, unit_coords
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 
 
+@at_door
 def tuning_curve(recording: xr.Dataset, by: str = "stimulus_id", *, kind: Kind = None) -> xr.Dataset:
     """Mean response of each unit to each image, or along any other coordinate of presentations.
 
@@ -43,6 +45,7 @@ def tuning_curve(recording: xr.Dataset, by: str = "stimulus_id", *, kind: Kind =
     return xr.Dataset({name: ((by, "neuroid"), c) for name, c in columns.items()}, coords=coords)
 
 
+@at_door
 def sparseness(
     recording: xr.Dataset, over: Literal["stimuli", "units"] = "stimuli", *, kind: Kind = None
 ) -> xr.Dataset:
@@ -93,6 +96,7 @@ def _sparseness(table: FloatArray) -> tuple[dict[str, FloatArray], NDArray[Any]]
     return {"sparseness": value, "kurtosis": kurtosis, "n": n}, reason
 
 
+@at_door
 def signal_correlation(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
     """Correlation between units of their mean responses to the same images (Cohen & Kohn 2011).
 
@@ -115,6 +119,7 @@ def signal_correlation(recording: xr.Dataset, *, kind: Kind = None) -> xr.Datase
     return correlation_table(recording, matrix, reason)
 
 
+@at_door
 def psth(recording: xr.Dataset, by: str = "kind", *, kind: Kind = None) -> xr.Dataset:
     """Peristimulus time histogram: mean response in each time bin, by group of presentations.
 

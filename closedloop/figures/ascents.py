@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK, NATURAL, THREAD_COLOURS, dress
 from closedloop.figures.tiles import contrast_words, draw_picture, stretched
 from closedloop.images.eight_bit import to_bytes
@@ -23,6 +24,7 @@ FAILURE_COLOUR = "#B00020"
 GRADIENT_COLOUR = THREAD_COLOURS[2]
 
 
+@at_door
 def plot_ascents(result: xr.Dataset, most: int = 24, columns: int = 6) -> Figure:
     """Draws ascents on a page: last image, its numbers, what went wrong, and score and gradient on the way.
 

@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from closedloop.checks import at_door, check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import caption
 from closedloop.gradients.attribution import FILTERS, Filter, attribution_pictures
@@ -19,6 +20,7 @@ from closedloop.images.eight_bit import to_bytes
 FILTER_WORDS = {"raw": "signed, grey is 0", "gray": "mean of colours", "norm": "size", "normblur": "size, blurred"}
 
 
+@at_door
 def plot_attributions(
     images: NDArray[Any],
     attributions: xr.DataArray,
@@ -38,6 +40,7 @@ def plot_attributions(
     Raises:
         InvalidArgumentError: There is no image, no filter, or another number of attributions than of images.
     """
+    images = check_any_images(images)
     if len(images) != len(attributions) or not len(images) or not filters:
         raise InvalidArgumentError(
             f"images, attributions: expected as many of one as of the other, at least one, got {len(images)} and "

@@ -8,11 +8,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from closedloop.analysis.summary import Estimate, reference_estimates, summarize
+from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, new_axes, one_thread, score_name
 from closedloop.interfaces import FloatArray
 
 
+@at_door
 def plot_evolved_vs_reference(recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None) -> Axes:
     """Draws the evolved image against the references: each one's mean, the best of them and the evolved one re-tested.
 

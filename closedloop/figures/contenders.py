@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, line_style, new_axes
 from closedloop.figures.tiles import contrast_words, stretched
@@ -36,6 +37,7 @@ CONTENDER_TITLES = {
 }
 
 
+@at_door
 def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | None = None, units: int = 12) -> Figure:
     """Draws a row for each unit: natural best, then the image of each contender, each with its response below.
 
@@ -88,6 +90,7 @@ def _sheet(rows: int, columns: int) -> tuple[Figure, NDArray[Any]]:
     return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, **gaps})
 
 
+@at_door
 def plot_budgets(result: xr.Dataset, ax: Axes | None = None, budget: str | None = None) -> Axes:
     """Draws the best response so far ÷ that of the best natural image over its cost: medians over units, quartiles.
 

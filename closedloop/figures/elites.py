@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from closedloop.checks import check_whole, make_images
+from closedloop.checks import at_door, check_whole, make_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import INK, dress, line_style, new_axes
 from closedloop.images.eight_bit import to_bytes
@@ -16,6 +16,7 @@ from closedloop.interfaces import Generator
 from closedloop.recording.titles import recorded_title
 
 
+@at_door
 def best_elites(found: xr.Dataset, count: int) -> NDArray[np.int64]:
     """Returns the places of the classes whose elites have the highest re-tested probability, best first.
 
@@ -25,6 +26,7 @@ def best_elites(found: xr.Dataset, count: int) -> NDArray[np.int64]:
         found: See `closedloop.analysis.class_elites`. Where no elite was re-tested its first probability counts.
         count: At most so many.
     """
+    check_whole("count", count, 0)
     probability = found["retested"].values
     if np.isnan(probability).all():
         probability = found["probability"].values
@@ -36,6 +38,7 @@ def best_elites(found: xr.Dataset, count: int) -> NDArray[np.int64]:
     return np.array(list(chosen.values()), dtype=np.int64)
 
 
+@at_door
 def plot_elites(found: xr.Dataset, generator: Generator, count: int = 24, columns: int = 8) -> Figure:
     """Draws the images that classes are surest of, best first, each with its class and its re-tested probability.
 
@@ -85,6 +88,7 @@ def _percent(found: xr.Dataset, i: int) -> str:
     return f"{100 * min(value, 0.9999):.2f} %{words}" if value < 0.9999 else f"> 99.99 %{words}"
 
 
+@at_door
 def plot_elites_course(found: xr.Dataset | dict[str, xr.Dataset], ax: Axes | None = None) -> Axes:
     """Draws the median probability over classes by the number of images shown.
 

@@ -8,11 +8,13 @@ from matplotlib.axes import Axes
 
 from closedloop.analysis import fit_kent, kent, landscape_responses
 from closedloop.analysis.landscapes import PARAMETERS
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
 
 
+@at_door
 def plot_landscape(recording: xr.Dataset, ax: Axes | None = None, plane: str | None = None, unit: int = 0) -> Axes:
     """Draws a tuning landscape: mean responses on a grid of the sphere of codes, with peak and width of its Kent fit.
 

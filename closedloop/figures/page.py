@@ -11,6 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from closedloop.analysis import generation_scores
 from closedloop.analysis.summary import ThreadSummary, best_references, excites_one, summarize
+from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, part_of, reference_count
 from closedloop.figures.tiles import draw_picture
@@ -21,6 +22,7 @@ from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 
 
+@at_door
 def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
     """Draws one evolution on a page: its best images over time, its trajectory, and what it found beside nature's best.
 

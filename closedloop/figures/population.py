@@ -7,12 +7,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.analysis import code_geometry, generation_scores
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOUR_MAP, INK, caption, colour_bar, dress, new_axes, one_thread
 from closedloop.figures.tiles import draw_picture
 from closedloop.recording.pictures import Pictures
 
 
+@at_door
 def plot_population(
     recording: xr.Dataset,
     ax: Axes | None = None,
@@ -79,6 +81,7 @@ def population(recording: xr.Dataset, thread: str, generation: int | None = None
     )
 
 
+@at_door
 def plot_code_plane(recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None) -> Axes:
     """Draws the codes of an evolution in the plane of their first two principal axes, and the path of their mean.
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from closedloop.analysis import generation_scores
 from closedloop.analysis.summary import ThreadSummary, summarize
+from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import (
     EVOLVED,
@@ -28,6 +29,7 @@ from closedloop.figures.tiles import draw_picture
 from closedloop.recording.pictures import Lookup
 
 
+@at_door
 def plot_trajectory(
     recording: xr.Dataset, ax: Axes | None = None, thread: str | None = None, pictures: Lookup | None = None
 ) -> Axes:
@@ -137,6 +139,7 @@ def milestones(scores: xr.Dataset, count: int = 8) -> list[int]:
     return [int(i) for i in valid[places]]
 
 
+@at_door
 def plot_threads(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | None = None) -> Axes:
     """Draws threads side by side: generation mean with the band of its standard error, and the re-tested evolved image.
 

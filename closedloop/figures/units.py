@@ -10,12 +10,14 @@ from matplotlib.axes import Axes
 
 from closedloop.analysis import cross_driving, noise_ceiling, split_half
 from closedloop.analysis.summary import target_name
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOUR_MAP, INK, NATURAL, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
 
 
+@at_door
 def plot_cross_driving(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | None = None) -> Axes:
     """Draws the response of each evolution's unit to the image evolved for every other, as a matrix of numbers.
 
@@ -71,6 +73,7 @@ def _span(counts: FloatArray) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+@at_door
 def plot_reliability(
     recording: xr.Dataset, ax: Axes | None = None, unit: int = 0, kind: str | None = None, seed: int = 0
 ) -> Axes:

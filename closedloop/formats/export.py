@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.recording.reader import open_recording
 
@@ -47,6 +48,7 @@ FORMATS = {
 }
 
 
+@at_door
 def export(recording: xr.Dataset | str | Path, to: str, out: str | Path, **options: Any) -> Path:
     """Writes a recording in another format. The file appears complete or not at all.
 

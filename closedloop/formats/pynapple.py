@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.recording.evolutions import evolution_facts, experiment_of
 from closedloop.recording.layout import recorded_form
@@ -57,6 +58,7 @@ def interval_ends(onset: NDArray[np.float64], length_s: float) -> NDArray[np.flo
     return ends
 
 
+@at_door
 def to_pynapple(recording: xr.Dataset) -> Pynapple:
     """Returns the recording as objects of pynapple, on the nominal time axis `onset_s`.
 

@@ -8,12 +8,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import REFERENCE
 
 
+@at_door
 def to_rsatoolbox(recording: xr.Dataset) -> Any:
     """Returns the responses as an `rsatoolbox.data.Dataset`: presentations are observations, units are channels.
 
@@ -49,6 +51,7 @@ def to_rsatoolbox(recording: xr.Dataset) -> Any:
     return data.TemporalDataset(responses, **facts, time_descriptors={"time": np.arange(responses.shape[2])})
 
 
+@at_door
 def rdm_movie(
     recording: xr.Dataset, thread: str | None = None, method: str = "euclidean", images: int | None = None
 ) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from closedloop.checks import encode_images, make_images
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.gradients.settings import Anchor, GradientSettings
 from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Optimizer
@@ -319,7 +320,7 @@ def _ppgn(
     climbed = PPGN(
         generator.space,
         request.seed,
-        reconstruct=lambda codes: generator.encode(generator(codes)),
+        reconstruct=lambda codes: encode_images(request.generator, make_images(request.generator, codes)),
         rate=rate,
         last_rate=last_rate,
         epsilons=(prior, condition, noise),

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from closedloop.errors import InvalidArgumentError
+from closedloop.errors import GeneratorError, InvalidArgumentError, ObjectiveError, SubjectError, blamed
 from closedloop.gradients.redirected import InwardClamp, RedirectedReLU
 from closedloop.gradients.settings import Climbing, Slope
 from closedloop.images.forms import shown_as
@@ -58,7 +58,7 @@ class _Part:
         if anchor is not None:
             with torch.no_grad():
                 code = torch.as_tensor(anchor.code, dtype=images.dtype, device=images.device)
-                image = shown_as(_differentiable(thread).forward(code[None]).to(images), form)
+                image = _generated(thread, code[None], form).to(images)
                 fixed = _seen(thread, step, image.repeat(len(images), *[1] * (images.ndim - 1)))
         nothing, zero = (torch.zeros_like(pictures) for _ in range(2)), np.zeros(len(images))
         return cls(thread, step, leaf, pictures, next(nothing), zero, fixed, next(nothing), zero.copy())
@@ -121,6 +121,7 @@ class GradientPath:
             _differentiable(thread)
         self._form = form_of(subject)
         self._subject: Differentiable = subject
+        self._name = subject.name
         self._device = subject.torch_device if isinstance(subject, Located) else "cpu"
 
     def slopes(self, threads: Sequence[Climbing], codes: Sequence[FloatArray], steps: Sequence[int]) -> list[Slope]:
@@ -139,7 +140,7 @@ class GradientPath:
         """The slopes of threads that share a generator."""
         code = torch.from_numpy(np.concatenate(codes).astype(np.float32)).to(self._device).requires_grad_()
         with InwardClamp():
-            images = shown_as(_differentiable(threads[0]).forward(code), self._form)
+            images = _generated(threads[0], code, self._form)
         counts = [len(c) for c in codes]
         split = torch.split(images, counts)
         parts = [_Part.of(*entry, self._form) for entry in zip(threads, steps, split, strict=True)]
@@ -166,20 +167,31 @@ class GradientPath:
             batch = torch.cat([part.pictures.detach()[rows] for part, rows in pack]).requires_grad_()
             counts = [len(rows) for _, rows in pack]
             with RedirectedReLU() if pack[0][0].redirected else nullcontext():
-                whole = self._subject.forward(batch)
-                responses = torch.split(whole, counts)
+                responses = torch.split(self._responses(batch), counts)
                 shown = torch.split(batch, counts)
                 scores = [
-                    evaluate(part.thread.objective, response, pictures) / part.copies
+                    _scored(part.thread, response, pictures) / part.copies
                     for (part, _), response, pictures in zip(pack, responses, shown, strict=True)
                 ]
                 held = any(part.fixed is not None for part, _ in pack)
-                slope = _slope(torch.cat(scores), batch, held)
+                with blamed(f"subject {self._name!r}, its gradient", SubjectError):
+                    slope = _slope(torch.cat(scores), batch, held)
                 for (part, rows), score, back in zip(pack, scores, torch.split(slope, counts), strict=True):
                     part.slopes[rows] = back.to(part.slopes)
                     part.scores += _by_image(score, len(part.images))
                 if held:
                     self._hold(pack, responses, batch)
+
+    def _responses(self, pictures: Tensor) -> Tensor:
+        """Responses ``(m, units[, time])`` to pictures ``(m, 3, h, w)``, in torch's graph."""
+        with blamed(f"subject {self._name!r}, forward()", SubjectError):
+            responses: Tensor = self._subject.forward(pictures)
+            if not isinstance(responses, Tensor) or responses.ndim not in (2, 3) or len(responses) != len(pictures):
+                raise SubjectError(
+                    f"responses: expected a tensor ({len(pictures)}, units) or ({len(pictures)}, units, time), got "
+                    f"{_shape_of(responses)}."
+                )
+        return responses
 
     def _hold(
         self, pack: Sequence[tuple[_Part, NDArray[np.int64]]], responses: Sequence[Tensor], batch: Tensor
@@ -191,7 +203,7 @@ class GradientPath:
                 distances.append(response.flatten(1).sum(1) * 0)
                 continue
             with torch.no_grad():
-                fixed = self._subject.forward(part.fixed[rows])
+                fixed = self._responses(part.fixed[rows])
             distances.append(part.distance(response, fixed))
             part.distances += _by_image(distances[-1], len(part.images))
         slope = _slope(torch.cat(distances), batch, False)
@@ -211,6 +223,39 @@ def _differentiable(thread: Climbing) -> Differentiable:
             f"{thread.generator.name!r}."
         )
     return thread.generator
+
+
+def _generated(thread: Climbing, code: Tensor, form: Form) -> Tensor:
+    """Images ``(n, 3, h, w)`` of codes ``(n, dim)`` in torch's graph, in the form that the subject is shown.
+
+    Raises:
+        GeneratorError: The generator raised, or returned no such tensor.
+    """
+    generator = _differentiable(thread)
+    with blamed(f"thread {thread.name!r}: generator {thread.generator.name!r}, forward()", GeneratorError):
+        images = generator.forward(code)
+        if not isinstance(images, Tensor) or images.ndim < 4 or len(images) != len(code):
+            raise GeneratorError(f"images: expected a tensor ({len(code)}, 3, h, w), got {_shape_of(images)}.")
+        shown: Tensor = shown_as(images, form)
+        return shown
+
+
+def _scored(thread: Climbing, responses: Tensor, pictures: Tensor) -> Tensor:
+    """Scores ``(m,)`` of responses ``(m, units[, time])`` to pictures ``(m, 3, h, w)``, in torch's graph.
+
+    Raises:
+        ObjectiveError: The objective raised, or returned no score for each picture.
+    """
+    with blamed(f"thread {thread.name!r}: its objective {type(thread.objective).__name__}", ObjectiveError):
+        scores: Tensor = evaluate(thread.objective, responses, pictures)
+        if not isinstance(scores, Tensor) or scores.shape != (len(pictures),):
+            raise ObjectiveError(f"scores: expected a tensor ({len(pictures)},), got {_shape_of(scores)}.")
+        return scores
+
+
+def _shape_of(thing: object) -> str:
+    """The shape of a tensor in words, or what came in its place."""
+    return str(tuple(thing.shape)) if isinstance(thing, Tensor) else f"{type(thing).__name__}"
 
 
 def _seen(thread: Climbing, step: int, images: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.checks import at_door, check_whole
+from closedloop.errors import InvalidArgumentError
+
 #: Luminance whose standard deviation is below half a step of an 8-bit file is flat: without contrast.
 FLAT_STD = 0.5 / 255
 
@@ -25,8 +28,12 @@ def resize_matrix(size: int, new: int) -> NDArray[np.float32]:
     return normalized
 
 
+@at_door
 def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.float32]:
     """Returns images ``(…, h, w)`` as ``(…, resolution, resolution)``, bilinear, antialiased; the same if they fit."""
+    images, resolution = np.asarray(images), check_whole("resolution", resolution, 1)
+    if images.ndim < 2 or 0 in images.shape[-2:]:
+        raise InvalidArgumentError(f"images: expected shape (…, h, w), got {images.shape}.")
     height, width = images.shape[-2:]
     if (height, width) == (resolution, resolution):
         return images

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from closedloop.arrays import as_names
-from closedloop.checks import check_any_images
+from closedloop.checks import at_door, check_any_images, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, quantize, to_bytes
 from closedloop.images.forms import check_forms, recoloured, shown_as
@@ -84,13 +84,15 @@ def folder_fingerprint(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
-def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:
+@at_door
+def read_image(path: str | Path, resolution: int) -> NDArray[np.uint8]:
     """Reads one photograph, upright, its central square, resized: ``(3, resolution, resolution)`` 8-bit RGB.
 
     Raises:
         InvalidArgumentError: The file is not a readable image.
     """
-    picture = read_picture(path)
+    resolution = check_whole("resolution", resolution, 1)
+    picture = read_picture(Path(path))
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = picture.crop((left, top, left + side, top + side))
@@ -99,6 +101,7 @@ def read_image(path: Path, resolution: int) -> NDArray[np.uint8]:
     return np.asarray(square).transpose(2, 0, 1)
 
 
+@at_door
 def folder_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path]]:
     """Returns names and paths of the images in a folder, in the order of their names.
 
@@ -115,6 +118,7 @@ def folder_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path]]:
     return tuple(p.stem if stems[p.stem] == 1 else p.name for p in paths), paths
 
 
+@at_door
 def read_folder(folder: str | Path, resolution: int, form: Form = STILL) -> ImageSet:
     """Reads all images of a folder in the order of their names: the central square of each, resized.
 
@@ -168,12 +172,14 @@ def in_colours(images: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
     return quantize(recoloured(images, form.channels))
 
 
+@at_door
 def natural_references(resolution: int = 224, form: Form = STILL) -> ImageSet:
     """Reads the bundled natural photographs; ``closedloop/references/CREDITS.md`` names their authors and licences."""
     with resources.as_file(resources.files("closedloop") / "references") as folder:
         return read_folder(folder, resolution, form)
 
 
+@at_door
 def as_image_set(
     images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], resolution: int, form: Form = STILL
 ) -> ImageSet:

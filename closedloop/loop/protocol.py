@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from closedloop import recipes
+from closedloop.checks import at_door, check_fields
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.interfaces import Generator, Subject
 from closedloop.loop.blocks import Observer
@@ -71,6 +72,9 @@ class RunTable:
     rows: Sequence[Sequence[str]]
     caption: str = ""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class RunFigure:
@@ -83,6 +87,9 @@ class RunFigure:
 
     draw: Callable[[], Figure]
     caption: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,9 @@ class Analysis:
     options: Mapping[str, Any] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     best: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
@@ -168,10 +178,14 @@ class RunProtocol:
     command: str = ""
     analyses: Mapping[str, Analysis] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 _registered: dict[str, RunProtocol] = {}
 
 
+@at_door
 def register(protocol: RunProtocol) -> RunProtocol:
     """Makes a protocol known to this process; an entry point in ``closedloop.protocols`` makes it known to all.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.checks import check_flag, check_part, units_of
-from closedloop.errors import CallOrderError, InvalidArgumentError, OptimizerError, blamed
+from closedloop.errors import CallOrderError, InvalidArgumentError, ObserverError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Budgeted, FloatArray, State, Subject, form_of
@@ -218,7 +219,8 @@ class Session(Readable):
             recording.keep(name, data)
         keep_references(recording, self.references)
         for observer in self.observers:
-            observer.begin(self)
+            with _watching(observer, "begin()"):
+                observer.begin(self)
 
     def show(self) -> Shown | None:
         """Shows the next block."""
@@ -243,12 +245,14 @@ class Session(Readable):
         """Tells the observers."""
         if self._generation is not None:
             for observer in self.observers:
-                observer.generation(self._generation)
+                with _watching(observer, "generation()"):
+                    observer.generation(self._generation)
 
     def end(self) -> None:
         """Tells the observers."""
         for observer in self.observers:
-            observer.end(self)
+            with _watching(observer, "end()"):
+                observer.end(self)
 
     def state(self) -> State:
         """Returns all that is needed to go on identically."""
@@ -272,6 +276,11 @@ class Session(Readable):
             self._learning.restore(state["drift"])
         for evolution, saved in zip(self.evolutions, state["evolutions"], strict=True):
             evolution.restore(saved)
+
+
+def _watching(observer: Observer, call: str) -> AbstractContextManager[None]:
+    """Names the observer in which something goes wrong."""
+    return blamed(f"observer {type(observer).__name__}, {call}", ObserverError)
 
 
 def _several(name: str, values: Any) -> tuple[Any, ...]:

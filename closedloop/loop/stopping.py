@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, final
 
 import numpy as np
 
+from closedloop.checks import is_number
 from closedloop.errors import InvalidArgumentError
 
 
@@ -80,8 +81,8 @@ class Target:
     score: float
 
     def __post_init__(self) -> None:
-        if isinstance(self.score, str) or not np.isfinite(self.score):
-            raise InvalidArgumentError(f"Target: expected a finite score, got {self.score!r}.")
+        if not is_number(self.score) or not np.isfinite(self.score):
+            raise InvalidArgumentError(f"Target: expected a finite score, got {self.score!r:.80}.")
 
     def __call__(self, history: Sequence[Scored]) -> str | None:
         """A reason once the last generation's mean is at the target."""

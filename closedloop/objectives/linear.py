@@ -6,22 +6,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.algebra import Linear
 from closedloop.objectives.selecting import one_column, several_columns
 
 
+@at_door
 def Unit(column: int) -> Linear:  # noqa: N802 - reads as the noun it makes
     """The response of one unit, by its column."""
     return Linear({one_column(column): 1.0})
 
 
+@at_door
 def Mean(units: Sequence[int]) -> Linear:  # noqa: N802
     """The mean response of several units."""
     columns = several_columns(units, "Mean")
     return Linear({c: 1 / len(columns) for c in columns}, text=f"mean({', '.join(map(str, columns))})")
 
 
+@at_door
 def Direction(weights: Sequence[float]) -> Linear:  # noqa: N802
     """A weighted direction in response space: ``weights (units,)``, normalized to length 1."""
     vector = np.asarray(weights, dtype=float)
@@ -31,12 +35,14 @@ def Direction(weights: Sequence[float]) -> Linear:  # noqa: N802
     return Linear({i: float(w) for i, w in enumerate(vector / length)})
 
 
+@at_door
 def Difference(a: int, b: int) -> Linear:  # noqa: N802
     """Unit ``a`` minus unit ``b``."""
     first, second = one_column(a), one_column(b)
     return Linear({first: 1.0, second: -1.0} if first != second else {first: 0.0})
 
 
+@at_door
 def Suppression(column: int) -> Linear:  # noqa: N802
     """Minus the response of a unit: evolves what silences it."""
     return Linear({one_column(column): -1.0})

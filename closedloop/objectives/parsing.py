@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import Units
 from closedloop.objectives.algebra import Term
@@ -83,6 +84,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
+@at_door
 def parse_objective(text: str, units: Units | None = None) -> Term:
     """Reads an objective: ``"unit(0)"``, ``"mean(0, 1) - 0.5*unit(2)"``, ``"logprob(7) - 0.25*tv()"``.
 

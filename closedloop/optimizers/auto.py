@@ -22,6 +22,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import BUDGET, FloatArray, Space, State
 from closedloop.optimizers.auto_surrogate import (
@@ -90,6 +91,7 @@ class Auto(AskTell):
         "exponent",  # of the power of two that is the unit of the scores here
     )
 
+    @at_door
     def __init__(
         self,
         space: Space,

@@ -14,7 +14,7 @@ from typing import final
 
 import numpy as np
 
-from closedloop.checks import check_positive, check_whole
+from closedloop.checks import at_door, check_positive, check_whole
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
     AskTell,
@@ -48,6 +48,7 @@ class CholeskyCMAES(AskTell):
     name = "cholesky-cma"
     memory = ("m", "sigma", "ps", "pc", "k", "a", "u", "v", "inverse_u", "inverse_v")
 
+    @at_door
     def __init__(
         self,
         space: Space,

@@ -13,7 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
-from closedloop.checks import check_positive
+from closedloop.checks import at_door, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import (
@@ -97,6 +97,7 @@ class CMAES(ReadableOptimizer):
 
     needs_gradient = False
 
+    @at_door
     def __init__(
         self,
         space: Space,

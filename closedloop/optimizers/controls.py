@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Budgeted, Described, FloatArray, Optimizer, Recommending, Space, State
 from closedloop.optimizers.loading import load_optimizer
@@ -31,6 +32,7 @@ class _Control(ReadableOptimizer, ABC):
     kind: ClassVar[str]
     needs_gradient = False
 
+    @at_door
     def __init__(self, optimizer: Optimizer, seed: int = 0) -> None:
         if optimizer.needs_gradient:
             raise InvalidArgumentError(f"optimizer: expected one without gradients, got {optimizer.name!r}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import final
 
-from closedloop.checks import check_positive
+from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import AskTell, check_population, check_start
 from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
@@ -36,6 +36,7 @@ class FDGD(AskTell):
     name = "fdgd"
     memory = ("x",)
 
+    @at_door
     def __init__(
         self,
         space: Space,

@@ -11,7 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
-from closedloop.checks import check_number, check_positive, is_whole
+from closedloop.checks import at_door, check_number, check_positive, is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
@@ -94,6 +94,7 @@ class GeneticAlgorithm(AskTell):
 
     memory = ("population_codes",)
 
+    @at_door
     def __init__(
         self,
         space: Space,

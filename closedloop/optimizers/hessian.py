@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 
-from closedloop.checks import check_positive
+from closedloop.checks import at_door, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import check_start, check_tell
@@ -38,6 +38,7 @@ class HessianCMA(ReadableOptimizer):
     name = "hessian-cma"
     needs_gradient = False
 
+    @at_door
     def __init__(
         self,
         space: Space,

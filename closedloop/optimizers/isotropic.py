@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 
-from closedloop.checks import check_positive
+from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
     AskTell,
@@ -42,6 +42,7 @@ class IsotropicES(AskTell):
     name = "isotropic"
     memory = ("m", "p", "sigma")
 
+    @at_door
     def __init__(
         self,
         space: Space,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from closedloop import recipes
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Optimizer, Space
 from closedloop.optimizers.base import check_budget
 from closedloop.recipes import OPTIMIZER as DEFAULT
 
 
+@at_door
 def load_optimizer(name: str, space: Space, seed: int = 0, *, images: int | None = None, **options: Any) -> Optimizer:
     """Builds an optimizer by name, of this package or one that a plug-in adds.
 

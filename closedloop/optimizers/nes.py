@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 
-from closedloop.checks import check_positive
+from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import AskTell, check_population, check_start
 from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
@@ -38,6 +38,7 @@ class NES(AskTell):
     name = "nes"
     memory = ("mu", "sigma")
 
+    @at_door
     def __init__(
         self,
         space: Space,

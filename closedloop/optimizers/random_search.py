@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from closedloop.checks import at_door
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import AskTell, check_population
 
@@ -20,6 +21,7 @@ class RandomSearch(AskTell):
 
     name = "random"
 
+    @at_door
     def __init__(self, space: Space, seed: int = 0, *, population: int = 40) -> None:
         check_population(population, 1)
         super().__init__(space, seed, population=int(population))

@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from closedloop.checks import check_positive
+from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
     AskTell,
@@ -36,6 +36,7 @@ class SeparableCMA(AskTell):
     name = "separable-cma"
     memory = ("m", "sigma", "c", "ps", "pc", "g")
 
+    @at_door
     def __init__(
         self,
         space: Space,

@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 
-from closedloop.checks import check_positive
+from closedloop.checks import at_door, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
@@ -53,6 +53,7 @@ class SphereCMA(AskTell):
     name = "sphere-cma"
     memory = ("x", "k")
 
+    @at_door
     def __init__(
         self,
         space: Space,

@@ -34,6 +34,8 @@ class OwnFolder:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise RecordingError(f"{path}: another process is writing this run; wait for it, or stop it.") from None
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RecordingError(f"{path}: expected a folder, got a file of that name.") from error
         self._identity = _identity(path / LOCK)
         # On Windows a folder with an open file in it can be neither moved nor removed.
         self._descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None

@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.files import PARTIAL, complete, synchronize
 from closedloop.recording.checksums import Checked, Sum
@@ -14,6 +15,7 @@ from closedloop.recording.places import PACKED, is_packed
 from closedloop.recording.reader import check_kept, checked_sums, read_pointer, reading
 
 
+@at_door
 def pack(run: str | Path, out: str | Path | None = None, *, remove: bool = False) -> Path:
     """Packs a finished run into one zip file, which `closedloop.open_recording` opens as it does the folder.
 

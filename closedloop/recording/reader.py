@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import State
 from closedloop.recording.checksums import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@at_door
 def read_pointer(path: str | Path) -> dict[str, Any]:
     """How much of a run is committed.
 
@@ -171,6 +173,7 @@ def check_kept(path: str | Path) -> None:
     saved_state(path, read_pointer(path))
 
 
+@at_door
 def read_experiment(path: str | Path) -> dict[str, Any]:
     """The file that repeats a run, as a dictionary.
 
@@ -191,6 +194,7 @@ def read_experiment(path: str | Path) -> dict[str, Any]:
     return content
 
 
+@at_door
 def open_recording(path: str | Path) -> xr.Dataset:
     """Opens a running, killed or finished run for reading, or an export of one. Nothing on the disk is changed.
 
@@ -260,13 +264,15 @@ def reading(path: str | Path, what: str = DATA, disk: bool = True) -> Iterator[N
         raise RecordingError(f"{path}: cannot read {what} ({error}); it is incomplete or damaged.") from error
 
 
-def read_export(path: Path) -> xr.Dataset:
+@at_door
+def read_export(path: str | Path) -> xr.Dataset:
     """Reads a file that `export` wrote as "netcdf" or "nwb": the recording, value for value.
 
     Raises:
         RecordingError: It is another file, damaged, or written by a newer version.
         MissingExtraError: The format needs an extra.
     """
+    path = Path(path)
     if path.suffix.lower() not in (".nc", ".nwb"):
         raise RecordingError(f"{path}: expected a run's folder, or a file ending in .zip, .nc or .nwb.")
     dataset = read_netcdf(path) if path.suffix.lower() == ".nc" else read_nwb(path)

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop import recipes
-from closedloop.checks import make_images
+from closedloop.checks import at_door, make_images
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError, closest
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import shown_as
@@ -29,6 +29,7 @@ from closedloop.recording.references import read_references, stored_references
 Which = int | slice | str | Sequence[int] | Sequence[str] | NDArray[Any]
 
 
+@at_door
 def render(
     recording: xr.Dataset,
     which: Which = slice(None),

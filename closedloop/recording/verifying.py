@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from closedloop.checks import at_door
 from closedloop.recording.reader import check_kept, open_recording
 from closedloop.recording.references import read_references
 
 
+@at_door
 def verify(run: str | Path) -> int:
     """Reads a whole run, packed or not, and compares each file with its checksum; nothing is changed.
 

@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import narrowed
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.files import (
     PARTIAL,
@@ -104,8 +105,9 @@ class Recording:
     Use `create` for a new run and `reopen` to go on with one; both hold the folder's lock until `close`.
     """
 
-    def __init__(self, path: Path | None, layout: Layout | None = None, experiment: str = "") -> None:
-        self.path = path
+    @at_door
+    def __init__(self, path: str | Path | None, layout: Layout | None = None, experiment: str = "") -> None:
+        self.path = path = None if path is None else Path(path)
         self._experiment = experiment
         self._layout = layout
         self._own = None if path is None else OwnFolder(path)

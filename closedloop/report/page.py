@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import complete
 from closedloop.recipes import version
@@ -18,6 +19,7 @@ from closedloop.report.views import Run, run_view, runs_drawings
 from closedloop.report.wording import HOW_BOOTSTRAPPED
 
 
+@at_door
 def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") -> str:
     """Returns one HTML page about one or more runs: what was found, what to beware of, and how to repeat it.
 
@@ -53,6 +55,7 @@ def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") ->
     )
 
 
+@at_door
 def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
     """Writes `build_report` into a file, which appears under its name only when complete.
 

@@ -62,6 +62,27 @@ def lose(recording, rows):
     return lost
 
 
+def all_alike(codes=None, **measures):
+    """An evolution whose images have the same measures, from its codes or others."""
+    ds = evolution(lambda g: 0.0, noise=0.0)
+    columns = {"tv": 2.0, "spectral_slope": -1.0, "high_frequency": 0.3, "clipped": 0.0, **measures}
+    n = ds.sizes["presentation"]
+    if codes is not None:
+        ds["latent_code"] = xr.full_like(ds["latent_code"], codes)
+    return ds.assign_coords({name: ("presentation", np.broadcast_to(v, n).copy()) for name, v in columns.items()})
+
+
+def test_a_generator_that_ignores_its_codes():
+    assert kinds(all_alike(), serious=True) == {"same-images"}
+
+
+def test_a_flat_start_is_no_generator_that_ignores_its_codes():
+    assert "same-images" not in kinds(all_alike(codes=0.0))
+    assert "same-images" not in kinds(all_alike(tv=np.nan, spectral_slope=np.nan, high_frequency=np.nan))
+    moving = np.random.default_rng(0).random(all_alike().sizes["presentation"])
+    assert "same-images" not in kinds(all_alike(tv=moving))
+
+
 def flat_picture(value):
     return lambda name: np.full((8, 8, 3), value, np.uint8)
 

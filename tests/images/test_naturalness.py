@@ -301,7 +301,7 @@ def test_without_references_there_is_no_distance():
 
 
 def test_a_run_that_was_begun_without_the_numbers_opens_and_goes_on_without(tmp_path, monkeypatch):
-    class KilledError(Exception):
+    class KilledError(BaseException):
         pass
 
     class Killing:

@@ -11,7 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
-from closedloop.checks import check_flag, check_positive
+from closedloop.checks import at_door, check_flag, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import check_choice
@@ -37,6 +37,7 @@ class Adam(Ascent):
     name = "adam"
     memory = ("w", "k", "m", "v", "product")
 
+    @at_door
     def __init__(
         self,
         space: Space,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import check_flag, check_positive, check_whole
+from closedloop.checks import at_door, check_flag, check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import AskTell, check_choice
@@ -178,6 +178,7 @@ class GradientAscent(Ascent):
     name = "gradient-ascent"
     memory = ("w", "k", "v")
 
+    @at_door
     def __init__(
         self,
         space: Space,

@@ -16,7 +16,7 @@ from typing import Any, final
 
 import numpy as np
 
-from closedloop.checks import check_positive
+from closedloop.checks import at_door, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.gradient.ascent import Ascent
@@ -44,6 +44,7 @@ class PPGN(Ascent):
 
     name = "ppgn"
 
+    @at_door
     def __init__(
         self,
         space: Space,
