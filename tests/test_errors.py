@@ -14,7 +14,8 @@ from closedloop import errors
 from closedloop.errors import closest, reason
 from closedloop.interfaces import Space
 
-ERRORS = [
+FOUND = [e for _, e in inspect.getmembers(errors, inspect.isclass) if issubclass(e, Exception)]
+ERRORS = [e for e in FOUND if not issubclass(e, Warning)]
     e for _, e in inspect.getmembers(errors, inspect.isclass) if issubclass(e, Exception) and not issubclass(e, Warning)
 ]
 
