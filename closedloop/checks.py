@@ -474,15 +474,15 @@ def _blame(name: str, kind: str, value: Any, error: Exception) -> None:
         raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.") from error
     if any(head == "Dataset" for head, _ in _alternatives(kind)) and _is_dataset(value) and _lacks(value, error):
         raise InvalidArgumentError(
-            f"{name}: expected {_words(kind)}, got a Dataset that lacks what is looked up ({reason(error)}); "
+            f"{name}: expected {_words(kind)}, got a Dataset that does not fit ({reason(error)}); "
             f"it holds {', '.join(sorted(map(str, value.variables))) or 'nothing'}."
         ) from error
 
 
 def _lacks(dataset: Any, error: Exception) -> bool:
-    """Whether an error may come from what a Dataset lacks: a name, or all that Datasets of ours have."""
-    lacking = isinstance(error, (KeyError, AttributeError)) or "array dimensions" in str(error)
-    return lacking or "closedloop_version" not in dataset.variables
+    """Whether an error may come from what a Dataset lacks, or has in another shape; all else stays what it is."""
+    looked_up = isinstance(error, (KeyError, AttributeError, ValueError, IndexError, TypeError))
+    return looked_up or "closedloop_version" not in dataset.variables
 
 
 def _came(value: Any) -> str:

@@ -16,8 +16,6 @@ from closedloop.interfaces import Space
 
 FOUND = [e for _, e in inspect.getmembers(errors, inspect.isclass) if issubclass(e, Exception)]
 ERRORS = [e for e in FOUND if not issubclass(e, Warning)]
-    e for _, e in inspect.getmembers(errors, inspect.isclass) if issubclass(e, Exception) and not issubclass(e, Warning)
-]
 
 
 @pytest.mark.parametrize("error", ERRORS)
