@@ -213,7 +213,7 @@ def test_an_existing_folder_is_left_alone(work, capsys):
 def test_an_unreadable_image_is_named(work, capsys):
     (work / "images").mkdir()
     (work / "images" / "broken.jpg").write_bytes(b"no image")
-    assert "broken.jpg as an image" in fails(["evolve", *SMALL[:-1], "images"], capsys)
+    assert "broken.jpg as a JPEG image" in fails(["evolve", *SMALL[:-1], "images"], capsys)
 
 
 def test_an_invalid_file_names_each_entry(work, capsys):
