@@ -50,6 +50,8 @@ COMMIT_STEPS, SHEET_STEPS = 250, 500
 LEAST = 1e-2
 #: Ending of the file that holds a training under way, beside the file to come.
 UNDER_WAY = ".training.pt"
+#: How a file of torch begins.
+_ZIP = b"PK\x03\x04"
 #: Images of a sample sheet in a row, and images that are encoded at a time.
 _ROW, _CHUNK = 8, 32
 
@@ -482,8 +484,14 @@ def _start(path: Path) -> dict[str, Tensor]:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
+    """Reads the state of a training under way: a line with its SHA-256, and torch's file. Older ones have no line."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
+        if content[: len(_ZIP)] != _ZIP:
+            line, _, content = content.partition(b"\n")
+            if line != _line(content):
+                raise ValueError("its checksum is not the one that was written with it")
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(
             f"out: cannot read {path}, the training under way ({reason(error)}); remove it to begin anew."
@@ -494,4 +502,9 @@ def _read_state(path: Path) -> dict[str, Any]:
 def _write_state(path: Path, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    replace_file(path, buffer.getvalue())
+    content = buffer.getvalue()
+    replace_file(path, _line(content) + b"\n" + content)
+
+
+def _line(content: bytes) -> bytes:
+    return b"SHA-256 " + hashlib.sha256(content).hexdigest().encode()

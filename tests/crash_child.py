@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the small runs of other tests
+
 from closedloop import CMAES, IsotropicES, Session, Thread, Unit, Units, files
 from closedloop.generators import Fourier, Pixels
 from closedloop.protocols import present, resume
@@ -105,8 +107,52 @@ def perform(command):
         )  # fmt: skip
     elif command["action"] == "climb on":
         resume(folder, subject=network(), observers=[Told()])
+    elif command["action"] == "small":
+        from tests import small_runs
+
+        small_runs.run(command["name"], folder, "resume")
+    elif command["action"] == "export":
+        from closedloop.formats import export
+
+        export(folder, command["to"], command["out"])
+    elif command["action"] == "pack":
+        from closedloop.recording import pack
+
+        pack(folder, command["out"])
+    elif command["action"] == "train":
+        train(folder, Path(command["references"]))
+    elif command["action"] == "poll":
+        poll(folder)
     elif command["action"] == "present":
         present(NoisyCells(), references, resolution=SIDE, repeats=40, save=folder, seed=5)
+
+
+def poll(folder):
+    """Opens the newest run of a folder again and again, until a file says that all is done."""
+    from closedloop import open_recording
+
+    done = False
+    while not done:
+        done = (folder / "done").exists()  # asked first, so that all is read once more
+        newest = max((run for run in folder.iterdir() if (run / "COMMITTED.json").exists()), default=None)
+        if newest is not None:
+            open_recording(newest).load()
+            say("committed")
+
+
+def train(out, photographs):
+    """Trains a small generator for a few steps, each of which is committed."""
+    import torch
+    from torch import nn
+
+    from closedloop.generators import FeatureTaps, TrainingSettings, training
+    from closedloop.networks.modules import born
+
+    torch.set_num_threads(1)
+    training.COMMIT_STEPS, training.quicker_precision = 1, lambda device: "single"
+    taps = FeatureTaps(born(lambda: nn.Sequential(nn.Conv2d(3, 4, 4, 2, 1)), 1), ("0",), (0.5,) * 3, (0.5,) * 3, "one")
+    settings = TrainingSettings(steps=4, batch=2, resolution=64, crops=2, draws_start=1)
+    training.train_native(photographs, out, taps, settings)
 
 
 def network():

@@ -18,10 +18,12 @@ import pytest
 import xarray as xr
 
 from closedloop.errors import RecordingError
+from closedloop.formats import FORMATS
 from closedloop.images.eight_bit import write_png
 from closedloop.protocols import read_ascent
 from closedloop.recording.layout import is_run
 from closedloop.recording.reader import open_recording, read_pointer
+from tests.small_runs import RUNS
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
 #: Changes of files at which a process can kill itself: from the first file of a run to beyond its first commit.
@@ -147,9 +149,10 @@ def go_on(server, folder, references, **options):
     return server.perform("resume" if is_run(folder) else "run", folder, references, **options)
 
 
-def test_killed_at_random_moments(server, references, whole, tmp_path, counted):
+def test_killed_at_random_moments(server, references, whole, tmp_path, counted, tally):
     """Runs that are killed five times each, wherever that is, and go on."""
-    for chain in range(counted(quick=1, reduced=6, full=200)):
+    for chain in range(counted(quick=1, reduced=4, full=20)):
+        tally("kills", 5)
         killed_five_times(server, references, whole, tmp_path / f"{chain}", np.random.default_rng(chain))
 
 
@@ -169,11 +172,139 @@ def killed_five_times(server, references, whole, folder, rng):
     assert_same_run(folder, whole)
 
 
-def test_killed_while_the_store_is_created(server, references, whole, tmp_path, counted):
+@pytest.fixture(scope="module")
+def networks():
+    """A server of children that have torch."""
+    pytest.importorskip("torch")
+    server = Server("torch")
+    yield server
+    server.close()
+
+
+def killed(server, seconds, rng, tally, *words, **options):
+    """Performs something and kills it at a random moment; returns whether it was before its end."""
+    code, _ = server.perform(*words, kill_after_s=rng.uniform(0, seconds), **options)
+    assert code in (0, -signal.SIGKILL)
+    if code:
+        tally("kills")
+    return bool(code)
+
+
+def timed(server, *words, **options):
+    """Performs something to its end; returns its seconds."""
+    start = time.monotonic()
+    assert server.perform(*words, **options)[0] == 0
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in ("compare", "ascend", "elites"))) for name in RUNS]
+)
+def test_killed_at_random_moments_in_every_protocol(networks, name, tmp_path, counted, tally):
+    """The same call goes on; what was committed is right after every kill, and the end is that of a whole run."""
+    rng, folder, kills = np.random.default_rng(len(name)), tmp_path / "run", 0
+    seconds = timed(networks, "small", tmp_path / "whole", "", name=name)
+    expected = open_recording(tmp_path / "whole").load()
+    while kills < counted(quick=2, reduced=15, full=130):
+        was_killed = killed(networks, seconds, rng, tally, "small", folder, "", name=name)
+        kills += was_killed
+        if (folder / "COMMITTED.json").exists():
+            found = open_recording(folder).load()
+            assert_equal(found, expected.isel(presentation=slice(0, found.sizes["presentation"])))
+        if not was_killed:
+            assert found.attrs["finished"]
+            assert found.sizes == expected.sizes
+            shutil.rmtree(folder)
+    assert networks.perform("small", folder, "", name=name)[0] == 0
+    assert_equal(open_recording(folder).load(), expected)
+
+
+@pytest.mark.parametrize("to", [*sorted(FORMATS), "pack"])
+def test_an_export_that_is_killed_leaves_nothing_half_written(networks, whole, to, tmp_path, counted, tally):
+    rng, kills, suffix = np.random.default_rng(len(to)), 0, ".zip" if to == "pack" else FORMATS[to].suffix
+    words = ("pack" if to == "pack" else "export", whole[0], "")
+    complete = tmp_path / "whole" / f"x{suffix}"
+    try:
+        seconds = timed(networks, *words, to=to, out=str(complete))
+    except AssertionError:
+        pytest.skip("needs an extra")
+    while kills < counted(quick=1, reduced=4, full=13):
+        out = tmp_path / f"{kills}" / f"x{suffix}"
+        was_killed = killed(networks, seconds, rng, tally, *words, to=to, out=str(out))
+        assert was_killed or out.exists()
+        if not out.exists():
+            assert networks.perform(*words, to=to, out=str(out))[0] == 0
+        assert_same_export(out, complete)
+        kills += was_killed
+        shutil.rmtree(out.parent)
+
+
+def assert_same_export(out, complete):
+    if out.suffix in (".nc", ".nwb", ".zip"):
+        assert open_recording(out).load().identical(open_recording(complete).load())
+    elif out.is_dir():
+        names = sorted(p.relative_to(complete) for p in complete.rglob("*") if p.is_file())
+        assert sorted(p.relative_to(out) for p in out.rglob("*") if p.is_file()) == names
+        assert all((out / n).stat().st_size == (complete / n).stat().st_size for n in names)
+    else:
+        assert out.read_bytes() == complete.read_bytes()
+
+
+@pytest.mark.long
+def test_the_training_of_a_generator_is_killed(networks, tmp_path, counted, tally):
+    from closedloop.networks.weights import read_weights
+
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        picture = np.random.default_rng(i).random((3, 80, 80), dtype=np.float32)
+        write_png(tmp_path / "photos" / f"{i}.png", picture)
+    words, out = ("train", tmp_path / "x.safetensors", tmp_path / "photos"), tmp_path / "x.safetensors"
+    seconds = timed(networks, "train", tmp_path / "whole.safetensors", tmp_path / "photos")
+    expected = read_weights(tmp_path / "whole.safetensors")
+    rng, kills = np.random.default_rng(0), 0
+    for before in (True, False):  # in the middle of its commit, and behind it
+        code, _ = networks.perform(*words, die_at=1, before=before, ending=".training.pt")
+        assert code == -signal.SIGKILL
+        tally("kills")
+    while kills < counted(quick=1, reduced=3, full=14) or not out.exists():
+        more = kills < counted(quick=1, reduced=3, full=14)
+        if more:
+            kills += killed(networks, seconds, rng, tally, *words)
+        else:
+            assert networks.perform(*words)[0] == 0
+        if out.exists():
+            found = read_weights(out)
+            assert found.keys() == expected.keys()
+            assert all((found[name] == expected[name]).all() for name in expected)
+            if more:
+                out.unlink()
+
+
+def test_a_reader_in_another_process_polls_through_kills(server, references, whole, tmp_path, counted, tally):
+    """It opens the newest run again and again, while that one is killed and goes on, without one error."""
+    rng, kills, number, reading = np.random.default_rng(3), 0, 0, Server()
+    ended = []
+    poller = threading.Thread(target=lambda: ended.append(reading.perform("poll", tmp_path, "")))
+    poller.start()
+    while kills < counted(quick=3, reduced=20, full=200):
+        folder = tmp_path / f"{number:03d}"
+        kills += (code := go_on(server, folder, references, kill_after_s=rng.uniform(0, 0.4 * whole[2]))[0]) != 0
+        number += code == 0
+        tally("kills", int(code != 0))
+    assert go_on(server, tmp_path / f"{number:03d}", references)[0] == 0
+    (tmp_path / "done").touch()
+    poller.join(60)
+    reading.close()
+    assert ended[0][0] == 0
+    assert ended[0][1] > kills // 4  # readings
+
+
+def test_killed_while_the_store_is_created(server, references, whole, tmp_path, counted, tally):
     for count in range(0, CREATION, counted(quick=5, reduced=3, full=1)):
         folder = tmp_path / f"run-{count}"
         code, told = server.perform("run", folder, references, die_at=count, before=count % 2 == 0)
         assert code == -signal.SIGKILL
+        tally("kills")
         assert committed(folder, whole) >= told
         if count % 3 == 0:
             assert go_on(server, folder, references)[0] == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+
 import numpy as np
 import pytest
 import yaml
@@ -162,3 +165,57 @@ def test_without_a_terminal_a_line_for_every_tenth(work, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("evolving: ")]
     assert 0 < len(lines) <= 11
     assert max(map(len, lines)) < 80
+
+
+def drawn(draw, numbers, **choices):
+    """Words for some of a command's options, each drawn."""
+    words = []
+    for name, values in {**{n: list(range(low, high)) for n, (low, high) in numbers.items()}, **choices}.items():
+        if draw.random() < 0.6:
+            words += [f"--{name}", str(draw.choice(values))]
+    return words
+
+
+def words_of(command, draw):
+    """A small run of a protocol with drawn settings."""
+    timing = {"seed": (0, 2**31), "soa-s": (1, 4), "retries": (0, 3), "timeout-s": (10, 90), "lost-blocks": (3, 9)}
+    if command == "evolve":
+        return [
+            *["evolve", "--subject", GABOR, "--generator", FOURIER, "--images", "24", "--optimizer", "isotropic"],
+            *["--objective", draw.choice(("unit(0)", "unit(1) - 0.25*unit(0)", "abs(unit(2))"))],
+            *drawn(draw, {**timing, "repeats": (1, 3), "interleave": (0, 3), "retest-repeats": (1, 4)},
+                   references=["none"], keep=["best", "all", "none"], drift=["none"]),
+        ]  # fmt: skip
+    if command == "record":
+        return ["record", "--subject", GABOR, "--images", "photos", *drawn(draw, {**timing, "repeats": (1, 3)})]
+    if command == "elites":
+        return ["elites", "--subject", GABOR, "--generator", "{name: pixels, resolution: 16}", "--images", "24",
+                "--children", "12", *drawn(draw, {**timing}, units=["0,2", "all"])]  # fmt: skip
+    if command == "landscape":
+        return ["landscape", "evolved", "--steps", "3", *drawn(draw, {**timing, "repeats": (1, 3)},
+                planes=["random-random", "pc1-pc2,random-random"], radius=[0.5, 2.25])]  # fmt: skip
+    if command == "ascend":
+        return ["ascend", "--subject", "energy", "--method", "tv", "--steps", "3",
+                *drawn(draw, {"seed": (0, 2**31), "every": (1, 3)})]  # fmt: skip
+    return ["compare", "--subject", "energy", "--methods", "tv", *drawn(draw, {}, budgets=["60", "50,60"]), "--seeds",
+            draw.choice(("0", "1,5"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["evolve", "record", "elites", "landscape", "ascend", "compare"])
+def test_the_file_of_every_protocol_reads_back_whole(work, command, counted, tally):
+    """Over drawn settings: what `--config` reads is the same experiment, and gives the same recording."""
+    (work / "photos").mkdir()
+    for i in range(2):
+        Image.new("RGB", (16, 16), (90 * i, 90, 30)).save(work / "photos" / f"{i}.png")
+    if command == "landscape":
+        main([*evolve_words(), "--out", "evolved"])
+    slow = command in ("ascend", "compare")
+    for seed in range(counted(quick=1, reduced=2, full=8) if slow else counted(quick=2, reduced=8, full=60)):
+        words = words_of(command, random.Random(seed))
+        main([*words, "--out", "run"])
+        assert repeats(command, work), words
+        given = {w[2:].replace("-", "_") for w in words if w.startswith("--")} - {"subject", "generator", "optimizer"}
+        assert {"seed", "retries", "repeats", "soa_s"} & given <= experiment(work / "run").keys()
+        tally("files of experiments read back")
+        shutil.rmtree(work / "run")
+        shutil.rmtree(work / "again")

@@ -54,8 +54,9 @@ def test_a_damaged_run_is_not_exported(run, tmp_path):
 
 @pytest.mark.parametrize("room", [0, 150, 400])
 @pytest.mark.parametrize("to", sorted(FORMATS))
-def test_a_full_disk_leaves_nothing(run, tmp_path, to, room):
+def test_a_full_disk_leaves_nothing(run, tmp_path, to, room, tally):
     """No file grows beyond some bytes, as on a disk without room: from the beginning, or in the middle."""
+    tally("full disks")
     resource = pytest.importorskip("resource")
     out, soft = tmp_path / f"x{FORMATS[to].suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
     recording = open_recording(run).load()

@@ -27,7 +27,8 @@ def test_what_is_written_is_there(tmp_path):
 
 
 @pytest.mark.parametrize("room", [0, 100, 3000, 40000, 60000, 75000])
-def test_a_full_disk_is_an_error_at_the_end(tmp_path, monkeypatch, room):
+def test_a_full_disk_is_an_error_at_the_end(tmp_path, monkeypatch, room, tally):
+    tally("full disks")
     left = [room]
 
     class Disk:

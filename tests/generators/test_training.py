@@ -269,11 +269,37 @@ def test_a_training_under_way_keeps_its_start(photographs, taps, under_way, tmp_
 
 def test_a_training_under_way_keeps_its_precision(photographs, taps, under_way, monkeypatch):
     monkeypatch.setattr(module, "quicker_precision", lambda device: "never measured again")
-    state = torch.load(f"{under_way}{module.UNDER_WAY}", weights_only=True)
+    state = module._read_state(under_way.with_name(under_way.name + module.UNDER_WAY))
     trainer = module.Trainer(module.cut_crops(photographs, settings()), taps, settings())
     trainer.restore(state)
     assert trainer.precision == state["precision"]
     assert state["precision"] in ("single", "bfloat16")
+
+
+def test_any_change_of_a_training_under_way_is_noticed(under_way, tally, counted):
+    file = under_way.with_name(under_way.name + module.UNDER_WAY)
+    content, rng = file.read_bytes(), np.random.default_rng(0)
+    assert module._read_state(file)["step"] == 2
+    offsets = {
+        0,
+        20,
+        80,
+        len(content) // 2,
+        len(content) - 1,
+        *rng.integers(0, len(content), counted(quick=5, reduced=20, full=200)),
+    }
+    for at in offsets:
+        for damaged in (content[:at], content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]):
+            file.write_bytes(damaged)
+            tally("damaged stores")
+            with pytest.raises(WeightsError, match="the training under way"):
+                module._read_state(file)
+
+
+def test_the_state_of_an_older_training_is_read(under_way):
+    file = under_way.with_name(under_way.name + module.UNDER_WAY)
+    file.write_bytes(file.read_bytes().partition(b"\n")[2])
+    assert module._read_state(file)["step"] == 2
 
 
 def test_photographs_are_read_as_everywhere(tmp_path):

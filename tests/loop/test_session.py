@@ -596,7 +596,8 @@ def test_an_optimizer_that_asks_for_nothing():
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 @pytest.mark.parametrize("generation", [0, 2, 6])
-def test_a_full_disk_leaves_a_run_that_goes_on(tmp_path, monkeypatch, call, generation):
+def test_a_full_disk_leaves_a_run_that_goes_on(tmp_path, monkeypatch, call, generation, tally):
+    tally("full disks")
     genuine, full = getattr(os, call), []
 
     def sometimes(*arguments, **options):

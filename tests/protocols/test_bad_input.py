@@ -102,7 +102,8 @@ COMMANDS = [
 
 @pytest.mark.parametrize("out", [None, "out", "[/red]", "b\udcff"])
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words)[:40])
-def test_a_command_leaves_nothing(folder, words, out, capsys):
+def test_a_command_leaves_nothing(folder, words, out, capsys, tally):
+    tally("bad input that leaves nothing")
     before = state(folder)
     with pytest.raises(SystemExit, match="2") as ended:
         main([*words, *([] if out is None else ["--out", out])])

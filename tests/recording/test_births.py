@@ -56,7 +56,7 @@ def go_on_or_begin(name, folder):
 
 
 @pytest.mark.parametrize("way", ["begin", "exists", "resume"])
-def test_a_run_that_died_at_its_birth(whole, way, tmp_path, counted):
+def test_a_run_that_died_at_its_birth(whole, way, tmp_path, counted, tally):
     name, expected = whole
     changes, folder = 0, tmp_path / "run"
     while born_dead(name, folder, changes):
@@ -67,6 +67,7 @@ def test_a_run_that_died_at_its_birth(whole, way, tmp_path, counted):
         assert open_recording(folder).load().drop_attrs().identical(expected)
         assert verify(folder) == expected.sizes["presentation"]
         shutil.rmtree(folder)
+        tally("deaths at a run's birth")
         changes += counted(quick=17, reduced=3, full=1)
     assert changes
 
@@ -81,10 +82,11 @@ def test_a_foreign_file_keeps_a_dead_birth(tmp_path):
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("where", ["a/b/run", "run"])
-def test_bad_input_that_is_met_in_the_first_block_leaves_nothing(name, where, tmp_path, monkeypatch):
+def test_bad_input_that_is_met_in_the_first_block_leaves_nothing(name, where, tmp_path, monkeypatch, tally):
     def refuse(course, *shown):
         raise ClosedLoopError("input: expected another.")
 
+    tally("bad input that leaves nothing")
     subject, call, _ = RUNS[name]
     monkeypatch.setattr("closedloop.loop.presenter.Presenter.show", refuse)
     with pytest.raises(ClosedLoopError, match="expected another"):

@@ -55,7 +55,7 @@ def covered(folder, path):
 
 
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
-def test_every_file_changed_cut_short_or_lost(runs, state, tmp_path, counted):
+def test_every_file_changed_cut_short_or_lost(runs, state, tmp_path, counted, tally):
     """By `verify`; and who does not ask it reads, resumes and packs the right values or meets an error."""
     name, folder = runs
     rng, copy = np.random.default_rng(7), tmp_path / "run"
@@ -65,6 +65,7 @@ def test_every_file_changed_cut_short_or_lost(runs, state, tmp_path, counted):
         whole, counts = path.read_bytes(), covered(folder / state, path)
         places = [0, 1 - 1e-9, *rng.random(counted(quick=0, reduced=3, full=8))]
         for kind, place in [("lost", 0), *[(kind, place) for kind in ("cut", "flip") for place in places if counts]]:
+            tally("damaged stores")
             shutil.copytree(folder / state, copy)
             target = copy / path.relative_to(folder / state)
             if kind == "lost":
@@ -100,7 +101,7 @@ def assert_never_wrong(name, run, expected):
     assert packed.drop_attrs().identical(expected)
 
 
-def test_a_packed_run_with_a_changed_byte(runs, tmp_path, counted):
+def test_a_packed_run_with_a_changed_byte(runs, tmp_path, counted, tally):
     """What is read is right, or an error: a zip file has bytes that say nothing."""
     _, folder = runs
     expected = open_recording(folder / "finished").load()
@@ -108,6 +109,7 @@ def test_a_packed_run_with_a_changed_byte(runs, tmp_path, counted):
     assert verify(tmp_path / "whole.zip") == expected.sizes["presentation"]
     for place in np.random.default_rng(1).random(counted(quick=3, reduced=30, full=300)):
         for kind in ("cut", "flip"):
+            tally("damaged stores")
             (tmp_path / "x.zip").write_bytes(damaged(content, kind, place))
             if not notices(tmp_path / "x.zip"):
                 assert kind == "flip"
@@ -120,12 +122,13 @@ FOREIGN = ("references/00099_x.png", "data.zarr/more/zarr.json", "images/cells-g
 
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
 @pytest.mark.parametrize("added", FOREIGN)
-def test_a_foreign_file_is_noticed_or_not_read(runs, state, added, tmp_path):
+def test_a_foreign_file_is_noticed_or_not_read(runs, state, added, tmp_path, tally):
     name, folder = runs
     shutil.copytree(folder / state, tmp_path / "run")
     target = tmp_path / "run" / added
     if target.exists():
         return
+    tally("damaged stores")
     target.parent.mkdir(exist_ok=True)
     source = next(iter(sorted((folder / state).rglob(f"*{target.suffix}"))), None)
     target.write_bytes(source.read_bytes() if source is not None else b"foreign")

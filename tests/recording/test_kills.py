@@ -132,13 +132,20 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(STEPS)
-def test_killed_between_any_two_changes(tmp_path_factory, steps):
+def test_killed_between_any_two_changes(tmp_path_factory, counted, tally):
     """Each step appends rows and may die at a change, or meet a full disk; then the run is opened and gone on with."""
+
+    @settings(max_examples=counted(quick=40, reduced=200, full=1500), deadline=None)
+    @given(STEPS)
+    def try_steps(steps):
+        append_and_die(tmp_path_factory.mktemp("kills") / "run", steps, tally)
+
+    try_steps()
+
+
+def append_and_die(folder, steps, tally):
     with pytest.MonkeyPatch.context() as patch:
         state = watched(patch)
-        folder = tmp_path_factory.mktemp("kills") / "run"
         recording, committed = Recording.create(folder, LAYOUT, {}), 0
         for count, allowed, full, anew in steps:
             state.left, state.full, state.dead = (10**9 if allowed is None else allowed), full, False
@@ -147,6 +154,7 @@ def test_killed_between_any_two_changes(tmp_path_factory, steps):
                 recording.append(rows(count, committed), {"g": committed})
             except (Killed, RecordingError):
                 died = True
+                tally("full disks" if full else "deaths between two changes of files")
             state.left, state.dead = 10**9, False
             now = held(folder)
             assert now == committed + 1 if not died else now in (committed, committed + 1)
