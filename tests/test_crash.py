@@ -280,6 +280,7 @@ def test_the_training_of_a_generator_is_killed(networks, tmp_path, counted, tall
                 out.unlink()
 
 
+@pytest.mark.long
 def test_a_reader_in_another_process_polls_through_kills(server, references, whole, tmp_path, counted, tally):
     """It opens the newest run again and again, while that one is killed and goes on, without one error."""
     rng, kills, number, reading = np.random.default_rng(3), 0, 0, Server()

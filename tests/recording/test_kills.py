@@ -135,7 +135,7 @@ STEPS = st.lists(
 def test_killed_between_any_two_changes(tmp_path_factory, counted, tally):
     """Each step appends rows and may die at a change, or meet a full disk; then the run is opened and gone on with."""
 
-    @settings(max_examples=counted(quick=40, reduced=200, full=1500), deadline=None)
+    @settings(max_examples=counted(quick=15, reduced=200, full=1500), deadline=None)
     @given(STEPS)
     def try_steps(steps):
         append_and_die(tmp_path_factory.mktemp("kills") / "run", steps, tally)
