@@ -83,7 +83,7 @@ def test_a_foreign_file_keeps_a_dead_birth(tmp_path):
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("where", ["a/b/run", "run"])
 def test_bad_input_that_is_met_in_the_first_block_leaves_nothing(name, where, tmp_path, monkeypatch, tally):
-    def refuse(course, *shown):
+    def refuse(course, *shown, **options):
         raise ClosedLoopError("input: expected another.")
 
     tally("bad input that leaves nothing")
