@@ -17,6 +17,7 @@ from closedloop.errors import InvalidArgumentError
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 #: Implicit types of YAML 1.1 that are read otherwise here.
 _REPLACED = (_INT, _FLOAT, "tag:yaml.org,2002:timestamp")
+_TEXT, _LINE_ENDS = "tag:yaml.org,2002:str", re.compile("[\x85\u2028\u2029]")
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$")
 _REAL = re.compile(
     r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
@@ -61,10 +62,15 @@ class _Loader(_Resolved, yaml.SafeLoader):
 class _Dumper(_Resolved, yaml.SafeDumper):
     """Writes plain values; texts that would be read as numbers stand in quotes."""
 
+    def represent_text(self, text: str) -> Any:
+        """Returns a text; one with an end of line that only Unicode knows stands in quotes that keep it."""
+        return self.represent_scalar(_TEXT, text, style='"' if _LINE_ENDS.search(text) else None)
+
 
 for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver(_FLOAT, _REAL, list("-+.0123456789"))
     _kind.add_implicit_resolver(_INT, _WHOLE, list("-+0123456789"))
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Loader.add_constructor(_FLOAT, _Loader.construct_real)
 
 

@@ -323,6 +323,8 @@ def _add_responses(session: _Session) -> None:
 
 def _coded(recording: xr.Dataset) -> NDArray[np.int64]:
     """Returns the presentations whose image has a code."""
+    if "latent_code" not in recording:
+        return np.empty(0, np.int64)
     return np.flatnonzero(recording["thread"].values != REFERENCE)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from closedloop.interfaces import Units
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: The layer of a network that is what it returns.
 OUTPUT = "output"

@@ -43,11 +43,12 @@ def test_rdms_of_images(run, method):
 def test_repeats_cross_validate(run):
     recording = open_recording(run)
     retests = recording.isel(presentation=np.flatnonzero((recording["kind"] == "retest").values & complete(recording)))
-    common = [n for n in np.unique(retests["stimulus_id"].values.astype(str))
-              if {0, 1} <= set(retests["repeat"].values[(retests["stimulus_id"] == n).values])]  # fmt: skip
-    wanted = np.isin(retests["stimulus_id"].values.astype(str), common) & (retests["repeat"].values < 2)
-    generation = retests["generation"].values == retests["generation"].values.min()
-    data = to_rsatoolbox(retests.isel(presentation=np.flatnonzero(wanted & generation)))
+    first = np.flatnonzero(retests["generation"].values == retests["generation"].values.min())
+    retests = retests.isel(presentation=first)
+    names, repeats = retests["stimulus_id"].values.astype(str), retests["repeat"].values
+    common = [name for name in np.unique(names) if {0, 1} <= set(repeats[names == name])]
+    wanted = np.isin(names, common) & (repeats < 2)
+    data = to_rsatoolbox(retests.isel(presentation=np.flatnonzero(wanted)))
     rdm = rsatoolbox.rdm.calc_rdm(data, method="crossnobis", descriptor="stimulus_id", cv_descriptor="repeat")
     assert np.isfinite(rdm.dissimilarities).all()
 

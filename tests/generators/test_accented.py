@@ -76,7 +76,7 @@ def test_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("image", "resolution", "message"),
     [
-        ("nowhere.png", 16, "images: cannot read nowhere.png as an image"),
+        ("nowhere.png", 16, "images: cannot read nowhere.png as a PNG image"),
         (np.zeros((2, 3, 8, 8)), 8, "image: expected one image, got 2"),
         (np.full((3, 8, 8), 255.0), 8, r"image: expected RGB in \[0, 1\]"),
         (np.zeros((8, 8)), 8, "image: expected shape"),

@@ -140,7 +140,7 @@ def test_what_is_searched_is_noise_and_class_embedding(local):
     np.testing.assert_allclose(noise(codes[:, :128]), pictures(0.5 * z, embedding.expand(2, -1)), atol=1e-5)
     center = torch.cat([z[:1] * 0, embedding[None]], 1)
     np.testing.assert_allclose(noise(np.zeros((1, 128))), pictures(*center.split(128, 1)), atol=1e-5)
-    fixed = torch.from_numpy(module._fixed_noise(3, 0.5))
+    fixed = torch.from_numpy(module._fixed_noise(3, 0.5, 2))
     np.testing.assert_allclose(classes(codes[:, 128:]), pictures(fixed.expand(2, -1), embedding + 0.02 * c), atol=1e-5)
 
 
@@ -167,10 +167,10 @@ def test_truncation_selects_the_statistics(local):
 
 
 def test_fixed_noise_is_truncated_at_two_standard_deviations():
-    drawn = np.concatenate([module._fixed_noise(seed, 0.7) for seed in range(100)]) / 0.7
+    drawn = np.concatenate([module._fixed_noise(seed, 0.7, 2) for seed in range(100)]) / 0.7
     assert np.abs(drawn).max() <= 2
     assert drawn.std() == pytest.approx(0.88, abs=0.02)
-    assert not np.array_equal(module._fixed_noise(0, 1), module._fixed_noise(1, 1))
+    assert not np.array_equal(module._fixed_noise(0, 1, 2), module._fixed_noise(1, 1, 2))
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

@@ -87,8 +87,8 @@ def test_features_steer_the_gradient():
     def brightness(x):
         return x.mean(dim=(1, 2, 3))[:, None]
 
-    plain = invert(generator, images, steps=3)
-    steered = invert(generator, images, steps=3, features=brightness, feature_weight=1000.0)
+    plain = invert(generator, images, steps=12)
+    steered = invert(generator, images, steps=12, features=brightness, feature_weight=1000.0)
     off = [np.abs(f.images.mean(axis=(1, 2, 3)) - images.mean(axis=(1, 2, 3))).max() for f in (plain, steered)]
     assert off[1] < off[0]
 

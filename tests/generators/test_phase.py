@@ -28,11 +28,14 @@ class TestPhaseContract(GeneratorContract):
         return PhaseOnly(5, cutoff=1.5)
 
 
+PHOTOGRAPHS = photographs()
+
+
 class TestPhotographsContract(GeneratorContract):
     tolerance = 1e-4
 
     def make(self):
-        return PhaseOnly(16, cutoff=None, magnitude=photographs())
+        return PhaseOnly(16, cutoff=None, magnitude=PHOTOGRAPHS)
 
 
 class TestStandardizedContract(GeneratorContract):

@@ -70,9 +70,12 @@ class TestSubspaceContract(GeneratorContract):
         return (red() - whole.middle) @ np.linalg.pinv(whole.directions)
 
 
+CODES = fourier().space.sample(8, np.random.default_rng(3))
+
+
 class TestPrincipalContract(GeneratorContract):
     def make(self):
-        return Subspace(fourier(), 3, codes=fourier().space.sample(8, np.random.default_rng(3)))
+        return Subspace(fourier(), 3, codes=CODES)
 
 
 class TestPlacedContract(GeneratorContract):

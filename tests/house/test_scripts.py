@@ -44,7 +44,8 @@ def test_a_chore_can_be_run_says_what_it_does_and_is_done_in_ci(path):
     first, second = path.read_text().splitlines()[:2]
     assert first.startswith("#!")
     assert second.startswith("# ")
-    assert f" scripts/{path.name}" in (ROOT / ".ci" / "run").read_text()
+    if path.name != "fuzz":  # a part of scripts/long
+        assert f" scripts/{path.name}" in (ROOT / ".ci" / "run").read_text()
     assert f"`scripts/{path.name}`" in (ROOT / "CONTRIBUTING.md").read_text()
 
 

@@ -74,7 +74,7 @@ def test_short_names():
     assert [t.name for t in found.threads] == ["main"]
     assert found.threads[0].generator.name == "fourier"
     assert found.references == "bundled"
-    assert found.settings["images"] == 2000
+    assert found.settings["images"] == 4000
 
 
 def test_names_with_options_and_several_threads():

@@ -141,7 +141,7 @@ def test_a_generator_without_a_name_is_handed_over(tmp_path):
     )
     assert isinstance(generator, Fingerprinted)
     assert recording["generator_sha256"].item() == generator.fingerprint
-    with pytest.raises(InvalidArgumentError, match=r"thread 'main' .*\(Weighted weighted\) has no name .* generators="):
+    with pytest.raises(InvalidArgumentError, match=r"thread 'main' .*Weighted weighted.* has no name .* generators="):
         render(recording, 0)
     code = recording["latent_code"].values[:1]
     np.testing.assert_array_equal(render(recording, 0, generators={"main": generator}), quantize(generator(code)))

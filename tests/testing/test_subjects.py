@@ -10,6 +10,7 @@ import pytest
 
 from closedloop.checks import check_images
 from closedloop.interfaces import Units
+from closedloop.seeds import named_generator
 from closedloop.subjects import FunctionSubject, GaborSubject
 from closedloop.testing import SubjectContract
 from closedloop.testing.common import relative_error, through_a_file, untouched_randomness
@@ -36,7 +37,7 @@ class Tired:
     units = Units.numbered("tired", 1)
 
     def __init__(self):
-        self.shown, self.rng = 0, np.random.default_rng(0)
+        self.shown, self.rng = 0, named_generator(0, "tired")
 
     def record(self, images):
         images = check_images(images)
