@@ -61,6 +61,10 @@ class RecordingError(ClosedLoopError):
     """A recording cannot be created, read, or written."""
 
 
+class FolderLostError(RecordingError):
+    """The folder of a run was moved, removed or replaced while it was being written."""
+
+
 class CallOrderError(ClosedLoopError, RuntimeError):
     """Methods were called in an order that has no meaning, such as `tell` before `ask`."""
 

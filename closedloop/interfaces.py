@@ -265,12 +265,11 @@ RECORDED = frozenset(
     {
         *("responses", "score", "latent_code", "presentation", "neuroid", "neuroid_id", "time_bin", "latent"),
         *("thread", "generation", "kind", "stimulus_id", "repeat", "onset_s", "numbers", "texts"),
-        *("subject", "seed", "closedloop_version", "image_bits", "channels", "frames", "rate_hz", "classes", "count"),
-        *("evolution", "evolution_thread", "run", "generator", "generator_sha256", "generator_recipe", "optimizer"),
-        *("objective", "method", "plane", "theta_deg", "phi_deg", "clipped", "tv", "spectral_slope", "high_frequency"),
-        *("natural_distance", "code_norm", "code_at_bound", "image", "rgb", "row", "col", "budget", "run_seed", "unit"),
-        *("failure", "best_response", "forwards", "forward_equivalents", "feature_distance", "point"),
-        *("curve_cost", "curve_response"),
+        *("subject", "seed", "closedloop_version", "image_bits", "channels", "frames", "rate_hz", "classes"),
+        *("evolution", "evolution_thread", "generator", "generator_sha256", "generator_recipe", "optimizer"),
+        *("objective", "plane", "theta_deg", "phi_deg", "clipped", "tv", "spectral_slope", "high_frequency"),
+        *("natural_distance", "code_norm", "code_at_bound", "rgb", "run_seed", "failure", "best_response"),
+        *("forwards", "forward_equivalents", "feature_distance", "curve_cost", "curve_response"),
     }
 )
 

@@ -19,8 +19,7 @@ class Readable:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "__repr__" not in cls.__dict__:
-            cls.__repr__ = Readable.__repr__  # type: ignore[method-assign]
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign] # its own, or the one that it inherits
 
     def __repr__(self) -> str:
         try:

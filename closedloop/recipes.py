@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -302,12 +303,14 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin is Literal:
         return value in inner
     if inspect.isclass(origin) and issubclass(origin, Sequence):
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) or set(inner[1:]) - {Ellipsis} or not inner:
             return True
         whole = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
         return whole and all(_fits(each, inner[0]) for each in value)
     if kind in _PLAIN:
         return _PLAIN[kind][0](value)
+    if inspect.isclass(kind) and issubclass(kind, os.PathLike) and isinstance(value, str):
+        return True
     other = kind is Any or origin is not None or not inspect.isclass(kind)
     return other or not any(fits(value) for fits, _ in _PLAIN.values())
 

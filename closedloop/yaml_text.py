@@ -23,7 +23,7 @@ _REAL = re.compile(
     r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
     r"|\.(?:nan|NaN|NAN)$"
 )
-#: Values that a text may stand for once its aliases are written out; a file with more was made to fill the memory.
+#: Values that the aliases of a text may stand for; a file with more was made to fill the memory.
 _MOST = 200_000
 
 
@@ -91,7 +91,8 @@ def read_yaml_text(text: str, where: str) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
-            if _size(node, {}) > _MOST:
+            nodes: dict[int, int] = {}
+            if _size(node, nodes) - len(nodes) > _MOST:
                 raise ValueError(f"its aliases stand for more than {_MOST} values")
             return loader.construct_document(node)
         finally:

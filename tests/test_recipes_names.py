@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 import types
+import typing
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +142,11 @@ def test_a_factory_of_ones_own_may_state_any_types(plug_in):
 
     plug_in.make = make
     assert recipes.build("generators", "mine", a=object, b=2, c=[1])[1:] == (2, [1])
+
+
+def test_types_that_are_not_plain_are_left_to_the_factory(plug_in):
+    def make(a: Path = Path(), b: tuple[int, str] = (1, "x"), c: typing.List = ()):  # noqa: UP006
+        return a, b, c
+
+    plug_in.make = make
+    assert recipes.build("generators", "mine", a="file.txt", b=(2, "y"), c=[1]) == ("file.txt", (2, "y"), [1])

@@ -101,3 +101,8 @@ def test_files_of_before_are_read_as_the_same():
     """They were written by PyYAML itself."""
     content = {"sigma": 1e-05, "images": 300, "name": "1.5", "on": "yes", "seed": None, "list": [1, 2.5, {"a": True}]}
     assert read_yaml_text(yaml.safe_dump(content), "file") == content
+
+
+def test_long_files_without_aliases_are_read():
+    values = list(range(250_000))
+    assert read_yaml_text("[" + ", ".join(map(str, values)) + "]", "file") == values

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from closedloop.errors import (
     ClosedLoopError,
+    FolderLostError,
     InvalidArgumentError,
     OptimizerError,
     RecordingError,
@@ -138,8 +139,8 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
             if HELD in saved:
                 held.check(str(recording.path), saved[HELD])
             _restore(course, saved)
-        course.begin(recording)
         try:
+            course.begin(recording)
             with _saying_what_is_safe(recording):
                 while (shown := course.show()) is not None:
                     recording.check(shown.responses)  # before anything is learnt from them
@@ -168,6 +169,8 @@ def _saying_what_is_safe(recording: Recording) -> Iterator[None]:
     """Adds to an error in which block it happened, what is safe, and how to go on."""
     try:
         yield
+    except FolderLostError:
+        raise  # it says itself where everything lies
     except ClosedLoopError as error:
         done = recording.n_generations
         if recording.path is None:

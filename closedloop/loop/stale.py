@@ -8,6 +8,7 @@ counts few spikes is no reason.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
@@ -87,7 +88,8 @@ class Watch:
 
     def _one_for_all(self, keys: list[Hashable], rows: list[bytes | None]) -> str:
         """Rule: the images of each block have one answer, and blocks differ; from the first block on."""
-        if self._constant is None or len(set(keys)) < 4:
+        answered = {key for key, row in zip(keys, rows, strict=True) if row}
+        if self._constant is None or len(answered) < 4:  # of a unit that is mostly silent nothing is concluded
             return ""
         kinds = {row for row in rows if row}
         self._constant = self._constant | kinds if len(kinds) < 2 else None
@@ -136,9 +138,9 @@ class _Lag:
 
 
 def _row(response: NDArray[Any]) -> bytes | None:
-    """An answer, to be compared with others; None where it was lost or all units were silent."""
+    """A digest of an answer, to be compared with others; None where it was lost or all units were silent."""
     seen = np.nan_to_num(np.asarray(response, dtype=np.float64))
-    return seen.tobytes() if seen.any() else None
+    return hashlib.blake2b(seen.tobytes(), digest_size=16).digest() if seen.any() else None
 
 
 def image_keys(images: NDArray[np.float32]) -> list[int]:

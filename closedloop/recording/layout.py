@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.errors import RecordingError
+from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import STILL, FloatArray, Form, Units
 from closedloop.recording.places import root_of
 
@@ -111,6 +111,15 @@ class Layout:
     coords: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     evolutions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     variables: Mapping[str, Variable] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises InvalidArgumentError if a column of the units has a name that this recording needs."""
+        dims = {dim for variable in self.variables.values() for dim in variable.dims}
+        taken = {*self.coords, *self.scalars, *self.evolutions, *self.variables, *dims}
+        if both := sorted(taken & set(self.units.coords)):
+            raise InvalidArgumentError(
+                f"units: their column {both[0]!r} has the name of something recorded; give it another name."
+            )
 
 
 def form_scalars(form: Form) -> dict[str, str | int | float]:

@@ -8,7 +8,7 @@ from typing import final
 
 from filelock import FileLock, Timeout
 
-from closedloop.errors import RecordingError
+from closedloop.errors import FolderLostError, RecordingError
 from closedloop.recording.layout import LOCK, POINTER
 
 
@@ -41,7 +41,7 @@ class OwnFolder:
         self._descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None
 
     def check(self) -> None:
-        """Raises RecordingError unless the folder is still the one that was taken; the error says where that is."""
+        """Raises FolderLostError unless the folder is still the one that was taken; the error says where that is."""
         if _identity(self.path / LOCK) == self._identity:
             return
         place = self._place()
@@ -54,7 +54,7 @@ class OwnFolder:
             now, safe = f"lost its {LOCK}, so that another process may be writing in it", _safe(place)
         else:
             now, safe = f"was moved to {place}", _safe(place)
-        raise RecordingError(
+        raise FolderLostError(
             f"{self.path}: the folder of the run that is being written {now}; nothing more is written. {safe}."
         )
 

@@ -22,7 +22,7 @@ def verify(run: str | Path) -> int:
         The number of presentations that it holds.
 
     Raises:
-        RecordingError: Something is missing, cut short or changed, or a file lies there that does not belong to it.
+        RecordingError: Something is missing, cut short or changed. Files that the run knows nothing of are not read.
     """
     recording = open_recording(run).load()
     check_kept(run)

@@ -164,3 +164,16 @@ def test_the_presenter_warns_while_it_runs(renewed):
     assert [w.category for w in caught] == [] if renewed else [SubjectWarning]
     if not renewed:
         assert "subject 'rig': blocks of different images have exactly the same responses" in str(caught[0].message)
+
+
+def test_a_unit_that_is_nearly_always_silent_is_no_stale_buffer():
+    """One answer in each block, whatever it is, tells nothing of the others."""
+    watch = Watch()
+    for block in range(12):
+        responses = np.zeros((8, 1))
+        responses[block % 8] = 1.0 + block
+        assert watch.see(range(8 * block, 8 * block + 8), responses) == ""
+    for block in range(12):
+        responses = np.full((8, 1), np.nan)
+        responses[0] = 0.5 + block
+        assert watch.see(range(8 * block, 8 * block + 8), responses) == ""

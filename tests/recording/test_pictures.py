@@ -95,3 +95,17 @@ def test_other_weights_are_a_doubt(run):
     missing, others = pictures.doubts
     assert missing == "images that the run kept are missing from its folder; they are made again."
     assert "are not those that made the images" in others
+
+
+def test_an_image_that_was_never_committed_is_made_again(tmp_path):
+    """A process died between an image and the commit that names it."""
+    run, generator = tmp_path / "run", Fourier(16, cutoff=3)
+    subject = FunctionSubject(lambda images: images.mean((2, 3))[:, :1], units=1)
+    thread = Thread(generator, RandomSearch(generator.space, 0, population=5), Unit(0))
+    Session(subject, [thread], references=None, images=10, save=run).run()
+    files = list((run / "images").glob("*.png"))
+    recording = open_recording(run)
+    other = next(name for name in recording["stimulus_id"].values if name not in {file.stem for file in files})
+    expected = Pictures(recording)(other)
+    files[0].with_stem(other).write_bytes(files[0].read_bytes())
+    np.testing.assert_array_equal(Pictures(open_recording(run))(other), expected)
