@@ -26,7 +26,7 @@ from closedloop.errors import (
 from closedloop.interfaces import State, Stateful, Subject
 from closedloop.loop.contents import Handing, Held
 from closedloop.loop.presenter import Shown
-from closedloop.recipes import fingerprint, older_fingerprints, plain, same_recipe
+from closedloop.recipes import fingerprint, older_fingerprints, plain, same_fingerprint, same_recipe
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
 from closedloop.recording.places import root_of
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer, read_state
@@ -40,7 +40,7 @@ _MAY_DIFFER = ("closedloop", "fingerprints", "lost_blocks")
 #: Entries that name a folder of images, which may have moved if its images have the same fingerprint.
 _PLACES = ("references", "images", "naturals")
 #: Entry of a state: what parts hold that were handed over as Python objects.
-HELD = "held"
+HELD = "contents"
 
 
 class Course(Protocol):
@@ -132,7 +132,7 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
     try:
         recording.check_units(course.subject.units)
         saved = recording.state()
-        held = _held(course, saved)
+        held = _held(course, saved) if recording.path is not None else Held({})  # no other goes on in memory
         if saved is None:
             recording.use(course.layout())
         else:
@@ -305,8 +305,8 @@ def check_fingerprints(run: Path, content: Mapping[str, Any], now: Mapping[str, 
     held: Mapping[str, str] = content.get("fingerprints") or {}
     for name, known in now.items():
         older = known.older if isinstance(known, Fingerprint) else ()
-        if name in held and held[name] != known and held[name] not in older:
+        if name in held and held[name] not in older and not same_fingerprint(held[name], known):
             raise InvalidArgumentError(
-                f"{name}: expected the {name} with which {run} began, got another (SHA-256 {known[:12]}…, of the run "
-                f"{held[name][:12]}…); restore its weights, options or images."
+                f"{name}: expected the {name} with which {run} began, got another (its fingerprint "
+                f"{known[:20]}…, of the run {held[name][:20]}…); restore its weights, options or images."
             )

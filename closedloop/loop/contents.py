@@ -1,31 +1,40 @@
 """What Python lets us see of parts that were handed over as objects, so that a run goes on with no others.
 
 A function or an object of one's own has no recipe and no fingerprint. What it holds can be read without calling it: the
-numbers and arrays of a function's closure, defaults and globals, of a partial's arguments, of an object's attributes,
-and the weights of torch networks among them. A run notes SHA-256 of each. What changes while a subject is used, such as
-a counter, is told by comparing once more after the first block, and is not compared any more.
+numbers and arrays of a function's closure, defaults and globals and of a partial's arguments, the arrays of an object's
+attributes, and the weights of torch networks among them. A run notes SHA-256 of each. Numbers in an object's attributes
+are counters, clocks and ports as often as settings, and are not compared. What else changes while a subject is used is
+told by comparing once more after the first block, and is not compared any more.
 """
 
 from __future__ import annotations
 
+import dis
 import hashlib
+import inspect
 import sys
+import sysconfig
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
+from numbers import Real
+from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Described, Fingerprinted, State
+from closedloop.interfaces import Described, State
+from closedloop.recipes import fingerprint_of
 
 #: Ends the name under which the code of a part stands.
 CODE = "code"
-#: Bytes of an array up to which all of it is read; of a larger one as many are, evenly spread.
-_LARGEST = 2**28
+#: Bytes of an array up to which all of it is read; of a larger one `_SAMPLE` bytes at most are, evenly spread.
+_LARGEST, _SAMPLE = 2**28, 2**20
+#: Entries of a list up to which all of it is read; of a longer one as many at most are, evenly spread.
+_LONGEST = 10_000
 #: How deep lists in lists, and functions that functions hold, are followed.
 _DEPTH = 4
 
@@ -128,17 +137,19 @@ def contents(part: Any) -> dict[str, str]:
         part: A subject or objective. One that can be loaded by its name, says its fingerprint, or is an objective of
             closedloop, whose text says all, needs none of this: nothing is returned.
     """
-    if isinstance(part, Described) and part.recipe is not None:
+    if isinstance(part, Described) and isinstance(part.recipe, Mapping):
         return {}
-    inner = getattr(part, "subject", None)
-    if isinstance(part, Fingerprinted) and (part.fingerprint or inner is None):
+    inner = part.subject if inspect.getattr_static(part, "subject", None) is not None else None
+    said = fingerprint_of(part)
+    if said or (said is not None and inner is None):
         return {}
     reading = _Reading()
     if inner is not None or not _ours(type(part)) or hasattr(part, "record"):
         reading.open(part)
     if inner is not None:
-        reading.found |= {f"subject.{where}": sha for where, sha in contents(inner).items() if where != CODE}
-        reading.codes.append(contents(inner).get(CODE, ""))
+        held = contents(inner)
+        reading.codes.append(held.pop(CODE, ""))
+        reading.found |= {f"subject.{where}": sha for where, sha in held.items()}
     return reading.result()
 
 
@@ -158,19 +169,19 @@ class _Reading:
         return {**self.found, CODE: f"{version} {hashlib.sha256(''.join(codes).encode()).hexdigest()}"}
 
     def open(self, thing: Any, where: str = "") -> None:
-        """Reads the attributes of an object, and notes the code of its class."""
-        for name, value in dict(getattr(thing, "__dict__", {})).items():
-            self.follow(value, f"{where}.{name.strip('_')}".lstrip("."), opens=_ours(type(thing)))
-        if not _ours(type(thing)):
+        """Reads the arrays among the attributes of an object, and notes the code of its class if the user wrote it."""
+        for name, value in _attributes(thing).items():
+            self.follow(value, f"{where}.{name.strip('_')}".lstrip("."), opens=_ours(type(thing)), numbers=False)
+        if not _installed(type(thing)):
             methods = sorted((n, f) for n, f in vars(type(thing)).items() if isinstance(f, FunctionType))
             self.codes += [_code(method.__code__) for _, method in methods]
 
-    def follow(self, value: Any, where: str, opens: bool = True, depth: int = _DEPTH) -> None:
-        """Reads a value where it is plain, and follows a function, or an object where it `opens` them."""
-        data = _sha256_of(value)
+    def follow(self, value: Any, where: str, opens: bool = True, depth: int = _DEPTH, numbers: bool = True) -> None:
+        """Reads an array, or one of `numbers`, and follows a function, or an object where it `opens` them."""
+        data = _sha256_of(value, numbers)
         if data is not None:
             self.found[where] = data
-        elif id(value) not in self._seen and depth and not isinstance(value, (type, ModuleType)):
+        elif id(value) not in self._seen and depth and not isinstance(value, (type, ModuleType, complex, Real)):
             self._seen.add(id(value))
             for name, held in self._inside(value, where, opens):
                 self.follow(held, name, opens, depth - 1)
@@ -184,33 +195,46 @@ class _Reading:
             given = chain(enumerate(value.args), value.keywords.items())
             yield from ((f"{where}.{name}", argument) for name, argument in given)
         elif isinstance(value, FunctionType):
-            if not _ours(value):
+            if not _installed(value):
                 self.codes.append(_code(value.__code__))
             yield from ((f"{where}.{name}", held) for name, held in _held_by(value))
         elif opens:
             self.open(value, where)
 
 
+def _attributes(thing: Any) -> dict[str, Any]:
+    """Returns an object's own attributes; a proxy's are its own too, not those of what it stands for."""
+    try:
+        return dict(object.__getattribute__(thing, "__dict__"))
+    except AttributeError:
+        return {}
+
+
 def _held_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yields the names and values that a function was made with, and those of its module that it names."""
+    """Yields the names and values that a function was made with, and the globals that it loads and does not set."""
+    changed = set(_named(function.__code__, "STORE_GLOBAL", "STORE_NAME", "STORE_DEREF"))
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            yield name, cell.cell_contents
+            held = cell.cell_contents
         except ValueError:  # not filled yet
             continue
+        if name not in changed:
+            yield name, held
     yield from (function.__kwdefaults__ or {}).items()
     yield from ((f"default {i}", value) for i, value in enumerate(function.__defaults__ or ()))
-    known = function.__globals__
-    for name in sorted(_names(function.__code__)):
+    known = {} if _installed(function) else function.__globals__
+    for name in sorted(set(_named(function.__code__, "LOAD_GLOBAL", "LOAD_NAME")) - changed):
         value = known.get(name)
         if not isinstance(value, FunctionType) or value.__module__ == function.__module__:
             yield name, value
 
 
-def _names(code: CodeType) -> set[str]:
-    """Returns the names of globals and attributes in a code and in those inside it."""
-    inside = (const for const in code.co_consts if isinstance(const, CodeType))
-    return set(code.co_names).union(*map(_names, inside))
+def _named(code: CodeType, *operations: str) -> Iterator[str]:
+    """Yields the names on which a code, and those inside it, do one of these operations; attributes are other ones."""
+    yield from (str(step.argval) for step in dis.get_instructions(code) if step.opname in operations)
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _named(const, *operations)
 
 
 def _code(code: CodeType) -> str:
@@ -228,27 +252,50 @@ def _ours(thing: Any) -> bool:
     return str(getattr(thing, "__module__", "")).partition(".")[0] == "closedloop"
 
 
-def _sha256_of(value: Any, depth: int = _DEPTH) -> str | None:
-    """Returns SHA-256 of a number, an array, a network, of those in a list, or of a part that says it; else None."""
+def _installed(thing: Any) -> bool:
+    """Returns whether a class or function came with Python or a package, whose code changes with its version alone."""
+    module = sys.modules.get(str(getattr(thing, "__module__", "")))
+    file = str(getattr(module, "__file__", None) or "")
+    places = {"site-packages", "dist-packages"} & set(Path(file).parts)
+    return _ours(thing) or bool(places) or file.startswith(sysconfig.get_path("stdlib"))
+
+
+def _sha256_of(value: Any, numbers: bool = True, depth: int = _DEPTH, most: int = _LONGEST) -> str | None:
+    """Returns SHA-256 of an array, a network, those in a list, or of a part that says it; else None.
+
+    Args:
+        value: Any Python object.
+        numbers: Whether of a Python number, too.
+        depth: How many lists within lists are read.
+        most: How many entries are read in all of them; of more as many, evenly spread.
+    """
     if isinstance(value, (bool, int, float, complex, np.number, np.bool_)):
-        return _sha256(repr(value.item() if isinstance(value, np.generic) else value).encode())
+        return _sha256(repr(value.item() if isinstance(value, np.generic) else value).encode()) if numbers else None
     if isinstance(value, np.ndarray):
         return None if value.dtype.hasobject else _array(value)
     if isinstance(value, (list, tuple, Mapping)) and depth:
-        entries = value.items() if isinstance(value, Mapping) else enumerate(value)
-        known = [(str(name), data) for name, entry in list(entries) if (data := _sha256_of(entry, depth - 1))]
-        return _sha256(repr(known).encode()) if known else None
-    if isinstance(value, Fingerprinted) and not isinstance(value, type):
-        return value.fingerprint or None
+        return _list(value, numbers, depth, most)
     torch = sys.modules.get("torch")
+    if not isinstance(value, type) and (said := fingerprint_of(value)) is not None:
+        return said or None
     if torch is not None and isinstance(value, (torch.Tensor, torch.nn.Module)):
         return _weights(value)
     return None
 
 
+def _list(value: Any, numbers: bool, depth: int, most: int) -> str | None:
+    """Returns SHA-256 of the entries of a list or mapping that can be read, and of its length if it is longer."""
+    entries = list(value.items() if isinstance(value, Mapping) else enumerate(value))
+    step = -(-len(entries) // most) or 1
+    inside = max(1, most // max(1, len(entries)))
+    known = [(str(k), data) for k, entry in entries[::step] if (data := _sha256_of(entry, numbers, depth - 1, inside))]
+    length = f"{len(entries)} " if step > 1 else ""
+    return _sha256(f"{length}{known!r}".encode()) if known else None
+
+
 def _array(value: np.ndarray[Any, Any]) -> str:
-    step = -(-value.nbytes // _LARGEST) or 1
-    flat = np.ascontiguousarray(value.reshape(-1)[::step])
+    step = 1 if value.nbytes <= _LARGEST else -(-value.nbytes // _SAMPLE)
+    flat = np.ascontiguousarray(value.reshape(-1) if step == 1 else value.flat[::step])
     return _sha256(f"{value.dtype.str} {value.shape};".encode() + flat.tobytes())
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import time
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from closedloop import IsotropicES, Session, Thread, open_recording
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Fourier
 from closedloop.interfaces import Space, Units
+from closedloop.loop import contents as contents_module
 from closedloop.loop.contents import contents
 from closedloop.protocols import present, resume
-from closedloop.recipes import fingerprint
+from closedloop.recipes import fingerprint, same_fingerprint
 from closedloop.subjects import FunctionSubject, Lossy
 
 GAIN = 2.0
@@ -122,16 +125,18 @@ def test_a_function_that_holds_other_numbers_is_refused(way, wrap, tmp_path):
 
 
 class Rig:
-    """A rig's own class: it counts, adapts, and has a gain."""
+    """A rig's own class: it counts, adapts, keeps the time, and has a gain and a filter."""
 
     name = "rig"
     units = Units(("cell",), {})
 
-    def __init__(self, gain):
-        self.gain, self.trials, self.trace, self._open = gain, 0, [], object()
+    def __init__(self, gain, tap=1.0):
+        self.gain, self.trials, self.late, self.trace, self._open = gain, 0, 0, [], object()
+        self.started, self.port, self.filter = time.time(), id(self), np.array([tap])
 
     def record(self, images):
         self.trials += 1
+        self.late += self.trials > 2
         self.trace.append(float(images.mean()))
         return self.gain * images.mean((1, 2, 3))[:, None]
 
@@ -147,8 +152,8 @@ def test_what_changes_in_use_is_not_compared(tmp_path):
     rig = Rig(100.0)
     with pytest.raises(KeyboardInterrupt, match="stopped"):
         present(rig, pictures(), save=tmp_path / "run", progress=Stop())
-    with pytest.raises(InvalidArgumentError, match="its gain is not the same"):
-        resume(tmp_path / "run", subject=Rig(1.0))
+    with pytest.raises(InvalidArgumentError, match="its filter is not the same"):
+        resume(tmp_path / "run", subject=Rig(100.0, 2.0))
     rig.trials += 5
     assert resume(tmp_path / "run", subject=rig).sizes["presentation"] == 80
 
@@ -176,6 +181,78 @@ def test_globals_that_a_function_names(monkeypatch):
     after = contents(FunctionSubject(lambda images: GAIN * images.mean((1, 2, 3))))
     assert before["function.GAIN"] != after["function.GAIN"]
     assert {name for name in before if before[name] != after[name]} == {"function.GAIN"}
+
+
+mean, calls = 3.0, 0
+
+
+def counted_calls(images):
+    global calls
+    calls += 1
+    return images.mean((1, 2, 3))
+
+
+def test_only_globals_that_are_loaded_and_not_set_are_read():
+    assert set(contents(FunctionSubject(counted_calls))) == {"code"}
+
+
+def test_code_of_installed_packages_is_not_read():
+    assert set(contents(FunctionSubject(functools.partial(np.mean, axis=(1, 2, 3))))) <= {"function.axis"}
+    held = functools.partial(lambda stub, images: images.mean((1, 2, 3)), np.random.default_rng(0))
+    alone = lambda stub, images: images.mean((1, 2, 3))  # noqa: E731
+    assert contents(FunctionSubject(held)) == contents(FunctionSubject(alone))
+
+
+class Proxy:
+    """It answers to any name, as a proxy of an object elsewhere does."""
+
+    name = "proxy"
+
+    def __getattr__(self, name):
+        raise AssertionError(f"it was asked for {name}") if name == "fingerprint" else AttributeError(name)
+
+
+def test_a_fingerprint_counts_where_it_is_declared_and_a_text():
+    class Stated:
+        fingerprint = property(lambda self: "abc")
+
+    class Odd:
+        name, fingerprint = "odd", 3
+
+    def held(thing):
+        return contents(FunctionSubject(lambda images: thing)).keys() - {"code"}
+
+    assert not held(Proxy())
+    assert not held(MagicMock())
+    assert not held(Odd())
+    assert held(Stated()) == {"function.thing"}
+    assert contents(Stated()) == {}
+    assert fingerprint(Proxy()) == fingerprint(Odd()) == ""
+
+
+def test_long_lists_and_large_arrays_are_sampled(monkeypatch):
+    def told(thing):
+        return contents(FunctionSubject(lambda images: thing))["function.thing"]
+
+    numbers = list(range(30_001))
+    assert told(numbers) == told([*numbers])
+    assert told(numbers) != told([*numbers, 1])
+    assert told(numbers) != told([-1, *numbers[1:]])
+    monkeypatch.setattr(contents_module, "_LARGEST", 1000)
+    monkeypatch.setattr(contents_module, "_SAMPLE", 100)
+    large = np.arange(400.0).reshape(20, 20)
+    assert told(large) == told(large.copy()) == told(np.asfortranarray(large))
+    assert (
+        len({told(large), told(large[:19]), told(large.reshape(400)), told(large + 1), told(large.astype("f4"))}) == 5
+    )
+
+
+def test_runs_in_memory_are_not_read(monkeypatch):
+    def read(part):
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(contents_module, "contents", read)
+    assert present(Rig(1.0), pictures()).sizes["presentation"] == 80
 
 
 def test_nothing_is_called_and_the_unreadable_says_nothing():
@@ -209,7 +286,7 @@ class Liking:
     """An objective of the user's."""
 
     def __init__(self, weight):
-        self.weight = weight
+        self.weight = np.array([weight])
 
     def __call__(self, responses):
         return self.weight * responses[:, 0]
@@ -218,12 +295,19 @@ class Liking:
         return "liking"
 
 
-def evolved(folder, seed=0, weight=1.0, stop=None, exists="resume"):
+def evolved(folder, seed=0, weight=1.0, stop=None, exists="resume", subject=None):
     generator = Made(np.random.default_rng(seed).standard_normal((4, 192)))
     thread = Thread(generator, IsotropicES(generator.space, seed=1, population=6), Liking(weight), "main")
-    subject = FunctionSubject(closure(weights(0)), name="cell")
+    subject = subject or FunctionSubject(closure(weights(0)), name="cell")
     return Session(subject, [thread], references=None, images=30, save=folder, exists=exists,
                    observers=[stop] if stop else []).run()  # fmt: skip
+
+
+def test_a_rig_made_afresh_goes_on_though_it_began_to_count_late(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        evolved(tmp_path / "run", stop=Stop(4), subject=Rig(100.0))
+    found = evolved(tmp_path / "run", subject=Rig(100.0)).load()
+    assert found.equals(evolved(None, exists="fail", subject=Rig(100.0)))
 
 
 def test_generators_and_objectives_of_the_users(tmp_path):
@@ -244,6 +328,19 @@ def test_a_generator_of_the_users_is_told_by_its_images(tmp_path):
     assert fingerprint(generator) == fingerprint(Made(generator.weights.copy()))
     assert fingerprint(generator) != fingerprint(Made(2 * generator.weights))
     assert fingerprint(Fourier(16, 2)) != fingerprint(Fourier(16, 3))
+
+    class Elsewhere(Made):
+        def __call__(self, codes):
+            return np.clip(super().__call__(codes) + np.float32(0.006), 0, 1)
+
+    here, there, other = (
+        fingerprint(made) for made in (generator, Elsewhere(generator.weights), Made(1.1 * generator.weights))
+    )
+    assert here != there
+    assert same_fingerprint(here, there)
+    assert not same_fingerprint(here, other)
+    assert not same_fingerprint(here, "0" * 64)
+    assert not same_fingerprint(here, here.replace("2x3x8x8", "2x3x4x16"))
 
     class Moody(Made):
         def __call__(self, codes):
