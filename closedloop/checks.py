@@ -480,8 +480,15 @@ def _blame(name: str, kind: str, value: Any, error: Exception) -> None:
 
 
 def _lacks(dataset: Any, error: Exception) -> bool:
-    """Whether an error comes from what a Dataset lacks; of a recording of closedloop all else stays what it is."""
-    return isinstance(error, (KeyError, AttributeError)) or "closedloop_version" not in dataset.variables
+    """Whether an error comes from what a Dataset lacks: another package raised it, or it is no recording of ours.
+
+    What our own lines raise is a fault of ours, and stays what it is.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    by = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
+    return not by.startswith("closedloop") or "closedloop_version" not in dataset.variables
 
 
 def _came(value: Any) -> str:

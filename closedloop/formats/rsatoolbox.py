@@ -77,7 +77,7 @@ def rdm_movie(
     """
     rsatoolbox = require("rsatoolbox", "rsa", "rdm_movie")
     generations, ranked = _ranked(recording, thread)
-    least = min(len(r) for r in ranked)
+    least = min((len(r) for r in ranked), default=0)
     count = least if images is None else images
     if not 2 <= count <= least:
         raise InvalidArgumentError(f"images: expected 2 to {least}, as many as every generation has, got {count}.")
