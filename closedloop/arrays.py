@@ -22,7 +22,7 @@ EXACT = 2**53
 _CURES = {
     "b": "give 1.0 and 0.0 if that is what is meant",
     "c": "take its real part, or its absolute value",
-    "O": "an array of objects has None, texts, or rows of different lengths in it",
+    "O": "an array of objects is not read; give an array of float, of a sparse one .toarray()",
     "U": "texts are not read as numbers",
     "S": "texts are not read as numbers",
     "M": "give seconds as numbers",

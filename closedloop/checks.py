@@ -189,6 +189,7 @@ def check_responses(
     Raises:
         SubjectError: Otherwise; it names the presentation of which a response is infinite.
     """
+    _check_labels(responses, subject, neuroids)
     array = as_numbers(f"subject {subject!r}", responses, lost=True, booleans=True, error=SubjectError)
     if array.ndim not in (2, 3) or array.shape[:2] != (n, units) or 0 in array.shape[2:]:
         cure = ""
@@ -209,6 +210,21 @@ def check_responses(
             f"infinite{others}; expected finite numbers, or NaN where a presentation was lost: return NaN for it."
         )
     return array
+
+
+def _check_labels(responses: Any, subject: str, neuroids: Sequence[str] | None) -> None:
+    """Raises SubjectError if responses bear labels, of columns or of axes, in another order than they are read in."""
+    columns = list(map(str, getattr(responses, "columns", ())))  # of a table of pandas
+    if neuroids is not None and set(columns) == set(neuroids) and columns != list(neuroids):
+        raise SubjectError(
+            f"subject {subject!r}: expected a column for each unit in the order of its units, {neuroids[0]!r} "
+            f"first, got {columns[0]!r} first; return the table with [list of units]."
+        )
+    dims = tuple(map(str, getattr(responses, "dims", ())))  # of an array of xarray
+    if "neuroid" in dims[:1] or "presentation" in dims[1:]:
+        raise SubjectError(
+            f"subject {subject!r}: expected axes (presentation, neuroid[, time_bin]), got {dims}; transpose them."
+        )
 
 
 #: What a part of an experiment must be, in words, with its protocol and the attributes that are looked at.

@@ -287,6 +287,11 @@ def _session(path: Path, layer: str) -> tuple[Any, list[Path]]:
     tensors = [name for node in model.graph.node for name in node.output if name]
     if not tensors or not model.graph.output:
         raise WeightsError(f"onnx: cannot read {path} as an ONNX model (it computes nothing).")
+    if any(node.op_type == "BatchNormalization" and _is_training(node) for node in model.graph.node):
+        raise InvalidArgumentError(
+            f"onnx: {path} was exported while it was trained: its batch normalization answers by the images that are "
+            "shown together. Export it after model.eval()."
+        )
     wanted = model.graph.output[0].name if layer == OUTPUT else layer
     if layer == OUTPUT != wanted and OUTPUT in tensors:
         raise InvalidArgumentError(
@@ -311,3 +316,8 @@ def _files_beside(model: Any, path: Path) -> list[Path]:
     """The files that hold weights of a model, in the order of their names."""
     entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data]
     return [path.parent / name for name in sorted({entry.value for entry in entries if entry.key == "location"})]
+
+
+def _is_training(node: Any) -> bool:
+    """Whether a node of an ONNX graph computes as in training."""
+    return any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)

@@ -54,7 +54,7 @@ def test_what_is_masked_is_lost_or_refused():
     ("values", "message"),
     [
         (np.ones(2, complex), "x: expected numbers, got complex128; take its real part, or its absolute value."),
-        (np.array([None, 1.0]), "x: expected numbers, got object from ndarray; an array of objects has None"),
+        (np.array([None, 1.0]), "x: expected numbers, got object from ndarray; an array of objects is not read"),
         ([["a"]], "x: expected numbers, got <U1 from list; texts are not read as numbers."),
         (np.zeros(2, "datetime64[s]"), "got datetime64[s]; give seconds as numbers."),
         (np.zeros(2, [("a", float)]), "give one of its fields"),

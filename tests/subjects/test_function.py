@@ -111,3 +111,21 @@ def test_what_is_not_a_function():
 class TestOfGreyMovies(SubjectContract):
     def make(self):
         return FunctionSubject(lambda movies: movies[:, -1].mean((1, 2, 3)), channels=1, frames=4, rate_hz=30)
+
+
+@pytest.mark.parametrize("lost", [[True] * 3, [False, True, False]])
+def test_masked_responses_of_one_unit_are_lost(lost):
+    subject = FunctionSubject(lambda images: np.ma.masked_array(np.full(len(images), -999.0), mask=lost))
+    answered = subject.record(np.zeros((3, 3, 8, 8), np.float32))
+    assert np.isnan(answered[:, 0]).tolist() == lost
+
+
+def test_labels_in_another_order_are_refused():
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    images = np.zeros((2, 3, 8, 8), np.float32)
+    table = FunctionSubject(lambda _: pandas.DataFrame({"b": [0.0, 0.0], "a": [1.0, 1.0]}), units=["a", "b"])
+    with pytest.raises(SubjectError, match="expected a column for each unit in the order"):
+        table.record(images)
+    turned = FunctionSubject(lambda _: xarray.DataArray(np.eye(2), dims=["neuroid", "presentation"]), units=2)
+    with pytest.raises(SubjectError, match=r"expected axes \(presentation, neuroid"):
+        turned.record(images)

@@ -386,3 +386,20 @@ def test_wrong_arguments(dynamic):
         OnnxSubject(dynamic, mean=(0, 1))
     with pytest.raises(InvalidArgumentError, match="resolution: expected a whole number of pixels"):
         OnnxSubject(dynamic, resolution=(12, 12))
+
+
+def test_a_file_exported_in_training_is_refused(tmp_path):
+    """Its batch normalization takes mean and variance from the images that are shown together."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("BatchNormalization", ["x", *"smbv"], ["y", "mm", "vv"], training_mode=1),
+        helper.make_node("Flatten", ["y"], ["flat"]),
+    ]
+    weights = [helper.make_tensor(name, kind, [3], [1.0, 1.0, 1.0]) for name in "smbv"]
+    entry = helper.make_tensor_value_info("x", kind, ["n", 3, 8, 8])
+    out = helper.make_tensor_value_info("flat", kind, ["n", 192])
+    graph = helper.make_graph(nodes, "net", [entry], [out], weights)
+    path = tmp_path / "training.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    with pytest.raises(InvalidArgumentError, match=r"exported while it was trained.*model\.eval"):
+        OnnxSubject(path)
