@@ -179,13 +179,17 @@ def _saying_what_is_safe(recording: Recording) -> Iterator[None]:
             safe = "Nothing was recorded; when this is mended begin again."
         else:
             safe = (
-                f"{f'{done} blocks are safe' if done else 'Nothing is recorded yet'}; when this is mended go on with: "
+                f"{_blocks(done)}; when this is mended go on with: "
                 f"closedloop resume {recording.path} (in Python closedloop.protocols.resume, with the objects "
                 "that have no name)."
             )
         if "closedloop resume" not in str(error):
             reword(error, f"{str(error).rstrip('.')}. It happened in block {done}. {safe}")
         raise
+
+
+def _blocks(done: int) -> str:
+    return f"{done} block{'s are' if done > 1 else ' is'} safe" if done else "Nothing is recorded yet"
 
 
 def _held(course: Course, saved: State | None = None) -> Held:
