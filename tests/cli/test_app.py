@@ -247,6 +247,7 @@ def test_merge_keeps_the_files_thread_options():
 @pytest.mark.parametrize(("number", "status", "word"), [("SIGINT", 130, "Interrupted"), ("SIGTERM", 143, "Terminated")])
 def test_who_stops_a_run_is_told_what_is_safe(tmp_path, capsys, monkeypatch, number, status, word):
     monkeypatch.chdir(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore it
     keep, commits = Recording.append, []
 
     def append(recording, *rows):
@@ -256,8 +257,11 @@ def test_who_stops_a_run_is_told_what_is_safe(tmp_path, capsys, monkeypatch, num
             signal.raise_signal(getattr(signal, number))
 
     monkeypatch.setattr(Recording, "append", append)
-    with pytest.raises(SystemExit, match=str(status)) as ended:
-        main(["evolve", "--subject", "gabor", "--generator", "fourier", "--images", "200", "--out", "run"])
+    try:
+        with pytest.raises(SystemExit, match=str(status)) as ended:
+            main(["evolve", "--subject", "gabor", "--generator", "fourier", "--images", "200", "--out", "run"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.value.code == status
     said = " ".join(capsys.readouterr().err.split())
     assert f"{word}. 3 finished generations (" in said

@@ -65,7 +65,7 @@ def test_texts():
         ("mean()", "Mean: expected one or more different units"),
         ("mean(1, 1)", "Mean: expected one or more different units, got"),
         ("direction(0, 0)", "Direction: expected finite weights"),
-        ("direction(unit(0))", "direction: "),
+        ("direction(unit(0))", "weights: expected a list"),
     ],
 )
 def test_bad_text(text, message):

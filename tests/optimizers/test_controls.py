@@ -37,6 +37,12 @@ class Told:
     def tell(self, codes, scores, gradients=None):
         self.scores = scores
 
+    def state(self):
+        return {}
+
+    def restore(self, state):
+        pass
+
 
 def test_shuffled_scores_are_the_same_in_another_order():
     inner, scores = Told(), np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0])

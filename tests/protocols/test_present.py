@@ -22,6 +22,7 @@ class Spy:
 
     name = "spy"
     units = Units(("spy.0",), {"layer": ("l",)})
+    fingerprint = ""  # when it fails is no part of what it is
 
     def __init__(self, trouble=lambda call, answer: answer):
         self.trouble, self.sizes, self.rng = trouble, [], np.random.default_rng(0)
@@ -274,6 +275,6 @@ def test_masked_parameters_are_missing():
 
 
 def test_parameters_with_names_that_no_recording_can_hold():
-    for name in ("two\nlines", "", "tv", "unit", "half \ud83d"):
+    for name in ("two\nlines", "", "tv", "half \ud83d"):
         with pytest.raises(InvalidArgumentError, match=r"parameters: column .*: a recording has something else"):
             present(Spy(), pictures(2), parameters={name: [1, 2]})
