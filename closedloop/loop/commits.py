@@ -139,8 +139,8 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
             if HELD in saved:
                 held.check(str(recording.path), saved[HELD])
             _restore(course, saved)
+        course.begin(recording)
         try:
-            course.begin(recording)
             with _saying_what_is_safe(recording):
                 while (shown := course.show()) is not None:
                     recording.check(shown.responses)  # before anything is learnt from them
