@@ -394,8 +394,8 @@ class Comparison:
 
     def begin(self, recording: Recording) -> None:
         """Keeps the natural images beside the data."""
-        begin_progress(self._progress, self._done, len(self._jobs))
         keep_references(recording, self._naturals)
+        begin_progress(self._progress, self._done, len(self._jobs))  # last, for what does not begin is not ended
 
     def show(self) -> Shown | None:
         """Shows the natural images, then the last images of the next job, once each."""

@@ -14,7 +14,7 @@ from closedloop.checks import at_door
 from closedloop.interfaces import Generator, Optimizer, Subject
 from closedloop.optimizers import NoiseScores, RandomSearch, ShuffledScores
 
-from .evolve import check_parts, evolve
+from .evolve import evolve
 
 
 @at_door
@@ -38,7 +38,6 @@ def shuffled_scores(
     Raises:
         InvalidArgumentError: An argument does not fit; nothing is written.
     """
-    check_parts(subject=subject, generator=generator, optimizer=optimizer)
     return evolve(subject, generator, ShuffledScores(optimizer, seed), seed=seed, **options)
 
 
@@ -47,7 +46,6 @@ def pure_noise(
     subject: Subject, generator: Generator, optimizer: Optimizer, *, seed: int = 0, **options: Any
 ) -> xr.Dataset:
     """`evolve`, but the optimizer is told standard normal noise; arguments as for `shuffled_scores`."""
-    check_parts(subject=subject, generator=generator, optimizer=optimizer)
     return evolve(subject, generator, NoiseScores(optimizer, seed), seed=seed, **options)
 
 
@@ -67,6 +65,5 @@ def random_codes(
     Returns:
         The recording.
     """
-    check_parts(subject=subject, generator=generator)
     optimizer = RandomSearch(generator.space, seed, population=population)
     return evolve(subject, generator, optimizer, seed=seed, **options)

@@ -82,7 +82,6 @@ def evolve(
         RecordingError: The folder exists, or cannot be written.
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
-    check_parts(subject=subject, generator=generator, optimizer=optimizer)
     if isinstance(objective, str):
         objective = parse_objective(objective, subject.units)
     thread = Thread(generator, optimizer, default_objective(subject) if objective is None else objective)
@@ -176,21 +175,6 @@ def _resume_import(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.
 #: What others must know of evolutions, and of those that were imported from other systems.
 PROTOCOL = RunProtocol("evolve", _resume, _summary, nothing_more, command="evolve")
 IMPORT = RunProtocol("import", _resume_import, _summary, nothing_more)
-
-
-def check_parts(**parts: Any) -> None:
-    """Raises unless `subject`, `generator` and `optimizer`, those that are given, are what their names say."""
-    nouns: dict[str, tuple[str, type[Any]]] = {
-        "subject": ("a Subject", Subject),
-        "generator": ("a Generator", Generator),
-        "optimizer": ("an Optimizer", Optimizer),
-    }
-    for name, value in parts.items():
-        words, noun = nouns[name]
-        if not isinstance(value, noun):
-            raise InvalidArgumentError(
-                f"{name}: expected {words}, got {value!r:.80}; names are loaded by load_{name}(…)."
-            )
 
 
 def default_objective(subject: Subject) -> Objective:

@@ -231,13 +231,13 @@ class Presentation:
 
     def begin(self, recording: Recording) -> None:
         """Keeps what the run needs beside its data."""
-        begin_progress(self._progress, self._done, len(self._order))
         for name, data in self._files.items():
             recording.keep(name, data)
         if recording.path is not None and self._own_copy:
             everything = np.arange(len(self._library.ids))
             images = ImageSet(self._library.ids, self._library.read(everything), self._library.rate_hz)
             keep_references(recording, images)
+        begin_progress(self._progress, self._done, len(self._order))  # last, for what does not begin is not ended
 
     def show(self) -> Shown | None:
         """Shows the next images."""
