@@ -139,11 +139,13 @@ EXTRAS = {
     "pytorch_pretrained_biggan": "biggan",
     "ribs": "elites",
     "safetensors": "networks",
+    "starlette": "viewer",
     "timm": "networks",
     "tokenizers": "captions",
     "torch": "networks",
     "torchvision": "networks",
     "transformers": "clip",
+    "uvicorn": "viewer",
 }
 
 

@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("",),
     ("testing",),
     OUTER,
+    ("viewer",),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,100 @@
+"""The desk at which a model is asked: one call at a time, the newest of a lane first, and no tab waits for another's.
+
+A model is asked by one thread of its own, so that its calls never meet and the server answers everything else
+meanwhile. A lane is what one tab wants of one kind, such as the activations that it shows: a newer request takes the
+place of an older one that waits. Lanes take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, final
+
+from closedloop.errors import ClosedLoopError
+
+T = TypeVar("T")
+
+
+class SupersededError(ClosedLoopError):
+    """A newer request of the same lane came before this one was begun."""
+
+    #: Its status over HTTP.
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("superseded")
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What is to be called, and who waits for it where."""
+
+    do: Callable[[], Any]
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+    def answer(self, result: Any, error: BaseException | None) -> None:
+        """Hands the result to the one who waits; nobody may wait any more."""
+        try:
+            self.loop.call_soon_threadsafe(self._settle, result, error)
+        except RuntimeError:  # its loop was closed meanwhile
+            return
+
+    def _settle(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+@final
+class Desk:
+    """One worker thread, which is started when it is first needed and never keeps the program from ending."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[object, _Call] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    async def run(self, lane: object, do: Callable[[], T]) -> T:
+        """Calls a function in the worker's thread, and returns what it returns.
+
+        Args:
+            lane: A newer call of the same lane takes the place of one that still waits.
+            do: What is called, without arguments.
+
+        Raises:
+            SupersededError: A newer one came before this one was begun.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(do, loop.create_future(), loop)
+        with self._changed:
+            older = self._waiting.get(lane)
+            self._waiting[lane] = call  # it keeps the older one's turn
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="closedloop desk", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        if older is not None:
+            older.answer(None, SupersededError())
+        result: T = await call.future
+        return result
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+                call = self._waiting.pop(next(iter(self._waiting)))
+            if call.future.cancelled():
+                continue
+            try:
+                result, error = call.do(), None
+            except BaseException as raised:  # noqa: BLE001 - whoever waits is told
+                result, error = None, raised
+            call.answer(result, error)

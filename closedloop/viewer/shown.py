@@ -1,0 +1,32 @@
+"""What one viewer shows: what it was given, and what its parts share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from closedloop.interfaces import Generator, Subject
+from closedloop.viewer.desk import Desk
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the parts of a viewer are made from; each part looks at what it needs.
+
+    Attributes:
+        subject: The subject that is looked at; None for runs alone.
+        runs: The folder of a run, or one of many runs.
+        labelled: The folder of images with their classes, for the errors page.
+        images: The user's folder of images.
+        generator: What makes images from codes.
+        atlas: The folder of an atlas.
+        desk: Where the subject and the generator are asked, one call at a time.
+    """
+
+    subject: Subject | None = None
+    runs: Path | None = None
+    labelled: Path | None = None
+    images: Path | None = None
+    generator: Generator | None = None
+    atlas: Path | None = None
+    desk: Desk = field(default_factory=Desk)

@@ -1,0 +1,58 @@
+"""Whom the server answers, and what its answers say to the browser."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from closedloop.viewer import create_app, manners
+
+
+def client(host="127.0.0.1", **options):
+    return TestClient(create_app(**options), base_url=f"http://{host}", follow_redirects=False)
+
+
+def test_each_answer_has_a_strict_policy():
+    headers = client().get("/api/health").headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_another_name_for_this_computer_is_refused():
+    assert client("evil.example").get("/api/health").status_code == 403
+    assert client("localhost:8000").get("/api/health").status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "https://127.0.0.1.evil"])
+def test_what_changes_something_comes_from_own_pages_alone(origin):
+    found = client().post("/api/health", headers={"origin": origin})
+    assert (found.status_code, "origin" in found.json()["error"]) == (403, True)
+
+
+def test_own_pages_may_post():
+    assert client().post("/api/health", headers={"origin": "http://127.0.0.1"}).status_code == 405
+    assert client().post("/api/health", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+
+
+def test_a_token_is_asked_for_once():
+    one = client(token="secret")
+    assert one.get("/api/health").status_code == 403
+    assert one.get("/api/health?token=wrong").status_code == 403
+    let = one.get("/api/health?token=secret&a=1")
+    assert (let.status_code, let.headers["location"]) == (303, "/api/health?a=1")
+    assert "httponly" in let.headers["set-cookie"].lower()
+    assert "secret" not in let.headers["set-cookie"]
+    assert one.get("/api/health").status_code == 200
+
+
+def test_a_body_is_measured_while_it_comes_in(monkeypatch):
+    monkeypatch.setattr(manners, "MOST_BYTES", 10)
+    assert client().post("/api/health", content=b"x" * 11).status_code == 413
+    assert client().post("/api/health", headers={"content-length": "many"}).status_code == 400
+
+
+def test_a_frame_is_allowed_where_it_was_asked_for():
+    plain, framed = client().get("/api/health"), client(framed=manners.JUPYTER).get("/api/health")
+    assert plain.headers["x-frame-options"] == "SAMEORIGIN"
+    assert "http://localhost:*" in framed.headers["content-security-policy"]
+    assert "x-frame-options" not in framed.headers
