@@ -4,6 +4,8 @@ import { $, $$, fill, h, openDialog, typing } from "./dom.js";
 
 const STORE = "closedloop.keys";
 
+const SHORT = { PageDown: "PgDn", PageUp: "PgUp", Escape: "Esc" };
+
 /** Rows: [keys, what it does, the key of the toolbox of 2015 or "new", name of the action]. Tiles handle those without an action. */
 export const KEYS = [
   [["←", "→", "↑", "↓"], "another unit", "arrows"],
@@ -76,7 +78,7 @@ function singleKeys() {
 /** Fills the help with the table, and joins its switch for single keys. */
 export function help() {
   const dialog = $("#keys");
-  const [pairs, name] = [(keys) => keys.map((k) => [h("kbd", {}, k), " "]), (row) => (row === "new" ? h("span", { class: "soft" }, "–") : row)];
+  const [pairs, name] = [(keys) => keys.map((k) => [h("kbd", {}, SHORT[k] ?? k), " "]), (row) => (row === "new" ? h("span", { class: "soft" }, "–") : row)];
   fill($("#key-rows"), KEYS.map(([keys, does, before]) => h("tr", {}, h("td", { class: "nowrap" }, pairs(keys)), h("td", {}, does), h("td", { class: "nowrap" }, name(before)))));
   const box = $("#keys-on");
   box.checked = singleKeys();

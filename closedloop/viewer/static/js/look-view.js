@@ -1,6 +1,6 @@
 // What Look draws beside the tiles: receptive field, the unit, top five, the status line, pictures to save.
 
-import { $, fill, h, number, say } from "./dom.js";
+import { $, colour, fill, h, number, say } from "./dom.js";
 
 const SVG = { svg: true };
 
@@ -16,14 +16,32 @@ export function drawFields([height, width], box, kept) {
   fill(over, both(kept, "kept"), both(box, "field"));
 }
 
-/** Enlarges the unit's map, with a cross where it is largest. */
-export function drawUnit(canvas, tiles, channel, { grid, at, pattern, size }) {
+/** Enlarges the unit's map, with a square where it is largest; a unit without a map stands in the layer's profile. */
+export function drawUnit(canvas, tiles, channel, { grid, at, pattern, size, values }) {
   const ratio = Math.min(devicePixelRatio || 1, 2);
+  if (!grid && !pattern) return drawProfile(canvas, values ?? [], channel, size * ratio, ratio);
   const [rows, columns] = tiles.sheet?.tile ?? [1, 1];
   canvas.width = Math.round(size * ratio);
   canvas.height = Math.round(size * ratio * Math.min(2, rows / columns));
   if (!tiles.drawOne(canvas, channel, { smooth: pattern })) return false;
   if (grid && at && !pattern) cross(canvas, at, grid, ratio);
+  return true;
+}
+
+/** All units of a layer from the largest response to the smallest, and where this one stands. */
+function drawProfile(canvas, values, channel, width, ratio) {
+  [canvas.width, canvas.height] = [Math.round(width), Math.round(width / 2)];
+  const sorted = values.filter(Number.isFinite).sort((a, b) => b - a);
+  if (!sorted.length) return false;
+  const context = canvas.getContext("2d");
+  const [high, low] = [Math.max(sorted[0], 0), Math.min(sorted.at(-1), 0)];
+  const y = (value) => ((high - value) / (high - low || 1)) * (canvas.height - 8 * ratio) + 4 * ratio;
+  const step = canvas.width / sorted.length;
+  context.fillStyle = colour("--line-strong");
+  sorted.forEach((value, i) => context.fillRect(i * step, Math.min(y(0), y(value)), Math.max(step - (step > 4 ? 1 : 0), 0.5), Math.max(1, Math.abs(y(value) - y(0)))));
+  const place = sorted.indexOf(values[channel]);
+  context.fillStyle = colour("--accent");
+  context.fillRect(place * step, Math.min(y(0), y(values[channel])), Math.max(step, 2 * ratio), Math.max(2 * ratio, Math.abs(y(values[channel]) - y(0))));
   return true;
 }
 

@@ -124,7 +124,10 @@ function draw({ head, sprite }) {
   tiles.select(state.unit);
   tiles.show({ sprite, tile: head.tile, columns: head.columns, order: head.order });
   const now = performance.now();
-  if (timing.last) timing.fps = 0.8 * timing.fps + 0.2 * (1000 / Math.max(1, now - timing.last));
+  if (timing.last) {
+    const rate = 1000 / Math.max(1, now - timing.last);
+    timing.fps = timing.fps ? 0.8 * timing.fps + 0.2 * rate : rate;
+  }
   timing.last = live() || codes?.walking ? now : 0;
   if (!timing.last) timing.fps = 0;
   $("#answer").hidden = !head.top || !state.labels;
@@ -145,10 +148,10 @@ function drawSelection() {
   if (!header || header.layer !== state.layer) return;
   const here = layer();
   const unit = header.unit?.channel === state.unit ? header.unit : null;
-  const view = { grid: here.grid, at: unit && Number.isFinite(unit.y) ? [unit.y, unit.x] : null, pattern: state.shows === "patterns" };
+  const view = { values: header.values, grid: here.grid, at: unit && Number.isFinite(unit.y) ? [unit.y, unit.x] : null, pattern: state.shows === "patterns" };
   say($("#unit-name"), `${here.name} : ${state.unit}`);
   $("#map").setAttribute("aria-label", `Unit ${state.unit}, ${describe(state.unit)}`);
-  drawUnit($("#map"), tiles, state.unit, { ...view, size: $("#map").parentElement.clientWidth || 220 });
+  drawUnit($("#map"), tiles, state.unit, { ...view, size: $("#map").clientWidth || 220 });
   drawFacts(here, header, state.unit);
   $("#unit").max = here.channels - 1;
   if (document.activeElement !== $("#unit")) $("#unit").value = state.unit;
@@ -171,7 +174,7 @@ function drawBack({ info, blob }, from) {
   image.src = URL.createObjectURL(blob);
   image.onload = () => state.zoom === "back" && drawZoom({});
   backBitmapBox = from.box;
-  const scale = Number.isFinite(info.scale) ? `, largest ${Number(info.scale).toPrecision(2)}` : "";
+  const scale = Number.isFinite(info.scale) ? `, ±${Number(info.scale).toPrecision(2)}` : "";
   say($("#back-caption"), `${from.layer} : ${from.unit}${state.origin ? ", frozen" : ""}${scale}`);
   $("#follow").setAttribute("aria-pressed", String(Boolean(state.origin)));
 }
@@ -240,9 +243,13 @@ function chooseUnit(channel) {
 function chooseLayer(name) {
   state.layer = name;
   state.unit = Math.min(state.unit, layer().channels - 1);
-  markLayer(name);
-  say($("#units-name"), layer().grid || layer().shape.length > 1 ? "Channels" : "Units");
+  introduceLayer();
   return refresh();
+}
+
+function introduceLayer() {
+  markLayer(state.layer);
+  say($("#units-name"), layer().grid ? "Channels" : "Units");
 }
 
 function nextLayer(by) {
@@ -329,6 +336,7 @@ async function source(name) {
   $("#shown").hidden = name === "camera";
   $("#frame").hidden = name !== "camera";
   cameraButtons();
+  $("#count").hidden = name !== "pictures";
   if (name === "codes") return codes.make();
   if (name === "pictures" && before !== "pictures" && pictures.entry) return pictures.go(pictures.at);
   say($("#title"), name === "camera" ? "Camera" : $("#title").textContent);
@@ -359,7 +367,6 @@ function showInput(id, title) {
 async function madeCode(entry) {
   state.input = entry.id;
   showInput(entry.id, "from a code");
-  say($("#count"), "");
   await refresh();
 }
 
@@ -502,7 +509,8 @@ function introduce() {
   for (const radio of $$("input[name=shows][value=backward]")) radio.disabled = !subject.differentiable;
   if (!subject.differentiable) Object.assign(state, { method: "off", shows: state.shows === "backward" ? "activations" : state.shows });
   Object.keys(CHOICES).forEach(show);
-  markLayer(state.layer);
+  introduceLayer();
+  new ResizeObserver(() => markLayer(state.layer)).observe($("#layers"));
 }
 
 const begin = shown(async () => {

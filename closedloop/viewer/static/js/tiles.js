@@ -51,7 +51,7 @@ export class Tiles {
     if (!this.sheet) return;
     const [width, height] = [this.element.clientWidth - 2 * EDGE, this.element.clientHeight - 2 * EDGE];
     const count = this.sheet.order.length;
-    const least = matchMedia("(pointer: coarse)").matches ? 34 : 24;
+    const least = matchMedia("(pointer: coarse), (max-width: 40rem)").matches ? 34 : 18;
     const aspect = Math.min(4, Math.max(0.25, this.sheet.tile[0] / this.sheet.tile[1]));
     let columns = 1;
     const wide = (n) => Math.floor((width - GAP * (n - 1)) / n);
