@@ -47,7 +47,13 @@ def as_array(name: str, values: Any, error: type[ClosedLoopError] = InvalidArgum
             return np.ma.asarray(np.ma.array(values))
         return np.asarray(values)
     except Exception as cause:
-        raise error(f"{name}: expected an array, got {type(values).__name__} ({reason(cause)}).") from cause
+        cure = "; return tensor.detach().float().cpu().numpy()" if _is_tensor(values) else ""
+        raise error(f"{name}: expected an array, got {type(values).__name__} ({reason(cause)}){cure}.") from cause
+
+
+def _is_tensor(values: Any) -> bool:
+    """Whether values are a tensor of torch, which numpy reads without gradients, on the processor, in few types."""
+    return type(values).__module__.partition(".")[0] == "torch"
 
 
 def _has_masked(values: Any) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -315,6 +317,32 @@ def check_number(name: str, value: Any, low: float = -np.inf, high: float = np.i
         limits = "" if np.isinf(low) else f" of at least {low:g}" if np.isinf(high) else f" from {low:g} to {high:g}"
         raise InvalidArgumentError(f"{name}: expected a finite number{limits}, got {value!r}.")
     return float(value)
+
+
+def check_memory(name: str, *shape: int) -> None:
+    """Raises where an array of float32 is larger than this computer's memory, instead of working until it fails.
+
+    Args:
+        name: The argument that makes it so large.
+        shape: The shape of the array.
+
+    Raises:
+        InvalidArgumentError: With both sizes.
+    """
+    needed = 4 * math.prod(shape)
+    if needed > (memory := _memory_bytes()):
+        raise InvalidArgumentError(
+            f"{name}: an array of {' x '.join(map(str, shape))} numbers takes {needed / 1e9:,.0f} GB, and this "
+            f"computer has {memory / 1e9:,.0f}; give a smaller one."
+        )
+
+
+def _memory_bytes() -> float:
+    """Returns the memory of this computer; without end where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def check_positive(name: str, value: Any) -> float:

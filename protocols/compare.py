@@ -126,7 +126,7 @@ def compare(
             f"subject: expected one of colour stills, which a comparison stores, got one of {form.describe()}; evolve "
             "and ascend take it."
         )
-    images = as_image_set(naturals, resolution_of(subject))
+    images = as_image_set(naturals, resolution_of(subject), name="naturals")
     content: dict[str, Any] = {
         "closedloop": version(),
         "protocol": COMPARE,
@@ -591,7 +591,7 @@ def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any 
         flat = (images.reshape(-1, *images.shape[4:]) / 255).astype(np.float32)
         responses = record_images(subject, flat, f"subjects[{name!r}]").astype(float).reshape(*images.shape[:4], -1)
         own = np.take_along_axis(responses, columns[None, None, None, :, None], -1)[..., 0]
-        shown = as_image_set(naturals, flat.shape[-1]).images
+        shown = as_image_set(naturals, flat.shape[-1], name="naturals").images
         natural = record_images(subject, shown, f"subjects[{name!r}]").astype(float)[:, columns]
         best = natural.max(0)
         dims = result["response"].dims

@@ -187,6 +187,11 @@ def find_layer(model: nn.Module, layer: str) -> str:
     names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     name, _, number = layer.rpartition("#")
     known = layer in names or (number.isdecimal() and int(number) > 0 and name in names)
+    if layer != OUTPUT and not known and name in names:
+        raise UnknownNameError(
+            f"layer: {layer!r}: behind the # expected the number of a call, 1 for the first, got {number!r}; {name!r} "
+            "alone is the last one."
+        )
     if layer != OUTPUT and not known:
         raise UnknownNameError(f"layer: no layer {layer!r} in this network.{closest(layer, [OUTPUT, *names])}")
     return layer

@@ -160,3 +160,10 @@ def test_any_name_is_kept_or_refused(counted):
             as_names("ids", [*good, bad])
 
     holds()
+
+
+def test_tensors_that_numpy_cannot_read_are_told_how():
+    torch = pytest.importorskip("torch")
+    for tensor in (torch.ones(2, dtype=torch.bfloat16), torch.ones(2, requires_grad=True)):
+        with pytest.raises(SubjectError, match=r"got Tensor \(.*return tensor.detach\(\).float\(\).cpu\(\).numpy\(\)"):
+            as_numbers("subject 'cell'", tensor, error=SubjectError)

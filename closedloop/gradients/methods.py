@@ -16,6 +16,7 @@ import numpy as np
 from closedloop.checks import encode_images, make_images
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.gradients.settings import Anchor, GradientSettings
+from closedloop.images.forms import luminance
 from closedloop.interfaces import Encoding, FloatArray, Generator, Objective, Optimizer
 from closedloop.objectives import L1, AlphaNorm, LogProbability, Probability, Term, TotalVariation
 from closedloop.optimizers import PPGN, Adam, GradientAscent
@@ -150,8 +151,17 @@ def _settings(
 
 def _pixel_ascent(request: Request, **options: Any) -> GradientAscent:
     """Ascent in bytes (255 to a unit of [0, 1]) around the mean colour of ImageNet, as in the Caffe days."""
-    shared = {**request.shared(), "unit": 255.0, "origin": (0.485, 0.456, 0.406)}
-    return GradientAscent(request.generator.space, request.seed, **shared, **options)
+    space, pixels = request.generator.space, request.generator.resolution**2
+    if not space.bounded or space.dim not in (pixels, 3 * pixels):
+        raise InvalidArgumentError(
+            f"generator: this method moves the values of pixels; expected codes that are those, as of 'pixels', got "
+            f"{request.generator.name!r} with codes of {space.dim} numbers. The methods 'adam', 'dgn-am' and 'ppgn' "
+            "climb in the codes of any generator."
+        )
+    colour = np.array([0.485, 0.456, 0.406])
+    mean = luminance(colour[:, None, None]).ravel() if space.dim == pixels else colour
+    shared = {**request.shared(), "unit": 255.0, "origin": np.repeat(mean, pixels)}
+    return GradientAscent(space, request.seed, **shared, **options)
 
 
 def _probability(request: Request) -> Objective:

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_whole
+from closedloop.checks import at_door, check_memory, check_whole
 from closedloop.errors import InvalidArgumentError
 
 #: Luminance whose standard deviation is below half a step of an 8-bit file is flat: without contrast.
@@ -37,6 +37,7 @@ def resize_images(images: NDArray[np.float32], resolution: int) -> NDArray[np.fl
     height, width = images.shape[-2:]
     if (height, width) == (resolution, resolution):
         return images
+    check_memory("resolution", *images.shape[:-2], resolution, resolution)
     rows, columns = resize_matrix(height, resolution), resize_matrix(width, resolution)
     return np.clip(rows @ images @ columns.T, 0, 1)
 

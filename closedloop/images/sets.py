@@ -6,6 +6,7 @@ For a subject of another form they come in that form: grey, and for one of movie
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from closedloop.arrays import as_names
-from closedloop.checks import at_door, check_any_images, check_whole
-from closedloop.errors import InvalidArgumentError
+from closedloop.checks import at_door, check_any_images, check_memory, check_whole
+from closedloop.errors import InvalidArgumentError, reword
 from closedloop.images.eight_bit import from_bytes, quantize, to_bytes
 from closedloop.images.forms import check_forms, recoloured, shown_as
 from closedloop.images.movies import decode_movie
@@ -141,6 +142,7 @@ def read_images(paths: Sequence[Path], resolution: int, form: Form = STILL) -> N
     Raises:
         InvalidArgumentError: A file is not a readable image, or a movie of another length or rate.
     """
+    check_memory("resolution", len(paths), *form.leading, resolution, resolution)
     if form.frames is None:
         return in_colours(from_bytes(np.stack([read_image(path, resolution) for path in paths])), form)
     read = [_read_movie(path, resolution, form) for path in paths]
@@ -181,16 +183,33 @@ def natural_references(resolution: int = 224, form: Form = STILL) -> ImageSet:
 
 @at_door
 def as_image_set(
-    images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], resolution: int, form: Form = STILL
+    images: ImageSet | str | Path | NDArray[Any] | Sequence[Any],
+    resolution: int,
+    form: Form = STILL,
+    name: str = "images",
 ) -> ImageSet:
     """Makes an image set from a folder, an array ``(n, 3, h, w)`` or another set, at the given resolution.
 
     Arrays are rounded to 8 bits, so that what is stored is what was shown. For a subject of another form colours become
     grey (or grey colours); movies must have its length.
 
+    Args:
+        images: What to read; "bundled" for the natural photographs.
+        resolution: Height and width in pixels.
+        form: What the subject is shown.
+        name: What the argument is called where they were given, for an error.
+
     Raises:
-        InvalidArgumentError: Nothing to read, not images, or movies of another form.
+        InvalidArgumentError: Nothing to read, not images, movies of another form, or more than the memory holds.
     """
+    try:
+        return _image_set(images, resolution, form)
+    except InvalidArgumentError as error:
+        reword(error, re.sub("^images:", f"{name}:", str(error)))
+        raise
+
+
+def _image_set(images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], resolution: int, form: Form) -> ImageSet:
     if isinstance(images, (str, Path)):
         known = str(images) == "bundled"
         return natural_references(resolution, form) if known else read_folder(images, resolution, form)

@@ -2,9 +2,10 @@
 
 A function or an object of one's own has no recipe and no fingerprint. What it holds can be read without calling it: the
 numbers and arrays of a function's closure, defaults and globals and of a partial's arguments, the arrays of an object's
-attributes, and the weights of torch networks among them. A run notes SHA-256 of each. Numbers in an object's attributes
-are counters, clocks and ports as often as settings, and are not compared. What else changes while a subject is used is
-told by comparing once more after the first block, and is not compared any more.
+attributes and of the objects that it holds, and the weights of torch networks among them. A run notes SHA-256 of each.
+Numbers and texts in an object's attributes are counters, clocks and ports as often as settings: a run goes on with
+others, and says so. What else changes while a subject is used is told by comparing once more after the first block, and
+is not compared any more.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import inspect
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from numbers import Real
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,12 +32,16 @@ from closedloop.recipes import fingerprint_of
 
 #: Ends the name under which the code of a part stands.
 CODE = "code"
+#: Ends the name of a number or a text in an attribute, which may be a setting or a counter; beside it stands its value.
+SETTING = " (setting)"
 #: Bytes of an array up to which all of it is read; of a larger one `_SAMPLE` bytes at most are, evenly spread.
 _LARGEST, _SAMPLE = 2**28, 2**20
 #: Entries of a list up to which all of it is read; of a longer one as many at most are, evenly spread.
 _LONGEST = 10_000
-#: How deep lists in lists, and functions that functions hold, are followed.
+#: How deep lists in lists, functions that functions hold, and objects in objects are followed.
 _DEPTH = 4
+#: Objects of which the attributes are read, at most: what holds more, such as a tree of nodes, is read in part.
+_OBJECTS = 1000
 
 
 @runtime_checkable
@@ -95,13 +100,34 @@ class Held:
         parts = {name.partition(":")[0] for name in self._now}
         values = set(self._now.values())
         for name, sha in known.items():
-            if name.partition(":")[0] not in parts or name.endswith(f": {CODE}"):
+            if name.partition(":")[0] not in parts or name.endswith((f": {CODE}", SETTING)):
                 continue
             if self._now.get(name, sha if sha in values else "") != sha:
                 raise InvalidArgumentError(_other(name, run))
         for name in (f"{part}: {CODE}" for part in sorted(parts)):
             if _another_code(known.get(name), self._now.get(name)):
                 _say_code(name.partition(":")[0], run, finished)
+        others = [(name, was, self._now[name]) for name, was in known.items() if self._now.get(name, was) != was]
+        for part in sorted(parts):
+            _say_settings(part, [other for other in others if other[0].startswith(f"{part}: ")], run, finished)
+
+
+def _say_settings(part: str, others: Sequence[tuple[str, str, str]], run: str, finished: bool) -> None:
+    """Warns of numbers and texts of a part that are not what they were when the run began, with both values."""
+    changes = [
+        f"{name.partition(': ')[2].removesuffix(SETTING)} was {was} and is {now}"
+        for name, was, now in others
+        if name.endswith(SETTING)
+    ]
+    if changes:
+        told = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
+        then = "the results there are those of the former" if finished else "the run goes on with what is now"
+        warnings.warn(
+            f"{part}: attributes are not what they were when {run} began: {told}. If one of them is a setting, restore "
+            f"it; {then}.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _other(name: str, run: str) -> str:
@@ -141,9 +167,12 @@ def contents(part: Any) -> dict[str, str]:
         return {}
     inner = part.subject if inspect.getattr_static(part, "subject", None) is not None else None
     said = fingerprint_of(part)
+    reading = _Reading()
+    if said and _ours(type(part)) and (network := getattr(part, "model", None)) is not None:
+        reading.network(network, "model")  # its fingerprint covers the weights, not what else its modules hold
+        return reading.result()
     if said or (said is not None and inner is None):
         return {}
-    reading = _Reading()
     if inner is not None or not _ours(type(part)) or hasattr(part, "record"):
         reading.open(part)
     if inner is not None:
@@ -159,6 +188,7 @@ class _Reading:
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
         self.codes: list[str] = []
+        self.objects = 0
         self._seen: set[int] = set()
 
     def result(self) -> dict[str, str]:
@@ -168,25 +198,44 @@ class _Reading:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return {**self.found, CODE: f"{version} {hashlib.sha256(''.join(codes).encode()).hexdigest()}"}
 
-    def open(self, thing: Any, where: str = "") -> None:
-        """Reads the arrays among the attributes of an object, and notes the code of its class if the user wrote it."""
+    def open(self, thing: Any, where: str = "", depth: int = _DEPTH) -> None:
+        """Reads the attributes of an object, and notes the code of its class if the user wrote it."""
+        self.objects += 1
+        if self.objects > _OBJECTS:
+            return
+        written = not _installed(type(thing))
         for name, value in _attributes(thing).items():
-            self.follow(value, f"{where}.{name.strip('_')}".lstrip("."), opens=_ours(type(thing)), numbers=False)
-        if not _installed(type(thing)):
+            label = f"{where}.{name.strip('_')}".lstrip(".")
+            if written and (
+                isinstance(value, str) or (isinstance(value, (int, float)) and not _of_this_process(value))
+            ):
+                self.found[label + SETTING] = f"{value!r:.60}"
+            else:
+                self.follow(value, label, depth - 1, numbers=False)
+        if written:
             methods = sorted((n, f) for n, f in vars(type(thing)).items() if isinstance(f, FunctionType))
             self.codes += [_code(method.__code__) for _, method in methods]
 
-    def follow(self, value: Any, where: str, opens: bool = True, depth: int = _DEPTH, numbers: bool = True) -> None:
-        """Reads an array, or one of `numbers`, and follows a function, or an object where it `opens` them."""
+    def network(self, network: Any, where: str) -> None:
+        """Reads what the user's own modules of a torch network hold beside their weights."""
+        for name, module in network.named_modules():
+            if not _installed(type(module)):
+                self.open(module, f"{where}.{name}".rstrip("."))
+
+    def follow(self, value: Any, where: str, depth: int = _DEPTH, numbers: bool = True) -> None:
+        """Reads an array, or one of `numbers`, and follows a function or an object."""
         data = _sha256_of(value, numbers)
+        torch = sys.modules.get("torch")
         if data is not None:
             self.found[where] = data
-        elif id(value) not in self._seen and depth and not isinstance(value, (type, ModuleType, complex, Real)):
+            if torch is not None and isinstance(value, torch.nn.Module):
+                self.network(value, where)
+        elif id(value) not in self._seen and depth > 0 and not isinstance(value, (type, ModuleType, complex, Real)):
             self._seen.add(id(value))
-            for name, held in self._inside(value, where, opens):
-                self.follow(held, name, opens, depth - 1)
+            for name, held in self._inside(value, where, depth):
+                self.follow(held, name, depth - 1)
 
-    def _inside(self, value: Any, where: str, opens: bool) -> Iterator[tuple[str, Any]]:
+    def _inside(self, value: Any, where: str, depth: int) -> Iterator[tuple[str, Any]]:
         """Yields what a function or a partial holds; opens an object."""
         if isinstance(value, MethodType):
             yield from ((where, value.__func__), (where, value.__self__))
@@ -198,16 +247,42 @@ class _Reading:
             if not _installed(value):
                 self.codes.append(_code(value.__code__))
             yield from ((f"{where}.{name}", held) for name, held in _held_by(value))
-        elif opens:
-            self.open(value, where)
+        elif isinstance(value, (list, tuple)) and len(value) <= _OBJECTS:
+            yield from ((f"{where}.{i}", held) for i, held in enumerate(value))
+        elif isinstance(value, dict) and len(value) <= _OBJECTS:
+            yield from ((f"{where}.{name}", held) for name, held in value.items())
+        else:
+            self.open(value, where, depth)
+
+
+def _of_this_process(number: float) -> bool:
+    """Returns whether a number is as large as times since 1970 and addresses in memory, which are never settings."""
+    return abs(number) >= 1e9
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
-    """Returns an object's own attributes; a proxy's are its own too, not those of what it stands for."""
+    """Returns an object's own attributes, those in slots too; a proxy's are its own, not those of what it stands for.
+
+    Of a module of torch what it holds beside its weights and its parts.
+    """
     try:
-        return dict(object.__getattribute__(thing, "__dict__"))
+        found = dict(object.__getattribute__(thing, "__dict__"))
     except AttributeError:
-        return {}
+        found = {}
+    for kind in type(thing).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else tuple(slots):
+            member = vars(kind).get(name)
+            if isinstance(member, MemberDescriptorType):
+                try:
+                    found[name] = member.__get__(thing)
+                except AttributeError:  # not set
+                    continue
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(thing, torch.nn.Module):
+        own = vars(torch.nn.Module())
+        found = {name: value for name, value in found.items() if name not in own}
+    return found
 
 
 def _held_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
@@ -273,6 +348,8 @@ def _sha256_of(value: Any, numbers: bool = True, depth: int = _DEPTH, most: int 
         return _sha256(repr(value.item() if isinstance(value, np.generic) else value).encode()) if numbers else None
     if isinstance(value, np.ndarray):
         return None if value.dtype.hasobject else _array(value)
+    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "to_numpy"):
+        return _sha256_of(value.to_numpy())
     if isinstance(value, (list, tuple, Mapping)) and depth:
         return _list(value, numbers, depth, most)
     torch = sys.modules.get("torch")

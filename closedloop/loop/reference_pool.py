@@ -38,7 +38,7 @@ class ReferencePool:
         self.images: ImageSet | None = None
         if references is not None:
             stored = stored_references(Path(references)) if isinstance(references, (str, Path)) else None
-            self.images = as_image_set(references if stored is None else stored, resolution, form)
+            self.images = as_image_set(references if stored is None else stored, resolution, form, "references")
         self.bank = None if self.images is None else Bank.of(self.images.images)
         self._sums: tuple[FloatArray, FloatArray] | None = None
 

@@ -152,3 +152,18 @@ class Plainest:
 def test_every_method_says_where_it_comes_from(name):
     assert METHODS[name].source
     assert "name" in METHODS[name].generator
+
+
+@pytest.mark.parametrize("name", ["raw", "yosinski-1", "deepdream"])
+def test_methods_of_pixels_say_so_of_another_generator(name):
+    with pytest.raises(
+        InvalidArgumentError, match=r"generator: this method moves the values of pixels; .* got 'fourier'"
+    ):
+        make_plan(name, request(Fourier(16, 3)))
+
+
+def test_grey_pixels_begin_around_the_luminance_of_the_mean_colour():
+    grey, colour = (make_plan("raw", request(Pixels(6, channels=channels))).optimizer.ask() for channels in (1, 3))
+    assert grey.shape == (1, 36)
+    assert grey.mean() == pytest.approx(0.458, abs=0.02)  # .299 × .485 + .587 × .456 + .114 × .406
+    np.testing.assert_allclose(colour.reshape(3, 36).mean(1), [0.485, 0.456, 0.406], atol=0.02)

@@ -215,3 +215,14 @@ def test_write_png_is_exact_and_leaves_nothing_behind(tmp_path):
     write_png(tmp_path / "a.png", image)
     np.testing.assert_array_equal(from_bytes(read_image(tmp_path / "a.png", 12)), image)
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("call", [natural_references, lambda size: resize_images(noise(1), size)])
+def test_what_no_memory_holds_is_refused_at_once(call):
+    with pytest.raises(InvalidArgumentError, match=r"resolution: an array of .* takes .* GB, and this computer has"):
+        call(10**7)
+
+
+def test_an_argument_of_another_name_is_named_so(tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"^references: expected a folder of images, got 10"):
+        as_image_set("10", 8, name="references")

@@ -7,7 +7,9 @@ import time
 from unittest.mock import MagicMock
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 from closedloop import IsotropicES, Session, Thread, open_recording
 from closedloop.errors import InvalidArgumentError
@@ -17,7 +19,7 @@ from closedloop.loop import contents as contents_module
 from closedloop.loop.contents import contents
 from closedloop.protocols import present, resume
 from closedloop.recipes import fingerprint, same_fingerprint
-from closedloop.subjects import FunctionSubject, Lossy
+from closedloop.subjects import FunctionSubject, Lossy, TorchSubject
 
 GAIN = 2.0
 
@@ -156,6 +158,77 @@ def test_what_changes_in_use_is_not_compared(tmp_path):
         resume(tmp_path / "run", subject=Rig(100.0, 2.0))
     rig.trials += 5
     assert resume(tmp_path / "run", subject=rig).sizes["presentation"] == 80
+
+
+class Slotted:
+    __slots__ = ("_gain", "never_set")
+
+    def __init__(self, weights):
+        self._gain = weights
+
+
+class Deep(Rig):
+    """A rig with parts of its own."""
+
+    def __init__(self, hold, weights, mode="sum"):
+        super().__init__(1.0)
+        self.parts, self.mode = hold(weights), mode
+
+
+DEEP = {
+    "object": lambda weights: Callable(weights),
+    "objects in objects": lambda weights: Callable(Callable(Callable(weights))),
+    "slots": Slotted,
+    "bound method": lambda weights: Callable(weights).respond,
+    "list of objects": lambda weights: [1, Callable(weights)],
+    "dictionary of objects": lambda weights: {"v1": {"cell": Callable(weights)}},
+    "data frame": lambda weights: pd.DataFrame(weights),
+    "data array": lambda weights: xr.DataArray(weights),
+}
+
+
+@pytest.mark.parametrize("hold", DEEP.values(), ids=DEEP)
+def test_arrays_that_lie_deep_are_compared(hold, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        present(Deep(hold, weights(0)), pictures(), save=tmp_path / "run", progress=Stop())
+    with pytest.raises(InvalidArgumentError, match=r"subject: .* got another: its parts"):
+        resume(tmp_path / "run", subject=Deep(hold, weights(1)))
+    assert resume(tmp_path / "run", subject=Deep(hold, weights(0))).sizes["presentation"] == 80
+
+
+def test_another_text_or_number_in_an_attribute_is_said(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        present(Deep(list, [1.0], "sum"), pictures(), save=tmp_path / "run", progress=Stop())
+    with pytest.warns(UserWarning, match=r"subject: attributes are not .* mode was 'sum' and is 'max'. .* goes on"):
+        resume(tmp_path / "run", subject=Deep(list, [1.0], "max"))
+    with pytest.warns(UserWarning, match=r"mode was 'max' and is 'sum'. .* the results there are those of the former"):
+        present(Deep(list, [1.0], "sum"), pictures(), save=tmp_path / "run", exists="resume")
+
+
+def test_what_a_network_holds_beside_its_weights_is_compared(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        def __init__(self, mask, power=2):
+            super().__init__()
+            self.body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(1))
+            self.mask, self.power = mask, power
+
+        def forward(self, x):
+            return (self.body(x) * float(self.mask.sum())) ** self.power
+
+    def subject(mask, power=2):
+        torch.manual_seed(0)
+        net = Net(np.array([mask]), power)
+        net(torch.zeros(1, 3, 8, 8))
+        return TorchSubject(net, resolution=8, engine="eager")
+
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        present(subject(1.0), pictures(), save=tmp_path / "run", progress=Stop())
+    with pytest.raises(InvalidArgumentError, match=r"subject: .* its model.mask is not the same"):
+        resume(tmp_path / "run", subject=subject(2.0))
+    with pytest.warns(UserWarning, match="model.power was 2 and is 4"):
+        resume(tmp_path / "run", subject=subject(1.0, 4))
 
 
 def test_mended_code_is_said_and_goes_on_but_returns_no_former_results(tmp_path):
