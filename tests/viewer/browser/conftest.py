@@ -85,6 +85,12 @@ def serving(app):
         assert not thread.is_alive(), "the server did not end"
 
 
+@pytest.fixture(scope="session")
+def served_app():
+    """Serves any application while a block runs: ``with served_app(app) as address``."""
+    return serving
+
+
 @pytest.fixture
 def address_of():
     """Serves viewers until the test ends: ``address_of(subject=…)`` gives an address, one for the same arguments."""

@@ -5,7 +5,8 @@ import { $, fill, h, say } from "./dom.js";
 
 const AROUND = 30; // thumbnails on either side of the chosen one: ten thousand pictures stay quick
 
-export const picture = (id, size) => query(`/api/inputs/${id}.jpg`, { size });
+/** The address of an input as the subject sees it. */
+export const picture = (id, size, fit) => query(`/api/inputs/${id}.jpg`, { size, fit });
 
 export class Pictures {
   /** `choose(entry)` is called with an entry of /api/inputs whenever another picture is chosen. */

@@ -66,10 +66,19 @@ export function drawFacts(layer, header, channel) {
     ["Response", h("b", { class: "value" }, number(unit?.value ?? value, 4))],
     rank && ["Rank", `${rank} of ${header.values.length}`],
     unit?.label && ["Stands for", unit.label],
+    ...(unit?.extra ?? []).map((v, i) => [unit.extra.length > 1 ? `Extra token ${i + 1}` : "Class token", number(v)]),
     layer.grid && unit && Number.isFinite(unit.y) && ["Peak at", `row ${unit.y}, column ${unit.x}`],
     layer.rf?.size && ["Receptive field", `${layer.rf.size.map((n) => Math.round(n)).join(" × ")} px`],
   ];
   fill($("#facts"), rows.filter(Boolean).map(([name, what]) => [h("dt", {}, name), h("dd", {}, what)]));
+}
+
+/** What black and white stand for, as far as tiles have one scale. */
+export function scaleWords({ scale, signed }, individual) {
+  if (!Number.isFinite(scale)) return "";
+  const largest = number(scale);
+  if (individual !== "0") return signed ? "grey is 0" : "black is 0";
+  return signed ? `black −${largest}, grey 0, white ${largest}` : `black 0, white ${largest}`;
 }
 
 /** The five most probable classes, as bars with their numbers. */

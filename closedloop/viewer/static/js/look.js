@@ -6,7 +6,7 @@ import { Camera } from "./look-camera.js";
 import { Codes } from "./look-codes.js";
 import { help, listen } from "./look-keys.js";
 import { Pictures, picture } from "./look-pictures.js";
-import { drawFacts, drawFields, drawLayers, drawSaves, drawStatus, drawTop, drawUnit, markLayer } from "./look-view.js";
+import { drawFacts, drawFields, drawLayers, drawSaves, drawStatus, drawTop, drawUnit, markLayer, scaleWords } from "./look-view.js";
 import { Tiles } from "./tiles.js";
 
 const GAMMAS = ["1", "0.7", "0.5", "0.3"];
@@ -58,13 +58,13 @@ const describe = (channel) => (header && Number.isFinite(header.values?.[channel
 function asked(entries) {
   const body = state.source === "camera" ? frame : null;
   const options = body ? { method: "POST", body, headers: { "Content-Type": "image/jpeg" } } : { method: "POST" };
-  return [{ ...entries, input: body ? null : state.input }, options];
+  return [{ ...entries, fit: state.fit, input: body ? null : state.input }, options];
 }
 
 async function look(signal) {
   const started = performance.now();
   const mode = state.shows === "activations" ? null : state.shows;
-  const [entries, options] = asked({ layer: state.layer, sort: state.sort, boost: state.gamma, individual: state.individual, unit: state.unit, mode });
+  const [entries, options] = asked({ layer: state.layer, sort: state.sort, boost: state.gamma, individual: state.individual, unit: state.unit, mode, ...(mode === "backward" ? startedFrom() : {}) });
   const answer = await ask(query("/api/look", entries), { ...options, signal });
   const buffer = await answer.arrayBuffer();
   const length = new DataView(buffer).getUint32(0);
@@ -110,6 +110,9 @@ async function refreshBack() {
   return undefined;
 }
 
+/** Where backward differences start: a frozen unit; without one the server takes the strongest class. */
+const startedFrom = () => (state.origin ? { from_layer: state.origin.layer, from_unit: state.origin.unit, from_y: state.origin.y, from_x: state.origin.x } : {});
+
 /** Where back-propagation starts: the selected unit at its largest. */
 function origin() {
   const unit = header?.unit;
@@ -133,6 +136,7 @@ function draw({ head, sprite }) {
   $("#answer").hidden = !head.top || !state.labels;
   drawTop(head.top);
   note();
+  say($("#scale"), state.shows === "patterns" ? "" : scaleWords(head, state.individual));
   drawSelection();
 }
 
@@ -276,7 +280,8 @@ async function setFit(value) {
   state.fit = value;
   show("fit");
   toAddress();
-  if (state.source === "pictures") await pictures.refit(value);
+  if (state.source === "pictures" && !(await pictures.refit(value))) await refresh();
+  if (state.source === "pictures" && state.input) showInput(state.input, $("#shown").alt);
 }
 
 function setShows(value) {
@@ -359,7 +364,7 @@ async function elsewhere() {
 function showInput(id, title) {
   const image = $("#shown");
   image.hidden = false;
-  image.src = picture(id);
+  image.src = picture(id, null, state.fit);
   image.alt = title;
   say($("#title"), title || " ");
 }

@@ -91,7 +91,7 @@ const faint = (rgb) => rgb.replace("rgb(", "rgba(").replace(")", ", 0.18)");
 function settings(state, drawing, readout) {
   const [ink, line] = [colour("--soft"), colour("--line")];
   const font = `12px ${getComputedStyle(document.body).fontFamily}`;
-  const axis = (label, more) => ({ label, labelFont: font, font, stroke: ink, labelSize: 22, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 }, ...more });
+  const axis = (label, more) => ({ label, labelFont: font, font, stroke: ink, labelSize: 20, labelGap: 0, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 }, ...more });
   const lines = [];
   const bands = [];
   state.series.forEach((one, i) => {
@@ -109,7 +109,7 @@ function settings(state, drawing, readout) {
     legend: { show: false },
     cursor: { y: false, drag: { x: true, y: false }, points: { size: 6 } },
     scales: { x: { time: false }, y: { distr: state.y.log ? 3 : 1 } },
-    axes: [axis(state.x.label), axis(state.y.label, { size: 56, values: (_, ticks) => ticks.map((t) => (t === null ? "" : number(t))) })],
+    axes: [axis(state.x.label, { size: 30 }), axis(state.y.label, { size: 56, values: (_, ticks) => ticks.map((t) => (t === null ? "" : number(t))) })],
     series: [{}, ...lines],
     bands,
     hooks: { draw: [(chart) => drawMarks(chart, state, ink, font)], setCursor: [(chart) => say(readout, read(chart, state))] },
@@ -119,6 +119,7 @@ function settings(state, drawing, readout) {
 function drawMarks(chart, { marks }, ink, font) {
   const { ctx, bbox } = chart;
   ctx.save();
+  ctx.textAlign = "left";
   ctx.strokeStyle = ctx.fillStyle = ink;
   ctx.font = font.replace("12px", `${Math.round(12 * devicePixelRatio)}px`);
   for (const mark of marks ?? []) {

@@ -49,6 +49,7 @@ export class Tiles {
   /** The largest tiles with which all fit the pane; where these are too small, they scroll. */
   layout() {
     if (!this.sheet) return;
+    this.element.style.setProperty("--tall", "9999px"); // a pane that may be as low as its tiles reads this
     const [width, height] = [this.element.clientWidth - 2 * EDGE, this.element.clientHeight - 2 * EDGE];
     const count = this.sheet.order.length;
     const least = matchMedia("(pointer: coarse), (max-width: 40rem)").matches ? 34 : 18;
@@ -59,6 +60,7 @@ export class Tiles {
     const w = Math.max(1, Math.min(LARGEST, wide(columns)));
     this.fit = { columns, w, h: Math.max(1, Math.round(w * aspect)), rows: Math.ceil(count / columns) };
     const [full, tall] = [columns * (w + GAP) - GAP, this.fit.rows * (this.fit.h + GAP) - GAP];
+    this.element.style.setProperty("--tall", `${tall + 2 * EDGE}px`);
     const ratio = Math.min(devicePixelRatio || 1, 2);
     this.canvas.width = Math.round(full * ratio);
     this.canvas.height = Math.round(tall * ratio);
