@@ -74,7 +74,7 @@ class CompanyWarning(UserWarning):
 
 
 class SubjectWarning(UserWarning):
-    """A subject's responses look as though they were those to other images."""
+    """A subject's responses look as though they were those to other images, or are others when it is asked again."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:

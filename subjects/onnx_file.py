@@ -20,6 +20,7 @@ from closedloop.errors import (
     CompanyWarning,
     InvalidArgumentError,
     SubjectError,
+    SubjectWarning,
     UnknownNameError,
     WeightsError,
     closest,
@@ -154,6 +155,14 @@ class OnnxSubject(ReadableSubject):
                 f"{rows} image{'s' * (rows > 1)}."
             )
         self._company(pair, np.stack([row[0] for row in alone]))
+        if not np.array_equal(sample, self._run(pair[:1]), equal_nan=True):
+            warnings.warn(
+                f"onnx: {self._path} answers the same image in another way when it is asked again: it draws random "
+                "numbers, or keeps a state. Each presentation counts as one of a noisy subject, and a run that was "
+                "interrupted does not go on as it would have done.",
+                SubjectWarning,
+                stacklevel=4,
+            )
         return LayerShape(layer, sample.shape[1:])
 
     def _company(self, pair: NDArray[np.float32], alone: NDArray[Any]) -> None:

@@ -183,7 +183,7 @@ def _saying_what_is_safe(recording: Recording) -> Iterator[None]:
                 f"closedloop resume {recording.path} (in Python closedloop.protocols.resume, with the objects "
                 "that have no name)."
             )
-        if "closedloop resume" not in str(error):
+        if "closedloop resume" not in str(error) and "begin again" not in str(error):
             reword(error, f"{str(error).rstrip('.')}. It happened in block {done}. {safe}")
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -163,15 +164,30 @@ def _committed(path: Path) -> bool:
         return False
 
 
+#: What mends an error of the operating system.
+_CURES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the largest size of a file that is allowed (ulimit -f)",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "allow more open files",
+    errno.ENOENT: "put back what was moved or removed from its folder",
+    errno.EACCES: "make it writable",
+    errno.EPERM: "make it writable",
+    errno.EROFS: "make the disk writable",
+}
+
+
 @contextmanager
 def writing(path: Path | None) -> Iterator[None]:
     """Turns the operating system's errors into one that says what is safe and what to do."""
     try:
         yield
     except OSError as error:
-        safe = "No generation was finished; make room and begin again, or choose another folder."
+        cure = _CURES.get(error.errno or 0, "mend that")
+        safe = f"No generation was finished; {cure} and begin again, or choose another folder."
         if path is not None and _committed(path):
-            safe = f"Every finished generation is safe; make room, then go on with: closedloop resume {path}"
+            safe = f"Every finished generation is safe; {cure}, then go on with: closedloop resume {path}"
         raise RecordingError(f"{path}: cannot write ({error.strerror or error}). {safe}") from error
 
 

@@ -9,7 +9,7 @@ from typing import final
 from filelock import FileLock, Timeout
 
 from closedloop.errors import FolderLostError, RecordingError
-from closedloop.recording.layout import LOCK, POINTER
+from closedloop.recording.layout import DATA, LOCK, POINTER
 
 
 @final
@@ -37,12 +37,14 @@ class OwnFolder:
         except (FileExistsError, NotADirectoryError) as error:
             raise RecordingError(f"{path}: expected a folder, got a file of that name.") from error
         self._identity = _identity(path / LOCK)
+        self._data: tuple[int, int] | None = None  # of the store, once there are commits
         # On Windows a folder with an open file in it can be neither moved nor removed.
         self._descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None
 
     def check(self) -> None:
         """Raises FolderLostError unless the folder is still the one that was taken; the error says where that is."""
         if _identity(self.path / LOCK) == self._identity:
+            self._check_data()
             return
         place = self._place()
         if place is None:
@@ -57,6 +59,16 @@ class OwnFolder:
         raise FolderLostError(
             f"{self.path}: the folder of the run that is being written {now}; nothing more is written. {safe}."
         )
+
+    def _check_data(self) -> None:
+        """Raises FolderLostError if the store in the folder is another than it was, or is none any more."""
+        now = _identity(self.path / DATA)
+        self._data = self._data or now
+        if now != self._data or (now is not None and not (self.path / DATA / "zarr.json").exists()):
+            raise FolderLostError(
+                f"{self.path}: its {DATA} was moved, removed or replaced while the run was being written; nothing more "
+                f"is written. Put it back, then go on with: closedloop resume {self.path}."
+            )
 
     def _place(self) -> Path | None:
         """Returns where the folder is now, as far as the operating system tells."""

@@ -72,8 +72,16 @@ def test_another_run_under_the_same_name_is_left_alone(tmp_path, step):
             lambda folder: ((folder / "LOCK").unlink(), (folder / "LOCK").touch()),
             r"lost its LOCK, so that another .* is safe in .*r; go on with: closedloop resume",
         ),
+        (
+            lambda folder: (folder / "data.zarr").rename(folder / "away"),
+            r"its data.zarr was moved, .* Put it back, then",
+        ),
+        (
+            lambda folder: (shutil.rmtree(folder / "data.zarr"), (folder / "data.zarr").mkdir()),
+            r"its data.zarr was .* replaced",
+        ),
     ],
-    ids=["moved", "removed", "a file", "replaced", "a link", "no lock", "another lock"],
+    ids=["moved", "removed", "a file", "replaced", "a link", "no lock", "another lock", "no store", "another store"],
 )
 def test_a_folder_that_is_no_longer_its_own(tmp_path, change, message, step):
     recording = begun(tmp_path / "r")
