@@ -8,6 +8,7 @@ from closedloop.cli.comparing import parse_budgets
 from closedloop.errors import InvalidArgumentError
 
 
+@pytest.mark.long
 def test_compares_and_goes_on(tmp_path, capsys) -> None:
     """A table, figures and numbers; called again it runs nothing twice."""
     out = tmp_path / "compared"

@@ -44,6 +44,7 @@ def closedloop(words: list[str], environment: dict[str, str], folder: Path) -> s
     return result.stdout
 
 
+@pytest.mark.long
 def test_a_protocol_in_one_file(tmp_path, package):
     begun = python("from toy_protocol import grey_levels; grey_levels(10, 'run', die_at=4)", package, tmp_path)
     assert begun.returncode == -signal.SIGKILL, begun.stderr
