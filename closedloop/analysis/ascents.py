@@ -31,7 +31,7 @@ BACKWARD = 2
 
 
 def classes_of(units: Units, column: int) -> tuple[int, ...]:
-    """Columns of all channels of a unit's layer at its place, itself among them: those of a softmax.
+    """Returns the columns of all channels of a unit's layer at its place, its own among them: those of a softmax.
 
     Only the unit itself where not all of them are recorded, or the layer is unknown.
     """
@@ -43,13 +43,13 @@ def classes_of(units: Units, column: int) -> tuple[int, ...]:
 
 
 def rivals_of(content: Mapping[str, Any], i: int) -> list[int]:
-    """Columns of the classes of the i-th ascent: in a run's file as text, in files of older runs as numbers."""
+    """Returns the classes' columns of the i-th ascent: text in a run's file, numbers in files of older runs."""
     written = content["rivals"][i]
     return read_columns(written) if isinstance(written, str) else list(written)
 
 
 def is_output(units: Units, classes: Sequence[int]) -> bool:
-    """Whether these columns are all units of a layer without positions, so that a softmax over them is a confidence."""
+    """Tells whether the columns are all units of a layer without positions: a softmax over them is a confidence."""
     return len(classes) > 1 and all(units.coords["y"][i] < 0 for i in classes)
 
 
@@ -60,7 +60,7 @@ def ascent_dataset(
     objectives: Sequence[Objective],
     generator: Generator | None = None,
 ) -> xr.Dataset:
-    """The result of a finished run of ascents.
+    """Returns the result of a finished run of ascents.
 
     Args:
         recording: The session's recording.
@@ -91,7 +91,7 @@ def _one(
     i: int,
     generator: Generator | None,
 ) -> xr.Dataset:
-    """The result of one ascent, without the dimension of units."""
+    """Returns the result of one ascent, without the dimension of units."""
     name, column, rivals = content["names"][i], content["columns"][i], rivals_of(content, i)
     own, kind = recording["thread"].values == name, recording["kind"].values
     last = recording["generation"].values == recording["generation"].values.max()
@@ -142,7 +142,7 @@ def _one(
 
 
 def _shown(recording: xr.Dataset, rows: NDArray[np.int64], objective: Objective) -> FloatArray:
-    """Clean response of the best copy at each presentation, ``(presentations,)``."""
+    """Returns the clean response of the best copy at each presentation, ``(presentations,)``."""
     if looks_at_images(objective):
         scores = recording["score"].values[rows]
     else:
@@ -152,7 +152,7 @@ def _shown(recording: xr.Dataset, rows: NDArray[np.int64], objective: Objective)
 
 
 def _natural(recording: xr.Dataset, objective: Objective) -> FloatArray:
-    """Mean response to each reference image, ``(references,)``."""
+    """Returns the mean response to each reference image, ``(references,)``."""
     names = recording["stimulus_id"].values
     rows = np.flatnonzero(recording["thread"].values == REFERENCE)
     if not len(rows):
@@ -164,13 +164,13 @@ def _natural(recording: xr.Dataset, objective: Objective) -> FloatArray:
 
 
 def _confidence(responses: FloatArray, column: int, classes: Sequence[int]) -> FloatArray:
-    """Softmax probability ``(n,)`` of one of the classes, of responses ``(n, units)``."""
+    """Returns the softmax probability ``(n,)`` of one of the classes, of responses ``(n, units)``."""
     among = softmax(responses[:, list(classes)].astype(np.float64), axis=1)
     return np.asarray(among[:, list(classes).index(column)])
 
 
 def _trust(recording: xr.Dataset, rows: NDArray[np.int64], column: int, classes: Sequence[int]) -> FloatArray:
-    """At each presentation the confidence of the surest copy, and whether it is the largest output: ``(2, shown)``."""
+    """Returns each presentation's surest copy's confidence, and whether it is the largest output: ``(2, shown)``."""
     responses, generation = recording["responses"].values[rows], recording["generation"].values[rows]
     sure = _confidence(responses, column, classes)
     largest = (responses[:, column] >= responses[:, list(classes)].max(1)).astype(float)
@@ -179,7 +179,7 @@ def _trust(recording: xr.Dataset, rows: NDArray[np.int64], column: int, classes:
 
 
 def reached(trust: FloatArray, every: int, exact: FloatArray | None = None) -> FloatArray:
-    """First steps, counted from 0, at which a unit was the largest output and passed each of `MILESTONES`.
+    """Returns the first steps, from 0, at which a unit was the largest output and passed each of `MILESTONES`.
 
     Args:
         trust: Confidence, and 1 where the unit was the largest output, of each presentation, ``(2, shown)``.
@@ -195,14 +195,14 @@ def reached(trust: FloatArray, every: int, exact: FloatArray | None = None) -> F
 
 
 def _first(passed: NDArray[np.bool_]) -> float:
-    """The first place that is true; NaN where none is."""
+    """Returns the first place that is true; NaN where none is."""
     return float(np.argmax(passed)) if passed.any() else float("nan")
 
 
 def failures(
     image: NDArray[np.float32], score: FloatArray, norm: FloatArray, response: float, first: float
 ) -> list[str]:
-    """What a reader must know of an ascent, in words; empty where nothing was found.
+    """Says what a reader must know of an ascent, in words; empty where nothing was found.
 
     Args:
         image: The last image ``(3, h, w)``.
@@ -229,7 +229,7 @@ def failures(
 
 
 def _rises(score: FloatArray) -> bool:
-    """Whether the last tenth of the steps brought a twentieth of the whole rise; False where it is unknown."""
+    """Tells whether the last tenth of the steps brought a twentieth of the whole rise; False where it is unknown."""
     tenth = len(score) // 10
     before, end = score[-2 * tenth : -tenth].mean(), score[-tenth:].mean()
     return bool(end - before > 0.05 * max(score.max() - score[0], 1e-12))

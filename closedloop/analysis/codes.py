@@ -18,7 +18,7 @@ from closedloop.seeds import named_generator
 
 
 def principal_axes(points: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
-    """The first principal axes of points, by the smaller of the two Gram matrices.
+    """Returns the first principal axes of points, by the smaller of the two Gram matrices.
 
     Args:
         points: ``(n, d)``; their mean is taken off here.
@@ -41,7 +41,7 @@ def principal_axes(points: FloatArray, count: int) -> tuple[FloatArray, FloatArr
 
 @at_door
 def code_geometry(recording: xr.Dataset, thread: str | None = None, *, axes: int = 10) -> xr.Dataset:
-    """The path of an evolution in the plane of its codes' principal axes, and how far out it went.
+    """Follows an evolution in the plane of its codes' principal axes, and measures how far out it went.
 
     Principal components of all evolved codes, the first turned towards the last generation (Wang & Ponce 2022, *Cell
     Reports*). Holds the codes of one thread in memory.
@@ -113,7 +113,7 @@ def _geometry(codes: FloatArray, generation: NDArray[np.integer], count: int, la
 
 
 def _padded(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """The array in the corner of a larger one of NaN."""
+    """Puts the array into the corner of a larger one of NaN."""
     whole = np.full(shape, np.nan)
     whole[tuple(slice(0, size) for size in array.shape)] = array
     return whole
@@ -128,7 +128,7 @@ def latent_regression(
     folds: int = 5,
     seed: int = 0,
 ) -> xr.Dataset:
-    """How well a linear function of the code predicts the score: ridge regression with nested cross-validation.
+    """Measures how well a linear function of the code predicts the score: ridge with nested cross-validation.
 
     Images are divided at random into folds. In each training set the strength of the ridge is chosen by the exact
     leave-one-out error (Golub, Heath & Wahba 1979); the predictions of the left-out folds give R² and the correlation.
@@ -187,7 +187,7 @@ def _regression(
 
 
 def ridge(x: FloatArray, y: FloatArray, alphas: FloatArray) -> tuple[FloatArray, float, float]:
-    """Ridge regression whose strength has the smallest leave-one-out error.
+    """Fits the ridge regression whose strength has the smallest leave-one-out error.
 
     Args:
         x: ``(n, d)``.

@@ -42,7 +42,7 @@ def evolved_vs_reference(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Evolved against reference images: effect size, AUC, ratio, percentile, each with a bootstrap interval.
+    """Compares evolved with reference images: effect size, AUC, ratio, percentile, with bootstrap intervals.
 
     The *populations* are the images of the last generations and the reference images (each its mean score): Cohen's d
     with the pooled standard deviation, and the area under the ROC curve, the probability that an evolved image drives
@@ -84,7 +84,7 @@ def evolved_vs_reference(
 
 
 def _raw(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
-    """One run with the scores of a thread as references are measured: without drift correction."""
+    """Returns one run with the scores of a thread as references are measured: without drift correction."""
     if drift_method(part) == "none":
         return part
     rows = np.flatnonzero((part["thread"].values == name) & (part["kind"].values == "evolved"))
@@ -96,7 +96,7 @@ def _raw(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
 def _populations(
     evolved: FloatArray, natural: FloatArray, options: dict[str, Any]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Means, d and AUC with their intervals, and why any is missing."""
+    """Returns means, d and AUC with their intervals, and why any is missing."""
     values = {
         "evolved": float(evolved.mean()) if len(evolved) else np.nan,
         "reference": float(natural.mean()) if len(natural) else np.nan,
@@ -122,7 +122,7 @@ def _populations(
 def _ratio(
     part: xr.Dataset, summary: ThreadSummary, options: dict[str, Any]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Re-tested evolved image over re-tested best reference."""
+    """Divides the re-tested evolved image by the re-tested best reference, and returns why where that is NaN."""
     names = ("ratio", "ratio_low", "ratio_high")
     if not np.isfinite(summary.ratio):
         return dict.fromkeys(names, np.nan), {"ratio": _no_ratio(summary)}
@@ -134,7 +134,7 @@ def _ratio(
 
 
 def _natural_rows(part: xr.Dataset, summary: ThreadSummary) -> NDArray[np.intp]:
-    """The confirming presentations of the best reference."""
+    """Returns the rows of the confirming presentations of the best reference."""
     kind, generation = part["kind"].values, part["generation"].values
     last = (kind == "retest") & (generation == generation[kind == "retest"].max())
     own = (part["thread"].values == REFERENCE) & (part["stimulus_id"].values == summary.natural.stimulus_id)
@@ -152,7 +152,7 @@ def _no_ratio(summary: ThreadSummary) -> str:
 
 
 def _percentile(summary: ThreadSummary, natural: FloatArray) -> tuple[float, str]:
-    """Share of the references below the re-tested evolved image in percent, ties counting half."""
+    """Returns the share of references below the re-tested evolved image in percent, ties counting half."""
     if not summary.evolved.n:
         return np.nan, "the evolved image was not re-tested"
     if len(natural) == 0:
@@ -163,7 +163,7 @@ def _percentile(summary: ThreadSummary, natural: FloatArray) -> tuple[float, str
 
 @at_door
 def reference_means(part: xr.Dataset, objective: str) -> xr.Dataset:
-    """Scores of each reference image of a single run over all its presentations.
+    """Returns the scores of each reference image of a single run over all its presentations.
 
     Returns:
         Over ``stimulus_id``: `mean`, `n`, and `half_a`, `half_b`, the means of every other presentation (NaN below
@@ -186,7 +186,7 @@ def reference_means(part: xr.Dataset, objective: str) -> xr.Dataset:
 
 
 def _means(index: NDArray[np.intp], values: FloatArray, size: int) -> tuple[FloatArray, NDArray[np.intp]]:
-    """Mean and number of the values of each index."""
+    """Returns the mean and the number of the values of each index."""
     n = np.bincount(index, minlength=size)
     return np.bincount(index, weights=values, minlength=size) / np.where(n > 0, n, np.nan), n
 
@@ -195,7 +195,7 @@ def _means(index: NDArray[np.intp], values: FloatArray, size: int) -> tuple[Floa
 def best_of_k(
     recording: xr.Dataset, k: int | Sequence[int], thread: str | None = None, *, objective: str | None = None
 ) -> xr.Dataset:
-    """The best natural image among k, on average over all choices of k reference images (Xiao & Kreiman 2020).
+    """Returns the best natural image among k, averaged over all choices of k references (Xiao & Kreiman 2020).
 
     The exact expected maximum of k draws without replacement: the sum over the sorted means x₍ᵢ₎ of
     x₍ᵢ₎ · C(i−1, k−1) / C(n, k). Under noise the highest mean owes part of its height to luck; `retested` is free of
@@ -231,7 +231,7 @@ def best_of_k(
 
 
 def _one_objective(recording: xr.Dataset, objective: str | None) -> str:
-    """By what the images of a run without evolutions are judged."""
+    """Returns the objective by which the images of a run without evolutions are judged."""
     if objective is None and recording.sizes["neuroid"] != 1:
         raise InvalidArgumentError(
             f"objective: the recording holds no evolution and {recording.sizes['neuroid']} units; say by what its "
@@ -243,7 +243,7 @@ def _one_objective(recording: xr.Dataset, objective: str | None) -> str:
 def _best_natural(
     part: xr.Dataset, objective: str, counts: NDArray[np.integer], beside: Mapping[str, float]
 ) -> xr.Dataset:
-    """The expected maximum over each number of references, and further numbers beside it."""
+    """Returns the expected maximum over each number of references, and further numbers beside it."""
     table = reference_means(part, objective)
     known = table.isel(stimulus_id=np.flatnonzero(~np.isnan(table["mean"].values)))
     mean, a, b = (known[c].values for c in ("mean", "half_a", "half_b"))
@@ -259,7 +259,7 @@ def _best_natural(
 
 
 def _expected_maximum(ranking: FloatArray, values: FloatArray, k: int) -> float:
-    """Expected value of the image that ranks highest among k of n drawn without replacement."""
+    """Returns the expected value of the image that ranks highest among k of n drawn without replacement."""
     n = len(ranking)
     if k > n or np.isnan(ranking).any() or np.isnan(values).any():
         return float("nan")
@@ -274,7 +274,7 @@ def _log_choose(n: NDArray[np.integer], k: int) -> Any:
 
 @at_door
 def winners_curse(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
-    """How much the highest score of an evolution exceeds the mean of the very same image in fresh presentations.
+    """Measures how much an evolution's highest score exceeds the same image's mean in fresh presentations.
 
     Args:
         recording: See `trajectory`.
@@ -312,7 +312,7 @@ def _no_curse(summary: ThreadSummary) -> str:
 
 
 def _candidate_gaps(part: xr.Dataset, name: str, objective: str) -> FloatArray:
-    """Score during the evolution minus mean re-tested score, of each evolved image that was re-tested."""
+    """Returns the score in the evolution minus the mean re-tested score, of each evolved image re-tested."""
     kind, ids = part["kind"].values, part["stimulus_id"].values
     own = part["thread"].values == name
     rows = np.flatnonzero(own & (kind == "retest"))

@@ -103,7 +103,7 @@ def _confidence(recording: xr.Dataset, responses: FloatArray, columns: NDArray[n
 
 @at_door
 def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -> xr.Dataset:
-    """Median over units of each measure with a bootstrap interval, for each contender and budget.
+    """Returns the median over units of each measure with a bootstrap interval, for each contender and budget.
 
     The mean over seeds is taken first, for each unit.
 
@@ -145,7 +145,7 @@ def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -
 
 
 def natural_share(result: xr.Dataset) -> xr.DataArray:
-    """Share of images in the natural band of each measure, ``contender × budget × measure``; NaN counts as outside."""
+    """Returns the share of images in each measure's natural band, ``contender × budget × measure``; NaN is outside."""
     shares = []
     for name in MEASURES:
         low, high = result[f"{name}_low"], result[f"{name}_high"]
@@ -157,7 +157,7 @@ def natural_share(result: xr.Dataset) -> xr.DataArray:
 def advantage(
     result: xr.Dataset, contender: str, over: str, budget: str, *, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """Median over units of one contender's response ÷ another's, with a paired bootstrap interval.
+    """Returns the median over units of one contender's response ÷ another's, with a paired bootstrap interval.
 
     Units whose response to the other's image is not above 0 are left out.
 

@@ -21,7 +21,7 @@ from closedloop.recording.evolutions import RUN
 
 @at_door
 def reference_drift(recording: xr.Dataset) -> xr.Dataset:
-    """How responses to the same reference images change over generations.
+    """Measures how responses to the same reference images change over generations.
 
     A line over generations with an intercept for each image, so that it does not matter which images a generation
     happened to show. Re-tests are left out: the images in them were chosen for their high responses, and would fall
@@ -49,7 +49,7 @@ def reference_drift(recording: xr.Dataset) -> xr.Dataset:
 
 
 def _within_runs(recording: xr.Dataset, chosen: Selection) -> Selection:
-    """Images of one name in several runs count as several, for each run has its own clock."""
+    """Counts images of one name in several runs as several, for each run has its own clock."""
     if RUN not in recording.coords:
         return chosen
     pairs = np.char.add(recording[RUN].values[chosen.rows].astype(str), "/")
@@ -59,7 +59,7 @@ def _within_runs(recording: xr.Dataset, chosen: Selection) -> Selection:
 
 
 def _drift(values: FloatArray, generation: FloatArray, chosen: Selection) -> Mapping[str, NDArray[Any]]:
-    """The line y = a_image + slope · generation of each unit, by least squares; see `reference_drift`."""
+    """Fits the line y = a_image + slope · generation of each unit by least squares; see `reference_drift`."""
     known = ~np.isnan(values)
     found = Moments.of(values, chosen)
     # Both sides less their mean over the presentations of an image: the intercepts drop out.
@@ -101,13 +101,13 @@ def _drift(values: FloatArray, generation: FloatArray, chosen: Selection) -> Map
 
 
 def _mean(y: FloatArray, known: NDArray[np.bool_], rows: NDArray[np.bool_]) -> FloatArray:
-    """Mean ``(units,)`` over some rows; values that are not known are 0 in ``y``."""
+    """Returns the mean ``(units,)`` over some rows; values that are not known are 0 in ``y``."""
     mean: FloatArray = y[rows].sum(0) / np.maximum(known[rows].sum(0), 1)
     return mean
 
 
 def _sd(table: FloatArray) -> FloatArray:
-    """Standard deviation of each column without its NaN; NaN below two values."""
+    """Returns the standard deviation of each column without its NaN; NaN below two values."""
     known = ~np.isnan(table)
     n = known.sum(0)
     center = np.where(known, table, 0).sum(0) / np.maximum(n, 1)

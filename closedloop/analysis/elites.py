@@ -23,7 +23,7 @@ ELITES = "elites"
 
 @at_door
 def class_probabilities(responses: FloatArray, classes: NDArray[np.int64]) -> FloatArray:
-    """Softmax over all recorded units ``(n, units[, time])``, for some of them ``(n, classes)``; NaN where lost."""
+    """Takes the softmax over all units ``(n, units[, time])``, for some ``(n, classes)``; NaN where lost."""
     values = real_numbers("responses", responses)
     values = values.mean(-1) if values.ndim == 3 else values
     columns = np.asarray(classes)
@@ -37,7 +37,7 @@ def class_probabilities(responses: FloatArray, classes: NDArray[np.int64]) -> Fl
 
 @at_door
 def class_elites(recording: xr.Dataset) -> xr.Dataset:
-    """The elite of each class, and the course of the whole archive.
+    """Returns the elite of each class, and the course of the whole archive.
 
     A class's elite is the image with the highest probability of that class, among equals the earliest, as the archive
     itself had it.
@@ -77,13 +77,13 @@ def class_elites(recording: xr.Dataset) -> xr.Dataset:
 
 
 def _classes(recording: xr.Dataset) -> NDArray[np.int64]:
-    """Columns of the responses that are classes."""
+    """Returns the columns of the responses that are classes."""
     text = str(recording["classes"].item())
     return np.arange(recording.sizes["neuroid"]) if text == "all" else np.array(text.split(), dtype=np.int64)
 
 
 def _generations(recording: xr.Dataset, kind: str) -> list[NDArray[np.int64]]:
-    """Rows of each generation of a kind."""
+    """Returns the rows of each generation of a kind."""
     kinds, generation = recording["kind"].values, recording["generation"].values
     found = sorted(set(generation[kinds == kind].tolist()))
     return [np.flatnonzero((kinds == kind) & (generation == g)) for g in found]
@@ -92,7 +92,7 @@ def _generations(recording: xr.Dataset, kind: str) -> list[NDArray[np.int64]]:
 def _means(
     recording: xr.Dataset, rows: NDArray[np.int64], classes: NDArray[np.int64]
 ) -> tuple[NDArray[Any], FloatArray]:
-    """Names of the images of some rows, in order, and the probabilities of their mean responses ``(n, classes)``."""
+    """Returns the names of some rows' images, in order, and their mean responses' probabilities ``(n, classes)``."""
     part = recording.isel(presentation=slice(int(rows[0]), int(rows[-1]) + 1))
     kept = rows - rows[0]
     ids, stimulus = np.unique(part["stimulus_id"].values[kept].astype(str), return_inverse=True)
@@ -140,7 +140,7 @@ def _result(
 
 
 def _codes(recording: xr.Dataset, names: NDArray[Any]) -> FloatArray:
-    """The code of each class's elite ``(classes, latent)``; NaN where there is none. Reads each generation once."""
+    """Returns the code of each class's elite ``(classes, latent)``, NaN where none is; reads each generation once."""
     codes = np.full((len(names), recording.sizes["latent"]), np.nan)
     ids = recording["stimulus_id"].values
     for rows in _generations(recording, ELITES):
@@ -153,7 +153,7 @@ def _codes(recording: xr.Dataset, names: NDArray[Any]) -> FloatArray:
 
 
 def _retested(recording: xr.Dataset, classes: NDArray[np.int64], names: NDArray[Any]) -> FloatArray:
-    """Probability of each class in the re-test of its elite ``(classes,)``."""
+    """Returns the probability of each class in the re-test of its elite ``(classes,)``."""
     found = np.full(len(classes), np.nan)
     for rows in _generations(recording, "retest"):
         ids, probabilities = _means(recording, rows, classes)

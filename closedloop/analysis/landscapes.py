@@ -23,7 +23,7 @@ PARAMETERS = ("theta_deg", "phi_deg", "psi_deg", "kappa", "beta", "amplitude", "
 
 
 def sphere_points(theta_deg: ArrayLike, phi_deg: ArrayLike) -> FloatArray:
-    """Points of the unit sphere ``(n, 3)`` at longitude theta and latitude phi.
+    """Returns points of the unit sphere ``(n, 3)`` at longitude theta and latitude phi.
 
     (cos θ cos φ, sin θ cos φ, sin φ): (0, 0) is the first axis, the peak of a landscape.
     """
@@ -33,7 +33,7 @@ def sphere_points(theta_deg: ArrayLike, phi_deg: ArrayLike) -> FloatArray:
 
 @at_door
 def kent(theta_deg: ArrayLike, phi_deg: ArrayLike, parameters: Sequence[float] | FloatArray) -> FloatArray:
-    """The Kent function on the sphere, as a tuning curve.
+    """Evaluates the Kent function on the sphere, as a tuning curve.
 
     baseline + amplitude · exp(κ (μ₁·z − 1) + β ((μ₂·z)² − (μ₃·z)²)): Kent 1982, in the form of Wang & Ponce 2022 with
     the peak's height as amplitude.
@@ -62,7 +62,7 @@ def kent(theta_deg: ArrayLike, phi_deg: ArrayLike, parameters: Sequence[float] |
 
 
 def _shape(z: FloatArray, theta: float, phi: float, psi: float, kappa: float, beta: float) -> FloatArray:
-    """exp(κ (μ₁·z − 1) + β ((μ₂·z)² − (μ₃·z)²)) ``(n,)`` at points z ``(n, 3)``, angles in degrees; 1 at the peak."""
+    """Returns exp(κ (μ₁·z − 1) + β ((μ₂·z)² − (μ₃·z)²)) ``(n,)`` at z ``(n, 3)``, angles in degrees; 1 at the peak."""
     t, p, s = np.deg2rad([theta, phi, psi])
     # μ₁ is the peak; east and north span its tangent plane; μ₂ and μ₃ are these, turned by ψ.
     peak = np.array([np.cos(t) * np.cos(p), np.sin(t) * np.cos(p), np.sin(p)])
@@ -121,19 +121,19 @@ def fit_kent_function(theta_deg: FloatArray, phi_deg: FloatArray, responses: Flo
 
 
 def _failed(reason: str) -> KentFit:
-    """No fit, and why."""
+    """Returns no fit, and why."""
     return KentFit(np.full(len(PARAMETERS), np.nan), np.nan, reason)
 
 
 def _descend(z: FloatArray, y: FloatArray, start: FloatArray) -> tuple[float, FloatArray] | None:
-    """Squared error and the seven parameters from one start; None where it does not converge.
+    """Returns the squared error and the seven parameters from one start; None where it does not converge.
 
     The ellipse enters as the fraction 2 β / κ, so that its bound is a box.
     """
     lowest = min(0.0, float(y.min()))
 
     def linear(x: FloatArray) -> tuple[FloatArray, float, float]:
-        """The shape of θ, φ, ψ, κ, 2 β / κ, and the amplitude and baseline that fit y best with it."""
+        """Returns the shape of θ, φ, ψ, κ, 2 β / κ, and the amplitude and baseline that fit y best with it."""
         shape = _shape(z, x[0], x[1], x[2], x[3], x[3] * x[4] / 2)
         centered = shape - shape.mean()
         size = float(centered @ centered)
@@ -145,7 +145,7 @@ def _descend(z: FloatArray, y: FloatArray, start: FloatArray) -> tuple[float, Fl
         return shape, amplitude, baseline
 
     def residual(x: FloatArray) -> FloatArray:
-        """Fitted minus recorded responses ``(n,)``."""
+        """Returns fitted minus recorded responses ``(n,)``."""
         shape, amplitude, baseline = linear(x)
         return baseline + amplitude * shape - y
 
@@ -161,7 +161,7 @@ def _descend(z: FloatArray, y: FloatArray, start: FloatArray) -> tuple[float, Fl
 
 
 def _canonical(theta: float, phi: float, psi: float) -> tuple[float, float, float]:
-    """The same peak and ellipse with theta in [-180, 180), phi in [-90, 90] and psi in [-90, 90)."""
+    """Returns the same peak and ellipse with theta in [-180, 180), phi in [-90, 90] and psi in [-90, 90)."""
     phi = (phi + 180) % 360 - 180
     if abs(phi) > 90:  # over the pole: the same direction from the other side, its frame turned by 180 degrees
         theta, phi = theta + 180, np.sign(phi) * 180 - phi
@@ -169,7 +169,7 @@ def _canonical(theta: float, phi: float, psi: float) -> tuple[float, float, floa
 
 
 def half_width_deg(kappa: ArrayLike) -> FloatArray:
-    """Angle at which exp(κ (cos ω − 1)) is one half, in degrees; NaN where it is above one half on the whole sphere."""
+    """Returns the angle where exp(κ (cos ω − 1)) is one half, in degrees; NaN where it is above one half everywhere."""
     k = np.asarray(kappa, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = 1 - np.log(2) / k  # exp(κ (cos ω − 1)) = ½
@@ -217,7 +217,7 @@ def fit_kent(recording: xr.Dataset, *, units: UnitSpec | None = None) -> xr.Data
 
 
 def _units(recording: xr.Dataset, units: UnitSpec | None) -> NDArray[np.intp]:
-    """Columns of the responses as an array; all where none are named.
+    """Returns columns of the responses as an array; all where none are named.
 
     Raises:
         InvalidArgumentError: They are no columns.
@@ -231,7 +231,7 @@ def _units(recording: xr.Dataset, units: UnitSpec | None) -> NDArray[np.intp]:
 def landscape_responses(
     recording: xr.Dataset, units: UnitSpec | None = None
 ) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
-    """Mean responses of a landscape, by plane: longitudes and latitudes ``(n,)`` in degrees, responses ``(n, units)``.
+    """Returns mean responses by plane: longitudes, latitudes ``(n,)`` in degrees, responses ``(n, units)``.
 
     Raises:
         RecordingError: It is not the recording of a landscape.
@@ -262,7 +262,7 @@ def _check_landscape(recording: xr.Dataset) -> None:
 def distance_to_peak(
     recording: xr.Dataset, generator: Generator, features: Subject | Features | None = None, *, batch: int = 64
 ) -> xr.DataArray:
-    """Distance between the image of each presentation and the image at the center of its landscape.
+    """Returns the distance of each presentation's image from the image at the center of its landscape.
 
     Args:
         recording: Of `closedloop.protocols.landscape`.
@@ -294,7 +294,7 @@ def distance_to_peak(
 
 @at_door
 def radial_tuning(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | str, *, bins: int = 10) -> xr.Dataset:
-    """Response as a function of the distance of an image from the preferred one (Wang & Ponce 2022, *Cell Reports*).
+    """Relates the response to an image's distance from the preferred one (Wang & Ponce 2022, *Cell Reports*).
 
     Args:
         recording: Of `closedloop.protocols.landscape`, or any other.
@@ -338,7 +338,7 @@ def radial_tuning(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | st
 
 
 def _distances(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | str) -> FloatArray:
-    """Distances of the presentations ``(presentation,)``, NaN where unknown; from a coordinate's name, too.
+    """Returns distances of presentations ``(presentation,)``, NaN where unknown; from a coordinate's name, too.
 
     Raises:
         InvalidArgumentError: They are not numbers of at least 0, one for each presentation.
@@ -356,7 +356,7 @@ def _distances(recording: xr.Dataset, distance: xr.DataArray | ArrayLike | str) 
 
 
 def _radial(x: FloatArray, y: FloatArray) -> tuple[float, float, str]:
-    """Rank correlation, and the distance at which the isotonic fit has fallen half way; with the reason for NaN."""
+    """Returns the rank correlation and where the isotonic fit has fallen half way; with the reason for NaN."""
     known = ~np.isnan(y)
     x, y = x[known], y[known]
     if len(y) < 3 or np.ptp(y) == 0 or np.ptp(x) == 0:

@@ -21,7 +21,7 @@ LEAST_REFERENCES = 20
 
 @at_door
 def naturalness(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
-    """How natural the evolved image looks, beside the references of its run.
+    """Measures how natural the evolved image looks, beside the references of its run.
 
     The measures are those of `closedloop.images.naturalness`, as the run recorded them. The band is where the
     references lie: their central 95 % (of `clipped` and `natural_distance` the lowest 95 %); the references' own
@@ -79,7 +79,7 @@ def _beside(
     references: NDArray[np.intp],
     last: NDArray[np.intp],
 ) -> dict[str, float]:
-    """One measure of the evolved image, and of the references."""
+    """Returns one measure of the evolved image, and of the references."""
     natural = values[references]
     natural = natural[np.isfinite(natural)]
     band = Band.of(measure, natural if measure in MEASURES else np.empty(0))
@@ -102,14 +102,14 @@ def _beside(
 
 
 def _shown(part: xr.Dataset, wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The first presentation of each reference among the wanted rows."""
+    """Returns the first presentation of each reference among the wanted rows."""
     rows = np.flatnonzero(wanted & (part["thread"].values == REFERENCE))
     _, first = np.unique(part["stimulus_id"].values[rows].astype(str), return_index=True)
     return rows[np.sort(first)]
 
 
 def _last_generation(part: xr.Dataset, name: str) -> NDArray[np.intp]:
-    """The presentations of a thread's last generation."""
+    """Returns the presentations of a thread's last generation."""
     own = (part["thread"].values == name) & (part["kind"].values == "evolved")
     generation = part["generation"].values
     return np.flatnonzero(own & (generation == generation[own].max(initial=-1)))

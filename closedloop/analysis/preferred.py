@@ -29,7 +29,7 @@ class Preferred:
 
 
 def preferred(part: xr.Dataset, name: str, objective: str) -> Preferred:
-    """What a thread of a single run found."""
+    """Returns what a thread of a single run found."""
     summary = summarize_thread(part, name, objective)
     thread, kind, generation = (part[c].values for c in ("thread", "kind", "generation"))
     if summary.evolved.n:
@@ -41,7 +41,7 @@ def preferred(part: xr.Dataset, name: str, objective: str) -> Preferred:
 
 
 def confirmed_rows(part: xr.Dataset, summary: ThreadSummary) -> NDArray[np.intp]:
-    """Presentations ``(n,)`` of the last re-test that show a thread's evolved image."""
+    """Returns the presentations ``(n,)`` of the last re-test that show a thread's evolved image."""
     kind, generation = part["kind"].values, part["generation"].values
     last = generation[kind == "retest"].max(initial=-1)
     again = (part["thread"].values == summary.thread) & (kind == "retest") & (generation == last)
@@ -49,7 +49,7 @@ def confirmed_rows(part: xr.Dataset, summary: ThreadSummary) -> NDArray[np.intp]
 
 
 def evolved_codes(part: xr.Dataset, name: str) -> tuple[FloatArray, NDArray[np.intp]]:
-    """Codes ``(n, latent)`` of a thread's evolution in the order of presentation, without padding, and their rows.
+    """Returns an evolution's codes ``(n, latent)`` as presented, without padding, and their rows.
 
     Each image comes once, also where it was shown several times.
     """

@@ -94,7 +94,7 @@ def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "
 
 
 def _of_thread(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
-    """What concerns one thread's evolution and re-test."""
+    """Looks at one thread's evolution and re-test."""
     scores = _Scores.of(recording, summary.thread)
     if len(scores.score) == 0:
         return []  # nothing was scored: the run has just begun, or all was lost, which is said of the run
@@ -135,7 +135,7 @@ class _Scores:
         return len(self.means) > 1 and bool((self.score == self.score[0]).all())
 
     def part(self, start: float, stop: float) -> FloatArray:
-        """The generation means of a part of the evolution, from 0 to 1."""
+        """Returns the generation means of a part of the evolution, from 0 to 1."""
         n = len(self.means)
         return self.means[round(start * n) : round(stop * n)]
 
@@ -148,7 +148,7 @@ def _unfinished(recording: xr.Dataset, run: str) -> list[Caution]:
 
 
 def _lost(recording: xr.Dataset) -> list[Caution]:
-    """Rule: a presentation is lost when all of its responses are NaN."""
+    """Warns of lost presentations: those of which all responses are NaN."""
     responses = recording["responses"]
     gone = np.isnan(responses.values).all(axis=tuple(range(1, responses.ndim)))
     if not gone.any():
@@ -163,7 +163,7 @@ def _lost(recording: xr.Dataset) -> list[Caution]:
 
 
 def _stale(recording: xr.Dataset) -> list[Caution]:
-    """Rule: responses repeat where images do not, more than by chance (`closedloop.loop.stale`).
+    """Warns where responses repeat and images do not, more than by chance (`closedloop.loop.stale`).
 
     Only of recordings made here, whose presentations stand in their random order.
     """
@@ -187,14 +187,14 @@ def _stale(recording: xr.Dataset) -> list[Caution]:
 
 
 def _never_answered(recording: xr.Dataset, gone: NDArray[np.bool_]) -> int:
-    """How many images of a block were lost in each of their presentations."""
+    """Counts the images of a block that were lost in each of their presentations."""
     block = list(zip(recording["generation"].values.tolist(), recording["stimulus_id"].values.tolist(), strict=True))
     answered = {key for key, lost in zip(block, gone, strict=True) if not lost}
     return len(set(block) - answered)
 
 
 def _dead(summary: ThreadSummary, scores: _Scores) -> Caution:
-    """Rule: every evolved image gave the same score."""
+    """Warns that every evolved image gave the same score."""
     value = scores.score[0]
     what = "the unit never responded" if value == 0 else f"the score was {value:.4g} for every image"
     text = f"{what}: {len(scores.score)} images in {len(scores.means)} generations gave no direction to evolve in."
@@ -202,7 +202,7 @@ def _dead(summary: ThreadSummary, scores: _Scores) -> Caution:
 
 
 def _same_images(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
-    """Rule: codes differ in two or more generations, and all their images have the very same measures.
+    """Warns where codes differ in two or more generations, and all their images have the very same measures.
 
     The measures are those of `images.naturalness` that are numbers for every image; of images without contrast there
     is but one, which many greys share, and nothing is said. Nor is it where all codes are the same.
@@ -225,7 +225,7 @@ def _same_images(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]
 
 
 def _not_improved(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
-    """Rule: the images of the last two generations do not score higher than those of the first two.
+    """Warns where the images of the last two generations do not score higher than those of the first two.
 
     The test is that of `closedloop.analysis.success`.
     """
@@ -240,7 +240,7 @@ def _not_improved(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution
 
 
 def _not_converged(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
-    """Rule: the generation means of the last fifth lie above those of the fifth before.
+    """Warns where the generation means of the last fifth lie above those of the fifth before.
 
     By more than a twentieth of the whole rise, and significantly (Welch's t-test on the means).
     """
@@ -258,14 +258,14 @@ def _not_converged(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
 
 
 def _welch(a: FloatArray, b: FloatArray) -> float:
-    """The p-value of "a lies above b"; NaN where both are constant or too few."""
+    """Returns the p-value of "a lies above b"; NaN where both are constant or too few."""
     if min(len(a), len(b)) < 2 or np.ptp(np.concatenate([a - a.mean(), b - b.mean()])) == 0:
         return float("nan")
     return float(stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue)
 
 
 def _ceiling(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
-    """Rule: a tenth of the last quarter's images have exactly the highest score of the whole evolution."""
+    """Warns where a tenth of the last quarter's images have exactly the highest score of the whole evolution."""
     if len(scores.means) < LEAST_GENERATIONS:
         return []
     numbers = np.unique(scores.generation)
@@ -278,7 +278,7 @@ def _ceiling(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
 
 
 def _of_image(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
-    """What the evolved image looks like."""
+    """Looks at the evolved image."""
     if not summary.evolved.n:
         return []
     saturated = _saturated(recording, summary, pictures)
@@ -286,7 +286,7 @@ def _of_image(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | 
 
 
 def _saturated(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup | None) -> list[Caution]:
-    """Rule: at least `CLIPPED_SHARE` of the evolved image's values are black or white (`naturalness.clipped`)."""
+    """Warns where `CLIPPED_SHARE` or more of the evolved image is black or white (`naturalness.clipped`)."""
     share = _clipped_share(recording, summary.evolved.stimulus_id, pictures)
     if not share >= CLIPPED_SHARE:
         return []
@@ -295,7 +295,7 @@ def _saturated(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup |
 
 
 def _clipped_share(recording: xr.Dataset, name: str, pictures: Lookup | None) -> float:
-    """As it was recorded; in older runs, of the picture; NaN where there is none."""
+    """Returns the share as it was recorded; in older runs, of the picture; NaN where there is none."""
     if "clipped" in recording.coords:
         return float(recording["clipped"].values[recording["stimulus_id"].values == name][0])
     picture = None if pictures is None else pictures(name)
@@ -303,7 +303,7 @@ def _clipped_share(recording: xr.Dataset, name: str, pictures: Lookup | None) ->
 
 
 def _unnatural(recording: xr.Dataset, summary: ThreadSummary, saturated: bool) -> list[Caution]:
-    """Rule: the evolved image lies outside the central 95 % of the references on a measure of `images.naturalness`.
+    """Notes where a measure of `images.naturalness` puts the evolved image outside the references' central 95 %.
 
     A note, for a generator without a prior of photographs leaves them by its nature. Black and white values are left
     out where `_saturated` speaks of them; the length of codes is what `_left_prior` speaks of.
@@ -321,7 +321,7 @@ def _unnatural(recording: xr.Dataset, summary: ThreadSummary, saturated: bool) -
 
 
 def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
-    """Rule: the selected code is twice as long as those of the generator's prior, and its image shows it.
+    """Warns where the selected code is twice as long as those of the generator's prior, and its image shows it.
 
     A Gaussian code of many coordinates is as long as the prior's standard deviation times the root of their number.
 
@@ -343,7 +343,7 @@ def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
 
 
 def _drift(recording: xr.Dataset) -> list[Caution]:
-    """Rule: responses to the same references change over the run by a tenth of their mean, significantly (Holm).
+    """Warns where responses to references change over the run by a tenth of their mean, significantly (Holm).
 
     Only the units that an objective counts are looked at; of them the one that changed most is named.
     """

@@ -18,22 +18,22 @@ CONSTANT = "the response does not vary over images"
 
 
 def words(reasons: Mapping[str, str]) -> str:
-    """``"ratio: why; auc: why"`` from the reason of each variable that is missing; "" where none is."""
+    """Joins the reason of each variable that is missing to ``"ratio: why; auc: why"``; "" where none is."""
     return "; ".join(f"{name}: {why}" if name else why for name, why in reasons.items() if why)
 
 
 def scalar(values: Mapping[str, Any], reason: str = "", **coords: Any) -> xr.Dataset:
-    """A Dataset of single numbers with their reason."""
+    """Makes a Dataset of single numbers with their reason."""
     return xr.Dataset(dict(values), coords={**coords, "reason": reason})
 
 
 def all_nan(names: Sequence[str], reason: str) -> xr.Dataset:
-    """NaN for each name, for one reason."""
+    """Returns NaN for each name, for one reason."""
     return scalar(dict.fromkeys(names, float("nan")), reason)
 
 
 def choose(*cases: tuple[Any, str]) -> NDArray[Any]:
-    """The first reason whose condition holds, for each element; "" where none does."""
+    """Returns the first reason whose condition holds, for each element; "" where none does."""
     texts = np.full(np.shape(cases[0][0]), "", dtype=object)
     for condition, text in reversed(cases):
         texts[condition] = text

@@ -39,7 +39,7 @@ def nothing(recording: xr.Dataset, names: tuple[str, ...], reason: str) -> xr.Da
 
 @at_door
 def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -> xr.Dataset:
-    """Variance over mean of the response to the same image, averaged over images.
+    """Returns the variance over the mean of the response to the same image, averaged over images.
 
     Meant for spike counts: 1 for a Poisson process. Churchland et al. 2010, *Nature Neuroscience*.
 
@@ -83,7 +83,7 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
 
 @at_door
 def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, seed: int = 0) -> xr.Dataset:
-    """Split-half reliability: correlation over images between the means of two halves of the repeats.
+    """Measures split-half reliability: the correlation over images between the means of two halves of the repeats.
 
     Averaged over random splits, then corrected to the full number of repeats by Spearman & Brown (1910): for means over
     f times as many, f r / (1 + (f − 1) r). f is 2 for an even number of repeats; of an odd number k one repeat is in
@@ -129,7 +129,7 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
 
 
 def _halves(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
-    """Summing matrices of two random halves of each stimulus's presentations; one is left out of an odd number."""
+    """Returns matrices that sum two random halves of each stimulus's presentations, one left out of an odd number."""
     # Sorted by stimulus, and at random within it: a presentation's place among those of its stimulus, from 0.
     order = np.lexsort((rng.random(len(chosen.rows)), chosen.index))
     counts = chosen.counts
@@ -141,7 +141,7 @@ def _halves(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
 
 
 def _lengthening(halves: list[tuple[Any, Any]], present: FloatArray, n: FloatArray) -> FloatArray:
-    """How many times more repeats all are than a half, ``(units,)``: the f of Spearman & Brown.
+    """Returns how many times more repeats all are than a half, ``(units,)``: the f of Spearman & Brown.
 
     The noise of a mean over images of h_i repeats is as the mean of 1 / h_i; f is its ratio of halves to all.
     """
@@ -157,14 +157,14 @@ def _lengthening(halves: list[tuple[Any, Any]], present: FloatArray, n: FloatArr
 
 
 def _mean(summing: Any, filled: FloatArray, present: FloatArray) -> FloatArray:
-    """Means ``(stimuli, units)`` of the presentations that a matrix sums; NaN where there are none."""
+    """Returns means ``(stimuli, units)`` of the presentations that a matrix sums; NaN where there are none."""
     n = summing @ present
     mean: FloatArray = (summing @ filled) / np.where(n > 0, n, np.nan)
     return mean
 
 
 def _anova(found: Moments) -> dict[str, FloatArray]:
-    """Sums of squares and degrees of freedom between and within stimuli, each ``(units,)``."""
+    """Returns sums of squares and degrees of freedom between and within stimuli, each ``(units,)``."""
     total = found.n.sum(0)
     # Grand mean over presentations; SS_between = Σ n_i (m_i - grand)², SS_within = Σ Σ (x - m_i)².
     grand = np.nansum(found.n * found.mean, 0) / np.where(total > 0, total, np.nan)
@@ -179,7 +179,7 @@ def _anova(found: Moments) -> dict[str, FloatArray]:
 
 
 def _unfit(found: Moments, parts: Mapping[str, FloatArray]) -> NDArray[Any]:
-    """Why an analysis of variance says nothing about a unit; "" where it does."""
+    """Says why an analysis of variance says nothing about a unit; "" where it does."""
     return choose(
         ((parts["df_between"] < 1) | (parts["df_within"] < 1), "too few images, or none presented twice"),
         (found.noiseless, NOISELESS),
@@ -188,7 +188,7 @@ def _unfit(found: Moments, parts: Mapping[str, FloatArray]) -> NDArray[Any]:
 
 @at_door
 def noise_ceiling(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
-    """The highest correlation that a perfect model could reach with a unit's mean responses, given their noise.
+    """Returns the highest correlation a perfect model could reach with a unit's mean responses, given their noise.
 
     From a one-way analysis of variance over repeats: the explainable share of the variance of the mean responses is
     (MS_between − MS_within) ÷ MS_between, the intraclass correlation ICC(1, k) of Shrout & Fleiss 1979; the ceiling is
@@ -225,7 +225,7 @@ def noise_ceiling(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
 
 @at_door
 def selectivity(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
-    """One-way analysis of variance over images: does a unit distinguish them, and by how much?
+    """Makes an analysis of variance over images: does a unit distinguish them, and by how much?
 
     F = MS_between ÷ MS_within; η² = SS_between ÷ SS_total; ω² = (SS_between − df_between · MS_within) ÷
     (SS_total + MS_within), which is not inflated by the number of images (Hays 1963).
@@ -248,7 +248,7 @@ def selectivity(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
 
 
 def _selectivity(found: Moments) -> dict[str, NDArray[Any]]:
-    """What `selectivity` returns of each unit."""
+    """Returns what `selectivity` says of each unit."""
     from scipy.stats import f as f_distribution
 
     parts = _anova(found)
@@ -275,7 +275,7 @@ def _selectivity(found: Moments) -> dict[str, NDArray[Any]]:
 
 @at_door
 def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 3) -> xr.Dataset:
-    """Correlation between units of their trial-to-trial variability around the mean response to each image.
+    """Correlates units by their trial-to-trial variability around the mean response to each image.
 
     Responses are z-scored within each image before they are pooled (Cohen & Kohn 2011, *Nature Neuroscience*). The
     residuals of all units are held in memory, 4 bytes for each presentation and unit.
@@ -306,14 +306,14 @@ def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int 
 
 
 def _residuals(values: FloatArray, chosen: Selection, least: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Z-scores within each stimulus ``(n, units)``, and which units have no noise ``(units,)``."""
+    """Returns z-scores within each stimulus ``(n, units)``, and which units have no noise ``(units,)``."""
     found = Moments.of(values, chosen)
     sd = np.sqrt(np.where((found.n >= least) & ~found.noiseless & (found.squares > 0), found.variance, np.nan))
     return ((values - found.mean[chosen.index]) / sd[chosen.index]).astype(np.float32), found.noiseless
 
 
 def column_correlation(values: NDArray[np.floating], at_once: int = 1024) -> FloatArray:
-    """Pearson's correlation between all columns of ``(n, units)`` over the rows that both have, ``(units, units)``.
+    """Returns Pearson's correlation of all columns of ``(n, units)`` over common rows, ``(units, units)``.
 
     The diagonal is 1; NaN where there are fewer than three common rows or no variance. Products of ``at_once`` rows are
     summed at a time.
@@ -342,6 +342,6 @@ def column_correlation(values: NDArray[np.floating], at_once: int = 1024) -> Flo
 
 
 def correlation_table(recording: xr.Dataset, matrix: FloatArray, reason: NDArray[Any]) -> xr.Dataset:
-    """A matrix between units with their coordinates; those of the second dimension end in ``_b``."""
+    """Returns a matrix between units with their coordinates; those of the second dimension end in ``_b``."""
     coords = {**unit_coords(recording), **unit_coords(recording, "neuroid_b"), "reason": ("neuroid", reason)}
     return xr.Dataset({"correlation": (("neuroid", "neuroid_b"), matrix)}, coords=coords)

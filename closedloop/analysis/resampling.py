@@ -31,7 +31,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Bootstrap interval of a statistic (Efron & Tibshirani 1993, chapters 13 and 14).
+    """Returns the bootstrap interval of a statistic (Efron & Tibshirani 1993, chapters 13 and 14).
 
     Args:
         samples: One sample ``(n,)``, or a tuple or list of samples for a statistic of several. NaN is left out; of
@@ -79,7 +79,7 @@ def bootstrap(
 
 
 def _clean(samples: ArrayLike | Sequence[ArrayLike], paired: bool) -> list[FloatArray]:
-    """The samples without NaN, each ``(n,)``."""
+    """Returns the samples without NaN, each ``(n,)``."""
     several = isinstance(samples, (tuple, list)) and len(samples) > 0 and np.ndim(samples[0]) > 0
     arrays = [real_numbers("samples", s) for s in (samples if several else [samples])]  # type: ignore[union-attr]
     shapes = [a.shape for a in arrays]
@@ -94,7 +94,7 @@ def _clean(samples: ArrayLike | Sequence[ArrayLike], paired: bool) -> list[Float
 
 
 def _uninformative(data: Sequence[FloatArray]) -> str:
-    """Why samples carry no interval; "" if they do."""
+    """Says why samples carry no interval; "" if they do."""
     if min(len(d) for d in data) < 3:
         return f"fewer than three values ({min(len(d) for d in data)})"
     if all((d == d[0]).all() for d in data):
@@ -104,7 +104,7 @@ def _uninformative(data: Sequence[FloatArray]) -> str:
 
 @at_door
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """P-values corrected for their number by Holm (1979): the familywise error stays below alpha.
+    """Corrects p-values for their number by Holm (1979): the familywise error stays below alpha.
 
     Tested against statsmodels, which is too heavy (65 MB, and pandas) to ask of a rig's computer for one correction.
 
@@ -133,7 +133,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 @at_door
 def success_rate(success: xr.Dataset | ArrayLike, *, level: float = 0.95) -> xr.Dataset:
-    """Share of evolutions that succeeded, with its Bayesian interval under a uniform prior.
+    """Returns the share of evolutions that succeeded, with its Bayesian interval under a uniform prior.
 
     With k of n, the interval lies between quantiles of Beta(k + 1, n + 1 − k), as in Wang & Ponce's analyses.
 
@@ -158,7 +158,7 @@ def success_rate(success: xr.Dataset | ArrayLike, *, level: float = 0.95) -> xr.
 
 
 def _verdicts(success: xr.Dataset | ArrayLike) -> Any:
-    """The verdicts of a Dataset; what was given as it is where it is none."""
+    """Returns the verdicts of a Dataset; what was given as it is where it is none."""
     if not isinstance(success, xr.Dataset):
         return success
     if "success" not in success:
@@ -170,13 +170,13 @@ def _verdicts(success: xr.Dataset | ArrayLike) -> Any:
 
 
 def rank_auc(a: FloatArray, b: FloatArray, axis: int = -1) -> Any:
-    """Probability that a draw of ``a`` exceeds one of ``b``, ties counting half: Mann & Whitney's U / (n m)."""
+    """Returns the probability that a draw of ``a`` exceeds one of ``b``, ties half: Mann & Whitney's U / (n m)."""
     found = stats.mannwhitneyu(a, b, axis=axis, method="asymptotic")  # its p-value, which is not used, is then cheap
     return found.statistic / (a.shape[axis] * b.shape[axis])
 
 
 def cohens_d(a: FloatArray, b: FloatArray, axis: int = -1) -> Any:
-    """Difference of means in units of the pooled standard deviation (Cohen 1988, equation 2.5.1)."""
+    """Returns the difference of means over the pooled standard deviation (Cohen 1988, equation 2.5.1)."""
     n, m = a.shape[axis], b.shape[axis]
     # s² = ((n - 1) s_a² + (m - 1) s_b²) / (n + m - 2)
     pooled = ((n - 1) * a.var(axis, ddof=1) + (m - 1) * b.var(axis, ddof=1)) / (n + m - 2)

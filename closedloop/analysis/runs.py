@@ -24,7 +24,7 @@ Measure = Callable[[xr.Dataset, str, str], xr.Dataset]
 
 @at_door
 def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """Many runs as one Dataset, in which each presentation still knows its run.
+    """Joins many runs to one Dataset, in which each presentation still knows its run.
 
     What was a scalar of a run (subject, seed …) becomes a coordinate on ``presentation``. The evolutions of all runs
     follow each other along ``evolution``, called "RUN/THREAD", with the coordinates `evolution_run` and
@@ -77,7 +77,7 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
 
 
 def _joined_evolutions(parts: Mapping[str, xr.Dataset], units: Sequence[str]) -> dict[str, tuple[str, NDArray[Any]]]:
-    """The coordinates on ``evolution`` of all runs; "" where a run lacks one. Objectives name the joined units."""
+    """Returns all runs' coordinates on ``evolution``, "" where one lacks it; objectives name the joined units."""
     rows = []
     for run, part in parts.items():
         columns = [units.index(unit) for unit in part["neuroid_id"].values.tolist()]
@@ -91,13 +91,13 @@ def _joined_evolutions(parts: Mapping[str, xr.Dataset], units: Sequence[str]) ->
 
 
 def _evolution_rows(part: xr.Dataset) -> list[dict[str, str]]:
-    """What one run says of each of its evolutions."""
+    """Returns what one run says of each of its evolutions."""
     columns = {str(n): c.values.tolist() for n, c in part.coords.items() if c.dims == (EVOLUTION,)}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _joined_units(parts: Sequence[xr.Dataset]) -> dict[str, tuple[str, NDArray[Any]]]:
-    """The coordinates on ``neuroid`` of all units, each once, in the order in which they come."""
+    """Returns the coordinates on ``neuroid`` of all units, each once, in the order in which they come."""
     rows: dict[str, dict[str, Any]] = {}
     for part in parts:
         columns = {str(n): c.values for n, c in part.coords.items() if c.dims == ("neuroid",)}
@@ -108,14 +108,14 @@ def _joined_units(parts: Sequence[xr.Dataset]) -> dict[str, tuple[str, NDArray[A
 
 
 def _column(values: list[Any]) -> NDArray[Any]:
-    """Values as an array; those that are missing are "" among texts and NaN among numbers."""
+    """Returns values as an array; those that are missing are "" among texts and NaN among numbers."""
     text = any(isinstance(v, str) for v in values)
     filled = [("" if text else np.nan) if v is None else v for v in values]
     return np.array(filled, dtype=object) if text else np.array(filled)
 
 
 def _missing_values(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
-    """What stands for a scalar or a coordinate of presentations in a run that lacks it: "" for text, else NaN."""
+    """Returns what stands in for a scalar or a presentations' coordinate a run lacks: "" for text, else NaN."""
     return {
         str(name): "" if coord.dtype.kind in "OUT" else np.nan
         for part in parts
@@ -125,7 +125,7 @@ def _missing_values(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
 
 
 def _aligned(part: xr.Dataset, run: str, joined: Sequence[str], latent: int, empty: Mapping[str, Any]) -> xr.Dataset:
-    """One run over the joined units, with codes of the joined length, and its scalars on each presentation."""
+    """Returns one run over the joined units, with codes of the joined length, and its scalars on each presentation."""
     own = part["neuroid_id"].values.tolist()
     place = {joined.index(unit): column for column, unit in enumerate(own)}
     column = np.array([place.get(i, -1) for i in range(len(joined))])
@@ -140,7 +140,7 @@ def _aligned(part: xr.Dataset, run: str, joined: Sequence[str], latent: int, emp
 
 
 def _with_codes(part: xr.Dataset, latent: int) -> xr.Dataset:
-    """The run with codes of a given length, NaN at their end or altogether."""
+    """Returns the run with codes of a given length, NaN at their end or altogether."""
     if latent == 0 or part.sizes.get("latent", 0) == latent:
         return part
     if "latent_code" not in part:
@@ -151,7 +151,7 @@ def _with_codes(part: xr.Dataset, latent: int) -> xr.Dataset:
 
 
 def _moved(objective: str, columns: Sequence[int]) -> str:
-    """An objective whose column i has become ``columns[i]``; as it is where it cannot be read."""
+    """Returns an objective whose column i has become ``columns[i]``; as it is where it cannot be read."""
     try:
         parsed = parse_objective(objective)
     except InvalidArgumentError:
@@ -163,7 +163,7 @@ def _moved(objective: str, columns: Sequence[int]) -> str:
 
 @at_door
 def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
-    """The runs that `concat` joined, by name and each with its scalars; a single run has the name "".
+    """Returns the runs that `concat` joined, by name and each with its scalars; a single run has the name "".
 
     Raises:
         RecordingError: It is not a recording.
@@ -180,7 +180,7 @@ def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
 
 
 def contents(thing: Any) -> str:
-    """What was given in a recording's place: a Dataset's variables, or a type."""
+    """Names what was given in a recording's place: a Dataset's variables, or a type."""
     return str(sorted(map(str, thing.variables))) if isinstance(thing, xr.Dataset) else type(thing).__name__
 
 
@@ -202,7 +202,7 @@ def check_recording(recording: Any, *needed: str) -> None:
 
 
 def _single(recording: xr.Dataset, run: str) -> xr.Dataset:
-    """One of the runs, as it was but for units and length of codes."""
+    """Returns one of the runs, as it was but for units and length of codes."""
     part = recording.isel(presentation=np.flatnonzero(recording[RUN].values == run))
     names = [name for name in str(recording.attrs.get(SCALARS, "")).split() if name in part.coords]
     values = {name: part[name].values[0] for name in names}
@@ -218,7 +218,7 @@ def _single(recording: xr.Dataset, run: str) -> xr.Dataset:
 
 
 def evolutions(recording: xr.Dataset) -> list[tuple[str, xr.Dataset, str, str]]:
-    """Of each evolution: its label ("RUN/THREAD", or "THREAD" in a single run), its run, its thread and its objective.
+    """Returns each evolution's label ("RUN/THREAD", or "THREAD" in a single run), run, thread and objective.
 
     Raises:
         RecordingError: The recording holds no evolution.
@@ -233,7 +233,7 @@ def evolutions(recording: xr.Dataset) -> list[tuple[str, xr.Dataset, str, str]]:
 
 
 def by_thread(recording: xr.Dataset, thread: str | None, measure: Measure) -> xr.Dataset:
-    """A measure of each evolution, along the dimension ``thread``; of a single named one without that dimension.
+    """Measures each evolution, along the dimension ``thread``; a single named one without that dimension.
 
     Raises:
         UnknownNameError: No such thread.

@@ -36,7 +36,7 @@ class _Found:
 
 
 def _all_found(recordings: Recordings) -> list[_Found]:
-    """The evolutions of one or several recordings, each with the image that it found."""
+    """Returns the evolutions of one or several recordings, each with the image that it found."""
     recording = recordings if isinstance(recordings, xr.Dataset) else concat(recordings)
     return [
         _Found(label, part, objective, preferred(part, name, objective))
@@ -46,7 +46,7 @@ def _all_found(recordings: Recordings) -> list[_Found]:
 
 @at_door
 def cross_driving(recordings: Recordings) -> xr.Dataset:
-    """Response of each evolution's unit to the image that was evolved for every other.
+    """Returns the response of each evolution's unit to the image that was evolved for every other.
 
     M[i, j] is the mean response of the unit of evolution j to the image evolved for i, in fresh presentations after the
     selection; where a run has no re-test, to the images of its last generation (`basis` says which).
@@ -95,7 +95,7 @@ def cross_driving(recordings: Recordings) -> xr.Dataset:
 
 
 def _target(found: _Found) -> str:
-    """The `neuroid_id` of the unit that an evolution excited; "" if it is not a single one."""
+    """Returns the `neuroid_id` of the unit that an evolution excited; "" if it is not a single one."""
     if not excites_one(found.objective):
         return ""
     return str(found.part["neuroid_id"].values[next(iter(parse_objective(found.objective).columns or ()))])
@@ -104,7 +104,7 @@ def _target(found: _Found) -> str:
 def _responses(
     part: xr.Dataset, rows: NDArray[np.intp], columns: Sequence[int]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean, standard error and number of the responses of some units (-1: not recorded) in some presentations."""
+    """Returns mean, standard error and number of some units' responses (-1: not recorded) in some presentations."""
     chosen = part["responses"].isel(presentation=rows, neuroid=np.maximum(columns, 0))
     values = chosen.values.astype(float)
     values = values.mean(-1) if values.ndim == 3 else values
@@ -120,7 +120,7 @@ def _responses(
 def preference_similarity(
     recordings: Recordings, *, generator: Generator | None = None, features: Subject | Features | None = None
 ) -> xr.Dataset:
-    """How alike the images are that different evolutions found, in latent and in image space.
+    """Measures how alike the images are that different evolutions found, in latent and in image space.
 
     Args:
         recordings: As for `cross_driving`.
@@ -154,7 +154,7 @@ def preference_similarity(
 
 
 def _cosine(a: FloatArray | None, b: FloatArray | None) -> tuple[float, str]:
-    """Cosine of the angle between two codes, and the reason where it is NaN."""
+    """Returns the cosine of the angle between two codes, and the reason where it is NaN."""
     if a is None or b is None or len(a) == 0 or len(b) == 0:
         return np.nan, "no code was recorded"
     if len(a) != len(b):
@@ -167,7 +167,7 @@ def _cosine(a: FloatArray | None, b: FloatArray | None) -> tuple[float, str]:
 def _image_distance(
     codes: Sequence[FloatArray | None], generator: Generator, features: Subject | Features | None
 ) -> FloatArray:
-    """Squared distances ``(n, n)`` between the images of codes; NaN for codes that are not the generator's."""
+    """Returns squared distances ``(n, n)`` between the images of codes; NaN for codes not of the generator."""
     table = np.full((len(codes), len(codes)), np.nan)
     known = [i for i, code in enumerate(codes) if code is not None and len(code) == generator.space.dim]
     if not known:
@@ -182,7 +182,7 @@ def _image_distance(
 
 @at_door
 def embedding(images: NDArray[np.float32], features: Subject | Features | None = None) -> FloatArray:
-    """Points whose squared Euclidean distance is a perceptual distance between images.
+    """Returns points whose squared Euclidean distance is a perceptual distance between images.
 
     Features are normalized to length 1 over channels (at each position), divided by the square root of the number of
     positions, and put side by side over layers: the distance of LPIPS without its learnt weights (Zhang et al. 2018,
@@ -211,7 +211,7 @@ def embedding(images: NDArray[np.float32], features: Subject | Features | None =
 
 
 def _normalized(layer: FloatArray, n: int) -> FloatArray:
-    """Points ``(n, channels · positions)`` of one layer; checked."""
+    """Returns points ``(n, channels · positions)`` of one layer; checked."""
     if layer.ndim < 2 or len(layer) != n or not np.isfinite(layer).all():
         raise InvalidArgumentError(
             f"features: expected finite numbers of shape ({n}, channels) or ({n}, channels, h, w) for {n} images, got "
@@ -225,7 +225,7 @@ def _normalized(layer: FloatArray, n: int) -> FloatArray:
 
 
 def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Squared Euclidean distances ``(n, m)`` between points ``(n, d)`` and ``(m, d)``."""
+    """Returns squared Euclidean distances ``(n, m)`` between points ``(n, d)`` and ``(m, d)``."""
     # Not by a · b, whose rounding would make the distance of an image to itself more than 0.
     table: FloatArray = np.stack([((a - point) ** 2).sum(1) for point in b], axis=1)
     return table

@@ -14,7 +14,7 @@ NOISE_RATIOS = np.logspace(-4, 3, 29)
 
 
 def smooth(x: NDArray[np.floating], y: FloatArray) -> FloatArray:
-    """Posterior mean of a Gaussian process at each x: constant × squared exponential + white noise.
+    """Returns a Gaussian process's posterior mean at each x: constant × squared exponential + white noise.
 
     The length scale (1 to 5) and the share of noise maximize the marginal likelihood (Rasmussen & Williams 2006,
     equation 2.30); the signal's variance is the one that maximizes it given those.
@@ -52,6 +52,6 @@ def smooth(x: NDArray[np.floating], y: FloatArray) -> FloatArray:
 
 
 def _kernel(a: NDArray[np.floating], b: NDArray[np.floating], length: float) -> FloatArray:
-    """exp(-(x - x')² / 2 ℓ²) ``(n, m)``."""
+    """Returns exp(-(x - x')² / 2 ℓ²) ``(n, m)``."""
     kernel: FloatArray = np.exp(-0.5 * ((a[:, None] - b[None]) / length) ** 2)
     return kernel

@@ -45,7 +45,7 @@ class Estimate:
 
     @classmethod
     def of(cls, stimulus_id: str, scores: FloatArray) -> Estimate:
-        """The estimate from single-presentation scores ``(n,)``."""
+        """Makes the estimate from single-presentation scores ``(n,)``."""
         valid = scores[~np.isnan(scores)]
         n = len(valid)
         same = n > 0 and bool((valid == valid[0]).all())  # a deterministic subject: no rounding of its one answer
@@ -173,12 +173,12 @@ def summarize(recording: xr.Dataset) -> Summaries:
 
 
 def is_evolution(recording: xr.Dataset) -> bool:
-    """Whether a recording holds evolutions, and not only responses to given images."""
+    """Tells whether a recording holds evolutions, and not only responses to given images."""
     return {EVOLUTION, "objective"} <= set(map(str, recording.coords))
 
 
 def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:
-    """Name and objective of each thread of a recording.
+    """Returns the name and the objective of each thread of a recording.
 
     Raises:
         RecordingError: The recording holds no evolution.
@@ -234,12 +234,12 @@ def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> Thread
 
 
 def drift_method(recording: xr.Dataset) -> str:
-    """How a run corrected its scores for drift: "none", "divide" or "regress"."""
+    """Returns how a run corrected its scores for drift: "none", "divide" or "regress"."""
     return str(experiment_of(recording).get("drift", "none"))
 
 
 def raw_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:
-    """Scores ``(n,)`` of evolved presentations without drift correction, in the unit of re-tests and references.
+    """Returns evolved presentations' scores ``(n,)`` without drift correction, in the unit of re-tests and references.
 
     Of an image that was shown several times in its generation, the mean.
     """
@@ -253,7 +253,7 @@ def raw_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) ->
 
 @at_door
 def best_references(recording: xr.Dataset, summary: ThreadSummary, count: int) -> list[Estimate]:
-    """The references with the highest mean score over all their presentations; the confirmed one comes first."""
+    """Returns the references of the highest mean score over all presentations; the confirmed one comes first."""
     if not isinstance(recording, xr.Dataset) or not isinstance(summary, ThreadSummary):
         raise InvalidArgumentError(
             "recording, summary: expected a Dataset of open_recording and one of its summaries, of "
@@ -268,7 +268,7 @@ def best_references(recording: xr.Dataset, summary: ThreadSummary, count: int) -
 
 
 def reference_estimates(recording: xr.Dataset, objective: str) -> list[Estimate]:
-    """The score of each reference image over all its presentations, in the order of their names."""
+    """Returns the score of each reference image over all its presentations, in the order of their names."""
     rows = np.flatnonzero(recording["thread"].values == REFERENCE)
     if len(rows) == 0:
         return []
@@ -277,26 +277,26 @@ def reference_estimates(recording: xr.Dataset, objective: str) -> list[Estimate]
 
 
 def target_name(recording: xr.Dataset, objective: str) -> str:
-    """Words for an objective: what a person calls the unit where it is the response of a single one."""
+    """Puts an objective into words: what a person calls the unit where it is the response of a single one."""
     if excites_one(objective):
         return recorded_title(recording, next(iter(parse_objective(objective).columns or ())))
     return f"{short_objective(objective)} of {recording['subject'].item()}"
 
 
 def short_objective(objective: str, longest: int = 60) -> str:
-    """An objective's text for a title: without the weights of a caption, and the beginning of a long one."""
+    """Shortens an objective's text for a title: leaves out a caption's weights, and cuts off the end of a long one."""
     text = re.sub(r"(caption\(\"[^\"]*\"), \{[^{}]*\}", r"\1", objective)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def excites_one(objective: str) -> bool:
-    """Whether an objective is the response of a single unit as it is."""
+    """Tells whether an objective is the response of a single unit as it is."""
     parsed = parse_objective(objective)
     return isinstance(parsed, Linear) and list(parsed.weights.values()) == [1.0] and parsed.constant == 0
 
 
 def _curse(recording: xr.Dataset, objective: str, own: FloatArray, evolved_rows: FloatArray) -> tuple[float, float]:
-    """The highest score of the evolution, and how far it exceeds that image's re-tests; NaN where there are none."""
+    """Returns the evolution's highest score, and how far it exceeds that image's re-tests; NaN where there are none."""
     scores = np.where(evolved_rows, recording["score"].values, np.nan)
     if np.isnan(scores).all():
         return float("nan"), float("nan")
@@ -308,7 +308,7 @@ def _curse(recording: xr.Dataset, objective: str, own: FloatArray, evolved_rows:
 
 
 def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp]) -> FloatArray:
-    """Score of each single presentation ``(n,)`` in the rows given by index; only the units that count are loaded.
+    """Returns each single presentation's score ``(n,)`` in the rows given by index; loads only the units that count.
 
     Where the objective looks at images they are made again; NaN, with a warning, where they cannot be.
     """
@@ -331,14 +331,14 @@ def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp])
 
 
 def _alike(recording: xr.Dataset, rows: NDArray[np.intp], images: int = 256) -> list[NDArray[np.intp]]:
-    """Places among the rows, at most ``images`` at a time, evolved images and references apart."""
+    """Returns places among the rows, at most ``images`` at a time, evolved images and references apart."""
     natural = recording["thread"].values[rows] == REFERENCE
     groups = [np.flatnonzero(natural == kind) for kind in (False, True)]
     return [group[i : i + images] for group in groups for i in range(0, len(group), images)]
 
 
 def _images(recording: xr.Dataset, rows: NDArray[np.intp], objective: str) -> NDArray[np.float32] | None:
-    """The images of these rows, made again for an objective that looks at them; None, with a warning, if one cannot."""
+    """Makes these rows' images again for an objective that looks at them; None, with a warning, if one cannot."""
     try:
         return render(recording, rows)
     except (InvalidArgumentError, RecordingError) as error:
@@ -352,7 +352,7 @@ def _images(recording: xr.Dataset, rows: NDArray[np.intp], objective: str) -> ND
 
 
 def _confirmed(recording: xr.Dataset, objective: str, own: FloatArray) -> Estimate:
-    """The best image of the last re-test: the selected one, in presentations that did not select it."""
+    """Returns the best image of the last re-test: the selected one, in presentations that did not select it."""
     retest = own & (recording["kind"].values == "retest")
     generation = recording["generation"].values
     if not retest.any() or np.unique(generation[recording["kind"].values == "retest"]).size < 2:
@@ -365,7 +365,7 @@ def _confirmed(recording: xr.Dataset, objective: str, own: FloatArray) -> Estima
 
 
 def _preferred(recording: xr.Dataset, objective: str, ids: NDArray[Any], earlier: NDArray[np.intp]) -> str:
-    """Which of the confirmed images the selecting re-test liked best (several threads confirm several references)."""
+    """Returns the confirmed image the selecting re-test liked best (several threads confirm several references)."""
     names = sorted(set(ids.tolist()))
     if len(names) == 1:
         return str(names[0])
@@ -375,7 +375,7 @@ def _preferred(recording: xr.Dataset, objective: str, ids: NDArray[Any], earlier
 
 
 def _ratio(a: Estimate, b: Estimate) -> tuple[float, float]:
-    """A / b with its standard error by the delta method; NaN unless both means are above 0."""
+    """Returns a / b with its standard error by the delta method; NaN unless both means are above 0."""
     if not (a.mean > 0 and b.mean > 0):
         return float("nan"), float("nan")
     ratio = a.mean / b.mean

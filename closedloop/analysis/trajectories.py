@@ -25,7 +25,7 @@ WINDOW = 2
 
 @at_door
 def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset:
-    """Scores by generation of one thread's evolution, in the recording of one run.
+    """Returns scores by generation of one thread's evolution, in the recording of one run.
 
     Returns:
         ``score (generation, image)``; over images ``mean``, ``sd``, ``best`` and ``best_id``; and ``images``, the
@@ -63,7 +63,7 @@ def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset
 
 
 def _moments(table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean, standard deviation and number of the known values of each row; NaN below one and two values."""
+    """Returns mean, standard deviation and number of each row's known values; NaN below one and two values."""
     n = (~np.isnan(table)).sum(1)
     mean = np.nansum(table, 1) / np.where(n > 0, n, np.nan)
     squares = np.nansum((table - mean[:, None]) ** 2, 1)
@@ -72,7 +72,7 @@ def _moments(table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 @at_door
 def trajectory(recording: xr.Dataset, thread: str | None = None) -> xr.Dataset:
-    """Scores by generation: mean, standard error, maximum, and the references beside them (Ponce et al. 2019).
+    """Returns scores by generation: mean, standard error, maximum, and the references beside (Ponce et al. 2019).
 
     Args:
         recording: See `closedloop.open_recording`; of one run, or of several that `concat` joined.
@@ -111,7 +111,7 @@ def _trajectory(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
 
 
 def _baseline(part: xr.Dataset, objective: str, generation: FloatArray) -> tuple[FloatArray, FloatArray, str]:
-    """Mean and standard error of the references' single scores in each generation."""
+    """Returns mean and standard error of the references' single scores in each generation."""
     numbers = part["generation"].values
     shown = (part["thread"].values == REFERENCE) & (part["kind"].values == "reference")
     rows = np.flatnonzero(shown & np.isin(numbers, generation))
@@ -133,7 +133,7 @@ def _baseline(part: xr.Dataset, objective: str, generation: FloatArray) -> tuple
 
 @at_door
 def generations_to(recording: xr.Dataset, share: float = 0.63, thread: str | None = None) -> xr.Dataset:
-    """Generations until an evolution has made a share of its rise.
+    """Counts the generations until an evolution has made a share of its rise.
 
     The rise goes from the smoothed mean of the first generation to the highest smoothed mean; 63 % of it is the time
     constant of an exponential approach.
@@ -159,7 +159,7 @@ def generations_to(recording: xr.Dataset, share: float = 0.63, thread: str | Non
 
 @at_door
 def images_to(recording: xr.Dataset, share: float = 0.9, thread: str | None = None) -> xr.Dataset:
-    """Evolved images shown until an evolution has made a share of the way to its final response.
+    """Counts the evolved images shown until an evolution has made a share of the way to its final response.
 
     The way goes from the smoothed mean of the first generation to the mean of the last two generations.
 
@@ -190,7 +190,7 @@ def _check_share(share: float) -> None:
 def _crossing(
     name: str, x: FloatArray, height: FloatArray, top: float, share: float, count_first: bool = False
 ) -> xr.Dataset:
-    """Where a curve first reaches ``height[0] + share (top - height[0])``, between its points by a straight line."""
+    """Finds where a curve first reaches ``height[0] + share (top - height[0])``, a straight line between its points."""
     if np.isnan(height).any() or np.isnan(top):
         return all_nan((name,), "fewer than three generations with a score").assign_coords(share=share)
     if top <= height[0] or not np.ptp(height) > 0:
@@ -215,7 +215,7 @@ def success(
     alternative: Literal["end", "maximum"] = "end",
     seed: int = 0,
 ) -> xr.Dataset:
-    """Whether an evolution succeeded: its last generations against its first.
+    """Tells whether an evolution succeeded: its last generations against its first.
 
     The test of Ponce et al. (2019) and Wang & Ponce: scores of the images of the last two generations against those of
     the first two (Welch's t-test, two-sided, with t above 0). The best two consecutive generations against the first
@@ -277,7 +277,7 @@ def _success(part: xr.Dataset, name: str, window: int, permutations: int, seed: 
 
 
 def _window_means(scores: FloatArray, sizes: list[int], window: int) -> FloatArray:
-    """Mean score of every ``window`` consecutive generations of given sizes; -inf where all scores were lost."""
+    """Returns the mean score of every ``window`` consecutive generations of given sizes; -inf where all were lost."""
     ends = np.concatenate([[0], np.cumsum(sizes)])
     sums = np.concatenate([[0.0], np.cumsum(scores)])[ends]
     total, count = sums[window:] - sums[:-window], ends[window:] - ends[:-window]
@@ -288,7 +288,7 @@ def _window_means(scores: FloatArray, sizes: list[int], window: int) -> FloatArr
 def _permutation(
     scores: FloatArray, sizes: list[int], window: int, permutations: int, rng: np.random.Generator
 ) -> float:
-    """P-value of the highest later window's mean minus the first's, under exchange of the images."""
+    """Returns the p-value of the highest later window's mean minus the first's, under exchange of the images."""
 
     def rise(values: FloatArray) -> float:
         means = _window_means(values, sizes, window)

@@ -19,7 +19,7 @@ from closedloop.interfaces import FloatArray
 
 @at_door
 def tuning_curve(recording: xr.Dataset, by: str = "stimulus_id", *, kind: Kind = None) -> xr.Dataset:
-    """Mean response of each unit to each image, or along any other coordinate of presentations.
+    """Returns the mean response of each unit to each image, or along any other coordinate of presentations.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -49,7 +49,7 @@ def tuning_curve(recording: xr.Dataset, by: str = "stimulus_id", *, kind: Kind =
 def sparseness(
     recording: xr.Dataset, over: Literal["stimuli", "units"] = "stimuli", *, kind: Kind = None
 ) -> xr.Dataset:
-    """Sparseness of mean responses: 0 where all are equal, 1 where a single one is not 0.
+    """Measures the sparseness of mean responses: 0 where all are equal, 1 where a single one is not 0.
 
     S = (1 − a) ÷ (1 − 1/n) with a = (Σ r/n)² ÷ (Σ r²/n), responses rectified first: Treves & Rolls 1991 in the form of
     Vinje & Gallant 2000. Over fewer than some 50 stimuli it depends strongly on which they are.
@@ -78,7 +78,7 @@ def sparseness(
 
 
 def _sparseness(table: FloatArray) -> tuple[dict[str, FloatArray], NDArray[Any]]:
-    """Sparseness, kurtosis and n of the columns of ``(n, items)``, each ``(items,)``, and the reason for NaN."""
+    """Returns sparseness, kurtosis and n of columns ``(n, items)``, each ``(items,)``, and the reason for NaN."""
     known = ~np.isnan(table)
     n = known.sum(0).astype(float)
     rectified = np.where(known, np.maximum(table, 0), 0)
@@ -98,7 +98,7 @@ def _sparseness(table: FloatArray) -> tuple[dict[str, FloatArray], NDArray[Any]]
 
 @at_door
 def signal_correlation(recording: xr.Dataset, *, kind: Kind = None) -> xr.Dataset:
-    """Correlation between units of their mean responses to the same images (Cohen & Kohn 2011).
+    """Correlates units by their mean responses to the same images (Cohen & Kohn 2011).
 
     It is not corrected for noise, which lowers it, nor for noise that units share, which raises it: average over many
     repeats.
@@ -121,7 +121,7 @@ def signal_correlation(recording: xr.Dataset, *, kind: Kind = None) -> xr.Datase
 
 @at_door
 def psth(recording: xr.Dataset, by: str = "kind", *, kind: Kind = None) -> xr.Dataset:
-    """Peristimulus time histogram: mean response in each time bin, by group of presentations.
+    """Makes a peristimulus time histogram: the mean response in each time bin, by group of presentations.
 
     Args:
         recording: A recording with a time axis.
@@ -171,7 +171,7 @@ def psth(recording: xr.Dataset, by: str = "kind", *, kind: Kind = None) -> xr.Da
 
 
 def _times(recording: xr.Dataset) -> FloatArray:
-    """Middle of each bin in ms where that is known, else its number."""
+    """Returns the middle of each bin in ms where that is known, else its number."""
     if "time_bin_start" in recording.coords and "time_bin_end" in recording.coords:
         middle: FloatArray = (recording["time_bin_start"].values + recording["time_bin_end"].values) / 2
         return middle
@@ -179,7 +179,7 @@ def _times(recording: xr.Dataset) -> FloatArray:
 
 
 def _latencies(mean: FloatArray, times: FloatArray) -> tuple[dict[str, FloatArray], NDArray[Any]]:
-    """Peak, onset and centre of mass ``(groups, units)`` of ``(groups, time, units)``."""
+    """Returns peak, onset and centre of mass ``(groups, units)`` of ``(groups, time, units)``."""
     lost = np.isnan(mean).any(1)
     filled = np.where(np.isnan(mean), 0, mean)
     flat = np.ptp(filled, axis=1) == 0

@@ -42,14 +42,14 @@ class Selection:
         return np.bincount(self.index, minlength=len(self.names))
 
     def repeated(self, least: int) -> Selection:
-        """Only the stimuli with at least so many presentations."""
+        """Keeps only the stimuli with at least so many presentations."""
         many = self.counts >= least
         kept = many[self.index]
         return Selection(self.rows[kept], (np.cumsum(many) - 1)[self.index[kept]], self.names[many])
 
 
 def select(recording: xr.Dataset, kind: Kind, *, by: str = "stimulus_id", natural: bool = False) -> Selection:
-    """The presentations of some kinds, grouped by a coordinate.
+    """Selects the presentations of some kinds, grouped by a coordinate.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -89,7 +89,7 @@ def select(recording: xr.Dataset, kind: Kind, *, by: str = "stimulus_id", natura
 
 
 def _groups(recording: xr.Dataset, by: str) -> NDArray[Any]:
-    """Values of a coordinate; of joined runs, evolved images of one name are kept apart."""
+    """Returns the values of a coordinate; of joined runs, evolved images of one name are kept apart."""
     values = recording[by].values
     if values.dtype.kind not in "OUT":
         return np.asarray(values)
@@ -109,7 +109,7 @@ def pieces(
     values_at_once: int = 2**20,
     most_passes: int = 16,
 ) -> Iterator[tuple[slice, FloatArray]]:
-    """Responses of some presentations, a few units at a time.
+    """Yields responses of some presentations, a few units at a time.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -138,7 +138,7 @@ def pieces(
 
 
 def unit_coords(recording: xr.Dataset, dim: str = "neuroid") -> dict[str, tuple[str, NDArray[Any]]]:
-    """The coordinates of the units, for a result along a dimension ``dim``."""
+    """Returns the coordinates of the units, for a result along a dimension ``dim``."""
     own = {str(n): c.values for n, c in recording.coords.items() if c.dims == ("neuroid",)}
     return {name if dim == "neuroid" else f"{name}_{dim[-1]}": (dim, values) for name, values in own.items()}
 
@@ -146,7 +146,7 @@ def unit_coords(recording: xr.Dataset, dim: str = "neuroid") -> dict[str, tuple[
 def per_unit(
     recording: xr.Dataset, selection: Selection, measure: Callable[[FloatArray], Mapping[str, NDArray[Any]]]
 ) -> xr.Dataset:
-    """A measure of each unit's responses.
+    """Measures each unit's responses.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -180,7 +180,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: FloatArray, selection: Selection) -> Moments:
-        """Of responses ``(n, units)`` in the order of the selection."""
+        """Computes the moments of responses ``(n, units)`` in the order of the selection."""
         starts = np.searchsorted(selection.index, np.arange(len(selection.names)))
         low = np.fmin.reduceat(values, starts, axis=0)  # deviations from it are exactly 0 for identical repeats
         deviation = values - low[selection.index]
@@ -222,25 +222,25 @@ class Moments:
 
 
 def means(recording: xr.Dataset, selection: Selection) -> FloatArray:
-    """Mean response of each unit to each stimulus, ``(stimuli, units)``."""
+    """Returns the mean response of each unit to each stimulus, ``(stimuli, units)``."""
     return np.concatenate([Moments.of(v, selection).mean for _, v in pieces(recording, selection.rows)], axis=1)
 
 
 def averaging(index: NDArray[np.intp], chosen: NDArray[np.bool_], stimuli: int) -> sparse.csr_array:
-    """The matrix ``(stimuli, n)`` that sums the chosen presentations of each stimulus."""
+    """Returns the matrix ``(stimuli, n)`` that sums the chosen presentations of each stimulus."""
     rows = np.flatnonzero(chosen)
     return sparse.csr_array((np.ones(len(rows)), (index[rows], rows)), shape=(stimuli, len(index)))
 
 
 def in_unit(values: FloatArray) -> FloatArray:
-    """Columns ``(n, units)`` over a power of two near their largest value: squares neither overflow nor vanish."""
+    """Divides columns ``(n, units)`` by a power of two near their largest: squares neither overflow nor vanish."""
     largest = np.abs(np.where(np.isfinite(values), values, 0)).max(0, initial=0.0)
     scaled: FloatArray = np.ldexp(values, -np.frexp(largest)[1])
     return scaled
 
 
 def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Pearson's correlation of the columns of ``a`` and ``b`` ``(n, units)``, over the rows that both have.
+    """Returns Pearson's correlation of the columns of ``a`` and ``b`` ``(n, units)``, over the rows that both have.
 
     Returns ``(units,)``; NaN where a column does not vary, or has fewer than three rows.
     """
