@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.ascents import ASCEND, ascent_dataset, classes_of, is_output, rivals_of
+from closedloop.analysis.findings import thread_findings
 from closedloop.checks import at_door, check_images, check_whole, encode_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
@@ -273,7 +274,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
 
 
 #: What others must know of ascents.
-PROTOCOL = RunProtocol(ASCEND, _resume, _summary, command="ascend")
+PROTOCOL = RunProtocol(ASCEND, _resume, _summary, command="ascend", findings=thread_findings)
 
 
 def _table(result: xr.Dataset) -> RunTable:

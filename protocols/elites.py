@@ -20,6 +20,7 @@ from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import check_forms
 from closedloop.interfaces import FloatArray, Generator, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.ending import EndRequest, ended_on_request
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
@@ -172,6 +173,7 @@ PROTOCOL = RunProtocol(
     _resume,
     _summary,
     command="elites",
+    ends=True,
     analyses={"elites": Analysis(class_elites, "unit", {}, ("code",), "probability")},
 )
 
@@ -247,6 +249,7 @@ class Breeding:
         self._names: list[str] = []
         self._codes: FloatArray = np.empty((0, 0))
         self._again, self._eight_bit = False, True
+        self._asked = EndRequest()
 
     def layout(self) -> Layout:
         """Returns the shape of the recording: room for every presentation that may come."""
@@ -270,12 +273,15 @@ class Breeding:
 
     def begin(self, recording: Recording) -> None:
         """Begins the progress; the run needs no further files."""
+        self._asked = EndRequest(recording.path)
         begin_progress(self.progress, self.optimizer.told, self.settings.images)
 
     def show(self) -> Shown | None:
         """Shows the next generation, or, when no other fits into the budget, elites again."""
         size = self.optimizer.children if self.optimizer.told else self.optimizer.initial
-        self._again = self.optimizer.told + size > self.settings.images
+        if self.generation and not self._again and self._asked():
+            self.reason = ended_on_request(self.generation - 1)
+        self._again = bool(self.retested or self.reason) or self.optimizer.told + size > self.settings.images
         if self._again:
             return self._show_elites() if self.settings.retest else None
         with blamed("optimizer of the elites, ask()", OptimizerError):

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from closedloop.analysis.findings import thread_findings
 from closedloop.analysis.quality import cautions
 from closedloop.analysis.summary import ThreadSummary, beside, is_evolution, summarize
 from closedloop.checks import at_door
@@ -173,8 +174,8 @@ def _resume_import(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.
 
 
 #: What others must know of evolutions, and of those that were imported from other systems.
-PROTOCOL = RunProtocol("evolve", _resume, _summary, nothing_more, command="evolve")
-IMPORT = RunProtocol("import", _resume_import, _summary, nothing_more)
+PROTOCOL = RunProtocol("evolve", _resume, _summary, nothing_more, command="evolve", ends=True, findings=thread_findings)
+IMPORT = RunProtocol("import", _resume_import, _summary, nothing_more, findings=thread_findings)
 
 
 def default_objective(subject: Subject) -> Objective:

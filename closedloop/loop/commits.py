@@ -25,6 +25,7 @@ from closedloop.errors import (
 )
 from closedloop.interfaces import State, Stateful, Subject
 from closedloop.loop.contents import Handing, Held
+from closedloop.loop.findings import summary_of
 from closedloop.loop.presenter import Shown
 from closedloop.recipes import fingerprint, older_fingerprints, plain, same_fingerprint, same_recipe
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
@@ -148,7 +149,7 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
                     held.look_again()
                     recording.append(rows, _state(course, held))
                     course.committed()
-                recording.finish(_state(course, held), course.reason)
+                recording.finish(_state(course, held), course.reason, summary_of(recording))
             return recording.dataset()
         finally:
             course.end()

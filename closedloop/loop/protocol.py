@@ -156,6 +156,11 @@ def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
     return RunSummary([table])
 
 
+def no_findings(recording: xr.Dataset) -> Sequence[Mapping[str, Any]] | None:
+    """Returns no threads: a run of something else than evolutions."""
+    return ()
+
+
 @dataclass(frozen=True)
 class RunProtocol:
     """One way to do an experiment, as far as its runs concern others.
@@ -169,6 +174,9 @@ class RunProtocol:
             for what `summary` returns.
         command: The command of closedloop that repeats a run by ``--config FILE --out FOLDER``; empty for none.
         analyses: Analyses of its own, by the name that ``closedloop analyze --what`` takes.
+        ends: Whether its runs can be ended on request before their plan is used up, see `closedloop.loop.ending`.
+        findings: Returns what each thread found, in plain values by name, for the catalogue; None where that takes
+            more than the recording. It is asked once, when a run comes to its end.
     """
 
     name: str
@@ -177,6 +185,8 @@ class RunProtocol:
     section: Callable[[Path, xr.Dataset], RunSummary] | None = None
     command: str = ""
     analyses: Mapping[str, Analysis] = field(default_factory=dict)
+    ends: bool = False
+    findings: Callable[[xr.Dataset], Sequence[Mapping[str, Any]] | None] = no_findings
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError, blamed
 from closedloop.interfaces import FloatArray, State
 from closedloop.loop.blocks import PHASES, Block
+from closedloop.loop.ending import EndRequest, ended_on_request
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
 from closedloop.loop.stopping import StoppingRule
@@ -33,6 +34,7 @@ class Schedule:
         phase: One of `PHASES`.
         index: Number of the next block; -1 for the survey.
         reasons: Why each thread that has ended did so, by its name.
+        asked: Whether somebody wants the evolutions to end.
         older: Whether an older version began the run: its evolving images are not rounded as a file or a screen rounds
             them, and its last generations are whole.
     """
@@ -47,6 +49,7 @@ class Schedule:
         self._evolutions, self._references, self._stop, self._settings = evolutions, references, stop, settings
         self.phase, self.index = ("survey", -1) if len(references) else ("evolve", 0)
         self.reasons: dict[str, str] = {}
+        self.asked = EndRequest()
         self.older = current_stream() == 1  # a comparison that goes on evolves as it began
 
     def next(self) -> Block | None:
@@ -89,8 +92,9 @@ class Schedule:
         """Returns codes of each thread that goes on, and the references whose turn it is; None when all ended."""
         repeats, parts = self._settings.repeats, []
         side, form = self._references.resolution, self._references.form
+        asked = self.asked()
         for evolution in self._evolutions:
-            if (codes := self._codes(evolution)) is not None:
+            if (codes := self._codes(evolution, asked)) is not None:
                 ids = [f"{evolution.thread.name}-g{self.index:04d}-{i:03d}" for i in range(len(codes))]
                 made = Block.of_codes(evolution, ids, codes, repeats, side, form)
                 parts.append(made if self.older else made.quantized())
@@ -99,7 +103,7 @@ class Schedule:
         turn = self._references.turn(self.index, self._settings.interleave)
         return Block.join([*parts, self._references.block(turn, 1)])
 
-    def _codes(self, evolution: Evolution) -> FloatArray | None:
+    def _codes(self, evolution: Evolution, asked: bool) -> FloatArray | None:
         """Returns a thread's next codes, of the last generation as many as fit; None if it has ended.
 
         Threads whose generations differ in size so have the same budget. The reason why one has ended is kept.
@@ -108,6 +112,8 @@ class Schedule:
         if name in self.reasons:
             return None
         reason = evolution.ended or next((text for rule in self._stop if (text := _asked(rule, evolution))), "")
+        if not reason and asked and evolution.history:  # before its first generation there is nothing to re-test
+            reason = ended_on_request(self.index - 1)
         if not reason:
             codes, fit = evolution.ask(), (images - evolution.images) // self._settings.repeats
             if len(codes) <= fit or (fit > 0 and not (self.older or evolution.climbs)):

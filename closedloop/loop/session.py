@@ -24,6 +24,7 @@ from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Budgeted, FloatArray, State, Subject, form_of
 from closedloop.loop.blocks import Block, Generation, Observer
 from closedloop.loop.commits import check_fingerprints, fingerprints, record, run_course
+from closedloop.loop.ending import EndRequest
 from closedloop.loop.experiment import describe_session
 from closedloop.loop.learning import Learning
 from closedloop.loop.presenter import Presenter, Shown
@@ -217,6 +218,7 @@ class Session(Readable):
         """Keeps the references beside the data, and tells the observers."""
         for name, data in self._files.items():
             recording.keep(name, data)
+        self._schedule.asked = EndRequest(recording.path)
         keep_references(recording, self.references)
         for observer in self.observers:
             with _watching(observer, "begin()"):

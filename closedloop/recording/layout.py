@@ -32,6 +32,12 @@ EXPERIMENT, IMAGES, REFERENCES = "experiment.yaml", "images", "references"
 LOCK, NAMES, CHECKSUMS = "LOCK", "ids.json", "CHECKSUMS"
 
 
+#: By this file another process asks a run to end; see `closedloop.loop.ending`.
+END = "END"
+#: What a run found, in a few numbers; see `closedloop.recording.summaries`.
+SUMMARY = "SUMMARY.json"
+
+
 #: The folder, in that of a run, with what an older version of closedloop had finished of it in another form.
 EARLIER = "earlier"
 

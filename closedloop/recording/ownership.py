@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -10,6 +12,9 @@ from filelock import FileLock, Timeout
 
 from closedloop.errors import FolderLostError, RecordingError
 from closedloop.recording.layout import DATA, LOCK, POINTER
+
+#: Seconds for which a lock is asked for: `is_written` holds it for less.
+_PATIENCE_S = 0.05
 
 
 @final
@@ -31,7 +36,7 @@ class OwnFolder:
         self.path = path
         self._lock = FileLock(path / LOCK)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 10)
         except Timeout:
             raise RecordingError(f"{path}: another process is writing this run; wait for it, or stop it.") from None
         except (FileExistsError, NotADirectoryError) as error:
@@ -107,3 +112,32 @@ def _safe(place: Path) -> str:
     if not (place / POINTER).exists():
         return "No generation was finished yet"
     return f"Every finished generation is safe in {place}; go on with: closedloop resume {place}"
+
+
+def is_written(path: Path) -> bool:
+    """Whether a process holds the lock of a run's folder, as far as this machine can tell; nothing is changed."""
+    lock = path / LOCK
+    if not lock.is_file():
+        return False
+    if sys.platform == "win32":
+        other = FileLock(lock)
+        with suppress(Timeout):
+            other.acquire(timeout=0)
+            other.release()
+            return False
+        return True
+    import fcntl
+
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
+    except BlockingIOError:
+        return True
+    except OSError:  # a disk without locks: nobody can hold one
+        return False
+    finally:
+        os.close(descriptor)
+    return False

@@ -9,6 +9,7 @@ A run's folder::
       state/           optimizer, random generators and progress after the last two generations
       images/          PNG of the best image of each generation (or of all)
       references/      PNG of the reference images, exactly as shown
+      SUMMARY.json     what a finished run found, for catalogues: `closedloop.recording.summaries`
       CHECKSUMS        SHA-256 of each file of data.zarr that does not change any more, and of those beside it
       COMMITTED.json   how many rows and checksums count; replacing this file is the only commit
 
@@ -57,6 +58,7 @@ from closedloop.recording.layout import (
     CHECKSUMS,
     DATA,
     EARLIER,
+    END,
     EXPERIMENT,
     IMAGES,
     LOCK,
@@ -64,6 +66,7 @@ from closedloop.recording.layout import (
     REFERENCES,
     SCHEMA,
     STATES,
+    SUMMARY,
     Layout,
     Rows,
     is_run,
@@ -319,14 +322,29 @@ class Recording:
         self._checksums.keep()
         self._kept = {**(self._kept or {}), **{entry.path: entry for entry in sums}}
 
-    def finish(self, state: State, reason: str = "") -> None:
-        """Marks the run as finished, and says why it ended."""
+    def finish(self, state: State, reason: str = "", summary: bytes | None = None) -> None:
+        """Marks the run as finished, says why it ended, and with the same commit what it found.
+
+        Args:
+            state: What a call that goes on with it finds.
+            reason: Why it ended, in words.
+            summary: See `closedloop.recording.summaries`; none in memory.
+        """
         pointer = {**self._pointer, "finished": True, "reason": reason}
         if self.path is None:
             self._pointer = self._timed(pointer)
             return
         with self.writing():
-            self._commit(pointer, state, [], self._open, [])
+            tasks, sums = self._summary_task(self.path, summary)
+            self._commit(pointer, state, tasks, [*self._open, *sums], [])
+            remove(self.path / END)
+
+    def _summary_task(self, path: Path, summary: bytes | None) -> tuple[list[Callable[[], None]], list[Sum]]:
+        """Writes the summary; with its checksum, where the run has such of the files beside its data."""
+        if summary is None:
+            return [], []
+        sums = [] if self._kept is None else [Sum.of(BESIDE + SUMMARY, summary)]
+        return [partial(replace_file, path / SUMMARY, summary)], sums
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -533,7 +551,19 @@ def _check_free(path: Path) -> None:
 
 def _born(path: Path) -> set[str]:
     """Returns what may lie in the folder of a run that has no finished generation, by name."""
-    names = {LOCK, CHECKSUMS, EXPERIMENT, REFERENCES, DATA, DATA + PARTIAL, STATES, IMAGES, POINTER + PARTIAL, EARLIER}
+    names = {
+        LOCK,
+        CHECKSUMS,
+        EXPERIMENT,
+        REFERENCES,
+        DATA,
+        DATA + PARTIAL,
+        STATES,
+        IMAGES,
+        POINTER + PARTIAL,
+        EARLIER,
+        END,
+    }
     with suppress(RecordingError, ValueError):
         names |= {name.partition("/")[0] for name in kept_sums(path) or ()}
     return names | {name + PARTIAL for name in names}
