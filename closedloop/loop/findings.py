@@ -38,7 +38,7 @@ def run_summary(recording: xr.Dataset, where: str) -> dict[str, Any] | None:
         where: The run, for errors.
 
     Returns:
-        ``protocol``, ``subject``, ``seed``, ``version`` and ``threads``; None where the protocol's ``findings`` is None.
+        ``protocol``, ``subject``, ``seed``, ``version`` and ``threads``; None where the protocol cannot say them.
 
     Raises:
         ClosedLoopError: The rows lack something.
