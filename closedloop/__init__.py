@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from closedloop.errors import late_import
 
 if TYPE_CHECKING:
+    from closedloop.analysis.catalogue import catalogue
     from closedloop.analysis.summary import summarize
     from closedloop.errors import ClosedLoopError
     from closedloop.formats import export, to_pynapple, to_rsatoolbox
@@ -55,6 +56,7 @@ _HOMES = {
     "Thread": "loop.thread",
     "Unit": "objectives",
     "Units": "interfaces",
+    "catalogue": "analysis.catalogue",
     "export": "formats",
     "load_optimizer": "optimizers",
     "natural_references": "images.sets",
@@ -143,6 +145,7 @@ __all__ = [
     "Unit",
     "Units",
     "__version__",
+    "catalogue",
     "export",
     "load_optimizer",
     "natural_references",

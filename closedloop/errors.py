@@ -135,6 +135,7 @@ EXTRAS = {
     "onnx": "networks",
     "onnxruntime": "networks",
     "open_clip": "open-clip",
+    "pyarrow": "parquet",
     "pytest": "test",
     "pytorch_pretrained_biggan": "biggan",
     "ribs": "elites",

@@ -12,9 +12,8 @@ import xarray as xr
 
 from closedloop import analysis
 from closedloop.cli.console import say, tell
-from closedloop.cli.tables import show_table
+from closedloop.cli.tables import show_table, write_csv
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
-from closedloop.files import complete
 from closedloop.loop.protocol import Analysis, protocol_of
 from closedloop.loop.settings import option, settings
 from closedloop.recording.evolutions import experiment_of
@@ -95,7 +94,7 @@ def analyze_runs(runs: Sequence[Path], what: str, thread: str | None, csv: Path 
     results = _results(recordings or _opened(runs), chosen, {} if thread is None else {"thread": thread})
     keys, frame = _stacked([_frame(result.drop_vars(chosen.without), run) for run, result in results.items()])
     if csv is not None:
-        _write_csv(csv, frame)
+        write_csv(csv, frame)
     _print(name, keys, frame, list(results.values()), chosen.best)
     if csv is not None:
         say(f"CSV:    {csv}")
@@ -154,11 +153,6 @@ def _stacked(frames: Sequence[tuple[int, pd.DataFrame]]) -> tuple[int, pd.DataFr
     columns = [*dict.fromkeys(c for _, frame in frames for c in frame.columns if c != "reason"), "reason"]
     same = [frame.reindex(columns=columns, fill_value="") for _, frame in frames]
     return frames[0][0], pd.concat(same, ignore_index=True)
-
-
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    with complete(path, replace=True, argument="csv") as temporary:
-        temporary.write_bytes(frame.to_csv(index=False, lineterminator="\n").encode())
 
 
 def _missing(value: Any) -> bool:

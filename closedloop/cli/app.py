@@ -38,6 +38,8 @@ COMMANDS = {
     "export": "export",
     "import": "import_",
     "pack": "pack",
+    "runs": "runs",
+    "stop": "stop",
     "train-generator": "train_generator",
 }
 _HELP = {"help_option_names": ["-h", "--help"]}

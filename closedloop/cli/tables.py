@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from closedloop.cli.console import console, tell
+from closedloop.files import complete
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Columns of the terminal that the frame of a column takes.
 _FRAME = 2
@@ -84,6 +90,12 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
         _show_turned(heads, cells)
     if said:
         tell(f"in all rows: {said}", style="dim")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Writes a table as CSV, without the numbers of its rows; the file appears complete or not at all."""
+    with complete(path, replace=True, argument="csv") as temporary:
+        temporary.write_bytes(frame.to_csv(index=False, lineterminator="\n").encode())
 
 
 def _show_turned(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
