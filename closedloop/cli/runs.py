@@ -55,7 +55,8 @@ def runs(
     from closedloop.analysis.catalogue import Wanted, as_frame, found
     from closedloop.analysis.run_index import RunIndex
 
-    asked = RunsPart(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in given.items()}
+    asked = RunsPart(**plain)
     wanted = Wanted(asked.words or "", asked.where, asked.sort.removeprefix("-"), asked.sort.startswith("-"))
     with RunIndex(folder) as index:
         index.refresh()
