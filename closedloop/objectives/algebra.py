@@ -27,11 +27,11 @@ class Term(Readable, ABC):
 
     @abstractmethod
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` and, if `needs_images`, images ``(n, 3, h, w)`` -> scores ``(n,)``."""
+        """Gives scores ``(n,)`` to responses ``(n, units[, time])`` and, if `needs_images`, images ``(n, 3, h, w)``."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Its text, which `parse_objective` reads back."""
+        """Returns its text, which `parse_objective` reads back."""
 
     def _in_words(self) -> str:
         text = self.describe()
@@ -48,7 +48,7 @@ class Term(Readable, ABC):
         return ()
 
     def moved(self, columns: Sequence[int]) -> Term:
-        """The same objective for responses whose column i has become ``columns[i]``."""
+        """Returns the same objective for responses whose column i has become ``columns[i]``."""
         return self
 
     def __add__(self, other: Term | float) -> Term:
@@ -98,7 +98,7 @@ class Linear(Term):
             raise InvalidArgumentError("objective: expected finite weights, got NaN or infinity.")
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])``, numpy or torch -> scores ``(n,)`` of the same kind."""
+        """Returns scores ``(n,)`` of responses ``(n, units[, time])``, numpy or torch, in the same kind."""
         chosen = selected(responses, list(self.weights), self.describe)
         weights = np.array(list(self.weights.values()))
         if isinstance(responses, np.ndarray):
@@ -106,7 +106,7 @@ class Linear(Term):
         return chosen @ chosen.new_tensor(weights) + self.constant
 
     def describe(self) -> str:
-        """Its text, which `parse_objective` reads back: ``unit(0) - 0.5*unit(3) + 2.0``."""
+        """Returns its text, which `parse_objective` reads back: ``unit(0) - 0.5*unit(3) + 2.0``."""
         return self.text or _joined(_linear_parts(self)) or repr(self.constant)
 
     @property
@@ -115,7 +115,7 @@ class Linear(Term):
         return tuple(self.weights)
 
     def moved(self, columns: Sequence[int]) -> Linear:
-        """The same weights on ``columns[i]`` instead of i."""
+        """Returns the same weights on ``columns[i]`` instead of i."""
         return Linear({columns[unit]: weight for unit, weight in self.weights.items()}, self.constant)
 
 
@@ -137,14 +137,14 @@ class Combination(Term):
             raise InvalidArgumentError("objective: expected finite weights, got NaN or infinity.")
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])``, images ``(n, 3, h, w)`` where needed -> scores ``(n,)``."""
+        """Returns scores ``(n,)`` of responses ``(n, units[, time])``, and images ``(n, 3, h, w)`` where needed."""
         score = self.linear(responses) if self.linear.weights else self.linear.constant
         for weight, term in self.terms:
             score = score + weight * term(responses, images)
         return score
 
     def describe(self) -> str:
-        """Its text, which `parse_objective` reads back: ``unit(3) - 0.25*tv()``."""
+        """Returns its text, which `parse_objective` reads back: ``unit(3) - 0.25*tv()``."""
         parts = [(weight, _term_text(weight, term)) for weight, term in self.terms]
         if self.linear.text:
             return f"{self.linear.text} {_signed(parts)}"
@@ -161,7 +161,7 @@ class Combination(Term):
         return _together([self.linear, *(term for _, term in self.terms)])
 
     def moved(self, columns: Sequence[int]) -> Term:
-        """Each of its terms moved."""
+        """Returns the sum with each of its terms moved."""
         return Combination(self.linear.moved(columns), tuple((w, term.moved(columns)) for w, term in self.terms))
 
 
@@ -173,14 +173,14 @@ class Product(Term):
     factors: tuple[Term, ...]
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])``, images ``(n, 3, h, w)`` where needed -> scores ``(n,)``."""
+        """Returns scores ``(n,)`` of responses ``(n, units[, time])``, and images ``(n, 3, h, w)`` where needed."""
         score = self.factors[0](responses, images)
         for factor in self.factors[1:]:
             score = score * factor(responses, images)
         return score
 
     def describe(self) -> str:
-        """Its text, which `parse_objective` reads back: ``unit(3)*(unit(4) + 1.0)``."""
+        """Returns its text, which `parse_objective` reads back: ``unit(3)*(unit(4) + 1.0)``."""
         # One call, without brackets or strings inside, needs no brackets as a factor.
         plain = re.compile(r'\w+\([^()"]*\)')
         return "*".join(text if plain.fullmatch(text) else f"({text})" for text in map(_describe, self.factors))
@@ -196,7 +196,7 @@ class Product(Term):
         return _together(self.factors)
 
     def moved(self, columns: Sequence[int]) -> Term:
-        """Each of its factors moved."""
+        """Returns the product with each of its factors moved."""
         return Product(tuple(factor.moved(columns) for factor in self.factors))
 
 
@@ -205,7 +205,7 @@ _ZERO = Linear({})
 
 
 def _parts(value: Any) -> tuple[Linear, tuple[tuple[float, Term], ...]]:
-    """An operand as a linear part and weighted other terms."""
+    """Splits an operand into a linear part and weighted other terms."""
     if isinstance(value, Linear):
         return value, ()
     if isinstance(value, Combination):
@@ -216,7 +216,7 @@ def _parts(value: Any) -> tuple[Linear, tuple[tuple[float, Term], ...]]:
 
 
 def _simplest(linear: Linear, terms: tuple[tuple[float, Term], ...]) -> Term:
-    """A sum as the plainest value that says it."""
+    """Returns a sum as the plainest value that says it."""
     if not terms:
         return linear
     if linear == _ZERO and len(terms) == 1 and terms[0][0] == 1:
@@ -243,7 +243,7 @@ def _scaled(term: Term, factor: float) -> Term:
 
 
 def _multiplied(a: Term, b: Term) -> Term:
-    """A product with its numbers in front, so that equal products are written alike."""
+    """Returns a product with its numbers in front, so that equal products are written alike."""
     (weight_a, factors_a), (weight_b, factors_b) = _factors(a), _factors(b)
     factors = factors_a + factors_b
     weight = number(weight_a * weight_b)
@@ -253,7 +253,7 @@ def _multiplied(a: Term, b: Term) -> Term:
 
 
 def _factors(term: Term) -> tuple[float, tuple[Term, ...]]:
-    """A number and factors that make up a term; a constant has no factors."""
+    """Returns a number and factors that make up a term; a constant has no factors."""
     if isinstance(term, Product):
         return 1.0, term.factors
     linear, terms = _parts(term)
@@ -269,7 +269,7 @@ def _factors(term: Term) -> tuple[float, tuple[Term, ...]]:
 
 
 def _together(terms: Sequence[Term]) -> tuple[int, ...] | None:
-    """The columns of several terms, each once; None as soon as one takes them all."""
+    """Returns the columns of several terms, each once; None as soon as one takes them all."""
     found: dict[int, None] = {}
     for columns in (term.columns for term in terms):
         if columns is None:
@@ -283,7 +283,7 @@ def _describe(term: Term) -> str:
 
 
 def _linear_parts(linear: Linear) -> list[tuple[float, str]]:
-    """Sign and text of each weighted unit and of the constant, with numbers that read back exactly."""
+    """Returns sign and text of each weighted unit and of the constant, with numbers that read back exactly."""
     parts = [(weight, _factor_text(weight, f"unit({unit})")) for unit, weight in linear.weights.items()]
     return [*parts, (linear.constant, repr(abs(linear.constant)))] if linear.constant else parts
 
@@ -293,7 +293,7 @@ def _factor_text(weight: float, text: str) -> str:
 
 
 def _term_text(weight: float, term: Term) -> str:
-    """A weighted term; a product is bracketed, lest the weight be read as that of its first factor."""
+    """Writes a weighted term; a product is bracketed, lest the weight be read as that of its first factor."""
     text = term.describe()
     return _factor_text(weight, f"({text})" if isinstance(term, Product) and weight != 1 else text)
 
@@ -303,6 +303,6 @@ def _signed(parts: Sequence[tuple[float, str]]) -> str:
 
 
 def _joined(parts: Sequence[tuple[float, str]]) -> str:
-    """``a - b + c``; empty for no parts."""
+    """Writes ``a - b + c``; empty for no parts."""
     text = _signed(parts)
     return "-" + text[2:] if text.startswith("-") else text[2:]

@@ -17,17 +17,17 @@ class ImageObjective(Protocol):
         ...
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` and images ``(n, 3, h, w)`` in [0, 1] -> scores ``(n,)``."""
+        """Turns responses ``(n, units[, time])`` and images ``(n, 3, h, w)`` in [0, 1] into scores ``(n,)``."""
         ...
 
 
 def looks_at_images(objective: Objective) -> bool:
-    """Whether an objective must be given the images."""
+    """Tells whether an objective must be given the images."""
     return isinstance(objective, ImageObjective) and objective.needs_images
 
 
 def evaluate(objective: Objective, responses: Any, images: Any) -> Any:
-    """Scores ``(n,)``; only an objective that looks at images is given them.
+    """Returns scores ``(n,)``; gives images only to an objective that looks at them.
 
     Args:
         objective: Any, also one that knows nothing of images.

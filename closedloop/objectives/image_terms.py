@@ -28,13 +28,13 @@ class ImageTerm(Term):
         return True
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> scores ``(n,)``, NaN where the presentation was lost."""
+        """Turns images ``(n, 3, h, w)`` in [0, 1] into scores ``(n,)``, NaN where the presentation was lost."""
         scores = self.of_images(given_images(images, responses, self.describe))
         return without_lost(scores, responses)
 
     @abstractmethod
     def of_images(self, images: Any) -> Any:
-        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        """Turns images ``(n, 3, h, w)`` into scores ``(n,)``."""
 
 
 @final
@@ -52,7 +52,7 @@ class TotalVariation(ImageTerm):
         object.__setattr__(self, "beta", check_positive("beta", self.beta))
 
     def of_images(self, images: Any) -> Any:
-        """Images ``(n, 3, h, w)``, at least 2 pixels high and wide -> ``(n,)``."""
+        """Turns images ``(n, 3, h, w)``, at least 2 pixels high and wide, into scores ``(n,)``."""
         if min(images.shape[-2:]) < 2:
             raise InvalidArgumentError(f"images: expected 2 pixels or more in height and width, got {images.shape}.")
         corner = images[..., :-1, :-1]
@@ -63,7 +63,7 @@ class TotalVariation(ImageTerm):
         return _mean((squares + tiny) ** (self.beta / 2) - tiny ** (self.beta / 2))
 
     def describe(self) -> str:
-        """``tv()``, or ``tv(1.5)``."""
+        """Writes ``tv()``, or ``tv(1.5)``."""
         return "tv()" if self.beta == 2 else f"tv({self.beta!r})"
 
 
@@ -87,11 +87,11 @@ class AlphaNorm(ImageTerm):
         _settle_around(self)
 
     def of_images(self, images: Any) -> Any:
-        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        """Turns images ``(n, 3, h, w)`` into scores ``(n,)``."""
         return _mean((abs(images - self.around) / 0.5) ** self.alpha)
 
     def describe(self) -> str:
-        """``alphanorm()``, ``alphanorm(4.0)``, ``alphanorm(6.0, 0.4)``."""
+        """Writes ``alphanorm()``, ``alphanorm(4.0)``, or ``alphanorm(6.0, 0.4)``."""
         shown = () if self == AlphaNorm() else (self.alpha,) if self.around == AlphaNorm.around else _values(self)
         return f"alphanorm({', '.join(map(repr, shown))})"
 
@@ -111,11 +111,11 @@ class L1(ImageTerm):
         _settle_around(self)
 
     def of_images(self, images: Any) -> Any:
-        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        """Turns images ``(n, 3, h, w)`` into scores ``(n,)``."""
         return _mean(abs(images - self.around))
 
     def describe(self) -> str:
-        """``l1()``, or ``l1(0.4)``."""
+        """Writes ``l1()``, or ``l1(0.4)``."""
         return f"l1({'' if self.around == L1.around else repr(self.around)})"
 
 
@@ -134,11 +134,11 @@ class L2(ImageTerm):
         _settle_around(self)
 
     def of_images(self, images: Any) -> Any:
-        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        """Turns images ``(n, 3, h, w)`` into scores ``(n,)``."""
         return _mean((images - self.around) ** 2)
 
     def describe(self) -> str:
-        """``l2()``, or ``l2(0.4)``."""
+        """Writes ``l2()``, or ``l2(0.4)``."""
         return f"l2({'' if self.around == L2.around else repr(self.around)})"
 
 
@@ -151,16 +151,16 @@ class Sharpness(ImageTerm):
     """
 
     def of_images(self, images: Any) -> Any:
-        """Images ``(n, 3, h, w)`` -> ``(n,)``."""
+        """Turns images ``(n, 3, h, w)`` into scores ``(n,)``."""
         return _mean((images - _blurred(images)) ** 2)
 
     def describe(self) -> str:
-        """``sharpness()``."""
+        """Writes ``sharpness()``."""
         return "sharpness()"
 
 
 def given_images(images: Any, responses: Any, describe: Callable[[], str]) -> Any:
-    """The images, one for each response.
+    """Returns the images, one for each response.
 
     Raises:
         InvalidArgumentError: There are none, or they have another shape.
@@ -181,14 +181,14 @@ def given_images(images: Any, responses: Any, describe: Callable[[], str]) -> An
 
 
 def without_lost(scores: Any, responses: Any) -> Any:
-    """Scores with NaN where the presentation was lost."""
+    """Returns the scores with NaN where the presentation was lost."""
     if isinstance(scores, np.ndarray):
         return np.where(lost(responses), np.nan, scores)
     return scores.masked_fill(lost(responses), float("nan"))
 
 
 def _mean(values: Any) -> Any:
-    """Mean over colours, pixels and frames, ``(n,)``; of numpy in float64."""
+    """Returns the mean over colours, pixels and frames, ``(n,)``; of numpy in float64."""
     axes = tuple(range(1, values.ndim))
     if isinstance(values, np.ndarray):
         return values.mean(axes, dtype=np.float64)
@@ -196,7 +196,7 @@ def _mean(values: Any) -> Any:
 
 
 def _blurred(images: Any) -> Any:
-    """Blurred along height, then width."""
+    """Blurs images along height, then width."""
     for axis in (-2, -1):
         before, after = _shifted(images, axis)
         images = (before + 2 * images + after) / 4
@@ -204,7 +204,7 @@ def _blurred(images: Any) -> Any:
 
 
 def _shifted(images: Any, axis: int) -> tuple[Any, Any]:
-    """Each pixel's neighbours along an axis; beyond the border the image is mirrored."""
+    """Returns each pixel's neighbours along an axis; beyond the border the image is mirrored."""
     last = images.shape[axis] - 1
     place = np.arange(last + 1)
     before, after = abs(place - 1).clip(0, last), (last - abs(last - place - 1)).clip(0, last)

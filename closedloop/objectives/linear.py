@@ -14,20 +14,20 @@ from closedloop.objectives.selecting import one_column, several_columns
 
 @at_door
 def Unit(column: int) -> Linear:  # noqa: N802 - reads as the noun it makes
-    """The response of one unit, by its column."""
+    """Returns the response of one unit, by its column."""
     return Linear({one_column(column): 1.0})
 
 
 @at_door
 def Mean(units: Sequence[int]) -> Linear:  # noqa: N802
-    """The mean response of several units."""
+    """Returns the mean response of several units."""
     columns = several_columns(units, "Mean")
     return Linear({c: 1 / len(columns) for c in columns}, text=f"mean({', '.join(map(str, columns))})")
 
 
 @at_door
 def Direction(weights: Sequence[float]) -> Linear:  # noqa: N802
-    """A weighted direction in response space: ``weights (units,)``, normalized to length 1."""
+    """Makes a weighted direction in response space: ``weights (units,)``, normalized to length 1."""
     vector = np.asarray(weights, dtype=float)
     length = float(np.linalg.norm(vector)) if vector.ndim == 1 else 0.0
     if not (np.isfinite(length) and length > 0):
@@ -37,12 +37,12 @@ def Direction(weights: Sequence[float]) -> Linear:  # noqa: N802
 
 @at_door
 def Difference(a: int, b: int) -> Linear:  # noqa: N802
-    """Unit ``a`` minus unit ``b``."""
+    """Subtracts unit ``b`` from unit ``a``."""
     first, second = one_column(a), one_column(b)
     return Linear({first: 1.0, second: -1.0} if first != second else {first: 0.0})
 
 
 @at_door
 def Suppression(column: int) -> Linear:  # noqa: N802
-    """Minus the response of a unit: evolves what silences it."""
+    """Negates the response of a unit: evolves what silences it."""
     return Linear({one_column(column): -1.0})

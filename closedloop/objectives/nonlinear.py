@@ -48,7 +48,7 @@ class Cosine(Term):
         return dict(self.weights if isinstance(self.weights, Mapping) else enumerate(self.weights))
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` -> scores ``(n,)``."""
+        """Turns responses ``(n, units[, time])`` into scores ``(n,)``."""
         x = selected(responses, self.columns, self.describe)
         weights = _like(x, list(self._by_column.values()))
         dot = x @ weights
@@ -57,7 +57,7 @@ class Cosine(Term):
         return dot * cosine.clip(0.1) ** self.power
 
     def describe(self) -> str:
-        """``cosine([0.5, 1.0], 2.0)``, or ``cosine({3: 1.0, 7: -1.0}, 1.0)``."""
+        """Writes ``cosine([0.5, 1.0], 2.0)``, or ``cosine({3: 1.0, 7: -1.0}, 1.0)``."""
         weights = self._by_column
         plain = list(weights) == list(range(len(weights)))
         return f"cosine({list(weights.values()) if plain else weights!r}, {float(self.power)!r})"
@@ -68,7 +68,7 @@ class Cosine(Term):
         return tuple(self._by_column)
 
     def moved(self, columns: Sequence[int]) -> Cosine:
-        """The same direction on ``columns[i]`` instead of i."""
+        """Returns the same direction on ``columns[i]`` instead of i."""
         return Cosine({columns[c]: w for c, w in self._by_column.items()}, self.power)
 
 
@@ -87,16 +87,16 @@ class Layer(Term):
         _settle_columns(self, "columns", "Layer")
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` -> scores ``(n,)``."""
+        """Turns responses ``(n, units[, time])`` into scores ``(n,)``."""
         x = selected(responses, self.columns, self.describe)
         return 0.5 * (x * x).sum(1)
 
     def describe(self) -> str:
-        """``layer()``, or ``layer([0, 3])``."""
+        """Writes ``layer()``, or ``layer([0, 3])``."""
         return f"layer({_columns_text(self.columns)})"
 
     def moved(self, columns: Sequence[int]) -> Layer:
-        """The same units at their new places."""
+        """Returns the same units at their new places."""
         return Layer(_moved(self.columns, columns))
 
 
@@ -126,7 +126,7 @@ class LogProbability(Term):
             )
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` -> scores ``(n,)``, at most 0."""
+        """Turns responses ``(n, units[, time])`` into scores ``(n,)``, at most 0."""
         own = selected(responses, [self.column], self.describe)[:, 0]
         score = own - _logsumexp(selected(responses, self.among, self.describe))
         if self.exact or isinstance(score, np.ndarray):
@@ -135,7 +135,7 @@ class LogProbability(Term):
         return score.detach() + pull - pull.detach()
 
     def describe(self) -> str:
-        """``logprob(7)``, ``logprob(7, [7, 8])``, ``logprob(7, exact=False)``."""
+        """Writes ``logprob(7)``, ``logprob(7, [7, 8])``, or ``logprob(7, exact=False)``."""
         return f"logprob({_probability_text(self.column, self.among)}{'' if self.exact else ', exact=False'})"
 
     @property
@@ -144,7 +144,7 @@ class LogProbability(Term):
         return self.among
 
     def moved(self, columns: Sequence[int]) -> LogProbability:
-        """The same units at their new places."""
+        """Returns the same units at their new places."""
         return LogProbability(columns[self.column], _moved(self.among, columns), self.exact)
 
 
@@ -167,12 +167,12 @@ class Probability(Term):
         object.__setattr__(self, "among", settled.among)
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` -> scores ``(n,)`` in [0, 1]."""
+        """Turns responses ``(n, units[, time])`` into scores ``(n,)`` in [0, 1]."""
         logarithm = LogProbability(self.column, self.among)(responses)
         return np.exp(logarithm) if isinstance(logarithm, np.ndarray) else logarithm.exp()
 
     def describe(self) -> str:
-        """``prob(7)``, or ``prob(7, [7, 8])``."""
+        """Writes ``prob(7)``, or ``prob(7, [7, 8])``."""
         return f"prob({_probability_text(self.column, self.among)})"
 
     @property
@@ -181,7 +181,7 @@ class Probability(Term):
         return self.among
 
     def moved(self, columns: Sequence[int]) -> Probability:
-        """The same units at their new places."""
+        """Returns the same units at their new places."""
         return Probability(columns[self.column], _moved(self.among, columns))
 
 
@@ -209,7 +209,7 @@ class Contrast(Term):
         object.__setattr__(self, "temperature", check_positive("temperature", self.temperature))
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` -> scores ``(n,)``."""
+        """Turns responses ``(n, units[, time])`` into scores ``(n,)``."""
         columns = self.columns
         x = selected(responses, columns, self.describe)
         groups = (self.targets, *self.others)
@@ -218,7 +218,7 @@ class Contrast(Term):
         return means[:, 0] - _logsumexp(means) + float(np.log(len(groups)))
 
     def describe(self) -> str:
-        """``contrast([1, 2], [3])``, ``contrast([1], [[2], [3, 4]], temperature=1.0)``."""
+        """Writes ``contrast([1, 2], [3])``, or ``contrast([1], [[2], [3, 4]], temperature=1.0)``."""
         others = [list(group) for group in self.others]
         shown = others[0] if len(others) == 1 else others
         heat = "" if self.temperature == Contrast.temperature else f", temperature={self.temperature!r}"
@@ -230,7 +230,7 @@ class Contrast(Term):
         return tuple(dict.fromkeys(c for group in (self.targets, *self.others) for c in group))
 
     def moved(self, columns: Sequence[int]) -> Contrast:
-        """The same groups at their new places."""
+        """Returns the same groups at their new places."""
         targets, *others = (tuple(columns[c] for c in group) for group in (self.targets, *self.others))
         return Contrast(targets, tuple(others), self.temperature)
 
@@ -254,7 +254,7 @@ class Diversity(Term):
         _settle_columns(self, "columns", "Diversity")
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` -> scores ``(n,)`` in [-1, 1]."""
+        """Turns responses ``(n, units[, time])`` into scores ``(n,)`` in [-1, 1]."""
         x = selected(responses, self.columns, self.describe)
         unit = x / (EPSILON + _norm(x))[:, None]
         present = (unit == unit).all(1)
@@ -262,11 +262,11 @@ class Diversity(Term):
         return (unit * (total - unit)).sum(1) / max(int(present.sum()) - 1, 1)
 
     def describe(self) -> str:
-        """``diversity()``, or ``diversity([0, 3])``."""
+        """Writes ``diversity()``, or ``diversity([0, 3])``."""
         return f"diversity({_columns_text(self.columns)})"
 
     def moved(self, columns: Sequence[int]) -> Diversity:
-        """The same units at their new places."""
+        """Returns the same units at their new places."""
         return Diversity(_moved(self.columns, columns))
 
 
@@ -276,7 +276,7 @@ def _settle_columns(term: Term, attribute: str, name: str) -> None:
 
 
 def _moved(columns: tuple[int, ...] | None, places: Sequence[int]) -> tuple[int, ...]:
-    """Columns at their new places; all of them are named then, since others may have joined."""
+    """Returns columns at their new places; all of them are named then, since others may have joined."""
     return tuple(places) if columns is None else tuple(places[c] for c in columns)
 
 
@@ -285,7 +285,7 @@ def _group(group: Any, name: str) -> tuple[int, ...]:
 
 
 def _groups(others: Any) -> tuple[tuple[int, ...], ...]:
-    """Groups from a column, one group, or several."""
+    """Makes groups of a column, one group, or several."""
     several = (
         isinstance(others, Iterable)
         and not isinstance(others, str)
@@ -303,7 +303,7 @@ def _probability_text(column: int, among: tuple[int, ...] | None) -> str:
 
 
 def _like(x: Any, values: Any) -> Any:
-    """Numbers as an array or tensor of the kind of ``x``."""
+    """Returns numbers as an array or tensor of the kind of ``x``."""
     return np.asarray(values, dtype=float) if isinstance(x, np.ndarray) else x.new_tensor(np.asarray(values))
 
 
@@ -312,7 +312,7 @@ def _numpy(values: Any) -> Any:
 
 
 def _norm(x: Any) -> Any:
-    """Length of each row ``(n,)``; the gradient of torch's is 0, not NaN, where a row is 0."""
+    """Returns the length of each row ``(n,)``; the gradient of torch's is 0, not NaN, where a row is 0."""
     return np.linalg.norm(x, axis=1) if isinstance(x, np.ndarray) else x.norm(dim=1)
 
 

@@ -127,7 +127,7 @@ class _Reader:
     units: Units | None
 
     def evaluate(self, node: ast.AST) -> Any:
-        """The value of a syntax node: a number or an objective."""
+        """Returns the value of a syntax node: a number or an objective."""
         match node:
             case ast.Constant(value=int() | float()):
                 return node.value
@@ -145,7 +145,7 @@ class _Reader:
         return InvalidArgumentError(f"objective: cannot read {ast.unparse(node)!r} in {self.text!r}.")
 
     def _operate(self, node: ast.BinOp) -> Any:
-        """The value of a chain of operators; a sum of n terms is a tree n deep on its left, so that side is a loop."""
+        """Evaluates a chain of operators; a sum of n terms is a tree n deep on its left, so that side is a loop."""
         chain: list[ast.BinOp] = []
         first: ast.AST = node
         while isinstance(first, ast.BinOp) and type(first.op) in _OPERATORS:
@@ -177,7 +177,7 @@ class _Reader:
         return _made(name, function, [self._argument(a) for a in node.args], options)
 
     def _argument(self, node: ast.AST) -> Any:
-        """The value of an argument: a number, a text, True, False, None, a list or a table of such."""
+        """Returns an argument's value: a number, a text, True, False, None, a list or a table of such."""
         match node:
             case ast.Constant(value=str() | bool() | None):
                 return node.value

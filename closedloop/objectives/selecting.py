@@ -14,7 +14,7 @@ from closedloop.objectives.naming_units import parse_columns as parse_columns
 
 
 def selected(responses: Any, columns: Sequence[int] | None, describe: Callable[[], str]) -> Any:
-    """The chosen columns ``(n, k)`` of responses ``(n, units[, time])``, averaged over time; of numpy in float64.
+    """Returns chosen columns ``(n, k)`` of responses ``(n, units[, time])``, averaged over time; of numpy in float64.
 
     Args:
         responses: Numpy or torch.
@@ -38,7 +38,7 @@ def selected(responses: Any, columns: Sequence[int] | None, describe: Callable[[
 
 
 def lost(responses: Any) -> Any:
-    """Where presentations were lost, ``(n,)`` boolean: every response of the row is NaN."""
+    """Returns where presentations were lost, ``(n,)`` boolean: every response of the row is NaN."""
     absent = responses != responses
     while absent.ndim > 1:
         absent = absent.all(-1)
@@ -46,7 +46,7 @@ def lost(responses: Any) -> Any:
 
 
 def number(value: Any) -> float:
-    """A finite number.
+    """Returns a finite number.
 
     Raises:
         InvalidArgumentError: It is something else.
@@ -59,7 +59,7 @@ def number(value: Any) -> float:
 
 
 def one_column(unit: Any) -> int:
-    """A response column.
+    """Returns a response column.
 
     Raises:
         InvalidArgumentError: It is something else.
@@ -70,7 +70,7 @@ def one_column(unit: Any) -> int:
 
 
 def several_columns(units: Any, name: str) -> tuple[int, ...]:
-    """One or more different response columns.
+    """Returns one or more different response columns.
 
     Raises:
         InvalidArgumentError: It is something else.

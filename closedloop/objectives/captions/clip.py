@@ -23,7 +23,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 def caption_features(model: ImageTextModel, text: str) -> Tensor:
-    """Features ``(1, d)`` of a caption, without a graph.
+    """Returns the features ``(1, d)`` of a caption, without a graph.
 
     Raises:
         InvalidArgumentError: The model's features have another shape.
@@ -33,7 +33,7 @@ def caption_features(model: ImageTextModel, text: str) -> Tensor:
 
 
 def similarity(model: ImageTextModel, images: Any, caption: Tensor) -> Any:
-    """Cosine of each image with a caption.
+    """Returns the cosine of each image with a caption.
 
     Args:
         model: Of images and texts.
@@ -55,13 +55,13 @@ def similarity(model: ImageTextModel, images: Any, caption: Tensor) -> Any:
 
 
 def _cosine(model: ImageTextModel, images: Tensor, caption: Tensor) -> Tensor:
-    """Cosine of each image's features with those of the caption, ``(n,)``."""
+    """Returns the cosine of each image's features with those of the caption, ``(n,)``."""
     features = _features(model.image_features(images), len(images), "image_features")
     return nn.functional.cosine_similarity(features, caption.to(features), dim=1)
 
 
 def _features(features: Any, n: int, name: str) -> Tensor:
-    """Features ``(n, d)`` of a model, checked.
+    """Checks the features ``(n, d)`` of a model, and returns them.
 
     Raises:
         InvalidArgumentError: They have another shape, or are no tensor.
@@ -89,12 +89,12 @@ class ClipFolder:
         return {"name": "clip", "folder": str(self._folder)}
 
     def ready(self) -> ClipFolder:
-        """Itself, read."""
+        """Reads the model, and returns itself."""
         _clip(self._folder)
         return self
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
+        """Turns images ``(n, 3, h, w)`` in [0, 1] into features ``(n, d)``."""
         model, _, (side, mean, std) = _clip(self._folder)
         model.to(images.device)
         with undisturbed(model):
@@ -103,7 +103,7 @@ class ClipFolder:
         return features
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> ``(m, d)``."""
+        """Turns texts into features ``(m, d)``."""
         model, tokenizer, _ = _clip(self._folder)
         tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(model.device)
         with undisturbed(model):
@@ -130,12 +130,12 @@ class OpenClipFile:
         return {"name": "openclip", "architecture": self._architecture, "weights": str(self._weights)}
 
     def ready(self) -> OpenClipFile:
-        """Itself, read."""
+        """Reads the model, and returns itself."""
         _open_clip(self._architecture, self._weights)
         return self
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> ``(n, d)``."""
+        """Turns images ``(n, 3, h, w)`` in [0, 1] into features ``(n, d)``."""
         model, _, (side, mean, std) = _open_clip(self._architecture, self._weights)
         model.to(images.device)
         with undisturbed(model):
@@ -143,7 +143,7 @@ class OpenClipFile:
         return features
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> ``(m, d)``."""
+        """Turns texts into features ``(m, d)``."""
         model, tokenizer, _ = _open_clip(self._architecture, self._weights)
         with undisturbed(model):
             features: Tensor = model.encode_text(tokenizer(list(texts)).to(next(model.parameters()).device))
@@ -155,7 +155,7 @@ _Preset = tuple[int, Sequence[float], Sequence[float]]
 
 
 def _prepared(images: Tensor, side: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Images of a model's size and colours; images that are not square are squeezed."""
+    """Brings images to a model's size and colours; images that are not square are squeezed."""
     images = images.float()
     if images.shape[2:] != (side, side):
         images = nn.functional.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False)
@@ -164,7 +164,7 @@ def _prepared(images: Tensor, side: int, mean: Sequence[float], std: Sequence[fl
 
 @lru_cache(maxsize=2)
 def _clip(folder: Path) -> tuple[Any, Any, _Preset]:
-    """Network, tokenizer and preset of a folder."""
+    """Returns network, tokenizer and preset of a folder."""
     if not (folder / "config.json").is_file():
         raise InvalidArgumentError(f"folder: expected one with config.json and model.safetensors, got {folder}.")
     import_torchvision()
@@ -184,7 +184,7 @@ def _from_folder(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def _colours(transformers: Any, folder: Path) -> tuple[Sequence[float], Sequence[float]]:
-    """What the folder says of its colours; OpenAI's where it says nothing."""
+    """Returns what the folder says of its colours; OpenAI's where it says nothing."""
     if not (folder / "preprocessor_config.json").is_file():
         return MEAN, STD
     processor = transformers.CLIPImageProcessor.get_image_processor_dict(str(folder), local_files_only=True)[0]
@@ -193,7 +193,7 @@ def _colours(transformers: Any, folder: Path) -> tuple[Sequence[float], Sequence
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """No progress bars and no reports of transformers meanwhile."""
+    """Keeps transformers from showing progress bars and reports meanwhile."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -208,7 +208,7 @@ def _quiet(transformers: Any) -> Iterator[None]:
 
 @lru_cache(maxsize=2)
 def _open_clip(architecture: str, weights: Path) -> tuple[Any, Callable[[list[str]], Tensor], _Preset]:
-    """Network, tokenizer and preset of an architecture."""
+    """Returns network, tokenizer and preset of an architecture."""
     import_torchvision()
     open_clip = _module("open_clip", "open-clip")
     config = open_clip.get_model_config(architecture)

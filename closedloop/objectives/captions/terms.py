@@ -61,17 +61,17 @@ class CaptionDirection(Term):
             raise InvalidArgumentError("weights: expected finite numbers, got NaN or infinity.")
 
     def matches(self) -> list[Match]:
-        """The classes it was matched with, the heaviest first."""
+        """Returns the classes it was matched with, the heaviest first."""
         names = self.names or ("",) * len(self.weights)
         found = [Match(n, w, c) for n, (c, w) in zip(names, self.weights.items(), strict=True)]
         return sorted(found, key=lambda match: -match.weight)
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Responses ``(n, units[, time])`` -> scores ``(n,)``."""
+        """Turns responses ``(n, units[, time])`` into scores ``(n,)``."""
         return Linear(self.weights, text=self.describe())(responses)
 
     def describe(self) -> str:
-        """``caption("a yellow vehicle", {751: 0.6, 779: 0.4})``: reads back without the sentence encoder."""
+        """Writes ``caption("a yellow vehicle", {751: 0.6, 779: 0.4})``: reads back without the sentence encoder."""
         return f"caption({quoted(self.text)}, {dict(self.weights)!r})"
 
     @property
@@ -80,7 +80,7 @@ class CaptionDirection(Term):
         return tuple(self.weights)
 
     def moved(self, columns: Sequence[int]) -> CaptionDirection:
-        """The same outputs at their new places."""
+        """Returns the same outputs at their new places."""
         return CaptionDirection(self.text, {columns[c]: w for c, w in self.weights.items()}, self.names)
 
 
@@ -112,7 +112,7 @@ class CaptionSimilarity(Term):
         return True
 
     def __call__(self, responses: Any, images: Any = None) -> Any:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> scores ``(n,)`` in [-1, 1], NaN where the presentation was lost."""
+        """Turns images ``(n, 3, h, w)`` in [0, 1] into scores ``(n,)`` in [-1, 1], NaN where one was lost."""
         from closedloop.objectives.captions.clip import similarity
 
         shown = given_images(images, responses, self.describe)
@@ -131,7 +131,7 @@ class CaptionSimilarity(Term):
         return caption_features(self.model, self.text)
 
     def describe(self) -> str:
-        """``clip("a dog", "FOLDER")``; a model that was handed over as an object has no text that reads back."""
+        """Writes ``clip("a dog", "FOLDER")``; a model handed over as an object has no text that reads back."""
         recipe = self.model.recipe if isinstance(self.model, Described) else None
         if recipe is None:
             return f"caption({quoted(self.text)}, model={quoted(type(self.model).__name__)})"
@@ -140,7 +140,7 @@ class CaptionSimilarity(Term):
 
 
 def caption_text(text: Any) -> str:
-    """A caption that says something.
+    """Returns a caption that says something.
 
     Raises:
         InvalidArgumentError: It is empty or no text.
@@ -151,5 +151,5 @@ def caption_text(text: Any) -> str:
 
 
 def quoted(text: Any) -> str:
-    """A text in quotes, without the sign that separates the threads of a recording."""
+    """Puts a text in quotes, without the sign that separates the threads of a recording."""
     return json.dumps(str(text), ensure_ascii=False).replace(";", "\\u003b")
