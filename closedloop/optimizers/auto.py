@@ -42,12 +42,12 @@ JUDGED_EVERY = 8
 
 
 def remembered_codes(dim: int) -> int:
-    """How many codes of ``dim`` numbers `Auto` remembers: 800, but no more than 2²¹ numbers, 8 MB, in all."""
+    """Returns how many codes of ``dim`` numbers `Auto` remembers: 800, but at most 2²¹ numbers, 8 MB, in all."""
     return int(min(800, 2**21 // dim))
 
 
 def first_angle_deg(dim: int) -> float:
-    """The first angle between mean and samples on a shell of ``dim`` dimensions, in degrees.
+    """Returns the first angle between mean and samples on a shell of ``dim`` dimensions, in degrees.
 
     35° up to 600 dimensions; beyond them it grows with a power of them to 50° at 4,096 and more.
     """
@@ -145,7 +145,7 @@ class Auto(AskTell):
         return float(self._doubt / max(spread - self._doubt, 1e-3 * self._doubt, 1e-300))
 
     def angle_deg(self) -> float:
-        """Expected angle between mean and samples in the next generation, in degrees."""
+        """Returns the expected angle between mean and samples in the next generation, in degrees."""
         if self._used + 2 * self.population > self.images:
             return 2.25  # the last two generations are drawn close to the mean
         # The angle falls exponentially over the budget: to 3° without noise, to 15° in much. Between the two it is
@@ -159,7 +159,7 @@ class Auto(AskTell):
         super().restore({"doubt": 0.0, "pairs": 0, "average": average, "exponent": 0, **state})
 
     def recommend(self, n: int) -> FloatArray:
-        """Up to ``n`` codes that it takes for the best, best first, ``(≤ n, dim)``; none before it has learnt.
+        """Returns up to ``n`` codes it takes for the best, best first, ``(≤ n, dim)``; none before it has learnt.
 
         The mean, the average of the last means, and then remembered codes by what it expects of them.
         """
@@ -169,14 +169,14 @@ class Auto(AskTell):
         return self._codes(self._inside(np.vstack([self._m, self._average, remembered])[:n]))
 
     def _propose(self) -> FloatArray:
-        """Codes around the mean, or draws from the prior, ``(population, dim)``; in every third one comes twice."""
+        """Returns codes around the mean, or draws, ``(population, dim)``; in every third generation one comes twice."""
         codes = self._around()
         if self._k % 3 == 0 and self.population > 3:
             codes[-1] = codes[0]
         return codes
 
     def _around(self) -> FloatArray:
-        """Codes around the mean in mirrored pairs, ``(population, dim)``; draws from the prior at first."""
+        """Returns codes around the mean in mirrored pairs, ``(population, dim)``; draws from the prior at first."""
         if self._m is None:
             drawn = (self.space.sample(self.population, self._rng) - self.space.center) / self._unit
             return self._codes(self._inside(drawn))
@@ -211,7 +211,7 @@ class Auto(AskTell):
         self._weigh(slope)
 
     def _in_unit(self, scores: FloatArray) -> FloatArray:
-        """Scores over a power of two near the first ones; a new one, for all, where they outgrow it by far."""
+        """Divides scores by a power of two near the first ones; by a new one, for all, where they outgrow it by far."""
         grown = exponent_of(scores) - self._exponent
         if (not len(self._y) and scores.any()) or grown > 100:
             self._exponent += grown
@@ -220,7 +220,7 @@ class Auto(AskTell):
         return np.asarray(np.ldexp(scores, -self._exponent))
 
     def _join(self, codes: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Codes ``(n, dim)`` and scores with a code that came twice as one; its two scores tell the noise."""
+        """Joins a code that came twice, of codes ``(n, dim)`` and scores, to one; its two scores tell the noise."""
         if len(codes) < 3 or not np.array_equal(codes[0], codes[-1]):
             return codes, scores
         keep = self._pairs / (self._pairs + 1)  # a mean of the first 15 pairs, then one that forgets the oldest
@@ -245,11 +245,11 @@ class Auto(AskTell):
             self._d = np.block([[self._d[old, old], new[:, :left].T], [new[:, :left], new[:, left:]]])
 
     def _predicted(self, x: FloatArray) -> FloatArray:
-        """Expected scores of codes ``(n, dim)`` before they are told."""
+        """Returns the expected scores of codes ``(n, dim)`` before they are told."""
         return np.asarray(self._y.mean() + self._y.std() * (self._mean + self._surrogate().at(x)))
 
     def _surrogate(self) -> Surrogate:
-        """The process as it was last fitted."""
+        """Returns the process as it was last fitted."""
         alpha = np.zeros(len(self._x)) if self._alpha is None else self._alpha
         return Surrogate(self._x, alpha, self._w.astype(np.float32), float(LENGTHS[self._laws[0]]))
 
@@ -271,14 +271,14 @@ class Auto(AskTell):
         return self._surrogate()
 
     def _judges(self, most: int = 400) -> NDArray[np.intp]:
-        """Rows by which laws are judged, at most ``most``: the newest, and as many of the others at random."""
+        """Returns the rows that judge laws, at most ``most``: the newest, and as many of the others at random."""
         n, half = len(self._y), most // 2
         if n <= most:
             return np.arange(n)
         return np.append(np.sort(self._rng.choice(n - half, half, replace=False)), np.arange(n - half, n))
 
     def _climb(self, surrogate: Surrogate, steps: int = 20) -> tuple[FloatArray, FloatArray]:
-        """The top of the description, and the slope where the climb began, both ``(dim,)``.
+        """Returns the top of the description, and the slope where the climb began, both ``(dim,)``.
 
         Starts at the mean or at the most promising of the remembered codes, and takes ``steps`` steps at most. A step
         that leads up makes the next 1.3 times as long; one that does not is taken back and halved.
@@ -304,7 +304,7 @@ class Auto(AskTell):
         return m, first
 
     def _weigh(self, slope: FloatArray) -> None:
-        """Coordinates along which scores rose steeply, again and again, count more in distances."""
+        """Makes coordinates along which scores rose steeply, again and again, count more in distances."""
         new, learnt = 0.1, 0.8  # share of this generation's slope; share of a weight that slopes decide
         # Along coordinates scaled by √w the slope is ∂f/∂x_j / √w_j. `slope` comes times ℓ².
         self._relevance = (1 - new) * self._relevance + new * (slope / LENGTHS[self._laws[0]] ** 2) ** 2 / self._w
@@ -312,11 +312,11 @@ class Auto(AskTell):
             self._w = 1 - learnt + learnt * self._relevance / mean  # with mean 1, and never below 1 - learnt
 
     def _tangent(self, slope: FloatArray, m: FloatArray) -> FloatArray:
-        """The part of a slope ``(dim,)`` along which one may go from ``m``: on a shell, that tangent to it."""
+        """Returns the part of a slope ``(dim,)`` along which one may go from ``m``: on a shell, that tangent to it."""
         return np.asarray(slope - (slope @ m) * m) if self.shell else slope
 
     def _inside(self, x: FloatArray) -> FloatArray:
-        """Codes ``(…, dim)``, in units of the shell, moved into the space or onto its shell."""
+        """Moves codes ``(…, dim)``, in units of the shell, into the space or onto its shell."""
         if self.space.bounded:
             return np.asarray((self.space.clip(self.space.center + self._unit * x) - self.space.center) / self._unit)
         length = np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-300)
@@ -325,5 +325,5 @@ class Auto(AskTell):
         return np.asarray(x / length * end)
 
     def _codes(self, x: FloatArray) -> FloatArray:
-        """Codes in the space, ``(n, dim)``, from those in units of the shell."""
+        """Turns codes in units of the shell into codes in the space, ``(n, dim)``."""
         return self.space.clip(self.space.center + self._unit * x)

@@ -39,7 +39,7 @@ class Laws:
     power: int = 0
 
     def neighbours(self) -> list[Laws]:
-        """One step away in ℓ or in η, or with another law."""
+        """Returns the laws one step away in ℓ or in η, or with another law."""
         steps = [(self.length + 1, self.noise), (self.length - 1, self.noise)]
         steps += [(self.length, self.noise + 1), (self.length, self.noise - 1)]
         near = [Laws(i, j, self.power) for i, j in steps if 0 <= i < len(LENGTHS) and 0 <= j < len(NOISES)]
@@ -47,7 +47,7 @@ class Laws:
 
 
 def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray:
-    """Σ_j w_j (a_j - b_j)² ``(m, n)`` of codes ``(m, dim)`` and ``(n, dim)``."""
+    """Returns Σ_j w_j (a_j - b_j)² ``(m, n)`` of codes ``(m, dim)`` and ``(n, dim)``."""
     weighted, other = a * w, b * w
     # Σ w (a - b)² = Σ w a² + Σ w b² - 2 Σ w a b: one matrix product; rounding may carry it below 0.
     squares = np.einsum("ij,ij->i", weighted, a)[:, None] + np.einsum("ij,ij->i", other, b)
@@ -55,12 +55,12 @@ def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray
 
 
 def similarity(d: FloatArray, length: float) -> FloatArray:
-    """The kernel k = (1 + d / ℓ²)^-½ of squared distances d, of their shape."""
+    """Returns the kernel k = (1 + d / ℓ²)^-½ of squared distances d, of their shape."""
     return np.asarray(1 / np.sqrt(1 + d / length**2))
 
 
 def noise_profile(expected: FloatArray, power: int, floor: float = 0.02) -> FloatArray:
-    """Variance r(f) ∝ (floor + |f| / mean|f|)^power of the noise at expected scores f ``(n,)``, with mean 1.
+    """Returns the noise's variance r(f) ∝ (floor + |f| / mean|f|)^power at expected scores f ``(n,)``, with mean 1.
 
     ``floor`` is the part of the mean response that is added to each, so that no score counts as free of noise.
     """
@@ -70,7 +70,7 @@ def noise_profile(expected: FloatArray, power: int, floor: float = 0.02) -> Floa
 
 
 def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tuple[float, FloatArray, float]:
-    """How probable scores are, and the weights of the prediction.
+    """Returns how probable scores are, and the weights of the prediction.
 
     Args:
         d: Squared distances of the codes ``(n, n)``.
@@ -103,7 +103,7 @@ def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tup
 
 
 def improve_laws(d: FloatArray, y: FloatArray, expected: FloatArray, rows: NDArray[np.intp], laws: Laws) -> Laws:
-    """The best of the laws and their neighbours, judged by some rows of the codes."""
+    """Returns the best of the laws and their neighbours, judged by some rows of the codes."""
     part, y = d[np.ix_(rows, rows)], y[rows]
     found = [laws, *laws.neighbours()]
     evidence = [log_evidence(part, y, noise_profile(expected, each.power)[rows], each)[0] for each in found]
@@ -127,12 +127,12 @@ class Surrogate:
         self._squares = np.einsum("ij,ij->i", self._weighted, x)
 
     def at(self, codes: FloatArray) -> FloatArray:
-        """What the codes ``(m, dim)`` promise above the mean, ``(m,)``, in standard deviations of the scores."""
+        """Returns what codes ``(m, dim)`` promise above the mean, ``(m,)``, in standard deviations of the scores."""
         d = self._squares - 2 * codes @ self._weighted.T + (codes**2 @ self.w)[:, None]  # as in `squared_distances`
         return np.asarray(similarity(np.maximum(d, 0), self.length) @ self.alpha)
 
     def value_and_slope(self, code: FloatArray) -> tuple[float, FloatArray]:
-        """The same for one code ``(dim,)``, and its slope times ℓ², ``(dim,)``."""
+        """Returns the same for one code ``(dim,)``, and its slope times ℓ², ``(dim,)``."""
         code = code.astype(self.x.dtype)
         d = self._squares - 2 * (self._weighted @ code) + self.w @ code**2
         base = 1 + np.maximum(d, 0) / self.length**2

@@ -63,7 +63,7 @@ class AskTell(ReadableOptimizer, ABC):
         return int(images)
 
     def ask(self) -> FloatArray:
-        """The next codes ``(n, dim)``; the same again until they are told."""
+        """Returns the next codes ``(n, dim)``; the same again until they are told."""
         if self._asked is None:
             self._asked = self._propose()
         return self._asked.copy()
@@ -83,7 +83,7 @@ class AskTell(ReadableOptimizer, ABC):
         """Learns from checked codes ``(n, dim)`` and scores ``(n,)``, some or all NaN; changes neither."""
 
     def state(self) -> State:
-        """What is in `memory`, the pending codes and the random generator."""
+        """Returns what is in `memory`, the pending codes and the random generator."""
         remembered = {name: _copied(getattr(self, f"_{name}")) for name in self.memory}
         rest = {"asked": _copied(self._asked), "rng": generator_state(self._rng), "dim": self.space.dim}
         return {**remembered, **rest}
@@ -101,7 +101,7 @@ class AskTell(ReadableOptimizer, ABC):
 
 
 def _copied(value: Any) -> Any:
-    """A copy of an array; anything else as it is."""
+    """Copies an array; returns anything else as it is."""
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -177,7 +177,7 @@ def check_tell(asked: FloatArray | None, codes: FloatArray, scores: FloatArray) 
 
 
 def exponent_of(values: FloatArray) -> int:
-    """The power of two just above the largest of finite values ``(n,)`` without their sign; 0 where all are 0.
+    """Returns the power of two just above the largest of finite values ``(n,)`` without sign; 0 where all are 0.
 
     Values over that power of two have the same digits, and no square of them overflows or vanishes: so the unit of the
     scores does not matter.
@@ -186,25 +186,25 @@ def exponent_of(values: FloatArray) -> int:
 
 
 def log_weights(n: int) -> FloatArray:
-    """Positive recombination weights ``(n // 2 or 1,)`` for ``n`` ranked samples, sum 1 (Hansen 2016, eq. 49)."""
+    """Returns weights above 0 ``(n // 2 or 1,)`` to recombine ``n`` ranked samples, sum 1 (Hansen 2016, eq. 49)."""
     mu = max(n // 2, 1)
     weights = np.log((n + 1) / 2) - np.log(np.arange(1, mu + 1)) if n > 1 else np.ones(1)
     return np.asarray(weights / weights.sum())
 
 
 def field_population(dim: int) -> int:
-    """The field's population size 4 + 3 log2(dim): 40 for a code of 4096 (Wang & Ponce 2022)."""
+    """Returns the field's population size 4 + 3 log2(dim): 40 for a code of 4096 (Wang & Ponce 2022)."""
     return int(4 + np.floor(3 * np.log2(dim)))
 
 
 def ranked(scores: FloatArray) -> NDArray[np.intp]:
-    """Indices of the scores ``(n,)`` that are not lost, best first."""
+    """Returns the indices of the scores ``(n,)`` that are not lost, best first."""
     kept = np.flatnonzero(~np.isnan(scores))
     return np.asarray(kept[np.argsort(-scores[kept], kind="stable")])
 
 
 def cumulative_step(p: FloatArray, z: FloatArray, mu_eff: float) -> tuple[FloatArray, float]:
-    """Cumulative step-size adaptation (Hansen 2016, eqs. 43-44), with c_σ = √μ_eff / (√μ_eff + √N).
+    """Adapts the step size cumulatively (Hansen 2016, eqs. 43-44), with c_σ = √μ_eff / (√μ_eff + √N).
 
     Args:
         p: Path so far, ``(dim,)``.
@@ -224,5 +224,5 @@ def cumulative_step(p: FloatArray, z: FloatArray, mu_eff: float) -> tuple[FloatA
 
 
 def expected_norm(n: int) -> float:
-    """E‖N(0, I)‖ in ``n`` dimensions (Hansen 2016, p. 28)."""
+    """Returns E‖N(0, I)‖ in ``n`` dimensions (Hansen 2016, p. 28)."""
     return float(np.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2)))

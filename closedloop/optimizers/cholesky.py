@@ -78,7 +78,7 @@ class CholeskyCMAES(AskTell):
         self._inverse_v: FloatArray = self._v.copy()
 
     def _propose(self) -> FloatArray:
-        """λ codes ``(λ, dim)``, x = m + σ z A with z ~ N(0, I)."""
+        """Draws λ codes ``(λ, dim)``, x = m + σ z A with z ~ N(0, I)."""
         z = self._rng.standard_normal((self.population, self.space.dim))
         return self.space.clip(self._m + self._sigma * self._times_a(z))
 
@@ -101,7 +101,7 @@ class CholeskyCMAES(AskTell):
             self._adapt(2 / (n + np.sqrt(2)) ** 2)  # c1 = c_cov of the paper's settings
 
     def _adapt(self, c1: float) -> None:
-        """Rank-one update of A and A⁻¹ with v = pc A⁻¹: C ← (1 - c1) C + c1 pcᵀ pc."""
+        """Updates A and A⁻¹ by rank one with v = pc A⁻¹: C ← (1 - c1) C + c1 pcᵀ pc."""
         v = self._times_inverse(self._pc)
         squared = float(v @ v)
         if squared == 0:
@@ -115,16 +115,16 @@ class CholeskyCMAES(AskTell):
         self._a *= float(np.sqrt(1 - c1))
 
     def _times_a(self, x: FloatArray) -> FloatArray:
-        """``x A`` for rows ``(…, dim)``, without A as a matrix."""
+        """Returns ``x A`` for rows ``(…, dim)``, without A as a matrix."""
         return np.asarray(self._a * (x + (x @ self._u) @ self._v))
 
     def _times_inverse(self, x: FloatArray) -> FloatArray:
-        """``x A⁻¹`` for rows ``(…, dim)``."""
+        """Returns ``x A⁻¹`` for rows ``(…, dim)``."""
         return np.asarray((x + (x @ self._inverse_u) @ self._inverse_v) / self._a)
 
 
 def _plus(u: FloatArray, v: FloatArray, column: FloatArray, row: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Factors of ``U V + columnᵀ row``, no more than ``dim`` columns and rows."""
+    """Returns factors of ``U V + columnᵀ row``, no more than ``dim`` columns and rows."""
     if u.shape[1] < u.shape[0]:
         return np.column_stack([u, column]), np.vstack([v, row])
     return np.asarray(u @ v + np.outer(column, row)), np.eye(len(u))  # from here on the matrix itself is smaller

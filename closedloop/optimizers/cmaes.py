@@ -55,7 +55,7 @@ _PARTS = ("sm", "adapt_sigma", "fit")
 
 
 def _plain(value: Any) -> bool:
-    """Whether a value can be saved as it is."""
+    """Tells whether a value can be saved as it is."""
     if isinstance(value, list):
         return all(_plain(v) for v in value)
     if isinstance(value, dict):
@@ -64,7 +64,7 @@ def _plain(value: Any) -> bool:
 
 
 def _copy(value: Any) -> Any:
-    """A copy of a plain value, with numpy scalars as numpy arrays stay: type and bits unchanged."""
+    """Copies a plain value, with numpy scalars as numpy arrays stay: type and bits unchanged."""
     if isinstance(value, np.ndarray):
         return value.copy(order="K")  # a matrix in another order is multiplied with other rounding
     if isinstance(value, list):
@@ -76,7 +76,7 @@ def _copy(value: Any) -> Any:
 
 @contextmanager
 def _unwarned() -> Iterator[None]:
-    """Without pycma's warnings: they speak of options set on purpose, and of samples that it corrects itself."""
+    """Silences pycma's warnings: they speak of options set on purpose, and of samples that it corrects itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -132,7 +132,7 @@ class CMAES(ReadableOptimizer):
         self._before: State | None = None
 
     def _strategy(self, start: FloatArray, sigma: float, population: int | None) -> Any:
-        """A strategy of pycma before its first generation; every draw comes from this optimizer's own generator."""
+        """Makes a strategy of pycma before its first generation; every draw comes from this optimizer's generator."""
         import cma  # with matplotlib and scipy.stats behind it: seconds that other optimizers need not wait for
 
         options: dict[str, Any] = {
@@ -178,7 +178,7 @@ class CMAES(ReadableOptimizer):
             self._es.tell(told, costs.tolist())
 
     def state(self) -> State:
-        """Mean, step size, covariance, paths and random generator, as they were before an `ask` that is pending.
+        """Returns mean, step size, covariance, paths and random generator as they were before a pending `ask`.
 
         Drawing the pending codes again brings back all that pycma remembers of them until `tell`.
         """
@@ -186,7 +186,7 @@ class CMAES(ReadableOptimizer):
         return {**snapshot, "pending": self._asked is not None, "dim": self.space.dim}
 
     def _snapshot(self) -> State:
-        """All of the strategy that changes, copied, and the random generator."""
+        """Copies all of the strategy that changes, and the random generator."""
         es = self._es
         parts = {name: _plain_attributes(getattr(es, name)) for name in _PARTS}
         return {
@@ -223,7 +223,7 @@ class CMAES(ReadableOptimizer):
 
 
 def _plain_attributes(part: Any) -> State:
-    """The attributes of one of pycma's objects that are plain values, copied."""
+    """Copies the attributes of one of pycma's objects that are plain values."""
     return {k: _copy(v) for k, v in vars(part).items() if _plain(v)}
 
 
@@ -236,7 +236,7 @@ def diagonal_cmaes(
     sigma: float = 1.0,
     start: FloatArray | None = None,
 ) -> CMAES:
-    """`CMAES` with a diagonal covariance: O(dim) memory."""
+    """Makes a `CMAES` with a diagonal covariance: O(dim) memory."""
     if covariance != "diagonal":
         raise InvalidArgumentError(f"covariance: expected 'diagonal' for cma-diagonal, got {covariance!r}.")
     return CMAES(space, seed, covariance=covariance, population=population, sigma=sigma, start=start)

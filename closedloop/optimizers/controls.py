@@ -59,7 +59,7 @@ class _Control(ReadableOptimizer, ABC):
             self.optimizer.plan(images)
 
     def ask(self) -> FloatArray:
-        """The next codes of the optimizer inside."""
+        """Asks the optimizer inside for its next codes."""
         return self.optimizer.ask()
 
     def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
@@ -76,16 +76,16 @@ class _Control(ReadableOptimizer, ABC):
             raise
 
     def recommend(self, n: int) -> FloatArray:
-        """What the optimizer inside takes for the best; none where it recommends nothing."""
+        """Returns what the optimizer inside takes for the best; none where it recommends nothing."""
         inner = self.optimizer
         return inner.recommend(n) if isinstance(inner, Recommending) else np.empty((0, self.space.dim))
 
     @abstractmethod
     def _instead(self, scores: FloatArray) -> FloatArray:
-        """What is told instead of the scores ``(n,)``, infinity included."""
+        """Returns what is told instead of the scores ``(n,)``, infinity included."""
 
     def state(self) -> State:
-        """That of the optimizer inside, and the random generator."""
+        """Returns the state of the optimizer inside, and the random generator."""
         return {"optimizer": self.optimizer.state(), "rng": generator_state(self._rng)}
 
     def restore(self, state: State) -> None:
@@ -118,14 +118,14 @@ class NoiseScores(_Control):
 def shuffled(
     name: str, space: Space, seed: int = 0, *, control_seed: int = 0, images: int | None = None, **options: Any
 ) -> ShuffledScores:
-    """``shuffled:NAME``: `ShuffledScores` of an optimizer by name."""
+    """Makes the `ShuffledScores` of an optimizer by name, ``shuffled:NAME``."""
     return ShuffledScores(_inner(name, space, seed, images, options), control_seed)
 
 
 def noise(
     name: str, space: Space, seed: int = 0, *, control_seed: int = 0, images: int | None = None, **options: Any
 ) -> NoiseScores:
-    """``noise:NAME``: `NoiseScores` of an optimizer by name."""
+    """Makes the `NoiseScores` of an optimizer by name, ``noise:NAME``."""
     return NoiseScores(_inner(name, space, seed, images, options), control_seed)
 
 

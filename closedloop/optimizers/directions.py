@@ -17,7 +17,7 @@ def check_pairs(population: int, antithetic: bool) -> None:
 
 
 def draw_directions(rng: np.random.Generator, n: int, dim: int, antithetic: bool) -> FloatArray:
-    """Standard normal directions ``(n, dim)``; if antithetic the second half mirrors the first."""
+    """Draws standard normal directions ``(n, dim)``; if antithetic the second half mirrors the first."""
     if not antithetic:
         return rng.standard_normal((n, dim))
     half = rng.standard_normal((n // 2, dim))
@@ -25,7 +25,7 @@ def draw_directions(rng: np.random.Generator, n: int, dim: int, antithetic: bool
 
 
 def score_weights(scores: FloatArray, antithetic: bool) -> FloatArray:
-    """Weights ``(n,)`` whose sum with directions is their mean, each times its standardized score.
+    """Returns weights ``(n,)`` whose sum with directions is their mean, each times its standardized score.
 
     The scores count less their mean and over their standard deviation. A lost code, and where antithetic its mirror
     image, has no part in the mean.

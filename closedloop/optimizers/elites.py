@@ -111,14 +111,14 @@ class MapElites(AskTell):
         return self._by_class("evaluation", 0).astype(np.int64)
 
     def _by_class(self, name: str, empty: float) -> FloatArray:
-        """A field of the archive ``(classes,)``."""
+        """Returns a field of the archive ``(classes,)``."""
         found = self._archive.data(["index", name])
         column = np.full(self.classes, empty, np.float64)
         column[found["index"]] = found[name]
         return column
 
     def elites(self) -> tuple[NDArray[np.int64], FloatArray]:
-        """The classes that have an elite ``(m,)``, in order, and its code ``(m, dim)``."""
+        """Returns the classes that have an elite ``(m,)``, in order, and its code ``(m, dim)``."""
         found = self._archive.data(["index", "solution"])
         order = np.argsort(found["index"])
         return found["index"][order].astype(np.int64), found["solution"][order]
@@ -142,7 +142,7 @@ class MapElites(AskTell):
         self._learn(codes, scores)
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
-        """Each class takes the best of the children if it beats its elite."""
+        """Gives each class the best of the children if it beats its elite."""
         valid = np.where(np.isnan(scores).any(1, keepdims=True), -np.inf, scores)
         best = valid.argmax(0)  # one after the other or at once: the same elites
         score = valid.max(0)
@@ -153,7 +153,7 @@ class MapElites(AskTell):
         self._told += len(codes)
 
     def _propose(self) -> FloatArray:
-        """Children of parents from the archive ``(children, dim)``; draws from the prior at first."""
+        """Returns children of parents from the archive ``(children, dim)``; draws from the prior at first."""
         occupied, elites = self.elites()
         if not len(occupied):
             return np.clip(self.space.sample(self.initial, self._rng), *self._limits)
@@ -164,7 +164,7 @@ class MapElites(AskTell):
         return mutate(children, self.mutation_rate, self.mutation_eta, self._limits, self._rng)
 
     def state(self) -> State:
-        """The elites, each code once, the pending codes and the random generator."""
+        """Returns the elites, each code once, the pending codes and the random generator."""
         found = self._archive.data(["index", "objective", "evaluation", "solution"])
         _, first, which = np.unique(found["evaluation"], return_index=True, return_inverse=True)
         return {
@@ -191,7 +191,7 @@ class MapElites(AskTell):
 def cross(
     first: FloatArray, second: FloatArray, rate: float, eta: float, limits: tuple[float, float], rng: Any
 ) -> tuple[FloatArray, FloatArray]:
-    """Simulated binary crossover within bounds (Deb & Agrawal 1995; bounded as in NSGA-II), of half the coordinates.
+    """Crosses half the coordinates by simulated binary crossover within bounds (Deb & Agrawal 1995; as in NSGA-II).
 
     Args:
         first: Parents ``(n, dim)``.
@@ -221,14 +221,14 @@ def cross(
 
 
 def _spread(beta: FloatArray, u: FloatArray, eta: float) -> FloatArray:
-    """How far apart the children are, in distances of their parents, for uniform ``u``; at most ``beta``."""
+    """Returns how far apart the children are, in distances of their parents, for uniform ``u``; at most ``beta``."""
     alpha = 2 - beta ** -(eta + 1)  # α, the normalization of a spread cut off at β
     near = u <= 1 / alpha  # children between their parents, else beyond them: inverse of the spread's distribution
     return np.asarray(np.where(near, u * alpha, 1 / (2 - np.minimum(u * alpha, 2 - 1e-12))) ** (1 / (eta + 1)))
 
 
 def mutate(codes: FloatArray, rate: float, eta: float, limits: tuple[float, float], rng: Any) -> FloatArray:
-    """Polynomial mutation (Deb & Goyal 1996): codes ``(n, dim)`` -> new codes, moved to the bounds.
+    """Turns codes ``(n, dim)`` into new ones by polynomial mutation (Deb & Goyal 1996), moved to the bounds.
 
     Args:
         codes: What is mutated.

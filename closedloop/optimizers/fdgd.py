@@ -63,12 +63,12 @@ class FDGD(AskTell):
         self.radius = radius * space.scale
 
     def _propose(self) -> FloatArray:
-        """Codes ``(population, dim)`` x + r u."""
+        """Draws codes ``(population, dim)`` x + r u."""
         u = draw_directions(self._rng, self.population, self.space.dim, self.antithetic)
         return self.space.clip(self._x + self.radius * u)
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
-        """X ← x + lr · scale · g, in the directions that were tried."""
+        """Sets x ← x + lr · scale · g, in the directions that were tried."""
         u = (codes - self._x) / self.radius  # as shown: in a bounded space codes were moved to the bounds
         # Stein's identity: E[f(x + r u) u] = r ∇E[f(x + r u)]; s has mean 0, which changes nothing but the noise.
         g = score_weights(scores, self.antithetic) @ u

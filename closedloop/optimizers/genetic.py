@@ -126,7 +126,7 @@ class GeneticAlgorithm(AskTell):
         self._population_codes: FloatArray | None = None
 
     def _propose(self) -> FloatArray:
-        """The next generation ``(population, dim)``; draws from the prior at first."""
+        """Returns the next generation ``(population, dim)``; draws from the prior at first."""
         if self._population_codes is None:
             return self.space.sample(self.population, self._rng)
         return self._population_codes
@@ -139,7 +139,7 @@ class GeneticAlgorithm(AskTell):
         self._population_codes = np.concatenate([codes[kept], codes[lost], children])
 
     def _children(self, codes: FloatArray, scores: FloatArray, n: int) -> FloatArray:
-        """``n`` children ``(n, dim)`` of ranked codes."""
+        """Breeds ``n`` children ``(n, dim)`` of ranked codes."""
         if n == 0:
             return np.empty((0, self.space.dim))
         b = self.breeding
@@ -154,7 +154,7 @@ class GeneticAlgorithm(AskTell):
 
 
 def _fitness(scores: FloatArray, selectivity: float) -> FloatArray:
-    """Probability of being a parent: exp((s - max s) / kT), with scores clipped at their 95th percentile."""
+    """Returns the probability of being a parent: exp((s - max s) / kT), scores clipped at their 95th percentile."""
     scores = np.ldexp(scores, -exponent_of(scores))
     # kT in units of the scores, so that their unit is no matter; where all are alike, all are parents alike.
     temperature = scores.std() / selectivity or 1.0
@@ -175,7 +175,7 @@ def ga_2019(
     heritability: float | None = None,
     n_conserve: int | None = None,
 ) -> GeneticAlgorithm:
-    """`GeneticAlgorithm` as in the first animal experiments: 40 codes, of which the ten best live on."""
+    """Makes a `GeneticAlgorithm` as in the first animal experiments: 40 codes, of which the ten best live on."""
     check_choice("setting", setting, ("2019",))
     return GeneticAlgorithm(
         space,

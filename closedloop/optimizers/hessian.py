@@ -62,7 +62,7 @@ class HessianCMA(ReadableOptimizer):
         self.population = self._inner.population
 
     def ask(self) -> FloatArray:
-        """The next codes ``(population, dim)``; the same again until they are told."""
+        """Returns the next codes ``(population, dim)``; the same again until they are told."""
         return self._codes(self._inner.ask())
 
     def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
@@ -73,7 +73,7 @@ class HessianCMA(ReadableOptimizer):
         self._inner.tell(self._inner.ask(), scores)
 
     def state(self) -> State:
-        """That of the strategy in the axes' coordinates."""
+        """Returns the state of the strategy in the axes' coordinates."""
         return self._inner.state()
 
     def restore(self, state: State) -> None:
@@ -81,12 +81,12 @@ class HessianCMA(ReadableOptimizer):
         self._inner.restore(state)
 
     def _codes(self, coordinates: FloatArray) -> FloatArray:
-        """Codes ``(n, dim)`` x = start + c · diag(λ^-exponent) V from coordinates c ``(n, k)``."""
+        """Returns codes ``(n, dim)`` x = start + c · diag(λ^-exponent) V of coordinates c ``(n, k)``."""
         return self.space.clip(self._start + coordinates @ self._basis)
 
 
 def _basis(eigenvalues: FloatArray, axes: FloatArray, exponent: float, dim: int) -> FloatArray:
-    """diag(λ^-exponent) V ``(k, dim)``, scaled to rows of root mean square length 1; checked."""
+    """Checks the axes, and returns diag(λ^-exponent) V ``(k, dim)``, scaled to rows of root mean square length 1."""
     if axes.ndim != 2 or axes.shape[1] != dim or len(axes) < 1 or eigenvalues.shape != (len(axes),):
         raise InvalidArgumentError(
             f"eigenvalues, axes: expected shapes (k,) and (k, {dim}), got {eigenvalues.shape} and {axes.shape}."

@@ -62,7 +62,7 @@ class IsotropicES(AskTell):
         self._p: FloatArray = np.zeros(space.dim)
 
     def _propose(self) -> FloatArray:
-        """λ codes ``(λ, dim)``, x = m + σ z with z ~ N(0, I)."""
+        """Draws λ codes ``(λ, dim)``, x = m + σ z with z ~ N(0, I)."""
         z = self._rng.standard_normal((self.population, self.space.dim))
         return self.space.clip(self._m + self._sigma * z)
 

@@ -72,12 +72,12 @@ class NES(AskTell):
         self._sigma = radius * space.scale
 
     def _propose(self) -> FloatArray:
-        """Codes ``(population, dim)`` μ + σ u."""
+        """Draws codes ``(population, dim)`` μ + σ u."""
         u = draw_directions(self._rng, self.population, self.space.dim, self.antithetic)
         return self.space.clip(self._mu + self._sigma * u)
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
-        """μ ← μ + η_μ σ mean(s u); σ ← σ exp(η_σ / 2 · mean(s (‖u‖² / dim - 1)))."""
+        """Sets μ ← μ + η_μ σ mean(s u) and σ ← σ exp(η_σ / 2 · mean(s (‖u‖² / dim - 1)))."""
         u = (codes - self._mu) / self._sigma
         s = score_weights(scores, self.antithetic)
         # ∇_δ J = Σ s u, the natural gradient of the mean in units of σ.

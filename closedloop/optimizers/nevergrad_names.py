@@ -36,7 +36,7 @@ _UNREPEATABLE = ("CmaFmin2",)
 
 @contextmanager
 def _unwarned() -> Iterator[None]:
-    """Without the warnings of the many packages behind nevergrad's names."""
+    """Silences the warnings of the many packages behind nevergrad's names."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -117,7 +117,7 @@ class Nevergrad(AskTell):
         self._inner = self._build()
 
     def _build(self) -> Any:
-        """A fresh optimizer from the seed.
+        """Builds a fresh optimizer from the seed.
 
         Raises:
             MissingExtraError: It needs a package that is not installed.
@@ -147,7 +147,7 @@ class Nevergrad(AskTell):
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        """Without warnings, and with a global random state of its own: some of nevergrad's optimizers draw from it."""
+        """Silences warnings, and lends an own global random state: some of nevergrad's optimizers draw from it."""
         with _unwarned(), self._globals if self._stream > 1 else nullcontext():
             yield
 
@@ -168,7 +168,7 @@ class Nevergrad(AskTell):
             ) from error
 
     def _propose(self) -> FloatArray:
-        """The next codes ``(population, dim)``."""
+        """Returns the next codes ``(population, dim)``."""
         with self._named_failure():
             self._candidates = [self._inner.ask() for _ in range(self.population)]
             codes = np.stack([np.asarray(candidate.value, dtype=float) for candidate in self._candidates])
@@ -197,7 +197,7 @@ class Nevergrad(AskTell):
             self._exponent = exponent_of(scores - self._level)
 
     def state(self) -> State:
-        """The scores so far, the pending codes, how it draws, and a SHA-256 of all codes that it asked for."""
+        """Returns the scores so far, pending codes, how it draws, and a SHA-256 of all codes that it asked for."""
         return {**super().state(), "stream": self._stream, "shown": self._shown.hexdigest()}
 
     def restore(self, state: State) -> None:
@@ -224,7 +224,7 @@ class Nevergrad(AskTell):
 
 
 def _words(error: Exception) -> str:
-    """The first line of an error, with its type."""
+    """Returns the first line of an error, with its type."""
     return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
 
 

@@ -58,7 +58,7 @@ class SeparableCMA(AskTell):
         self._pc: FloatArray = np.zeros(space.dim)
 
     def _propose(self) -> FloatArray:
-        """λ codes ``(λ, dim)``, x = m + σ D z with D² = C and z ~ N(0, I)."""
+        """Draws λ codes ``(λ, dim)``, x = m + σ D z with D² = C and z ~ N(0, I)."""
         z = self._rng.standard_normal((self.population, self.space.dim))
         return self.space.clip(self._m + self._sigma * np.sqrt(self._c) * z)
 
@@ -79,7 +79,7 @@ class SeparableCMA(AskTell):
         self._adapt_variances(y, w, mean, mu_eff, steady)
 
     def _adapt_step(self, mean: FloatArray, mu_eff: float) -> bool:
-        """Cumulative step-size adaptation; returns h_σ, whether the path is no longer than chance would have it."""
+        """Adapts the step size cumulatively; returns h_σ, whether the path is no longer than chance would have it."""
         n = self.space.dim
         c = (mu_eff + 2) / (n + mu_eff + 3)  # c_σ
         d = 1 + c + 2 * max(0.0, np.sqrt((mu_eff - 1) / (n + 1)) - 1)  # d_σ
@@ -91,7 +91,7 @@ class SeparableCMA(AskTell):
         return bool(length / np.sqrt(1 - (1 - c) ** (2 * (self._g + 1))) < (1.4 + 2 / (n + 1)) * expected_norm(n))
 
     def _adapt_variances(self, y: FloatArray, w: FloatArray, mean: FloatArray, mu_eff: float, steady: bool) -> None:
-        """Rank-one and rank-μ update of the diagonal, the latter (dim + 2) / 3 times as fast as that of a matrix."""
+        """Updates the diagonal by rank one and rank μ, the latter (dim + 2) / 3 times as fast as a matrix."""
         n = self.space.dim
         cc, c1 = 4 / (n + 4), 2 / ((n + 1.3) ** 2 + mu_eff)
         # c_cov of a full matrix with μ_cov = μ_eff: the rank-one share 1 / μ_eff, the rank-μ share the rest.

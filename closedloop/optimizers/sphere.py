@@ -103,7 +103,7 @@ class SphereCMA(AskTell):
         return 1 + max(images - self.population, 0) // (self.population + 1)
 
     def angle_deg(self, k: int) -> float:
-        """Expected angle between mean and samples in generation ``k``, counted from 0, in degrees."""
+        """Returns the expected angle between mean and samples in generation ``k``, counted from 0, in degrees."""
         if self.schedule == "inv":
             # The paper's schedule, stretched or shrunk to this budget.
             step = PUBLISHED_GENERATIONS * min(k, self.generations) / self.generations
@@ -112,7 +112,7 @@ class SphereCMA(AskTell):
         return float(first * (last / first) ** min(k / max(self.generations - 1, 1), 1.0))
 
     def _propose(self) -> FloatArray:
-        """The mean and codes around it, ``(population + 1, dim)``; random codes ``(population, dim)`` at first."""
+        """Returns mean and codes around it, ``(population + 1, dim)``; at first random codes ``(population, dim)``."""
         u = self._rng.standard_normal((self.population, self.space.dim))
         if self._x is None:
             return self.space.clip(self.space.center + self._to_sphere(u))
@@ -138,12 +138,12 @@ class SphereCMA(AskTell):
         self._x = mean if self._x is None else self._to_sphere(slerp(self._x, mean, self.lr))
 
     def _to_sphere(self, x: FloatArray) -> FloatArray:
-        """Vectors ``(…, dim)`` from the middle, at the sphere's radius."""
+        """Brings vectors ``(…, dim)`` from the middle to the sphere's radius."""
         return np.asarray(x * (self.radius / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-300)))
 
 
 def slerp(a: FloatArray, b: FloatArray, t: float) -> FloatArray:
-    """Spherical interpolation from ``a`` (t = 0) to ``b`` (t = 1), both ``(dim,)``; beyond ``b`` for t > 1."""
+    """Interpolates on the sphere from ``a`` (t = 0) to ``b`` (t = 1), both ``(dim,)``; beyond ``b`` for t > 1."""
     unit_a, unit_b = a / np.linalg.norm(a), b / np.linalg.norm(b)
     # Half the angle from the chord and from the sum: exact where the arc cosine of their product loses its digits.
     angle = 2 * np.arctan2(np.linalg.norm(unit_a - unit_b), np.linalg.norm(unit_a + unit_b))

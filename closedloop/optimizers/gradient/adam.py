@@ -86,7 +86,7 @@ class Adam(Ascent):
         return np.asarray(w + rate * m / (np.sqrt(self._v / (1 - b2**t)) + self.epsilon))
 
     def _corrected(self, g: FloatArray, t: int) -> FloatArray:
-        """The first moment without its bias; for NAdam looking one step ahead."""
+        """Returns the first moment without its bias; for NAdam looking one step ahead."""
         b1 = self.betas[0]
         if not self.nesterov:
             return np.asarray(self._m / (1 - b1**t))

@@ -115,7 +115,7 @@ class Ascent(AskTell):
 
     @abstractmethod
     def _step(self, w: FloatArray, scores: FloatArray, g: FloatArray) -> FloatArray:
-        """Coordinates ``(n, dim)``, scores ``(n,)`` and gradients ``(n, dim)`` of them -> new coordinates."""
+        """Returns new coordinates for coordinates ``(n, dim)``, their scores ``(n,)`` and gradients ``(n, dim)``."""
 
 
 def _check_starts(start: FloatArray, space: Space) -> FloatArray:
@@ -124,7 +124,7 @@ def _check_starts(start: FloatArray, space: Space) -> FloatArray:
 
 
 def _check_origin(origin: Sequence[float] | FloatArray | None, space: Space) -> FloatArray:
-    """The origin as a code ``(dim,)``."""
+    """Checks the origin, and returns it as a code ``(dim,)``."""
     if origin is None:
         return space.center
     point = np.asarray(origin, dtype=float)
@@ -136,7 +136,7 @@ def _check_origin(origin: Sequence[float] | FloatArray | None, space: Space) -> 
 
 
 def _check_gradients(gradients: FloatArray | None, codes: FloatArray) -> FloatArray:
-    """Gradients ``(n, dim)`` as float64; NaN and infinity pass, such a code stays where it is."""
+    """Returns gradients ``(n, dim)`` as float64; NaN and infinity pass, such a code stays where it is."""
     slopes = np.asarray(np.empty(0) if gradients is None else gradients, dtype=float)
     if slopes.shape != codes.shape:
         came = "None" if gradients is None else f"shape {slopes.shape}"
@@ -233,7 +233,7 @@ class GradientAscent(Ascent):
         return None if self._described is None else super().recipe
 
     def _between(self, first: float, last: float) -> float:
-        """The value of a linear schedule in the step under way."""
+        """Returns the value of a linear schedule in the step under way."""
         return first + (last - first) * self._k / max(self.steps - 1, 1)
 
     def _step(self, w: FloatArray, scores: FloatArray, g: FloatArray) -> FloatArray:
@@ -251,7 +251,7 @@ class GradientAscent(Ascent):
         return w
 
     def _length(self, scores: FloatArray, g: FloatArray) -> FloatArray:
-        """Factor ``(n, 1)`` of each gradient."""
+        """Returns the factor ``(n, 1)`` of each gradient."""
         rate = np.full((len(g), 1), self._between(self.rate, self.last_rate))
         tiny = np.finfo(float).tiny  # a gradient of 0 is a step of 0, not 0 / 0
         if self.policy == "mean":

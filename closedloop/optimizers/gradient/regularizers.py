@@ -25,12 +25,12 @@ class Regularizer(Protocol):
     """Changes codes between two steps."""
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
-        """Coordinates ``(n, dim)`` after step ``k`` and the gradient ``(n, dim)`` of it -> coordinates ``(n, dim)``."""
+        """Returns coordinates ``(n, dim)`` for those after step ``k`` and its gradient, both ``(n, dim)``."""
         ...
 
 
 def as_pixels(w: FloatArray) -> FloatArray:
-    """Codes ``(n, 3 r²)`` as images ``(n, 3, r, r)``.
+    """Returns codes ``(n, 3 r²)`` as images ``(n, 3, r, r)``.
 
     Raises:
         InvalidArgumentError: Their length is not that of a square RGB image.
@@ -45,7 +45,7 @@ def as_pixels(w: FloatArray) -> FloatArray:
 
 
 def blurred(w: FloatArray, radius: float) -> FloatArray:
-    """Each colour channel of the images in codes ``(n, 3 r²)`` blurred by a Gaussian of ``radius`` pixels (σ)."""
+    """Blurs each colour channel of the images in codes ``(n, 3 r²)`` by a Gaussian of ``radius`` pixels (σ)."""
     from scipy.ndimage import gaussian_filter  # slow to import, and only this needs it
 
     smooth = np.asarray(gaussian_filter(as_pixels(w), (0, 0, radius, radius)))
@@ -67,7 +67,7 @@ class Decay:
         check_number("share", self.share, 0, 1)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
-        """See `Regularizer`."""
+        """Shrinks coordinates ``(n, dim)`` by the share."""
         return w * (1 - self.share)
 
 
@@ -89,7 +89,7 @@ class Blur:
         check_whole("every", self.every, 1)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
-        """See `Regularizer`."""
+        """Blurs coordinates ``(n, dim)`` in every so many steps."""
         return blurred(w, self.radius) if k % self.every == 0 else w
 
 
@@ -114,7 +114,7 @@ class SmallNorm:
         check_number("percentile", self.percentile, 0, 100)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
-        """See `Regularizer`."""
+        """Sets pixels of coordinates ``(n, dim)`` to 0 by the length of their colour."""
         return _kept(w, np.linalg.norm(as_pixels(w), axis=1), self.percentile)
 
 
@@ -133,7 +133,7 @@ class SmallContribution:
         check_number("percentile", self.percentile, 0, 100)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
-        """See `Regularizer`."""
+        """Sets pixels of coordinates ``(n, dim)`` to 0 by what they contribute."""
         return _kept(w, np.abs((as_pixels(w) * as_pixels(g)).sum(1)), self.percentile)
 
 
@@ -155,7 +155,7 @@ class Clip:
             raise InvalidArgumentError(f"low, high: expected low < high, got {self.low!r} and {self.high!r}.")
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
-        """See `Regularizer`."""
+        """Clips coordinates ``(n, dim)`` to the limits."""
         return np.clip(w, self.low, self.high)
 
 
@@ -174,7 +174,7 @@ class FixedNorm:
         check_positive("norm", self.norm)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
-        """See `Regularizer`."""
+        """Scales coordinates ``(n, dim)`` to the norm."""
         length = np.linalg.norm(w, axis=1, keepdims=True)
         return np.asarray(w * (self.norm / np.maximum(length, 1e-300)))
 
@@ -197,7 +197,7 @@ class FixedContrast:
         check_flag("centered", self.centered)
 
     def __call__(self, w: FloatArray, g: FloatArray, k: int) -> FloatArray:
-        """See `Regularizer`."""
+        """Scales coordinates ``(n, dim)`` to the standard deviation."""
         mean = w.mean(1, keepdims=True)
         away = w - mean
         scaled = away * (self.std / np.maximum(away.std(1, keepdims=True), 1e-300))
@@ -216,7 +216,7 @@ _NAMES: dict[str, type[Any]] = {
 
 
 def read_regularizers(given: Sequence[Regularizer | Mapping[str, Any]]) -> tuple[Regularizer, ...]:
-    """Regularizers from values, or from mappings ``{"name": "blur", "radius": 0.5}`` as files have them.
+    """Reads regularizers from values, or from mappings ``{"name": "blur", "radius": 0.5}`` as files have them.
 
     Raises:
         InvalidArgumentError: No such regularizer, or it does not take an option.
@@ -236,7 +236,7 @@ def _read(options: dict[str, Any]) -> Regularizer:
 
 
 def describe_regularizers(regularizers: Sequence[Regularizer]) -> list[dict[str, Any]] | None:
-    """Mappings that `read_regularizers` reads back; None where one of them is not of this file."""
+    """Returns mappings that `read_regularizers` reads back; None where one of them is not of this file."""
     names = {kind: name for name, kind in _NAMES.items()}
     if any(type(one) not in names for one in regularizers):
         return None
