@@ -46,14 +46,14 @@ class Noise:
         return images + torch.from_numpy(np.stack(fields)).to(images) if fields else images
 
     def _field(self, own: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """The noise of one picture, in its shape ``(3, h, w)``."""
+        """Draws the noise of one picture, in its shape ``(3, h, w)``."""
         field = own.standard_normal(shape, np.float32) * np.float32(self.std)
         if self.uniform:
             field += (2 * own.random(shape, np.float32) - 1) * np.float32(self.uniform)
         return field
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -83,7 +83,7 @@ class ColorJitter:
         return (images - shift) / images.new_tensor(np.exp(own[:, 1] * self.log_scale))
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -112,7 +112,7 @@ class ColorOffset:
         return images + images.new_tensor(own * self.std * max(1 - step / self.steps, 0.0))
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -141,12 +141,12 @@ class Blur:
         return images.new_tensor(rows) @ images @ images.new_tensor(columns.T)
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
 @cache
 def blur_matrix(size: int, sigma: float) -> NDArray[np.float64]:
-    """Weights ``(size, size)`` of a Gaussian blur along one axis."""
+    """Returns weights ``(size, size)`` of a Gaussian blur along one axis."""
     matrix: NDArray[np.float64] = gaussian_filter1d(np.eye(size), sigma, axis=0, mode="reflect")
     return matrix

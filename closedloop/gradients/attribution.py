@@ -76,7 +76,7 @@ def attribute(
     chunk: int = 16,
     device: str = "cpu",
 ) -> xr.DataArray:
-    """Signed attribution of a score to each pixel and colour of each image.
+    """Attributes a score to each pixel and colour of each image, with a sign.
 
     A rectifier passes the gradient g at the input x: "gradient" g·[x > 0], "deconvnet" g·[g > 0], "guided-backprop"
     g·[x > 0]·[g > 0]. Other parts of the network are differentiated as they are. Rectifiers are relu and threshold at
@@ -139,7 +139,7 @@ def _check_choices(method: str, seed: str) -> None:
 
 
 def _check_baseline(baseline: float | ArrayLike, images: NDArray[Any]) -> NDArray[np.float32]:
-    """The image ``(1, 3, h, w)`` or grey level ``(1, 1, 1, 1)`` at which the path begins."""
+    """Returns the image ``(1, 3, h, w)`` or grey level ``(1, 1, 1, 1)`` at which the path begins."""
     start = np.asarray(baseline, dtype=np.float32)
     if start.ndim == 0 and 0 <= start <= 1:
         return start.reshape(1, 1, 1, 1)
@@ -180,7 +180,7 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _scored(subject: Differentiable, objective: Objective) -> Callable[[Tensor], Tensor]:
-    """Images ``(n, 3, h, w)`` -> scores ``(n,)``, with the graph kept."""
+    """Returns a function that turns images ``(n, 3, h, w)`` into scores ``(n,)``, and keeps the graph."""
     import torch
 
     def scores(x: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ def _part(
     size: tuple[int, int],
     device: str,
 ) -> Part:
-    """Attributions of some images."""
+    """Returns the attributions of some images."""
     import torch
 
     with torch.enable_grad():
@@ -236,7 +236,7 @@ def _integrated(scored: Callable[[Tensor], Tensor], x: Tensor, baseline: Tensor,
 
 
 def _captum(name: str, scored: Callable[[Tensor], Tensor]) -> Any:
-    """One of captum's attributions of a function."""
+    """Returns one of captum's attributions of a function."""
     captum = require("captum.attr", "attribution", "method: gradient or integrated-gradients")
     return getattr(captum, name)(scored)
 
@@ -247,7 +247,7 @@ def _array(values: Tensor) -> NDArray[np.float32]:
 
 
 def _by_rule(scored: Callable[[Tensor], Tensor], x: Tensor, method: str, seed: str) -> tuple[Tensor, Tensor]:
-    """Scores ``(n,)``, and the backward pass in which each rectifier follows the rule of a method.
+    """Returns scores ``(n,)``, and the backward pass in which each rectifier follows the rule of a method.
 
     The rules are hooks on the nodes of this pass's own graph, and gone with it.
     """
@@ -270,19 +270,19 @@ def _by_rule(scored: Callable[[Tensor], Tensor], x: Tensor, method: str, seed: s
 
 
 def _deconvnet(inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    """What comes down, rectified; whether the input was above 0 does not count."""
+    """Rectifies what comes down; whether the input was above 0 does not count."""
     passed = None if outputs[0] is None else outputs[0].clamp(min=0)
     return (passed, *inputs[1:])
 
 
 def _guided(inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    """The gradient, rectified."""
+    """Rectifies the gradient."""
     passed = None if inputs[0] is None else inputs[0].clamp(min=0)
     return (passed, *inputs[1:])
 
 
 def graph_nodes(last: Any) -> list[Any]:
-    """All nodes of a torch graph that its last one depends on, each once."""
+    """Returns all nodes of a torch graph that its last one depends on, each once."""
     found: dict[Any, None] = {last: None}
     open_nodes = [last]
     while open_nodes:
@@ -294,12 +294,12 @@ def graph_nodes(last: Any) -> list[Any]:
 
 
 def _kind(node: Any) -> str:
-    """The name of an operation as torch writes it before "Backward"."""
+    """Returns the name of an operation as torch writes it before "Backward"."""
     return str(node.name()).partition("Backward")[0]
 
 
 def _rectifier(node: Any) -> bool:
-    """Whether a node is max(x, 0), up to an upper bound."""
+    """Tells whether a node is max(x, 0), up to an upper bound."""
     match _kind(node):
         case "Relu":
             return True
@@ -318,7 +318,7 @@ def _plain(value: Any) -> Any:
 
 
 def _refused(node: Any) -> str:
-    """What a user calls an activation for which there is no rule; "" for all else."""
+    """Returns what a user calls an activation for which there is no rule; "" for all else."""
     import torch
 
     kind = _kind(node)
@@ -332,7 +332,7 @@ def _refused(node: Any) -> str:
 
 
 def _swish(node: Any) -> bool:
-    """Whether a product is x · sigmoid(c x)."""
+    """Tells whether a product is x · sigmoid(c x)."""
     if _kind(node) != "Mul":
         return False
     factors = [f for f, _ in node.next_functions]
@@ -346,7 +346,7 @@ def _swish(node: Any) -> bool:
 
 
 def _labelled(parts: list[Part], shape: tuple[int, ...], scalars: dict[str, str]) -> xr.DataArray:
-    """The attributions with what is known of them; warns of those that say nothing."""
+    """Returns the attributions with what is known of them; warns of those that say nothing."""
     maps = np.concatenate([m for m, _ in parts]) if parts else np.empty(shape, np.float32)
     names = parts[0][1] if parts else ()
     facts = {name: ("image", np.concatenate([f[name] for _, f in parts])) for name in names}
@@ -370,7 +370,7 @@ def _labelled(parts: list[Part], shape: tuple[int, ...], scalars: dict[str, str]
 
 
 def attribution_pictures(attributions: ArrayLike, filter: Filter = "raw") -> NDArray[np.float32]:  # noqa: A002
-    """Attributions as images that a person can look at, each scaled so that 1 value in 200 reaches full contrast.
+    """Draws attributions as images to look at, each scaled so that 1 value in 200 reaches full contrast.
 
     Args:
         attributions: ``(n, 3, h, w)``, signed.
@@ -398,7 +398,7 @@ def attribution_pictures(attributions: ArrayLike, filter: Filter = "raw") -> NDA
 
 
 def _scale(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The size that 1 in 200 of each image's values exceeds ``(n, 1, 1, 1)``; 1 where all are 0."""
+    """Returns the size that 1 in 200 of each image's values exceeds ``(n, 1, 1, 1)``; 1 where all are 0."""
     sizes = np.abs(values)
     most, largest = np.percentile(sizes, 99.5, axis=(1, 2, 3), keepdims=True), sizes.max((1, 2, 3), keepdims=True)
     return np.where(most > 0, most, np.where(largest > 0, largest, 1)).astype(np.float32)

@@ -36,7 +36,7 @@ class Repeat:
         return images.repeat_interleave(self.copies, 0)
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -84,7 +84,7 @@ class Crops:
         object.__setattr__(self, "limits", check_sides("limits", self.limits))
 
     def mean_side(self, step: int) -> float:
-        """Mean side of the windows at a step, as a share of the picture's."""
+        """Returns the mean side of the windows at a step, as a share of the picture's."""
         way = min(step / max(self.steps - 1, 1), 1.0)
         return (1 - way) * self.first + way * self.last
 
@@ -94,13 +94,13 @@ class Crops:
         return _windows(images, self.copies, self.size, self.value, boxes)
 
     def _box(self, own: np.random.Generator, mean: float) -> tuple[float, float, float]:
-        """Top, left and side of a window, as shares."""
+        """Draws top, left and side of a window, as shares."""
         side = float(np.clip(own.normal(mean, self.side_std), *self.limits))
         y, x = own.normal(self.center, self.center_std, 2)
         return float(y) - side / 2, float(x) - side / 2, side
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -136,13 +136,13 @@ class InnerCrops:
         return _windows(images, self.copies, self.size, 0.5, boxes)
 
     def _box(self, own: np.random.Generator, room: tuple[float, float]) -> tuple[float, float, float]:
-        """Top, left and side of a window, as shares of the shorter side; ``room`` is the picture's height and width."""
+        """Draws a window's top, left and side, as shares of the shorter of ``room``, the picture's height and width."""
         side = float(own.uniform(*self.limits))
         y, x = own.random(2)
         return float(y) * (room[0] - side), float(x) * (room[1] - side), side
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -157,7 +157,7 @@ def check_sides(name: str, limits: Sequence[float]) -> tuple[float, float]:
 def _windows(
     images: Tensor, copies: int, size: int, value: float, boxes: Sequence[tuple[float, float, float]]
 ) -> Tensor:
-    """Windows ``(n copies, 3, size, size)``, those of a picture adjacent; boxes are top, left and side as shares."""
+    """Returns windows ``(n copies, 3, size, size)``, a picture's adjacent; boxes are top, left and side as shares."""
     short = min(check_pictures(images))
     seen = []
     for i, (top, left, side) in enumerate(boxes):

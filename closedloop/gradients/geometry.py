@@ -59,7 +59,7 @@ class Pad:
         return functional.pad(images, [self.px] * 4, mode="reflect")
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -90,7 +90,7 @@ class Jitter:
         return torch.stack(seen) if seen else images[..., self.px :, self.px :]
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -117,7 +117,7 @@ class Roll:
         return torch.stack(rolled) if rolled else images
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -151,12 +151,12 @@ class RandomScale:
         return torch.stack(scaled) if scaled else images
 
     def _zoom(self, image: Tensor, shape: tuple[int, int], factor: float) -> Tensor:
-        """One picture ``(3, h, w)`` at a magnification: its middle 1 / factor of each axis fills the frame."""
+        """Magnifies one picture ``(3, h, w)``: its middle 1 / factor of each axis fills the frame."""
         (height, width), beyond = shape, (1 - 1 / factor) / 2
         return resample(image, (height * beyond, width * beyond, height / factor, width / factor), shape, self.value)
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -194,7 +194,7 @@ class RandomRotate:
         return functional.grid_sample(images - self.value, grid, align_corners=False) + self.value
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -221,7 +221,7 @@ class Flip:
         return torch.where(which[:, None, None, None], images.flip(3), images)
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)
 
 
@@ -246,5 +246,5 @@ class Resize:
         return resample(images, (0, 0, height, width), (self.px, self.px))
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)

@@ -73,7 +73,7 @@ class Request:
         return self.column is not None and self.output
 
     def shared(self) -> dict[str, Any]:
-        """Arguments that all optimizers take."""
+        """Returns the arguments that all optimizers take."""
         return {"steps": self.steps, "start": self.start, "copies": self.copies}
 
 
@@ -114,7 +114,7 @@ class Method:
 
 
 def find_method(name: str) -> Method:
-    """The method of a name.
+    """Returns the method of a name.
 
     Raises:
         UnknownNameError: There is none.
@@ -150,7 +150,7 @@ def _settings(
 
 
 def _pixel_ascent(request: Request, **options: Any) -> GradientAscent:
-    """Ascent in bytes (255 to a unit of [0, 1]) around the mean colour of ImageNet, as in the Caffe days."""
+    """Makes an ascent in bytes (255 to a unit of [0, 1]) around ImageNet's mean colour, as in the Caffe days."""
     space, pixels = request.generator.space, request.generator.resolution**2
     if not space.bounded or space.dim not in (pixels, 3 * pixels):
         raise InvalidArgumentError(
@@ -165,12 +165,12 @@ def _pixel_ascent(request: Request, **options: Any) -> GradientAscent:
 
 
 def _probability(request: Request) -> Objective:
-    """The softmax probability where the target is a class, else its response."""
+    """Returns the softmax probability where the target is a class, else its response."""
     return Probability(request.column, request.classes) if request.is_class else request.objective  # type: ignore[arg-type]
 
 
 def _raw(request: Request, *, rate: float | None) -> Plan:
-    """No regularizer: the unregularized run of the fooling paper, for classes on their probability."""
+    """Plans an ascent without regularizers: that of the fooling paper, for classes on their probability."""
     if request.is_class and rate is None:
         policy: dict[str, Any] = {"policy": "progress01", "rate": 0.02, "late": 0.1, "max_rate": 1e7}
     else:
@@ -192,7 +192,7 @@ RETUNED: dict[int, dict[str, float]] = {1: {"max_rate": 1e8}, 2: {"rate": 1e4}, 
 
 
 def _yosinski(number: int) -> Callable[..., Plan]:
-    """The plan of one of the four sets."""
+    """Returns the plan of one of the four sets."""
     regularizers, published = YOSINSKI[number]
 
     def plan(request: Request, *, rate: float | None, max_rate: float | None) -> Plan:
@@ -208,14 +208,14 @@ def _yosinski(number: int) -> Callable[..., Plan]:
 
 
 def _total_variation(request: Request, *, rate: float, tv: float, norm: float, l1: float) -> Plan:
-    """Penalties on total variation, large values (in the spirit of Mahendran & Vedaldi) and distance from grey."""
+    """Penalizes total variation, large values (in the spirit of Mahendran & Vedaldi) and distance from grey."""
     penalty = tv * TotalVariation() + norm * AlphaNorm(6) + l1 * L1()
     climbed = Adam(request.generator.space, request.seed, rate=rate, spread=0.1, **request.shared())
     return Plan(climbed, request.objective - penalty, _settings(request))  # type: ignore[operator]
 
 
 def _mei(request: Request, *, contrast: float, norm: float | None, rate: float, smooth: tuple[float, float]) -> Plan:
-    """Fixed contrast, or a fixed norm around the middle of the space, and a blurred gradient."""
+    """Fixes the contrast, or the norm around the middle of the space, and blurs the gradient."""
     fixed = FixedContrast(contrast) if norm is None else FixedNorm(norm)
     climbed = GradientAscent(
         request.generator.space,
@@ -233,7 +233,7 @@ def _mei(request: Request, *, contrast: float, norm: float | None, rate: float, 
 
 
 def _deepdream(request: Request, *, rate: float) -> Plan:
-    """Octaves and jitter; a step changes a pixel by `rate` / 255 on average."""
+    """Plans octaves and jitter; a step changes a pixel by `rate` / 255 on average."""
     from closedloop.gradients.views import deepdream_view
 
     # The steps are shared out among the four octaves of the view.
@@ -243,13 +243,13 @@ def _deepdream(request: Request, *, rate: float) -> Plan:
 
 
 def _adam(request: Request, *, rate: float) -> Plan:
-    """Nothing but the gradient: the ceiling of a generator, as far as one knows."""
+    """Plans nothing but the gradient: the ceiling of a generator, as far as one knows."""
     climbed = Adam(request.generator.space, request.seed, rate=rate, **request.shared())
     return Plan(climbed, request.objective, _settings(request))
 
 
 def _lucid(request: Request, *, rate: float, views: int) -> Plan:
-    """Robust to being moved, scaled and turned; `views` pictures of the image in each step."""
+    """Plans an image robust to being moved, scaled and turned; `views` pictures of it in each step."""
     from closedloop.gradients.crops import Repeat
     from closedloop.gradients.views import Chain, lucid_view
 
@@ -276,7 +276,7 @@ def _maco(request: Request, *, rate: float, crops: int, first: float, last: floa
 
 
 def _accentuate(request: Request, *, rate: float, crops: int, alpha: float) -> Plan:
-    """From an image, and held to it by what the other units answer under the same crops."""
+    """Plans an ascent from an image, held to it by what the other units answer under the same crops."""
     from closedloop.gradients.views import accentuation_view
 
     climbed = Adam(request.generator.space, request.seed, rate=rate, unit=1.0, **request.shared())
@@ -288,13 +288,13 @@ def _accentuate(request: Request, *, rate: float, crops: int, alpha: float) -> P
 
 
 def _others(request: Request) -> tuple[int, ...]:
-    """Columns of the units that the objective does not read."""
+    """Returns the columns of the units that the objective does not read."""
     read = request.objective.columns if isinstance(request.objective, Term) else None
     return () if read is None else tuple(i for i in range(request.units) if i not in read)
 
 
 def _dgn_am(request: Request, *, rate: float, decay: float, limit: float) -> Plan:
-    """Steps of fixed mean size, clipped to the prior's range, shrunk a little."""
+    """Plans steps of fixed mean size, clipped to the prior's range, shrunk a little."""
     climbed = GradientAscent(
         request.generator.space,
         request.seed,
@@ -318,7 +318,7 @@ def _ppgn(
     limit: float,
     exact: bool,
 ) -> Plan:
-    """Steps along the log probability of a class and towards what the generator's own encoder makes of the image."""
+    """Plans steps along a class's log probability and towards what the generator's encoder makes of the image."""
     generator = request.generator
     if not isinstance(generator, Encoding):
         raise InvalidArgumentError(

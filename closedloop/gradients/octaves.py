@@ -73,11 +73,11 @@ class Octaves:
         return (-(-self.canvas // self.size)) ** 2
 
     def octave(self, step: int) -> int:
-        """Size of the octave at a step, in pixels."""
+        """Returns the size of the octave at a step, in pixels."""
         return self.sizes[min(step // self.steps, self.octaves - 1)]
 
     def __call__(self, images: Tensor, step: int, rng: np.random.Generator) -> Tensor:
-        """Images ``(n, 3, canvas, canvas)`` -> tiles ``(n copies, 3, size, size)``; draws a displacement for each."""
+        """Moves images ``(n, 3, canvas, canvas)``, each at random, and returns tiles ``(n copies, 3, size, size)``."""
         if check_pictures(images) != (self.canvas, self.canvas):
             raise InvalidArgumentError(
                 f"images: expected {self.canvas} x {self.canvas} pixels, got {images.shape[2]} x {images.shape[3]}; "
@@ -90,7 +90,7 @@ class Octaves:
         return torch.stack(tiles) if tiles else images.new_empty(0, 3, self.size, self.size)
 
     def _tiles(self, picture: Tensor, move: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> list[Tensor]:
-        """Tiles of one octave, moved in a circle by rows and columns."""
+        """Returns the tiles of one octave, moved in a circle by rows and columns."""
         octave = picture.shape[-1]
         count, side = -(-self.canvas // self.size), min(self.size, octave)
         corners = [i * octave // count for i in range(count)]
@@ -103,5 +103,5 @@ class Octaves:
         return tiles
 
     def describe(self) -> str:
-        """Its text, which `closedloop.gradients.views.parse_view` reads back."""
+        """Returns its text, which `closedloop.gradients.views.parse_view` reads back."""
         return repr(self)

@@ -52,7 +52,7 @@ class _Part:
 
     @classmethod
     def of(cls, thread: Climbing, step: int, images: Tensor, form: Form) -> _Part:
-        """The beginning: nothing shown yet."""
+        """Makes the beginning: nothing shown yet."""
         leaf = images.detach().requires_grad_()
         pictures, anchor, fixed = _seen(thread, step, leaf), thread.gradient.anchor, None
         if anchor is not None:
@@ -74,7 +74,7 @@ class _Part:
         return self.step < self.thread.gradient.redirected
 
     def jobs(self) -> Iterator[NDArray[np.int64]]:
-        """Rows of `pictures` that are scored together: the same few copies of all images."""
+        """Yields rows of `pictures` that are scored together: the same few copies of all images."""
         n = len(self.images)
         rows = np.arange(n * self.copies).reshape(n, self.copies)
         each = max(1, PICTURES_AT_ONCE // n)
@@ -82,14 +82,14 @@ class _Part:
             yield rows[:, first : first + each].ravel()
 
     def through_view(self, slopes: Tensor) -> Tensor:
-        """Gradient with respect to the pictures -> gradient with respect to the images."""
+        """Turns a gradient with respect to the pictures into one with respect to the images."""
         if self.pictures is self.images:
             return slopes
         (back,) = torch.autograd.grad(self.pictures, self.images, slopes, retain_graph=self.fixed is not None)
         return back
 
     def distance(self, responses: Tensor, fixed: Tensor) -> Tensor:
-        """Distance ``(m,)`` of responses ``(m, units[, time])`` from those to the anchor, in the units that count."""
+        """Measures how far responses ``(m, units[, time])`` are from the anchor, ``(m,)``, in the units that count."""
         columns = [] if self.thread.gradient.anchor is None else list(self.thread.gradient.anchor.columns)
         # ‖r - r₀‖ over the units; the sum over an image's pictures is then the mean of their distances.
         away: Tensor = (responses - fixed)[:, columns].flatten(1).norm(dim=1)
@@ -125,7 +125,7 @@ class GradientPath:
         self._device = subject.torch_device if isinstance(subject, Located) else "cpu"
 
     def slopes(self, threads: Sequence[Climbing], codes: Sequence[FloatArray], steps: Sequence[int]) -> list[Slope]:
-        """Scores and gradients of the codes ``(n, dim)`` of each thread, in the step that each is at."""
+        """Returns scores and gradients of each thread's codes ``(n, dim)``, in the step that each is at."""
         found: dict[int, Slope] = {}
         for which in _alike([id(thread.generator) for thread in threads]):
             told = self._same_generator(
@@ -137,7 +137,7 @@ class GradientPath:
     def _same_generator(
         self, threads: Sequence[Climbing], codes: Sequence[FloatArray], steps: Sequence[int]
     ) -> list[Slope]:
-        """The slopes of threads that share a generator."""
+        """Returns the slopes of threads that share a generator."""
         code = torch.from_numpy(np.concatenate(codes).astype(np.float32)).to(self._device).requires_grad_()
         with InwardClamp():
             images = _generated(threads[0], code, self._form)
@@ -183,7 +183,7 @@ class GradientPath:
                     self._hold(pack, responses, batch)
 
     def _responses(self, pictures: Tensor) -> Tensor:
-        """Responses ``(m, units[, time])`` to pictures ``(m, 3, h, w)``, in torch's graph."""
+        """Returns responses ``(m, units[, time])`` to pictures ``(m, 3, h, w)``, in torch's graph."""
         with blamed(f"subject {self._name!r}, forward()", SubjectError):
             responses: Tensor = self._subject.forward(pictures)
             if not isinstance(responses, Tensor) or responses.ndim not in (2, 3) or len(responses) != len(pictures):
@@ -212,7 +212,7 @@ class GradientPath:
 
 
 def _differentiable(thread: Climbing) -> Differentiable:
-    """The generator of a thread, as one with a forward pass.
+    """Returns the generator of a thread, as one with a forward pass.
 
     Raises:
         InvalidArgumentError: It has none.
@@ -226,7 +226,7 @@ def _differentiable(thread: Climbing) -> Differentiable:
 
 
 def _generated(thread: Climbing, code: Tensor, form: Form) -> Tensor:
-    """Images ``(n, 3, h, w)`` of codes ``(n, dim)`` in torch's graph, in the form that the subject is shown.
+    """Makes images ``(n, 3, h, w)`` of codes ``(n, dim)`` in torch's graph, in the form that the subject is shown.
 
     Raises:
         GeneratorError: The generator raised, or returned no such tensor.
@@ -241,7 +241,7 @@ def _generated(thread: Climbing, code: Tensor, form: Form) -> Tensor:
 
 
 def _scored(thread: Climbing, responses: Tensor, pictures: Tensor) -> Tensor:
-    """Scores ``(m,)`` of responses ``(m, units[, time])`` to pictures ``(m, 3, h, w)``, in torch's graph.
+    """Turns responses ``(m, units[, time])`` to pictures ``(m, 3, h, w)`` into scores ``(m,)``, in torch's graph.
 
     Raises:
         ObjectiveError: The objective raised, or returned no score for each picture.
@@ -254,12 +254,12 @@ def _scored(thread: Climbing, responses: Tensor, pictures: Tensor) -> Tensor:
 
 
 def _shape_of(thing: object) -> str:
-    """The shape of a tensor in words, or what came in its place."""
+    """Returns the shape of a tensor in words, or what came in its place."""
     return str(tuple(thing.shape)) if isinstance(thing, Tensor) else f"{type(thing).__name__}"
 
 
 def _seen(thread: Climbing, step: int, images: Tensor) -> Tensor:
-    """What the thread's view makes of images in a step; the same draws whenever it is asked."""
+    """Returns what the thread's view makes of images in a step; the same draws whenever it is asked."""
     how = thread.gradient
     if how.view is None:
         return images
@@ -269,7 +269,7 @@ def _seen(thread: Climbing, step: int, images: Tensor) -> Tensor:
 
 
 def _slope(scores: Tensor, batch: Tensor, again: bool) -> Tensor:
-    """Gradient of scores ``(m,)`` with respect to the pictures ``(m, 3, h, w)`` that they belong to.
+    """Returns the gradient of scores ``(m,)`` with respect to the pictures ``(m, 3, h, w)`` that they belong to.
 
     Raises:
         InvalidArgumentError: The graph is broken between them.
@@ -286,7 +286,7 @@ def _slope(scores: Tensor, batch: Tensor, again: bool) -> Tensor:
 
 
 def _back(images: Tensor, code: Tensor, slopes: Sequence[Tensor], again: bool) -> list[FloatArray]:
-    """Gradients with respect to images ``(n, 3, r, r)`` -> with respect to their codes, ``(n, dim)``, thread by thread.
+    """Turns gradients of images ``(n, 3, r, r)`` into gradients of their codes, ``(n, dim)``, thread by thread.
 
     Raises:
         InvalidArgumentError: The graph is broken between them.
@@ -300,13 +300,13 @@ def _back(images: Tensor, code: Tensor, slopes: Sequence[Tensor], again: bool) -
 
 
 def _by_image(scores: Tensor, images: int) -> FloatArray:
-    """Scores of the pictures of some images, those of an image adjacent -> their sums ``(images,)``."""
+    """Sums the scores of each image's pictures, those of an image adjacent, to ``(images,)``."""
     summed: FloatArray = scores.detach().cpu().double().numpy().reshape(images, -1).sum(1)
     return summed
 
 
 def _alike(keys: Sequence[object]) -> list[list[int]]:
-    """Indices of equal keys, together."""
+    """Puts the indices of equal keys together."""
     groups: dict[object, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
@@ -314,7 +314,7 @@ def _alike(keys: Sequence[object]) -> list[list[int]]:
 
 
 def _packs(jobs: Sequence[tuple[_Part, NDArray[np.int64]]]) -> Iterator[list[tuple[_Part, NDArray[np.int64]]]]:
-    """Jobs in their order, as many together as a chunk holds."""
+    """Yields jobs in their order, as many together as a chunk holds."""
     pack: list[tuple[_Part, NDArray[np.int64]]] = []
     for job in jobs:
         if pack and sum(len(rows) for _, rows in pack) + len(job[1]) > PICTURES_AT_ONCE:

@@ -61,7 +61,7 @@ class _Redirected(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, high: float | None, inplace: bool, maximize: bool) -> Tensor:
-        """The values of the ordinary function; what the backward pass needs is kept."""
+        """Returns the values of the ordinary function, and keeps what the backward pass needs."""
         if inplace:
             ctx.mark_dirty(x)
         y = x.clamp_(0, high) if inplace else x.clamp(0, high)
@@ -73,7 +73,7 @@ class _Redirected(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        """The ordinary gradient, and the redirected one of examples for which that is zero everywhere."""
+        """Returns the ordinary gradient, and the redirected one of examples for which that is zero everywhere."""
         (x,) = ctx.saved_tensors
         # The ordinary rule: g [x > 0], for ReLU6 g [0 < x < 6].
         if ctx.high is None:
@@ -124,14 +124,14 @@ class _Inward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        """``clamp(0, 1)``; where it cuts is kept."""
+        """Returns ``clamp(0, 1)``, and keeps where it cuts."""
         ctx.save_for_backward(x < 0, x > 1)
         return x.clamp(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """The gradient but where a step along it would lead further out: below 0 downwards, above 1 upwards."""
+        """Returns the gradient but where a step along it led further out: below 0 downwards, above 1 upwards."""
         below, above = ctx.saved_tensors
         return gradient.masked_fill((below & (gradient < 0)) | (above & (gradient > 0)), 0)
 

@@ -15,7 +15,7 @@ from closedloop.seeds import numbered_generator
 
 
 def draws(rng: np.random.Generator, n: int) -> list[np.random.Generator]:
-    """A random generator for each of ``n`` pictures.
+    """Makes a random generator for each of ``n`` pictures.
 
     One number is taken from ``rng``, however many pictures there are: neither what picture i is given nor what the next
     call is given depends on ``n``.
@@ -25,7 +25,7 @@ def draws(rng: np.random.Generator, n: int) -> list[np.random.Generator]:
 
 
 def check_pictures(images: Tensor) -> tuple[int, int]:
-    """Height and width of ``images`` if they are ``(n, 3, h, w)``, or grey, ``(n, 1, h, w)``.
+    """Returns height and width of ``images`` if they are ``(n, 3, h, w)``, or grey, ``(n, 1, h, w)``.
 
     Raises:
         InvalidArgumentError: Otherwise.
@@ -53,7 +53,7 @@ def check_numbers(name: str, values: Any, low: float = -np.inf, high: float = np
 
 
 def lens(size: int, low: float, side: float, new: int) -> tuple[NDArray[np.float64], int]:
-    """Linear interpolation along one axis: ``new`` samples of the stretch from ``low`` to ``low + side``.
+    """Interpolates linearly along one axis: ``new`` samples of the stretch from ``low`` to ``low + side``.
 
     Pixel i covers the stretch from i to i + 1. The kernel is widened when shrinking (antialiased), and normalized over
     the pixels that there are. A sample beyond the image has no weights.
@@ -83,7 +83,7 @@ def lens(size: int, low: float, side: float, new: int) -> tuple[NDArray[np.float
 def resample(
     pictures: Tensor, box: tuple[float, float, float, float], shape: tuple[int, int], value: float = 0.5
 ) -> Tensor:
-    """A box of pictures at another size; keeps the graph.
+    """Resamples a box of pictures to another size; keeps the graph.
 
     Args:
         pictures: ``(…, h, w)``.

@@ -66,7 +66,7 @@ class Whole:
         return images
 
     def describe(self) -> str:
-        """Its text, which `parse_view` reads back."""
+        """Returns its text, which `parse_view` reads back."""
         return repr(self)
 
 
@@ -96,18 +96,18 @@ class Chain:
         return prod(view.copies for view in self.views)
 
     def __call__(self, images: Tensor, step: int, rng: np.random.Generator) -> Tensor:
-        """Images ``(n, 3, h, w)`` -> pictures ``(n * copies, 3, h', w')``."""
+        """Turns images ``(n, 3, h, w)`` into pictures ``(n * copies, 3, h', w')``."""
         for view in self.views:
             images = view(images, step, rng)
         return images
 
     def describe(self) -> str:
-        """Its text, which `parse_view` reads back."""
+        """Returns its text, which `parse_view` reads back."""
         return " | ".join(view.describe() for view in self.views)
 
 
 def lucid_view() -> Chain:
-    """Lucid's standard transforms (Olah et al. 2017): padded, moved, scaled, turned and moved again.
+    """Makes Lucid's standard transforms (Olah et al. 2017): padded, moved, scaled, turned and moved again.
 
     An image of 128 pixels becomes a picture of 140. Lucid draws once for the whole batch, its scaling changes the size
     of the picture (125 to 154 pixels), and a turned picture stands in black, not grey.
@@ -149,7 +149,7 @@ def accentuation_view(size: int = 224, copies: int = 16) -> Chain:
 
 
 def deepdream_view(canvas: int = 512, size: int = 224, steps: int = 10) -> Octaves:
-    """Four octaves with ratio 1.4, each moved by up to 32 pixels (DeepDream's notebook).
+    """Makes four octaves with ratio 1.4, each moved by up to 32 pixels (DeepDream's notebook).
 
     Args:
         canvas: Height and width of the images.
@@ -160,7 +160,7 @@ def deepdream_view(canvas: int = 512, size: int = 224, steps: int = 10) -> Octav
 
 
 def vit_view(steps: int = 400, copies: int = 8) -> Chain:
-    """Moved copies in other colours (Ghiasi et al. 2022, "What do Vision Transformers Learn?").
+    """Makes moved copies in other colours (Ghiasi et al. 2022, "What do Vision Transformers Learn?").
 
     Args:
         steps: Of the whole ascent; the colour that is added fades until then.
@@ -199,7 +199,7 @@ _KNOWN: dict[str, Any] = {
 
 
 def parse_view(text: str) -> View:
-    """The view that a text describes, such as ``"Pad(px=12) | Jitter(8)"`` or ``"maco_view(steps=100)"``.
+    """Returns the view that a text describes, such as ``"Pad(px=12) | Jitter(8)"`` or ``"maco_view(steps=100)"``.
 
     Only views and published sets of this module are called, with numbers and words as arguments; nothing else runs.
 
@@ -218,14 +218,14 @@ def parse_view(text: str) -> View:
 
 
 def _parts(node: ast.expr) -> list[ast.expr]:
-    """The operands of ``a | b | c``."""
+    """Returns the operands of ``a | b | c``."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         return [*_parts(node.left), *_parts(node.right)]
     return [node]
 
 
 def _called(node: ast.expr, text: str) -> View:
-    """The view of one call, ``Name(literals)``."""
+    """Returns the view of one call, ``Name(literals)``."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
         raise _unreadable(text)
     if node.func.id not in _KNOWN:
