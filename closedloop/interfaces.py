@@ -459,6 +459,67 @@ class Fingerprinted(Protocol):
         ...
 
 
+class OpenedLayer(Protocol):
+    """A layer of a classifier, and what its outputs become when a channel of it is held still.
+
+    Arrays are numpy float32; images are ``(n, 3, h, w)``, RGB in [0, 1]. A layer's output is ordered as channels and
+    places: rows and columns of a map, tokens, or one place.
+    """
+
+    @property
+    def layer(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Number of its channels."""
+        ...
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of its places: of a map; of tokens (1, tokens); of a layer without any (1, 1)."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the outputs are called; "" for one without a name."""
+        ...
+
+    def look(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The layer's output ``(n, channels, places)``, and that of the network ``(n, classes)``."""
+        ...
+
+    def attributions(self, images: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Activation times gradient of chosen outputs ``(n, k)``, summed over places: ``(n, k, channels)``."""
+        ...
+
+    def ablated(
+        self, image: NDArray[np.float32], means: NDArray[np.float32], channels: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Outputs for one image with one channel at a time set to its means: ``(len(channels), classes)``.
+
+        Args:
+            image: ``(3, h, w)``.
+            means: Of each channel at each place, ``(channels, places)``.
+            channels: Which ones.
+        """
+        ...
+
+
+@runtime_checkable
+class Openable(Protocol):
+    """A capability of subjects: networks into whose layers one can look, and reach."""
+
+    def opened(self, layer: str | None = None) -> OpenedLayer:
+        """A layer by its name; None for the last one with places, or where none has any the last hidden one.
+
+        Raises:
+            ClosedLoopError: There is no such layer, or the network is none that gives a number for each class.
+        """
+        ...
+
+
 @runtime_checkable
 class Encoding(Protocol):
     """A capability of generators: a first guess of the code of an image."""

@@ -9,8 +9,10 @@ from .ascend import AscendSettings, ascend, read_ascent
 from .compare import CompareSettings, compare, read_comparison, transfer
 from .contenders import CONTENDERS, PUBLISHED, Contender
 from .controls import pure_noise, random_codes, shuffled_scores
+from .diagnose import DiagnoseSettings, diagnose
 from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
+from .explaining import Explanation, explain, mean_activations
 from .landscape import LandscapeSettings, landscape, stored_planes
 from .parameters import stored_parameters
 from .present import PresentSettings, present
@@ -23,7 +25,9 @@ __all__ = [
     "AscendSettings",
     "CompareSettings",
     "Contender",
+    "DiagnoseSettings",
     "ElitesSettings",
+    "Explanation",
     "Handed",
     "LandscapeSettings",
     "PresentSettings",
@@ -33,9 +37,12 @@ __all__ = [
     "RunTable",
     "ascend",
     "compare",
+    "diagnose",
     "evolve",
     "evolve_elites",
+    "explain",
     "landscape",
+    "mean_activations",
     "present",
     "pure_noise",
     "random_codes",

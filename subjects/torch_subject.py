@@ -28,6 +28,7 @@ from closedloop.objectives.naming_units import UnitSpec
 from closedloop.readable import ReadableSubject
 
 from .folding import folded, version
+from .opened import OpenedNetwork
 from .options import OUTPUT, check_colors, check_resolution
 from .probe import Probe, absent, called, check_one_call, find_layer, survey
 from .receptive import ReceptiveField, computed_fields, measured_field
@@ -335,6 +336,13 @@ class TorchSubject(ReadableSubject):
         """Responses to images, always with the same random numbers, without a graph."""
         with undisturbed(probe.model, self._random.clone()), torch.no_grad():
             return torch.cat(probe(x), dim=1)
+
+    def opened(self, layer: str | None = None) -> OpenedNetwork:
+        """A layer of the network, and the classes that it answers with, to be looked into; see `OpenedNetwork`."""
+        input_like = torch.zeros(
+            1, 3, self.resolution, self.resolution, device=self._device, dtype=dtype_of(self.model)
+        )
+        return OpenedNetwork(self.model, layer, input_like, (self._mean, self._std), self._labels, self._random.clone())
 
     def state(self) -> State:
         """The state of the random stream that a random network draws from."""

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from closedloop.analysis.contenders import advantage, contender_table
     from closedloop.analysis.drift import reference_drift
     from closedloop.analysis.elites import class_elites, class_probabilities
+    from closedloop.analysis.errors import (
+        answers_of,
+        confusions,
+        driving_units,
+        error_clusters,
+        explanations,
+        single_units,
+    )
     from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
     from closedloop.analysis.natural import naturalness
     from closedloop.analysis.pairing import paired_difference
@@ -26,16 +34,21 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "advantage": "contenders",
+    "answers_of": "errors",
     "best_of_k": "comparison",
     "bootstrap": "resampling",
     "class_elites": "elites",
     "class_probabilities": "elites",
     "code_geometry": "codes",
+    "confusions": "errors",
     "contender_table": "contenders",
     "cross_driving": "similarity",
     "distance_to_peak": "landscapes",
+    "driving_units": "errors",
     "embedding": "similarity",
+    "error_clusters": "errors",
     "evolved_vs_reference": "comparison",
+    "explanations": "errors",
     "fano_factor": "reliability",
     "fit_kent": "landscapes",
     "generation_scores": "trajectories",
@@ -56,6 +69,7 @@ _HOMES = {
     "reference_means": "comparison",
     "selectivity": "reliability",
     "signal_correlation": "tuning",
+    "single_units": "errors",
     "sparseness": "tuning",
     "split_half": "reliability",
     "success": "trajectories",
@@ -68,17 +82,22 @@ __getattr__ = late_import(__name__, _HOMES)
 
 __all__ = [
     "advantage",
+    "answers_of",
     "best_of_k",
     "bootstrap",
     "class_elites",
     "class_probabilities",
     "code_geometry",
     "concat",
+    "confusions",
     "contender_table",
     "cross_driving",
     "distance_to_peak",
+    "driving_units",
     "embedding",
+    "error_clusters",
     "evolved_vs_reference",
+    "explanations",
     "fano_factor",
     "fit_kent",
     "generation_scores",
@@ -100,6 +119,7 @@ __all__ = [
     "runs",
     "selectivity",
     "signal_correlation",
+    "single_units",
     "sparseness",
     "split_half",
     "success",

@@ -35,6 +35,7 @@ COMMANDS = {
     "report": "report",
     "analyze": "analyze",
     "attribute": "attribute",
+    "diagnose": "diagnose",
     "export": "export",
     "import": "import_",
     "pack": "pack",

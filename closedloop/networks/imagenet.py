@@ -1,9 +1,19 @@
-"""The classes of ImageNet."""
+"""The classes of ImageNet, and which class of a classifier a label means."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
+
+from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
+
+#: A WordNet id, alone or before something else: ``n01440764``, ``n01440764_tench``.
+_WORDNET = re.compile(r"(n\d{8})(?![0-9A-Za-z])")
+#: Labels that an error names.
+_NAMED = 5
 
 
 @cache
@@ -12,4 +22,110 @@ def imagenet_classes() -> tuple[str, ...]:
 
     From a file of our own: importing torchvision for them takes seconds.
     """
-    return tuple(resources.files(__package__).joinpath("imagenet_classes.txt").read_text("utf-8").splitlines())
+    return tuple(_lines("imagenet_classes.txt"))
+
+
+@cache
+def imagenet_wordnet() -> tuple[tuple[str, str], ...]:
+    """Returns WordNet id and names, with commas between them, of the 1,000 classes in the order of `imagenet_classes`.
+
+    From timm's list of synsets and their lemmas.
+    """
+    pairs = (line.partition(" ") for line in _lines("imagenet_wordnet.txt"))
+    return tuple((known, names) for known, _, names in pairs)
+
+
+def _lines(name: str) -> list[str]:
+    return resources.files(__package__).joinpath(name).read_text("utf-8").splitlines()
+
+
+def wordnet_id(text: str) -> str:
+    """Returns the WordNet id with which a text begins, such as a folder's or a file's name; "" where it does not."""
+    found = _WORDNET.match(text)
+    return found[1] if found else ""
+
+
+def match_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+    """Returns for each label the number of the class that it means.
+
+    A label that begins with a WordNet id means that synset of ImageNet. Another means the class that is called so: all
+    of its text, or one of the names that commas part in it; where no class is, the one whose names in WordNet have it.
+    Capitals do not count, and an underscore is a space. Nothing else is tried.
+
+    Args:
+        labels: As folders or a table have them; the same may come several times.
+        classes: What the outputs of a network are called, in their order; those without a name by their number.
+
+    Raises:
+        UnknownNameError: Labels mean no class; the error counts and names them.
+        InvalidArgumentError: One means several.
+    """
+    names = _Names(classes)
+    counts = Counter(labels)
+    found = {label: names.find(label) for label in counts}
+    unknown = [label for label, numbers in found.items() if not numbers]
+    if unknown:
+        some = ", ".join(f"{label!r} ({counts[label]} images)" for label in unknown[:_NAMED])
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise UnknownNameError(
+            f"labelled: {len(unknown)} of {len(counts)} labels are no class of the network: {some}{more}."
+            f"{closest(unknown[0], [name for name in classes if name])} Labels are names of its {len(classes)} "
+            "classes, or WordNet ids of ImageNet's."
+        )
+    several = next((label for label, numbers in found.items() if len(numbers) > 1), None)
+    if several is not None:
+        meant = ", ".join(f"{i} ({classes[i]!r})" for i in found[several][:_NAMED])
+        raise InvalidArgumentError(
+            f"labelled: the label {several!r} means several classes: {meant}; use all of a class's name, or a WordNet "
+            "id."
+        )
+    return {label: numbers[0] for label, numbers in found.items()}
+
+
+class _Names:
+    """What classes are called, for quick looks."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._whole = _index((_plain(text or str(i)), i) for i, text in enumerate(classes))
+        self._parts = _index((name, i) for i, text in enumerate(classes) for name in _names(text or str(i)))
+        self._imagenet = {known: (i, _names(names)) for i, (known, names) in enumerate(imagenet_wordnet())}
+        self._common = _index((name, i) for i, names in self._imagenet.values() for name in names)
+
+    def find(self, label: str) -> list[int]:
+        """Returns the numbers of the classes that a label may mean; none where it means no class."""
+        known = wordnet_id(label)
+        if known:
+            return self._synset(*self._imagenet[known]) if known in self._imagenet else []
+        name = _plain(label)
+        exact = self._whole.get(name) or self._parts.get(name)
+        if exact:
+            return exact
+        synsets = self._common.get(name, [])
+        return self._synset(synsets[0], [name, *self._names_of(synsets[0])]) if len(synsets) == 1 else []
+
+    def _names_of(self, number: int) -> list[str]:
+        return _names(imagenet_wordnet()[number][1])
+
+    def _synset(self, number: int, names: Sequence[str]) -> list[int]:
+        """Returns the classes that are called as a synset is; of several the one at its place in ImageNet's order."""
+        called = [_plain(imagenet_classes()[number]), *names]
+        exact = {i for name in called[:1] for i in self._whole.get(name, [])}
+        found = exact | {i for name in called for i in self._parts.get(name, [])}
+        return [number] if number in found else sorted(exact or found)
+
+
+def _index(pairs: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for name, number in pairs:
+        if number not in (known := found.setdefault(name, [])):
+            known.append(number)
+    return found
+
+
+def _names(text: str) -> list[str]:
+    return [_plain(part) for part in text.split(",")]
+
+
+def _plain(text: str) -> str:
+    """Returns a name as it is compared."""
+    return " ".join(text.replace("_", " ").casefold().split())

@@ -1,4 +1,7 @@
-from closedloop.networks.imagenet import imagenet_classes
+import pytest
+
+from closedloop.errors import ClosedLoopError
+from closedloop.networks.imagenet import imagenet_classes, imagenet_wordnet, match_classes
 from closedloop.networks.torchvision import import_torchvision
 
 
@@ -6,3 +9,52 @@ def test_the_classes_are_those_of_torchvision():
     weights = import_torchvision().models.get_model_weights("resnet18").DEFAULT
     assert imagenet_classes() == tuple(weights.meta["categories"])
     assert (imagenet_classes()[1], imagenet_classes()[293]) == ("goldfish", "cheetah")
+
+
+IMAGENET = imagenet_classes()
+
+
+def test_wordnet_ids_stand_in_the_same_order():
+    known = imagenet_wordnet()
+    assert len(known) == 1000
+    assert [k for k, _ in known] == sorted(k for k, _ in known)
+    assert known[0] == ("n01440764", "tench, Tinca tinca")
+
+
+@pytest.mark.parametrize(
+    ("label", "number"),
+    [
+        ("n01440764", 0),
+        ("n01440764_tench", 0),
+        ("tench", 0),
+        ("Tinca_tinca", 0),
+        ("Great White  Shark", 2),
+        ("crane", 517),
+        ("n02012849", 134),
+        ("maillot", 638),
+        ("n03710721", 639),
+    ],
+)
+def test_a_label_means_a_class_of_imagenet(label, number):
+    assert match_classes([label], IMAGENET) == {label: number}
+
+
+def test_a_label_means_a_class_of_another_network():
+    classes = ["tabby, tabby cat", "dog", "", "tench"]
+    assert match_classes(["tabby cat", "DOG", "2", "n01440764"], classes) == {
+        "tabby cat": 0, "DOG": 1, "2": 2, "n01440764": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (["tenche", "tenche", "n99999999"], IMAGENET, r"2 of 2 .* 'tenche' \(2 images\), 'n99999999' \(1 i.*tench"),
+        (["cran"], IMAGENET, "'cran'"),
+        (["panda bear"], ["cat"], "'panda bear'"),
+        (["cat"], ["cat, big", "cat, small"], r"'cat' means several classes: 0 \('cat, big'\), 1 \('cat, small'\)"),
+    ],
+)  # fmt: skip
+def test_what_means_no_class_is_named(labels, classes, message):
+    with pytest.raises(ClosedLoopError, match=message):
+        match_classes(labels, classes)

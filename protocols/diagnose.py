@@ -1,0 +1,478 @@
+"""Show a classifier labelled images: which does it get wrong, and which channels of a layer drove it there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.analysis.errors import CORRECT, EXPLAINED, LABELLED, answers_of, confusions, driving_units, single_units
+from closedloop.checks import at_door, units_of
+from closedloop.errors import InvalidArgumentError, ObserverError, blamed
+from closedloop.images.labelled import Labelled, read_labelled
+from closedloop.images.sets import read_images
+from closedloop.interfaces import STILL, Form, Openable, OpenedLayer, State, Subject, form_of, resolution_of
+from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable
+from closedloop.loop.settings import Timing, option, read_settings, settings
+from closedloop.networks.imagenet import match_classes
+from closedloop.recipes import recipe, version
+from closedloop.recording.layout import IMAGE_BITS, REFERENCE, Layout, Rows, Variable, form_scalars
+from closedloop.recording.reader import open_recording
+from closedloop.recording.writer import Recording
+from closedloop.seeds import generator_state, named_generator, restore_generator
+
+from .explaining import Explanation, Means, explain
+from .stored import check_complete, stored_settings
+
+#: Images that are shown, and committed, together; and those that are explained together, which takes longer.
+BLOCK, EXPLAINED_BLOCK = 64, 8
+#: Confusions and units that a table names.
+_NAMED = 10
+
+
+@settings
+class DiagnoseSettings(Timing):
+    """The numbers of a diagnosis."""
+
+    every: int = option(default=1, least=1, help="Of the folder's images, in the order of their names, each n-th.")
+    explain: str = option(
+        default="errors", choices=("errors", "none"), help="Whether channels are looked for that drove the errors."
+    )
+    most: int = option(default=0, least=0, help="Errors that are explained, evenly spread over all; 0 for all of them.")
+    controls: int = option(
+        default=100,
+        least=0,
+        help="Images answered rightly, evenly spread, that are explained against their second class: what ablation "
+        "breaks.",
+    )
+
+
+@at_door
+def diagnose(
+    subject: Subject,
+    labelled: str | Path,
+    *,
+    layer: str | None = None,
+    classes: Sequence[str] | None = None,
+    save: str | Path | None = None,
+    exists: str = "fail",
+    progress: Progress = True,
+    **numbers: Any,
+) -> xr.Dataset:
+    """Shows a classifier each labelled image once, then looks into a layer for what drove the wrong answers.
+
+    First all images are shown in blocks of 64, and the mean of each channel of the layer, at each of its places, is
+    taken over them. Then for each error every channel's attribution is computed, and its ablation to that mean; see
+    `closedloop.protocols.explaining`. Of a subject that is no `Openable` network the answers alone are recorded.
+
+    Args:
+        subject: Its responses are one output for each class; the largest is its answer.
+        labelled: A folder of labelled images; see `closedloop.images.labelled.read_labelled`. What a label means:
+            `closedloop.networks.imagenet.match_classes`.
+        layer: The layer whose channels are ablated; None for the last one with places.
+        classes: What the outputs are called, in their order; None for the labels of its units.
+        save: Folder of the run; None keeps it in memory.
+        exists: What to do if there is such a run: "fail", or "resume" it if it is of the same experiment.
+        progress: Whether a bar says how far it is, or a function that is called with images done so far and of all.
+        **numbers: ``every``, ``explain``, ``most``, ``controls`` …; see `DiagnoseSettings`.
+
+    Returns:
+        The recording: `responses` ``(presentation, neuroid)``, each image once with the `kind` "labelled", and the
+        coordinates `target` and `answer` (numbers of classes; an answer of −1 was lost). Rows of the kind "explained"
+        (errors) and "correct" (controls) show images again; they hold ``(presentation, unit)`` `attribution_wrong`,
+        `attribution_right`, `ablated_difference` and `ablated_answer`, where the wrong class is `answer` and the right
+        one `target`, of a control its answer and its second class. `closedloop.analysis.errors` reads them.
+
+    Raises:
+        InvalidArgumentError: An argument does not fit; nothing is written.
+        UnknownNameError: No such layer, or labels that are no class.
+        RecordingError: The folder exists, or cannot be written.
+        SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
+    """
+    chosen = read_settings(DiagnoseSettings, numbers)
+    labelled = Path(labelled)
+    study = study_of(subject, labelled, chosen, layer, classes)
+    experiment = {
+        "closedloop": version(),
+        "protocol": "diagnose",
+        "subject": recipe(subject),
+        "images": str(labelled.resolve()),
+        "layer": study.layer,
+        "classes": list(map(str, classes)) if classes is not None else None,
+        **asdict(chosen),
+        "fingerprints": fingerprints(subject=subject, images=study.fingerprint),
+    }
+    return record(Diagnosis(subject, study, chosen, progress), experiment, save, exists)
+
+
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with a diagnosis; returns a finished one at once."""
+    if is_finished(run):
+        return open_recording(run)
+    check_complete(run, content, DiagnoseSettings, "subject", "images", "layer")
+    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    chosen = stored_settings(DiagnoseSettings, content)
+    study = study_of(subject, Path(content["images"]), chosen, content["layer"] or None, content.get("classes"))
+    check_fingerprints(run, content, fingerprints(subject=subject, images=study.fingerprint))
+    return run_course(Diagnosis(subject, study, chosen, handed.progress), Recording.reopen(run))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A classifier and the images that it is asked about.
+
+    Attributes:
+        images: The labelled images.
+        classes: What the outputs are called; those without a name by their number.
+        targets: Number of the true class of each image, ``(n,)``.
+        opened: The layer that is looked into; None for a subject that cannot be opened, or where nothing is explained.
+        resolution: Height and width in pixels to which images are cropped and resized.
+        form: What the subject is shown.
+        fingerprint: SHA-256 of names, labels and contents of the images.
+    """
+
+    images: Labelled
+    classes: tuple[str, ...]
+    targets: NDArray[np.int64]
+    opened: OpenedLayer | None
+    resolution: int
+    form: Form
+    fingerprint: str
+
+    @property
+    def layer(self) -> str:
+        """Returns the name of the layer that is looked into; "" for none."""
+        return "" if self.opened is None else self.opened.layer
+
+    def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Reads images by number ``(n,)`` -> ``(n, 3, h, w)`` float32 in [0, 1], multiples of 1/255."""
+        paths = self.images.paths
+        return read_images([paths[i] for i in which], self.resolution, self.form)
+
+
+def study_of(
+    subject: Subject,
+    labelled: Path,
+    chosen: DiagnoseSettings,
+    layer: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> Study:
+    """Returns what is asked of which images, checked before anything is shown; see `diagnose`."""
+    images = read_labelled(labelled).every(chosen.every)
+    form = form_of(subject)
+    opened = subject.opened(layer) if isinstance(subject, Openable) and form == STILL else None
+    if layer is not None and opened is None:
+        raise InvalidArgumentError(
+            f"layer: {why_closed(subject)}; its errors can be told, not the channels behind them. Leave layer out."
+        )
+    names = _class_names(subject, opened, classes)
+    numbers = match_classes(images.labels, names)
+    return Study(
+        images,
+        names,
+        np.array([numbers[label] for label in images.labels], np.int64),
+        opened if chosen.explain != "none" else None,
+        resolution_of(subject),
+        form,
+        _fingerprint(images),
+    )
+
+
+def why_closed(subject: Subject) -> str:
+    """Returns why one cannot look into the layers of a subject; "" where one can."""
+    if not isinstance(subject, Openable):
+        return f"{subject.name!r} is a black box, without layers that could be looked into"
+    if form_of(subject) != STILL:
+        return f"{subject.name!r} is shown {form_of(subject).describe()}; layers are ablated for colour stills alone"
+    return ""
+
+
+def _class_names(subject: Subject, opened: OpenedLayer | None, classes: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns what the outputs are called, in their order.
+
+    Raises:
+        InvalidArgumentError: The subject records something else than one output for each class.
+    """
+    units = units_of(subject)
+    columns = units.coords
+    if opened is not None:
+        whole = len(units) == len(opened.classes) and set(columns.get("layer", ())) == {"output"}
+        if not whole or list(columns.get("channel", ())) != list(range(len(units))):
+            raise InvalidArgumentError(
+                f"subject: expected all {len(opened.classes)} outputs of {subject.name!r} to be recorded, got "
+                f'{len(units)} units; load it with layer="output" and units="all".'
+            )
+    known = columns["label"] if classes is None and "label" in columns else classes
+    if known is not None and len(known) != len(units):
+        raise InvalidArgumentError(f"classes: expected {len(units)} names, one for each output, got {len(known)}.")
+    return tuple(str(name) or str(i) for i, name in enumerate([""] * len(units) if known is None else known))
+
+
+def _fingerprint(images: Labelled) -> str:
+    digest = hashlib.sha256("\n".join(images.ids + images.labels).encode())
+    for path in images.paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+class Diagnosis:
+    """Labelled images under way: the course of `diagnose`.
+
+    Args:
+        subject: The classifier.
+        study: What it is asked.
+        chosen: The numbers.
+        progress: Whether progress is shown, or who is told it.
+    """
+
+    reason = ""
+
+    def __init__(self, subject: Subject, study: Study, chosen: DiagnoseSettings, progress: Progress = None) -> None:
+        self.subject, self._study, self._settings = subject, study, chosen
+        self._progress = as_progress(progress, "diagnosing")
+        self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)
+        self._rng = named_generator(chosen.seed, "order")
+        self._done = self._explained = self._presentations = self._blocks = 0
+        self._answers = np.full(len(study.images), -1, np.int64)
+        self._seconds = self._answers.copy()  # the class with the next largest output
+        opened = study.opened
+        self._means = None if opened is None else Means(opened.channels, opened.grid[0] * opened.grid[1])
+
+    def layout(self) -> Layout:
+        """Returns the shape of the recording: room for every presentation that may come."""
+        study, chosen = self._study, self._settings
+        capacity = len(study.images) * (1 + chosen.retries) * (1 if study.opened is None else 2)
+        scalars = {
+            "subject": self.subject.name,
+            **form_scalars(study.form),
+            "seed": chosen.seed,
+            "closedloop_version": version(),
+            IMAGE_BITS: 8,
+            "diagnosed_layer": study.layer,
+        }
+        coords: dict[str, tuple[str, Any]] = {"target": ("int64", -1), "answer": ("int64", -1)}
+        return Layout(capacity, 0, self.subject.units, scalars, coords, variables=self._variables())
+
+    def _variables(self) -> dict[str, Variable]:
+        """Says what is recorded of each channel."""
+        if self._study.opened is None:
+            return {}
+        shape = (self._study.opened.channels,)
+        numbers = ("attribution_wrong", "attribution_right", "ablated_difference")
+        return {
+            **{name: Variable("float32", np.nan, ("unit",), shape) for name in numbers},
+            "ablated_answer": Variable("int32", -1, ("unit",), shape),
+        }
+
+    def begin(self, recording: Recording) -> None:
+        """Tells whoever watches how far it is."""
+        begin_progress(self._progress, *self._far())
+
+    def show(self) -> Shown | None:
+        """Shows the next images."""
+        block = self._block
+        if not len(block):
+            return None
+        ids = [self._study.images.ids[i] for i in block]
+        return self._presenter.show(self._study.read(block), np.ones(len(block), np.int64), self._rng, ids=ids)
+
+    @property
+    def _surveying(self) -> bool:
+        return self._done < len(self._study.images)
+
+    @property
+    def _block(self) -> NDArray[np.int64]:
+        """Returns the numbers of the images that are shown next."""
+        if self._surveying:
+            return np.arange(self._done, min(self._done + BLOCK, len(self._study.images)))
+        return self._to_explain()[self._explained : self._explained + EXPLAINED_BLOCK]
+
+    def _to_explain(self) -> NDArray[np.int64]:
+        """Returns the numbers of the images that are explained: errors, then controls."""
+        if self._study.opened is None:
+            return np.empty(0, np.int64)
+        wrong = (self._answers != self._study.targets) & (self._answers >= 0)
+        right = self._answers == self._study.targets
+        chosen = self._settings
+        return np.concatenate([_spread(wrong, chosen.most or len(wrong)), _spread(right, chosen.controls)])
+
+    def learn(self, shown: Shown) -> Rows:
+        """Returns the rows of the images that were shown, and goes on to the next."""
+        block = self._block
+        survey = self._surveying
+        kinds, variables = (self._survey if survey else self._explain)(block, shown)
+        which, n = block[shown.stimulus], len(shown.stimulus)
+        soa_s = max(self._settings.soa_s, self._study.form.duration_s)
+        coords = {
+            "thread": np.full(n, REFERENCE),
+            "generation": np.full(n, self._blocks, np.int32),
+            "kind": kinds[shown.stimulus],
+            "stimulus_id": np.array(self._study.images.ids)[which],
+            "repeat": shown.repeat.astype(np.int32),
+            "onset_s": self._presentations * soa_s + np.arange(n) * soa_s,
+            "target": self._study.targets[which],
+            "answer": self._answers[which],
+        }
+        if not survey:
+            right = coords["kind"] == CORRECT
+            coords["target"] = np.where(right, self._seconds[which], coords["target"])
+        self._presentations += n
+        self._blocks += 1
+        own = {name: value[shown.stimulus] for name, value in variables.items()}
+        return Rows(coords, shown.responses, np.empty((n, 0)), np.full(n, np.nan), variables=own)
+
+    def _survey(self, block: NDArray[np.int64], shown: Shown) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Notes the answers to a block, and takes it into the means."""
+        for row, i in enumerate(block[shown.stimulus]):
+            found = shown.responses[row]
+            if found.ndim != 1 or len(found) < 2:
+                raise InvalidArgumentError(
+                    f"subject: expected one number for each of several classes, got responses {shown.responses.shape}."
+                )
+            if not np.isnan(found).any():
+                order = np.argsort(-found, kind="stable")
+                self._answers[i], self._seconds[i] = order[:2]
+        opened = self._study.opened
+        if opened is not None and self._means is not None:
+            self._means.add(opened.look(self._study.read(block))[0])
+        self._done += len(block)
+        empty = {name: np.full((len(block), *v.shape), v.fill, v.dtype) for name, v in self._variables().items()}
+        return np.full(len(block), LABELLED), empty
+
+    def _explain(self, block: NDArray[np.int64], shown: Shown) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Explains a block of images."""
+        wrong = self._answers[block] != self._study.targets[block]
+        others = np.where(wrong, self._study.targets[block], self._seconds[block])
+        found = [
+            self._explanation(image, int(answer), int(other))
+            for image, answer, other in zip(self._study.read(block), self._answers[block], others, strict=True)
+        ]
+        self._explained += len(block)
+        variables = {name: np.stack([getattr(e, name) for e in found]) for name in self._variables()}
+        return np.where(wrong, EXPLAINED, CORRECT), variables
+
+    def _explanation(self, image: NDArray[np.float32], answer: int, other: int) -> Explanation:
+        opened, means = self._study.opened, self._means
+        if opened is None or means is None:
+            raise InvalidArgumentError(f"layer: {why_closed(self.subject)}.")
+        return explain(opened, image, answer, other, means.value)
+
+    def _far(self) -> tuple[int, int]:
+        """Says how many images are done, and of how many; those to be explained are known after the survey."""
+        more = 0 if self._surveying else len(self._to_explain())
+        return self._done + self._explained, len(self._study.images) + more
+
+    def committed(self) -> None:
+        """Moves the progress on."""
+        if self._progress is not None:
+            with blamed("progress", ObserverError):
+                self._progress(*self._far())
+
+    def end(self) -> None:
+        """Ends the progress."""
+        end_progress(self._progress)
+
+    def state(self) -> State:
+        """Returns all that is needed to go on identically."""
+        means = self._means
+        return {
+            "done": self._done,
+            "explained": self._explained,
+            "presentations": self._presentations,
+            "blocks": self._blocks,
+            "answers": self._answers.copy(),
+            "seconds": self._seconds.copy(),
+            "order": generator_state(self._rng),
+            "means": None if means is None else {"total": np.asarray(means.total), "count": means.count},
+        }
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state.
+
+        Raises:
+            InvalidArgumentError: It is that of other images, or of another layer.
+        """
+        means, held = self._means, state["means"]
+        if len(state["answers"]) != len(self._answers) or (means is None) != (held is None):
+            raise InvalidArgumentError("labelled: it is not the folder, or the layer, with which the run began.")
+        for name in ("done", "explained", "presentations", "blocks"):
+            setattr(self, f"_{name}", int(state[name]))
+        self._answers, self._seconds = np.array(state["answers"]), np.array(state["seconds"])
+        if means is not None and held is not None:
+            if np.shape(held["total"]) != means.total.shape:
+                raise InvalidArgumentError("layer: it is not the one with which the run began.")
+            means.total, means.count = np.array(held["total"]), int(held["count"])
+        restore_generator(self._rng, state["order"])
+
+
+def _spread(wanted: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+    """Returns the numbers of the wanted entries, at most so many, evenly spread."""
+    found = np.flatnonzero(wanted).astype(np.int64)
+    if len(found) <= most:
+        return found
+    return found[np.linspace(0, len(found) - 1, most).round().astype(np.int64)] if most else found[:0]
+
+
+def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns what a person sees of a diagnosis."""
+    answers = answers_of(recording)
+    tables = [_totals(recording, answers), _confused(answers)]
+    lines = []
+    if (recording["kind"].values == EXPLAINED).any():
+        tables.append(_drivers(recording))
+    else:
+        lines.append("No channel was ablated, so nothing is said of why.")
+    return RunSummary(tables, lines, question="Which images does it get wrong, and why?")
+
+
+def _totals(recording: xr.Dataset, answers: xr.Dataset) -> RunTable:
+    wrong = answers["wrong"].values
+    rows = [["images", f"{len(wrong):,}"], ["errors", f"{int(wrong.sum()):,}"], ["lost", f"{answers.attrs['lost']}"]]
+    found = single_units(recording)
+    for name in found.data_vars:
+        value, n = float(found[name]), int(found[name].attrs["n"])
+        rows.append([str(found[name].attrs["title"]), f"{value:.1%} of {n:,}" if n else "–"])
+    layer = str(recording["diagnosed_layer"].values.flat[0])
+    return RunTable("Answers", ("", "number"), rows, f"channels of layer {layer}" if layer else "")
+
+
+def _confused(answers: xr.Dataset) -> RunTable:
+    found = confusions(answers)
+    rows = [
+        [str(t), str(a), str(int(n)), f"{float(c):.2f}"]
+        for t, a, n, c in zip(
+            *(found[name].values[:_NAMED] for name in ("target_name", "answer_name", "count", "confidence")),
+            strict=True,
+        )
+    ]
+    return RunTable("Most frequent confusions", ("true class", "answer", "images", "mean confidence"), rows)
+
+
+def _drivers(recording: xr.Dataset) -> RunTable:
+    found = driving_units(recording)
+    order = np.argsort(-found["corrects"].values, kind="stable")[:_NAMED]
+    rows = [
+        [
+            str(int(found["unit"][i])),
+            str(int(found["corrects"][i])),
+            f"{float(found['breaks_share'][i]):.1%}",
+            f"{float(found['effect'][i]):.3g}",
+        ]
+        for i in order
+    ]
+    heads = ("unit", "errors it corrects", "right answers it breaks", "mean effect")
+    return RunTable("Units whose ablation corrects the most errors", heads, rows)
+
+
+#: What others must know of diagnoses.
+PROTOCOL = RunProtocol("diagnose", _resume, _summary, command="diagnose")
