@@ -125,7 +125,7 @@ class AnalyticSubject(ReadableSubject, ABC):
         return {"name": self.name, **plain, **drawn, "color": color}
 
     def record(self, images: NDArray[np.float32]) -> Array:
-        """Images ``(n, channels, resolution, resolution)`` in [0, 1] -> responses ``(n, units)`` float64, at least 0.
+        """Turns images ``(n, channels, resolution, resolution)`` in [0, 1] into responses ``(n, units)`` float64 ≥ 0.
 
         A response does not depend on the other images of its batch.
         """
@@ -137,7 +137,7 @@ class AnalyticSubject(ReadableSubject, ABC):
         return responses
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same in torch; keeps the graph, the precision and the device of ``x``.
+        """Does the same in torch; keeps the graph, the precision and the device of ``x``.
 
         Stills of another size, as views that pad or crop make them, are resampled as networks do it.
         """
@@ -157,7 +157,7 @@ class AnalyticSubject(ReadableSubject, ABC):
         return responses
 
     def largest_norm(self, unit: int = 0) -> float:
-        """The largest contrast norm for which the unclipped best image of ``unit`` lies in [0, 1]."""
+        """Returns the largest contrast norm for which the unclipped best image of ``unit`` lies in [0, 1]."""
         self._check_unit(unit)
 
         def excess(norm: float) -> float:
@@ -167,7 +167,7 @@ class AnalyticSubject(ReadableSubject, ABC):
         return float(brentq(excess, 1e-9, math.prod(self._shape) ** 0.5, xtol=1e-13, rtol=1e-14))
 
     def best_image(self, unit: int = 0, norm: Norm = "largest") -> NDArray[np.float32]:
-        """The image that drives ``unit`` most, ``(channels, resolution, resolution)`` float32 in [0, 1].
+        """Returns the image that drives ``unit`` most, ``(channels, resolution, resolution)`` float32 in [0, 1].
 
         Of a subject of movies the movie, ``(frames, channels, resolution, resolution)``.
 
@@ -185,7 +185,7 @@ class AnalyticSubject(ReadableSubject, ABC):
         return np.clip(image, 0, 1).astype(np.float32)
 
     def best_response(self, unit: int = 0, norm: Norm = "largest") -> float:
-        """The response of ``unit`` to its `best_image`, which no image of the set exceeds; arguments as there."""
+        """Returns the response of ``unit`` to its `best_image`, which no image of the set exceeds; same arguments."""
         signals = self._signals(0.5 + self._best_deviation(unit, norm)[None])
         return float(self._respond(signals @ self._weights.T)[0, unit])
 
@@ -200,15 +200,15 @@ class AnalyticSubject(ReadableSubject, ABC):
 
     @abstractmethod
     def _respond(self, drives: Any) -> Any:
-        """Outputs of the filters ``(n, rows)`` -> responses ``(n, units)``, for numpy and torch alike."""
+        """Turns outputs of the filters ``(n, rows)`` into responses ``(n, units)``, for numpy and torch alike."""
 
     @abstractmethod
     def _ball_direction(self, unit: int, norm: float) -> Array:
-        """The pattern ``(resolution²,)`` of norm 1 whose ``norm``-fold drives ``unit`` most within that norm."""
+        """Returns the pattern ``(resolution²,)`` of norm 1 whose ``norm``-fold drives ``unit`` most in that norm."""
 
     @abstractmethod
     def _box_pattern(self, unit: int) -> Array:
-        """The pattern ``(resolution²,)`` with values in [-0.5, 0.5] that drives ``unit`` most."""
+        """Returns the pattern ``(resolution²,)`` with values in [-0.5, 0.5] that drives ``unit`` most."""
 
     @cached_property
     def _rgb(self) -> Array:
@@ -235,11 +235,11 @@ class AnalyticSubject(ReadableSubject, ABC):
         return {key: _column(key, column, count, ranges.get(key)) for key, column in columns.items()}
 
     def _defaults(self) -> dict[str, Any]:
-        """The tuning where nothing was said, by name."""
+        """Returns the tuning where nothing was said, by name."""
         return _standard(self.resolution) if self.count is None else _drawn(self.count, self.resolution, self.seed)
 
     def _ranges(self) -> dict[str, tuple[float, float]]:
-        """Least and largest value of what must lie between two."""
+        """Returns the least and the largest value of what must lie between two."""
         within = (0.0, self.resolution - 1.0)
         return {"cycles_per_image": (0.25, self.resolution / 4), "y": within, "x": within}
 
@@ -248,9 +248,9 @@ class AnalyticSubject(ReadableSubject, ABC):
         return len(self._columns["y"])
 
     def _signals(self, images: Any) -> Any:
-        """Images ``(n, channels, h, w)`` -> colour-weighted deviations from mid-grey ``(n, h * w)``; numpy or torch.
+        """Turns images ``(n, channels, h, w)`` into colour-weighted deviations from mid-grey ``(n, h * w)``.
 
-        Of movies those of all frames, ``(n, frames * h * w)``.
+        Numpy or torch; of movies those of all frames, ``(n, frames * h * w)``.
         """
         deviation = images - 0.5
         if self.channels == 1:
@@ -265,7 +265,7 @@ class AnalyticSubject(ReadableSubject, ABC):
         return math.prod(self._shape) // self.channels
 
     def _pairs(self, orientation_deg: Array, of: NDArray[np.int_]) -> Array:
-        """Quadrature pairs ``(m, 2, pixels)`` at the place and frequency of the units ``of`` ``(m,)``.
+        """Returns quadrature pairs ``(m, 2, pixels)`` at the place and frequency of the units ``of`` ``(m,)``.
 
         Scaled to 1 for a full-contrast patch of the first.
         """
@@ -276,7 +276,7 @@ class AnalyticSubject(ReadableSubject, ABC):
         return self._scaled(quadrature_pairs(envelope, wave))
 
     def _scaled(self, pairs: Array) -> Array:
-        """Pairs ``(m, 2, values)``, so that a full-contrast patch of the first drives it with 1."""
+        """Scales pairs ``(m, 2, values)``, so that a full-contrast patch of the first drives it with 1."""
         full_contrast = 0.5 / (np.abs(self._rgb).max() * np.abs(pairs[:, 0]).max(axis=1))
         scaled: Array = pairs / full_contrast[:, None, None]
         return scaled
@@ -310,7 +310,7 @@ class AnalyticSubject(ReadableSubject, ABC):
             raise InvalidArgumentError(f"unit: expected 0 to {self._count - 1}, got {unit!r}.")
 
     def _peak(self, unit: int, norm: float) -> float:
-        """The largest deviation in the best image of the ball, unclipped."""
+        """Returns the largest deviation in the best image of the ball, unclipped."""
         return float(norm * np.abs(self._rgb).max() * np.abs(self._ball_direction(unit, norm)).max())
 
 
@@ -450,7 +450,7 @@ class NormalizationSubject(AnalyticSubject):
         return (rows[..., 0].clip(min=0) / (self.sigma**2 + energy) ** 0.5) ** self.exponent
 
     def _filters(self, unit: int) -> tuple[Array, Array]:
-        """The unit's drive ``(pixels,)`` and its pool ``(2 * pool, pixels)``."""
+        """Returns the unit's drive ``(pixels,)`` and its pool ``(2 * pool, pixels)``."""
         rows = self._weights.reshape(self._count, 1 + 2 * self.pool, -1)[unit]
         return rows[0], rows[1:]
 
@@ -466,13 +466,13 @@ class NormalizationSubject(AnalyticSubject):
 
 
 def _standard(resolution: int) -> dict[str, Any]:
-    """The tuning of a unit about which nothing was said."""
+    """Returns the tuning of a unit about which nothing was said."""
     middle = (resolution - 1) / 2
     return {"orientation_deg": 0.0, "cycles_per_image": resolution / 8, "phase_deg": 0.0, "y": middle, "x": middle}
 
 
 def _drawn(count: int, resolution: int, seed: int | None) -> dict[str, Any]:
-    """Random tuning of ``count`` units, each column ``(count,)``."""
+    """Draws the tuning of ``count`` units, each column ``(count,)``."""
     rng = named_generator(seed or 0, "analytic")
     octaves = rng.uniform(np.log2(1 / 16), np.log2(1 / 6), count)
     return {
@@ -485,7 +485,7 @@ def _drawn(count: int, resolution: int, seed: int | None) -> dict[str, Any]:
 
 
 def _column(name: str, values: NDArray[Any], count: int, limits: tuple[float, float] | None) -> Array:
-    """One value for each unit, ``(count,)``, within the limits."""
+    """Returns one value for each unit, ``(count,)``, within the limits."""
     if values.ndim != 1 or values.size not in (1, count):
         raise InvalidArgumentError(f"{name}: expected 1 or {count} values, one for each unit, got {values.size}.")
     if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
@@ -501,7 +501,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def _color_weights(color: str | Sequence[float]) -> Array:
-    """Weights on R, G, B, ``(3,)`` of norm 1."""
+    """Returns weights on R, G, B, ``(3,)`` of norm 1."""
     if isinstance(color, str) and color not in COLORS:
         raise UnknownNameError(f"color: {color!r} is not known.{closest(color, COLORS)}")
     weights = np.array(COLORS[color] if isinstance(color, str) else color, dtype=np.float64)
@@ -511,12 +511,12 @@ def _color_weights(color: str | Sequence[float]) -> Array:
 
 
 def _unit(vector: Array) -> Array:
-    """The vector's direction: the same with norm 1."""
+    """Returns the vector's direction: the same with norm 1."""
     return vector / float(np.linalg.norm(vector))
 
 
 def envelope_px(cycles_per_image: Array, resolution: int, bandwidth_octaves: float) -> Array:
-    """Standard deviation of the envelope in pixels for a bandwidth at half height (Daugman 1985)."""
+    """Returns the envelope's standard deviation in pixels for a bandwidth at half height (Daugman 1985)."""
     ratio = (2**bandwidth_octaves + 1) / (2**bandwidth_octaves - 1)
     sigma: Array = resolution / cycles_per_image * (ratio * math.sqrt(math.log(2) / 2) / math.pi)
     return sigma
@@ -525,7 +525,7 @@ def envelope_px(cycles_per_image: Array, resolution: int, bandwidth_octaves: flo
 def envelopes(
     orientation_deg: Array, y: Array, x: Array, sigma: Array, aspect: float, resolution: int
 ) -> tuple[Array, Array]:
-    """Gaussian envelopes, and the distance across the stripes from their centre in pixels; both ``(m, pixels)``."""
+    """Returns Gaussian envelopes and distances across the stripes from their centre in pixels; both ``(m, pixels)``."""
     rows, columns = np.mgrid[:resolution, :resolution].reshape(2, 1, -1)
     dy, dx = rows - y[:, None], columns - x[:, None]
     cos, sin = np.cos(np.radians(orientation_deg))[:, None], np.sin(np.radians(orientation_deg))[:, None]
@@ -534,7 +534,7 @@ def envelopes(
 
 
 def quadrature_pairs(envelope: Array, wave: NDArray[np.complex128]) -> Array:
-    """Even and odd Gabor filters, ``(m, 2, values)``: zero-mean, orthogonal, of norm 1.
+    """Makes even and odd Gabor filters, ``(m, 2, values)``: zero-mean, orthogonal, of norm 1.
 
     The zero-mean Gabors are not quite orthonormal where the image cuts them off; they are replaced by the
     orthonormal pair that is nearest to them (the polar factor).
@@ -556,13 +556,13 @@ def quadrature_pairs(envelope: Array, wave: NDArray[np.complex128]) -> Array:
 
 
 def _rotated(pairs: Array, phase_deg: Array) -> Array:
-    """Pairs ``(m, 2, pixels)`` -> filters ``(m, pixels)`` with the phases: cos(2πft + φ) of cos and sin."""
+    """Turns pairs ``(m, 2, pixels)`` to filters ``(m, pixels)`` with the phases: cos(2πft + φ) of cos and sin."""
     phase = np.radians(phase_deg)[:, None]
     return np.cos(phase) * pairs[:, 0] - np.sin(phase) * pairs[:, 1]
 
 
 def _farthest_corner(pair: Array) -> Array:
-    """Signs ``(pixels,)`` that maximize the length of ``pair @ signs``, for a pair ``(2, pixels)``.
+    """Returns signs ``(pixels,)`` that maximize the length of ``pair @ signs``, for a pair ``(2, pixels)``.
 
     The sums form a zonogon. With all vectors turned into the upper half-plane and sorted by angle, its corners are
     the sum of all, and what remains after the first, the first two … have changed their sign.
@@ -577,7 +577,7 @@ def _farthest_corner(pair: Array) -> Array:
 
 
 def _maximize_ratio(drive: Array, pool: Array, sigma: float) -> Array:
-    """The d in [-0.5, 0.5] ``(pixels,)`` that maximizes ``drive·d / sqrt(sigma² + ‖pool d‖²)``, within `GAP`."""
+    """Finds the d in [-0.5, 0.5] ``(pixels,)`` of the largest ``drive·d / sqrt(sigma² + ‖pool d‖²)``, within `GAP`."""
 
     def loss(d: Array) -> tuple[float, Array]:
         outputs = pool @ d
@@ -598,7 +598,7 @@ def _maximize_ratio(drive: Array, pool: Array, sigma: float) -> Array:
 
 
 def _upper_bound(d: Array, drive: Array, pool: Array, sigma: float) -> float:
-    """What no pattern in [-0.5, 0.5] exceeds, tight if ``d`` is the best.
+    """Returns what no pattern in [-0.5, 0.5] exceeds, tight if ``d`` is the best.
 
     For every w, ``drive·d = w·(pool d) + (drive - w pool)·d <= ‖w‖ ‖pool d‖ + h`` with h half the 1-norm of
     ``drive - w pool``; by Cauchy–Schwarz that is at most ``sqrt(‖w‖² + h²/sigma²) sqrt(‖pool d‖² + sigma²)``.

@@ -67,7 +67,7 @@ class Conv3dSubject(ReadableSubject):
         return {"name": self.name, **self._recipe, **form}
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Movies ``(n, frames, channels, resolution, resolution)`` in [0, 1] -> responses ``(n, units)``."""
+        """Turns movies ``(n, frames, channels, resolution, resolution)`` in [0, 1] into responses ``(n, units)``."""
         shown = np.ascontiguousarray(check_images(images, resolution=self.resolution, form=self._form))
         with torch.no_grad():
             # One by one: the sums of a batch may be taken in an order that depends on its size.
@@ -75,7 +75,7 @@ class Conv3dSubject(ReadableSubject):
         return np.concatenate([np.empty((0, len(self.units)), np.float32), *answers])
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same in torch, with its graph."""
+        """Does the same in torch, with its graph."""
         first, second = (torch.as_tensor(w, dtype=x.dtype, device=x.device) for w in (self._first, self._second))
         moved = x.transpose(1, 2) - 0.5  # torch wants (n, channels, frames, h, w)
         hidden = functional.relu(functional.conv3d(moved, first, stride=(1, 2, 2)))
@@ -84,6 +84,6 @@ class Conv3dSubject(ReadableSubject):
 
 
 def _drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Weights with the standard deviation √(2 / inputs) (He et al. 2015, equation 10)."""
+    """Draws weights with the standard deviation √(2 / inputs) (He et al. 2015, equation 10)."""
     spread = (2 / np.prod(shape[1:])) ** 0.5
     return (spread * rng.standard_normal(shape)).astype(np.float32)

@@ -17,13 +17,13 @@ from closedloop.networks.modules import undisturbed
 
 
 def version(model: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Another value after weights or buffers were replaced or changed in place (but not behind torch's back)."""
+    """Returns another value once weights or buffers were replaced or changed in place (but not behind torch's back)."""
     tensors = chain(model.parameters(), model.buffers())
     return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
 
 
 def folded(model: nn.Module, layers: Sequence[str], example: Tensor) -> nn.Module | None:
-    """A copy of a network with its batch norms folded into the convolutions before them.
+    """Copies a network with its batch norms folded into the convolutions before them.
 
     A batch norm is folded where it is the plain one, or one of timm's or of ours with an activation, keeps running
     statistics, and gets exactly what a convolution returned, each of them called once. Whether anything else looks at
@@ -55,12 +55,12 @@ def folded(model: nn.Module, layers: Sequence[str], example: Tensor) -> nn.Modul
 
 
 def _touches(name: str, layer: str) -> bool:
-    """Whether a layer is this module or a part of it."""
+    """Tells whether a layer is this module or a part of it."""
     return layer == name or layer.startswith(f"{name}.")
 
 
 def _followed(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions that were called once, with the batch norms that were called once, on what they returned."""
+    """Returns convolutions that were called once, with the batch norms that were called once, on what they returned."""
     made: dict[int, nn.Conv2d] = {}
     calls: dict[nn.Module, int] = {}
     kept: list[Any] = []  # holds what was returned, so that no id is given twice
@@ -87,13 +87,13 @@ def _followed(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.Bat
 
 
 def _plain(norm: nn.BatchNorm2d) -> bool:
-    """Whether all that it does is known."""
+    """Tells whether all that it does is known."""
     known = type(norm) is nn.BatchNorm2d or _activation(norm) is not None
     return known and norm.running_mean is not None
 
 
 def _activation(norm: nn.BatchNorm2d) -> nn.Module | None:
-    """What timm's batch norm, or that of our own networks, does after the normalization; None for another one."""
+    """Returns what timm's batch norm, or our own networks', does after the normalization; None for another one."""
     kind = type(norm)
     known = kind is NormAct or (kind.__module__ == "timm.layers.norm_act" and kind.__name__ == "BatchNormAct2d")
     return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act")) if known else None

@@ -56,7 +56,7 @@ class FunctionSubject(ReadableSubject):
         raise InvalidArgumentError(f"units: expected a number of at least 1, or names, got {units!r}.")
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images ``(n, 3, h, w)``, or what it is for, -> responses ``(n, units[, time])``."""
+        """Turns images ``(n, 3, h, w)``, or what it is for, into responses ``(n, units[, time])``."""
         shown = check_images(images, form=self._form)
         responses = self._function(shown.copy())  # which it may overwrite
         if len(self.units) == 1 and _is_row(responses, len(shown)):
@@ -65,7 +65,7 @@ class FunctionSubject(ReadableSubject):
 
 
 def _is_row(responses: Any, n: int) -> bool:
-    """Whether a function returned ``(n,)``, one number for each image."""
+    """Tells whether a function returned ``(n,)``, one number for each image."""
     try:
         return bool(np.shape(responses) == (n,))
     except ValueError:  # rows of different length

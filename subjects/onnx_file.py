@@ -130,7 +130,7 @@ class OnnxSubject(ReadableSubject):
         self.units = self._describe(layer, self._indices)
 
     def _survey(self, layer: str) -> LayerShape:
-        """The shape of the layer for one image; finds out in which order the axes are, and what depends on company."""
+        """Returns the layer's shape for one image; finds out the order of the axes, and what depends on company."""
         size = self.resolution
         pair = named_generator(0, "probe").random((2, 3, size, size), np.float32)
         orders = [False, True] if self._entry.last is None else [self._entry.last]
@@ -185,7 +185,7 @@ class OnnxSubject(ReadableSubject):
             )
 
     def _apart(self, pair: NDArray[np.float32], together: NDArray[Any], alone: NDArray[Any]) -> str:
-        """How far rows are from those of their images alone, in words; "" for rounding, and for random numbers."""
+        """Says how far rows are from those of their images alone; "" for rounding, and for random numbers."""
         given, own = (np.nan_to_num(rows.astype(float)).reshape(2, -1) for rows in (together, alone))
         scale = np.abs(own).max(0)
         apart = float((np.abs(given - own).max(0) / np.maximum(scale, max(scale.max() / 20, 1e-12))).max())
@@ -214,7 +214,7 @@ class OnnxSubject(ReadableSubject):
         return whole.hexdigest()
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` float32."""
+        """Turns images ``(n, 3, h, w)``, RGB in [0, 1], into responses ``(n, units)`` float32."""
         images = (resize_images(check_images(images), self.resolution) - self._mean) / self._std
         flat = [u.flat for u in self._indices]
         size = 1 if self._single else self._entry.batch or BATCH
@@ -231,7 +231,7 @@ class OnnxSubject(ReadableSubject):
         return responses
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[Any]:
-        """Output for at most a batch of normalized images; the batch of a graph that fixes it is filled up."""
+        """Runs at most a batch of normalized images; the batch of a graph that fixes it is filled up."""
         if self._entry.batch:
             images = np.concatenate([images, np.repeat(images[-1:], self._entry.batch - len(images), 0)])
         if self._last:
@@ -243,7 +243,7 @@ class OnnxSubject(ReadableSubject):
 
 
 def _entry(session: Any, path: Path) -> Entry:
-    """What a graph takes, as far as it says so.
+    """Returns what a graph takes, as far as it says so.
 
     Raises:
         InvalidArgumentError: It takes something else than RGB images.
@@ -266,7 +266,7 @@ def _entry(session: Any, path: Path) -> Entry:
 
 
 def _colors_last(names: Sequence[Any], sizes: Sequence[int | None]) -> bool | None:
-    """Whether the last of four axes is the one of colours, by its size, or else by the axes' names; None if unknown."""
+    """Tells whether the last of four axes is that of colours, by size, or else by the axes' names; None if unknown."""
     if 3 in (sizes[1], sizes[3]):
         return sizes[1] != 3
     if sizes[1] is not None or sizes[3] is not None:
@@ -276,7 +276,7 @@ def _colors_last(names: Sequence[Any], sizes: Sequence[int | None]) -> bool | No
 
 
 def _session(path: Path, layer: str) -> tuple[Any, list[Path]]:
-    """A session whose only output is the wanted tensor, and the files beside the model's that hold its weights.
+    """Opens a session whose only output is the wanted tensor, and finds the files beside the model with its weights.
 
     What the output does not need falls away.
     """
@@ -322,11 +322,11 @@ def _session(path: Path, layer: str) -> tuple[Any, list[Path]]:
 
 
 def _files_beside(model: Any, path: Path) -> list[Path]:
-    """The files that hold weights of a model, in the order of their names."""
+    """Returns the files that hold weights of a model, in the order of their names."""
     entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data]
     return [path.parent / name for name in sorted({entry.value for entry in entries if entry.key == "location"})]
 
 
 def _is_training(node: Any) -> bool:
-    """Whether a node of an ONNX graph computes as in training."""
+    """Tells whether a node of an ONNX graph computes as in training."""
     return any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)

@@ -26,7 +26,7 @@ class _Stop(Exception):  # noqa: N818 - not an error
 
 
 def as_tensor(output: Any, layer: str) -> Tensor:
-    """The tensor in what a layer returned: itself, or one within a tuple, a mapping or an object with fields.
+    """Returns the tensor in what a layer returned: itself, or one within a tuple, a mapping or an object with fields.
 
     Of several it is the first named "logits" or "out", else the first; but ones with a batch and a unit axis come
     before those without, such as a loss.
@@ -50,7 +50,7 @@ def as_tensor(output: Any, layer: str) -> Tensor:
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """The tensors in what a layer returned, those that are meant first."""
+    """Yields the tensors in what a layer returned, those that are meant first."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
@@ -107,13 +107,13 @@ class Probe(nn.Module):
         return tuple(len(self.get_buffer(f"pick{i}")) for i in range(len(self.layers))) if self.picked else ()
 
     def of(self, model: nn.Module) -> Probe:
-        """The same of another network with these layers."""
+        """Makes the same of another network with these layers."""
         picks = [self.get_buffer(f"pick{i}") for i in range(len(self.layers))] if self.picked else None
         colors = (self.mean.flatten().tolist(), self.std.flatten().tolist())
         return Probe(model, self.layers, *colors, picks, self.calls)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> for each layer its output ``(n, …)`` or picked units ``(n, units)``.
+        """Gives each layer's output ``(n, …)``, or picked units ``(n, units)``, to images ``(n, 3, h, w)`` in [0, 1].
 
         A layer that is called several times in one pass gives its last output, or that of the call that is named.
         """
@@ -154,14 +154,14 @@ class Probe(nn.Module):
         return hook
 
     def _take(self, i: int, output: Tensor) -> Tensor:
-        """A copy of an output, as ``(n, channels, h, w)`` where it is a map, or of its picked units."""
+        """Copies an output, as ``(n, channels, h, w)`` where it is a map, or its picked units."""
         if not self.picked:
             return (output.permute(0, 3, 1, 2) if channels_last(tuple(output.shape[1:])) else output).clone()
         return output.flatten(1).index_select(1, self.get_buffer(f"pick{i}"))
 
 
 def called(model: nn.Module, layer: str) -> tuple[nn.Module, int]:
-    """The module that a name stands for, and which of its calls is meant; 0 for the last.
+    """Returns the module that a name stands for, and which of its calls is meant; 0 for the last.
 
     ``"layer1.0.relu#1"`` is the first call of ``layer1.0.relu``.
 
@@ -227,7 +227,7 @@ def check_one_call(model: nn.Module, layer: str, calls: int) -> None:
 def survey(
     model: nn.Module, example: Tensor, why: dict[str, str] | None = None
 ) -> dict[str, tuple[tuple[int, ...], int]]:
-    """Which layers return a tensor with a batch axis for an image: its shape without that axis, and how often.
+    """Finds the layers that return a tensor with a batch axis for an image: its shape without that axis, and how often.
 
     In the order of the last calls; the shape is that of the last call. A module that is called more than once has an
     entry for each of its calls, too, such as ``"relu#1"``, with its number.
@@ -274,7 +274,7 @@ def survey(
 
 
 def absent(model: nn.Module, layer: str, why: Mapping[str, str]) -> str:
-    """Why a layer gave nothing that can be recorded, as a sentence for an error."""
+    """Says why a layer gave nothing that can be recorded, as a sentence for an error."""
     name = layer.rpartition("#")[0] or layer
     if layer in why or name in why:
         return why.get(layer) or why[name]

@@ -57,7 +57,7 @@ class ReceptiveField:
     method: str
 
     def box(self, y: int, x: int, resolution: tuple[int, int]) -> tuple[int, int, int, int]:
-        """What the unit at (y, x) sees of an image of ``resolution`` (rows, columns).
+        """Returns what the unit at (y, x) sees of an image of ``resolution`` (rows, columns).
 
         Returns:
             ``(y0, x0, y1, x1)`` in pixels, half-open, clipped to the image. In a measured field of a network that is
@@ -75,7 +75,7 @@ class ReceptiveField:
 
 
 def receptive_fields(module: nn.Module, example: Tensor) -> list[ReceptiveField]:
-    """The field of each output of ``module``: computed, or else measured.
+    """Returns the field of each output of ``module``: computed, or else measured.
 
     Args:
         module: ``module(example)`` is a tuple of tensors: maps ``(1, c, y, x)``, tokens ``(1, t, d)``, or ``(1, f)``.
@@ -89,7 +89,7 @@ def receptive_fields(module: nn.Module, example: Tensor) -> list[ReceptiveField]
 
 
 def computed_fields(module: nn.Module, example: Tensor) -> list[ReceptiveField | None]:
-    """The field of each output of ``module``, from its graph.
+    """Computes the field of each output of ``module`` from its graph.
 
     Args:
         module: ``module(example)`` is a tuple of tensors. It is traced, and not changed.
@@ -111,7 +111,7 @@ def computed_fields(module: nn.Module, example: Tensor) -> list[ReceptiveField |
 def measured_field(
     module: nn.Module, example: Tensor, output: int, *, images: int = 32, seed: int = 0
 ) -> ReceptiveField:
-    """The field of one output of ``module``, from gradients on noise images.
+    """Measures the field of one output of ``module`` by gradients on noise images.
 
     The unit is a weighted sum over channels, so that a dead channel hides nothing, and each image shows it through
     other open rectifiers and other maxima; it ends when `PATIENCE` images in a row add nothing. It is that of the
@@ -151,7 +151,7 @@ def measured_field(
 
 
 def _exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram | None:
-    """The module as a graph in which no operation changes a tensor that another one reads; None if it has none."""
+    """Returns the module as a graph in which no operation changes a tensor that another reads; None if it has none."""
     with _undisturbed(example), _silent():
         try:
             program = torch.export.export(module, (example,), strict=False)
@@ -163,7 +163,7 @@ def _exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgra
 
 
 def _published(seen: Mapping[Node, Seen | None], node: Node | None) -> ReceptiveField | None:
-    """The field of an output; None for what does not depend on the image, or not on a regular grid."""
+    """Returns the field of an output; None for what does not depend on the image, or not on a regular grid."""
     found = None if node is None else seen.get(node)
     if node is None or found is None or found.scattered:
         return None
@@ -178,7 +178,7 @@ def _published(seen: Mapping[Node, Seen | None], node: Node | None) -> Receptive
 
 @contextmanager
 def _undisturbed(example: Tensor) -> Iterator[None]:
-    """Without warnings, and with the global random state as before afterwards."""
+    """Silences warnings, and leaves the global random state as it was before."""
     devices = [example.device] if example.is_cuda else []
     with warnings.catch_warnings(), torch.random.fork_rng(devices):
         warnings.simplefilter("ignore")
@@ -187,7 +187,7 @@ def _undisturbed(example: Tensor) -> Iterator[None]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without the log and the listings that a failing trace writes."""
+    """Silences the log and the listings that a failing trace writes."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -212,7 +212,7 @@ def _resolution(example: Tensor) -> Pair:
 
 
 def _run(module: nn.Module, images: Tensor, gradient: bool = False) -> Sequence[Tensor]:
-    """The module's outputs; its buffers are stood in for by copies, which a batch norm may update."""
+    """Returns the module's outputs; its buffers are stood in for by copies, which a batch norm may update."""
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     with _undisturbed(images), torch.set_grad_enabled(gradient):
         outputs = functional_call(module, buffers, (images.clone(),))
@@ -228,12 +228,12 @@ def _output(outputs: Sequence[Tensor], output: int) -> Tensor:
 
 
 def _inner(count: int) -> tuple[int, int, int]:
-    """The middle of ``count`` units, its neighbour, and one to confirm the step between them."""
+    """Returns the middle of ``count`` units, its neighbour, and one to confirm the step between them."""
     return count // 2, max(count // 2 - 1, 0), count // 4
 
 
 def _outer(count: int) -> tuple[int, int, int]:
-    """The first units and the last."""
+    """Returns the first units and the last."""
     return 0, min(1, count - 1), count - 1
 
 
@@ -242,14 +242,14 @@ def _places(grid: Pair, choose: Callable[[int], tuple[int, int, int]]) -> list[P
 
 
 def _cut(pair: tuple[Span, Span], resolution: Pair) -> bool:
-    """Whether what is seen reaches the image's edge, so that there may be more of it."""
+    """Tells whether what is seen reaches the image's edge, so that there may be more of it."""
     return any(low == 0 or high == length for (low, high), length in zip(pair, resolution, strict=True))
 
 
 def _shown(
     module: nn.Module, example: Tensor, output: int, places: list[Pair], images: int, seed: int
 ) -> dict[Pair, tuple[Span, Span]]:
-    """The rows and columns from which a gradient reaches the units at ``places``; without those that see nothing."""
+    """Returns rows and columns from which a gradient reaches the units at ``places``; none for what sees nothing."""
     generator = torch.Generator().manual_seed(seed)
     touched = torch.zeros(len(places), *_resolution(example), dtype=torch.bool)
     whole, bounds, calm = _bounds(torch.ones_like(touched[0])), [_bounds(one) for one in touched], 0
@@ -264,7 +264,7 @@ def _shown(
 
 
 def _touched(module: nn.Module, noise: Tensor, output: int, places: list[Pair], generator: torch.Generator) -> Tensor:
-    """Pixels ``(places, h, w)`` bool with a gradient. Without cuDNN, whose fast algorithms blur an exact zero."""
+    """Returns pixels ``(places, h, w)`` bool with a gradient; without cuDNN, whose fast algorithms blur exact zeros."""
     touched = []
     with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         noise = noise.clone().requires_grad_()
@@ -280,14 +280,14 @@ def _touched(module: nn.Module, noise: Tensor, output: int, places: list[Pair], 
 
 
 def _channels(found: Tensor, place: Pair) -> Tensor:
-    """All channels at a place of a map ``(1, c, y, x)``, the central token of ``(1, t, d)``, or all of ``(1, f)``."""
+    """Picks all channels at a place of ``(1, c, y, x)``, the central token of ``(1, t, d)``, or all of ``(1, f)``."""
     if found.ndim == 4:
         return found[0, :, place[0], place[1]]
     return found[0, central_token(found.shape[1])[0]] if found.ndim == 3 else found.flatten()
 
 
 def _bounds(touched: Tensor) -> tuple[Span, Span] | None:
-    """The rows and columns around all that is true in ``(h, w)``."""
+    """Returns the rows and columns around all that is true in ``(h, w)``."""
     if not touched.any():
         return None
     rows, cols = (torch.nonzero(touched.any(dim=dim)).flatten().tolist() for dim in (1, 0))
@@ -295,7 +295,7 @@ def _bounds(touched: Tensor) -> tuple[Span, Span] | None:
 
 
 def _fitted(found: Mapping[int, Span], count: int, length: int) -> tuple[int, int, int]:
-    """Size, stride and start along one axis from what some of its ``count`` units see, the middle one first.
+    """Finds size, stride and start along an axis from what some of its ``count`` units see, the middle one first.
 
     An edge counts where the image does not cut it off. Where the units do not follow one step, the field is that of
     the middle unit, and the step is the mean one.
@@ -316,6 +316,6 @@ def _fitted(found: Mapping[int, Span], count: int, length: int) -> tuple[int, in
 
 
 def _first(edges: Mapping[int, int]) -> tuple[int, int]:
-    """An edge, of the unit nearest to the middle that has one, and that unit's position."""
+    """Returns an edge, of the unit nearest to the middle that has one, and that unit's position."""
     at = next(iter(edges))
     return edges[at], at

@@ -34,7 +34,7 @@ _found: dict[str, dict[str, ReceptiveField]] = {}
 
 
 def network_key(model: nn.Module, name: str, resolution: int, weights: str | None = None) -> str:
-    """SHA-256 of all that decides the fields of a network that was made by name.
+    """Returns the SHA-256 of all that decides the fields of a network that was made by name.
 
     A name of ours stands for its code; what a user's own class does with its weights cannot be told from outside.
 
@@ -52,7 +52,7 @@ def network_key(model: nn.Module, name: str, resolution: int, weights: str | Non
 def kept_fields(
     key: str | None, layers: Sequence[str], find: Callable[[Sequence[str]], Sequence[ReceptiveField]]
 ) -> list[ReceptiveField]:
-    """The field of each layer: as found before, or found now and kept.
+    """Returns the field of each layer: as found before, or found now and kept.
 
     Args:
         key: Of the network, see `network_key`; None keeps nothing.
@@ -77,7 +77,7 @@ def _file(key: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, ReceptiveField]:
-    """The fields in a file; none where any of it is not what was written."""
+    """Reads the fields in a file; none where any of it is not what was written."""
     try:
         return {layer: _field(entry) for layer, entry in json.loads(path.read_text("utf-8")).items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -53,17 +53,17 @@ class Axis:
         return clip(self.start, self.start + self.size, self.length)
 
     def over(self, count: int) -> Axis:
-        """What ``count`` elements see together, within the image."""
+        """Returns what ``count`` elements see together, within the image."""
         low, high = clip(self.start, self.start + (count - 1) * self.stride + self.size, self.length)
         return self if self.dim is None else Axis(low, high - low, 0, None, self.length)
 
     def covers(self, other: Axis) -> bool:
-        """Whether all elements see the same, and no less than ``other``, where all see the same too."""
+        """Tells whether all elements see the same, and no less than ``other``, where all see the same too."""
         (low, high), (other_low, other_high) = self.clipped, other.clipped
         return self.dim is None and low <= other_low and other_high <= high
 
     def slide(self, kernel: int, stride: int, padding: int, dilation: int = 1) -> Axis:
-        """After a window along its dimension: Araujo et al. 2019, eqs. 1 and 2."""
+        """Slides a window along its dimension: Araujo et al. 2019, eqs. 1 and 2."""
         if self.dim is None:
             return self
         start = self.start - padding * self.stride
@@ -99,34 +99,34 @@ class Seen:
         return self.scattered | {axis.dim for axis in self.axes if axis.dim is not None}
 
     def renumbered(self, new: Callable[[int], int]) -> Seen:
-        """With dimension d of the tensor called ``new(d)``."""
+        """Calls dimension d of the tensor ``new(d)``."""
         rows, cols = (axis if axis.dim is None else replace(axis, dim=new(axis.dim)) for axis in self.axes)
         return Seen(rows, cols, frozenset(map(new, self.scattered)), frozenset(map(new, self.ragged)))
 
     def spread(self, shape: Shape, dims: Iterable[int]) -> Seen:
-        """After each element has come to depend on all elements along ``dims``."""
+        """Makes each element depend on all elements along ``dims``."""
         merged = {dim % len(shape) for dim in dims}
         rows, cols = (axis.over(shape[axis.dim]) if axis.dim in merged else axis for axis in self.axes)
         return Seen(rows, cols, self.scattered - merged, self.ragged - merged)
 
     def without_single(self, shape: Shape) -> Seen:
-        """With the dimensions of length 1 counted as no dimension."""
+        """Counts the dimensions of length 1 as no dimension."""
         return self.spread(shape, [dim for dim, count in enumerate(shape) if count == 1])
 
     def scatter(self, shape: Shape) -> Seen:
-        """With the regular grid given up, and only what all see together kept."""
+        """Gives the regular grid up, and keeps only what all see together."""
         merged = self.spread(shape, (axis.dim for axis in self.axes if axis.dim is not None))
         return replace(merged, scattered=self.positions, ragged=self.ragged)
 
     def widen(self, shape: Shape, wider: Shape) -> Seen:
-        """After broadcasting from ``shape`` to ``wider``."""
+        """Broadcasts from ``shape`` to ``wider``."""
         shift = len(wider) - len(shape)
         repeated = [dim for dim, count in enumerate(shape) if count == 1 and wider[dim + shift] > 1]
         return self.spread(shape, repeated).renumbered(lambda dim: dim + shift)
 
 
 def _union(a: Seen, b: Seen, shape: Shape) -> Seen:
-    """What two tensors of one shape see together, element by element."""
+    """Returns what two tensors of one shape see together, element by element."""
     for one, other in ((a, b), (b, a)):
         together = other.spread(shape, range(len(shape)))
         covers = all(axis.covers(hull) for axis, hull in zip(one.axes, together.axes, strict=True))
@@ -143,7 +143,7 @@ def _union(a: Seen, b: Seen, shape: Shape) -> Seen:
 
 
 def _joined(a: Axis, b: Axis, shape: Shape) -> Axis | None:
-    """Two axes together, None where they have different steps."""
+    """Puts two axes together; None where they have different steps."""
     if (a.dim, a.stride) == (b.dim, b.stride):
         return _hull(a, b)
     for one, other in ((a, b), (b, a)):
@@ -153,13 +153,13 @@ def _joined(a: Axis, b: Axis, shape: Shape) -> Axis | None:
 
 
 def _hull(a: Axis, b: Axis) -> Axis:
-    """The shortest interval around two of the same step."""
+    """Returns the shortest interval around two of the same step."""
     start = min(a.start, b.start)
     return replace(a, start=start, size=max(a.start + a.size, b.start + b.size) - start)
 
 
 def clip(low: int, high: int, length: int) -> Span:
-    """``[low, high)`` within ``[0, length)``."""
+    """Cuts ``[low, high)`` to ``[0, length)``."""
     return min(max(low, 0), length), min(max(high, 0), length)
 
 
@@ -186,18 +186,18 @@ class _Call:
         return [value for values in flat for value in values if isinstance(value, Node)]
 
     def fields(self, nodes: Iterable[Node]) -> list[tuple[Seen, Shape]]:
-        """Those of ``nodes`` that depend on the image, with their shapes."""
+        """Returns those of ``nodes`` that depend on the image, with their shapes."""
         return [(seen, shape_of(node)) for node in nodes if (seen := self.seen.get(node)) is not None]
 
     def only(self, name: str | None = None) -> tuple[Seen, Shape]:
-        """The first argument, or the one called ``name``, where no other one depends on the image."""
+        """Returns the first argument, or the one called ``name``, where no other one depends on the image."""
         name = next(iter(self.args)) if name is None else name
         if [node for node in self.tensors if node in self.seen] != [self.args[name]]:
             raise _UnknownError
         return self.fields([self.args[name]])[0]
 
     def map(self) -> tuple[Seen, Shape]:
-        """The first argument as a map (n, c, y, x) on a regular grid."""
+        """Returns the first argument as a map (n, c, y, x) on a regular grid."""
         seen, shape = self.only()
         grid = seen.rows.dim in (None, 2) and seen.cols.dim in (None, 3) and seen.ragged <= {1}
         if len(shape) != 4 or seen.scattered or not grid:
@@ -205,14 +205,14 @@ class _Call:
         return seen, shape
 
     def dims(self, name: str, rank: int) -> list[int]:
-        """The dimensions in an argument, counted from 0; all where there are none."""
+        """Returns the dimensions in an argument, counted from 0; all where there are none."""
         given = self.args.get(name)
         dims = range(rank) if given is None or given == [] else given if isinstance(given, Sequence) else [given]
         return [dim % rank for dim in dims]
 
 
 def walk(graph: torch.fx.Graph, inputs: Sequence[str], resolution: tuple[int, int]) -> dict[Node, Seen | None]:
-    """What each node that depends on the image sees of it, None where that is not known."""
+    """Finds what each node that depends on the image sees of it, None where that is not known."""
     height, width = resolution
     pixels = Seen(Axis(0, 1, 1, 2, height), Axis(0, 1, 1, 3, width))
     seen: dict[Node, Seen | None] = {node: pixels for node in graph.nodes if node.name in inputs}
@@ -223,7 +223,7 @@ def walk(graph: torch.fx.Graph, inputs: Sequence[str], resolution: tuple[int, in
 
 
 def _after(node: Node, seen: Mapping[Node, Seen | None]) -> Seen | None:
-    """What the result of an operation sees."""
+    """Returns what the result of an operation sees."""
     if any(seen.get(source, node) is None for source in node.all_input_nodes):
         return None
     try:
@@ -235,7 +235,7 @@ def _after(node: Node, seen: Mapping[Node, Seen | None]) -> Seen | None:
 
 
 def _rule(node: Node) -> Callable[[_Call], Seen]:
-    """How the operation of ``node`` changes what is seen."""
+    """Returns how the operation of ``node`` changes what is seen."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         raise _UnknownError
@@ -252,7 +252,7 @@ def _name(target: torch._ops.OpOverload[..., Any]) -> str:
 
 
 def _arguments(node: Node) -> dict[str, Any]:
-    """The arguments of an operation by name, in the order of its schema, defaults filled in."""
+    """Returns the arguments of an operation by name, in the order of its schema, defaults filled in."""
     target: Any = node.target
     schema = target._schema.arguments
     given = dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
@@ -260,7 +260,7 @@ def _arguments(node: Node) -> dict[str, Any]:
 
 
 def shape_of(node: Node) -> Shape:
-    """The shape of a node's tensor, or of its first one."""
+    """Returns the shape of a node's tensor, or of its first one."""
     value = node.meta.get("val")
     first = value[0] if isinstance(value, list | tuple) and value else value
     if not isinstance(first, Tensor) or not all(isinstance(count, int) for count in first.shape):
@@ -269,7 +269,7 @@ def shape_of(node: Node) -> Shape:
 
 
 def _picked(node: Node, seen: Mapping[Node, Seen | None]) -> Seen | None:
-    """One of several results: the parts of a division see the same, and of other operations the first is known."""
+    """Picks one of several results: parts of a division see the same, and of other operations the first is known."""
     source: Any
     source, index = node.args
     parts = isinstance(source.target, torch._ops.OpOverload) and RULES.get(_name(source.target)) in (_divided, _unbound)
@@ -277,7 +277,7 @@ def _picked(node: Node, seen: Mapping[Node, Seen | None]) -> Seen | None:
 
 
 def overwrites(node: Node) -> bool:
-    """Whether a node changes in place what another tensor sees; with one operand, as in an in-place ReLU, it cannot."""
+    """Tells whether a node changes what another tensor sees; with one operand, as in an in-place ReLU, it cannot."""
     if not (isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable):
         return False
     return torch.Tag.pointwise not in node.target.tags or len(node.all_input_nodes) > 1
@@ -287,12 +287,12 @@ def overwrites(node: Node) -> bool:
 
 
 def _slid(seen: Seen, rows: tuple[int, int, int, int], cols: tuple[int, int, int, int]) -> Seen:
-    """After a window of (kernel, stride, padding, dilation) along each axis."""
+    """Slides a window of (kernel, stride, padding, dilation) along each axis."""
     return replace(seen, rows=seen.rows.slide(*rows), cols=seen.cols.slide(*cols))
 
 
 def _pair(value: Any, default: Any = None) -> tuple[int, int]:
-    """A window's parameter for rows and columns, from a number, one number in a list, two, or none."""
+    """Reads a window's parameter for rows and columns from a number, one number in a list, two, or none."""
     values = default if value in (None, []) else value
     values = list(values) if isinstance(values, Sequence) else [values]
     return values[0], values[-1]
@@ -310,7 +310,7 @@ def _convolved(call: _Call) -> Seen:
 
 
 def _conv_padding(padding: Any, kernel: Shape, dilation: tuple[int, int]) -> tuple[int, int]:
-    """Pixels before the first row and column; "same" puts the odd one after the last."""
+    """Returns the pixels before the first row and column; "same" puts the odd one after the last."""
     if padding == "same":
         return _pair([step * (count - 1) // 2 for count, step in zip(kernel, dilation, strict=True)])
     return (0, 0) if padding == "valid" else _pair(padding)
@@ -335,7 +335,7 @@ def _pooled_to_size(call: _Call) -> Seen:
 
 
 def _padded(call: _Call) -> Seen:
-    """Zeros around: positions move along the image's axes, and new channels see nothing."""
+    """Puts zeros around: positions move along the image's axes, and new channels see nothing."""
     if call.args.get("mode", "constant") != "constant":
         raise _UnknownError
     seen, shape = call.only()
@@ -365,12 +365,12 @@ def _pointwise(call: _Call) -> Seen:
 
 
 def _varying(shape: Shape, rank: int) -> set[int]:
-    """The dimensions along which a constant may differ, counted after broadcasting to ``rank`` dimensions."""
+    """Returns the dimensions along which a constant may differ, counted after broadcasting to ``rank`` dimensions."""
     return {dim + rank - len(shape) for dim, count in enumerate(shape) if count > 1}
 
 
 def _together(fields: Sequence[tuple[Seen, Shape]], shape: Shape) -> Seen:
-    """What tensors see together after broadcasting to ``shape``."""
+    """Returns what tensors see together after broadcasting to ``shape``."""
     first, *others = (seen.widen(before, shape) for seen, before in fields)
     for other in others:
         first = _union(first, other, shape)
@@ -378,7 +378,7 @@ def _together(fields: Sequence[tuple[Seen, Shape]], shape: Shape) -> Seen:
 
 
 def _joined_along(call: _Call) -> Seen:
-    """Concatenation: along channels it joins branches, along positions the regular grid is lost."""
+    """Concatenates: along channels it joins branches, along positions the regular grid is lost."""
     nodes: list[Node] = call.args["tensors"]
     dim = call.args["dim"] % len(call.shape)
     fields = [(seen, call.shape) for seen, _ in call.fields(nodes)]
@@ -395,7 +395,7 @@ def _joined_along(call: _Call) -> Seen:
 
 
 def _normalized(call: _Call) -> Seen:
-    """Batch norm: element by element, unless it takes its statistics from the image."""
+    """Passes a batch norm: element by element, unless it takes its statistics from the image."""
     seen, shape = call.only()
     return seen.spread(shape, [dim for dim in range(len(shape)) if dim != 1]) if call.args.get("training") else seen
 
@@ -422,7 +422,7 @@ def _reduced(call: _Call) -> Seen:
 
 
 def _dropped(seen: Seen, dims: Sequence[int]) -> Seen:
-    """Without dimensions along which nothing changes."""
+    """Leaves out dimensions along which nothing changes."""
     return seen.renumbered(lambda dim: dim - sum(gone < dim for gone in dims))
 
 
@@ -432,7 +432,7 @@ def _linear(call: _Call) -> Seen:
 
 
 def _multiplied(call: _Call) -> Seen:
-    """A matrix product, with a constant added or not."""
+    """Passes a matrix product, with a constant added or not."""
     *added, left, right = call.tensors
     if any(node in call.seen for node in added):
         raise _UnknownError
@@ -440,7 +440,7 @@ def _multiplied(call: _Call) -> Seen:
 
 
 def _summed(call: _Call, node: Node, dims: Sequence[int]) -> list[tuple[Seen, Shape]]:
-    """A factor of a matrix product after the sum along ``dims``; nothing for a constant."""
+    """Returns a factor of a matrix product after the sum along ``dims``; nothing for a constant."""
     shape = list(shape_of(node))
     if len(shape) < 2:
         raise _UnknownError
@@ -450,7 +450,7 @@ def _summed(call: _Call, node: Node, dims: Sequence[int]) -> list[tuple[Seen, Sh
 
 
 def _attended(call: _Call) -> Seen:
-    """Scaled dot-product attention: each query sees all keys and values, unless a mask hides some."""
+    """Passes scaled dot-product attention: each query sees all keys and values, unless a mask hides some."""
     args = call.args
     masked = args.get("attn_mask") or args.get("attn_bias") or args.get("is_causal")
     if masked or len(call.tensors) != 3:
@@ -480,13 +480,13 @@ def _reshaped(call: _Call) -> Seen:
 
 
 def _gridded(seen: Seen, new: Mapping[int, int]) -> Seen:
-    """With the dimensions of the axes renamed."""
+    """Renames the dimensions of the axes."""
     rows, cols = (axis if axis.dim is None else replace(axis, dim=new[axis.dim]) for axis in seen.axes)
     return replace(seen, rows=rows, cols=cols)
 
 
 def _groups(before: Shape, after: Shape) -> Iterator[tuple[list[int], list[int]]]:
-    """The smallest runs of dimensions longer than 1 that a reshape turns into each other."""
+    """Yields the smallest runs of dimensions longer than 1 that a reshape turns into each other."""
     old = [dim for dim, count in enumerate(before) if count > 1]
     new = [dim for dim, count in enumerate(after) if count > 1]
     while old:
@@ -535,7 +535,7 @@ def _selected(call: _Call) -> Seen:
 
 
 def _taken(seen: Seen, dim: int, kept: range) -> Seen:
-    """With only some positions of a dimension kept."""
+    """Keeps only some positions of a dimension."""
     if dim in seen.scattered | seen.ragged or not kept:
         raise _UnknownError
     rows, cols = (
@@ -548,7 +548,7 @@ def _taken(seen: Seen, dim: int, kept: range) -> Seen:
 
 
 def _divided(call: _Call) -> Seen:
-    """Cut into parts along a dimension in which all is alike."""
+    """Cuts into parts along a dimension in which all is alike."""
     seen, shape = call.only()
     if call.args["dim"] % len(shape) in seen.positions | seen.ragged:
         raise _UnknownError

@@ -120,7 +120,7 @@ class TorchSubject(ReadableSubject):
         self._recipe = dict(recipe) if recipe is not None else None
 
     def _survey(self) -> tuple[list[LayerShape], dict[str, int], int, str]:
-        """Shapes of the recorded layers, how often each is called, bytes of activations for one image, and company.
+        """Returns recorded layers' shapes, how often each is called, bytes of activations for one image, and company.
 
         The last is why answers depend on the images beside them, as far as that can be told from the network's parts.
         """
@@ -215,7 +215,7 @@ class TorchSubject(ReadableSubject):
         return Units(ids, LateColumns(known, FIELD_COLUMNS, self._field_columns))
 
     def _field_columns(self) -> dict[str, tuple[Any, ...]]:
-        """The receptive field of each unit, as columns."""
+        """Returns the receptive field of each unit, as columns."""
         size = (self.resolution, self.resolution)
         fields = self.receptive_fields()
         rows = [(field, unit) for field, units in zip(fields, self._indices, strict=True) for unit in units]
@@ -227,7 +227,7 @@ class TorchSubject(ReadableSubject):
         return str(self._labels[unit.channel]) if known and self._labels is not None else ""
 
     def receptive_fields(self, layers: Sequence[str] | None = None) -> list[ReceptiveField]:
-        """The receptive field of each layer; the whole image, "unknown", where it cannot be found.
+        """Returns the receptive field of each layer; the whole image, "unknown", where it cannot be found.
 
         Finding them takes seconds. Those of a network that was loaded by name are kept in the user's cache directory.
 
@@ -248,7 +248,7 @@ class TorchSubject(ReadableSubject):
             return [known or _measured(probe, example, i) for i, known in enumerate(computed)]
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` float32."""
+        """Turns images ``(n, 3, h, w)``, RGB in [0, 1], into responses ``(n, units)`` float32."""
         images = resize_images(check_images(images), self.resolution)
         count = len(images)
         if count == 0:
@@ -275,12 +275,12 @@ class TorchSubject(ReadableSubject):
             return np.concatenate([self._record_chunk(images[:half]), self._record_chunk(images[half:])])
 
     def _chunk(self) -> int:
-        """Images that fit into memory together; on a CPU the same on every machine, so that runs repeat."""
+        """Counts the images that fit into memory together; on a CPU the same on every machine, so that runs repeat."""
         memory = torch.cuda.mem_get_info(self._device)[0] // 2 if self._device.type == "cuda" else MEMORY
         return max(1, int(memory // self._bytes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images ``(n, 3, h, w)`` in [0, 1], on any device -> responses ``(n, units)``, with the graph kept."""
+        """Turns images ``(n, 3, h, w)`` in [0, 1], on any device, into responses ``(n, units)``, graph kept."""
         x = x.to(self._device)
         if x.shape[2:] != (self.resolution, self.resolution):
             x = resampled(x, *(resize_matrix(side, self.resolution) for side in x.shape[2:]))
@@ -305,14 +305,14 @@ class TorchSubject(ReadableSubject):
             )
 
     def _for_gradients(self) -> tuple[Probe, torch.memory_format | None]:
-        """What `forward` runs: the network or its quicker twin, and how pictures lie in memory; new for new weights."""
+        """Returns what `forward` runs, the network or its twin, and how pictures lie in memory; new for new weights."""
         now = version(self.model)
         if self._quick is None or self._quick[0] != now:
             self._quick = (now, self._quicker() or (self._probe, None))
         return self._quick[1]
 
     def _quicker(self) -> tuple[Probe, torch.memory_format | None] | None:
-        """The quickest way on a CPU among those that give what the network gives; None for the network itself."""
+        """Returns the quickest way on a CPU among those that give what the network gives; None for itself."""
         if self._device.type != "cpu":
             return None
         example = torch.from_numpy(probe_batch(self.resolution)[::4].copy())
@@ -333,7 +333,7 @@ class TorchSubject(ReadableSubject):
         return None
 
     def _once(self, probe: Probe, x: Tensor) -> Tensor:
-        """Responses to images, always with the same random numbers, without a graph."""
+        """Returns responses to images, always with the same random numbers, without a graph."""
         with undisturbed(probe.model, self._random.clone()), torch.no_grad():
             return torch.cat(probe(x), dim=1)
 
@@ -345,7 +345,7 @@ class TorchSubject(ReadableSubject):
         return OpenedNetwork(self.model, layer, input_like, (self._mean, self._std), self._labels, self._random.clone())
 
     def state(self) -> State:
-        """The state of the random stream that a random network draws from."""
+        """Returns the state of the random stream that a random network draws from."""
         return {"random": self._random.numpy().copy()}
 
     def restore(self, state: State) -> None:
@@ -354,7 +354,7 @@ class TorchSubject(ReadableSubject):
 
 
 def _check_layers(model: nn.Module, layer: str | Sequence[str], wrapped: bool = False) -> list[str]:
-    """The names of known layers; those of a network that was taken out of a wrapper may begin with the wrapper's."""
+    """Checks the names of layers, and returns them; an unwrapped network's may begin with the wrapper's."""
     layers = [layer] if isinstance(layer, str) else list(layer)
     if not layers or not all(isinstance(name, str) for name in layers) or len(set(layers)) != len(layers):
         raise InvalidArgumentError(f"layer: expected the names of one or more different layers, got {layers!r:.200}.")
@@ -375,13 +375,13 @@ def _batch_statistics(model: nn.Module, found: Mapping[str, Any], layers: Sequen
 
 
 def _alone(probe: Probe, image: Tensor) -> Tensor:
-    """Responses ``(1, units)`` to one image, with the buffers as they were at first."""
+    """Returns responses ``(1, units)`` to one image, with the buffers as they were at first."""
     with same_buffers(probe.model):
         return torch.cat(probe(image), dim=1)
 
 
 def _placed(model: nn.Module, device: str | torch.device | None) -> torch.device:
-    """The device of a network, moved there if one is asked for."""
+    """Returns the device of a network, which is moved there if one is asked for."""
     if device is not None:
         try:
             model.to(device)

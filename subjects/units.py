@@ -43,7 +43,7 @@ EXTRA_TOKENS = (0, 1, 2, 5)
 
 
 def central_token(tokens: int) -> tuple[int, str]:
-    """The token of the patch at the centre of a square grid, and "central"; the middle one of another sequence.
+    """Returns the token of the patch amid a square grid, and "central"; the middle one of another sequence.
 
     Of 14 × 14 patches it is token 7 · 14 + 7 = 105; with a class token before them 106.
     """
@@ -55,7 +55,7 @@ def central_token(tokens: int) -> tuple[int, str]:
 
 
 def channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether a map is ``(h, w, channels)``: images are square, so the two equal axes are rows and columns."""
+    """Tells whether a map is ``(h, w, channels)``: images are square, so the two equal axes are rows and columns."""
     return len(shape) == 3 and shape[0] == shape[1] != shape[2]
 
 
@@ -90,7 +90,7 @@ class LayerShape:
         return rows, columns
 
     def central(self, channel: int) -> UnitIndex:
-        """A channel at the central position: of a map, or of the square of patches that tokens stand for."""
+        """Returns a channel at the central position: of a map, or of the square of patches that tokens stand for."""
         if len(self.shape) == 1:
             return UnitIndex(channel, -1, -1, channel, "none")
         if len(self.shape) == 2:
@@ -100,7 +100,7 @@ class LayerShape:
         return self.at(channel, rows // 2, columns // 2, "central")
 
     def at(self, channel: int, y: int, x: int, position: str = "given") -> UnitIndex:
-        """A channel at a position."""
+        """Returns a channel at a position."""
         if len(self.shape) == 2:
             return UnitIndex(channel, y, x, x * self.channels + channel, position)
         place = (y, x, channel) if channels_last(self.shape) else (channel, y, x)
@@ -108,7 +108,7 @@ class LayerShape:
 
 
 def parse_units(spec: UnitSpec, shape: LayerShape, seed: int = 0) -> list[UnitIndex]:
-    """The units that a specification names, in its order, each once.
+    """Returns the units that a specification names, in its order, each once.
 
     Args:
         spec: See `closedloop.objectives.naming_units`.
@@ -140,7 +140,7 @@ def _parse(spec: Any, shape: LayerShape, seed: int) -> Iterator[UnitIndex]:
 
 
 def _full(shape: LayerShape) -> Iterator[UnitIndex]:
-    """Every channel at every position."""
+    """Yields every channel at every position."""
     rows, columns = shape.positions
     for channel in range(shape.channels):
         if len(shape.shape) == 1:

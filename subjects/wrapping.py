@@ -72,20 +72,20 @@ class Wrapper(ReadableSubject, ABC):
         return hashlib.sha256(content.encode()).hexdigest() if inner else ""
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images as the subject inside is shown them -> responses ``(n, units[, time])``, NaN where lost."""
+        """Turns images as the subject inside is shown them into responses ``(n, units[, time])``, NaN where lost."""
         return self._changed(self._inner(images))
 
     def _inner(self, images: NDArray[np.float32]) -> FloatArray:
-        """The responses of the subject inside, checked, as an array of our own."""
+        """Returns the responses of the subject inside, checked, as an array of our own."""
         responses = check_responses(self.subject.record(images), len(images), len(self.units), self.subject.name)
         return responses.astype(np.float64)
 
     @abstractmethod
     def _changed(self, responses: FloatArray) -> FloatArray:
-        """Responses ``(n, units[, time])``, NaN where lost -> those of the wrapper."""
+        """Turns responses ``(n, units[, time])``, NaN where lost, into those of the wrapper."""
 
     def state(self) -> State:
-        """The random generator, and the state of the subject inside."""
+        """Returns the random generator, and the state of the subject inside."""
         inner = self.subject.state() if isinstance(self.subject, Stateful) else None
         return {"rng": generator_state(self._rng), "subject": inner}
 
@@ -97,7 +97,7 @@ class Wrapper(ReadableSubject, ABC):
 
 
 def _depth(subject: Subject, kind: str) -> int:
-    """How many wrappers of a kind a subject has around it."""
+    """Counts the wrappers of a kind that a subject has around it."""
     depth, inner = 0, subject
     while isinstance(inner, Wrapper):
         depth, inner = depth + (inner.kind == kind), inner.subject
@@ -105,7 +105,7 @@ def _depth(subject: Subject, kind: str) -> int:
 
 
 def as_subject(subject: Subject | str | Mapping[str, Any]) -> Subject:
-    """The subject itself, or the one that a name or recipe stands for."""
+    """Returns the subject itself, or the one that a name or recipe stands for."""
     if isinstance(subject, str):
         named: Subject = recipes.build("subjects", subject)
         return named
@@ -161,11 +161,11 @@ class Repeated(Wrapper):
         del self._options["seed"]  # it draws nothing
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images as the subject inside is shown them -> mean responses ``(n, units[, time])``, NaN if all were lost."""
+        """Answers images as the subject inside does, by mean responses ``(n, units[, time])``, NaN if all were lost."""
         return self._changed(np.stack([self._inner(images) for _ in range(self.n)]))
 
     def _changed(self, responses: FloatArray) -> FloatArray:
-        """Responses ``(repeats, n, units[, time])`` -> their mean over repeats."""
+        """Averages responses ``(repeats, n, units[, time])`` over repeats."""
         count = np.sum(~np.isnan(responses), axis=0)
         total = np.nansum(responses, axis=0)
         return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
