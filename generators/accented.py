@@ -80,7 +80,7 @@ class Accented(ReadableGenerator):
         return {"name": self.name, "image": source(self._image), "resolution": self.resolution}
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         gains = expit(GAIN + self._gains(self.space.check(codes))) / expit(GAIN)
         inner = self._coefficients(codes, gains, (self._phases, self._amplitudes, self._mean), np)
         whole = self._fourier.before_sigmoid(inner) + self._rest.astype(np.float32)
@@ -88,7 +88,7 @@ class Accented(ReadableGenerator):
         return images
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
         import torch
 
         gains = torch.sigmoid(GAIN + self._gains(codes)) / expit(GAIN)
@@ -97,11 +97,11 @@ class Accented(ReadableGenerator):
         return (self._fourier.forward_before_sigmoid(inner) + codes.new_tensor(self._rest)).sigmoid()
 
     def _gains(self, codes: Any) -> Any:
-        """The coordinates ``(n, 3, m + 1)`` that change amplitudes, the mean's first."""
+        """Returns the coordinates ``(n, 3, m + 1)`` that change amplitudes, the mean's first."""
         return codes.reshape(len(codes), 3, 2 * self._count + 1)[..., self._count :]
 
     def _coefficients(self, codes: Any, gains: Any, seed: tuple[Any, Any, Any], xp: Any) -> Any:
-        """Codes of the Fourier generator: constant, cosines, sines; ``xp`` is numpy or torch."""
+        """Returns codes of the Fourier generator: constant, cosines, sines; ``xp`` is numpy or torch."""
         phases, amplitudes, mean = seed
         turned = phases + codes.reshape(len(codes), 3, 2 * self._count + 1)[..., : self._count]
         changed = amplitudes * gains[..., 1:]
@@ -110,7 +110,7 @@ class Accented(ReadableGenerator):
 
 
 def _photograph(image: str | Path | NDArray[Any], resolution: int) -> NDArray[np.float32]:
-    """One image ``(1, 3, resolution, resolution)`` in [0, 1]."""
+    """Returns one image ``(1, 3, resolution, resolution)`` in [0, 1]."""
     if isinstance(image, (str, Path)):
         return from_bytes(read_image(Path(image), resolution)[None])
     array = np.asarray(image)

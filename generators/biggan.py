@@ -34,7 +34,7 @@ Search = Literal["joint", "noise", "class"]
 
 
 def _blocks(*channels: int) -> list[tuple[bool, int, int]]:
-    """The blocks of a network whose channels, in units of its width, go through these values."""
+    """Returns the blocks of a network whose channels, in units of its width, go through these values."""
     pairs = itertools.pairwise(channels)
     return [block for a, b in pairs for block in ((False, a, a), (True, a, b))]
 
@@ -154,11 +154,11 @@ class BigGAN(ReadableGenerator):
         return {**self._recipe, "engine": self.engine}
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         return self._decoder(codes)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
         return self._decoder.forward(codes)
 
 
@@ -176,14 +176,14 @@ class _Searched(nn.Module):
         self.register_buffer("steps", steps)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """See the class."""
+        """Draws images as the class says."""
         whole = nn.functional.pad(codes, self.missing)
         images: Tensor = self.generator(self.center + self.steps * whole, self.truncation)
         return images
 
 
 def class_index(label: str | int) -> int:
-    """The index of an ImageNet class from its name (any case; "_" for a space) or from itself.
+    """Returns the index of an ImageNet class from its name (any case; "_" for a space) or from itself.
 
     Raises:
         UnknownNameError: No such class.
@@ -200,7 +200,7 @@ def class_index(label: str | int) -> int:
 
 
 def _check_choices(size: str, search: str, label: str | int | None, truncation: float) -> tuple[int, int | None]:
-    """Height and width of the images, and the index of the class."""
+    """Checks the choices, and returns height and width of the images, and the index of the class."""
     sizes = {f"deep-{pixels}": pixels for pixels in BLOCKS}
     if size not in sizes:
         raise UnknownNameError(f"biggan: no size {size!r}.{closest(str(size), sizes)}")
@@ -214,13 +214,13 @@ def _check_choices(size: str, search: str, label: str | int | None, truncation: 
 
 
 def _fixed_noise(seed: int, scale: float, stream: int) -> NDArray[np.float32]:
-    """Noise ``(128,)`` truncated at two standard deviations, as the network was meant to be sampled."""
+    """Draws noise ``(128,)`` truncated at two standard deviations, as the network was meant to be sampled."""
     drawn: NDArray[np.float64] = truncnorm.rvs(-2, 2, size=NOISE, random_state=part_generator(seed, "biggan", stream))
     return (scale * drawn).astype(np.float32)
 
 
 def _package() -> Any:
-    """The package of the network.
+    """Imports the package of the network.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -229,7 +229,7 @@ def _package() -> Any:
 
 
 def _random(pixels: int, channels: int, seed: int) -> Any:
-    """An untrained network of the published layout."""
+    """Builds an untrained network of the published layout."""
     package = _package()
     config = package.BigGANConfig(output_dim=pixels, channel_width=channels, layers=BLOCKS[pixels])
     network: Any = born(lambda: package.BigGAN(config), seed)
@@ -243,7 +243,7 @@ def _random(pixels: int, channels: int, seed: int) -> Any:
 
 
 def _trained(size: str, weights: str | Path | None) -> Any:
-    """The published network, from the package's download or a local folder."""
+    """Loads the published network, from the package's download or a local folder."""
     package = _package()
     config, state = _downloaded(package, size) if weights is None else _local(size, Path(weights))
     try:
@@ -258,7 +258,7 @@ def _trained(size: str, weights: str | Path | None) -> Any:
 
 
 def _current(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
-    """A state as today's torch names it.
+    """Returns a state as today's torch names it.
 
     A file of an old torch holds the normalized weight beside the original one, and of the two vectors that estimate its
     spectral norm only u; then v is the normalized product of the weight's transpose with u, as in the power method.
@@ -273,7 +273,7 @@ def _current(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tenso
 
 
 def _local(size: str, folder: Path) -> tuple[Path, Path]:
-    """The files of configuration and weights in a folder.
+    """Returns the files of configuration and weights in a folder.
 
     Raises:
         WeightsError: They are not there.
@@ -290,7 +290,7 @@ def _local(size: str, folder: Path) -> tuple[Path, Path]:
 
 
 def _downloaded(package: Any, size: str) -> tuple[Path, Path]:
-    """The package's own files, fetched into its cache at the first call."""
+    """Returns the package's own files, fetched into its cache at the first call."""
     model = require("pytorch_pretrained_biggan.model", "biggan", "generator 'biggan'")
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10.0)  # seconds for which the server of the weights may stay silent
@@ -308,7 +308,7 @@ def _downloaded(package: Any, size: str) -> tuple[Path, Path]:
 
 
 def _baked(network: Any) -> Any:
-    """The network with its spectral normalization worked into the weights, as it is in evaluation mode."""
+    """Works the network's spectral normalization into the weights, as it is in evaluation mode."""
     for module in network.modules():
         if "weight_orig" in module._parameters:
             nn.utils.remove_spectral_norm(module)

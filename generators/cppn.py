@@ -110,7 +110,7 @@ class CPPN(ReadableGenerator):
         }
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         codes = self.space.check(codes).astype(np.float32)
         images = np.empty((len(codes), 3, self.resolution, self.resolution), np.float32)
         chunk = max(1, 2**24 // (self._widest * self.resolution**2))  # 64 MB of hidden units at a time
@@ -119,21 +119,21 @@ class CPPN(ReadableGenerator):
         return np.clip(images, 0, 1, out=images)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
         import torch
 
         images: Tensor = self._draw(codes, codes.new_tensor(self._places), torch)
         return images
 
     def _draw(self, codes: Any, inputs: Any, xp: Any) -> Any:
-        """Images of codes; ``xp`` is numpy or torch, whose functions have the same names here."""
+        """Draws images of codes; ``xp`` is numpy or torch, whose functions have the same names here."""
         run = self._fooling if self.topology else self._lucid
         outputs = 0.5 + 0.5 * xp.tanh(0.5 * run(codes, inputs, xp))  # a sigmoid
         outputs = outputs.reshape(len(codes), 3, self.resolution, self.resolution)
         return hls_to_rgb(outputs, xp) if self.colors == "hls" else outputs
 
     def _fooling(self, codes: Any, inputs: Any, xp: Any) -> Any:
-        """Outputs ``(n, 3, pixels)`` of the randomly wired network."""
+        """Returns outputs ``(n, 3, pixels)`` of the randomly wired network."""
         values = [inputs[None, i] for i in range(INPUTS)]
         for node in self.topology:
             total = 0.0
@@ -145,7 +145,7 @@ class CPPN(ReadableGenerator):
         return xp.stack(values[-3:], 1)
 
     def _lucid(self, codes: Any, inputs: Any, xp: Any) -> Any:
-        """Outputs ``(n, 3, pixels)`` of the layered network; its biases are the constant input of each layer."""
+        """Returns outputs ``(n, 3, pixels)`` of the layered network; its biases are each layer's constant input."""
         x, used = inputs[None], 0
         for layer, outputs in enumerate([HIDDEN] * LAYERS + [3]):
             width = INPUTS - 1 if layer == 0 else 2 * HIDDEN
@@ -161,20 +161,20 @@ class CPPN(ReadableGenerator):
 
 
 def lucid_weights() -> int:
-    """Number of weights and biases of Lucid's network."""
+    """Counts the weights and biases of Lucid's network."""
     # The first layer has x, y and the distance; later ones get each unit twice; all have a bias.
     return (INPUTS - 1 + 1) * HIDDEN + (LAYERS - 1) * (2 * HIDDEN + 1) * HIDDEN + (2 * HIDDEN + 1) * 3
 
 
 def places(resolution: int, reach: float) -> NDArray[np.float64]:
-    """Inputs ``(4, pixels)``: x and y from -reach to reach, distance from the middle, 1."""
+    """Returns inputs ``(4, pixels)``: x and y from -reach to reach, distance from the middle, 1."""
     axis = np.linspace(-reach, reach, resolution)
     y, x = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing="ij"))
     return np.stack([x, y, np.hypot(x, y), np.ones_like(x)])
 
 
 def draw_topology(nodes: int, seed: int, stream: int = STREAM) -> tuple[Node, ...]:
-    """Hidden units and, last, three outputs. Each has up to four earlier units as inputs, an output also the constant.
+    """Draws hidden units and, last, three outputs, each of up to four earlier units, an output also of the constant.
 
     Args:
         nodes: Hidden units that are drawn; those that no output depends on are left out.
@@ -195,7 +195,7 @@ def draw_topology(nodes: int, seed: int, stream: int = STREAM) -> tuple[Node, ..
 
 
 def _needed(sources: list[tuple[int, ...]]) -> list[int]:
-    """Units, in order, on which an output depends."""
+    """Returns the units, in order, on which an output depends."""
     kept = set(range(len(sources) - 3, len(sources)))
     for unit in reversed(range(len(sources))):
         if unit in kept:
@@ -204,7 +204,7 @@ def _needed(sources: list[tuple[int, ...]]) -> list[int]:
 
 
 def _number(kept: list[int], sources: list[tuple[int, ...]], functions: list[str]) -> tuple[Node, ...]:
-    """The kept units with new numbers, and the place of their first weight in the code."""
+    """Gives the kept units new numbers, and finds the place of their first weight in the code."""
     number = {**{i: i for i in range(INPUTS)}, **{INPUTS + unit: INPUTS + i for i, unit in enumerate(kept)}}
     topology: list[Node] = []
     first = 0
@@ -215,7 +215,7 @@ def _number(kept: list[int], sources: list[tuple[int, ...]], functions: list[str
 
 
 def activate(function: str, x: Any, xp: Any) -> Any:
-    """One of `FUNCTIONS`, in numpy or torch."""
+    """Applies one of `FUNCTIONS`, in numpy or torch."""
     if function == "sine":
         return xp.sin(x)
     if function == "gaussian":
@@ -225,7 +225,7 @@ def activate(function: str, x: Any, xp: Any) -> Any:
 
 
 def hls_to_rgb(hls: Any, xp: Any) -> Any:
-    """Hue, lightness and saturation ``(n, 3, h, w)`` in [0, 1] -> red, green and blue; in numpy or torch.
+    """Turns hue, lightness and saturation ``(n, 3, h, w)`` in [0, 1] into red, green and blue; in numpy or torch.
 
     The piecewise linear form of the CSS Color Module, level 4, section 7.
     """

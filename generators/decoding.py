@@ -25,7 +25,7 @@ MEMORY, CHANNELS = 2**30, 128
 
 
 def first_tensor(output: Any) -> Tensor:
-    """The images in what a module returned: a tensor, or the first of a tuple or mapping."""
+    """Returns the images in what a module returned: a tensor, or the first of a tuple or mapping."""
     if isinstance(output, Mapping):
         output = next(iter(output.values()), None)
     if isinstance(output, (tuple, list)) and output:
@@ -65,7 +65,7 @@ class ImageDecoder(nn.Module):
         self.training = False  # the exporter puts all modules in the mode of the outermost one when it is done
 
     def forward(self, codes: Tensor) -> tuple[Tensor]:
-        """See the class."""
+        """Draws images as the class says."""
         inputs = _suited(codes.reshape(-1, *self.code_shape), self.module)
         images = first_tensor(self.module(inputs)).to(codes.dtype)
         images = ((images - self.low) / (self.high - self.low)).clamp(0, 1)
@@ -119,7 +119,7 @@ class Decoder:
         return self._engine.name
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         codes = self._space.check(codes).astype(np.float32)
         size = self.resolution
         images = np.empty((len(codes), 3, size, size), np.float32)
@@ -129,7 +129,7 @@ class Decoder:
         return np.clip(images, 0, 1, out=images)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
         with undisturbed(self.module):
             tensors = {
                 name: tensor.to(codes if tensor.is_floating_point() else codes.device)
@@ -143,7 +143,7 @@ class Decoder:
 def _raw_images(
     module: nn.Module, space: Space, shape: Sequence[int], device: torch.device
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What the module makes of the probe codes, and of the last of them alone."""
+    """Returns what the module makes of the probe codes, and of the last of them alone."""
     codes = _suited(torch.from_numpy(probe_codes(space)).reshape(-1, *shape).to(device), module)
     try:
         images, alone = (first_tensor(module(batch)).double().cpu().numpy() for batch in (codes, codes[-1:]))
@@ -158,13 +158,13 @@ def _raw_images(
 
 
 def _suited(codes: Tensor, module: nn.Module) -> Tensor:
-    """Codes in the precision of a module's weights; as they are where it has none."""
+    """Returns codes in the precision of a module's weights; as they are where it has none."""
     weight = next((p for p in module.parameters() if p.is_floating_point()), codes)
     return codes.to(weight.dtype)
 
 
 def _placed(module: nn.Module, device: str | None) -> torch.device:
-    """The device of a module, moved there if one is asked for."""
+    """Returns the device of a module, which is moved there if one is asked for."""
     if device is not None:
         try:
             module.to(device)

@@ -44,7 +44,7 @@ class Stage(NamedTuple):
 
 
 def _up(name: str, channels: int, activation: str = "lrelu") -> Stage:
-    """A transposed convolution that doubles height and width."""
+    """Describes a transposed convolution that doubles height and width."""
     return Stage(name, "tconv", channels, 4, 2, 1, activation)
 
 
@@ -151,7 +151,7 @@ class DeePSiMNetwork(nn.Module):
         return self
 
     def forward(self, codes: Tensor) -> Tensor:
-        """See the class."""
+        """Runs the stages as the class says."""
         x = codes
         for stage in self.stages:
             module = self.get_submodule(stage.name)
@@ -166,19 +166,19 @@ class DeePSiMNetwork(nn.Module):
 
 
 def _narrow(channels: int, width: float) -> int:
-    """Channels of a layer whose width is a share of the published one, at least one."""
+    """Returns the channels of a layer whose width is a share of the published one, at least one."""
     return max(1, round(channels * width))
 
 
 def _outputs(stage: Stage, width: float) -> int:
-    """Channels of a narrowed layer; colours stay, and a fully connected layer stays an image of 4 x 4."""
+    """Returns a narrowed layer's channels; colours stay, and a fully connected layer stays an image of 4 x 4."""
     if stage.channels == 3:
         return 3
     return 16 * _narrow(stage.channels // 16, width) if stage.kind == "fc" else _narrow(stage.channels, width)
 
 
 def _module(stage: Stage, inputs: int, outputs: int) -> nn.Module:
-    """The module of a stage, with torch's own random weights."""
+    """Builds the module of a stage, with torch's own random weights."""
     if stage.kind == "fc":
         return nn.Linear(inputs, outputs)
     kind = nn.Conv2d if stage.kind == "conv" else nn.ConvTranspose2d
@@ -189,12 +189,12 @@ def _module(stage: Stage, inputs: int, outputs: int) -> nn.Module:
 
 
 def _is_free_of_bias(name: str) -> bool:
-    """Whether XDream's files leave out the layer's bias: all but the first three, where it is zero."""
+    """Tells whether XDream's files leave out the layer's bias: all but the first three, where it is zero."""
     return not name.startswith("fc") and name not in ("conv6", "conv7", "conv8")
 
 
 def other_names(name: str) -> list[str]:
-    """The names that a layer has in other files: of the caffemodel, the Ponce lab, and XDream of 2019."""
+    """Returns the names that a layer has in other files: of the caffemodel, the Ponce lab, and XDream of 2019."""
     kind, _, number = name.partition("tconv")
     if kind == "" and number:
         level, _, step = number.partition("_")
@@ -204,7 +204,7 @@ def other_names(name: str) -> list[str]:
 
 
 def rename(key: str, names: Mapping[str, str]) -> str:
-    """A file's key as this network spells it: outer names (``G.``, ``module.``) and a nested ``.1.`` fall away."""
+    """Spells a file's key as this network does: outer names (``G.``, ``module.``) and a nested ``.1.`` fall away."""
     parts = key.split(".")
     layer = parts[-3] if len(parts) > 2 and parts[-2].isdigit() else ".".join(parts[-2:-1])
     return f"{names.get(layer, layer)}.{parts[-1]}"
@@ -301,11 +301,11 @@ class DeePSiM(ReadableGenerator):
         return {**self._recipe, "engine": self.engine}
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         return self._decoder(codes)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
         return self._decoder.forward(codes)
 
 
@@ -317,7 +317,7 @@ class _Rectified(nn.Module):
         self.network = network
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Codes ``(n, *code)`` -> images ``(n, 3, s, s)``."""
+        """Turns codes ``(n, *code)`` into images ``(n, 3, s, s)``."""
         images: Tensor = self.network(codes.relu())
         return images
 

@@ -94,7 +94,7 @@ def invert(
 
 
 def _choose(generator: Generator, method: str) -> str:
-    """The method to take, checked against what the generator is capable of."""
+    """Returns the method to take, checked against what the generator is capable of."""
     if method == "auto":
         capable = isinstance(generator, Differentiable)
         return "gradient" if capable else "encoder" if isinstance(generator, Encoding) else "evolution"
@@ -110,14 +110,14 @@ def _choose(generator: Generator, method: str) -> str:
 
 
 def _first_codes(generator: Generator, target: NDArray[np.float32]) -> FloatArray:
-    """Codes to begin with: the encoder's where there is one, else the middle of the prior."""
+    """Returns codes to begin with: the encoder's where there is one, else the middle of the prior."""
     if isinstance(generator, Encoding):
         return np.asarray(generator.encode(target), dtype=float)
     return np.repeat(generator.space.center[None], len(target), 0)
 
 
 def _error(drawn: NDArray[np.float32], target: NDArray[np.float32]) -> FloatArray:
-    """Root mean square difference of the pixels of each image, ``(n,)``."""
+    """Returns the root mean square difference of the pixels of each image, ``(n,)``."""
     error: FloatArray = np.sqrt(((drawn - target) ** 2).mean(axis=(1, 2, 3), dtype=float))
     return error
 
@@ -132,7 +132,7 @@ def _by_gradient(
     features: Callable[[Tensor], Tensor] | None,
     feature_weight: float,
 ) -> FloatArray:
-    """The codes with the smallest loss on Adam's way, ``(n, dim)``."""
+    """Returns the codes with the smallest loss on Adam's way, ``(n, dim)``."""
     import torch
 
     wanted = torch.from_numpy(target)
@@ -170,7 +170,7 @@ def _keep(code: Tensor, low: float, high: float, radius: float) -> None:
 def _by_evolution(
     generator: Generator, target: NDArray[np.float32], code: FloatArray, generations: int, seed: int
 ) -> FloatArray:
-    """The best code that CMA-ES finds for one image, ``(dim,)``."""
+    """Returns the best code that CMA-ES finds for one image, ``(dim,)``."""
     optimizer = CMAES(generator.space, seed, start=generator.space.clip(code[None])[0], sigma=0.5)
     best, least = code, _error(generator(generator.space.clip(code[None])), target[None])[0]
     for _ in range(generations):

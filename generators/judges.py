@@ -53,7 +53,7 @@ class FeatureTaps(nn.Module):
         return take
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images ``(n, 3, h, w)`` in [-1, 1] -> the layers' features in their order."""
+        """Turns images ``(n, 3, h, w)`` in [-1, 1] into the layers' features in their order."""
         with contextlib.suppress(_AllTaken):
             self._taken["output"] = self.network((images / 2 + 0.5 - self.mean) / self.std)
         taken = [self._taken[name] for name in self.layers]
@@ -89,12 +89,12 @@ class Adversary(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Feature maps of each depth -> a map of judgements for each; high where they look like photographs."""
+        """Turns feature maps of each depth into a map of judgements; high where they look like photographs."""
         return [judge(f / s) for judge, f, s in zip(self.judges, features, self.scales, strict=True)]
 
 
 def fine_detail(images: Tensor) -> Tensor:
-    """What 3 x 3 pixels' mean leaves of images ``(n, 3, h, w)``, in blocks of 4 x 4: ``(n, 48, h/4, w/4)``.
+    """Returns what 3 x 3 pixels' mean leaves of images ``(n, 3, h, w)``, in blocks of 4 x 4: ``(n, 48, h/4, w/4)``.
 
     A pattern that repeats with the steps of a decoder's upsampling, a checkerboard, stands out in it.
     """
@@ -103,7 +103,7 @@ def fine_detail(images: Tensor) -> Tensor:
 
 
 def second_moments(features: Tensor) -> Tensor:
-    """Mean products of the channels of maps ``(n, c, h, w)``, and of a constant 1 before them, ``(c + 1, c + 1)``."""
+    """Returns mean products of the channels of maps ``(n, c, h, w)``, with a constant 1 first, ``(c + 1, c + 1)``."""
     flat = features.transpose(0, 1).flatten(1)
     whole = torch.cat([torch.ones_like(flat[:1]), flat])
     return whole @ whole.T / whole.shape[1]

@@ -19,7 +19,7 @@ from closedloop.seeds import named_generator
 def image_metric(
     generator: Generator, k: int | None = None, *, codes: int | FloatArray = 8, seed: int = 0
 ) -> tuple[FloatArray, FloatArray]:
-    """Eigenvalues and axes of the mean metric JᵀJ / pixels over some codes, J the derivative of image by code.
+    """Finds eigenvalues and axes of the metric JᵀJ / pixels, the mean of some codes, J the derivative of image by code.
 
     The values are accurate to some 1e-4 of the largest; those far below are noise.
 
@@ -71,7 +71,7 @@ class _Product:
         (self._back,) = torch.autograd.grad(self._images, self._codes, self._u, create_graph=True)
 
     def __call__(self, vector: FloatArray) -> FloatArray:
-        """Vector ``(dim,)`` -> vector ``(dim,)``."""
+        """Turns a vector ``(dim,)`` into a vector ``(dim,)``."""
         import torch
 
         direction = torch.from_numpy(np.asarray(vector, dtype=np.float32).ravel()).expand_as(self._codes)

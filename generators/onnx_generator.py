@@ -80,7 +80,7 @@ class OnnxGenerator(ReadableGenerator):
         return {"name": f"onnx:{self._path.resolve()}", **self._given}
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         codes = self.space.check(codes)
         images = np.empty((len(codes), 3, self.resolution, self.resolution), np.float32)
         for i in range(0, len(codes), BATCH):
@@ -89,7 +89,7 @@ class OnnxGenerator(ReadableGenerator):
         return images
 
     def _run(self, codes: FloatArray) -> NDArray[Any]:
-        """The graph's values for some codes; the batch of a graph that fixes it is filled up."""
+        """Returns the graph's values for some codes; the batch of a graph that fixes it is filled up."""
         size = self._batch or len(codes)
         parts = []
         for i in range(0, len(codes), size):
@@ -125,7 +125,7 @@ def _session(path: Path) -> Any:
 
 
 def _metadata(session: Any, path: Path) -> dict[str, Any]:
-    """Name and space, where the file says them."""
+    """Returns name and space, where the file says them."""
     text = session.get_modelmeta().custom_metadata_map.get(METADATA)
     try:
         said = {} if text is None else json.loads(text)
@@ -138,7 +138,7 @@ def _metadata(session: Any, path: Path) -> dict[str, Any]:
 
 
 def _entry(session: Any, path: Path, dim: int | None) -> tuple[str, str, int | None, tuple[int, ...]]:
-    """Name, element type, fixed batch size (None where it is free) and shape of one code of the graph's input."""
+    """Returns name, element type, fixed batch size (None where free) and shape of one code of the graph's input."""
     entries = session.get_inputs()
     found = ", ".join(f"{e.name} {e.shape} {e.type}" for e in entries)
     if len(entries) != 1 or len(entries[0].shape) < 2 or entries[0].type not in TYPES:

@@ -82,7 +82,7 @@ class PhaseOnly(ReadableGenerator):
             }
 
     def _measured(self, magnitude: ImageSet | str | Path | NDArray[Any] | None) -> NDArray[np.float64]:
-        """Amplitudes ``(3, m)`` of the channels in units of the Fourier generator's coordinates, mean colour left out.
+        """Measures amplitudes ``(3, m)`` of the channels in units of Fourier coordinates, mean colour left out.
 
         A cosine of amplitude a has variance a²/2, as two coordinates of variance a²/2 have together.
         """
@@ -105,18 +105,18 @@ class PhaseOnly(ReadableGenerator):
         return self._recipe
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         codes = self.space.check(codes)
         return self._fourier(self._coefficients(codes, self._amplitudes, np))
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
         import torch
 
         return self._fourier.forward(self._coefficients(codes, codes.new_tensor(self._amplitudes), torch))
 
     def _coefficients(self, codes: Any, amplitudes: Any, xp: Any) -> Any:
-        """Codes of the Fourier generator: no constant, cosines, sines; ``xp`` is numpy or torch.
+        """Returns codes of the Fourier generator: no constant, cosines, sines; ``xp`` is numpy or torch.
 
         a cos(wx + p) = a cos(p) cos(wx) - a sin(p) sin(wx), whose Fourier coefficient has phase p.
         """
@@ -129,7 +129,7 @@ class PhaseOnly(ReadableGenerator):
         return xp.concatenate(parts, 2).reshape(len(codes), 3 * (2 * self._count + 1))
 
     def encode(self, images: NDArray[Any]) -> FloatArray:
-        """Images ``(n, 3, h, w)`` in [0, 1], of any size -> phases ``(n, dim)`` in (-π, π], up to the cutoff.
+        """Turns images ``(n, 3, h, w)`` in [0, 1], of any size, into phases ``(n, dim)`` in (-π, π], up to the cutoff.
 
         Exact, but for whole turns, for this generator's own images; others lose their amplitudes and their mean colour.
 
@@ -144,7 +144,7 @@ class PhaseOnly(ReadableGenerator):
 
 
 def mean_spectrum(images: ImageSet | str | Path | NDArray[Any], resolution: int) -> NDArray[np.float64]:
-    """Mean amplitude spectrum ``(3, h, w)`` of photographs in the three channels that the colour matrix mixes."""
+    """Returns photographs' mean amplitude spectrum ``(3, h, w)`` in the three channels that the colour matrix mixes."""
     photographs = as_image_set(images, resolution).images.astype(np.float64)
     # x = M c for colours x and channels c, so c = M⁻¹ x.
     channels = np.einsum("kc,ncyx->nkyx", np.linalg.inv(color_matrix()), photographs)
@@ -154,5 +154,5 @@ def mean_spectrum(images: ImageSet | str | Path | NDArray[Any], resolution: int)
 
 @cache
 def _bundled(resolution: int) -> NDArray[np.float64]:
-    """The spectrum of the bundled photographs, which takes a second; they do not change."""
+    """Returns the spectrum of the bundled photographs, which takes a second; they do not change."""
     return mean_spectrum("bundled", resolution)

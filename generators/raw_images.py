@@ -19,7 +19,7 @@ SLACK = 0.5
 
 
 def probe_codes(space: Space) -> NDArray[np.float32]:
-    """Codes ``(3, dim)`` from the prior, the same at every call."""
+    """Draws codes ``(3, dim)`` from the prior, the same at every call."""
     return space.sample(PROBE_CODES, named_generator(0, "probe")).astype(np.float32)
 
 

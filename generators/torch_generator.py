@@ -96,11 +96,11 @@ class TorchGenerator(ReadableGenerator):
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
         return self._decoder(codes)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
         return self._decoder.forward(codes)
 
     def save(self, path: str | Path) -> None:

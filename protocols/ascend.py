@@ -90,7 +90,7 @@ def ascend(
     progress: bool = True,
     **options: Any,
 ) -> xr.Dataset:
-    """One ascent, or one for each of several units, side by side and independent of each other.
+    """Climbs once, or once for each of several units, side by side and independent of each other.
 
     Args:
         subject: The network that is shown images; differentiable.
@@ -166,7 +166,7 @@ def ascend(
 
 @at_door
 def read_ascent(run: str | Path, *, generator: Generator | None = None) -> xr.Dataset:
-    """The result of a finished run of `ascend`, with the dimension ``unit``.
+    """Returns the result of a finished run of `ascend`, with the dimension ``unit``.
 
     Args:
         run: The run's folder.
@@ -319,7 +319,7 @@ def _checked(generator: Generator) -> Generator:
 def _targets(
     subject: Subject, unit: UnitSpec | None, objective: Objective | str | None
 ) -> tuple[list[Objective], list[int | None]]:
-    """What is climbed, and the column of each where it is a unit's response."""
+    """Returns what is climbed, and the column of each where it is a unit's response."""
     if objective is not None:
         if unit is not None:
             raise InvalidArgumentError(f"unit: expected none beside an objective, got {unit!r}.")
@@ -336,7 +336,7 @@ def _names(columns: Sequence[int | None]) -> list[str]:
 
 
 def _encoded(generator: Generator, start: NDArray[Any], copies: int) -> FloatArray:
-    """Codes ``(copies, dim)`` of an image."""
+    """Returns codes ``(copies, dim)`` of an image."""
     if not isinstance(generator, Encoding):
         raise InvalidArgumentError(
             f"start: generator {generator.name!r} cannot encode an image; begin without one, or find a code with "
@@ -351,7 +351,7 @@ def _encoded(generator: Generator, start: NDArray[Any], copies: int) -> FloatArr
 
 
 def read_start(run: str | Path) -> FloatArray:
-    """The first codes of a run.
+    """Reads the first codes of a run.
 
     Raises:
         RecordingError: They are missing.

@@ -262,7 +262,7 @@ def _check(
     count: str,
     seeds: Sequence[int],
 ) -> list[int]:
-    """The columns; raises for what does not fit before anything is run."""
+    """Returns the columns; raises for what does not fit before anything is run."""
     columns = parse_columns(units, len(subject.units))
     labels = [c.label for c in contenders]
     if not labels or len(set(labels)) != len(labels):
@@ -563,7 +563,7 @@ def _set_earlier_aside(folder: Path, content: Mapping[str, Any], weights: Sequen
 
 @at_door
 def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any = "bundled") -> xr.Dataset:
-    """How much of the response do the images drive in other subjects?
+    """Measures how much of the response the images drive in other subjects.
 
     Args:
         result: What `compare` returned.

@@ -21,7 +21,7 @@ from .evolve import evolve
 def shuffled_scores(
     subject: Subject, generator: Generator, optimizer: Optimizer, *, seed: int = 0, **options: Any
 ) -> xr.Dataset:
-    """`evolve`, but the optimizer is told the scores of each generation in random order.
+    """Does as `evolve`, but the optimizer is told the scores of each generation in random order.
 
     The recording holds the true scores.
 
@@ -45,7 +45,7 @@ def shuffled_scores(
 def pure_noise(
     subject: Subject, generator: Generator, optimizer: Optimizer, *, seed: int = 0, **options: Any
 ) -> xr.Dataset:
-    """`evolve`, but the optimizer is told standard normal noise; arguments as for `shuffled_scores`."""
+    """Does as `evolve`, but the optimizer is told standard normal noise; arguments as for `shuffled_scores`."""
     return evolve(subject, generator, NoiseScores(optimizer, seed), seed=seed, **options)
 
 
@@ -53,7 +53,7 @@ def pure_noise(
 def random_codes(
     subject: Subject, generator: Generator, *, population: int = 40, seed: int = 0, **options: Any
 ) -> xr.Dataset:
-    """`evolve` by independent draws from the generator's prior.
+    """Does as `evolve`, by independent draws from the generator's prior.
 
     Args:
         subject: Who looks.

@@ -64,7 +64,7 @@ def evolve_elites(
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
-    """The image that each class of a classifier is surest of (Nguyen, Yosinski & Clune 2015).
+    """Evolves the image that each class of a classifier is surest of (Nguyen, Yosinski & Clune 2015).
 
     All recorded units are classes; an image's score for a class is the softmax over them. Each image is shown once,
     and may become the elite of any number of classes. At the end the elites' images are rounded to 8 bits, as files
@@ -179,7 +179,7 @@ PROTOCOL = RunProtocol(
 
 
 def _check_classes(classes: Sequence[int] | None, units: int) -> NDArray[np.int64]:
-    """The columns that have an elite."""
+    """Checks the classes, and returns the columns that have an elite."""
     if units < 2:
         raise InvalidArgumentError(
             f"subject: expected the two or more outputs of a classifier, got {units} unit; record its "
@@ -196,7 +196,7 @@ def _check_classes(classes: Sequence[int] | None, units: int) -> NDArray[np.int6
 
 
 def _text(classes: NDArray[np.int64], units: int) -> str:
-    """``"all"``, or the columns in their order."""
+    """Returns ``"all"``, or the columns in their order."""
     return "all" if np.array_equal(classes, np.arange(units)) else " ".join(map(str, classes.tolist()))
 
 

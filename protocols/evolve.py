@@ -56,7 +56,7 @@ def evolve(
     progress: bool = True,
     **settings: Any,
 ) -> xr.Dataset:
-    """One evolution: the optimizer searches the generator's codes for what drives the subject.
+    """Runs one evolution: the optimizer searches the generator's codes for what drives the subject.
 
     References are shown once before the evolution and some of them in each generation. Afterwards the best candidates
     are re-tested in fresh presentations, and the selected one again; `closedloop.summarize` reports that last mean.
@@ -179,7 +179,7 @@ IMPORT = RunProtocol("import", _resume_import, _summary, nothing_more, findings=
 
 
 def default_objective(subject: Subject) -> Objective:
-    """The only unit's response.
+    """Returns the only unit's response.
 
     Raises:
         InvalidArgumentError: The subject records several units, so that the objective must be named.

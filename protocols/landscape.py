@@ -90,7 +90,7 @@ def landscape(
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
-    """Responses to images on the sphere of codes around a preferred one (Wang & Ponce 2022, *Cell Reports*).
+    """Records responses to images on the sphere of codes around a preferred one (Wang & Ponce 2022, *Cell Reports*).
 
     In each plane two directions at right angles to the center span a half sphere with it. The code at longitude theta
     and latitude phi is radius · (cos θ cos φ center + sin θ cos φ first + sin φ second), so (0, 0) is the center.
@@ -213,7 +213,7 @@ def _check_space(generator: Generator) -> None:
 def _center(
     center: xr.Dataset | ArrayLike, thread: str | None, generator: Generator
 ) -> tuple[FloatArray, FloatArray | None, float]:
-    """The code at the center ``(dim,)``, the codes that were explored, and the length of codes on the sphere."""
+    """Returns the code at the center ``(dim,)``, the codes explored, and the length of codes on the sphere."""
     if not isinstance(center, xr.Dataset):
         point = np.asarray(center, dtype=float)
         if point.ndim != 1:
@@ -237,7 +237,7 @@ def _center(
 
 
 def _thread(recording: xr.Dataset, thread: str | None) -> tuple[str, str]:
-    """Name and objective of the evolution that is asked for."""
+    """Returns the name and the objective of the evolution that is asked for."""
     names = dict(thread_objectives(recording))
     if thread is None and len(names) > 1:
         raise InvalidArgumentError(f"thread: the recording has several, {list(names)}; say which one.")
@@ -248,7 +248,7 @@ def _thread(recording: xr.Dataset, thread: str | None) -> tuple[str, str]:
 
 
 def _pair(plane: Plane) -> tuple[str, str]:
-    """The names of two directions."""
+    """Returns the names of two directions."""
     pair = tuple(plane.split("-")) if isinstance(plane, str) else tuple(plane)
     known = all(isinstance(p, str) and (p == "random" or (p[:2] == "pc" and p[2:].isdecimal())) for p in pair)
     if len(pair) != 2 or not known or (pair[0] == pair[1] != "random") or "pc0" in pair:
@@ -261,7 +261,7 @@ def _pair(plane: Plane) -> tuple[str, str]:
 def _basis(
     center: FloatArray, codes: FloatArray | None, planes: Sequence[tuple[str, str]], seed: int
 ) -> dict[str, FloatArray]:
-    """Center and two directions of each plane, orthonormal ``(3, dim)``, by the plane's name."""
+    """Returns center and two directions of each plane, orthonormal ``(3, dim)``, by the plane's name."""
     if not planes:
         raise InvalidArgumentError("planes: expected at least one pair of directions, got none.")
     peak = center / np.linalg.norm(center)
@@ -293,7 +293,7 @@ def _checked_plane(name: str, rows: ArrayLike, generator: Generator) -> FloatArr
 
 
 def _components(peak: FloatArray, codes: FloatArray | None, count: int) -> FloatArray:
-    """The principal axes of the codes without the direction of the peak, ``(count, dim)``."""
+    """Returns the principal axes of the codes without the direction of the peak, ``(count, dim)``."""
     if count == 0:
         return np.empty((0, len(peak)))
     if codes is None:
@@ -310,7 +310,7 @@ def _components(peak: FloatArray, codes: FloatArray | None, count: int) -> Float
 
 
 def _random_direction(others: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
-    """A unit vector drawn at right angles to others that are orthonormal."""
+    """Draws a unit vector at right angles to others that are orthonormal."""
     known = np.stack(others)
     if known.shape[1] <= len(known):
         raise InvalidArgumentError(f"planes: codes of length {known.shape[1]} have no {len(known) + 1} directions.")
@@ -322,7 +322,7 @@ def _random_direction(others: Sequence[FloatArray], rng: np.random.Generator) ->
 
 
 def landscape_library(generator: Generator, basis: Mapping[str, FloatArray], chosen: LandscapeSettings) -> Library:
-    """The images of all planes, made when they are shown.
+    """Makes the images of all planes when they are shown.
 
     Args:
         generator: Turns codes into images.

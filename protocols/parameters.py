@@ -27,7 +27,7 @@ class Table(Protocol):
         ...
 
     def __getitem__(self, name: Any) -> Any:
-        """A column."""
+        """Returns a column."""
         ...
 
 
