@@ -17,7 +17,7 @@ from closedloop.recording.states import pack_state, unpack_state
 
 
 def through_a_file(state: State) -> State:
-    """The state as it comes back from a saved run."""
+    """Returns the state as it comes back from a saved run."""
     return unpack_state(pack_state(state))
 
 

@@ -27,15 +27,15 @@ class GeneratorContract:
     refusal: type[Exception] = InvalidArgumentError
 
     def make(self) -> Generator:
-        """The generator to test."""
+        """Makes the generator to test."""
         raise NotImplementedError("define make(self), which returns the generator to test")
 
     def small(self) -> Generator:
-        """An instance with a short code, for the numerical check of its gradient; `make()` unless overridden."""
+        """Makes one with a short code, for the numerical check of its gradient; `make()` unless overridden."""
         return self.make()
 
     def red_code(self) -> FloatArray | None:
-        """A code ``(dim,)`` whose image must be red, to prove the order of the colours; None to leave it out."""
+        """Returns a code ``(dim,)`` whose image must be red, to prove the colours' order; None to leave it out."""
         return None
 
     def codes(self, n: int = 3) -> FloatArray:
@@ -43,7 +43,7 @@ class GeneratorContract:
         return self.make().space.sample(n, np.random.default_rng(0))
 
     def test_is_a_generator(self) -> None:
-        """It has a name, a space, a resolution, and can be called."""
+        """Checks that it has a name, a space, a resolution, and can be called."""
         generator = self.make()
         assert isinstance(generator, Generator)
         assert isinstance(generator.name, str)
@@ -52,18 +52,18 @@ class GeneratorContract:
         assert generator.space.dim >= 1
 
     def test_its_stream_is_its_own(self) -> None:
-        """Its weights are not what ``default_rng(seed)`` draws for a user's small seed."""
+        """Checks that its weights are not what ``default_rng(seed)`` draws for a user's small seed."""
         with streams_of_its_own():
             self.make()
 
     def test_states_what_its_images_are(self) -> None:
-        """It has 3 channels or 1; frames and their rate for movies, none of both for stills."""
+        """Checks that it has 3 channels or 1; frames and their rate for movies, none of both for stills."""
         form = form_of(self.make())
         assert form.channels in (1, 3)
         assert (form.frames is None) == (form.rate_hz is None)
 
     def test_images_are_of_its_form_and_in_0_1(self) -> None:
-        """``(n, 3, resolution, resolution)`` float32 in [0, 1], for codes from the prior and for its middle.
+        """Checks for ``(n, 3, resolution, resolution)`` float32 in [0, 1], from codes of the prior and from its middle.
 
         Grey images have 1 channel; movies ``(n, frames, channels, resolution, resolution)``.
         """
@@ -78,17 +78,17 @@ class GeneratorContract:
             assert images.max() <= 1
 
     def test_different_codes_give_different_images(self) -> None:
-        """No two draws from the prior look the same."""
+        """Checks that no two draws from the prior look the same."""
         first, second = self.make()(self.codes(2))
         assert np.abs(first - second).max() > 1 / 255
 
     def test_empty_batch(self) -> None:
-        """Where there is no code it makes no image."""
+        """Checks that it makes no image where there is no code."""
         generator = self.make()
         assert generator(self.codes(0)).shape == (0, *_shape(generator))
 
     def test_samples_are_in_the_space(self) -> None:
-        """What the space draws, it accepts."""
+        """Checks that the space accepts what it draws."""
         space = self.make().space
         codes = space.sample(5, np.random.default_rng(1))
         assert codes.shape == (5, space.dim)
@@ -96,28 +96,28 @@ class GeneratorContract:
         space.check(space.center[None])
 
     def test_same_codes_same_images(self) -> None:
-        """They are equal bit by bit, in the same object and in a new one."""
+        """Checks that they are equal bit by bit, in the same object and in a new one."""
         generator, codes = self.make(), self.codes()
         images = generator(codes).copy()
         np.testing.assert_array_equal(generator(codes), images)
         np.testing.assert_array_equal(self.make()(codes), images)
 
     def test_an_image_does_not_depend_on_the_batch(self) -> None:
-        """A code gives alone what it gives among others, and wherever it stands."""
+        """Checks that a code gives alone what it gives among others, and wherever it stands."""
         generator, codes = self.make(), self.codes()
         whole = generator(codes)
         self._assert_close(np.concatenate([generator(code[None]) for code in codes]), whole)
         self._assert_close(generator(codes[::-1].copy())[::-1], whole)
 
     def test_codes_are_not_changed(self) -> None:
-        """They change neither by the call, nor through the images it returns."""
+        """Checks that they change neither by the call, nor through the images it returns."""
         generator, codes = self.make(), self.codes()
         before = codes.copy()
         generator(codes)[:] = 0
         np.testing.assert_array_equal(codes, before)
 
     def test_images_are_not_changed_later(self) -> None:
-        """What was returned is not a buffer that the next call overwrites."""
+        """Checks that what was returned is not a buffer that the next call overwrites."""
         generator, codes = self.make(), self.codes(4)
         first = generator(codes[:2])
         before = first.copy()
@@ -126,7 +126,7 @@ class GeneratorContract:
 
     @pytest.mark.parametrize("wrong", ["length", "no batch axis", "NaN", "infinity", "bounds"])
     def test_refuses_what_is_not_a_code(self, wrong: str) -> None:
-        """It raises `refusal`."""
+        """Checks that it raises `refusal`."""
         generator = self.make()
         if wrong == "bounds" and not generator.space.bounded:
             pytest.skip("has no bounds")
@@ -134,13 +134,13 @@ class GeneratorContract:
             generator(_spoilt(self.codes(), wrong, generator.space.high))
 
     def test_global_random_state_is_left_alone(self) -> None:
-        """A generator draws nothing from it."""
+        """Checks that a generator draws nothing from it."""
         codes = self.codes()
         with untouched_randomness():
             self.make()(codes)
 
     def test_colors_are_in_the_order_rgb(self) -> None:
-        """The image of `red_code` is red, not blue."""
+        """Checks that the image of `red_code` is red, not blue."""
         code = self.red_code()
         if code is None:
             pytest.skip("red_code() is not defined")
@@ -151,7 +151,7 @@ class GeneratorContract:
         assert red > blue
 
     def test_forward_agrees_with_the_call(self) -> None:
-        """They agree in the precision of the codes, where it is `Differentiable`."""
+        """Checks that they agree in the precision of the codes, where it is `Differentiable`."""
         generator = _differentiable(self.make())
         import torch
 
@@ -163,7 +163,7 @@ class GeneratorContract:
             self._assert_close(images.numpy(), self.make()(codes))
 
     def test_gradient_is_right(self) -> None:
-        """The gradient of `small` against finite differences in float64, where it is `Differentiable`."""
+        """Checks the gradient of `small` by finite differences in float64, where it is `Differentiable`."""
         generator = self.small()
         differentiable = _differentiable(generator)
         import torch
@@ -177,7 +177,7 @@ class GeneratorContract:
             assert torch.autograd.gradcheck(differentiable.forward, (codes,), fast_mode=large)
 
     def test_recipe_makes_it_again(self) -> None:
-        """``load_generator(**recipe)`` gives identical images, also from a file, where it has a recipe."""
+        """Checks that ``load_generator(**recipe)`` gives identical images, also from a file, where it has a recipe."""
         generator, codes = self.make(), self.codes()
         recipe: Any = generator.recipe if isinstance(generator, Described) else None
         if recipe is None:
@@ -189,7 +189,7 @@ class GeneratorContract:
         np.testing.assert_array_equal(again(codes), generator(codes))
 
     def test_fingerprint_is_a_sha256(self) -> None:
-        """It is 64 hexadecimal digits, the same for a new one with the same weights, where it is `Fingerprinted`."""
+        """Checks for 64 hexadecimal digits, the same for a new one of the same weights, where it is `Fingerprinted`."""
         generator = self.make()
         if not isinstance(generator, Fingerprinted):
             pytest.skip("has no fingerprint")
@@ -206,7 +206,7 @@ class GeneratorContract:
 
 
 def _shape(generator: Generator) -> tuple[int, ...]:
-    """The shape of one of its images."""
+    """Returns the shape of one of its images."""
     return (*form_of(generator).leading, generator.resolution, generator.resolution)
 
 

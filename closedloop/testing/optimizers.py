@@ -46,7 +46,7 @@ class OptimizerContract:
     order_refusal: type[Exception] = CallOrderError
 
     def make(self, space: Space, seed: int) -> Optimizer:
-        """The optimizer to test, before its first `ask`."""
+        """Makes the optimizer to test, before its first `ask`."""
         raise NotImplementedError("define make(self, space, seed), which returns the optimizer to test")
 
     @pytest.fixture(params=["unbounded", "bounded"])
@@ -55,7 +55,7 @@ class OptimizerContract:
         return self.spaces[request.param]
 
     def test_is_an_optimizer(self, space: Space) -> None:
-        """It has a name, says whether it needs gradients, and searches the space it was given."""
+        """Checks that it has a name, says whether it needs gradients, and searches the space it was given."""
         optimizer = self.make(space, 0)
         assert isinstance(optimizer, Optimizer)
         assert isinstance(optimizer.name, str)
@@ -64,7 +64,7 @@ class OptimizerContract:
         assert optimizer.space == space
 
     def test_codes_are_in_the_space(self, space: Space) -> None:
-        """``(n, dim)`` floating, finite and within the bounds, also when the top lies outside of them."""
+        """Checks for ``(n, dim)`` floating, finite and in the bounds, also when the top lies outside of them."""
         for codes in trail(self.make(space, 0), slope, 30):
             assert isinstance(codes, np.ndarray)
             assert np.issubdtype(codes.dtype, np.floating)
@@ -72,7 +72,7 @@ class OptimizerContract:
             space.check(codes)
 
     def test_maximizes(self, space: Space) -> None:
-        """What is missing to the top is less than half of what random search misses; mean of three seeds."""
+        """Checks that it misses less than half of what random search misses to the top; mean of three seeds."""
         if not self.learns:
             pytest.skip("does not learn")
         top = hill(space)
@@ -90,11 +90,11 @@ class OptimizerContract:
         return best
 
     def test_same_seed_same_codes(self, space: Space) -> None:
-        """They are equal bit by bit, generation after generation."""
+        """Checks that they are equal bit by bit, generation after generation."""
         assert_same(*(trail(self.make(space, 7), hill(space), 6) for _ in range(2)))
 
     def test_other_seed_other_codes(self, space: Space) -> None:
-        """The seed is used."""
+        """Checks that the seed is used."""
         if not self.seeded:
             pytest.skip("draws nothing")
         one, other = (trail(self.make(space, seed), hill(space), 2) for seed in (1, 2))
@@ -102,7 +102,7 @@ class OptimizerContract:
 
     @pytest.mark.parametrize("factor", [2.0**-33, 2.0**33, 2.0**500, 1e-10, 1e10], ids=str)
     def test_the_unit_of_the_scores_does_not_matter(self, space: Space, factor: float) -> None:
-        """Volts or microvolts: the same codes, bit by bit where a factor changes no digit of the scores."""
+        """Checks that volts and microvolts give the same codes, by bits where a factor changes no digit of scores."""
         if self.make(space, 7).needs_gradient:
             pytest.skip("climbs gradients, whose unit its rate is for")
         plain = trail(self.make(space, 7), hill(space), self.generations)
@@ -112,7 +112,7 @@ class OptimizerContract:
             np.testing.assert_allclose(other, one, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-5 * space.scale)
 
     def test_the_level_of_the_scores_does_not_matter(self, space: Space) -> None:
-        """A constant added to all scores changes no more than their rounding does."""
+        """Checks that a constant added to all scores changes no more than their rounding does."""
         if self.make(space, 7).needs_gradient or not self.level_free:
             pytest.skip("climbs gradients, or looks at the level")
         plain = trail(self.make(space, 7), hill(space), self.generations)
@@ -121,7 +121,7 @@ class OptimizerContract:
             np.testing.assert_allclose(other, one, rtol=0, atol=1e-3 * space.scale)
 
     def test_its_stream_is_its_own(self, space: Space) -> None:
-        """Its first codes are not what ``default_rng(seed)`` draws, for small seeds."""
+        """Checks that its first codes are not what ``default_rng(seed)`` draws, for small seeds."""
         alike = []
         for seed in range(11):
             with streams_of_its_own():
@@ -133,7 +133,7 @@ class OptimizerContract:
         assert not alike or np.abs(np.mean(alike)) < 0.5, "its codes are the draws of a user's default_rng(seed)"
 
     def test_asked_again_before_told_gives_the_same(self, space: Space) -> None:
-        """A second `ask` draws nothing new, also after generations were told."""
+        """Checks that a second `ask` draws nothing new, also after generations were told."""
         optimizer = self.make(space, 7)
         for _ in range(3):
             codes = optimizer.ask()
@@ -142,7 +142,7 @@ class OptimizerContract:
             optimizer.tell(codes, scores, gradients if optimizer.needs_gradient else None)
 
     def test_arguments_are_not_changed(self, space: Space) -> None:
-        """`tell` leaves codes, scores and gradients as they are."""
+        """Checks that `tell` leaves codes, scores and gradients as they are."""
         optimizer, landscape = self.make(space, 0), hill(space)
         for _ in range(5):
             codes = optimizer.ask()
@@ -153,7 +153,7 @@ class OptimizerContract:
                 np.testing.assert_array_equal(array, kept)
 
     def test_arguments_are_not_kept(self, space: Space) -> None:
-        """The caller may write over its arrays after `tell`."""
+        """Checks that the caller may write over its arrays after `tell`."""
         careless, landscape = self.make(space, 0), hill(space)
         for _ in range(4):
             codes = careless.ask()
@@ -166,7 +166,7 @@ class OptimizerContract:
         assert_same([careless.ask()], [careful.ask()])
 
     def test_recommends_codes_of_the_space(self, space: Space) -> None:
-        """As many as are asked for at most, without a trace; the same after a restore. Where it recommends at all."""
+        """Checks for at most as many as asked for, without a trace, the same after a restore, if it recommends."""
         optimizer, other = self.make(space, 3), self.make(space, 4)
         if not isinstance(optimizer, Recommending) or not isinstance(other, Recommending):
             pytest.skip("recommends nothing")
@@ -183,7 +183,7 @@ class OptimizerContract:
 
     @pytest.mark.parametrize("lost", ["some", "all but one", "all"])
     def test_lost_presentations(self, space: Space, lost: str) -> None:
-        """NaN scores are taken; the codes that follow are valid."""
+        """Checks that NaN scores are taken, and that the codes that follow are valid."""
         optimizer, rng = self.make(space, 0), np.random.default_rng(0)
         for generation in range(8):
             codes = space.check(optimizer.ask())
@@ -195,7 +195,7 @@ class OptimizerContract:
         space.check(optimizer.ask())
 
     def test_learns_although_some_are_lost(self, space: Space) -> None:
-        """With every fifth presentation lost it still beats random search."""
+        """Checks that with every fifth presentation lost it still beats random search."""
         if not self.learns:
             pytest.skip("does not learn")
         top = hill(space)
@@ -220,7 +220,7 @@ class OptimizerContract:
     @pytest.mark.parametrize("told", range(4))
     @pytest.mark.parametrize("pending", [False, True], ids=["after tell", "between ask and tell"])
     def test_restored_state_continues_identically(self, space: Space, told: int, pending: bool) -> None:
-        """From a file, at any moment: in a new object, and in the one that has gone on."""
+        """Checks this from a file, at any moment: in a new object, and in the one that has gone on."""
         landscape = hill(space)
         optimizer = self.make(space, 3)
         trail(optimizer, landscape, 3 * told)
@@ -234,12 +234,12 @@ class OptimizerContract:
         assert_same(trail(uninterrupted, landscape, 3 * told + len(expected))[3 * told + pending :], expected[pending:])
 
     def test_global_random_state_is_left_alone(self, space: Space) -> None:
-        """It draws from a random generator of its own."""
+        """Checks that it draws from a random generator of its own."""
         with untouched_randomness():
             trail(self.make(space, 0), hill(space), 5)
 
     def test_refuses_tell_without_ask(self, space: Space) -> None:
-        """It refuses before the first `ask`, and twice after the same one."""
+        """Checks that it refuses before the first `ask`, and twice after the same one."""
         optimizer, landscape = self.make(space, 0), hill(space)
         codes = space.sample(len(self.make(space, 0).ask()), np.random.default_rng(0))
         with pytest.raises(self.order_refusal, match="ask"):
@@ -251,7 +251,7 @@ class OptimizerContract:
 
     @pytest.mark.parametrize("wrong", ["fewer scores", "a column of scores", "infinity", "other codes", "fewer codes"])
     def test_refuses_what_does_not_answer_ask(self, space: Space, wrong: str) -> None:
-        """It raises `refusal`; the proper answer is then still taken, as if nothing had happened."""
+        """Checks that it raises `refusal`, and still takes the proper answer then, as if nothing had happened."""
         optimizer, landscape = self.make(space, 0), hill(space)
         codes = optimizer.ask()
         scores, gradients = landscape(codes)
@@ -262,7 +262,7 @@ class OptimizerContract:
         assert_same([optimizer.ask()], [trail(self.make(space, 0), landscape, 2)[1]])
 
     def test_refuses_codes_changed_in_place(self, space: Space) -> None:
-        """What `ask` returned is a copy: writing into it does not write into the optimizer."""
+        """Checks that what `ask` returned is a copy: writing into it does not write into the optimizer."""
         optimizer = self.make(space, 0)
         codes = optimizer.ask()
         codes[0] = space.center + 0.01 * space.scale
@@ -271,7 +271,7 @@ class OptimizerContract:
 
     @pytest.mark.parametrize("scale", ["flat", "tiny", "huge", "growing", "shifted"])
     def test_any_scale_of_scores(self, space: Space, scale: str) -> None:
-        """The codes stay valid for a dead unit (all scores equal) and for scores of any magnitude."""
+        """Checks that codes stay valid for a dead unit (all scores equal) and for scores of any magnitude."""
         top = hill(space)
         optimizer = self.make(space, 0)
         for generation in range(25):
@@ -282,7 +282,7 @@ class OptimizerContract:
             optimizer.tell(codes, scores, gradients * factor if optimizer.needs_gradient else None)
 
     def test_recipe_makes_it_again(self, space: Space) -> None:
-        """``load_optimizer(space=space, **recipe)`` proposes identical codes, where it has a recipe."""
+        """Checks that ``load_optimizer(space=space, **recipe)`` proposes identical codes, where it has a recipe."""
         optimizer = self.make(space, 5)
         recipe: Any = dict(optimizer.recipe or {}) if isinstance(optimizer, Described) else {}
         if not recipe:
@@ -291,7 +291,7 @@ class OptimizerContract:
         assert_same(trail(again, hill(space), 4), trail(optimizer, hill(space), 4))
 
     def test_takes_a_budget(self, space: Space) -> None:
-        """By name, with or without use for it; past it the codes stay valid. Where it has a recipe."""
+        """Checks that it takes one by name, used or not, and codes stay valid past it; where it has a recipe."""
         optimizer = self.make(space, 5)
         recipe: Any = dict(optimizer.recipe or {}) if isinstance(optimizer, Described) else {}
         if not recipe:
@@ -302,7 +302,7 @@ class OptimizerContract:
 
 
 def hill(space: Space) -> Landscape:
-    """A smooth concave hill with its top, score 0, inside the space and away from its middle."""
+    """Makes a smooth concave hill with its top, score 0, inside the space and away from its middle."""
     signs = np.where(np.arange(space.dim) % 3 == 0, -1.0, 1.0)
     top = space.center + (0.9 if space.bounded else 1.5) * space.scale * signs
 
@@ -314,7 +314,7 @@ def hill(space: Space) -> Landscape:
 
 
 def slope(codes: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """A slope without a top: always higher in every coordinate."""
+    """Makes a slope without a top: always higher in every coordinate."""
     return codes.sum(1), np.ones_like(codes)
 
 
@@ -325,7 +325,7 @@ def answer(optimizer: Optimizer, codes: FloatArray, landscape: Landscape) -> Non
 
 
 def trail(optimizer: Optimizer, landscape: Landscape, generations: int) -> list[FloatArray]:
-    """The codes of some generations, each answered."""
+    """Returns the codes of some generations, each answered."""
     asked = []
     for _ in range(generations):
         codes = optimizer.ask()
@@ -342,7 +342,7 @@ def assert_same(actual: list[FloatArray], expected: list[FloatArray]) -> None:
 
 
 def _go_on(optimizer: Optimizer, pending: FloatArray | None, landscape: Landscape) -> list[FloatArray]:
-    """The pending codes, answered, and those of four more generations."""
+    """Answers the pending codes, and returns them and those of four more generations."""
     if pending is None:
         return trail(optimizer, landscape, 5)
     answer(optimizer, pending, landscape)
@@ -356,7 +356,7 @@ def _lost(n: int, lost: str, rng: np.random.Generator) -> NDArray[np.intp]:
 
 
 def _spoilt(codes: FloatArray, scores: FloatArray, wrong: str) -> tuple[FloatArray, FloatArray]:
-    """An answer with one thing wrong with it."""
+    """Returns an answer with one thing wrong with it."""
     codes, scores = codes.copy(), scores.copy()
     if wrong == "fewer scores":
         return codes, scores[:-1]

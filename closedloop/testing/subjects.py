@@ -30,7 +30,7 @@ class SubjectContract:
     refusal: type[Exception] | None = InvalidArgumentError
 
     def make(self) -> Subject:
-        """A subject as it is before its first presentation."""
+        """Makes a subject as it is before its first presentation."""
         raise NotImplementedError("define make(self), which returns the subject to test")
 
     def images(self, n: int = 4) -> NDArray[np.float32]:
@@ -39,7 +39,7 @@ class SubjectContract:
         return np.random.default_rng(0).random(shape, dtype=np.float32)
 
     def test_is_a_subject(self) -> None:
-        """It has a name, units with unique names, and `record`."""
+        """Checks that it has a name, units with unique names, and `record`."""
         subject = self.make()
         assert isinstance(subject, Subject)
         assert isinstance(subject.name, str)
@@ -51,18 +51,18 @@ class SubjectContract:
         assert all(len(column) == len(ids) for column in subject.units.coords.values())
 
     def test_its_stream_is_its_own(self) -> None:
-        """Its weights or noise are not what ``default_rng(seed)`` draws for a user's small seed."""
+        """Checks that its weights or noise are not what ``default_rng(seed)`` draws for a user's small seed."""
         with streams_of_its_own():
             self.make()
 
     def test_states_what_it_is_shown(self) -> None:
-        """It has 3 channels or 1; frames and their rate for movies, none of both for stills."""
+        """Checks that it has 3 channels or 1; frames and their rate for movies, none of both for stills."""
         form = form_of(self.make())
         assert form.channels in (1, 3)
         assert (form.frames is None) == (form.rate_hz is None)
 
     def test_responses_have_a_row_for_each_image_and_a_column_for_each_unit(self) -> None:
-        """``(n, units[, time])``, floating, never infinite."""
+        """Checks for ``(n, units[, time])``, floating, never infinite."""
         subject = self.make()
         responses = subject.record(self.images(3))
         assert isinstance(responses, np.ndarray)
@@ -72,19 +72,19 @@ class SubjectContract:
         assert not np.isinf(responses).any()
 
     def test_empty_batch(self) -> None:
-        """Where there is no image it has no row."""
+        """Checks that it has no row where there is no image."""
         subject = self.make()
         responses = subject.record(self.images(0))
         assert responses.shape[:2] == (0, len(subject.units.neuroid_id))
 
     def test_same_images_same_responses(self) -> None:
-        """They are equal bit by bit, unless it is `noisy`."""
+        """Checks that they are equal bit by bit, unless it is `noisy`."""
         self._skip_if_noisy()
         subject, images = self.make(), self.images()
         np.testing.assert_array_equal(subject.record(images), subject.record(images))
 
     def test_a_response_does_not_depend_on_the_batch(self) -> None:
-        """An image is answered alone as it is among others, and wherever it stands."""
+        """Checks that an image is answered alone as it is among others, and wherever it stands."""
         self._skip_if_noisy()
         subject, images = self.make(), self.images()
         whole = subject.record(images)
@@ -92,7 +92,7 @@ class SubjectContract:
         self._assert_close(subject.record(images[::-1].copy())[::-1], whole)
 
     def test_any_memory_layout(self) -> None:
-        """A mirrored or colours-last view is answered like its copy."""
+        """Checks that a mirrored or colours-last view is answered like its copy."""
         self._skip_if_noisy()
         subject, images = self.make(), self.images()
         mirrored = images[..., ::-1]
@@ -101,14 +101,14 @@ class SubjectContract:
         self._assert_close(subject.record(colors_last), subject.record(images))
 
     def test_images_are_not_changed(self) -> None:
-        """They change neither while they are looked at, nor later."""
+        """Checks that they change neither while they are looked at, nor later."""
         subject, images = self.make(), self.images()
         before = images.copy()
         subject.record(images)
         np.testing.assert_array_equal(images, before)
 
     def test_responses_are_not_changed_later(self) -> None:
-        """What was returned is not a buffer that the next recording overwrites."""
+        """Checks that what was returned is not a buffer that the next recording overwrites."""
         subject, images = self.make(), self.images()
         first = subject.record(images)
         before = first.copy()
@@ -117,7 +117,7 @@ class SubjectContract:
 
     @pytest.mark.parametrize("wrong", ["no batch axis", "other colors", "colors last", "NaN", "above 1", "below 0"])
     def test_refuses_what_is_not_an_image(self, wrong: str) -> None:
-        """It raises `refusal`, and goes on to answer proper images."""
+        """Checks that it raises `refusal`, and goes on to answer proper images."""
         if self.refusal is None:
             pytest.skip("does not check its images")
         subject, images = self.make(), self.images()
@@ -126,13 +126,13 @@ class SubjectContract:
         assert len(subject.record(images)) == len(images)
 
     def test_global_random_state_is_left_alone(self) -> None:
-        """Noise comes from the subject's own random generator."""
+        """Checks that noise comes from the subject's own random generator."""
         images = self.images()
         with untouched_randomness():
             self.make().record(images)
 
     def test_forward_agrees_with_record(self) -> None:
-        """They agree where it is `Differentiable` and not `noisy`."""
+        """Checks that they agree where it is `Differentiable` and not `noisy`."""
         subject = self._differentiable()
         self._skip_if_noisy()
         import torch
@@ -143,7 +143,7 @@ class SubjectContract:
         self._assert_close(responses, self.make().record(images))
 
     def test_gradient_is_finite(self) -> None:
-        """The gradient of the summed responses with respect to the images, where it is `Differentiable`."""
+        """Checks the summed responses' gradient with respect to the images, where it is `Differentiable`."""
         subject = self._differentiable()
         import torch
 
@@ -153,7 +153,7 @@ class SubjectContract:
         assert torch.isfinite(gradient).all()
 
     def test_restored_state_continues_identically(self) -> None:
-        """It goes on alike in a new object and in the same one, where it is `Stateful`."""
+        """Checks that it goes on alike in a new object and in the same one, where it is `Stateful`."""
         subject, images = self.make(), self.images()
         if not isinstance(subject, Stateful):
             pytest.skip("keeps no state")
