@@ -46,19 +46,19 @@ class Sum(NamedTuple):
 
     @classmethod
     def of(cls, path: str, data: bytes, size: int | None = None, length: int | None = None) -> Sum:
-        """The checksum of the first `size` bytes of a file's content, by default of all."""
+        """Makes the checksum of the first `size` bytes of a file's content, by default of all."""
         covered = memoryview(data)[:size]
         least = len(data) if length is None else length
         return cls(path, len(covered), least, hashlib.sha256(covered).hexdigest())
 
     def fits(self, data: bytes) -> bool:
-        """Whether this is still the file's content, whatever was written behind the bytes that count."""
+        """Tells whether this is still the file's content, whatever was written behind the bytes that count."""
         covered = memoryview(data)[: self.size]
         return len(data) >= self.length and hashlib.sha256(covered).hexdigest() == self.sha256
 
     @classmethod
     def read(cls, line: str) -> Sum:
-        """The checksum that a line holds.
+        """Reads the checksum that a line holds.
 
         Raises:
             ValueError: It is another text.
@@ -67,12 +67,12 @@ class Sum(NamedTuple):
         return cls(name, int(size), int(length), sha256)
 
     def line(self) -> str:
-        """As it stands in the file."""
+        """Writes it as it stands in the file."""
         return f"{self.sha256} {self.size} {self.length} {self.path}\n"
 
 
 def sums_of(store: Path) -> list[Sum]:
-    """Checksums of all files of a store."""
+    """Returns the checksums of all files of a store."""
     files = sorted(path for path in store.rglob("*") if path.is_file())
     return [Sum.of(path.relative_to(store).as_posix(), path.read_bytes()) for path in files]
 
@@ -121,7 +121,7 @@ class ChecksumFile:
         return {"bytes": size, "sha256": digest.hexdigest()}
 
     def keep(self) -> None:
-        """Called once a pointer with `mark` is in place."""
+        """Takes note that a pointer with `mark` is in place."""
         self._kept = self._written
 
 
@@ -139,7 +139,7 @@ def _content(path: Root, mark: Mapping[str, Any]) -> bytes:
 
 
 def read_sums(path: Root, mark: Mapping[str, Any]) -> dict[str, Sum]:
-    """The checksums that count in a file, by path.
+    """Returns the checksums that count in a file, by path.
 
     Raises:
         ValueError: The file is not what the mark says.
@@ -149,12 +149,12 @@ def read_sums(path: Root, mark: Mapping[str, Any]) -> dict[str, Sum]:
 
 
 def sums_in(lines: bytes) -> dict[str, Sum]:
-    """The checksums of lines, by path; raises ValueError for other text."""
+    """Returns the checksums of lines, by path; raises ValueError for other text."""
     return {entry.path: entry for entry in map(Sum.read, filter(None, lines.decode().split("\n")))}
 
 
 def begun_lines(content: bytes) -> bytes:
-    """The lines with which a file of checksums begins, those of files beside the data, as far as they are whole."""
+    """Returns the whole lines with which a file of checksums begins, those of files beside the data."""
     whole = 0
     for line in content.splitlines(keepends=True):
         try:
@@ -209,7 +209,7 @@ class Checked:
         self._sums = {prefix + name: entry for name, entry in sums.items()}
 
     def knows(self, key: str) -> bool:
-        """Whether there is a checksum of this file."""
+        """Tells whether there is a checksum of this file."""
         return key in self._sums
 
     def committed(self, key: str, content: bytes | None) -> bytes:
@@ -241,13 +241,13 @@ class CheckedStore(LocalStore):
         self._checked = Checked(f"{self.root.parent}: {self.root.name}", sums)
 
     def with_read_only(self, read_only: bool = True) -> Self:
-        """The same store; it is never written through."""
+        """Returns the same store; it is never written through."""
         return type(self)(self.root, self._sums, read_only=read_only)
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """A file's content, or the part that is asked for.
+        """Returns a file's content, or the part that is asked for.
 
         Raises:
             RecordingError: It is missing, cut short, or was changed.
@@ -274,7 +274,7 @@ class CheckedZip(ZipStore):
         self._checked = Checked(f"{path}: {prefix.rstrip('/')}", sums, prefix)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """A file's content, or the part that is asked for.
+        """Returns a file's content, or the part that is asked for.
 
         Raises:
             RecordingError: It is missing, cut short, or was changed.
@@ -292,7 +292,7 @@ class CheckedZip(ZipStore):
 
 
 def _part(content: bytes, prototype: BufferPrototype | None, byte_range: ByteRequest | None) -> Buffer:
-    """The part of a content that is asked for, as zarr takes it."""
+    """Returns the part of a content that is asked for, as zarr takes it."""
     make = (default_buffer_prototype() if prototype is None else prototype).buffer.from_bytes
     match byte_range:
         case RangeByteRequest(start, end):

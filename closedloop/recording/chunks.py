@@ -120,19 +120,19 @@ class Column:
         return Appended(tasks, sums[:-1] if room else sums, sums[-1] if room else None)
 
     def keep(self) -> None:
-        """Called once what was appended is committed."""
+        """Takes note that what was appended is committed."""
         self._kept, self._clean = self._written, True
 
     def _tail(self, rows: int) -> int:
-        """Bytes that rows take which say nothing."""
+        """Counts the bytes that rows take which say nothing."""
         return rows * (4 * self._cells if self._text else len(self._empty))
 
     def _head(self) -> bytes:
-        """What stands before the first row: of texts, their number (numcodecs' VLenUTF8)."""
+        """Returns what stands before the first row: of texts, their number (numcodecs' VLenUTF8)."""
         return struct.pack("<I", self._rows * self._cells) if self._text else b""
 
     def _encoded(self, values: NDArray[Any]) -> bytes:
-        """Rows as they stand in a chunk: numbers as they are, of a text its length in bytes and UTF-8."""
+        """Encodes rows as they stand in a chunk: numbers as they are, of a text its length in bytes and UTF-8."""
         if not self._text:
             return np.ascontiguousarray(values, self._dtype).tobytes()
         texts = [str(text).encode() for text in values.ravel()]

@@ -107,7 +107,7 @@ def with_evolutions(recording: xr.Dataset) -> xr.Dataset:
 
 
 def _threads(recording: xr.Dataset, content: Mapping[str, Any]) -> list[str]:
-    """Names of the threads: those of the experiment where it lists them, for a name may hold anything."""
+    """Returns the names of the threads: those of the experiment where it lists them, for a name may hold anything."""
     text, listed = str(recording["threads"].item()), content.get("threads")
     names = [str(thread.get("name", "")) for thread in listed] if isinstance(listed, list) else []
     return names if names and "; ".join(names) == text else text.split("; ")
@@ -121,7 +121,7 @@ def _parted(name: str, text: str, count: int) -> list[str]:
 
 
 def _recipes(recording: xr.Dataset, content: Mapping[str, Any]) -> list[Any] | None:
-    """How each thread's generator is loaded again; None where nothing says it."""
+    """Returns how each thread's generator is loaded again; None where nothing says it."""
     if "generator_recipe" in recording.coords:
         return list(json.loads(str(recording["generator_recipe"].item())))
     threads = content.get("threads") or [content]

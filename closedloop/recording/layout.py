@@ -130,7 +130,7 @@ class Layout:
 
 
 def form_scalars(form: Form) -> dict[str, str | int | float]:
-    """The scalars that say in which form stimuli were shown; none for colour stills."""
+    """Returns the scalars that say in which form stimuli were shown; none for colour stills."""
     if form == STILL:
         return {}
     moving = {} if form.frames is None or form.rate_hz is None else {"frames": form.frames, "rate_hz": form.rate_hz}
@@ -143,19 +143,19 @@ IMAGE_BITS = "image_bits"
 
 
 def were_rounded(recording: xr.Dataset) -> NDArray[np.bool_]:
-    """Which presentations belong to a run all of whose images were shown in 8 bits, ``(presentation,)``."""
+    """Tells which presentations are of runs that showed all images in 8 bits, ``(presentation,)``."""
     bits = recording[IMAGE_BITS].values if IMAGE_BITS in recording.coords else np.nan
     return np.broadcast_to(np.asarray(bits) == 8, recording.sizes["presentation"])
 
 
 def recorded_form(recording: xr.Dataset) -> Form:
-    """The form in which the stimuli of a recording of one run were shown; colour stills where it says nothing."""
+    """Returns the form in which a single run's stimuli were shown; colour stills where its recording says nothing."""
     known = {n: recording[n].values.flat[0].item() for n in ("channels", "frames", "rate_hz") if n in recording.coords}
     return Form(**known) if known else STILL
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether a folder is a run of closedloop, or a file a packed one."""
+    """Tells whether a folder is a run of closedloop, or a file a packed one."""
     try:
         return (root_of(path) / EXPERIMENT).is_file()
     except OSError:
@@ -163,7 +163,7 @@ def is_run(path: str | Path) -> bool:
 
 
 def _committed(path: Path) -> bool:
-    """Whether a run has a finished generation; False for a name that no folder can have."""
+    """Tells whether a run has a finished generation; False for a name that no folder can have."""
     try:
         return (path / POINTER).exists()
     except OSError:

@@ -95,7 +95,7 @@ def _capacity(folder: Path) -> int:
 
 
 def _columns(recording: xr.Dataset) -> dict[str, Variable]:
-    """Type and shape of all that is recorded of a presentation."""
+    """Returns the type and the shape of all that is recorded of a presentation."""
     along = {str(n): v for n, v in recording.variables.items() if v.dims[:1] == ("presentation",)}
     return {
         name: Variable(
@@ -109,7 +109,7 @@ def _columns(recording: xr.Dataset) -> dict[str, Variable]:
 
 
 def _layout(recording: xr.Dataset, capacity: int) -> Layout:
-    """What was known before the run's first generation."""
+    """Returns what was known before the run's first generation."""
     columns = _columns(recording)
     units = {str(n): tuple(c.values.tolist()) for n, c in recording.coords.items() if c.dims == ("neuroid",)}
     evolutions = {str(n): c.values.tolist() for n, c in recording.coords.items() if c.dims == (EVOLUTION,)}

@@ -108,14 +108,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _safe(place: Path) -> str:
-    """Words for where finished generations lie."""
+    """Says where finished generations lie."""
     if not (place / POINTER).exists():
         return "No generation was finished yet"
     return f"Every finished generation is safe in {place}; go on with: closedloop resume {place}"
 
 
 def is_written(path: Path) -> bool:
-    """Whether a process holds the lock of a run's folder, as far as this machine can tell; nothing is changed."""
+    """Tells whether a process holds the lock of a run's folder, as far as this machine can tell; changes nothing."""
     lock = path / LOCK
     if not lock.is_file():
         return False

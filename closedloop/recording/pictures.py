@@ -57,15 +57,15 @@ class Pictures:
         self.doubts: dict[str, None] = {}
 
     def __call__(self, stimulus_id: str) -> NDArray[np.uint8] | None:
-        """The picture ``(h, w, 3)`` of an evolved image, or the movie ``(frames, h, w, 3)``; or None."""
+        """Returns the picture ``(h, w, 3)`` of an evolved image, or the movie ``(frames, h, w, 3)``; or None."""
         return self.several([stimulus_id])[0]
 
     def reference(self, stimulus_id: str) -> NDArray[np.uint8] | None:
-        """The picture ``(h, w, 3)`` of a reference as it was shown, or None."""
+        """Returns the picture ``(h, w, 3)`` of a reference as it was shown, or None."""
         return self.several([stimulus_id], reference=True)[0]
 
     def several(self, names: Sequence[str], reference: bool = False) -> list[NDArray[np.uint8] | None]:
-        """The pictures of several evolved images, or references; faster than one by one."""
+        """Returns the pictures of several evolved images, or references; faster than one by one."""
         unknown = [name for name in dict.fromkeys(names) if (name, reference) not in self._known]
         kept = {name: self._stored_reference(name) if reference else self._file(name) for name in unknown}
         made = self._made([name for name, image in kept.items() if image is None], reference)
@@ -73,7 +73,7 @@ class Pictures:
         return [self._known[name, reference] for name in names]
 
     def _file(self, name: str) -> NDArray[np.uint8] | None:
-        """The file of an evolved image, if the run kept it."""
+        """Reads the file of an evolved image, if the run kept it."""
         if self._run is None or Path(name).name != name:  # a name from a strange file leads nowhere else
             return None
         root, sums = root_of(self._run), self._sums
@@ -103,7 +103,7 @@ class Pictures:
         return None if self._run is None else read_references(self._run)
 
     def _made(self, names: list[str], reference: bool) -> dict[str, NDArray[np.uint8] | None]:
-        """Images made again, or looked up where their experiment took them from."""
+        """Makes images again, or looks them up where their experiment took them from."""
         found: dict[str, NDArray[np.uint8] | None] = dict.fromkeys(names)
         rows = {name: row for name in names if (row := self._row(name, reference)) is not None}
         if not rows:
@@ -120,13 +120,13 @@ class Pictures:
         return found | dict(zip(rows, images, strict=True))
 
     def _row(self, name: str, reference: bool) -> int | None:
-        """The first presentation of an image."""
+        """Returns the first presentation of an image."""
         rows = np.flatnonzero((self._recording["stimulus_id"].values == name) & (self._reference == reference))
         return int(rows[0]) if len(rows) else None
 
 
 def _decoded(file: Root, content: bytes) -> NDArray[np.uint8]:
-    """The picture or movie in the bytes of a file, as `Pictures` gives it."""
+    """Decodes the picture or movie in the bytes of a file, as `Pictures` gives it."""
     try:
         ending = Path(file.name).suffix
         movie = decode_movie(content, ending)
@@ -139,6 +139,6 @@ def _decoded(file: Root, content: bytes) -> NDArray[np.uint8]:
 
 
 def _rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images ``(…, 1 or 3, h, w)`` -> pictures ``(…, h, w, 3)``."""
+    """Turns images ``(…, 1 or 3, h, w)`` into pictures ``(…, h, w, 3)``."""
     pictures: NDArray[np.uint8] = np.moveaxis(recoloured(images, 3), -3, -1)
     return pictures

@@ -31,7 +31,7 @@ def root_of(path: str | Path) -> Root:
 
 
 def is_packed(path: str | Path) -> bool:
-    """Whether a path is a file that ends like a packed run."""
+    """Tells whether a path is a file that ends like a packed run."""
     return str(path).lower().endswith(PACKED) and Path(path).is_file()
 
 

@@ -50,7 +50,7 @@ def parse_pointer(content: bytes) -> dict[str, Any]:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether the bytes before the last entry, its own checksum, are those that this was taken of."""
+    """Tells whether the bytes before the last entry, its own checksum, are those that this was taken of."""
     before, name, after = content.rpartition(f',\n "{_OWN}": "'.encode())
     digest = hashlib.sha256(before + b"\n}\n").hexdigest()
     return bool(name) and after == f'{digest}"\n}}\n'.encode()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @at_door
 def read_pointer(path: str | Path) -> dict[str, Any]:
-    """How much of a run is committed.
+    """Reads how much of a run is committed.
 
     Raises:
         RecordingError: Nothing is committed, the pointer cannot be read, or a newer version wrote it.
@@ -59,7 +59,7 @@ def read_pointer(path: str | Path) -> dict[str, Any]:
 
 
 def read_state(path: str | Path) -> State | None:
-    """The state of a session after the last commit of a run; None before the first.
+    """Reads the state of a session after the last commit of a run; None before the first.
 
     Raises:
         RecordingError: Not a run, or the state is missing or damaged.
@@ -84,7 +84,7 @@ def saved_state(path: str | Path, pointer: Mapping[str, Any]) -> State | None:
 
 
 def _what_it_is(path: Path) -> str:
-    """Words for a path that holds no committed run."""
+    """Says what a path is that holds no committed run."""
     if is_run(path):
         return "the run has no finished generation yet"
     if is_run(path.parent) and path.name == DATA:
@@ -175,7 +175,7 @@ def check_kept(path: str | Path) -> None:
 
 @at_door
 def read_experiment(path: str | Path) -> dict[str, Any]:
-    """The file that repeats a run, as a dictionary.
+    """Reads the file that repeats a run, as a dictionary.
 
     Raises:
         RecordingError: It is missing or not YAML.
@@ -227,7 +227,7 @@ def open_recording(path: str | Path) -> xr.Dataset:
 
 
 def _committed(path: Path, root: Root, pointer: Mapping[str, Any]) -> xr.Dataset:
-    """The rows that a pointer names, read with checksums where there are some."""
+    """Reads the rows that a pointer names, with checksums where there are some."""
     name, rows = pointer.get("data", DATA), int(pointer["n_presentations"])
     if "checksums" not in pointer:  # schema 1
         return read_older(str(path / name), rows)

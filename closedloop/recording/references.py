@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def source(images: Any) -> str | None:
-    """Where images come from: a folder, "bundled", the run's own copy, or nowhere."""
+    """Says where images come from: a folder, "bundled", the run's own copy, or nowhere."""
     if images is None or (isinstance(images, str) and images == "bundled"):
         return images
     return str(Path(images).resolve()) if isinstance(images, (str, Path)) else REFERENCES
@@ -52,7 +52,7 @@ def keep_references(recording: Recording, references: ImageSet | None) -> None:
 
 
 def read_references(path: str | Path) -> ImageSet | None:
-    """The reference images of a run, packed or not; None if it has none.
+    """Reads the reference images of a run, packed or not; None if it has none.
 
     Raises:
         RecordingError: They are damaged, some are missing, or there are others among them.
@@ -74,7 +74,7 @@ def _check_references(path: str | Path) -> None:
 
 
 def stored_references(folder: Root) -> ImageSet | None:
-    """The reference images that a run stored in a folder, under their own names; None for any other folder.
+    """Reads the reference images that a run stored in a folder, under their names; None for any other folder.
 
     Raises:
         RecordingError: They are damaged.
@@ -97,7 +97,7 @@ def _read(folder: Root) -> ImageSet | None:
 
 
 def _exactly(ids: tuple[str, ...], paths: Sequence[Path]) -> ImageSet:
-    """The images of files as they were stored: grey ones grey, movies as movies."""
+    """Reads the images of files as they were stored: grey ones grey, movies as movies."""
     movies = [decode_movie(path) if path.suffix == ".webp" else None for path in paths]
     if movies and (first := movies[0]) is not None:
         pictures = [movie.pictures for movie in movies if movie is not None]

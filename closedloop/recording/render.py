@@ -82,7 +82,7 @@ def render(
 
 
 def positions(recording: xr.Dataset, which: Which) -> NDArray[np.int64]:
-    """Numbers ``(n,)`` of the presentations that are asked for; of an image, its first presentation.
+    """Returns numbers ``(n,)`` of the presentations that are asked for; of an image, its first presentation.
 
     Raises:
         InvalidArgumentError: There is no such presentation or image.
@@ -127,7 +127,7 @@ class _Makers:
         self._known: dict[str, Generator] = {}
 
     def images(self, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-        """Images of the codes of these rows, each ``(3, h, w)``, as large as they were shown."""
+        """Makes the images of these rows' codes, each ``(3, h, w)``, as large as they were shown."""
         if not len(rows):
             return []
         part, codes = self._part, self._part["latent_code"].isel(presentation=rows).values
@@ -150,7 +150,7 @@ class _Makers:
     def _key(
         self, row: int, place: NDArray[np.int64], known: Mapping[str, NDArray[Any]]
     ) -> tuple[int, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """Which of the run's evolutions made an image; names, recipes and fingerprints of all evolutions of the run."""
+        """Tells which of the run's evolutions made an image; and all evolutions' names, recipes and fingerprints."""
         if place[row] < 0:
             raise RecordingError(
                 f"recording: it does not say which generator made the images of thread "
@@ -165,7 +165,7 @@ class _Makers:
     def _shown(
         self, codes: FloatArray, place: int, names: Sequence[str], recipes: Sequence[str], hashes: Sequence[str]
     ) -> NDArray[np.float32]:
-        """Images of the codes of one thread."""
+        """Makes the images of the codes of one thread."""
         made = [self._generator(n, r) for n, r in zip(names, recipes, strict=True)]
         generator = made[place]
         _compare(generator, names[place], hashes[place])
@@ -181,7 +181,7 @@ class _Makers:
 
 
 def _recipes(part: xr.Dataset) -> dict[str, NDArray[Any]]:
-    """The threads' names, and how their generators are loaded and told apart, each ``(presentation, evolution)``.
+    """Returns threads' names, and how their generators are loaded and told apart, ``(presentation, evolution)`` each.
 
     Raises:
         RecordingError: The recording does not say it.
@@ -219,7 +219,7 @@ def _compare(generator: Generator, thread: str, recorded: str) -> None:
 def _reference_images(
     part: xr.Dataset, names: list[str], references: ImageSet | str | Path | None
 ) -> list[NDArray[np.float32]]:
-    """Reference images by name, each ``(3, h, w)``, as they were shown."""
+    """Returns reference images by name, each ``(3, h, w)``, as they were shown."""
     if not names:
         return []
     form = recorded_form(part)
@@ -235,7 +235,7 @@ def _reference_images(
 
 
 def _reference_source(part: xr.Dataset) -> str | None:
-    """Where the reference images of a recording are: in its folder, or where its experiment took them from."""
+    """Says where a recording's reference images are: in its folder, or where its experiment took them from."""
     if part["subject"].ndim or part["seed"].ndim:  # concatenated: folder and experiment are those of one run alone
         return None
     folder = part.encoding.get("source")
@@ -248,7 +248,7 @@ def _reference_source(part: xr.Dataset) -> str | None:
 
 
 def _read_named(source: ImageSet | str | Path, names: set[str], part: xr.Dataset) -> dict[str, NDArray[np.float32]]:
-    """Those of the named images that a source holds."""
+    """Returns those of the named images that a source holds."""
     form = recorded_form(part)
     if isinstance(source, ImageSet) or str(source) == "bundled":
         known = as_image_set(source, _resolution(part), form)
@@ -262,7 +262,7 @@ def _read_named(source: ImageSet | str | Path, names: set[str], part: xr.Dataset
 
 
 def _resolution(part: xr.Dataset) -> int:
-    """Height and width at which the reference images were shown."""
+    """Returns height and width at which the reference images were shown."""
     content = experiment_of(part)
     if "resolution" in content:
         return int(content["resolution"])

@@ -16,7 +16,7 @@ _ARRAY = "__array__"
 
 
 def pack_state(state: State) -> bytes:
-    """A state as the bytes of an ``.npz`` file: one JSON tree, and the arrays it refers to.
+    """Packs a state into the bytes of an ``.npz`` file: one JSON tree, and the arrays it refers to.
 
     Raises:
         RecordingError: It holds something that is neither a plain value nor an array.

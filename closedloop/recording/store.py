@@ -71,13 +71,13 @@ def _is_text(column: Variable) -> bool:
 
 
 def _is_narrow(column: Variable) -> bool:
-    """Whether a number of each presentation, which float64 holds exactly."""
+    """Tells whether it is a number of each presentation, which float64 holds exactly."""
     exact = not _is_text(column) and np.can_cast(np.dtype(column.dtype), np.float64, "safe")
     return exact and not column.shape and np.dtype(column.dtype).name not in ("int64", "uint64")
 
 
 def _packed(values: Iterable[Any]) -> dict[str, Any]:
-    """A column of units as JSON: text as it is, numbers as such; "nan" and "inf" are no numbers there."""
+    """Returns a column of units as JSON: text as it is, numbers as such; "nan" and "inf" are no numbers there."""
     array = np.asarray(list(values))
     if array.dtype.kind not in "biuf":
         return {"dtype": "str", "values": [str(value) for value in array.tolist()]}
@@ -142,7 +142,7 @@ class Store:
         return [self._columns[name].append(start, rows) for name, rows in {**tables, **wide}.items()]
 
     def keep(self) -> None:
-        """Called once what was appended is committed."""
+        """Takes note that what was appended is committed."""
         for column in self._columns.values():
             column.keep()
 

@@ -251,7 +251,7 @@ class Recording:
         narrowed("subject: responses", responses, written.dtype, SubjectError)
 
     def state(self) -> State | None:
-        """The state saved with the last commit; None before the first.
+        """Returns the state saved with the last commit; None before the first.
 
         Raises:
             RecordingError: It is missing or damaged; what is recorded can still be read.
@@ -363,7 +363,7 @@ class Recording:
             self._own.check()
 
     def _image_tasks(self, rows: Rows) -> tuple[list[Callable[[], None]], list[Sum]]:
-        """Write the images to keep; with their checksums, where the run has such."""
+        """Returns tasks that write the images to keep; with their checksums, where the run has such."""
         if self.path is None or not rows.images:
             return [], []
         (self.path / IMAGES).mkdir(exist_ok=True)
@@ -448,7 +448,7 @@ class Recording:
         put_file(path / POINTER, pointer_bytes(self._pointer))
 
     def dataset(self) -> xr.Dataset:
-        """What is committed, as an xarray Dataset."""
+        """Returns what is committed, as an xarray Dataset."""
         if self.path is not None and self._store is not None:
             return open_recording(self.path)
         if self._memory is None:
@@ -481,7 +481,7 @@ class Recording:
 
 
 def _holds(path: Path, entry: Sum) -> bool:
-    """Whether a file is there, and is the one of which this is the checksum."""
+    """Tells whether a file is there, and is the one of which this is the checksum."""
     if not path.is_file():
         return False
     content = path.read_bytes()
@@ -523,7 +523,7 @@ class _Memory:
         self._count += len(rows)
 
     def dataset(self) -> xr.Dataset:
-        """All rows so far."""
+        """Returns all rows so far."""
         import xarray as xr
 
         self._rows = [{name: np.concatenate([rows[name] for rows in self._rows]) for name in self._columns}]
@@ -570,7 +570,7 @@ def _born(path: Path) -> set[str]:
 
 
 def _begun(path: Path) -> bool:
-    """Whether a run has a finished generation."""
+    """Tells whether a run has a finished generation."""
     return (path / POINTER).exists()
 
 

@@ -48,7 +48,7 @@ def read_netcdf(path: Path) -> xr.Dataset:
 
 
 def _narrowed(array: xr.DataArray) -> xr.DataArray:
-    """The array in the type it had before it was written."""
+    """Returns the array in the type it had before it was written."""
     dtype = array.attrs.pop(WIDENED)
     narrow: xr.DataArray = array.astype(dtype)
     return narrow

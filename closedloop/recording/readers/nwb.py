@@ -87,7 +87,7 @@ def _codes(misc: Any, known: dict[str, Any], count: int) -> NDArray[Any]:
 
 
 def _column(table: Any, name: str, dtype: str, count: int) -> NDArray[Any]:
-    """A column in the type it had; one that held NaN alone was not written."""
+    """Returns a column in the type it had; one that held NaN alone was not written."""
     if name not in table.colnames:
         return np.full(count, np.nan, dtype)
     return _typed(list(table[name].data[:]) if dtype == "object" else table[name].data[:], dtype)
