@@ -57,7 +57,7 @@ class DriftCorrection:
         self._sums = self.keep * self._sums + np.stack([v.sum(0) for v in terms])
 
     def correct(self, responses: FloatArray) -> FloatArray:
-        """Responses ``(n, units[, time])`` of the same generation -> corrected ones."""
+        """Corrects responses ``(n, units[, time])`` of the same generation."""
         if self._sums is None:
             return responses
         n, x, y, xx, xy, *yy = self._sums
@@ -75,7 +75,7 @@ class DriftCorrection:
         return np.asarray((responses - mean_y) / slope + mean_x)
 
     def state(self) -> State:
-        """Baseline and sums."""
+        """Returns baseline and sums."""
         return {"baseline": self._baseline, "sums": self._sums}
 
     def restore(self, state: State) -> None:
@@ -84,7 +84,7 @@ class DriftCorrection:
 
 
 def _line_across(n: FloatArray, xx: FloatArray, xy: FloatArray, yy: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Slope of the line of least squares across it, of n pairs with the centered sums Σx², Σxy and Σy².
+    """Fits the line of least squares across it, of n pairs with centered sums Σx², Σxy and Σy²; returns its slope.
 
     Also whether it is above 0 by two standard errors: t² = r² (n - 2) / (1 - r²) > 4, with r² = (Σxy)² / (Σx² Σy²).
     """

@@ -35,7 +35,7 @@ class EndRequest:
         self._file = None if path is None else path / END
 
     def __call__(self) -> bool:
-        """Whether it was asked for by now."""
+        """Tells whether it was asked for by now."""
         return self._file is not None and self._file.exists()
 
 

@@ -113,7 +113,7 @@ class Experiment(_Numbers):  # type: ignore[misc, valid-type]
         return content
 
     def optimizer_seed(self, thread: ThreadPart) -> int:
-        """The seed of a thread's optimizer that names none: the experiment's, or one for each of several threads."""
+        """Returns an optimizer's seed where it names none: the experiment's, or one for each of several threads."""
         seed = int(self.settings["seed"])
         return seed if len(self.threads) == 1 else named_seed(seed, thread.name)
 
@@ -150,7 +150,7 @@ def _named(value: Any) -> Any:
 
 
 def _long(thread: dict[Any, Any]) -> dict[Any, Any]:
-    """A thread with its short names in their long form."""
+    """Returns a thread with its short names in their long form."""
     return {k: _named(v) if k in ("generator", "optimizer") else v for k, v in thread.items()}
 
 
@@ -169,7 +169,7 @@ def parse_experiment(content: Any, where: str) -> Experiment:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The entries of a file.
+    """Reads the entries of a file.
 
     Raises:
         InvalidArgumentError: There is no such file, it is not YAML, or holds something else than entries.
@@ -240,7 +240,7 @@ def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
 
 
 def _gradient(experiment: Experiment, part: ThreadPart) -> GradientSettings:
-    """How a thread's gradients are taken."""
+    """Returns how a thread's gradients are taken."""
     given, view = part.gradient, None
     if given.anchor is not None:
         raise InvalidArgumentError(_from_python("anchor", given.anchor))
@@ -259,7 +259,7 @@ def _gradient(experiment: Experiment, part: ThreadPart) -> GradientSettings:
 
 
 def _load_generator(part: Named, subject: Subject) -> Generator:
-    """A generator, at the subject's resolution and on its device unless it names its own."""
+    """Loads a generator, at the subject's resolution and on its device unless it names its own."""
     if part.name == OBJECT:
         raise InvalidArgumentError(_from_python("generator", part))
     return matched_generator({"name": part.name, **part.options}, subject)
@@ -294,12 +294,12 @@ def _load(kind: str, part: Named, *arguments: Any) -> Any:
 
 
 def _from_python(what: str, part: Named) -> str:
-    """The error for something that has no name to load it by."""
+    """Words the error for something that has no name to load it by."""
     return recipes.by_hand(part.options, f"{what}: it", _cure(what))
 
 
 def _cure(what: str) -> str:
-    """What a person can do, with the argument of `resume` that takes a part."""
+    """Says what a person can do, with the argument of `resume` that takes a part."""
     argument = {"subject": "subject", "stop": "stop"}.get(what, "threads")
     return f"go on from Python: closedloop.protocols.resume(RUN, {argument}=…)"
 
@@ -311,7 +311,7 @@ def describe_session(
     stop: Sequence[StoppingRule],
     settings: Settings,
 ) -> dict[str, Any]:
-    """Plain values for ``experiment.yaml``.
+    """Returns plain values for ``experiment.yaml``.
 
     Args:
         subject: The network or animal that is shown images.
@@ -349,7 +349,7 @@ def _described_thread(thread: Thread) -> dict[str, Any]:
 
 
 def _described_gradient(how: GradientSettings) -> dict[str, Any]:
-    """How gradients are taken; an anchor's code has no place in a file."""
+    """Says how gradients are taken; an anchor's code has no place in a file."""
     described: dict[str, Any] = {
         "view": None if how.view is None else how.view.describe(),
         "every": how.every,

@@ -42,13 +42,13 @@ class Shown:
     responses: FloatArray
 
     def means(self, stimuli: int) -> FloatArray:
-        """Mean response to each image over its presentations that were not lost, ``(stimuli, units[, time])``."""
+        """Averages the responses to each image that were not lost, ``(stimuli, units[, time])``."""
         total, count = self.sums(stimuli)
         with np.errstate(invalid="ignore"):
             return total / np.where(count > 0, count, np.nan)
 
     def sums(self, stimuli: int) -> tuple[FloatArray, FloatArray]:
-        """Sum and number of the responses to each image that were not lost, both ``(stimuli, units[, time])``."""
+        """Returns sum and number of each image's responses that were not lost, both ``(stimuli, units[, time])``."""
         total = np.zeros((stimuli, *self.responses.shape[1:]))
         count = np.zeros_like(total)
         valid = ~np.isnan(self.responses)
@@ -90,7 +90,7 @@ class Presenter:
         return form_of(self.subject)
 
     def fitted(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Images in the form that the subject is shown; the same object if they have it."""
+        """Returns images in the form that the subject is shown; the same object if they have it."""
         fitted: NDArray[np.float32] = shown_as(images, self.form)
         return fitted
 
@@ -167,7 +167,7 @@ class Presenter:
             )
 
     def _record(self, images: NDArray[np.float32], ids: Sequence[str] | None) -> FloatArray:
-        """Responses to a block of images, checked."""
+        """Returns responses to a block of images, checked."""
         name, units = self.subject.name, self.units
         keys = image_keys(images)  # before the subject can change them
         with blamed(f"subject {name!r}", SubjectError):
@@ -212,17 +212,17 @@ class Presenter:
 
 
 def _named(ids: Sequence[str] | None, which: NDArray[np.int64]) -> list[str] | None:
-    """Names of images by number; None where they have none."""
+    """Returns names of images by number; None where they have none."""
     return None if ids is None else [ids[i] for i in which]
 
 
 def _lost(responses: FloatArray) -> NDArray[np.bool_]:
-    """Which presentations gave no response at all, ``(n,)``."""
+    """Tells which presentations gave no response at all, ``(n,)``."""
     return np.asarray(np.isnan(responses).all(axis=tuple(range(1, responses.ndim))))
 
 
 def _occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each entry, how many equal ones came before it."""
+    """Counts, for each entry, how many equal ones came before it."""
     count: dict[int, int] = {}
     repeat = np.empty_like(order)
     for i, stimulus in enumerate(order.tolist()):

@@ -29,7 +29,7 @@ _PHASES = {"survey": "surveying", "evolve": "evolving", "select": "re-testing", 
 
 
 def stream() -> TextIO:
-    """Where bars and lines go: standard error."""
+    """Returns where bars and lines go: standard error."""
     return sys.stderr
 
 
@@ -241,7 +241,7 @@ class SessionMeter:
 
 
 def _facts(generation: Generation) -> str:
-    """Best so far and mean of the last generation, of the first thread."""
+    """Says what was best so far, and the mean of the last generation, of the first thread."""
     history = generation.evolutions[0].history
     if not history:
         return ""

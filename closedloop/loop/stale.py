@@ -64,7 +64,7 @@ class Watch:
         return self.found
 
     def _repeated(self, keys: list[Hashable], rows: list[bytes | None]) -> str:
-        """Rule: blocks have the answers of the block before, place by place, although the images differ."""
+        """Finds blocks with the answers of the block before, place by place, although the images differ."""
         pairs = zip(keys, rows, *self._block, strict=False)
         compared = [(row, last) for key, row, before, last in pairs if key != before and row and last]
         if len(compared) < 2 or any(row != last for row, last in compared):
@@ -76,7 +76,7 @@ class Watch:
         return "blocks of different images have exactly the same responses" if self._stale > IMPROBABLE else ""
 
     def _unrenewed(self, keys: list[Hashable], rows: list[bytes | None]) -> str:
-        """Rule: neighbours in a block have the same answer, although the images differ, more often than by chance."""
+        """Finds neighbours in a block with the same answer, although the images differ, more often than by chance."""
         known = [(key, row) for key, row in zip(keys, rows, strict=True) if row]
         self._held += sum(a[1] == b[1] and a[0] != b[0] for a, b in pairwise(known))
         counts = Counter(row for _, row in known).values()
@@ -87,7 +87,7 @@ class Watch:
         return f"{k} images have exactly the response of the image before them" if improbable else ""
 
     def _one_for_all(self, keys: list[Hashable], rows: list[bytes | None]) -> str:
-        """Rule: the images of each block have one answer, and blocks differ; from the first block on."""
+        """Finds that each block's images have one answer, and blocks differ; from the first block on."""
         answered = {key for key, row in zip(keys, rows, strict=True) if row}
         if self._constant is None or len(answered) < 4:  # of a unit that is mostly silent nothing is concluded
             return ""
@@ -97,7 +97,7 @@ class Watch:
         return "all images of a block have one response, which differs from block to block" if many else ""
 
     def _lagging(self, keys: list[Hashable], rows: list[bytes | None]) -> str:
-        """Rule: what follows an image is answered alike whatever it is, and the same image is not."""
+        """Finds that what follows an image is answered alike whatever it is, and the same image is not."""
         previous = [self._block[0][-1] if self._block[0] else None, *keys[:-1]]
         above = [*self._block[0][: len(keys)], *[None] * (len(keys) - len(self._block[0]))]
         for key, row, *before in zip(keys, rows, previous, above, strict=True):
@@ -138,13 +138,13 @@ class _Lag:
 
 
 def _row(response: NDArray[Any]) -> bytes | None:
-    """A digest of an answer, to be compared with others; None where it was lost or all units were silent."""
+    """Digests an answer, to be compared with others; None where it was lost or all units were silent."""
     seen = np.nan_to_num(np.asarray(response, dtype=np.float64))
     return hashlib.blake2b(seen.tobytes(), digest_size=16).digest() if seen.any() else None
 
 
 def image_keys(images: NDArray[np.float32]) -> list[int]:
-    """What tells images ``(n, …, h, w)`` apart, from every few pixels of them."""
+    """Returns what tells images ``(n, …, h, w)`` apart, from every few pixels of them."""
     step = max(1, images.shape[-1] // 16)
     seen = images[..., ::step, ::step]
     return [hash(image.tobytes()) for image in seen]

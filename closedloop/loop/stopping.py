@@ -30,7 +30,7 @@ class StoppingRule(Protocol):
     """Looks at the generations of one thread, oldest first, and gives a reason to stop or None."""
 
     def __call__(self, history: Sequence[Scored]) -> str | None:
-        """A sentence for the record, or None to go on."""
+        """Returns a sentence for the record, or None to go on."""
         ...
 
 
@@ -56,7 +56,7 @@ class Plateau:
             )
 
     def __call__(self, history: Sequence[Scored]) -> str | None:
-        """A reason once two whole windows differ by less than `gain`."""
+        """Returns a reason once two whole windows differ by less than `gain`."""
         if len(history) < 2 * self.generations:
             return None
         means = np.array([s.mean for s in history[-2 * self.generations :]])
@@ -85,7 +85,7 @@ class Target:
             raise InvalidArgumentError(f"Target: expected a finite score, got {self.score!r:.80}.")
 
     def __call__(self, history: Sequence[Scored]) -> str | None:
-        """A reason once the last generation's mean is at the target."""
+        """Returns a reason once the last generation's mean is at the target."""
         if history and history[-1].mean >= self.score:
             return f"target: the generation mean reached {self.score:g}"
         return None

@@ -158,7 +158,7 @@ class Evolution:
         self.hold: FloatArray | None = None
 
     def generate(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Images of codes ``(n, dim)``, checked: ``(n, 3, h, w)`` in [0, 1]."""
+        """Makes images of codes ``(n, dim)``, checked: ``(n, 3, h, w)`` in [0, 1]."""
         return make_images(self.thread.generator, codes, f"thread {self.thread.name!r}: ")
 
     @property
@@ -195,7 +195,7 @@ class Evolution:
         self.climbed.append(np.stack([scores, _lengths(gradients), np.full(len(scores), slope.pictures)]))
 
     def _weighed(self, gradients: FloatArray, pulls: FloatArray) -> FloatArray:
-        """Weights ``(n,)`` of the distances from the anchor; those that are not known are measured."""
+        """Returns weights ``(n,)`` of the distances from the anchor; measures those that are not known."""
         alpha, size = 0.0 if (anchor := self.thread.gradient.anchor) is None else anchor.alpha, np.abs(pulls).sum(1)
         measured = alpha * np.abs(gradients).sum(1) / np.where(size > 0, size, np.nan)
         self.hold = measured if self.hold is None else np.where(np.isnan(self.hold), measured, self.hold)
@@ -234,7 +234,7 @@ class Evolution:
         self.thread.tell(np.concatenate([codes, asked[len(codes) :]]), told)
 
     def finalists(self) -> tuple[list[str], FloatArray]:
-        """What is worth a re-test: the best-scored codes, and the center of the last generation.
+        """Returns what is worth a re-test: the best-scored codes, and the center of the last generation.
 
         Under noise the best-scored code owes its score to luck; the center, which no single score chose, is often
         better. An optimizer that recommends codes is asked for them, and only the best-scored one is shown beside them.
@@ -252,7 +252,7 @@ class Evolution:
         return [*self.top_ids, f"{name}-center"], np.concatenate([self.top_codes, self.center[None]])
 
     def state(self) -> State:
-        """All of the above, with the optimizer's state."""
+        """Returns all of the above, with the optimizer's state."""
         return {
             "optimizer": self.thread.saved(),
             "images": self.images,
@@ -284,7 +284,7 @@ class Evolution:
 
 
 def _described(objective: Objective) -> str:
-    """An objective as an error names it."""
+    """Names an objective as an error does."""
     try:
         return f"{objective.describe()!s:.80}"
     except Exception:  # noqa: BLE001 - it is about to be blamed for something else
@@ -292,6 +292,6 @@ def _described(objective: Objective) -> str:
 
 
 def _lengths(gradients: FloatArray) -> FloatArray:
-    """Norms ``(n,)`` of gradients ``(n, dim)``; NaN where one is not finite."""
+    """Returns norms ``(n,)`` of gradients ``(n, dim)``; NaN where one is not finite."""
     finite = np.asarray(np.isfinite(gradients).all(1))
     return np.where(finite, np.linalg.norm(np.where(finite[:, None], gradients, 0.0), axis=1), np.nan)
