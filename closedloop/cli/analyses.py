@@ -29,7 +29,7 @@ _WORDS = {"neuroid_id": "unit", "neuroid_id_b": "other unit", "stimulus_id": "im
 
 
 def _rate(recording: xr.Dataset, **options: Any) -> xr.Dataset:
-    """The share of evolutions that succeeded."""
+    """Returns the share of evolutions that succeeded."""
     return analysis.success_rate(analysis.success(recording, **options))
 
 
@@ -109,7 +109,7 @@ def _of_protocols(recordings: Mapping[str, xr.Dataset]) -> dict[str, Analysis]:
 
 
 def _opened(runs: Sequence[Path]) -> dict[str, xr.Dataset]:
-    """The recordings, by the shortest ends of their paths that tell them apart."""
+    """Opens the recordings, by the shortest ends of their paths that tell them apart."""
     whole = [path.resolve() for path in runs]
     if len(set(whole)) < len(whole):
         raise InvalidArgumentError("runs: expected different folders, got one of them twice.")
@@ -120,7 +120,7 @@ def _opened(runs: Sequence[Path]) -> dict[str, xr.Dataset]:
 
 
 def _results(recordings: Mapping[str, xr.Dataset], what: Analysis, given: Mapping[str, Any]) -> dict[str, xr.Dataset]:
-    """The result of each run, or under "" that of all together."""
+    """Returns the result of each run, or under "" that of all together."""
     options = {**what.options, **given}
     if what.of == "unit" and len(recordings) > 1:
         return {run: what.function(recording, **options) for run, recording in recordings.items()}
@@ -204,7 +204,7 @@ def _titles(results: Sequence[xr.Dataset]) -> tuple[dict[str, str], str]:
 
 
 def _text(value: Any) -> str:
-    """A cell as the terminal shows it, in four significant digits."""
+    """Writes a cell as the terminal shows it, in four significant digits."""
     if _missing(value):
         return "–"
     if isinstance(value, (float, np.floating)):

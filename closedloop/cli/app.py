@@ -162,7 +162,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM raises `Terminated`, so that files under way are cleared and a person is told what is safe."""
+    """Makes SIGTERM raise `Terminated`, so that files under way are cleared and a person is told what is safe."""
 
     def terminate(*_: Any) -> None:
         raise Terminated

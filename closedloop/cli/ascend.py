@@ -139,7 +139,7 @@ def read_ascent_file(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """Options of a method from ``name=value``; values as YAML has them: numbers, true, null, [3, 1].
+    """Reads options of a method from ``name=value``; values as YAML has them: numbers, true, null, [3, 1].
 
     Raises:
         InvalidArgumentError: A word is something else.
@@ -154,7 +154,7 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def climbed_units(given: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[Subject, list[int] | None]:
-    """The subject, and the columns that are climbed; None where an objective says it, or there is one unit only.
+    """Returns the subject, and the columns climbed; None where an objective says it, or there is one unit only.
 
     Of the output all units are recorded, so that a confidence is known; of another layer those that are named.
 
@@ -181,7 +181,7 @@ def climbed_units(given: Mapping[str, Any], content: Mapping[str, Any]) -> tuple
 
 
 def _generator(given: Mapping[str, Any], content: Mapping[str, Any], subject: Subject, method: str) -> Generator | None:
-    """The one that was named, that of a file, or the method's at another resolution; None for the method's own."""
+    """Loads the one that was named, a file's, or the method's at another resolution; None for the method's own."""
     from closedloop import recipes
     from closedloop.gradients.methods import find_method
     from closedloop.interfaces import RESOLUTION
@@ -197,7 +197,7 @@ def _generator(given: Mapping[str, Any], content: Mapping[str, Any], subject: Su
 
 
 def read_image_file(path: Path, resolution: int) -> Any:
-    """An image file ``(3, r, r)`` float32 in [0, 1].
+    """Reads an image file ``(3, r, r)`` float32 in [0, 1].
 
     Raises:
         InvalidArgumentError: There is no such file, or it is no image.

@@ -93,7 +93,7 @@ def _checked(given: Mapping[str, Any]) -> tuple[tuple[Filter, ...], Path, Path |
 
 
 def _target(subject: Subject, objective: str | None) -> str:
-    """What is attributed, in words."""
+    """Says what is attributed, in words."""
     if objective is not None:
         return f"{objective} of {subject.name}"
     return subject_title(subject.units)
@@ -110,7 +110,7 @@ def _filters(text: str) -> tuple[Filter, ...]:
 
 
 def _read(images: Path | None, resolution: int) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float32]]]:
-    """Names and images ``(n, 3, h, w)``: of a file, of a folder, or some of the bundled photographs."""
+    """Reads names and images ``(n, 3, h, w)``: of a file, of a folder, or some of the bundled photographs."""
     from closedloop.images.eight_bit import from_bytes
     from closedloop.images.sets import folder_images, natural_references, read_image
 

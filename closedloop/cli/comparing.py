@@ -43,7 +43,7 @@ def told(given: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]
 
 
 def parse_budgets(text: str) -> list[int | str]:
-    """Budgets from ``"published"``, ``"3000"`` or ``"1000,3000,published"``.
+    """Reads budgets from ``"published"``, ``"3000"`` or ``"1000,3000,published"``.
 
     Raises:
         InvalidArgumentError: It is something else.

@@ -78,12 +78,12 @@ def tell(text: str, style: str | None = None) -> None:
 
 
 def free_folder(name: str) -> Path:
-    """A folder of this name under ``runs/`` that does not exist yet."""
+    """Returns a folder of this name under ``runs/`` that does not exist yet."""
     return free_path(Path("runs") / safe_name(name))
 
 
 def free_path(path: Path) -> Path:
-    """The path, or with the first number behind it that is not taken."""
+    """Returns the path, or with the first number behind it that is not taken."""
     number, free = 2, path
     while free.exists():
         free, number = path.with_name(f"{path.name}-{number}"), number + 1
