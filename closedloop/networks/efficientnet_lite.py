@@ -30,7 +30,7 @@ class SamePadded(nn.Conv2d):
     """A convolution whose padding depends on the image, as TensorFlow's "SAME"; an odd pixel comes last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(n, c, h, w)`` -> maps of ``ceil(h / stride)`` rows and ``ceil(w / stride)`` columns."""
+        """Turns maps ``(n, c, h, w)`` into maps of ``ceil(h / stride)`` rows and ``ceil(w / stride)`` columns."""
         rows, columns = (
             max((math.ceil(length / stride) - 1) * stride + kernel - length, 0)
             for length, stride, kernel in zip(x.shape[2:], self.stride, self.kernel_size, strict=True)
@@ -50,13 +50,13 @@ class NormAct(nn.BatchNorm2d):
         self.act = nn.ReLU6(inplace=True) if active else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(n, c, h, w)`` -> maps of the same shape."""
+        """Turns maps ``(n, c, h, w)`` into maps of the same shape."""
         activated: Tensor = self.act(self.drop(super().forward(x)))
         return activated
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the size of the map, or divides it by its stride."""
+    """Makes a convolution without bias that keeps the size of the map, or divides it by its stride."""
     if stride > 1:
         return SamePadded(inputs, outputs, kernel, stride, groups=groups, bias=False)
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
@@ -76,7 +76,7 @@ class DepthwiseSeparable(nn.Module):
         self.skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(n, inputs, h, w)`` -> maps ``(n, outputs, h', w')``."""
+        """Turns maps ``(n, inputs, h, w)`` into maps ``(n, outputs, h', w')``."""
         y = self.se(self.aa(self.bn1(self.conv_dw(x))))
         y = self.bn2(self.conv_pw(y))
         mapped: Tensor = self.drop_path(y) + x if self.skips else y
@@ -100,7 +100,7 @@ class InvertedResidual(nn.Module):
         self.skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(n, inputs, h, w)`` -> maps ``(n, outputs, h', w')``."""
+        """Turns maps ``(n, inputs, h, w)`` into maps ``(n, outputs, h', w')``."""
         y = self.bn1(self.conv_pw(x))
         y = self.se(self.aa(self.bn2(self.conv_dw(y))))
         y = self.bn3(self.conv_pwl(y))
@@ -117,7 +117,7 @@ class GlobalPool(nn.Module):
         self.flatten = nn.Flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(n, c, h, w)`` -> ``(n, c)``."""
+        """Averages maps ``(n, c, h, w)`` to ``(n, c)``."""
         means: Tensor = self.flatten(self.pool(x))
         return means
 
@@ -143,14 +143,14 @@ class EfficientNetLite(nn.Module):
             _draw(module)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Classifies images as the class says."""
         maps = self.blocks(self.bn1(self.conv_stem(x)))
         logits: Tensor = self.classifier(self.global_pool(self.bn2(self.conv_head(maps))))
         return logits
 
 
 def _stages(depth: float, width: float) -> tuple[nn.Sequential, int]:
-    """All blocks, stage by stage, and the channels that leave the last one; its ends are not made deeper."""
+    """Builds all blocks, stage by stage; returns the last one's channels, too; its ends are not made deeper."""
     stages, inputs = nn.Sequential(), 32
     for _ in range(2):
         nn.Conv2d(8, 8, 1)  # timm tries a squeeze-and-excitation at this point; what it draws comes before the blocks
@@ -169,7 +169,7 @@ def _stages(depth: float, width: float) -> tuple[nn.Sequential, int]:
 
 
 def _rounded(channels: float) -> int:
-    """The nearest multiple of 8, at least 90 % of what is wanted."""
+    """Returns the nearest multiple of 8, at least 90 % of what is wanted."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
 

@@ -43,7 +43,7 @@ class Engine(Protocol):
     name: str
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Inputs ``(n, …)`` float32 -> the module's outputs, joined along axis 1: ``(n, width, …)`` float32."""
+        """Turns inputs ``(n, …)`` float32 into outputs, joined along axis 1: ``(n, width, …)`` float32."""
         ...
 
 
@@ -57,7 +57,7 @@ class Eager:
         self.module, self._device, self._autocast = module, device, autocast
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine`."""
+        """Runs inputs ``(n, …)`` as `Engine` says."""
         batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device)
         if self._device.type == "cuda" and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
@@ -79,7 +79,7 @@ class Compiled:
         self._device = device
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine`."""
+        """Runs inputs ``(n, …)`` as `Engine` says."""
         single = len(inputs) == 1
         batch = torch.from_numpy(np.ascontiguousarray(np.repeat(inputs, 2, 0) if single else inputs)).to(self._device)
         with torch.no_grad():
@@ -104,7 +104,7 @@ class Onnx:
         self._input = input_name
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine`."""
+        """Runs inputs ``(n, …)`` as `Engine` says."""
         parts = self._session.run(None, {self._input: np.ascontiguousarray(inputs)})
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
@@ -120,7 +120,7 @@ class OneByOne:
         self._engine, self._module, self.name = engine, module, engine.name
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine`."""
+        """Runs inputs ``(n, …)`` as `Engine` says, one at a time."""
         return np.concatenate([self._alone(inputs[i : i + 1]) for i in range(len(inputs))])
 
     def _alone(self, entry: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -129,7 +129,7 @@ class OneByOne:
 
 
 def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> bytes:
-    """A module as an ONNX model: one input with a free batch axis, and as many outputs as are asked for.
+    """Exports a module as an ONNX model: one input with a free batch axis, and as many outputs as are asked for.
 
     Uses the tracing exporter: ten times faster than the newer one for these graphs, and what the outputs do not need
     falls away by itself.
@@ -153,7 +153,7 @@ def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: in
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters warn of constants and of their own age, and print graphs; the parity check is what counts here.
+    """Silences exporters, which warn of constants and of their own age, and print graphs; parity is what counts here.
 
     Attention is written out meanwhile: PyTorch's fused operator for inference has no counterpart in ONNX.
     """
@@ -183,7 +183,7 @@ def build_engine(
     autocast: bool = False,
     company: str = "",
 ) -> Engine:
-    """The engine that runs a module.
+    """Builds the engine that runs a module.
 
     A batch is held against its first and last entries alone. A module whose rows depend on their neighbours (batch
     statistics, a batch size that is written into it, sums over the batch) is given its inputs one by one.
@@ -287,13 +287,13 @@ def _looked(eager: Eager, batch: NDArray[np.float32], widths: Sequence[int], mos
 
 
 def _repeats(eager: Eager, batch: NDArray[np.float32], whole: NDArray[np.float32]) -> bool:
-    """Whether a batch gives again what it gave."""
+    """Tells whether a batch gives again what it gave."""
     with same_buffers(eager.module):
         return np.array_equal(whole, eager(batch), equal_nan=True)
 
 
 def _tolerance(module: nn.Module, device: torch.device) -> float:
-    """Largest relative difference between an entry alone and among others that comes of rounding."""
+    """Returns the largest relative difference between an entry alone and among others that comes of rounding."""
     coarse = [torch.finfo(dtype_of(module)).eps, 0.0 if device.type == "cpu" else 2.0**-10]  # TF32 has 10 bits
     return max(PARITY, 16 * max(coarse))
 
@@ -328,7 +328,7 @@ def _checked(
 
 
 def probe_batch(resolution: int) -> NDArray[np.float32]:
-    """Images on which engines are compared, the same at every call: noise of several grains, then darker to black."""
+    """Makes the images on which engines are compared, always the same: noise in several grains, darkening to black."""
     rng = named_generator(0, "probe")
     images = np.empty((PROBE_BATCH, 3, resolution, resolution), np.float32)
     for i, brightness in enumerate((1, 1, 1, 1, 0.5, 0.2, 0.05, 0)):
@@ -340,7 +340,7 @@ def probe_batch(resolution: int) -> NDArray[np.float32]:
 
 
 def parity(outputs: NDArray[np.float32], expected: NDArray[np.float32], widths: Sequence[int] = ()) -> float:
-    """Largest difference of a unit, relative to its largest value (at least a twentieth of its layer's).
+    """Returns the largest difference of a unit, relative to its largest value (at least a twentieth of its layer's).
 
     Args:
         outputs: ``(n, units)``; for images every pixel is a unit, ``(n, 3, h, w)``.
@@ -356,7 +356,7 @@ def parity(outputs: NDArray[np.float32], expected: NDArray[np.float32], widths: 
 
 
 def _timed(engine: Engine, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    """What an engine returns for a batch, and in how many seconds."""
+    """Returns what an engine returns for a batch, and in how many seconds."""
     start = time.perf_counter()
     outputs = engine(batch)
     return outputs, time.perf_counter() - start

@@ -15,19 +15,19 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def born(make: Callable[[], Module], seed: int) -> Module:
-    """A new network whose random weights come from ``seed``; torch's global random state is left alone."""
+    """Makes a new network whose random weights come from ``seed``; leaves torch's global random state alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return make()
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
-    """The floating-point type that a network computes in: that of its first weight, float32 without weights."""
+    """Returns the floating-point type that a network computes in: its first weight's, float32 without weights."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def as_network(model: Any) -> nn.Module:
-    """The network in what people hand over for one: the module that ``torch.compile`` or a parallel wrapper is around.
+    """Returns the network in what people hand over for one: what ``torch.compile`` or a parallel wrapper is around.
 
     They compute the same, and the names of layers are then those of the network. What compiled parts there are within
     it run as they were written, see `undisturbed`. A program of ``torch.export`` becomes its module.
@@ -60,7 +60,7 @@ def as_network(model: Any) -> nn.Module:
 
 
 def scripted(module: nn.Module) -> bool:
-    """Whether a module is TorchScript, which keeps its tensors and runs its parts out of Python's reach."""
+    """Tells whether a module is TorchScript, which keeps its tensors and runs its parts out of Python's reach."""
     return isinstance(module, torch.jit.ScriptModule)
 
 
@@ -111,7 +111,7 @@ def _same_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _modules(model: nn.Module) -> list[nn.Module]:
-    """A network's modules, each once; what ``list(model.modules())`` takes five times as long for."""
+    """Returns a network's modules, each once; what ``list(model.modules())`` takes five times as long for."""
     found: dict[int, nn.Module] = {}
     left = [model]
     while left:
@@ -130,7 +130,7 @@ def _set_modes(modules: Sequence[nn.Module], modes: Sequence[bool]) -> None:
 
 
 def _buffers(module: nn.Module) -> dict[str, Tensor | None]:
-    """A module's own buffers; of TorchScript, which cannot exchange them, copies of their values."""
+    """Returns a module's own buffers; of TorchScript, which cannot exchange them, copies of their values."""
     own: dict[str, Tensor | None] = dict(module._buffers.items())
     if not scripted(module):
         return own
@@ -152,7 +152,7 @@ def _put_back(module: nn.Module, own: dict[str, Tensor | None]) -> None:
 
 @contextmanager
 def _as_written(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Modules without the compiled code that ``module.compile()`` or ``torch.compile(part)`` put in their place."""
+    """Takes away the compiled code that ``module.compile()`` or ``torch.compile(part)`` put in modules' place."""
     own = {module: module._compiled_call_impl for module in modules if getattr(module, "_compiled_call_impl", None)}
     parts: list[tuple[nn.Module, str, Any]] = [
         (m, name, part) for m in modules for name, part in m._modules.items() if hasattr(part, "_orig_mod")
@@ -183,7 +183,7 @@ def _copy_buffers(modules: Sequence[nn.Module]) -> None:
 
 @contextmanager
 def _random_numbers(modules: Sequence[nn.Module], state: Tensor | None) -> Iterator[None]:
-    """Torch's global random generators as a network finds them: at ``state``, or where they are. Put back after."""
+    """Sets torch's global random generators to ``state``, or leaves them where they are; puts them back after."""
     tensors = (t for module in modules for t in (*module._parameters.values(), *module._buffers.values()))
     devices = sorted({t.device.index or 0 for t in tensors if t is not None and t.is_cuda})
     with torch.random.fork_rng(devices=devices):

@@ -14,7 +14,7 @@ BLOCK = 64
 
 
 def resampled(pictures: Tensor, rows: NDArray[Any], columns: NDArray[Any]) -> Tensor:
-    """Pictures ``(…, h, w)``, rows ``(h', h)`` and columns ``(w', w)`` -> ``rows @ pictures @ columns.T``.
+    """Returns ``rows @ pictures @ columns.T``: pictures ``(…, h, w)``, rows ``(h', h)`` and columns ``(w', w)``.
 
     Keeps the graph, the type and the device of the pictures. A matrix of linear interpolation has weights near its
     diagonal only; block by block of its rows the others are left out, which is several times as fast for large
@@ -24,7 +24,7 @@ def resampled(pictures: Tensor, rows: NDArray[Any], columns: NDArray[Any]) -> Te
 
 
 def _product(matrix: NDArray[Any], x: Tensor) -> Tensor:
-    """``matrix @ x`` for a matrix ``(m, k)`` and pictures ``(…, k, n)``."""
+    """Returns ``matrix @ x`` for a matrix ``(m, k)`` and pictures ``(…, k, n)``."""
     parts = []
     for i in range(0, len(matrix), BLOCK):
         rows = matrix[i : i + BLOCK]

@@ -21,7 +21,7 @@ WRAPPED = ("state_dict", "model", "generator", "netG_state_dict", "g_ema")
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """A state dictionary from a file, ``.safetensors`` or torch's own format; runs nothing that the file holds.
+    """Reads a state dictionary from a file, ``.safetensors`` or torch's own; runs nothing that the file holds.
 
     Raises:
         WeightsError: There is no such file, or it is not a state dictionary.
@@ -75,7 +75,7 @@ def weights_sha256(state: Mapping[str, Any]) -> str:
 
 
 def _content(name: str, value: Any) -> Iterator[Any]:
-    """Bytes that tell an entry of a state dictionary from others."""
+    """Yields bytes that tell an entry of a state dictionary from others."""
     if isinstance(value, (tuple, list)):
         for i, part in enumerate(value):
             yield from _content(f"{name}.{i}", part)
