@@ -52,12 +52,12 @@ def as_array(name: str, values: Any, error: type[ClosedLoopError] = InvalidArgum
 
 
 def _is_tensor(values: Any) -> bool:
-    """Whether values are a tensor of torch, which numpy reads without gradients, on the processor, in few types."""
+    """Tells whether values are a torch tensor, which numpy reads without gradients, on the processor, in few types."""
     return type(values).__module__.partition(".")[0] == "torch"
 
 
 def _has_masked(values: Any) -> bool:
-    """Whether an array is masked, or lists hold one that is."""
+    """Tells whether an array is masked, or lists hold one that is."""
     if isinstance(values, np.ma.MaskedArray):
         return True
     return isinstance(values, (list, tuple)) and any(_has_masked(v) for v in values if not isinstance(v, float))
@@ -169,12 +169,12 @@ def as_names(name: str, values: Any, error: type[ClosedLoopError] = InvalidArgum
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text has no control character, and no half of a character of UTF-16."""
+    """Tells whether a text has no control character, and no half of a character of UTF-16."""
     return _STRANGE.search(text) is None
 
 
 def _climbs(text: str) -> bool:
-    """Whether a text, read as a path, leaves its folder."""
+    """Tells whether a text, read as a path, leaves its folder."""
     return ".." in re.split(r"[/\\]", text)
 
 

@@ -99,7 +99,7 @@ def _check_shape(array: NDArray[Any], resolution: int | None, name: str, form: F
 
 
 def _cure(shape: tuple[int, ...], form: Form) -> str:
-    """What may help where an array has a wrong shape."""
+    """Says what may help where an array has a wrong shape."""
     lead = form.leading
     if shape[:-2] == lead:
         return " Add a batch axis: images[None]."
@@ -287,12 +287,12 @@ def units_of(subject: Subject) -> Units:
 
 
 def is_whole(value: Any) -> TypeGuard[int | np.integer[Any]]:
-    """Whether ``value`` is a whole number, of Python or numpy; yes and no are none."""
+    """Tells whether ``value`` is a whole number, of Python or numpy; yes and no are none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> TypeGuard[float | np.integer[Any] | np.floating[Any]]:
-    """Whether ``value`` is one real number, of Python or numpy; yes and no are none."""
+    """Tells whether ``value`` is one real number, of Python or numpy; yes and no are none."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
@@ -379,7 +379,7 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def real_numbers(name: str, values: Any) -> NDArray[np.float64]:
-    """``values`` as an array of real numbers, of any shape; NaN stands for a missing one, as what is masked does.
+    """Returns ``values`` as real numbers, of any shape; NaN stands for a missing one, as what is masked does.
 
     Raises:
         InvalidArgumentError: Something in it is not a number, or infinite.
@@ -450,7 +450,7 @@ def record_images(subject: Subject, images: NDArray[np.float32], who: str = "") 
 
 
 def _stated(function: Callable[..., Any]) -> Iterator[tuple[int, str, str]]:
-    """Position, name and stated type, in words, of each argument that has one."""
+    """Yields position, name and stated type, in words, of each argument that has one."""
     for i, parameter in enumerate(inspect.signature(function).parameters.values()):
         said = parameter.annotation
         if said is not parameter.empty and parameter.kind in (0, 1, 3):
@@ -460,14 +460,14 @@ def _stated(function: Callable[..., Any]) -> Iterator[tuple[int, str, str]]:
 def _given(
     stated: Sequence[tuple[int, str, str]], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, Any]]:
-    """Name, stated type and value of each argument that was given."""
+    """Yields name, stated type and value of each argument that was given."""
     for i, name, kind in stated:
         if i < len(args) or name in kwargs:
             yield name, kind, args[i] if i < len(args) else kwargs[name]
 
 
 def _alternatives(kind: str) -> list[tuple[str, str]]:
-    """The types that an annotation allows, each with what stands in its brackets."""
+    """Returns the types that an annotation allows, each with what stands in its brackets."""
     found, depth, start = [], 0, 0
     for i, letter in enumerate(kind + "|"):
         depth += (letter == "[") - (letter == "]")
@@ -479,7 +479,7 @@ def _alternatives(kind: str) -> list[tuple[str, str]]:
 
 
 def _fits(kind: str, value: Any) -> bool:
-    """Whether a value is of a stated type; so is all where a type is none of `_KINDS`."""
+    """Tells whether a value is of a stated type; so is all where a type is none of `_KINDS`."""
     return any(_is(head, inner, value) for head, inner in _alternatives(kind))
 
 
@@ -524,7 +524,7 @@ def _blame(name: str, kind: str, value: Any, error: Exception) -> None:
 
 
 def _lacks(dataset: Any, error: Exception) -> bool:
-    """Whether an error comes from what a Dataset lacks: another package raised it, or it is no recording of ours.
+    """Tells whether an error comes of what a Dataset lacks: another package raised it, or it is no recording of ours.
 
     What our own lines raise is a fault of ours, and stays what it is.
     """
@@ -536,7 +536,7 @@ def _lacks(dataset: Any, error: Exception) -> bool:
 
 
 def _came(value: Any) -> str:
-    """What was given, in words that are short for any object."""
+    """Says what was given, in words that are short for any object."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if value is None or isinstance(value, (str, int, float, list, tuple, Path)):
@@ -545,17 +545,17 @@ def _came(value: Any) -> str:
 
 
 def _is_dataset(value: Any) -> bool:
-    """Whether a value is an xarray.Dataset; xarray is not imported for it."""
+    """Tells whether a value is an xarray.Dataset; xarray is not imported for it."""
     return any(c.__name__ == "Dataset" and c.__module__.startswith("xarray.") for c in type(value).__mro__)
 
 
 def _is_data_array(value: Any) -> bool:
-    """Whether a value is an xarray.DataArray; xarray is not imported for it."""
+    """Tells whether a value is an xarray.DataArray; xarray is not imported for it."""
     return any(c.__name__ == "DataArray" and c.__module__.startswith("xarray.") for c in type(value).__mro__)
 
 
 def _is_numeric(value: Any) -> bool:
-    """Whether a value is read as an array of numbers by numpy."""
+    """Tells whether a value is read as an array of numbers by numpy."""
     try:
         return not isinstance(value, type) and np.asarray(value).dtype.kind in "fiubc"
     except Exception:  # noqa: BLE001 - whatever the object of a stranger raises: it is no array

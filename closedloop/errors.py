@@ -78,7 +78,7 @@ class SubjectWarning(UserWarning):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Words a hint for a misspelt name: ``" Did you mean 'a' or 'b'?"``, or the known names when none is near."""
+    """Hints at a misspelt name: ``" Did you mean 'a' or 'b'?"``, or the known names when none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
@@ -88,7 +88,7 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, for use within a clearer one."""
+    """Returns the first line of an error, for use within a clearer one."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
@@ -193,7 +193,7 @@ def extras_named(what: str) -> Iterator[None]:
 
 
 def late_import(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package whose names are imported when they are first asked for, and its modules too.
+    """Makes the ``__getattr__`` of a package that imports names, and its modules, when they are first asked for.
 
     Args:
         package: Its name.

@@ -77,7 +77,7 @@ def synchronize(path: Path) -> None:
 
 @contextmanager
 def complete(out: Path, replace: bool = False, argument: str = "out") -> Iterator[Path]:
-    """A temporary path beside `out` to write a file or a folder at; it gets its name when all went well.
+    """Yields a temporary path beside `out` to write a file or folder at; it gets its name when all went well.
 
     What is written is on the disk before it gets its name. Whatever goes wrong on the way, a signal that raises among
     it, leaves nothing behind, and what was there before as it was. What a killed process left is removed by the next
@@ -180,7 +180,7 @@ def _temporary(out: Path) -> Path:
 
 
 def _alive(process: int) -> bool:
-    """Whether a process of this machine is there; on Windows it counts as such."""
+    """Tells whether a process of this machine is there; on Windows it counts as such."""
     if os.name != "posix":
         return True
     try:

@@ -75,7 +75,7 @@ class Space:
         return bool(np.isfinite(self.low))
 
     def in_scale(self, length: float) -> float:
-        """A length of published settings in units of `scale`: as published on the generator that they are for."""
+        """Gives a published setting's length in units of `scale`: as published on the generator that it is for."""
         return length if self.published is None else length * self.published / self.scale
 
     @property
@@ -113,7 +113,7 @@ class Space:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is one real number; yes and no are none."""
+    """Tells whether a value is one real number; yes and no are none."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
@@ -164,7 +164,7 @@ class Form:
         return 0.0 if self.frames is None or self.rate_hz is None else self.frames / self.rate_hz
 
     def describe(self) -> str:
-        """In words, such as "grey movies of 8 frames at 20 Hz"."""
+        """Says it in words, such as "grey movies of 8 frames at 20 Hz"."""
         colour = "grey" if self.channels == 1 else "colour"
         if self.frames is None:
             return f"{colour} stills"
@@ -195,7 +195,7 @@ class Generator(Protocol):
         ...
 
     def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]; others where it states its form."""
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]; or of the form it states."""
         ...
 
 
@@ -217,7 +217,7 @@ class Subject(Protocol):
         ...
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
-        """Images ``(n, 3, h, w)``, RGB in [0, 1] -> responses ``(n, units)`` or ``(n, units, time)``.
+        """Turns images ``(n, 3, h, w)``, RGB in [0, 1], into responses ``(n, units)`` or ``(n, units, time)``.
 
         Other images where it states its form: grey ones, or movies. A row of NaN is a lost presentation.
         """
@@ -315,7 +315,7 @@ class Units(Readable):
 
     @classmethod
     def numbered(cls, name: str, count: int) -> Units:
-        """Units without further facts, named ``"{name}.0"``, ``"{name}.1"`` and so on."""
+        """Makes units without further facts, named ``"{name}.0"``, ``"{name}.1"`` and so on."""
         return cls(tuple(f"{name}.{i}" for i in range(count)), {})
 
 
@@ -341,7 +341,7 @@ class Differentiable(Protocol):
     """A capability of some subjects and generators: a torch forward pass that keeps the graph."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images -> responses (subject), or codes -> images (generator), shapes as in the plain call.
+        """Turns images into responses (subject), or codes into images (generator), shapes as in the plain call.
 
         Codes come on the device of a subject that is `Located`, images on that of the codes or of the generator.
         """
@@ -353,7 +353,7 @@ class Stateful(Protocol):
     """A capability: something whose next answer depends on what came before can be saved and brought back exactly."""
 
     def state(self) -> State:
-        """A tree of plain values and arrays that holds all that is needed to go on identically."""
+        """Returns a tree of plain values and arrays that holds all that is needed to go on identically."""
         ...
 
     def restore(self, state: State) -> None:
@@ -378,7 +378,7 @@ BUDGET = 4000
 
 
 def resolution_of(subject: Subject, default: int = RESOLUTION) -> int:
-    """Height and width in pixels of what a subject sees; the default for one that has no resolution of its own."""
+    """Returns height and width in pixels of what a subject sees; the default for one without its own resolution."""
     return subject.resolution if isinstance(subject, Resolved) else default
 
 
@@ -414,7 +414,7 @@ class Moving(Protocol):
 
 
 def form_of(part: Subject | Generator) -> Form:
-    """What a subject is shown, or a generator makes; colour stills where it does not say.
+    """Returns what a subject is shown, or a generator makes; colour stills where it does not say.
 
     Raises:
         InvalidArgumentError: It says something that no stimulus is.
@@ -525,7 +525,7 @@ class Encoding(Protocol):
     """A capability of generators: a first guess of the code of an image."""
 
     def encode(self, images: NDArray[Any]) -> FloatArray:
-        """Images ``(n, 3, h, w)``, RGB in [0, 1], of any size -> codes ``(n, dim)`` of images like them."""
+        """Turns images ``(n, 3, h, w)``, RGB in [0, 1], of any size, into codes ``(n, dim)`` of images like them."""
         ...
 
 
@@ -553,7 +553,7 @@ class Optimizer(Protocol):
         ...
 
     def ask(self) -> FloatArray:
-        """The next codes to try, ``(n, dim)``; the same again until they are told, then n may change."""
+        """Returns the next codes to try, ``(n, dim)``; the same again until they are told, then n may change."""
         ...
 
     def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
@@ -561,7 +561,7 @@ class Optimizer(Protocol):
         ...
 
     def state(self) -> State:
-        """All that is needed to go on identically, the random generator included."""
+        """Returns all that is needed to go on identically, the random generator included."""
         ...
 
     def restore(self, state: State) -> None:
@@ -584,7 +584,7 @@ class Recommending(Protocol):
     """A capability of optimizers: it says which codes it takes for the best, whatever their noisy scores."""
 
     def recommend(self, n: int) -> FloatArray:
-        """Up to ``n`` codes, best first, ``(≤ n, dim)``; none before it has learnt anything."""
+        """Returns up to ``n`` codes, best first, ``(≤ n, dim)``; none before it has learnt anything."""
         ...
 
 
@@ -607,11 +607,11 @@ class Objective(Protocol):
     """What is to be maximized: responses ``(n, units[, time])`` -> scores ``(n,)``. NaN in, NaN out."""
 
     def __call__(self, responses: Any) -> Any:
-        """Scores of numpy responses, or of torch responses with their graph."""
+        """Returns the scores of numpy responses, or of torch responses with their graph."""
         ...
 
     def describe(self) -> str:
-        """Its text, which `closedloop.objectives.parse_objective` reads back."""
+        """Returns its text, which `closedloop.objectives.parse_objective` reads back."""
         ...
 
 
@@ -623,11 +623,11 @@ class ImageTextModel(Protocol):
     """
 
     def image_features(self, images: Any) -> Any:
-        """Images, a tensor ``(n, 3, h, w)``, RGB in [0, 1] -> features ``(n, d)`` with their graph."""
+        """Turns images, a tensor ``(n, 3, h, w)``, RGB in [0, 1], into features ``(n, d)`` with their graph."""
         ...
 
     def text_features(self, texts: Sequence[str]) -> Any:
-        """Texts -> features, a tensor ``(m, d)``."""
+        """Turns texts into features, a tensor ``(m, d)``."""
         ...
 
 
@@ -641,7 +641,7 @@ class View(Protocol):
         ...
 
     def __call__(self, images: Tensor, step: int, rng: np.random.Generator) -> Tensor:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> pictures ``(n * copies, 3, h', w')``, those of an image adjacent.
+        """Turns images ``(n, 3, h, w)`` in [0, 1] into pictures ``(n * copies, 3, h', w')``, an image's adjacent.
 
         Args:
             images: With their graph, in any floating-point type.
@@ -651,5 +651,5 @@ class View(Protocol):
         ...
 
     def describe(self) -> str:
-        """Its text; `parse_view` reads back those of the views here."""
+        """Returns its text; `parse_view` reads back those of the views here."""
         ...

@@ -52,7 +52,7 @@ _DRAWN = ("biggan", "conv3d", "cppn", "subspace")
 
 
 def recipe(part: Any) -> dict[str, Any]:
-    """How a subject, generator or optimizer is loaded again."""
+    """Returns how a subject, generator or optimizer is loaded again."""
     known = part.recipe if isinstance(part, Described) else None
     if not isinstance(known, Mapping):
         return {"name": OBJECT, "description": f"{type(part).__name__} {part.name}"}
@@ -60,7 +60,7 @@ def recipe(part: Any) -> dict[str, Any]:
 
 
 def fingerprint(part: Any) -> str:
-    """SHA-256 that tells a subject or generator from one with other weights; of its recipe where it has no weights.
+    """Returns a SHA-256 that tells a subject or generator from one of other weights; of its recipe where it has none.
 
     A generator without either is told by two of its images, made small; compare by `same_fingerprint`. Empty for a
     subject built by hand that cannot tell, of which `closedloop.loop.contents` says what it holds.
@@ -75,7 +75,7 @@ def fingerprint(part: Any) -> str:
 
 
 def fingerprint_of(part: Any) -> str | None:
-    """The fingerprint that something declares and that is a text; else None.
+    """Returns the fingerprint that something declares and that is a text; else None.
 
     What answers to any name, such as a proxy of an object elsewhere or a mock, declares none, and is not asked.
     """
@@ -86,7 +86,7 @@ def fingerprint_of(part: Any) -> str | None:
 
 
 def same_fingerprint(one: str, other: str) -> bool:
-    """Whether two fingerprints are of the same part; small images may differ as those of two devices do."""
+    """Tells whether two fingerprints are of the same part; small images may differ as those of two devices do."""
     if one == other or not (one.startswith(_IMAGES) and other.startswith(_IMAGES)):
         return one == other
     (_, form, pixels), (_, other_form, other_pixels) = one.split(":"), other.split(":")
@@ -98,12 +98,12 @@ def _decoded(pixels: str) -> NDArray[np.uint8]:
 
 
 def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8], levels: int = 3) -> bool:
-    """Whether images differ by so many grey levels of 255 at most, everywhere."""
+    """Tells whether images differ by so many grey levels of 255 at most, everywhere."""
     return one.shape == other.shape and bool((abs(one.astype(int) - other.astype(int)) <= levels).all())
 
 
 def _small_images(generator: Generator) -> str:
-    """A generator's images of two fixed codes, small, as a text; empty where it gives others when asked again."""
+    """Returns a generator's small images of two fixed codes as a text; empty where it gives others when asked again."""
     space = generator.space
     codes = space.clip(space.center + space.scale * np.sin(np.arange(2.0 * space.dim)).reshape(2, space.dim))
     try:
@@ -116,7 +116,7 @@ def _small_images(generator: Generator) -> str:
 
 
 def _averaged(images: NDArray[Any]) -> NDArray[Any]:
-    """Images ``(n, …, c, h, w)`` -> the means of 16 x 16 fields, and of movies of 4 parts in time; fewer if smaller."""
+    """Averages images ``(n, …, c, h, w)`` in 16 x 16 fields, and movies in 4 parts in time; fewer if smaller."""
     images = np.clip(images, 0, 1)
     fields = {images.ndim - 2: 16, images.ndim - 1: 16, **({1: 4} if images.ndim == 5 else {})}
     for axis, n in fields.items():
@@ -130,7 +130,7 @@ def _eight_bits(images: Any) -> NDArray[np.uint8]:
 
 
 def older_fingerprints(part: Any) -> set[str]:
-    """What versions before this one noted for a part that is told by its recipe, by whichever engine it ran."""
+    """Returns what versions before noted for a part that is told by its recipe, by whichever engine it ran."""
     if not isinstance(part, Described) or part.recipe is None:
         return set()
     known = recipe(part)
@@ -138,7 +138,7 @@ def older_fingerprints(part: Any) -> set[str]:
 
 
 def _by_engine(known: Any, engine: str) -> Any:
-    """A recipe with another engine in it, where it names one; "" for the one that it names."""
+    """Returns a recipe with another engine in it, where it names one; "" for the one that it names."""
     if not isinstance(known, Mapping) or not engine:
         return known
     return {key: engine if key == "engine" else _by_engine(value, engine) for key, value in known.items()}
@@ -149,7 +149,7 @@ def _sha256(known: Any) -> str:
 
 
 def same_recipe(one: Any, other: Any) -> bool:
-    """Whether two plain values of an experiment's file stand for the same experiment.
+    """Tells whether two plain values of an experiment's file stand for the same experiment.
 
     The engine that ran and the device are noted and not compared: the fastest engine is another one on another
     processor. What a noise measured of the network is the same up to the rounding in which engines differ.
@@ -169,7 +169,7 @@ def _same_entry(key: str, one: Any, other: Any) -> bool:
 
 
 def as_recorded(content: Any) -> Any:
-    """What an older run wrote of its parts, with the way they drew, which it did not say yet; anything else as it is.
+    """Adds how they drew to what an older run wrote of its parts, and did not say yet; returns anything else as it is.
 
     Args:
         content: A recipe, or a file with recipes.
@@ -184,7 +184,7 @@ def as_recorded(content: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Values that YAML can hold."""
+    """Turns values into those that YAML can hold."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, range)):
@@ -197,7 +197,7 @@ def plain(value: Any) -> Any:
 
 
 def generator_of_run(run: str | Path, content: Mapping[str, Any], generator: Generator | None) -> Generator:
-    """The generator of a run: the one that was handed over, else the one that its file names.
+    """Returns the generator of a run: the one that was handed over, else the one that its file names.
 
     Raises:
         InvalidArgumentError: It was a Python object without a name, and was not handed over.
@@ -236,7 +236,7 @@ def by_hand(known: Mapping[str, Any], what: str, cure: str) -> str:
 
 
 def names(kind: str) -> list[str]:
-    """The known names of a kind: "subjects", "generators" or "optimizers"."""
+    """Returns the known names of a kind: "subjects", "generators" or "optimizers"."""
     return sorted(entry.name for entry in metadata.entry_points(group=f"closedloop.{kind}"))
 
 
@@ -273,17 +273,17 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
 
 
 def takes(kind: str, name: str, option: str) -> bool:
-    """Whether what a name stands for takes an option; raises as `build` does if the name is not known."""
+    """Tells whether what a name stands for takes an option; raises as `build` does if the name is not known."""
     return option in inspect.signature(find(kind, name)).parameters
 
 
 def options(kind: str, name: str) -> list[str]:
-    """The options of what a name stands for, by name; raises as `build` does."""
+    """Returns the options of what a name stands for, by name; raises as `build` does."""
     return [n for n, p in inspect.signature(find(kind, name)).parameters.items() if p.kind is not p.VAR_KEYWORD]
 
 
 def has_option(kind: str, name: str, option: str) -> bool:
-    """Whether what a name stands for takes an option, or hands all options on; raises as `build` does."""
+    """Tells whether what a name stands for takes an option, or hands all options on; raises as `build` does."""
     parameters = inspect.signature(find(kind, name)).parameters
     return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
@@ -368,7 +368,7 @@ def _in_words(kind: Any) -> str:
 
 
 def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None = None) -> dict[str, Any]:
-    """The options of a generator with what it can take from the subject, where that is not given.
+    """Returns the options of a generator with what it can take from the subject, where that is not given.
 
     That is its resolution and its GPU; for a subject of grey images or of movies also `channels`, `frames`, `rate_hz`.
 
@@ -389,7 +389,7 @@ def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None
 
 
 def _formed(options: dict[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a generator, and of one that it is wrapped around, with the form of its images."""
+    """Returns the options of a generator, and of one that it is wrapped around, with the form of its images."""
     inner = options.get("generator")
     named = {"name": inner} if isinstance(inner, str) else inner
     if isinstance(named, Mapping) and "name" in named:  # a generator itself stays as it is
@@ -400,22 +400,22 @@ def _formed(options: dict[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _placed(options: dict[str, Any], device: str) -> dict[str, Any]:
-    """The options of a generator, and of one that it is wrapped around, with a device."""
+    """Returns the options of a generator, and of one that it is wrapped around, with a device."""
     return _formed(options, {"device": device})
 
 
 def _with(options: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """The options of a generator with one more, where it takes it and it is not given."""
+    """Returns the options of a generator with one more, where it takes it and it is not given."""
     wanted = value is not None and options.get(key) is None and takes("generators", options["name"], key)
     return {**options, key: value} if wanted else dict(options)
 
 
 def matched_generator(options: Mapping[str, Any], subject: Subject, resolution: int | None = None) -> Generator:
-    """The generator of `matched` options; raises as `closedloop.generators.load_generator` does."""
+    """Loads the generator of `matched` options; raises as `closedloop.generators.load_generator` does."""
     generator: Generator = build("generators", **matched(options, subject, resolution))
     return generator
 
 
 def version() -> str:
-    """The installed version of closedloop."""
+    """Returns the installed version of closedloop."""
     return metadata.version("closedloop")

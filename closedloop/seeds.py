@@ -25,24 +25,24 @@ def check_seed(seed: Any) -> int:
 
 
 def named_seed(seed: int, name: str) -> int:
-    """A seed for one purpose, derived from the experiment's seed and the purpose's name; below 2**63."""
+    """Derives a seed for one purpose from the experiment's seed and the purpose's name; below 2**63."""
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     sequence = np.random.SeedSequence(check_seed(seed), spawn_key=(key,))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def named_generator(seed: int, name: str) -> np.random.Generator:
-    """A random generator for one purpose: same seed and name, same stream; other names, independent streams."""
+    """Makes a random generator for one purpose: same seed and name, same stream; other names, independent streams."""
     return np.random.default_rng(named_seed(seed, name))
 
 
 def numbered_generator(*numbers: int) -> np.random.Generator:
-    """A random generator for one of many draws, by a seed and further whole numbers, such as that of a step."""
+    """Makes a random generator for one of many draws, by a seed and further whole numbers, such as that of a step."""
     return np.random.default_rng(list(numbers))
 
 
 def part_generator(seed: int, name: str, stream: int | None = None) -> np.random.Generator:
-    """The random generator of an optimizer, a subject or a generator.
+    """Makes the random generator of an optimizer, a subject or a generator.
 
     Two parts with the same seed, and a user's own ``default_rng(seed)``, share no stream: what one draws would be the
     first codes, weights or noise of the other.
@@ -57,7 +57,7 @@ def part_generator(seed: int, name: str, stream: int | None = None) -> np.random
 
 
 def current_stream() -> int:
-    """How parts draw that are built now; see `STREAM`."""
+    """Tells how parts draw that are built now; see `STREAM`."""
     return _STREAM.get()
 
 
@@ -79,12 +79,12 @@ def check_stream(stream: Any) -> int:
 
 
 def noted_stream(stream: int) -> dict[str, int]:
-    """What a recipe says of how its part draws; nothing where it does as before recipes said it."""
+    """Returns what a recipe says of how its part draws; nothing where it does as before recipes said it."""
     return {} if stream == 1 else {"stream": stream}
 
 
 def plain_generator(seed: int) -> np.random.Generator:
-    """A random generator of the plain seed: for the choice of units by a name such as "random:8".
+    """Makes a random generator of the plain seed: for the choice of units by a name such as "random:8".
 
     The name stands in commands, files and recordings, and means the units that it always meant.
     """
@@ -92,7 +92,7 @@ def plain_generator(seed: int) -> np.random.Generator:
 
 
 def legacy_random_state(seed: int, name: str, stream: int) -> np.random.RandomState:
-    """The same as `part_generator` for packages that take numpy's old random state."""
+    """Does as `part_generator`, for packages that take numpy's old random state."""
     return np.random.RandomState(seed if stream == 1 else named_seed(seed, name) % 2**32)
 
 
@@ -126,7 +126,7 @@ class OwnGlobals:
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
-    """The state of a random generator as plain values."""
+    """Returns the state of a random generator as plain values."""
     return dict(rng.bit_generator.state)
 
 

@@ -12,7 +12,7 @@ from typing import Any, final
 
 @contextmanager
 def hdf5_file(path: Path) -> Iterator[PatientFile]:
-    """A new file for the ``fileobj`` driver of h5py, which takes a full disk without ending the process.
+    """Opens a new file for h5py's ``fileobj`` driver, which takes a full disk without ending the process.
 
     Raises:
         OSError: The disk is full, or cannot be written; it is raised when all was handed to the file, or in the place

@@ -15,12 +15,12 @@ from closedloop.yaml_text import yaml_text
 
 
 def experiment_text(experiment: Mapping[str, Any]) -> str:
-    """The file that repeats a run, as text."""
+    """Returns the file that repeats a run, as text."""
     return yaml_text(dict(experiment))
 
 
 def objects(experiment: Any) -> list[str]:
-    """What the run was handed as Python objects, which no name can load again: their descriptions."""
+    """Describes what the run was handed as Python objects, which no name can load again."""
     if isinstance(experiment, Mapping):
         if experiment.get("name") == OBJECT:
             return [str(experiment.get("description", "an object without a description"))]
@@ -29,7 +29,7 @@ def objects(experiment: Any) -> list[str]:
 
 
 def commands(run: Path, experiment: Mapping[str, Any], finished: bool) -> list[tuple[str, str]]:
-    """What each command does, and the command as it is typed; for an export its experiment is to be saved first."""
+    """Says what each command does, and how it is typed; for an export its experiment is to be saved first."""
     export = run.is_file()
     out, config = (run.stem, EXPERIMENT) if export else (str(run), str(run / EXPERIMENT))
     command = _command(experiment, str(run))
