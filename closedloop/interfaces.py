@@ -487,17 +487,17 @@ class OpenedLayer(Protocol):
         ...
 
     def look(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The layer's output ``(n, channels, places)``, and that of the network ``(n, classes)``."""
+        """Returns the layer's output ``(n, channels, places)``, and that of the network ``(n, classes)``."""
         ...
 
     def attributions(self, images: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Activation times gradient of chosen outputs ``(n, k)``, summed over places: ``(n, k, channels)``."""
+        """Returns activation times gradient of chosen outputs ``(n, k)``, summed over places: ``(n, k, channels)``."""
         ...
 
     def ablated(
         self, image: NDArray[np.float32], means: NDArray[np.float32], channels: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Outputs for one image with one channel at a time set to its means: ``(len(channels), classes)``.
+        """Returns outputs for one image with one channel at a time set to its means: ``(len(channels), classes)``.
 
         Args:
             image: ``(3, h, w)``.
@@ -512,7 +512,7 @@ class Openable(Protocol):
     """A capability of subjects: networks into whose layers one can look, and reach."""
 
     def opened(self, layer: str | None = None) -> OpenedLayer:
-        """A layer by its name; None for the last one with places, or where none has any the last hidden one.
+        """Opens a layer by its name; None for the last one with places, or where none has any the last hidden one.
 
         Raises:
             ClosedLoopError: There is no such layer, or the network is none that gives a number for each class.

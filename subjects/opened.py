@@ -93,7 +93,7 @@ class OpenedNetwork:
         return self._shape.positions
 
     def look(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Images ``(n, 3, h, w)`` in [0, 1] -> the layer ``(n, channels, places)``, and outputs ``(n, classes)``."""
+        """Gives layer ``(n, channels, places)`` and outputs ``(n, classes)`` for images ``(n, 3, h, w)`` in [0, 1]."""
         with torch.no_grad():
             parts = [self._look(x) for x in self._batches(images)]
         layers, outputs = zip(*parts, strict=True)
@@ -105,7 +105,7 @@ class OpenedNetwork:
         return _numbers(self._in_order(seen[0])), _numbers(outputs)
 
     def attributions(self, images: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Σ_places a · ∂z_class/∂a of each channel, for the outputs ``(n, k)`` of each image: ``(n, k, channels)``."""
+        """Returns each channel's Σ_places a · ∂z_class/∂a, for images' outputs ``(n, k)``: ``(n, k, channels)``."""
         chosen = np.asarray(classes, np.int64)
         rows = [chosen[i : i + _BATCH] for i in range(0, len(chosen), _BATCH)]
         parts = [self._attributed(x, own) for x, own in zip(self._batches(images), rows, strict=True)]
@@ -136,7 +136,7 @@ class OpenedNetwork:
     def ablated(
         self, image: NDArray[np.float32], means: NDArray[np.float32], channels: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Outputs ``(len(channels), classes)`` for one image, each with one channel set to its mean at each place."""
+        """Returns one image's outputs ``(len(channels), classes)``, each with a channel at its mean at each place."""
         x = next(self._batches(image[None]))
         still = torch.from_numpy(np.ascontiguousarray(means, np.float32)).to(self._device, self._dtype)
         with torch.no_grad():
@@ -147,7 +147,7 @@ class OpenedNetwork:
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
     def _held(self, x: Tensor, means: Tensor, channels: NDArray[np.int64], fork: bool) -> Tensor:
-        """Outputs with one channel each held still."""
+        """Returns outputs with one channel each held still."""
         which = torch.from_numpy(np.asarray(channels, np.int64)).to(self._device)
         rows = torch.arange(len(which), device=self._device)
 
@@ -160,7 +160,7 @@ class OpenedNetwork:
         return self._run(x if fork else x.expand(len(which), *x.shape[1:]), hold)
 
     def _in_order(self, a: Tensor, view: bool = False) -> Tensor:
-        """The layer's output as ``(n, channels, places)``; with `view` the same memory, with all axes of places."""
+        """Returns the layer's output as ``(n, channels, places)``; with `view` the same memory, all axes of places."""
         shape = self._shape.shape
         last = len(shape) == 2 or channels_last(shape)
         ordered = a.movedim(-1, 1) if last else a
@@ -173,14 +173,14 @@ class OpenedNetwork:
             yield ((x - self._mean) / self._std).to(self._dtype)
 
     def _run(self, x: Tensor, change: Change, model: nn.Module | None = None) -> Tensor:
-        """Outputs ``(n, classes)`` for normalized images, with the layer's output changed on the way."""
+        """Returns outputs ``(n, classes)`` for normalized images, with the layer's output changed on the way."""
         network, layout = (model, None) if model is not None else self._quick
         with undisturbed(network, self._random.clone()), _changed(network, self.layer, self._calls, change):
             x = x if layout is None else x.contiguous(memory_format=layout)
             return as_tensor(network(x), OUTPUT)
 
     def _quicker(self, example: Tensor) -> tuple[nn.Module, Any]:
-        """The network, or a twin with batch norms folded into convolutions where that gives the same; and a layout."""
+        """Returns the network, or a twin with batch norms folded in where that gives the same; and a layout."""
         if self._device.type != "cpu":
             return self._model, None
         noise = torch.rand(example.shape, generator=torch.Generator().manual_seed(0)).to(self._dtype) * 2 - 1
@@ -204,7 +204,7 @@ class OpenedNetwork:
                 self._quick = before
 
     def _can_fork(self, example: Tensor) -> bool:
-        """Whether the layers above take more images than those below were given, and answer the same."""
+        """Tells whether the layers above take more images than those below were given, and answer the same."""
         noise = torch.rand(example.shape, generator=torch.Generator().manual_seed(1)).to(self._device, self._dtype)
         means = torch.zeros(self.channels, int(np.prod(self.grid)), device=self._device, dtype=self._dtype)
         which = np.unique(np.linspace(0, self.channels - 1, 3).astype(np.int64))
@@ -227,7 +227,7 @@ def _numbers(x: Tensor) -> NDArray[np.float32]:
 
 
 def _surveyed(model: nn.Module, example: Tensor) -> tuple[dict[str, tuple[tuple[int, ...], int]], dict[str, str]]:
-    """Which layers run, in their order, and why others give nothing of use.
+    """Returns which layers run, in their order, and why others give nothing of use.
 
     Raises:
         InvalidArgumentError: The network gives no number for each of several classes.
@@ -245,7 +245,7 @@ def _surveyed(model: nn.Module, example: Tensor) -> tuple[dict[str, tuple[tuple[
 
 
 def _last_layer(found: dict[str, tuple[tuple[int, ...], int]]) -> str:
-    """The last layer at the top of a network that has places; of one without, the last before the output."""
+    """Returns the last layer at the top of a network that has places; of one without, the last before the output."""
     tops = [n for n, (shape, _) in found.items() if "." not in n and "#" not in n and 1 <= len(shape) <= 3]
     hidden = [n for n in tops if n != OUTPUT]
     placed = [n for n in hidden if len(found[n][0]) > 1 and np.prod(LayerShape(n, found[n][0]).positions) > 1]
@@ -278,7 +278,7 @@ def _changed(model: nn.Module, layer: str, calls: int, change: Change) -> Iterat
 
 
 def _replaced(output: Any, change: Change, layer: str) -> Any:
-    """What a layer returned with its tensor changed; within a tuple or list the one that stands for it."""
+    """Returns what a layer returned with its tensor changed; within a tuple or list the one that stands for it."""
     if isinstance(output, Tensor):
         return change(output)
     meant = as_tensor(output, layer)

@@ -338,7 +338,7 @@ class TorchSubject(ReadableSubject):
             return torch.cat(probe(x), dim=1)
 
     def opened(self, layer: str | None = None) -> OpenedNetwork:
-        """A layer of the network, and the classes that it answers with, to be looked into; see `OpenedNetwork`."""
+        """Opens a layer of the network, and the classes it answers with, to be looked into; see `OpenedNetwork`."""
         input_like = torch.zeros(
             1, 3, self.resolution, self.resolution, device=self._device, dtype=dtype_of(self.model)
         )

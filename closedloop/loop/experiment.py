@@ -294,7 +294,7 @@ def _load(kind: str, part: Named, *arguments: Any) -> Any:
 
 
 def _from_python(what: str, part: Named) -> str:
-    """Words the error for something that has no name to load it by."""
+    """Makes the error for something that has no name to load it by."""
     return recipes.by_hand(part.options, f"{what}: it", _cure(what))
 
 
