@@ -78,7 +78,7 @@ class SubjectWarning(UserWarning):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Hints at a misspelt name: ``" Did you mean 'a' or 'b'?"``, or the known names when none is near."""
+    """Returns a hint for a misspelt name: ``" Did you mean 'a' or 'b'?"``, or the known names when none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:

@@ -169,7 +169,7 @@ def _same_entry(key: str, one: Any, other: Any) -> bool:
 
 
 def as_recorded(content: Any) -> Any:
-    """Adds how they drew to what an older run wrote of its parts, and did not say yet; returns anything else as it is.
+    """Adds to what an older run wrote of its parts how they drew, which it did not say; leaves all else as it is.
 
     Args:
         content: A recipe, or a file with recipes.

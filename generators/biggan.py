@@ -176,7 +176,7 @@ class _Searched(nn.Module):
         self.register_buffer("steps", steps)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Draws images as the class says."""
+        """Turns codes ``(n, 128)`` or ``(n, 256)`` into images in [-1, 1]."""
         whole = nn.functional.pad(codes, self.missing)
         images: Tensor = self.generator(self.center + self.steps * whole, self.truncation)
         return images

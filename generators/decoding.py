@@ -65,7 +65,7 @@ class ImageDecoder(nn.Module):
         self.training = False  # the exporter puts all modules in the mode of the outermost one when it is done
 
     def forward(self, codes: Tensor) -> tuple[Tensor]:
-        """Draws images as the class says."""
+        """Turns codes ``(n, dim)`` into a tuple of one tensor ``(n, 3, resolution, resolution)``, RGB in [0, 1]."""
         inputs = _suited(codes.reshape(-1, *self.code_shape), self.module)
         images = first_tensor(self.module(inputs)).to(codes.dtype)
         images = ((images - self.low) / (self.high - self.low)).clamp(0, 1)

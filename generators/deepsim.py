@@ -151,7 +151,7 @@ class DeePSiMNetwork(nn.Module):
         return self
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Runs the stages as the class says."""
+        """Turns codes ``(n, *code)`` into images ``(n, 3, s, s)``, RGB in [0, 1]."""
         x = codes
         for stage in self.stages:
             module = self.get_submodule(stage.name)

@@ -19,7 +19,7 @@ from closedloop.seeds import named_generator
 def image_metric(
     generator: Generator, k: int | None = None, *, codes: int | FloatArray = 8, seed: int = 0
 ) -> tuple[FloatArray, FloatArray]:
-    """Finds eigenvalues and axes of the metric JᵀJ / pixels, the mean of some codes, J the derivative of image by code.
+    """Returns eigenvalues and axes of the mean metric JᵀJ / pixels over codes, J the derivative of image by code.
 
     The values are accurate to some 1e-4 of the largest; those far below are noise.
 

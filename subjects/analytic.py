@@ -556,7 +556,7 @@ def quadrature_pairs(envelope: Array, wave: NDArray[np.complex128]) -> Array:
 
 
 def _rotated(pairs: Array, phase_deg: Array) -> Array:
-    """Turns pairs ``(m, 2, pixels)`` to filters ``(m, pixels)`` with the phases: cos(2πft + φ) of cos and sin."""
+    """Turns pairs ``(m, 2, pixels)`` into filters ``(m, pixels)`` with the phases: cos(2πft + φ) of cos and sin."""
     phase = np.radians(phase_deg)[:, None]
     return np.cos(phase) * pairs[:, 0] - np.sin(phase) * pairs[:, 1]
 

@@ -312,7 +312,7 @@ class TorchSubject(ReadableSubject):
         return self._quick[1]
 
     def _quicker(self) -> tuple[Probe, torch.memory_format | None] | None:
-        """Returns the quickest way on a CPU among those that give what the network gives; None for itself."""
+        """Finds the quickest way on a CPU that gives what the network gives; None for the network itself."""
         if self._device.type != "cpu":
             return None
         example = torch.from_numpy(probe_batch(self.resolution)[::4].copy())

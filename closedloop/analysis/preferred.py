@@ -49,7 +49,7 @@ def confirmed_rows(part: xr.Dataset, summary: ThreadSummary) -> NDArray[np.intp]
 
 
 def evolved_codes(part: xr.Dataset, name: str) -> tuple[FloatArray, NDArray[np.intp]]:
-    """Returns an evolution's codes ``(n, latent)`` as presented, without padding, and their rows.
+    """Returns an evolution's codes ``(n, latent)`` in order of presentation, without padding, and their rows.
 
     Each image comes once, also where it was shown several times.
     """

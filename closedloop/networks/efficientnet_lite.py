@@ -143,7 +143,7 @@ class EfficientNetLite(nn.Module):
             _draw(module)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Classifies images as the class says."""
+        """Turns normalized images ``(n, 3, h, w)`` into logits ``(n, 1000)``."""
         maps = self.blocks(self.bn1(self.conv_stem(x)))
         logits: Tensor = self.classifier(self.global_pool(self.bn2(self.conv_head(maps))))
         return logits

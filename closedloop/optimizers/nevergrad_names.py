@@ -147,7 +147,7 @@ class Nevergrad(AskTell):
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        """Silences warnings, and lends an own global random state: some of nevergrad's optimizers draw from it."""
+        """Silences warnings, and lends a global random state: some of nevergrad's optimizers draw from it."""
         with _unwarned(), self._globals if self._stream > 1 else nullcontext():
             yield
 

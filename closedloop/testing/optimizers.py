@@ -102,7 +102,7 @@ class OptimizerContract:
 
     @pytest.mark.parametrize("factor", [2.0**-33, 2.0**33, 2.0**500, 1e-10, 1e10], ids=str)
     def test_the_unit_of_the_scores_does_not_matter(self, space: Space, factor: float) -> None:
-        """Checks that volts and microvolts give the same codes, by bits where a factor changes no digit of scores."""
+        """Checks for the same codes of volts or microvolts, bit by bit where a factor changes no digit of them."""
         if self.make(space, 7).needs_gradient:
             pytest.skip("climbs gradients, whose unit its rate is for")
         plain = trail(self.make(space, 7), hill(space), self.generations)

@@ -71,7 +71,7 @@ class CaptionDirection(Term):
         return Linear(self.weights, text=self.describe())(responses)
 
     def describe(self) -> str:
-        """Writes ``caption("a yellow vehicle", {751: 0.6, 779: 0.4})``: reads back without the sentence encoder."""
+        """Writes ``caption("a yellow vehicle", {751: 0.6, 779: 0.4})``, read back without the sentence encoder."""
         return f"caption({quoted(self.text)}, {dict(self.weights)!r})"
 
     @property
