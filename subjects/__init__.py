@@ -10,13 +10,14 @@ from closedloop.errors import late_import
 if TYPE_CHECKING:
     from .analytic import EnergySubject, GaborSubject, NormalizationSubject
     from .function import FunctionSubject
+    from .inside import Inside, as_maps, grid_of, token_grid
     from .layers import Layer, layers_of
     from .loading import load_subject
     from .motion import MotionEnergySubject
     from .noise import Drift, Gain, NegativeBinomial, Poisson
     from .onnx_file import OnnxSubject
     from .torch_subject import TorchSubject
-    from .wrapping import Lossy, Repeated
+    from .wrapping import Lossy, Repeated, inner_of
 
 #: Networks need torch, and the room imports without it.
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "EnergySubject": "analytic",
     "FunctionSubject": "function",
     "GaborSubject": "analytic",
+    "Inside": "inside",
     "Gain": "noise",
     "Layer": "layers",
     "Lossy": "wrapping",
@@ -34,8 +36,12 @@ _HOMES = {
     "Poisson": "noise",
     "Repeated": "wrapping",
     "TorchSubject": "torch_subject",
+    "as_maps": "inside",
+    "grid_of": "inside",
+    "inner_of": "wrapping",
     "layers_of": "layers",
     "load_subject": "loading",
+    "token_grid": "inside",
 }
 __getattr__ = late_import(__name__, _HOMES)
 
@@ -45,6 +51,7 @@ __all__ = [
     "FunctionSubject",
     "GaborSubject",
     "Gain",
+    "Inside",
     "Layer",
     "Lossy",
     "MotionEnergySubject",
@@ -54,8 +61,12 @@ __all__ = [
     "Poisson",
     "Repeated",
     "TorchSubject",
+    "as_maps",
+    "grid_of",
+    "inner_of",
     "layers_of",
     "load_subject",
+    "token_grid",
 ]
 
 

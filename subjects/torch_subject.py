@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import chain
 from typing import Any, final
@@ -240,12 +241,24 @@ class TorchSubject(ReadableSubject):
         return kept_fields(key, names, self._found_fields)
 
     def _found_fields(self, layers: Sequence[str]) -> list[ReceptiveField]:
-        calls = self._calls if set(layers) == set(self._calls) else None
-        probe = Probe(self.model, layers, self._mean, self._std, calls=calls).to(self._device)
+        probe = self.probe(layers, self._calls if set(layers) == set(self._calls) else None)
         example = torch.full((1, 3, self.resolution, self.resolution), 0.5, device=self._device)
         with undisturbed(self.model):
             computed = computed_fields(probe, example)
             return [known or _measured(probe, example, i) for i, known in enumerate(computed)]
+
+    def probe(self, layers: Sequence[str], calls: Mapping[str, int] | None = None) -> Probe:
+        """The network from images in [0, 1] to the whole outputs of some layers; see `Probe`."""
+        return Probe(self.model, layers, self._mean, self._std, calls=calls).to(self._device)
+
+    def undisturbed(self, model: nn.Module | None = None) -> AbstractContextManager[None]:
+        """A context in which its network, or a twin of that, runs and is left as it was; see `undisturbed`."""
+        return undisturbed(self.model if model is None else model, self._random)
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        """Names of the units of the layer "output", where they are known."""
+        return self._labels
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Turns images ``(n, 3, h, w)``, RGB in [0, 1], into responses ``(n, units)`` float32."""

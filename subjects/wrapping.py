@@ -104,6 +104,13 @@ def _depth(subject: Subject, kind: str) -> int:
     return depth
 
 
+def inner_of(subject: Subject) -> Subject:
+    """The subject within all wrappers around it; itself where there are none."""
+    while isinstance(subject, Wrapper):
+        subject = subject.subject
+    return subject
+
+
 def as_subject(subject: Subject | str | Mapping[str, Any]) -> Subject:
     """Returns the subject itself, or the one that a name or recipe stands for."""
     if isinstance(subject, str):

@@ -67,7 +67,7 @@ def sparseness(
         raise InvalidArgumentError(f"over: expected 'stimuli' or 'units', got {over!r}.")
     chosen = select(recording, kind, natural=True)
     table = means(recording, chosen)
-    columns, reason = _sparseness(table if over == "stimuli" else table.T)
+    columns, reason = sparseness_of(table if over == "stimuli" else table.T)
     if over == "stimuli":
         coords: dict[str, Any] = unit_coords(recording)
     else:
@@ -77,7 +77,7 @@ def sparseness(
     return xr.Dataset(variables, coords={**coords, "reason": (dim, reason)})
 
 
-def _sparseness(table: FloatArray) -> tuple[dict[str, FloatArray], NDArray[Any]]:
+def sparseness_of(table: FloatArray) -> tuple[dict[str, FloatArray], NDArray[Any]]:
     """Returns sparseness, kurtosis and n of columns ``(n, items)``, each ``(items,)``, and the reason for NaN."""
     known = ~np.isnan(table)
     n = known.sum(0).astype(float)

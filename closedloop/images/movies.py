@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageSequence
 
+from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import encode_png, to_bytes
 from closedloop.images.opening import open_picture
 from closedloop.interfaces import Form
@@ -73,17 +74,25 @@ def encode_webp(movie: NDArray[np.uint8], rate_hz: float) -> bytes:
     return buffer.getvalue()
 
 
-def decode_movie(source: bytes | Path, ending: str = ".webp") -> Movie | None:
+def decode_movie(source: bytes | Path, ending: str = ".webp", frames: int | None = None) -> Movie | None:
     """Reads the movie of an animated file; None for a file with one picture that was not written as a movie.
 
     A file of `encode_webp` gives the values it was written with; of others (animated WebP, GIF, PNG) the frames in RGB,
     at the rate of their mean duration. Bytes are decoded as what `ending` promises, a file as what its own ending does.
 
+    Args:
+        source: A file, or its bytes.
+        ending: What the bytes promise to be.
+        frames: How many pictures it must have; others are refused before any is decoded. None for any number.
+
     Raises:
-        InvalidArgumentError: Not a readable image.
+        InvalidArgumentError: Not a readable image, or a movie of another length.
     """
     with open_picture(source, ending) as opened:
         note = _note(opened)
+        length = getattr(opened, "n_frames", 1) if note is None else note.frames or 1
+        if frames is not None and length > 1 and length != frames:
+            raise InvalidArgumentError(f"images: expected a movie of {frames} frames, got one of {length}.")
         if note is None and getattr(opened, "n_frames", 1) == 1:
             return None
         pictures, durations = [], []

@@ -58,13 +58,23 @@ def open_picture(source: Path | bytes, ending: str = "") -> Iterator[Image.Image
         ) from error
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(source: Path | bytes, ending: str = "", most: int | None = None) -> Image.Image:
     """Reads a photograph in 8-bit RGB: upright, transparent parts on mid-grey, 16-bit grey values divided by 257.
 
+    Args:
+        source: A file, or its bytes.
+        ending: What the bytes promise to be, such as ".png".
+        most: Pixels of the largest picture that is decoded; None for what Pillow takes.
+
     Raises:
-        InvalidArgumentError: The file is not a readable image.
+        InvalidArgumentError: The file is not a readable image, or has more pixels.
     """
-    with open_picture(path) as opened:
+    with open_picture(source, ending) as opened:
+        if most is not None and opened.width * opened.height > most:
+            raise InvalidArgumentError(
+                f"images: expected at most {most / 1e6:g} megapixels, got {opened.width} × {opened.height}; make it "
+                "smaller."
+            )
         return _as_rgb(ImageOps.exif_transpose(opened))
 
 

@@ -92,8 +92,14 @@ def read_image(path: str | Path, resolution: int) -> NDArray[np.uint8]:
     Raises:
         InvalidArgumentError: The file is not a readable image.
     """
-    resolution = check_whole("resolution", resolution, 1)
-    picture = read_picture(Path(path))
+    return fitted(read_picture(Path(path)), check_whole("resolution", resolution, 1))
+
+
+def fitted(picture: Image.Image, resolution: int, stretch: bool = False) -> NDArray[np.uint8]:
+    """Returns the central square of a picture, or all of it stretched to a square, ``(3, resolution, resolution)``."""
+    if stretch:
+        squeezed = picture.resize((resolution, resolution), Image.Resampling.BICUBIC)
+        return np.asarray(squeezed).transpose(2, 0, 1)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = picture.crop((left, top, left + side, top + side))

@@ -137,7 +137,7 @@ def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: in
     buffer: Any = io.BytesIO()  # the declared type leaves out what the tracing exporter takes
     names = [f"output{i}" for i in range(outputs)]
     axes = {name: {0: "n"} for name in [input_name, *names]}
-    with _quiet():
+    with quiet():
         torch.onnx.export(
             module,
             (example,),
@@ -152,7 +152,7 @@ def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: in
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences exporters, which warn of constants and of their own age, and print graphs; parity is what counts here.
 
     Attention is written out meanwhile: PyTorch's fused operator for inference has no counterpart in ONNX.
@@ -311,7 +311,7 @@ def _checked(
             "engine: this network draws random numbers; only eager torch draws them from the seed it was given."
         )
     try:
-        with _quiet():
+        with quiet():
             engine = build()
             alone, (whole, quick) = engine(batch[-1:]), _timed(engine, batch)
     except Exception as error:

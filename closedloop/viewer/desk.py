@@ -33,18 +33,20 @@ class _Call:
     """What is to be called, and who waits for it where."""
 
     do: Callable[[], Any]
-    future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any] | None = None
+    loop: asyncio.AbstractEventLoop | None = None
 
     def answer(self, result: Any, error: BaseException | None) -> None:
         """Hands the result to the one who waits; nobody may wait any more."""
+        if self.loop is None:
+            return
         try:
             self.loop.call_soon_threadsafe(self._settle, result, error)
         except RuntimeError:  # its loop was closed meanwhile
             return
 
     def _settle(self, result: Any, error: BaseException | None) -> None:
-        if self.future.done():
+        if self.future is None or self.future.done():
             return
         if error is None:
             self.future.set_result(result)
@@ -72,7 +74,18 @@ class Desk:
             SupersededError: A newer one came before this one was begun.
         """
         loop = asyncio.get_running_loop()
-        call = _Call(do, loop.create_future(), loop)
+        future: asyncio.Future[T] = loop.create_future()
+        older = self._add(lane, _Call(do, future, loop))
+        if older is not None:
+            older.answer(None, SupersededError())
+        return await future
+
+    def later(self, do: Callable[[], Any]) -> None:
+        """Calls a function in the worker's thread some time; nobody is told what becomes of it."""
+        self._add(object(), _Call(do))
+
+    def _add(self, lane: object, call: _Call) -> _Call | None:
+        """Has a call wait for its turn; returns the one whose place it takes."""
         with self._changed:
             older = self._waiting.get(lane)
             self._waiting[lane] = call  # it keeps the older one's turn
@@ -80,10 +93,7 @@ class Desk:
                 self._thread = threading.Thread(target=self._work, name="closedloop desk", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        if older is not None:
-            older.answer(None, SupersededError())
-        result: T = await call.future
-        return result
+        return older
 
     def _work(self) -> None:
         while True:
@@ -91,7 +101,7 @@ class Desk:
                 while not self._waiting:
                     self._changed.wait()
                 call = self._waiting.pop(next(iter(self._waiting)))
-            if call.future.cancelled():
+            if call.future is not None and call.future.cancelled():
                 continue
             try:
                 result, error = call.do(), None

@@ -11,11 +11,14 @@ export class Refusal extends Error {
 /** Whether an error says only that something newer took the place of a request. */
 export const superseded = (error) => error?.name === "AbortError" || error?.status === 409;
 
+/** This tab's name: of two requests of one tab that wait for the model, the server drops the older. */
+const TAB = Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
 /** Sends a request and returns the response; a status of 400 or more throws a Refusal with the server's sentence. */
 export async function ask(address, options = {}) {
   let response;
   try {
-    response = await fetch(address, { credentials: "same-origin", ...options });
+    response = await fetch(address, { credentials: "same-origin", ...options, headers: { "X-Tab": TAB, ...options.headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal("The server does not answer. Is closedloop view still running?");

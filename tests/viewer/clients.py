@@ -1,0 +1,32 @@
+"""Clients of viewers, and what they send and get."""
+
+import io
+import json
+
+import numpy as np
+from PIL import Image
+from starlette.testclient import TestClient
+
+from closedloop.viewer import create_app
+
+
+def client_of(subject=None, **options):
+    """A client of a viewer, which answers as the server does at 127.0.0.1."""
+    return TestClient(create_app(subject, **options), base_url="http://127.0.0.1", follow_redirects=False)
+
+
+def unpacked(content):
+    """The header of an answer of /api/look, and its sprite ``(h, w)`` or ``(h, w, 3)``."""
+    length = int.from_bytes(content[:4], "big")
+    return json.loads(content[4 : 4 + length]), np.asarray(
+        Image.open(io.BytesIO(content[4 + length :]), formats=["JPEG"])
+    )
+
+
+def picture_file(form="JPEG", size=(48, 32), **options):
+    """The bytes of a picture: red on the left, green on the right."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[:, : size[0] // 2, 0], pixels[:, size[0] // 2 :, 1] = 255, 255
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form, **options)
+    return buffer.getvalue()
