@@ -65,6 +65,10 @@ class FolderLostError(RecordingError):
     """The folder of a run was moved, removed or replaced while it was being written."""
 
 
+class TrainingError(ClosedLoopError):
+    """A training loop broke what is taken for granted about it, or its loss is no longer a number."""
+
+
 class CallOrderError(ClosedLoopError, RuntimeError):
     """Methods were called in an order that has no meaning, such as `tell` before `ask`."""
 
@@ -75,6 +79,10 @@ class CompanyWarning(UserWarning):
 
 class SubjectWarning(UserWarning):
     """A subject's responses look as though they were those to other images, or are others when it is asked again."""
+
+
+class AllocationWarning(UserWarning):
+    """The shares of a step miss more of the change of the loss than they should."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
 from .explaining import Explanation, explain, mean_activations
 from .landscape import LandscapeSettings, landscape, stored_planes
+from .lca import AllocationSettings, LossChangeAllocation
 from .parameters import stored_parameters
 from .present import PresentSettings, present
 from .resume import resume
@@ -21,6 +22,7 @@ from .resume import resume
 __all__ = [
     "CONTENDERS",
     "PUBLISHED",
+    "AllocationSettings",
     "Analysis",
     "AscendSettings",
     "CompareSettings",
@@ -30,6 +32,7 @@ __all__ = [
     "Explanation",
     "Handed",
     "LandscapeSettings",
+    "LossChangeAllocation",
     "PresentSettings",
     "RunFigure",
     "RunProtocol",

@@ -10,6 +10,14 @@ from closedloop.analysis.runs import concat, runs  # a function of its module's 
 from closedloop.errors import late_import
 
 if TYPE_CHECKING:
+    from closedloop.analysis.allocation import (
+        allocation_dataset,
+        extreme_parameters,
+        layer_allocations,
+        oscillation,
+        read_allocation,
+        step_shares,
+    )
     from closedloop.analysis.codes import code_geometry, latent_regression
     from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
     from closedloop.analysis.contenders import advantage, contender_table
@@ -29,11 +37,13 @@ if TYPE_CHECKING:
     from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
     from closedloop.analysis.resampling import bootstrap, holm, success_rate
     from closedloop.analysis.similarity import cross_driving, embedding, preference_similarity
+    from closedloop.analysis.synchrony import hurting_layers, learning_peaks, peak_synchrony
     from closedloop.analysis.trajectories import generation_scores, generations_to, images_to, success, trajectory
     from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
 
 _HOMES = {
     "advantage": "contenders",
+    "allocation_dataset": "allocation",
     "answers_of": "errors",
     "best_of_k": "comparison",
     "bootstrap": "resampling",
@@ -49,22 +59,29 @@ _HOMES = {
     "error_clusters": "errors",
     "evolved_vs_reference": "comparison",
     "explanations": "errors",
+    "extreme_parameters": "allocation",
     "fano_factor": "reliability",
     "fit_kent": "landscapes",
     "generation_scores": "trajectories",
     "generations_to": "trajectories",
     "holm": "resampling",
+    "hurting_layers": "synchrony",
     "images_to": "trajectories",
     "kent": "landscapes",
     "landscape_responses": "landscapes",
     "latent_regression": "codes",
+    "layer_allocations": "allocation",
+    "learning_peaks": "synchrony",
     "naturalness": "natural",
     "noise_ceiling": "reliability",
     "noise_correlation": "reliability",
+    "oscillation": "allocation",
     "paired_difference": "pairing",
+    "peak_synchrony": "synchrony",
     "preference_similarity": "similarity",
     "psth": "tuning",
     "radial_tuning": "landscapes",
+    "read_allocation": "allocation",
     "reference_drift": "drift",
     "reference_means": "comparison",
     "selectivity": "reliability",
@@ -72,6 +89,7 @@ _HOMES = {
     "single_units": "errors",
     "sparseness": "tuning",
     "split_half": "reliability",
+    "step_shares": "allocation",
     "success": "trajectories",
     "success_rate": "resampling",
     "trajectory": "trajectories",
@@ -82,6 +100,7 @@ __getattr__ = late_import(__name__, _HOMES)
 
 __all__ = [
     "advantage",
+    "allocation_dataset",
     "answers_of",
     "best_of_k",
     "bootstrap",
@@ -98,22 +117,29 @@ __all__ = [
     "error_clusters",
     "evolved_vs_reference",
     "explanations",
+    "extreme_parameters",
     "fano_factor",
     "fit_kent",
     "generation_scores",
     "generations_to",
     "holm",
+    "hurting_layers",
     "images_to",
     "kent",
     "landscape_responses",
     "latent_regression",
+    "layer_allocations",
+    "learning_peaks",
     "naturalness",
     "noise_ceiling",
     "noise_correlation",
+    "oscillation",
     "paired_difference",
+    "peak_synchrony",
     "preference_similarity",
     "psth",
     "radial_tuning",
+    "read_allocation",
     "reference_drift",
     "reference_means",
     "runs",
@@ -122,6 +148,7 @@ __all__ = [
     "single_units",
     "sparseness",
     "split_half",
+    "step_shares",
     "success",
     "success_rate",
     "trajectory",

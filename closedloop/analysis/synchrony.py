@@ -1,0 +1,130 @@
+"""Tests about learning: do layers learn at the same moments, and which layers hurt, whatever the seed?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from closedloop.analysis.resampling import holm
+from closedloop.checks import at_door, check_whole, check_within
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray
+from closedloop.seeds import named_generator
+
+
+@at_door
+def learning_peaks(by_layer: xr.DataArray, width: int = 2) -> xr.DataArray:
+    """Moments of learning: steps in which a layer helps more than in all steps around.
+
+    What a layer's share is compared with are its neighbours alone, so that the slow course of training is no peak.
+
+    Args:
+        by_layer: Shares ``(step, layer)``.
+        width: Neighbours on each side.
+
+    Returns:
+        Whether there is a peak, ``(step, layer)``.
+    """
+    values = by_layer.transpose("step", "layer").values
+    width = check_whole("width", width, 1)
+    padded = np.pad(values, ((width, width), (0, 0)), constant_values=np.inf)
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * width + 1, axis=0)
+    others = np.delete(around, width, axis=-1)
+    return by_layer.transpose("step", "layer").copy(data=(values < others.min(-1)) & (values < 0))
+
+
+@at_door
+def peak_synchrony(by_layer: xr.DataArray, width: int = 2, resamples: int = 999, seed: int = 0) -> xr.Dataset:
+    """Do peaks of learning coincide across layers?
+
+    The statistic is the number of pairs of layers with a peak in the same step, over all steps. Under the null each
+    layer has its own clock: its peaks are shifted in time by a random number of steps, around the end, independently of
+    the others, which keeps how they follow each other within the layer. Ties are broken at random by the seed, so that
+    p is uniform if the layers are independent. With few steps there are few different shifts.
+
+    Args:
+        by_layer: Shares ``(step, layer)``.
+        width: See `learning_peaks`.
+        resamples: Number of random shifts.
+        seed: Of shifts and ties.
+
+    Returns:
+        ``pairs`` observed, ``expected`` (mean of the shifted), ``ratio``, ``p`` (one-sided), and ``peaks``
+        ``(step, layer)``.
+
+    Raises:
+        InvalidArgumentError: Fewer than two layers with peaks.
+    """
+    peaks = learning_peaks(by_layer, width)
+    marks = peaks.values.astype(float)
+    if (marks.sum(0) > 0).sum() < 2:
+        raise InvalidArgumentError("by_layer: expected at least two layers with peaks of learning.")
+    rng, resamples = named_generator(seed, "synchrony"), check_whole("resamples", resamples, 99)
+    observed = _pairs(marks)
+    null = np.array([_pairs(_shifted(marks, rng)) for _ in range(resamples)])
+    more, equal = int((null > observed).sum()), int((null == observed).sum())
+    p = (more + rng.uniform() * (equal + 1)) / (resamples + 1)
+    return xr.Dataset(
+        {
+            "pairs": observed,
+            "expected": null.mean(),
+            "ratio": observed / null.mean() if null.mean() else np.nan,
+            "p": p,
+            "peaks": peaks,
+        },
+        {"resamples": resamples, "seed": seed, "width": width},
+    )
+
+
+def _pairs(marks: FloatArray) -> float:
+    """Counts pairs of layers with a peak in the same step, over all steps."""
+    together = marks.sum(1)
+    return float((together * (together - 1)).sum() / 2)
+
+
+def _shifted(marks: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Returns peaks with each layer's moved by a random number of steps, around the end."""
+    steps, layers = marks.shape
+    rows = (np.arange(steps)[:, None] + rng.integers(steps, size=layers)) % steps
+    return marks[rows, np.arange(layers)]
+
+
+@at_door
+def hurting_layers(allocations: Sequence[xr.Dataset], level: float = 0.95) -> xr.Dataset:
+    """Which layers hurt, net, over runs with different seeds.
+
+    Args:
+        allocations: What `allocation_dataset` returned for each run, of one network.
+        level: Of the intervals.
+
+    Returns:
+        ``mean`` of the layers' sums of shares, ``low`` and ``high`` (Student's interval over runs), ``p`` (one-sided
+        t-test that the mean is above 0), ``p_holm`` (corrected for the number of layers) and ``runs``, ``(layer,)``.
+
+    Raises:
+        InvalidArgumentError: Fewer than two runs, or of networks with different layers.
+    """
+    check_within("level", level, 0.95)
+    layers = [tuple(one["layer"].values.tolist()) for one in allocations]
+    if len(layers) < 2 or len(set(layers)) > 1:
+        raise InvalidArgumentError(
+            f"allocations: expected at least two runs of one network, got {len(layers)} with layers {set(layers)}."
+        )
+    totals = np.stack([one["by_layer"].sum("step").values for one in allocations])
+    n, mean, error = len(totals), totals.mean(0), stats.sem(totals, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = stats.t.sf(mean / error, n - 1)  # H₁: mean > 0
+    half = stats.t.ppf((1 + level) / 2, n - 1) * error
+    return xr.Dataset(
+        {
+            "mean": ("layer", mean),
+            "low": ("layer", mean - half),
+            "high": ("layer", mean + half),
+            "p": ("layer", p),
+            "p_holm": ("layer", holm(p)),
+        },
+        {"layer": allocations[0]["layer"].values, "level": level, "runs": n},
+    )

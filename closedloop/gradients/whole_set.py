@@ -1,0 +1,215 @@
+"""A loss as a fixed function of the parameters: the mean over a whole set of examples, and its gradient, in chunks.
+
+The order and the content of chunks are part of the definition, for with batch statistics the loss of an example depends
+on its chunk. Chunks are of nearly equal size, none above what was asked for, and count by their size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, TrainingError, reason
+
+#: How far two losses of the same chunk at the same parameters may differ, relative to them.
+SAME_LOSS = 1e-5
+
+
+@final
+class WholeSet:
+    """The mean loss of a network over a set of examples.
+
+    Args:
+        name: Of the set, for errors.
+        model: The network.
+        loss_fn: From what the network returns and targets to the mean loss of these examples, a scalar.
+        inputs: ``(n, …)``; a tuple or list for several arguments of the network, a mapping for named ones.
+        targets: ``(n, …)``; likewise, as the loss takes them.
+        chunk: Examples of a chunk, at most.
+
+    Raises:
+        InvalidArgumentError: An argument does not fit.
+    """
+
+    def __init__(
+        self, name: str, model: nn.Module, loss_fn: Callable[[Any, Any], Tensor], inputs: Any, targets: Any, chunk: int
+    ) -> None:
+        self.name, self._model, self._loss_fn, self._chunk = name, model, loss_fn, chunk
+        self._inputs, self._targets = _as_tensors(f"{name}: inputs", inputs), _as_tensors(f"{name}: targets", targets)
+        self._tensors = [*_leaves(self._inputs), *_leaves(self._targets)]
+        lengths = {len(t) for t in self._tensors}
+        if len(lengths) != 1 or 0 in lengths:
+            raise InvalidArgumentError(
+                f"{name}: expected inputs and targets of the same number of examples, got {sorted(lengths)}."
+            )
+        self.examples = lengths.pop()
+        count = -(-self.examples // chunk)
+        self._edges = [self.examples * i // count for i in range(count + 1)]
+        self._device = next(model.parameters()).device
+        self._digests = [self._digest(i) for i in range(count)]
+        self._versions = self._version()
+        self.losses: list[float] = []
+
+    def subset(self, rows: Any) -> WholeSet:
+        """Returns the mean loss over some of the examples, by their numbers."""
+        chosen = torch.as_tensor(rows)
+        inputs, targets = (_mapped(v, lambda t: t[chosen.to(t.device)]) for v in (self._inputs, self._targets))
+        return WholeSet(self.name, self._model, self._loss_fn, inputs, targets, self._chunk)
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return len(self._edges) - 1
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of examples and chunks."""
+        return hashlib.sha256(b"".join(self._digests)).hexdigest()
+
+    def add_gradient(self, parameters: Sequence[Tensor], into: Sequence[Tensor], factor: float = 1.0) -> float:
+        """Adds the gradient of the mean loss, times a factor, and returns the loss.
+
+        Args:
+            parameters: By which is differentiated.
+            into: Sums of their shapes.
+            factor: What the gradient is multiplied by.
+        """
+        losses = []
+        for i in range(self.chunks):
+            weight = self._weight(i)
+            loss = self._loss(i)
+            if not loss.requires_grad:
+                raise InvalidArgumentError(
+                    f"loss_fn: expected a loss of {self.name} that depends on the parameters, got one that does not; "
+                    "compute it by torch from what the network returns."
+                )
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+            for total, gradient in zip(into, found, strict=True):
+                if gradient is not None:
+                    total.add_(gradient, alpha=factor * weight)
+            losses.append(loss.detach().double())
+            del found, loss
+        self.losses = torch.stack(losses).tolist()
+        return self._mean()
+
+    def _mean(self) -> float:
+        return math.fsum(self._weight(i) * loss for i, loss in enumerate(self.losses))
+
+    def _weight(self, i: int) -> float:
+        return (self._edges[i + 1] - self._edges[i]) / self.examples
+
+    def _loss(self, i: int) -> Tensor:
+        """Returns the mean loss of a chunk."""
+        inputs, targets = self._part(self._inputs, i), self._part(self._targets, i)
+        try:
+            outputs = _call(self._model, inputs)
+            loss = self._loss_fn(outputs, targets)
+        except ClosedLoopError:
+            raise
+        except Exception as error:
+            raise InvalidArgumentError(
+                f"{self.name}: the loss of examples {self._edges[i]} to {self._edges[i + 1] - 1} cannot be computed "
+                f"({reason(error)}); expected loss_fn(model(inputs), targets) to be a scalar."
+            ) from error
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise InvalidArgumentError(
+                f"loss_fn: expected a scalar, the mean loss of the examples, got {_shown(loss)}; use reduction='mean'."
+            )
+        return loss.reshape(())
+
+    def _part(self, values: Any, i: int) -> Any:
+        part = slice(self._edges[i], self._edges[i + 1])
+        return _mapped(values, lambda tensor: tensor[part].to(self._device, non_blocking=True))
+
+    def check_same_point(self, i: int) -> None:
+        """Raises unless a chunk has the same loss again as when the gradient was taken last, at the same parameters.
+
+        Raises:
+            TrainingError: It has another one: something in the loss is random.
+        """
+        i %= self.chunks
+        with torch.no_grad():
+            again = [self._loss(i).double().item() for _ in range(2)]
+        known = self.losses[i]
+        if any(not math.isclose(known, one, rel_tol=SAME_LOSS, abs_tol=1e-9) for one in again if math.isfinite(one)):
+            raise TrainingError(
+                f"{self.name}: the same examples at the same parameters have a loss of {known:.9g}, and then of "
+                f"{again[0]:.9g} and {again[1]:.9g}: something in the network or in loss_fn is random, though dropout "
+                "is off. Take augmentation and noise out of the loss that is shared out; training may have them."
+            )
+
+    def check_same_data(self, i: int | None = None) -> None:
+        """Looks at a chunk of the examples, and at all of them where torch noted a change.
+
+        Args:
+            i: Which chunk; None for none, where torch noted no change.
+
+        Raises:
+            TrainingError: They are others than at the beginning.
+        """
+        now = self._version()
+        one = [] if i is None else [i % self.chunks]
+        for j in one if now == self._versions else range(self.chunks):
+            if self._digest(j) != self._digests[j]:
+                raise TrainingError(
+                    f"{self.name}: examples {self._edges[j]} to {self._edges[j + 1] - 1} were changed since the "
+                    "beginning: the loss is no longer the same function. Hand over a copy (.clone()), and transform "
+                    "what is trained on elsewhere."
+                )
+        self._versions = now
+
+    def _version(self) -> list[int]:
+        """Counts, by torch, of changes in place of each tensor."""
+        return [-1 if tensor.is_inference() else tensor._version for tensor in self._tensors]
+
+    def _digest(self, i: int) -> bytes:
+        made = hashlib.blake2b(digest_size=16)
+        for tensor in self._tensors:
+            part = tensor[self._edges[i] : self._edges[i + 1]].detach().cpu().contiguous()
+            made.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            made.update(part.reshape(-1).view(torch.uint8).numpy().data)
+        return made.digest()
+
+
+def _call(model: nn.Module, inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+
+
+def _as_tensors(name: str, values: Any) -> Any:
+    """Returns tensors, in the lists and mappings in which they came."""
+    if isinstance(values, Mapping):
+        return {key: _as_tensors(f"{name}[{key!r}]", value) for key, value in values.items()}
+    if isinstance(values, (tuple, list)) and any(isinstance(v, Tensor) or hasattr(v, "dtype") for v in values):
+        return type(values)([_as_tensors(f"{name}[{i}]", value) for i, value in enumerate(values)])
+    try:
+        found = torch.as_tensor(values)
+    except Exception as error:
+        raise InvalidArgumentError(f"{name}: expected a tensor, got {_shown(values)} ({reason(error)}).") from error
+    if found.ndim == 0:
+        raise InvalidArgumentError(f"{name}: expected a tensor with a row for each example, got a single number.")
+    return found
+
+
+def _mapped(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(values, Mapping):
+        return {name: _mapped(value, change) for name, value in values.items()}
+    if isinstance(values, (tuple, list)):
+        return type(values)([_mapped(value, change) for value in values])
+    return change(values)
+
+
+def _leaves(values: Any) -> list[Tensor]:
+    if isinstance(values, Mapping):
+        return [leaf for value in values.values() for leaf in _leaves(value)]
+    return [leaf for value in values for leaf in _leaves(value)] if isinstance(values, (tuple, list)) else [values]
+
+
+def _shown(value: Any) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,242 @@
+"""Loss change allocation around a training loop: recorded, resumed after a kill, and its assumptions watched."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from closedloop.analysis import read_allocation
+from closedloop.errors import AllocationWarning, CallOrderError, InvalidArgumentError, RecordingError, TrainingError
+from closedloop.networks.modules import born
+from closedloop.protocols import LossChangeAllocation
+from closedloop.recording.reader import open_recording
+
+
+def examples(n=120, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(n, 6, generator=generator)
+    return inputs, (inputs[:, 0] > 0).long()
+
+
+def network():
+    return born(lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 2)), 0)
+
+
+class Loop:
+    """A training loop of somebody, with Adam, dropout of its own randomness, and a schedule."""
+
+    def __init__(self, save=None, exists="fail", **options):
+        self.model, self.data = network(), examples()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01, weight_decay=0.1)
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.9)
+        self.random = torch.Generator().manual_seed(1)
+        options = {"every": 3, "chunk": 50, "label": "toy", **options}
+        self.lca = LossChangeAllocation(
+            self.model, cross_entropy, self.data, optimizer=self.optimizer, save=save, exists=exists,
+            carry={"schedule": self.schedule, "random": self.random}, **options,
+        )  # fmt: skip
+
+    def learn(self):
+        rows = torch.randint(120, (16,), generator=self.random)
+        self.optimizer.zero_grad()
+        self.model.train()
+        cross_entropy(self.model(self.data[0][rows]), self.data[1][rows]).backward()
+
+    def run(self, steps, die_at=None):
+        for i in range(self.lca.steps_done, steps):
+            if i == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.learn()
+            with self.lca.step():
+                self.optimizer.step()
+                self.schedule.step()
+        return self
+
+
+def test_the_shares_of_a_run_add_up_and_are_recorded(tmp_path):
+    loop = Loop(tmp_path / "run").run(7)
+    start = loop.lca.dataset().loss_before[0]
+    found = loop.lca.finish()
+    assert float(found.loss[-1] - start) == pytest.approx(loop.lca.total(), rel=0.02)
+    assert found.by_layer.dims == ("step", "layer")
+    assert found.layer.values.tolist() == ["0", "1", "3"]
+    assert found.sizes == {"step": 7, "layer": 3, "part": 3, "neuron": 12}
+    np.testing.assert_allclose(found.by_neuron.sum("neuron"), found.change, rtol=1e-9)
+    np.testing.assert_allclose(found.by_part.sum(("layer", "part")), found.change, rtol=1e-9)
+    assert (found.helped + found.hurt + found.still == found.parameters).all()
+    assert found.parameters.values.tolist() == [35, 10, 12]
+    assert float(found.by_part.sel(layer="1", part="norm").sum()) == float(found.by_layer.sel(layer="1").sum())
+    l2 = sum(0.05 * p.detach().double().square().sum() for p in loop.model.parameters())
+    assert float(found.l2[-1]) == pytest.approx(float(l2))
+    recording = open_recording(tmp_path / "run")
+    assert recording.sizes["presentation"] == 7
+    assert set(recording["parameter_group"].values) == {0}
+    again = read_allocation(tmp_path / "run", parameters=True)
+    assert again[list(found)].identical(found)
+    np.testing.assert_allclose(again.total.sum(), found.change.sum())
+    assert int(again.steps_helped.max()) <= 7
+
+
+def test_a_loop_that_was_left_goes_on_bit_by_bit(tmp_path):
+    left = Loop(tmp_path / "run").run(7).lca
+    left._recording.close()  # as the system does at a kill; the seventh step is lost
+    goes_on_bit_by_bit(tmp_path / "run")
+
+
+@pytest.mark.long
+def test_a_loop_that_was_killed_goes_on_bit_by_bit(tmp_path):
+    code = f"from test_lca import Loop; Loop({str(tmp_path / 'run')!r}).run(8, die_at=7)"
+    path = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    died = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    goes_on_bit_by_bit(tmp_path / "run")
+
+
+def goes_on_bit_by_bit(run):
+    assert open_recording(run).sizes["presentation"] == 6
+    loop = Loop(run, "resume")
+    assert loop.lca.steps_done == 6
+    found = loop.run(8).lca.finish()
+    whole = Loop().run(8)
+    assert found.identical(whole.lca.finish())
+    assert loop.lca.total() == whole.lca.total()
+    assert all(torch.equal(p, q) for p, q in zip(loop.model.parameters(), whole.model.parameters(), strict=True))
+
+
+def test_a_finished_run_is_read_and_not_gone_on_with(tmp_path):
+    found = Loop(tmp_path / "run").run(3).lca.finish("enough")
+    again = Loop(tmp_path / "run", "resume")
+    assert again.lca.finished
+    assert again.lca.steps_done == 3
+    assert again.lca.dataset().identical(found)
+    assert open_recording(tmp_path / "run").attrs["reason"] == "enough"
+    with pytest.raises(CallOrderError, match="it is finished"):
+        again.lca.stepped()
+    with pytest.raises(RecordingError, match="expected a new or empty folder"):
+        Loop(tmp_path / "run")
+    with pytest.raises(RecordingError, match="another experiment: rule is 'simpson' there"):
+        Loop(tmp_path / "run", "resume", rule="trapezoid")
+
+
+def test_a_call_after_the_step_does_the_same():
+    one, other = Loop().run(3), Loop()
+    for _ in range(3):
+        other.learn()
+        other.optimizer.step()
+        other.schedule.step()
+        other.lca.stepped()
+    assert other.lca.dataset().identical(one.lca.dataset())
+
+
+@pytest.mark.parametrize("form", ["int8", "float16", "float32"])
+def test_every_parameter_is_recorded_on_request(form):
+    loop = Loop(series=form, losses={"validation": examples(40, 1)}).run(3)
+    for of in ("train", "validation"):
+        found = loop.lca.dataset(of, parameters=True)
+        assert found.by_parameter.dims == ("step", "parameter")
+        assert found.parameter_layer.values.tolist() == ["0"] * 35 + ["1"] * 10 + ["3"] * 12
+        rounding = {"int8": 0.03, "float16": 1e-3, "float32": 1e-6}[form] * np.abs(found.total.values).max()
+        np.testing.assert_allclose(found.by_parameter.sum("step"), found.total, atol=rounding)
+    assert loop.lca.total("validation") == pytest.approx(float(loop.lca.dataset("validation").change.sum()))
+
+
+def test_a_subset_is_the_loss_that_is_shared_out():
+    lca = Loop(subset=30, seed=2).run(1).lca
+    assert lca._content["losses"]["train"]["examples"] == 30
+    with pytest.raises(InvalidArgumentError, match="subset: expected at most 120 examples, got 121"):
+        Loop(subset=121)
+
+
+def test_weights_that_change_between_steps_are_named():
+    loop = Loop().run(2)
+    with torch.no_grad():
+        loop.model[3].bias += 0.1
+    with pytest.raises(TrainingError, match=r"step 2: '3.bias' was changed elsewhere"):
+        loop.run(3)
+
+
+def test_frozen_weights_that_change_are_named():
+    model = network()
+    model[0].requires_grad_(False)
+    lca = LossChangeAllocation(model, cross_entropy, examples(), check=1)
+    with pytest.raises(TrainingError, match=r"'0.weight' was changed, which did not ask for a gradient"):
+        with lca.step():
+            model[0].weight.data += 1
+
+
+def test_data_that_change_are_named():
+    loop = Loop().run(1)
+    loop.data[0][3] += 1
+    with pytest.raises(TrainingError, match="train: examples 0 to 39 were changed"):
+        loop.run(2)
+
+
+def test_a_random_loss_is_named():
+    def noisy(outputs, targets):
+        return cross_entropy(outputs + torch.rand_like(outputs), targets)
+
+    with pytest.raises(TrainingError, match="something in the network or in loss_fn is random"):
+        LossChangeAllocation(network(), noisy, examples())
+
+
+def test_much_that_is_missed_is_warned_of():
+    model = born(lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)), 0)
+    lca = LossChangeAllocation(model, cross_entropy, examples(), rule="trapezoid")
+    with lca.step():
+        model[2].weight.data += 30
+    with pytest.warns(AllocationWarning, match="The shares miss"):
+        lca.finish()
+
+
+def test_an_error_in_the_step_is_not_shared_out():
+    loop = Loop().run(1)
+    with pytest.raises(ZeroDivisionError, match="division"), loop.lca.step():
+        1 / 0  # noqa: B018
+    assert loop.run(2).lca.steps_done == 2
+
+
+def test_it_is_closed_by_its_block(tmp_path):
+    def stopped():
+        with Loop(tmp_path / "run").lca as lca:
+            lca.stepped()
+            raise KeyboardInterrupt("stop")
+
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        stopped()
+    assert not open_recording(tmp_path / "run").attrs["finished"]
+    loop = Loop(tmp_path / "run", "resume")
+    with loop.lca:
+        loop.run(2)
+    assert open_recording(tmp_path / "run").attrs["finished"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": "euler"}, "rule: expected 'first-order', 'trapezoid', 'simpson' or 'adaptive-simpson', got 'euler'"),
+        ({"losses": {"train": examples()}}, "losses: expected names such as 'validation', got 'train'"),
+        ({"losses": {"other": 3}}, r"other: expected \(inputs, targets\), got int"),
+        ({"parameters": "some"}, "parameters: expected one of 'trained', 'all', got 'some'"),
+        ({"exists": "resume"}, "save: expected the folder of the run"),
+        ({"carry": {"x": 3}}, "x: expected something with state_dict"),
+    ],
+)
+def test_what_does_not_fit_is_named(options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        LossChangeAllocation(network(), cross_entropy, examples(), **options).stepped()
+
+
+def test_the_order_of_calls():
+    lca = LossChangeAllocation(network(), cross_entropy, examples())
+    with pytest.raises(CallOrderError, match="no step was shared out yet"):
+        lca.dataset()
+    with pytest.raises(CallOrderError, match="the step's block calls it"), lca.step():
+        lca.stepped()
+    with pytest.raises(InvalidArgumentError, match="of: expected one of 'train', got 'test'"):
+        lca.total("test")
