@@ -89,7 +89,8 @@ def _shifted(marks: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Returns peaks with each layer's moved by a random number of steps, around the end."""
     steps, layers = marks.shape
     rows = (np.arange(steps)[:, None] + rng.integers(steps, size=layers)) % steps
-    return marks[rows, np.arange(layers)]
+    moved: FloatArray = marks[rows, np.arange(layers)]
+    return moved
 
 
 @at_door
