@@ -197,10 +197,10 @@ class RunIndex:
         runs, threads = [], []
         for run, found in read:
             said = _said(run, _RUN_WORDS)
-            runs.append(tuple({**run, "run_said": said}[name] for name in RUN))
+            runs.append(tuple(_plain({**run, "run_said": said}[name]) for name in RUN))
             for place, one in enumerate(found):
                 whole = {**one, "said": f"{said} {_said(one, _WORDS)}"}
-                threads.append((run["path"], place, *(whole.get(name) for name in THREAD)))
+                threads.append((run["path"], place, *(_plain(whole.get(name)) for name in THREAD)))
         into = f"({_NUMBER}, {_marks(len(THREAD) + 1)})"
         with self._guard, self._table:
             self._forget(run["path"] for run, _ in read)
@@ -268,6 +268,15 @@ def _said(row: Mapping[str, Any], names: Sequence[str]) -> str:
     return " ".join(str(row.get(name) or "") for name in names).lower()
 
 
+def _plain(value: Any) -> Any:
+    """Returns a value that a table can hold, whatever stood in a strange file."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    return str(value)[:1000]
+
+
 def _marks(count: int) -> str:
     return ", ".join("?" * count)
 
@@ -321,7 +330,7 @@ def look_around(folder: Path, known: Any = ()) -> Iterator[Seen]:
         place, prefix, depth = waiting.pop()
         try:
             with os.scandir(place) as entries:
-                inside = [entry for entry in entries if not entry.name.startswith(".")]
+                inside = [entry for entry in entries if not entry.name.startswith(".") and _can_be_said(entry.name)]
         except OSError:
             continue
         for entry in inside:
@@ -331,6 +340,14 @@ def look_around(folder: Path, known: Any = ()) -> Iterator[Seen]:
                 yield run
             elif folder_to_enter and depth < DEPTH:
                 waiting.append((entry.path, name + "/", depth + 1))
+
+
+def _can_be_said(name: str) -> bool:
+    """Whether a name is text, and not bytes of another encoding."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _looked_at(entry: os.DirEntry[str], name: str, known: bool) -> tuple[Seen | None, bool]:
@@ -386,9 +403,7 @@ def _of_pointer(pointer: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _of_summary(found: Mapping[str, Any]) -> dict[str, Any]:
-    seed = found.get("seed")
-    kept = seed if isinstance(seed, int) and abs(seed) < 2**63 else None if seed is None else str(seed)
-    return {**{name: found.get(name) or "" for name in ("protocol", "subject", "version")}, "seed": kept}
+    return {**{name: found.get(name) or "" for name in ("protocol", "subject", "version")}, "seed": found.get("seed")}
 
 
 def _summarized(folder: Path, run: Seen) -> tuple[dict[str, Any], Sequence[Mapping[str, Any]]]:

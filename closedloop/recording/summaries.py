@@ -22,14 +22,15 @@ FORM = 1
 
 def summary_bytes(summary: Mapping[str, Any]) -> bytes:
     """Returns a summary as its file holds it; numbers that are not finite become null."""
-    return (json.dumps(_finite({"form": FORM, **summary}), indent=1, allow_nan=False) + "\n").encode()
+    return (json.dumps(finite({"form": FORM, **summary}), indent=1, allow_nan=False) + "\n").encode()
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Returns plain values with null for each number that JSON cannot hold."""
     if isinstance(value, Mapping):
-        return {str(name): _finite(held) for name, held in value.items()}
+        return {str(name): finite(held) for name, held in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(held) for held in value]
+        return [finite(held) for held in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -58,8 +59,20 @@ def read_summary(root: Root, pointer: Mapping[str, Any]) -> dict[str, Any] | Non
         raise RecordingError(
             f"{root}: {SUMMARY} is damaged (its checksum is not the recorded one); restore it from a copy."
         )
-    found: dict[str, Any] = json.loads(content)
-    return found if found.get("form") == FORM else None
+    return _parsed(root, content)
+
+
+def _parsed(root: Root, content: bytes) -> dict[str, Any] | None:
+    """Returns what a file holds, in the form of `run_summary`; None for another form."""
+    try:
+        found = json.loads(content)
+        if found.get("form") != FORM:
+            return None
+        if all(isinstance(thread, dict) for thread in found["threads"]):
+            return dict(found)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise RecordingError(f"{root}: {SUMMARY} holds no summary of a run; restore it from a copy.")
 
 
 def _listed(root: Root, pointer: Mapping[str, Any]) -> Sum | None:

@@ -1,12 +1,353 @@
-"""The browser of runs, and each of them."""
+"""The browser of runs, and each of them, while another process writes it or afterwards."""
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute
+import asyncio
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, final
 
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from closedloop.analysis.catalogue import COLUMNS, Wanted, found
+from closedloop.analysis.run_index import STATES, RunIndex
+from closedloop.errors import ClosedLoopError
+from closedloop.loop.ending import request_end
+from closedloop.loop.protocol import EVOLVE
+from closedloop.recording.reader import read_experiment
+from closedloop.report import build_report
+from closedloop.viewer.asked import RequestError, absent, body_json, choice, text, whole
+from closedloop.viewer.jobs import ENTRIES, Jobs
+from closedloop.viewer.live import Follower
+from closedloop.viewer.pages import render
+from closedloop.viewer.runs_words import row_words, thumbnail
 from closedloop.viewer.shown import Shown
+
+#: Rows of a page; runs that are followed at the same time; pictures that are kept; runs on one axis.
+PAGE, FOLLOWED, PICTURES, COMPARED = 50, 32, 2000, 12
+#: Pictures of a generation that are made together.
+_BESIDE = 24
+#: Seconds between two looks at the folder, and those that one look may take to open runs without a summary.
+_LOOK_S, _BUDGET_S = 2.0, 0.5
+#: Seconds between two looks at a run that is followed, and after which a silent stream says that it is there.
+_POLL_S, _BEAT_S = 0.5, 10.0
+#: A report holds its own styles and pictures, and no script; it can neither load nor reach anything.
+_REPORT = "sandbox; default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'"
+
+
+@final
+class Runs:
+    """The folder of runs of a viewer, and what is known of it; any thread may ask.
+
+    Args:
+        folder: The folder of runs, or of one run; it need not be there yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._index: RunIndex | None = None
+        self._looked, self._guard, self._looking = -1e9, threading.Lock(), threading.Lock()
+        self._followers: OrderedDict[str, Follower] = OrderedDict()
+        self._drawing = threading.Lock()
+        self._pictures: OrderedDict[tuple[str, str, bool, int], bytes] = OrderedDict()
+
+    def index(self, now: bool = False) -> RunIndex | None:
+        """Returns the index, looked at within the last seconds; None while there is no folder.
+
+        Args:
+            now: Whether it must be looked at now.
+        """
+        with self._guard:
+            if self._index is None and self.folder.is_dir():
+                self._index = RunIndex(self.folder)
+        if self._index is not None and self._looking.acquire(blocking=now or self._looked < 0):
+            try:
+                if now or time.monotonic() - self._looked > _LOOK_S:
+                    self._index.refresh(seconds=_BUDGET_S)
+                    self._looked = time.monotonic()
+            finally:
+                self._looking.release()
+        return self._index
+
+    def rows(self, wanted: Wanted) -> tuple[list[dict[str, Any]], int]:
+        """Returns rows of the catalogue, and how many there are."""
+        index = self.index()
+        return ([], 0) if index is None else found(index, wanted)
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many runs there are in each state."""
+        index = self.index()
+        known = {} if index is None else {
+            row["state"]: row["n"] for row in index.rows("SELECT state, count(*) AS n FROM runs GROUP BY state")
+        }  # fmt: skip
+        return {state: known.get(state, 0) for state in STATES}
+
+    def path_of(self, identity: str) -> Path:
+        """Returns where a run is.
+
+        Raises:
+            RequestError: There is no such run in the folder; status 404.
+        """
+        index = self.index()
+        path = None if index is None else index.path_of(identity)
+        if path is None and index is not None:
+            path = index.path_of(identity) if self.index(now=True) else None
+        if path is None:
+            raise absent(
+                f"run: there is no run {identity[:40]!r} in {self.folder.name}; it may have been moved or removed."
+            )
+        return path
+
+    def follower(self, identity: str) -> Follower:
+        """Returns who follows a run."""
+        path = self.path_of(identity)
+        with self._guard:
+            known = self._followers.pop(identity, None) or Follower(path)
+            self._followers[identity] = known
+            while len(self._followers) > FOLLOWED:
+                self._followers.popitem(last=False)
+        return known
+
+    def picture(self, identity: str, name: str, reference: bool, size: int) -> bytes:
+        """Returns a picture of a run as JPEG, at most so many pixels wide and high.
+
+        Raises:
+            RequestError: There is none; status 404.
+        """
+        key = (identity, name, reference, size)
+        found = self._pictures.get(key)
+        if found is None:
+            follower = self.follower(identity)
+            with self._drawing:  # others that wait for the same generation find it made
+                found = self._pictures.get(key) or self._made(follower, key)
+        if found is None:
+            raise absent(f"picture: this run has no picture {name[:60]!r}: {follower.missing() or 'unknown name'}.")
+        return found
+
+    def _made(self, follower: Follower, key: tuple[str, str, bool, int]) -> bytes | None:
+        """Makes a picture, and those of the same generation beside it."""
+        identity, name, reference, size = key
+        names = [name] if reference else follower.generation_of(name)[:_BESIDE]
+        for one, picture in zip(names, follower.pictures(names, reference), strict=True):
+            if picture is not None:
+                self._pictures[identity, one, reference, size] = thumbnail(picture, size)
+        found = self._pictures.get(key)
+        while len(self._pictures) > PICTURES:
+            self._pictures.popitem(last=False)
+        return found
 
 
 def routes(shown: Shown) -> list[BaseRoute]:
-    """Returns its routes; none where what they need was not given."""
-    return []
+    """Returns the routes of the browser of runs; none where neither runs nor a subject were given."""
+    if shown.runs is None and shown.subject is None:
+        return []
+    folder = Path.cwd() / "runs" if shown.runs is None else shown.runs
+    runs = Runs(folder)
+    desk = _Desk(runs, Jobs(shown.subject, folder))
+    return [
+        Route("/runs", desk.browser),
+        Route("/runs/compare", desk.comparison),
+        Route("/runs/{id}", desk.page),
+        Route("/runs/{id}/report", desk.report),
+        Route("/api/runs", desk.listed),
+        Route("/api/runs/compare", desk.compared),
+        Route("/api/runs/{id}/live", desk.live),
+        Route("/api/runs/{id}/cautions", desk.cautions),
+        Route("/api/runs/{id}/events", desk.events),
+        Route("/api/runs/{id}/end", desk.end, methods=["POST"]),
+        Route("/api/runs/{id}/pictures/{name}.jpg", desk.picture),
+        Route("/api/jobs", desk.jobs_listed, methods=["GET"]),
+        Route("/api/jobs", desk.start, methods=["POST"]),
+        Route("/api/jobs/{number:int}", desk.job),
+        Route("/api/jobs/{number:int}/cancel", desk.cancel, methods=["POST"]),
+    ]
+
+
+@final
+class _Desk:
+    """Answers requests about runs; whatever reads the disk does so in a thread."""
+
+    def __init__(self, runs: Runs, jobs: Jobs) -> None:
+        self._runs, self._jobs = runs, jobs
+
+    async def listed(self, request: Request) -> Response:
+        """A page of the catalogue as JSON."""
+        return JSONResponse(await run_in_threadpool(self._listed, request))
+
+    def _listed(self, request: Request) -> dict[str, Any]:
+        wanted = _wanted(request)
+        rows, total = self._runs.rows(wanted)
+        told = [row_words(row) for row in rows]
+        return {"total": total, "offset": wanted.offset, "limit": PAGE, "states": self._runs.counts(), "rows": told}
+
+    async def browser(self, request: Request) -> Response:
+        """The browser of runs."""
+        answer = await run_in_threadpool(self._listed, request)
+        asked = {name: request.query_params.get(name, "") for name in ("q", "state", "where", "sort")}
+        asked["sort"] = asked["sort"] or "-when"
+        return render(request, "runs.html", title="Runs", folder=self._runs.folder.name, asked=asked, **answer,
+                      page=1 + answer["offset"] // PAGE, pages=max(1, -(-answer["total"] // PAGE)),
+                      jobs=self._jobs.all())  # fmt: skip
+
+    async def page(self, request: Request) -> Response:
+        """One run."""
+        identity = request.path_params["id"]
+        facts = await run_in_threadpool(self._facts, identity)
+        return render(request, "run.html", title=facts["called"], id=identity, **facts)
+
+    def _facts(self, identity: str) -> dict[str, Any]:
+        path = self._runs.path_of(identity)
+        content = read_experiment(path)
+        problem = ""
+        try:
+            snapshot = self._runs.follower(identity).snapshot(since=2**31)
+        except ClosedLoopError as error:
+            snapshot, problem = {"state": "interrupted", "presentations": 0, "reason": ""}, str(error)
+        told = {"protocol": str(content.get("protocol", EVOLVE)), "called": path.name, "place": str(path)}
+        rows, _ = self._runs.rows(Wanted(where=[f"id={identity}"]))
+        tables = [] if problem else self._runs.follower(identity).tables()
+        return {
+            **told,
+            "problem": problem,
+            "tables": tables,
+            "snapshot": snapshot,
+            "rows": [row_words(row) for row in rows],
+        }
+
+    async def comparison(self, request: Request) -> Response:
+        """Several runs on one axis."""
+        ids = _ids(request)
+        names = await run_in_threadpool(lambda: [(i, self._runs.path_of(i).name) for i in ids])
+        return render(request, "runs_compare.html", title="Runs compared", runs=names)
+
+    async def compared(self, request: Request) -> Response:
+        """The curves of several runs as JSON."""
+        return JSONResponse(await run_in_threadpool(self._compared, _ids(request)))
+
+    def _compared(self, ids: list[str]) -> dict[str, Any]:
+        told = []
+        for identity in ids:
+            curves = self._runs.follower(identity).curves()
+            rows = self._runs.rows(Wanted(where=[f"id={identity}"]))[0]
+            findings = [row_words(row) for row in rows if row["evolved"] is not None]
+            told.append({"id": identity, "name": self._runs.path_of(identity).name, **curves, "findings": findings})
+        return {"runs": told}
+
+    async def report(self, request: Request) -> Response:
+        """The report of a run; it is a page of its own, and may do nothing."""
+        path = await run_in_threadpool(self._runs.path_of, request.path_params["id"])
+        page = await run_in_threadpool(build_report, [path], f"{path.name}.html")
+        return HTMLResponse(page, headers={"Content-Security-Policy": _REPORT})
+
+    async def live(self, request: Request) -> Response:
+        """Where a run stands, as JSON."""
+        since = whole(request, "since", -2, -2, 2**31)
+        follower = await run_in_threadpool(self._runs.follower, request.path_params["id"])
+        return JSONResponse(await run_in_threadpool(follower.snapshot, since))
+
+    async def cautions(self, request: Request) -> Response:
+        """What makes a run's numbers less than they seem, as JSON."""
+        follower = await run_in_threadpool(self._runs.follower, request.path_params["id"])
+        return JSONResponse(await run_in_threadpool(follower.cautions))
+
+    async def events(self, request: Request) -> Response:
+        """The same as a stream, with every commit until the run is over."""
+        since = whole(request, "since", -2, -2, 2**31)
+        follower = await run_in_threadpool(self._runs.follower, request.path_params["id"])
+        return StreamingResponse(_stream(follower, since), media_type="text/event-stream")
+
+    async def end(self, request: Request) -> Response:
+        """Asks a run to end after the generation under way."""
+        path = await run_in_threadpool(self._runs.path_of, request.path_params["id"])
+        await run_in_threadpool(request_end, path)
+        return JSONResponse({"asked": True}, 202)
+
+    async def picture(self, request: Request) -> Response:
+        """A picture of a run."""
+        size = whole(request, "size", 224, 16, 1024)
+        reference = choice(request, "kind", ("evolved", "reference")) == "reference"
+        name = request.path_params["name"]
+        data = await run_in_threadpool(self._runs.picture, request.path_params["id"], name, reference, size)
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    async def jobs_listed(self, request: Request) -> Response:
+        """All jobs."""
+        return JSONResponse(self._jobs.all())
+
+    async def start(self, request: Request) -> Response:
+        """Starts a run."""
+        asked = await body_json(request, ENTRIES)
+        job = await run_in_threadpool(self._jobs.start, asked)
+        return JSONResponse(job.plain(), 202)
+
+    async def job(self, request: Request) -> Response:
+        """One job."""
+        return JSONResponse(self._jobs.find(request.path_params["number"]).plain())
+
+    async def cancel(self, request: Request) -> Response:
+        """Interrupts a job."""
+        job = self._jobs.find(request.path_params["number"])
+        await run_in_threadpool(self._jobs.cancel, job)
+        return JSONResponse(job.plain())
+
+
+async def _stream(follower: Follower, since: int) -> AsyncIterator[str]:
+    """Events for a browser: a snapshot with each change, and a word now and then where nothing changes."""
+    before, said = "", time.monotonic()
+    while True:
+        try:
+            snapshot = await run_in_threadpool(follower.snapshot, since)
+        except ClosedLoopError as error:
+            yield f"event: problem\ndata: {json.dumps({'error': str(error)})}\n\n"
+            return
+        now = json.dumps([snapshot[name] for name in ("state", "commits", "asked_to_end")])
+        if now != before:
+            yield f"data: {json.dumps(snapshot)}\n\n"
+            before, said = now, time.monotonic()
+            since = max([since, *(t["generation"][-1] for t in snapshot["threads"] if t["generation"])])
+            since = max([since, *snapshot["references"]["generation"][-1:]])
+        elif time.monotonic() - said > _BEAT_S:
+            yield ": still here\n\n"
+            said = time.monotonic()
+        if snapshot["state"] in ("finished", "stopped"):
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+def _wanted(request: Request) -> Wanted:
+    """Returns what a request asks of the catalogue: ``q``, ``state``, ``where`` (several), ``sort`` and ``page``."""
+    where = [_condition(value) for value in request.query_params.getlist("where")[:8] if value.strip()]
+    state = choice(request, "state", ("", *STATES))
+    sort = text(request, "sort", "-when", 40) or "-when"
+    if sort.removeprefix("-") not in COLUMNS:
+        raise RequestError(f"sort: a catalogue has no column {sort.removeprefix('-')!r}.")
+    page = whole(request, "page", 1, 1, 10**7)
+    return Wanted(
+        words=text(request, "q", ""),
+        where=[*where, *([f"state={state}"] if state else [])],
+        sort=sort.removeprefix("-"),
+        descending=sort.startswith("-"),
+        limit=PAGE,
+        offset=(page - 1) * PAGE,
+    )
+
+
+def _condition(value: str) -> str:
+    if len(value) > 200 or not value.isprintable():
+        raise RequestError(f"where: expected at most 200 printable characters, got {value[:40]!r}.")
+    return value
+
+
+def _ids(request: Request) -> list[str]:
+    """Returns the ids in ``ids=a,b,c``."""
+    ids = list(dict.fromkeys(part for part in text(request, "ids", most=17 * COMPARED).split(",") if part))
+    if not 1 <= len(ids) <= COMPARED:
+        raise RequestError(f"ids: expected 1 to {COMPARED} runs, got {len(ids)}.")
+    return ids

@@ -4,6 +4,7 @@
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { colour, fill, h, number, say } from "./dom.js";
 
+const WHOLE = [0, 1, 2, 3, 4, 5, 6].flatMap((e) => [1, 2, 5].map((n) => n * 10 ** e)); // steps between whole numbers
 const SERIES = 8; // tokens --series-1 … --series-8; then they begin again with other dashes
 const DASHES = [[], [6, 3], [2, 3], [6, 3, 2, 3]];
 
@@ -109,7 +110,7 @@ function settings(state, drawing, readout) {
     legend: { show: false },
     cursor: { y: false, drag: { x: true, y: false }, points: { size: 6 } },
     scales: { x: { time: false }, y: { distr: state.y.log ? 3 : 1 } },
-    axes: [axis(state.x.label, { size: 30 }), axis(state.y.label, { size: 56, values: (_, ticks) => ticks.map((t) => (t === null ? "" : number(t))) })],
+    axes: [axis(state.x.label, { size: 30, ...(state.x.values.every(Number.isInteger) && { incrs: WHOLE }) }), axis(state.y.label, { size: 56, values: (_, ticks) => ticks.map((t) => (t === null ? "" : number(t))) })],
     series: [{}, ...lines],
     bands,
     hooks: { draw: [(chart) => drawMarks(chart, state, ink, font)], setCursor: [(chart) => say(readout, read(chart, state))] },

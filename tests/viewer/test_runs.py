@@ -1,0 +1,146 @@
+"""The routes of runs: what they answer, that nothing outside the folder is served, and that no request is a 5xx."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from closedloop.analysis.run_index import run_id
+from closedloop.recording.ownership import OwnFolder
+from closedloop.viewer import create_app
+from tests import small_runs
+
+pytest.importorskip("httpx2")
+from starlette.testclient import TestClient
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("folder") / "runs"
+    small_runs.run("evolve", made / "done")
+    small_runs.run("present", made / "seen")
+    small_runs.cut_off("evolve", made / "sub" / "cut")
+    return made
+
+
+@pytest.fixture
+def client(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path))
+    return TestClient(create_app(runs=folder), base_url="http://127.0.0.1")
+
+
+def test_the_browser_finds_sorts_and_pages(client):
+    listed = client.get("/api/runs?sort=path").json()
+    assert [(row["path"], row["thread"]) for row in listed["rows"]] == [
+        ("done", "cells"), ("done", "pixels"), ("seen", None), ("sub/cut", "cells"), ("sub/cut", "pixels"),
+    ]  # fmt: skip
+    assert listed["states"] == {"running": 0, "finished": 2, "stopped": 0, "interrupted": 1}
+    assert client.get("/api/runs?q=pixels&state=interrupted").json()["total"] == 1
+    assert client.get("/api/runs?where=evolved%3E-100&where=path=done").json()["total"] == 2
+    assert client.get("/api/runs?page=2").json()["rows"] == []
+    page = client.get("/runs").text
+    assert "done" in page
+    assert f"/runs/{run_id('sub/cut')}" in page
+    assert "No run fits" in client.get("/runs?q=nothing-like-that").text
+
+
+def test_a_run_its_curves_pictures_and_report(client):
+    done = run_id("done")
+    page = client.get(f"/runs/{done}").text
+    assert "evolved ÷ natural" in page or "best natural" in page
+    live = client.get(f"/api/runs/{done}/live").json()
+    assert [t["name"] for t in live["threads"]] == ["cells", "pixels"]
+    assert client.get(f"/api/runs/{done}/live?since=1").json()["threads"][0]["generation"] == [2]
+    assert isinstance(client.get(f"/api/runs/{done}/cautions").json(), list)
+    picture = client.get(f"/api/runs/{done}/pictures/{live['threads'][0]['best_id'][0]}.jpg?size=64")
+    assert picture.content[:3] == b"\xff\xd8\xff"
+    assert client.get(f"/api/runs/{done}/pictures/image-00000.jpg?kind=reference").status_code == 200
+    report = client.get(f"/runs/{done}/report")
+    assert report.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert "done" in report.text
+
+
+def test_a_stream_ends_with_its_run(client):
+    told = client.get(f"/api/runs/{run_id('done')}/events?since=0").text
+    events = [json.loads(line[6:]) for line in told.splitlines() if line.startswith("data: ")]
+    assert len(events) == 1
+    assert events[0]["state"] == "finished"
+    assert events[0]["threads"][0]["generation"] == [1, 2]
+
+
+def test_recorded_images_have_a_table(client):
+    assert "Images with the highest mean response" in client.get(f"/runs/{run_id('seen')}").text
+
+
+def test_runs_on_one_axis(client):
+    ids = f"{run_id('done')},{run_id('sub/cut')}"
+    assert "2 runs on one axis" in client.get(f"/runs/compare?ids={ids}").text
+    compared = client.get(f"/api/runs/compare?ids={ids}").json()["runs"]
+    assert [run["name"] for run in compared] == ["done", "cut"]
+    assert len(compared[0]["findings"]) == 2
+    assert compared[1]["findings"] == []
+
+
+def test_a_run_is_asked_to_end(client, folder):
+    cut = run_id("sub/cut")
+    refused = client.post(f"/api/runs/{cut}/end")
+    assert refused.status_code == 400
+    assert "no process is writing it now" in refused.json()["error"]
+    own = OwnFolder(folder / "sub" / "cut")
+    assert client.post(f"/api/runs/{cut}/end").status_code == 202
+    assert client.get(f"/api/runs/{cut}/live").json()["asked_to_end"]
+    own.release()
+    (folder / "sub" / "cut" / "END").unlink()
+    foreign = client.post(f"/api/runs/{cut}/end", headers={"origin": "http://elsewhere.example"})
+    assert foreign.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/runs/%2e%2e%2fdone", "/runs/0000000000000000", "/api/runs/x/live", "/runs/x/report",
+        "/api/runs/{done}/pictures/..%2f..%2fexperiment.jpg", "/api/runs/{done}/pictures/nothing.jpg",
+        "/api/runs/{done}/pictures/%00.jpg", "/api/runs/{done}/pictures/image-00000.jpg?size=0", "/runs?sort=x",
+        "/api/runs?where=x", "/api/runs?where=%00", "/api/runs?page=0", "/api/runs?state=x", "/runs/compare",
+        "/runs/compare?ids=,,", "/runs/compare?ids=x", "/api/runs/compare?ids=" + "a,b," * 40, "/api/jobs/7",
+        "/api/runs/{done}/live?since=x",
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_a_4xx(client, address):
+    answer = client.get(address.replace("{done}", run_id("done")))
+    assert 400 <= answer.status_code < 500
+
+
+def test_links_lead_nowhere(client, folder, tmp_path):
+    small_runs.run("present", tmp_path / "outside")
+    link = folder / "link"
+    link.symlink_to(tmp_path / "outside")
+    try:
+        assert client.get(f"/runs/{run_id('link')}").status_code == 404
+        assert "link" not in [row["path"] for row in client.get("/api/runs").json()["rows"]]
+    finally:
+        link.unlink()
+
+
+def test_one_run_alone_and_an_empty_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path / "cache"))
+    alone = TestClient(create_app(runs=folder / "done"), base_url="http://127.0.0.1")
+    assert alone.get(f"/runs/{run_id('.')}").status_code == 200
+    (tmp_path / "empty").mkdir()
+    empty = TestClient(create_app(runs=tmp_path / "empty"), base_url="http://127.0.0.1")
+    assert "No runs yet" in empty.get("/runs").text
+    none = empty.post("/api/jobs", json={"protocol": "evolve", "layer": "a", "unit": 1})
+    assert none.status_code == 409
+    assert "this viewer shows none" in none.json()["error"]
+
+
+def test_a_damaged_run_says_so(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path / "cache"))
+    small_runs.run("present", tmp_path / "runs" / "broken")
+    (tmp_path / "runs" / "broken" / "COMMITTED.json").write_bytes(b"{}")
+    broken = TestClient(create_app(runs=tmp_path / "runs"), base_url="http://127.0.0.1")
+    assert "cannot read COMMITTED.json" in broken.get("/runs").text
+    for address in ("", "/report"):
+        assert broken.get(f"/runs/{run_id('broken')}{address}").status_code in (200, 400)
+    assert broken.get(f"/api/runs/{run_id('broken')}/live").status_code == 400
