@@ -41,6 +41,7 @@ COMMANDS = {
     "pack": "pack",
     "runs": "runs",
     "stop": "stop",
+    "view": "view",
     "train-generator": "train_generator",
 }
 _HELP = {"help_option_names": ["-h", "--help"]}

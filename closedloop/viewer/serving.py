@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
+import logging
 import socket
+import threading
+import time
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
 
 import uvicorn
 from starlette.applications import Starlette
 
+from closedloop.checks import at_door
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import Generator, Subject
+from closedloop.viewer.app import create_app
+from closedloop.viewer.manners import JUPYTER, is_local
+
+#: The port that is tried first where none was asked for, and how many behind it.
+PORT, PORTS = 8765, 32
+#: Where it listens where nothing was said: this computer alone can reach it.
+HERE = "127.0.0.1"
+
+
+class _Ending(logging.Filter):
+    """Leaves out of the log that what was under way is given up when the server ends."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, asyncio.CancelledError) or record.getMessage().startswith("Cancel "))
+
+
+_ENDING = _Ending()
+
 
 def settings_of(app: Starlette) -> uvicorn.Config:
-    """How uvicorn runs the viewer: it says nothing, and ends within 2 s although streams are open."""
+    """Returns how uvicorn runs the viewer: it says nothing, and ends within 2 s although streams are open."""
+    logging.getLogger("uvicorn.error").addFilter(_ENDING)
     return uvicorn.Config(
         app,
-        timeout_graceful_shutdown=1,
-        log_level="warning",
+        log_config=None,  # that of the program, or of Jupyter, stays
+        timeout_graceful_shutdown=0.5,  # type: ignore[arg-type] # asyncio takes a fraction of a second, too
+        log_level="error",
         access_log=False,
         server_header=False,
         ws="none",
@@ -21,15 +54,179 @@ def settings_of(app: Starlette) -> uvicorn.Config:
     )
 
 
-def serve(app: Starlette, listening: socket.socket) -> None:
-    """Serves until it is interrupted.
+def listen(host: str = HERE, port: int | None = None, token: str | None = None) -> socket.socket:
+    """Returns a socket that listens at an address.
+
+    Args:
+        host: An IP address of this computer, or "localhost".
+        port: The port; None for the first free one from `PORT` on.
+        token: What visitors must know; needed where other computers can reach the address.
+
+    Raises:
+        InvalidArgumentError: The address is none of this computer, the port is taken, or a token is needed.
+    """
+    if not is_local(host) and not token:
+        raise InvalidArgumentError(
+            f"host: {host[:60]!r} is not this computer alone; give a token that visitors must know (--token), or leave "
+            "host out and come through an SSH tunnel."
+        )
+    wanted = range(PORT, PORT + PORTS) if port is None else [port]
+    for number in wanted:
+        try:
+            return _bound(host, number)
+        except OSError as error:
+            trouble = error
+    found = "all of them are taken" if port is None else trouble.strerror or str(trouble)
+    raise InvalidArgumentError(
+        f"port: cannot listen at {host[:60]} on port {f'{wanted[0]} to {wanted[-1]}' if port is None else port}: "
+        f"{found}; choose another one, or leave it out for the next that is free."
+    )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Returns a socket at an address and a port, 0 for any.
+
+    Raises:
+        InvalidArgumentError: No such port, or no IP address.
+        OSError: It is taken, or the address is none of this computer.
+    """
+    if not 0 <= port < 2**16:
+        raise InvalidArgumentError(f"port: expected 0 to 65535, got {port}.")
+    address = HERE if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        socket.inet_pton(family, address)  # a name would be looked up elsewhere
+    except (OSError, ValueError, UnicodeError) as error:
+        raise InvalidArgumentError(f"host: expected an IP address of this computer, got {host[:60]!r}.") from error
+    return socket.create_server((address, port), family=family, reuse_port=False)
+
+
+def address_of(listening: socket.socket, token: str | None = None) -> str:
+    """Returns the address that a browser of this computer opens."""
+    host, port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": HERE, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+
+
+def serve(app: Starlette, listening: socket.socket, opened: str | None = None) -> None:
+    """Serves until Ctrl-C or SIGTERM.
 
     Args:
         app: The viewer.
-        listening: A socket that is bound to its address.
+        listening: Where it listens.
+        opened: The address that a browser opens as soon as it is served; None for no browser.
     """
-    uvicorn.Server(settings_of(app)).run(sockets=[listening])
+    server = uvicorn.Server(settings_of(app))
+    if opened is not None:
+        threading.Thread(target=_open, args=(server, opened), daemon=True).start()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        listening.close()
 
 
-def view() -> None:
-    """Shows a subject or runs in Jupyter."""
+def _open(server: uvicorn.Server, address: str) -> None:
+    """Opens a browser once the server has started."""
+    for _ in range(600):
+        if server.started:
+            webbrowser.open(address)
+            return
+        time.sleep(0.05)
+
+
+@final
+class View:
+    """A viewer that is served from a thread, and shown in a frame by Jupyter.
+
+    It ends with `close`, at the end of a ``with`` block, or with the kernel.
+
+    Attributes:
+        address: Where it is.
+        height: Of the frame in pixels.
+
+    Args:
+        app: The viewer.
+        port: Where it listens at 127.0.0.1; None for the first free one.
+        height: Of the frame in pixels.
+    """
+
+    def __init__(self, app: Starlette, port: int | None = None, height: int = 860) -> None:
+        self._listening = listen(HERE, port)
+        self.address, self.height = address_of(self._listening), height
+        self._server = uvicorn.Server(settings_of(app))
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._listening]}, name="closedloop viewer", daemon=True
+        )
+        self._thread.start()
+        until = time.monotonic() + 30
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Ends the server, within 2 s."""
+        self._server.should_exit = True
+        self._thread.join(5)
+        self._listening.close()
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "served" if self._thread.is_alive() else "closed"
+        return f"View: {self.address} ({state})"
+
+    def _repr_html_(self) -> str:
+        """Returns the frame that Jupyter shows."""
+        return (
+            f'<iframe src="{html.escape(self.address)}" width="100%" height="{int(self.height)}" allow="camera" '
+            'style="border: 0"></iframe>'
+        )
+
+
+@at_door
+def view(
+    shown: Subject | str | Path | None = None,
+    *,
+    runs: str | Path | None = None,
+    labelled: str | Path | None = None,
+    images: str | Path | None = None,
+    generator: Generator | str | None = None,
+    atlas: str | Path | None = None,
+    port: int | None = None,
+    height: int = 860,
+    framed: Sequence[str] = JUPYTER,
+) -> View:
+    """Shows a subject, or runs, from Python: in a frame where Jupyter displays what this returns.
+
+    Args:
+        shown: A subject, its name, the folder of a run, or a folder of runs.
+        runs: The folder of a run or of many, beside a subject.
+        labelled: A folder of images in folders by class, or with a ``labels.csv``, for the errors page.
+        images: A folder of images to look at.
+        generator: What makes images from codes, or its name.
+        atlas: The folder that ``closedloop atlas`` has filled.
+        port: Where it listens at 127.0.0.1; None for the first free one from 8765 on.
+        height: Of the frame in pixels.
+        framed: Origins whose pages may show it in a frame; by default those of this computer.
+
+    Returns:
+        The viewer, which is served from a thread until it is closed, or the kernel ends.
+
+    Raises:
+        InvalidArgumentError: A folder is not there, a name is not known, or the port is taken.
+    """
+    folder = shown if isinstance(shown, Path) or (isinstance(shown, str) and Path(shown).is_dir()) else None
+    subject = None if folder is not None else shown
+    app = create_app(
+        subject,  # type: ignore[arg-type]
+        runs=folder if runs is None else runs,
+        labelled=labelled,
+        images=images,
+        generator=generator,
+        atlas=atlas,
+        framed=framed,
+    )
+    return View(app, port, height)

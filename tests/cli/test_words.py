@@ -31,6 +31,7 @@ SHORT = {
     "record": ["--subject", "gabor", "--images", "photos"],
     "units": ["--subject", "gabor"],
     "attribute": ["--subject", "gabor"],
+    "view": ["--subject", "gabor", "--no-browser"],
     "train-generator": ["--images", "photos", "--steps", "1", "--batch", "1"],
 }
 #: Commands that take minutes; what is valid there is tried elsewhere.
@@ -41,6 +42,7 @@ _LONG = ("train-generator", "compare", "elites")
 def work(tmp_path, monkeypatch):
     """A folder with files of all kinds, and a finished run."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("closedloop.viewer.serving.serve", lambda *_: None)  # else a server waits for visitors
     from PIL import Image
 
     for name in ("photos", "broken", "folder"):

@@ -1,0 +1,59 @@
+"""``closedloop view``: what it is given, what it says, and that it ends."""
+
+import numpy as np
+import pytest
+
+from closedloop.cli import main
+from closedloop.images import encode_png
+from closedloop.viewer import serving
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Keeps what would be served."""
+    seen = []
+    monkeypatch.setattr(serving, "serve", lambda app, listening, opened: seen.append((app, opened)))
+    return seen
+
+
+def test_it_says_what_it_shows_and_where(served, capsys, tmp_path):
+    (tmp_path / "a.png").write_bytes(encode_png(np.zeros((3, 8, 8), np.float32)))
+    main(["view", "--subject", "gabor", "--images", str(tmp_path), "--no-browser"])
+    printed = capsys.readouterr().out
+    assert "gabor, images in" in printed
+    assert "http://127.0.0.1:" in printed
+    assert "Ctrl-C" in printed
+    ((app, opened),) = served
+    assert (app.state.parts[0], opened) == ("look", None)
+
+
+def test_runs_alone_load_no_subject(served, tmp_path):
+    main(["view", str(tmp_path)])
+    ((app, opened),) = served
+    assert app.state.subject is None
+    assert opened.startswith("http://127.0.0.1:")
+
+
+def test_other_computers_need_a_token(served, capsys):
+    with pytest.raises(SystemExit):
+        main(["view", "--subject", "gabor", "--host", "0.0.0.0"])
+    assert "token" in capsys.readouterr().err
+    main(["view", "--subject", "gabor", "--host", "0.0.0.0", "--token", "secret1234", "--no-browser"])
+    assert "not encrypted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--labelled", "nowhere"], "labelled: expected a folder"),
+        (["nowhere"], "run: expected a folder"),
+        (["--token", "short"], "token: expected at least 8"),
+        (["--port", "99999999"], "port: expected 0 to 65535"),
+        (["--host", "", "--token", "secret1234"], "expected an IP address"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_loaded(served, capsys, words, said):
+    with pytest.raises(SystemExit):
+        main(["view", *words])
+    assert said in capsys.readouterr().err
+    assert served == []
