@@ -105,7 +105,7 @@ def _depth(subject: Subject, kind: str) -> int:
 
 
 def inner_of(subject: Subject) -> Subject:
-    """The subject within all wrappers around it; itself where there are none."""
+    """Returns the subject within all wrappers around it; itself where there are none."""
     while isinstance(subject, Wrapper):
         subject = subject.subject
     return subject
