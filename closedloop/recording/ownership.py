@@ -67,6 +67,8 @@ class OwnFolder:
 
     def _check_data(self) -> None:
         """Raises FolderLostError if the store in the folder is another than it was, or is none any more."""
+        if self._data is None and not (self.path / POINTER).exists():
+            return  # the first commit may replace what died at its birth
         now = _identity(self.path / DATA)
         self._data = self._data or now
         if now != self._data or (now is not None and not (self.path / DATA / "zarr.json").exists()):
