@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from closedloop.checks import check_images
 from closedloop.errors import WeightsError
@@ -26,10 +26,11 @@ from closedloop.networks.weights import fill
 from closedloop.readable import ReadableGenerator
 
 from .decoding import Decoder
-from .native_model import CHANNELS, STRIDE, Encoder, NativeNetwork, Prior, SpatialDecoder
+from .native_model import CHANNELS, SpatialModel
+from .two_part_model import TwoPartModel
 
-#: The trained weights that come with the installation.
-EMBEDDED = "native.safetensors"
+#: The trained weights that come with the installation, by name; the first are the default.
+EMBEDDED = {"native-1": "native.safetensors"}
 #: Key of the training's facts in a file of weights.
 FACTS = "closedloop.native"
 
@@ -38,17 +39,20 @@ FACTS = "closedloop.native"
 class Native(ReadableGenerator):
     """Images of a decoder that was trained to draw photographs; codes ``(n, 512)``, prior N(0, I). Differentiable.
 
-    The decoder of a spatial autoencoder trained with pixel, feature and adversarial losses in the spirit of DeePSiM
-    (Dosovitskiy & Brox 2016) and of projected GANs (Sauer et al. 2021). A code is whitened: its coordinates are the
-    principal components of the spatial codes of photographs, in units of their standard deviations, largest first. By
-    default every code is moved to the sphere of radius ``sqrt(dim)``, close to which draws from the prior lie: without
-    it, an evolution leaves the images that the decoder has learnt to draw.
+    There are two models, and a file of weights holds either. The first is the decoder of a spatial autoencoder trained
+    with pixel, feature and adversarial losses in the spirit of DeePSiM (Dosovitskiy & Brox 2016) and of projected GANs
+    (Sauer et al. 2021). Its code is whitened: the coordinates are the principal components of the spatial codes of
+    photographs, in units of their standard deviations, largest first. By default every code is moved to the sphere of
+    radius ``sqrt(dim)``, close to which draws from the prior lie: without it, an evolution leaves the images that the
+    decoder has learnt to draw. A code of the second says what is seen and how it is laid out, and has a sphere for
+    each part (`closedloop.generators.two_part_model`).
 
     The network that gave the feature losses is EfficientNet-Lite1, so that EfficientNet-Lite0 and other subjects stay
     black boxes.
 
     Args:
-        weights: A file that ``closedloop train-generator`` wrote; None for the embedded one.
+        weights: A file that ``closedloop train-generator`` wrote, or "native-1", the first embedded ones; None for the
+            best embedded ones.
         shell: Move codes to the sphere; False leaves them as they are.
         resolution: Height and width of the images in pixels; None for what the network makes, 128. Others are resized.
         engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
@@ -69,16 +73,15 @@ class Native(ReadableGenerator):
         engine: str = "auto",
         device: str | None = None,
     ) -> None:
-        path = embedded() if weights is None else Path(weights)
-        self._weights, self.shell = weights, bool(shell)
-        self._encoder, prior, decoder, self.facts = read_native(path)
-        self.space = Space(len(prior.mean))
-        self._size = prior.side * STRIDE
+        named = weights is None or str(weights) in EMBEDDED
+        path = embedded(None if weights is None else str(weights)) if named else Path(str(weights))
+        self._weights, self.shell = weights if named else str(path.resolve()), bool(shell)
+        self._model, self.facts = read_native(path)
+        self.space = Space(self._model.dim)
         self._decoder = Decoder(
-            NativeNetwork(prior, decoder, self.shell), self.space, resolution=resolution, engine=engine, device=device
+            self._model.network(self.shell), self.space, resolution=resolution, engine=engine, device=device
         )
-        self._prior = prior
-        self._encoder.to(self._decoder.device)
+        self._model.to(self._decoder.device)
         self.resolution = self._decoder.resolution
         self.fingerprint = _fingerprint(path, self.shell, self.resolution)
 
@@ -92,7 +95,7 @@ class Native(ReadableGenerator):
         """How `load_generator` makes it again on any machine, with the engine that was chosen."""
         return {
             "name": self.name,
-            **({} if self._weights is None else {"weights": str(Path(self._weights).resolve())}),
+            **({} if self._weights is None else {"weights": str(self._weights)}),
             "shell": self.shell,
             "resolution": self.resolution,
             "engine": self.engine,
@@ -113,28 +116,35 @@ class Native(ReadableGenerator):
 
         A first guess in one step; `closedloop.generators.invert` improves it and says how good it is.
         """
-        small = resize_images(check_images(images), self._size)
-        device = self._prior.mean.device
+        small = resize_images(check_images(images), self._model.size)
+        device = self._decoder.device
         chunks = [torch.from_numpy(small[i : i + 32]).to(device) for i in range(0, len(small), 32)]
-        codes = [self._prior.invert(self._encoder(chunk * 2 - 1)).double().cpu().numpy() for chunk in chunks]
+        codes = [self._model.encode(chunk * 2 - 1).double().cpu().numpy() for chunk in chunks]
         return np.concatenate([np.empty((0, self.space.dim)), *codes])
 
 
-def embedded() -> Path:
-    """The file of the embedded weights."""
-    return Path(str(resources.files("closedloop.generators"))) / EMBEDDED
+def native_1(**options: Any) -> Native:
+    """The native generator with its first weights, whatever `native` holds today; `options` are those of `Native`."""
+    return Native("native-1", **options)
 
 
-def write_native(path: Path, encoder: Encoder, prior: Prior, decoder: SpatialDecoder, facts: Mapping[str, Any]) -> None:
+def embedded(name: str | None = None) -> Path:
+    """The file of embedded weights; by default the first of `EMBEDDED`."""
+    file = next(iter(EMBEDDED.values())) if name is None else EMBEDDED[name]
+    return Path(str(resources.files("closedloop.generators"))) / file
+
+
+def write_native(path: Path, model: SpatialModel | TwoPartModel, facts: Mapping[str, Any]) -> None:
     """Writes weights in half precision with the facts of their training; appears under its name only when complete."""
     tensors = {
-        key: value.half().contiguous().cpu() for key, value in _parts(encoder, prior, decoder).state_dict().items()
+        key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for key, value in model.state_dict().items()
     }
     replace_file(path, save(tensors, metadata={FACTS: json.dumps(dict(facts))}))
 
 
-def read_native(path: Path) -> tuple[Encoder, Prior, SpatialDecoder, dict[str, Any]]:
-    """Encoder, prior, decoder and the facts of their training.
+def read_native(path: Path) -> tuple[SpatialModel | TwoPartModel, dict[str, Any]]:
+    """The model, and the facts of its training.
 
     Raises:
         WeightsError: The file is missing, cannot be read, or holds something else.
@@ -142,7 +152,7 @@ def read_native(path: Path) -> tuple[Encoder, Prior, SpatialDecoder, dict[str, A
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})[FACTS])
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a mapping
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
         raise WeightsError(f"native: expected a file of weights, got {path}, which does not exist.") from None
     except (OSError, SafetensorError, ValueError, KeyError) as error:
@@ -150,21 +160,22 @@ def read_native(path: Path) -> tuple[Encoder, Prior, SpatialDecoder, dict[str, A
             f"native: cannot read {path} as weights of the native generator ({type(error).__name__}: {error}); "
             "closedloop train-generator writes them."
         ) from error
-    dim = len(state.get("prior.mean", torch.empty(0)))
+    model = _unfilled(state, path)
+    single = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    fill(model, single, path, spare=lambda _: False)
+    return model.eval().requires_grad_(False), facts
+
+
+def _unfilled(state: Mapping[str, Tensor], path: Path) -> SpatialModel | TwoPartModel:
+    """The model whose weights these are, with random ones."""
+    none = torch.empty(0, 0)
+    what = len(state.get("reader.name.weight", none))
+    axes = state.get("prior.spatial_axes", none) if what else state.get("prior.mean", none)
+    dim = axes.shape[-1]
     side = round((dim / CHANNELS) ** 0.5)
     if dim == 0 or side**2 * CHANNELS != dim:
         raise WeightsError(f"native: {path} holds no prior of spatial codes with {CHANNELS} channels.")
-    encoder, decoder = born(Encoder, 0), born(SpatialDecoder, 0)
-    prior = Prior(torch.zeros(dim), torch.zeros(dim, dim))
-    fill(_parts(encoder, prior, decoder), state, path, spare=lambda _: False)
-    for part in (encoder, prior, decoder):
-        part.eval().requires_grad_(False)
-    return encoder, prior, decoder, facts
-
-
-def _parts(encoder: Encoder, prior: Prior, decoder: SpatialDecoder) -> nn.ModuleDict:
-    """The parts under the names that they have in a file."""
-    return nn.ModuleDict({"encoder": encoder, "prior": prior, "decoder": decoder})
+    return born(lambda: TwoPartModel(what, len(axes), side) if what else SpatialModel(dim), 0)
 
 
 def _fingerprint(path: Path, shell: bool, resolution: int) -> str:

@@ -15,7 +15,7 @@ CHANNELS, STRIDE = 8, 16
 _SLOPE = 0.2
 
 
-def _leaky(x: Tensor) -> Tensor:
+def leaky(x: Tensor) -> Tensor:
     """A leaky ReLU of any shape."""
     return functional.leaky_relu(x, _SLOPE)
 
@@ -31,7 +31,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        change: Tensor = self.b(_leaky(self.a(_leaky(x))))
+        change: Tensor = self.b(leaky(self.a(leaky(x))))
         return x + change
 
 
@@ -42,6 +42,7 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (32, 64, 128, 192)  # channels at 1/2, 1/4, 1/8 and 1/16 of the image's resolution
+        self.width = widths[-1]
         layers: list[nn.Module] = [nn.Conv2d(12, widths[0], 3, padding=1)]
         for a, b in itertools.pairwise(widths):
             layers += [nn.LeakyReLU(_SLOPE), nn.Conv2d(a, b, 4, 2, 1)]
@@ -50,8 +51,13 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        codes: Tensor = self.f(functional.pixel_unshuffle(images, 2))  # 2 x 2 pixels of 3 colours are 12 channels
+        codes: Tensor = self.f[-1](self.maps(images))
         return codes
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Images -> the maps ``(n, 192, r/16, r/16)`` off which the last layer reads the codes."""
+        maps: Tensor = self.f[:-1](functional.pixel_unshuffle(images, 2))  # 2 x 2 pixels of 3 colours: 12 channels
+        return maps
 
 
 @final
@@ -89,11 +95,11 @@ class SpatialDecoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """See the class."""
         x = self.first(codes)
-        whole = self.whole(self.down(_leaky(x)))
-        x = self.mix(x + functional.pixel_shuffle(self.back(_leaky(whole)), 2))
+        whole = self.whole(self.down(leaky(x)))
+        x = self.mix(x + functional.pixel_shuffle(self.back(leaky(whole)), 2))
         for up, refine in zip(self.up, self.refine, strict=True):
-            x = refine(functional.pixel_shuffle(up(_leaky(x)), 2))
-        return functional.pixel_shuffle(self.last(_leaky(x)), 2)
+            x = refine(functional.pixel_shuffle(up(leaky(x)), 2))
+        return functional.pixel_shuffle(self.last(leaky(x)), 2)
 
 
 @final
@@ -121,10 +127,7 @@ class Prior(nn.Module):
 
     def invert(self, spatial: Tensor) -> Tensor:
         """Spatial codes ``(n, 8, side, side)`` -> codes ``(n, d)``; 0 along axes on which photographs do not differ."""
-        variance = self.axes.square().sum(1)
-        # The axes are orthogonal rows of length σ_i: z_i = (x - mean) · a_i / σ_i².
-        whitened = (spatial.flatten(1) - self.mean) @ self.axes.T
-        return torch.where(variance > 1e-8 * variance.max(), whitened / variance.clamp_min(1e-30), 0.0)
+        return whitened(spatial.flatten(1), self.mean, self.axes)
 
 
 @final
@@ -143,11 +146,48 @@ class NativeNetwork(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """See the class."""
-        if self.shell:
-            norm = torch.linalg.vector_norm(codes, dim=1, keepdim=True).clamp_min(1e-12)
-            codes = codes * (codes.shape[1] ** 0.5 / norm)
-        images: Tensor = self.decoder(self.prior(codes))
+        images: Tensor = self.decoder(self.prior(on_shell(codes) if self.shell else codes))
         return (images / 2 + 0.5).clamp(0, 1)  # from [-1, 1]
+
+
+@final
+class SpatialModel(nn.Module):
+    """The first model: encoder, prior of its spatial codes, and decoder.
+
+    Args:
+        dim: Numbers of a code.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.encoder, self.decoder = Encoder(), SpatialDecoder()
+        self.prior = Prior(torch.zeros(dim), torch.zeros(dim, dim))
+        self.size = self.prior.side * STRIDE
+
+    def network(self, shell: bool) -> NativeNetwork:
+        """From codes to images."""
+        return NativeNetwork(self.prior, self.decoder, shell)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images ``(n, 3, r, r)`` in [-1, 1] -> codes ``(n, dim)``."""
+        codes: Tensor = self.prior.invert(self.encoder(images))
+        return codes
+
+
+def on_shell(codes: Tensor) -> Tensor:
+    """Codes ``(n, d)`` moved to the sphere of radius ``sqrt(d)``, close to which draws from N(0, I) lie."""
+    norm = torch.linalg.vector_norm(codes, dim=1, keepdim=True).clamp_min(1e-12)
+    moved: Tensor = codes * (codes.shape[1] ** 0.5 / norm)
+    return moved
+
+
+def whitened(data: Tensor, mean: Tensor, axes: Tensor) -> Tensor:
+    """Components of data ``(n, d)`` along principal axes, in units of standard deviations; 0 where there is none."""
+    variance = axes.square().sum(1)
+    # The axes are orthogonal rows of length σ_i: z_i = (x - mean) · a_i / σ_i².
+    along = (data - mean) @ axes.T
+    return torch.where(variance > 1e-8 * variance.max(), along / variance.clamp_min(1e-30), 0.0)
 
 
 def principal_axes(covariance: Tensor) -> Tensor:

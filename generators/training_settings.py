@@ -13,6 +13,12 @@ _LEAST, _LARGEST, _MULTIPLE = 64, 512, 32
 class TrainingSettings:
     """The numbers of a training."""
 
+    model: str = option(
+        default="spatial",
+        choices=("spatial", "two-part"),
+        help="Which model learns: the first, whose codes are spatial, or the second, whose codes say what is seen and "
+        "how it is laid out. The second begins at weights of the first.",
+    )
     steps: int = option(default=8000, least=1, help="Updates of the weights.")
     batch: int = option(
         default=16, least=1, help="Photographs in a step; as many draws from the prior stand beside them."

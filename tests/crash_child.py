@@ -145,11 +145,11 @@ def train(out, photographs):
     import torch
     from torch import nn
 
-    from closedloop.generators import FeatureTaps, TrainingSettings, training
+    from closedloop.generators import FeatureTaps, TrainingSettings, learning, training
     from closedloop.networks.modules import born
 
     torch.set_num_threads(1)
-    training.COMMIT_STEPS, training.quicker_precision = 1, lambda device: "single"
+    training.COMMIT_STEPS, learning.quicker_precision = 1, lambda device: "single"
     taps = FeatureTaps(born(lambda: nn.Sequential(nn.Conv2d(3, 4, 4, 2, 1)), 1), ("0",), (0.5,) * 3, (0.5,) * 3, "one")
     settings = TrainingSettings(steps=4, batch=2, resolution=64, crops=2, draws_start=1)
     training.train_native(photographs, out, taps, settings)

@@ -14,7 +14,10 @@ from closedloop.errors import InvalidArgumentError, closest
 
 #: Networks whose features can steer the training, with the normalization of their images and the layers taken.
 FEATURES = ("lite1", "lite2")
-LAYERS = ("bn1", "blocks.1", "blocks.2", "blocks.4")
+LAYERS = {
+    "spatial": ("bn1", "blocks.1", "blocks.2", "blocks.4"),
+    "two-part": ("blocks.1", "blocks.2", "blocks.4", "blocks.6", "output"),
+}
 
 
 def train_generator(
@@ -26,7 +29,11 @@ def train_generator(
     given: Mapping[str, Any],
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of a native generator to begin with.", show_default="random"),
+        typer.Option(
+            metavar="FILE",
+            help="Weights of a native generator to begin with, of the first model.",
+            show_default="random; for the two-part model the embedded ones",
+        ),
     ] = None,
     features: Annotated[
         str, typer.Option(help="Network of the feature losses, lite1 or lite2; never the subject of the study.")
@@ -50,7 +57,7 @@ def train_generator(
         subject = load_subject(features, engine="eager")
     if not isinstance(subject, TorchSubject):
         raise InvalidArgumentError(f"features: expected a network, got {subject.name!r}.")
-    taps = FeatureTaps(subject.model, LAYERS, (0.5,) * 3, (0.5,) * 3, features)
+    taps = FeatureTaps(subject.model, LAYERS[settings.model], (0.5,) * 3, (0.5,) * 3, features)
     torch.set_flush_denormal(True)  # once weights vanish, denormal numbers make a step many times slower
     try:
         with Meter("training", settings.steps) as meter:

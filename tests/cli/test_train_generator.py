@@ -49,3 +49,15 @@ def test_what_does_not_fit_is_said(photographs, tmp_path, capsys, options, messa
         main(["train-generator", "--images", str(photographs), "--out", str(out), *options])
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [photographs]
+
+
+@pytest.mark.long
+def test_the_model_of_two_parts_begins_at_the_embedded_weights(photographs, tmp_path):
+    out = tmp_path / "second.safetensors"
+    options = ["--batch", "2", "--resolution", "64", "--crops", "2", "--steps", "1", "--model", "two-part"]
+    main(["train-generator", "--images", str(photographs), "--out", str(out), *options])
+    generator = Native(out, engine="eager")
+    assert generator.facts["start"] == "native.safetensors"
+    assert generator.facts["features"] == "lite1: blocks.1, blocks.2, blocks.4, blocks.6, output"
+    images = generator(generator.space.sample(2, np.random.default_rng(0)))
+    assert images.shape == (2, 3, 64, 64)

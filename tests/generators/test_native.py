@@ -91,9 +91,9 @@ def test_no_image_no_code(native):
 
 
 def test_fingerprint_tells_weights_and_options(native, tmp_path):
-    encoder, prior, decoder, facts = read_native(embedded())
-    prior.mean += 0.5
-    write_native(tmp_path / "other.safetensors", encoder, prior, decoder, facts)
+    model, facts = read_native(embedded())
+    model.prior.mean += 0.5
+    write_native(tmp_path / "other.safetensors", model, facts)
     prints = {
         native.fingerprint,
         Native(engine="eager", shell=False).fingerprint,
@@ -104,9 +104,9 @@ def test_fingerprint_tells_weights_and_options(native, tmp_path):
 
 
 def test_a_users_weights_are_loaded_by_name(tmp_path):
-    encoder, prior, decoder, facts = read_native(embedded())
+    model, facts = read_native(embedded())
     path = tmp_path / "mine.safetensors"
-    write_native(path, encoder, prior, decoder, {**facts, "photographs": 7})
+    write_native(path, model, {**facts, "photographs": 7})
     mine = load_generator("native", weights=str(path), engine="eager")
     assert mine.facts["photographs"] == 7
     assert mine.recipe["weights"] == str(path)
@@ -126,8 +126,17 @@ def test_unfit_files_are_refused(tmp_path):
 
 
 def test_files_with_surplus_tensors_are_refused(tmp_path):
-    encoder, prior, decoder, facts = read_native(embedded())
-    decoder.register_buffer("more", torch.zeros(1))
-    write_native(tmp_path / "more.safetensors", encoder, prior, decoder, facts)
+    model, facts = read_native(embedded())
+    model.decoder.register_buffer("more", torch.zeros(1))
+    write_native(tmp_path / "more.safetensors", model, facts)
     with pytest.raises(WeightsError, match=r"1 surplus \(decoder.more\)"):
         Native(tmp_path / "more.safetensors")
+
+
+def test_the_first_weights_keep_a_name_of_their_own(native):
+    first = load_generator("native-1", engine="eager")
+    assert first.recipe["weights"] == "native-1"
+    assert first.fingerprint == native.fingerprint
+    again = load_generator(**first.recipe)
+    codes = native.space.sample(1, np.random.default_rng(0))
+    np.testing.assert_array_equal(again(codes), native(codes))

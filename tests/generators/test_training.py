@@ -4,40 +4,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+import closedloop.generators.learning as learning
 import closedloop.generators.training as module
 from closedloop.errors import InvalidArgumentError, WeightsError
 from closedloop.generators import FeatureTaps, Native, TrainingSettings, train_native
-
-
-class Small(nn.Module):
-    """A network with two layers of maps, and a third that must not be needed."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Conv2d(3, 4, 4, 2, 1), nn.Conv2d(4, 6, 4, 2, 1)
-        self.calls = 0
-
-    def forward(self, x):
-        x = self.b(self.a(x).relu())
-        self.calls += 1
-        return x.mean((2, 3))
-
-
-@pytest.fixture
-def taps():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return FeatureTaps(Small(), ("a", "b"), (0.5,) * 3, (0.5,) * 3, "small")
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    """Four photographs of one colour each, 80 x 96 pixels."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i, color in enumerate([(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]):
-        Image.new("RGB", (96, 80), color).save(folder / f"{i}.png")
-    return folder
+from closedloop.generators.spatial_training import SpatialTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -56,89 +27,6 @@ def test_crops_are_square_and_repeatable(photographs):
     assert crops.dtype == np.uint8
     np.testing.assert_array_equal(crops[0, :, 0, 0], (200, 30, 30))
     np.testing.assert_array_equal(module.cut_crops(photographs, settings()), crops)
-
-
-def test_features_stop_at_the_deepest_layer(taps):
-    first, second = taps(torch.zeros(2, 3, 16, 16))
-    assert first.shape == (2, 4, 8, 8)
-    assert second.shape == (2, 6, 4, 4)
-    assert taps.network.calls == 0
-
-
-@pytest.mark.long
-def test_it_learns_to_draw_the_photographs(photographs, taps):
-    trainer = module.Trainer(
-        module.cut_crops(photographs, settings()), taps,
-        settings(steps=60, draws_start=1000, feature_weight=0.0, learning_rate=2e-3),
-    )  # fmt: skip
-    losses = [trainer.run_step() for _ in range(60)]
-    pixel = [loss["pixel"] for loss in losses]
-    assert np.mean(pixel[-10:]) < 0.75 * np.mean(pixel[:10])
-
-
-@pytest.mark.long
-def test_the_adversary_tells_drawn_from_real(photographs, taps):
-    trainer = module.Trainer(module.cut_crops(photographs, settings()), taps, settings(steps=60, adversary_rate=3e-3))
-    losses = [trainer.run_step() for _ in range(40)]
-    assert "judged" not in losses[0]
-    assert losses[-1]["judged"] < losses[1]["judged"]
-
-
-def test_moments_hold_means_and_products_of_channels():
-    maps = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
-    moments = module.second_moments(maps)
-    flat = maps.permute(1, 0, 2, 3).reshape(2, -1)
-    assert moments[0, 0] == 1
-    torch.testing.assert_close(moments[0, 1:], flat.mean(1))
-    torch.testing.assert_close(moments[1:, 1:], (flat[:, None] * flat[None]).mean(-1))
-
-
-def test_every_other_draw_leans_and_all_lie_on_the_shell(photographs, taps):
-    trainer = module.Trainer(module.cut_crops(photographs, settings()), taps, settings(leaning=1.0))
-    codes = trainer._draw(200, torch.Generator().manual_seed(0))  # axes are the unit axes, the mean is 0
-    torch.testing.assert_close(codes.norm(dim=1), torch.full((200,), 128**0.5))
-    largest = (codes**2).amax(1)
-    assert largest[1::2].median() > 2 * largest[::2].median()
-    first = (codes[:, :16] ** 2).mean(1)
-    assert first[::2].mean() == pytest.approx(1, abs=0.15)
-    assert first[1::2].mean() > 1.5
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["moments", "recovery", "fooled"])
-def test_each_loss_of_the_draws_can_be_made_small(photographs, taps, name):
-    """Forty steps on the same draws, with the weight of one loss alone, and with none."""
-    rng = np.random.default_rng(0)
-    for i in range(4):
-        Image.fromarray(rng.integers(0, 256, (80, 96, 3), np.uint8)).save(photographs / f"{i}.png")
-    crops = module.cut_crops(photographs, settings())
-    weight = {"moments": "moments_weight", "recovery": "recovery_weight", "fooled": "adversary_weight"}[name]
-
-    def change(value):
-        none = dict.fromkeys(
-            ("pixel_weight", "feature_weight", "moments_weight", "recovery_weight", "adversary_weight", "code_penalty"),
-            0.0,
-        )
-        trainer = module.Trainer(crops, taps, settings(**none | {weight: value}, adversary_rate=0.0))
-        values = []
-        for _ in range(40):
-            trainer.step = 3
-            values.append(trainer.run_step()[name])
-        return values[-1] - values[0]
-
-    better = 1 if name == "fooled" else -1
-    assert better * (change(1.0) - change(0.0)) > 0.1
-
-
-def test_fine_detail_is_what_a_blur_leaves():
-    flat = torch.full((1, 3, 8, 8), 0.3)
-    torch.testing.assert_close(module.fine_detail(flat), torch.zeros(1, 48, 2, 2))
-    board = flat.clone()
-    board[..., ::4, ::4] += 0.9
-    detail = module.fine_detail(board)
-    assert detail.shape == (1, 48, 2, 2)
-    torch.testing.assert_close(detail[0, ::16, 1, 1], torch.full((3,), 0.8))
-    assert (detail[0, 1:16, 1, 1] < 1e-6).all()
 
 
 def test_some_crops_turn_their_hue_and_some_are_stronger_in_colour(photographs):
@@ -193,17 +81,10 @@ def test_it_begins_at_given_weights(photographs, taps, tmp_path):
     assert facts["start"] == "first.safetensors"
     image = np.full((1, 3, 64, 64), 0.5, np.float32)
     a, b = (Native(p, engine="eager", shell=False) for p in (first, second))
-    np.testing.assert_allclose(a._encoder(torch.zeros(1, 3, 64, 64)), b._encoder(torch.zeros(1, 3, 64, 64)), atol=0.02)
+    np.testing.assert_allclose(
+        a._model.encoder(torch.zeros(1, 3, 64, 64)), b._model.encoder(torch.zeros(1, 3, 64, 64)), atol=0.02
+    )
     assert a.encode(image).shape == b.encode(image).shape
-
-
-def test_global_randomness_and_network_are_left_alone(photographs, taps):
-    before = torch.get_rng_state(), taps.network.a.weight.clone()
-    trainer = module.Trainer(module.cut_crops(photographs, settings()), taps, settings())
-    trainer.run_step()
-    trainer.run_step()
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert torch.equal(before[1], taps.network.a.weight)
 
 
 def test_bad_arguments(photographs, taps, tmp_path):
@@ -244,6 +125,30 @@ def test_a_training_under_way_keeps_its_settings(photographs, taps, under_way):
         train_native(photographs, under_way, taps, settings(batch=2))
 
 
+def test_a_training_under_way_may_become_shorter_or_longer(photographs, taps, under_way):
+    steps = []
+    train_native(photographs, under_way, taps, settings(steps=3), observe=lambda step, losses: steps.append(step))
+    assert steps == [3]
+
+
+def test_a_training_under_way_keeps_its_model(photographs, under_way):
+    network = nn.Sequential(nn.Conv2d(3, 4, 4, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    other = FeatureTaps(network, ("0", "output"), (0.5,) * 3, (0.5,) * 3, "small")
+    with pytest.raises(InvalidArgumentError, match="'model': 'spatial'"):
+        train_native(photographs, under_way, other, settings(model="two-part"))
+
+
+def test_a_training_is_committed_after_some_time_too(photographs, taps, under_way, monkeypatch):
+    monkeypatch.setattr(module, "COMMIT_S", 0.0)
+    seen = []
+
+    def look(step, losses):
+        seen.append(module._read_state(under_way.with_name(under_way.name + module.UNDER_WAY))["step"])
+
+    train_native(photographs, under_way, taps, settings(), observe=look)
+    assert seen == [2, 3]
+
+
 def test_a_training_under_way_keeps_its_photographs(photographs, taps, under_way):
     Image.new("RGB", (96, 80), (1, 2, 3)).save(photographs / "2.png")
     with pytest.raises(InvalidArgumentError, match=r"origin: the training under way has \{'photographs'"):
@@ -268,9 +173,9 @@ def test_a_training_under_way_keeps_its_start(photographs, taps, under_way, tmp_
 
 
 def test_a_training_under_way_keeps_its_precision(photographs, taps, under_way, monkeypatch):
-    monkeypatch.setattr(module, "quicker_precision", lambda device: "never measured again")
+    monkeypatch.setattr(learning, "quicker_precision", lambda device: "never measured again")
     state = module._read_state(under_way.with_name(under_way.name + module.UNDER_WAY))
-    trainer = module.Trainer(module.cut_crops(photographs, settings()), taps, settings())
+    trainer = SpatialTrainer(module.cut_crops(photographs, settings()), taps, settings())
     trainer.restore(state)
     assert trainer.precision == state["precision"]
     assert state["precision"] in ("single", "bfloat16")
@@ -317,18 +222,3 @@ def test_photographs_are_read_as_everywhere(tmp_path):
     assert (first == first[:, :, :1]).all()
     np.testing.assert_array_equal(second, 117)
     np.testing.assert_array_equal(third, 128)
-
-
-@pytest.mark.parametrize(("ratio", "chosen"), [(0.5, "bfloat16"), (0.9, "single"), (15.0, "single")])
-def test_the_quicker_precision_is_measured(monkeypatch, ratio, chosen):
-    """A processor without bfloat16 emulates it; a clock stands for it here."""
-    clock = [0.0]
-    autocast = torch.autocast
-
-    def slow(kind, dtype, enabled):
-        clock[0] += ratio if enabled else 1.0
-        return autocast(kind, dtype, enabled=enabled)
-
-    monkeypatch.setattr(module.torch, "autocast", slow)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
-    assert module.quicker_precision(torch.device("cpu")) == chosen

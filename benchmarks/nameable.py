@@ -1,0 +1,173 @@
+"""Would a network that had no part in it name the pictures? Classes of lite0, evolved in a generator, judged anew.
+
+For each of ``--units`` random output units of lite0 an image is evolved (``--images`` images, ``--seeds`` seeds); a
+judge that took part neither in the evolution nor in the generator's training then ranks its 1,000 classes. The same for
+the natural crop that the unit answers most to (of ``--photographs``), and for gradient ascent in pixels, which fools
+the network that was climbed. Draws from the generator's prior are compared with photographs by the kernel distance of
+the judge's features (Bińkowski et al. 2018), beside that of photographs with others. Parts that are finished lie in
+``--out`` and are not computed again.
+
+    python benchmarks/nameable.py [--quick] [--generator native] [--weights FILE] [--photographs DIR] [--out DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from closedloop import load_optimizer
+from closedloop.generators import TrainingSettings, load_generator
+from closedloop.generators.training import cut_crops
+from closedloop.images.eight_bit import quantize
+from closedloop.recipes import OPTIMIZER
+from closedloop.references import __path__ as references
+from closedloop.subjects import load_subject
+
+#: Images at a time; steps and rate of the ascent in pixels.
+CHUNK, STEPS, RATE = 100, 200, 0.02
+#: What is judged, in the order of the table.
+ROWS = ("evolved", "natural", "pixels")
+
+
+def evolve(subject: Any, unit: int, options: argparse.Namespace) -> np.ndarray:
+    """The best-scored image of each seed, ``(seeds, 3, h, w)``."""
+    generator = load_generator(options.generator, resolution=subject.resolution, **options.weights)
+    found = []
+    for seed in range(options.seeds):
+        search = load_optimizer(OPTIMIZER, generator.space, seed=1000 * seed + unit, images=options.images)
+        best, picked, shown = -np.inf, np.empty(0), 0
+        while shown < options.images:
+            codes = search.ask()
+            images = quantize(generator(codes))
+            scores = subject.record(images)[:, unit].astype(float)
+            search.tell(codes, scores)
+            shown += len(codes)
+            if scores.max() > best:
+                best, picked = scores.max(), images[scores.argmax()]
+        found.append(picked)
+    return np.stack(found)
+
+
+def climb(subject: Any, unit: int, options: argparse.Namespace) -> np.ndarray:
+    """Gradient ascent on pixels from grey noise, ``(seeds, 3, h, w)``."""
+    rng = np.random.default_rng(unit)
+    shape = (options.seeds, 3, subject.resolution, subject.resolution)
+    images = torch.tensor(rng.normal(0.5, 0.05, shape).clip(0, 1), dtype=torch.float32, requires_grad=True)
+    adam = torch.optim.Adam([images], RATE)
+    for _ in range(options.steps):
+        images.grad = -torch.autograd.grad(subject.forward(images)[:, unit].sum(), images)[0]
+        adam.step()
+        with torch.no_grad():
+            images.clamp_(0, 1)
+    return quantize(images.detach().numpy())
+
+
+def natural(subject: Any, options: argparse.Namespace) -> np.ndarray:
+    """The crop that each unit answers most to, ``(units, 1, 3, h, w)``."""
+    files = len(list(options.photographs.glob("*.jpg"))) or 1
+    plain = TrainingSettings(resolution=224, crops=-(-options.crops // files), saturation=1, hue=0, seed=1)
+    crops = cut_crops(options.photographs, plain)[: options.crops]
+    return crops[answers(subject, crops / np.float32(255)).argmax(0)][:, None] / np.float32(255)
+
+
+def answers(subject: Any, images: np.ndarray) -> np.ndarray:
+    """Responses to images ``(n, 3, h, w)``, ``(n, units)``, some images at a time."""
+    return np.concatenate([subject.record(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]).astype(float)
+
+
+def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """Images of a part that is finished, or made now, as 8 bits in a file."""
+    if not path.exists():
+        np.savez(path, images=(make() * 255).round().astype(np.uint8))
+    return np.load(path)["images"] / np.float32(255)
+
+
+def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The unbiased squared distance of two sets of features by a cubic kernel (Bińkowski et al. 2018, eq. 4)."""
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / a.shape[1] + 1) ** 3
+
+    def within(x: np.ndarray) -> float:
+        whole = kernel(x, x)
+        return float((whole.sum() - np.trace(whole)) / (len(x) * (len(x) - 1)))
+
+    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+
+
+def draws(options: argparse.Namespace, features: Any) -> dict[str, float]:
+    """Kernel distances of draws and of one half of the photographs to the other half."""
+    generator = load_generator(options.generator, **options.weights)
+    drawn = generator(generator.space.sample(options.draws, np.random.default_rng(7)))
+    plain = TrainingSettings(resolution=generator.resolution, crops=1, saturation=1, hue=0, seed=1)
+    crops = cut_crops(options.photographs, plain) / np.float32(255)
+    seen, first, second = (answers(features, x) for x in (drawn, crops[::2], crops[1::2]))
+    return {
+        "draws_fid_like": round(kernel_distance(seen, np.concatenate([first, second])), 4),
+        "photographs_fid_like": round(kernel_distance(first, second), 4),
+    }
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two units and 120 images, within a minute: does it run?")
+    parser.add_argument("--generator", default="native")
+    parser.add_argument("--weights", type=Path, default=None, help="of the generator; default its own")
+    parser.add_argument("--judge", default="lite2")
+    parser.add_argument("--photographs", type=Path, default=Path(references[0]))
+    parser.add_argument("--crops", type=int, default=10_000)
+    parser.add_argument("--units", type=int, default=40)
+    parser.add_argument("--images", type=int, default=3_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    options.steps, options.weights = STEPS, {} if options.weights is None else {"weights": str(options.weights)}
+    if options.quick:
+        options.units, options.images, options.seeds, options.crops, options.steps, options.draws = (
+            2,
+            120,
+            1,
+            160,
+            5,
+            20,
+        )
+    out = options.out or Path(tempfile.mkdtemp(prefix="nameable-"))
+    out.mkdir(parents=True, exist_ok=True)
+    subject = load_subject("lite0", layer="output", units=f"random:{options.units}", seed=7)
+    pictures: dict[str, list[np.ndarray]] = {row: [] for row in ROWS}
+    pictures["natural"] = list(kept(out / f"natural-{options.crops}.npz", lambda: natural(subject, options)))
+    began = time.monotonic()
+    for unit, name in enumerate(subject.units.neuroid_id):
+        for row, make in (("evolved", evolve), ("pixels", climb)):
+            part = out / f"{row}-{unit:02d}.npz"
+            pictures[row].append(kept(part, lambda make=make, unit=unit: make(subject, unit, options)))
+        print(f"{time.monotonic() - began:6.0f} s  {name}", flush=True)
+    result: dict[str, Any] = {"generator": options.generator, "judge": options.judge, "units": options.units}
+    judge = load_subject(options.judge, layer="output", units="all")
+    classes = np.asarray(subject.units.coords["channel"])
+    for row, found in pictures.items():
+        ranks = [
+            (scores > scores[c]).sum()
+            for c, images in zip(classes, found, strict=True)
+            for scores in judge.record(images)
+        ]
+        top = {k: round(float(np.mean(np.array(ranks) < k)), 3) for k in (1, 5)}
+        print(f"{row:10s} first {top[1]:6.1%}   first five {top[5]:6.1%}   median rank {np.median(ranks) + 1:.0f}")
+        prefix = "" if row == "evolved" else f"{row}_"
+        result |= {f"{prefix}top1": top[1], f"{prefix}top5": top[5]}
+    result |= draws(options, load_subject(options.judge, layer="global_pool", units="all"))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
