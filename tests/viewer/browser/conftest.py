@@ -56,6 +56,7 @@ def browser():
     if path is None:
         pytest.skip("no chromium: scripts/browser installs Debian's, or set CLOSEDLOOP_CHROMIUM to the path of one")
     with playwright.sync_playwright() as at_work:
+        playwright.expect.set_options(timeout=20_000)  # how fast a computer is decides no test
         started = at_work.chromium.launch(executable_path=path, headless=True, args=list(SWITCHES))
         yield started
         started.close()

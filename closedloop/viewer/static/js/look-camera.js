@@ -7,6 +7,8 @@ export class Camera {
   constructor(canvas, size) {
     this.canvas = canvas;
     [canvas.height, canvas.width] = size;
+    this.cut = [0, 1].map(() => h("canvas", { width: size[1], height: size[0] })); // one is shown while the other is filled
+    this.turn = 0;
     this.video = h("video", { playsinline: true, muted: true });
     this.video.muted = true;
     this.stream = null;
@@ -44,14 +46,22 @@ export class Camera {
     select.hidden = all.length < 2;
   }
 
-  /** The next frame as a JPEG: its middle, of the subject's shape. Null where none has come yet. */
+  /** Shows a frame that was grabbed. */
+  show({ canvas }) {
+    this.canvas.getContext("2d").drawImage(canvas, 0, 0);
+  }
+
+  /** The next frame {blob, canvas}: its middle, of the subject's shape, as a JPEG. Null where none has come yet. */
   async grab(stretch = false) {
-    const { video, canvas } = this;
+    const { video } = this;
     const [vw, vh] = [video.videoWidth, video.videoHeight];
     if (!vw || !this.on) return null;
+    this.turn = 1 - this.turn;
+    const canvas = this.cut[this.turn];
     const scale = Math.min(vw / canvas.width, vh / canvas.height);
     const [w, tall] = stretch ? [vw, vh] : [canvas.width * scale, canvas.height * scale];
     canvas.getContext("2d").drawImage(video, (vw - w) / 2, (vh - tall) / 2, w, tall, 0, 0, canvas.width, canvas.height);
-    return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
+    return { blob, canvas };
   }
 }

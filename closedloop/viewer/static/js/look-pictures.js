@@ -56,9 +56,11 @@ export class Pictures {
 
   /** Sends the chosen picture again with another fit, where it was dropped here; tells whether it was. */
   async refit(fit) {
-    const file = this.files.get(this.entry?.id);
-    if (file) await this.add(file, fit);
-    return Boolean(file);
+    const [before, file] = [this.entry?.id, this.files.get(this.entry?.id)];
+    if (!file) return false;
+    this.list = this.list.filter((one) => one.id !== before);
+    await this.add(file, fit);
+    return true;
   }
 
   draw() {

@@ -77,8 +77,8 @@ export function drawFacts(layer, header, channel) {
 export function scaleWords({ scale, signed }, individual) {
   if (!Number.isFinite(scale)) return "";
   const largest = number(scale);
-  if (individual !== "0") return signed ? "grey is 0" : "black is 0";
-  return signed ? `black −${largest}, grey 0, white ${largest}` : `black 0, white ${largest}`;
+  if (individual !== "0") return signed ? "blue below 0, orange above" : "black is 0";
+  return signed ? `blue −${largest}, black 0, orange ${largest}` : `black 0, white ${largest}`;
 }
 
 /** The five most probable classes, as bars with their numbers. */

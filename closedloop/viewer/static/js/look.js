@@ -2,6 +2,7 @@
 
 import { ask, clearError, getJSON, newest, query, showError, shown, superseded, takesPictures } from "./api.js";
 import { $, $$, openDialog, say } from "./dom.js";
+import { signed } from "./colours.js";
 import { Camera } from "./look-camera.js";
 import { Codes } from "./look-codes.js";
 import { help, listen } from "./look-keys.js";
@@ -23,7 +24,6 @@ const state = { ...START, source: "pictures", frozen: false, origin: null, zoom:
 let subject = null;
 let header = null; // of the last answer
 let frame = null; // the camera's last frame, a JPEG
-let backBitmapBox = null; // where the shown back-propagation started
 const timing = { fps: 0, last: 0, bytes: 0, round: 0 };
 const lookNewest = newest();
 const backNewest = newest();
@@ -71,7 +71,7 @@ async function look(signal) {
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   const sprite = await createImageBitmap(new Blob([new Uint8Array(buffer, 4 + length)], { type: "image/jpeg" }));
   Object.assign(timing, { bytes: buffer.byteLength, round: performance.now() - started });
-  return { head, sprite };
+  return { head, sprite: head.signed ? signed(sprite) : sprite };
 }
 
 /** Asks anew what is chosen; a newer call takes the place of an older one. */
@@ -176,8 +176,10 @@ function drawBack({ info, blob }, from) {
   const image = $("#back-picture");
   URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(blob);
-  image.onload = () => state.zoom === "back" && drawZoom({});
-  backBitmapBox = from.box;
+  image.onload = () => {
+    image.hidden = false;
+    if (state.zoom === "back") drawZoom({});
+  };
   const scale = Number.isFinite(info.scale) ? `, ±${Number(info.scale).toPrecision(2)}` : "";
   say($("#back-caption"), `${from.layer} : ${from.unit}${state.origin ? ", frozen" : ""}${scale}`);
   $("#follow").setAttribute("aria-pressed", String(Boolean(state.origin)));
@@ -414,23 +416,39 @@ function cameraButtons() {
 
 let looping = false;
 
-/** The camera's loop: the next frame is taken when the answer to the last one has been drawn, so nothing piles up. */
+/**
+ * The camera's loop: one request is on its way at a time, so nothing piles up. While the server works on a frame, the
+ * browser draws the answer to the one before and cuts the next; with back-propagation each frame is drawn before the next is sent.
+ */
 async function frames() {
   if (looping) return;
   looping = true;
+  let [next, ready] = [camera.grab(state.fit === "stretch"), null];
+  const paint = () => {
+    if (ready?.answer && state.source === "camera") {
+      camera.show(ready.grabbed);
+      draw(ready.answer);
+    }
+  };
   try {
     while (live()) {
-      const grabbed = document.hidden ? null : await camera.grab(state.fit === "stretch");
+      const grabbed = document.hidden ? null : await next;
       if (!grabbed) {
         await new Promise((go) => setTimeout(go, document.hidden ? 250 : 30));
+        next = camera.grab(state.fit === "stretch");
         continue;
       }
-      frame = grabbed;
-      const answer = await lookNewest(look);
-      if (answer && state.source === "camera") draw(answer);
-      if (state.method !== "off") await refreshBack();
-      await new Promise(requestAnimationFrame);
+      frame = grabbed.blob;
+      const asking = lookNewest(look);
+      const back = state.method !== "off";
+      if (!back) paint();
+      next = camera.grab(state.fit === "stretch");
+      ready = { answer: await asking, grabbed };
+      if (!back) continue;
+      paint();
+      await refreshBack();
     }
+    paint();
   } catch (error) {
     if (!superseded(error)) {
       stopLive();

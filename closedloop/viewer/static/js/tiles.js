@@ -10,7 +10,7 @@
 import { colour, h, perFrame, say } from "./dom.js";
 
 export const FAST = 3;
-const GAP = 2;
+const GAP = 3;
 const EDGE = 3; // padding of the pane, where the ring of an outer tile is drawn
 const LARGEST = 240;
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], j: [-1, 0], l: [1, 0], i: [0, -1], k: [0, 1] };
@@ -150,7 +150,7 @@ export class Tiles {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.sheet) return false;
     const step = STEPS[event.key] ?? STEPS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     const last = this.sheet.order.length - 1;
-    const fast = event.shiftKey ? FAST : 1;
+    const fast = event.shiftKey || /^[IJKL]$/.test(event.key) ? FAST : 1;
     if (step) this.move(step[0] * fast, step[1] * fast);
     else if (event.key === "Home") this.choose(0);
     else if (event.key === "End") this.choose(last);
