@@ -56,7 +56,7 @@ def browser():
     if path is None:
         pytest.skip("no chromium: scripts/browser installs Debian's, or set CLOSEDLOOP_CHROMIUM to the path of one")
     with playwright.sync_playwright() as at_work:
-        playwright.expect.set_options(timeout=20_000)  # how fast a computer is decides no test
+        playwright.expect.set_options(timeout=60_000)  # how fast a computer is decides no test
         started = at_work.chromium.launch(executable_path=path, headless=True, args=list(SWITCHES))
         yield started
         started.close()
@@ -149,7 +149,7 @@ def page_of(browser, address_of):
             service_workers="block",
             permissions=["camera"],
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         watch = Watch(address, allow)
         context.on("page", watch.follow)
         contexts.append(context)

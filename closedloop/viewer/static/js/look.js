@@ -82,6 +82,7 @@ async function refresh() {
   if (state.source !== "camera" && !state.input) return;
   try {
     $(".desk").dataset.busy = "true";
+    if (!header) drawStatus([`waiting for the first answer of ${subject.name}`]);
     const answer = await lookNewest(look);
     if (!answer) return;
     draw(answer);
@@ -170,6 +171,8 @@ function drawOver() {
   drawFields(size(), unit?.box, state.origin?.box);
 }
 
+/** Method and filter as the page names them. */
+const methodName = () => ["#method", "#filter"].map((name) => $(name).selectedOptions[0].textContent).join(" ");
 const size = () => [subject.resolution].flat().concat(subject.resolution).slice(0, 2);
 
 function drawBack({ info, blob }, from) {
@@ -180,7 +183,7 @@ function drawBack({ info, blob }, from) {
     image.hidden = false;
     if (state.zoom === "back") drawZoom({});
   };
-  const scale = Number.isFinite(info.scale) ? `, ±${Number(info.scale).toPrecision(2)}` : "";
+  const scale = Number.isFinite(info.scale) ? `, ${state.filter.startsWith("norm") ? "to " : "±"}${Number(info.scale).toPrecision(2)}` : "";
   say($("#back-caption"), `${from.layer} : ${from.unit}${state.origin ? ", frozen" : ""}${scale}`);
   $("#follow").setAttribute("aria-pressed", String(Boolean(state.origin)));
 }
@@ -230,7 +233,7 @@ function status() {
     `${state.layer} : ${state.unit}`,
     header && describe(state.unit),
     state.shows !== "activations" && state.shows,
-    state.method !== "off" && `${state.method} ${state.filter} from ${from.layer} : ${from.unit}${state.origin ? " (frozen)" : ""}`,
+    state.method !== "off" && `${methodName()} from ${from.layer} : ${from.unit}${state.origin ? " (frozen)" : ""}`,
     (state.gamma !== "1" || state.individual !== "0") && `gamma ${state.gamma}, own scale ${state.individual}`,
     timing.fps > 0 && `${timing.fps.toFixed(1)} frames/s`,
     state.debug > 0 && header?.ms !== undefined && `model ${Math.round(header.ms)} ms, all ${Math.round(timing.round)} ms`,
@@ -520,6 +523,17 @@ function wire() {
   takesPictures($("#drop"), takeFile);
   new ResizeObserver(() => drawSelection()).observe($("#map").parentElement);
   addEventListener("pagehide", () => camera.stop());
+  giveKeysBack();
+}
+
+/** What was chosen with a finger or a mouse gives the keys back to the units: else arrows would change the choice. */
+function giveKeysBack() {
+  let pointed = false;
+  document.addEventListener("pointerdown", () => { pointed = true; }, true);
+  document.addEventListener("keydown", () => { pointed = false; }, true);
+  document.addEventListener("change", ({ target }) => {
+    if (pointed && target.matches("main input[type=radio], main select")) tiles.box.focus({ preventScroll: true });
+  });
 }
 
 function introduce() {
