@@ -258,6 +258,7 @@ function chooseLayer(name) {
 
 function introduceLayer() {
   markLayer(state.layer);
+  say($("#unit-name"), `${state.layer} : ${state.unit}`);
   say($("#units-name"), layer().grid ? "Channels" : "Units");
 }
 
