@@ -521,6 +521,15 @@ class Openable(Protocol):
 
 
 @runtime_checkable
+class Answering(Protocol):
+    """A capability of subjects: networks whose answer can be recorded, whatever layer they record."""
+
+    def answering(self) -> Subject:
+        """The same network, with all of its outputs as units."""
+        ...
+
+
+@runtime_checkable
 class Encoding(Protocol):
     """A capability of generators: a first guess of the code of an image."""
 

@@ -9,10 +9,10 @@ from .ascend import AscendSettings, ascend, read_ascent
 from .compare import CompareSettings, compare, read_comparison, transfer
 from .contenders import CONTENDERS, PUBLISHED, Contender
 from .controls import pure_noise, random_codes, shuffled_scores
-from .diagnose import DiagnoseSettings, diagnose
+from .diagnose import DiagnoseSettings, Study, diagnose, study_of, why_closed
 from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
-from .explaining import Explanation, explain, mean_activations
+from .explaining import Explanation, Means, explain, mean_activations
 from .landscape import LandscapeSettings, landscape, stored_planes
 from .lca import AllocationSettings, LossChangeAllocation
 from .parameters import stored_parameters
@@ -33,11 +33,13 @@ __all__ = [
     "Handed",
     "LandscapeSettings",
     "LossChangeAllocation",
+    "Means",
     "PresentSettings",
     "RunFigure",
     "RunProtocol",
     "RunSummary",
     "RunTable",
+    "Study",
     "ascend",
     "compare",
     "diagnose",
@@ -56,5 +58,7 @@ __all__ = [
     "shuffled_scores",
     "stored_parameters",
     "stored_planes",
+    "study_of",
     "transfer",
+    "why_closed",
 ]

@@ -350,6 +350,21 @@ class TorchSubject(ReadableSubject):
         with undisturbed(probe.model, self._random.clone()), torch.no_grad():
             return torch.cat(probe(x), dim=1)
 
+    def answering(self) -> TorchSubject:
+        """The same network with all of its outputs as units: itself, if these are what it records."""
+        if self._layers == [OUTPUT] and len(self._indices[0]) == int(np.prod(self._shapes[0].shape)):
+            return self
+        return TorchSubject(
+            self.model,
+            resolution=self.resolution,
+            mean=self._mean,
+            std=self._std,
+            engine="eager",
+            name=self.name,
+            labels=self._labels,
+            seed=self._seed,
+        )
+
     def opened(self, layer: str | None = None) -> OpenedNetwork:
         """Opens a layer of the network, and the classes it answers with, to be looked into; see `OpenedNetwork`."""
         input_like = torch.zeros(

@@ -1,12 +1,407 @@
-"""The page of what a network gets wrong."""
+"""The pages of what a network gets wrong: all errors, sorted and grouped, and one image with what drove its answer."""
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute
+import csv
+import io
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+from PIL import Image
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from closedloop.analysis.errors import confidences, error_clusters
+from closedloop.images.sets import read_image
+from closedloop.interfaces import Subject
+from closedloop.protocols import Explanation
+from closedloop.viewer.asked import RequestError, absent, choice, text, whole
+from closedloop.viewer.errors_room import ErrorsRoom
+from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
+
+#: How errors may be grouped, with what it is called.
+GROUPINGS = {"confusion": "Confusion", "confidence": "Confidence", "cluster": "Driving units", "class": "True class"}
+#: Bands of confidence, from the surest down.
+BANDS = ((0.9, "0.9 and above"), (0.7, "0.7 to 0.9"), (0.5, "0.5 to 0.7"), (0.0, "below 0.5"))
+#: Errors of a group that are shown before the rest is asked for, and then.
+FEW, MANY = 12, 600
+#: Units that are shown of one image, and classes.
+UNITS, CLASSES = 6, 5
 
 
 def routes(shown: Shown) -> list[BaseRoute]:
-    """Returns its routes; none where what they need was not given."""
-    return []
+    """Returns its routes; none where there is no subject, or no labelled folder."""
+    if shown.subject is None or shown.labelled is None:
+        return []
+    page = ErrorsPage(ErrorsRoom(_answering(shown.subject), shown.labelled, shown.desk))
+    return [
+        Route("/errors", page.all_errors),
+        Route("/errors/group.zip", page.export),
+        Route("/errors/{image:int}", page.one),
+        Route("/errors/{image:int}.jpg", page.picture),
+        Route("/errors/{image:int}/unit/{unit:int}.jpg", page.crop),
+        Route("/api/errors", page.status),
+        Route("/api/errors/explain", page.explain_all, methods=["POST"]),
+        Route("/api/errors/{image:int}", page.explain_one, methods=["POST"]),
+    ]
+
+
+def _answering(subject: Subject) -> Subject:
+    """Returns a subject whose output is recorded in full: itself, or the same network."""
+    from closedloop.interfaces import Answering
+
+    return subject.answering() if isinstance(subject, Answering) else subject
+
+
+@dataclass(frozen=True)
+class Group:
+    """Errors that are shown together.
+
+    Attributes:
+        key: Names it in addresses.
+        title: What they have in common.
+        note: More of it.
+        members: Numbers of the images, the surest error first.
+        units: Channels that drove them, where they were grouped by these.
+    """
+
+    key: str
+    title: str
+    note: str
+    members: Sequence[int]
+    units: Sequence[int] = ()
+
+
+class ErrorsPage:
+    """The handlers.
+
+    Args:
+        room: What is known.
+    """
+
+    def __init__(self, room: ErrorsRoom) -> None:
+        self.room = room
+
+    # pages
+
+    async def all_errors(self, request: Request) -> Response:
+        """Shows the errors so far, in groups."""
+        self.room.begin()
+        by = choice(request, "by", list(GROUPINGS))
+        words = text(request, "q", "")
+        key = text(request, "group", "")
+        groups = [group for group in self.groups(by, words) if key in ("", group.key)]
+        if key and not groups:
+            raise absent(f"group: there is no group {key!r} of {by}; go back to /errors.")
+        rows = {row["number"]: row for row in self.rows()}
+        context = {
+            "by": by,
+            "groupings": GROUPINGS,
+            "words": words,
+            "key": key,
+            "groups": groups,
+            "rows": rows,
+            "few": MANY if key else FEW,
+            "state": self.state(),
+            "why_closed": self.room.why_closed,
+            "layer": self.room.layer,
+        }
+        return render(request, "errors.html", title="Errors", **context)
+
+    async def one(self, request: Request) -> Response:
+        """Shows one image: the two classes, and which units spoke for which."""
+        self.room.begin()
+        i = self._image(request)
+        layer = self._layer(request)
+        known = self.room.explained(layer).get(i)
+        rows = {row["number"]: row for row in self.rows(errors=False)}
+        if i not in rows:
+            return render(request, "error_image.html", title="Errors", row=None, file=self._name(i), state=self.state())
+        errors = [int(j) for j in self.room.errors()]
+        beside: dict[str, int | None] = {"before": None, "after": None}
+        if i in errors:
+            at = errors.index(i)
+            beside = {"before": ([None, *errors])[at], "after": ([*errors, None])[at + 1]}
+        units = None if known is None else await self._units(i, layer, known)
+        context = {
+            "row": rows[i],
+            "top": self._top(i),
+            "layer": layer,
+            "units": units,
+            "known": known,
+            "why_closed": self.room.why_closed,
+            "size": self.room.study.resolution,
+            "means_n": self._means_n(layer),
+            "target_name": self.room.study.classes[int(self.room.study.targets[i])],
+            "state": self.state(),
+            **beside,
+        }
+        return render(request, "error_image.html", title=f"{rows[i]['target']} as {rows[i]['answer']}", **context)
+
+    # pictures
+
+    async def picture(self, request: Request) -> Response:
+        """Sends a labelled image as the subject is shown it, at most so large."""
+        i = self._image(request)
+        size = whole(request, "size", 160, 16, 1024)
+        return await run_in_threadpool(self._jpeg, i, None, size)
+
+    async def crop(self, request: Request) -> Response:
+        """Sends the part of an image that a unit answers most."""
+        i, layer = self._image(request), self._layer(request)
+        unit = self._unit(request, layer)
+        box = await self.room.ask(("errors", "crop", i, unit, layer), partial(self.room.box, i, layer, unit))
+        return await run_in_threadpool(self._jpeg, i, box, 160)
+
+    def _jpeg(self, i: int, box: tuple[int, int, int, int] | None, size: int) -> Response:
+        pixels = read_image(self.room.study.images.paths[i], self.room.study.resolution).transpose(1, 2, 0)
+        if box is not None:
+            pixels = pixels[box[0] : box[2], box[1] : box[3]]
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        if picture.width != size:
+            picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=85)
+        return Response(file.getvalue(), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+    # data
+
+    async def status(self, request: Request) -> Response:
+        """Says how far it is."""
+        self.room.begin()
+        return JSONResponse(self.state())
+
+    async def explain_all(self, request: Request) -> Response:
+        """Begins to explain all errors, in the background."""
+        if not self.room.layer:
+            raise RequestError(f"errors: {self.room.why_closed}; its errors are not explained.")
+        self.room.asked, self.room.trouble = 1, ""
+        self.room.begin()
+        return JSONResponse(self.state())
+
+    async def explain_one(self, request: Request) -> Response:
+        """Explains one image by the units of a layer."""
+        i, layer = self._image(request), self._layer(request)
+        if self.room.why_closed:
+            raise RequestError(f"errors: {self.room.why_closed}; its errors are not explained.")
+        found = await self.room.explanation(i, layer)
+        return JSONResponse({"image": i, "layer": layer, "difference": found.difference})
+
+    async def export(self, request: Request) -> Response:
+        """Sends a group as a ZIP: ``images/`` and ``group.csv`` with path, label, predicted and group."""
+        by = choice(request, "by", list(GROUPINGS))
+        key = text(request, "group", "")
+        groups = [group for group in self.groups(by, text(request, "q", "")) if key in ("", group.key)]
+        if not groups:
+            raise absent(f"group: there is no group {key!r} of {by}; go back to /errors.")
+        path = await run_in_threadpool(self._zip, groups)
+        name = f"errors-{by}-{key}.zip" if key else f"errors-{by}.zip"
+        return FileResponse(path, media_type="application/zip", filename=name, background=BackgroundTask(path.unlink))
+
+    def _zip(self, groups: Sequence[Group]) -> Path:
+        """Writes groups into a temporary file, which is sent only when it is complete."""
+        rows = {row["number"]: row for row in self.rows()}
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(("path", "label", "predicted", "group"))
+        with tempfile.NamedTemporaryFile(prefix="closedloop-", suffix=".zip", delete=False) as file:
+            path = Path(file.name)
+            try:
+                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                    for group in groups:
+                        for i in group.members:
+                            inside = f"images/{self._name(i)}"
+                            archive.write(self.room.study.images.paths[i], inside)
+                            writer.writerow((inside, rows[i]["target"], rows[i]["answer"], group.title))
+                    archive.writestr("group.csv", table.getvalue())
+            except BaseException:
+                path.unlink()
+                raise
+        return path
+
+    def state(self) -> dict[str, Any]:
+        """How far survey and explanations are."""
+        room = self.room
+        explained = len(room.explained())
+        return {
+            "done": room.done,
+            "of": len(room.study.images),
+            "errors": len(room.errors()),
+            "explained": explained,
+            "waiting": len(room.waiting()),
+            "trouble": room.trouble,
+        }
+
+    def rows(self, errors: bool = True) -> list[dict[str, Any]]:
+        """What the page says of each image that was answered, or of each error: the surest first."""
+        found = self.room.found()
+        number = {name: i for i, name in enumerate(self.room.study.images.ids)}
+        explained = self.room.explained()
+        wanted = np.flatnonzero(found["wrong"].values) if errors else np.arange(found.sizes["image"])
+        names = ("target_name", "answer_name", "confidence", "target_confidence", "answer_output", "target_output")
+        columns = [found[name].values[wanted] for name in (*names, "rank")]
+        wrong = found["wrong"].values[wanted]
+        rows = []
+        for at, name in enumerate(found["image"].values[wanted]):
+            i = number[str(name)]
+            target, answer, sure, share, loud, own, rank = (column[at] for column in columns)
+            why = explained.get(i)
+            rows.append(
+                {
+                    "number": i,
+                    "name": str(name),
+                    "target": str(target),
+                    "answer": str(answer),
+                    "confidence": float(sure),
+                    "target_confidence": float(share),
+                    "answer_output": float(loud),
+                    "target_output": float(own),
+                    "rank": int(rank),
+                    "wrong": bool(wrong[at]),
+                    "corrected": None if why is None else int((why.ablated_answer == why.right).sum()),
+                }
+            )
+        return sorted(rows, key=lambda row: -row["confidence"])
+
+    def groups(self, by: str, words: str = "") -> list[Group]:
+        """Groups the errors in which some words stand."""
+        wanted = words.casefold()
+        rows = [row for row in self.rows() if wanted in f"{row['target']} {row['answer']} {row['name']}".casefold()]
+        if by == "confusion":
+            return _confused(rows)
+        if by == "confidence":
+            return _banded(rows)
+        if by == "class":
+            return _by_class(rows)
+        return self._clustered(rows)
+
+    def _clustered(self, rows: Sequence[dict[str, Any]]) -> list[Group]:
+        """Groups errors by the units that drove them; those that are not explained yet are left out."""
+        if not self.room.explained():
+            return []
+        found = error_clusters(self.room.recording())
+        cluster = dict(zip(map(str, found["image"].values), found["cluster"].values.tolist(), strict=True))
+        groups = []
+        for number, units in zip(found["group"].values.tolist(), found["units"].values.tolist(), strict=True):
+            own = [row["number"] for row in rows if cluster.get(row["name"]) == number]
+            title = "Units " + ", ".join(map(str, units))
+            groups.append(Group(str(number), title, f"of {self.room.layer}", own, units))
+        alone = [row["number"] for row in rows if cluster.get(row["name"]) == 0]
+        groups.append(Group("alone", "Driven by units of their own", "no other error is like it", alone))
+        return [group for group in groups if group.members]
+
+    def _top(self, i: int) -> list[dict[str, Any]]:
+        outputs = self.room.outputs(i)
+        shares = confidences(outputs[None])[0]
+        target = int(self.room.study.targets[i])
+        order = [int(c) for c in np.argsort(-outputs, kind="stable")[:CLASSES]]
+        order += [] if target in order else [target]
+        classes = self.room.study.classes
+        return [
+            {
+                "name": classes[c],
+                "output": float(outputs[c]),
+                "share": float(shares[c]),
+                "rank": 1 + int((outputs > outputs[c]).sum()),
+                "true": c == target,
+            }
+            for c in order
+        ]
+
+    async def _units(self, i: int, layer: str, known: Explanation) -> list[dict[str, Any]]:
+        """The units whose ablation lowers wrong against right most, with what they look like."""
+        order = [int(u) for u in np.argsort(-known.effect, kind="stable")[:UNITS]]
+        boxes = await self.room.ask(
+            ("errors", "boxes", i, layer), lambda: [self.room.box(i, layer, unit) for unit in order]
+        )
+        classes = self.room.study.classes
+        largest = max(float(np.abs(known.effect[order]).max()), 1e-9)
+        return [
+            {
+                "unit": unit,
+                "wrong": float(known.attribution_wrong[unit]),
+                "right": float(known.attribution_right[unit]),
+                "effect": float(known.effect[unit]),
+                "share": float(known.effect[unit]) / largest,
+                "after": classes[int(known.ablated_answer[unit])],
+                "corrects": int(known.ablated_answer[unit]) == known.right,
+                "box": box,
+                "best": self.room.best(layer, unit, i),
+            }
+            for unit, box in zip(order, boxes, strict=True)
+        ]
+
+    # what was asked
+
+    def _image(self, request: Request) -> int:
+        i = int(request.path_params["image"])
+        if i >= len(self.room.study.images):
+            raise absent(f"image: expected a number below {len(self.room.study.images)}, got {str(i)[:20]}.")
+        return i
+
+    def _name(self, i: int) -> str:
+        return self.room.study.images.ids[i]
+
+    def _layer(self, request: Request) -> str:
+        return text(request, "layer", "") or self.room.layer
+
+    def _unit(self, request: Request, layer: str) -> int:
+        unit = int(request.path_params["unit"])
+        looked = self.room.known_layer(layer)
+        if looked is None:
+            raise absent(f"layer: nothing is known of {layer!r:.80} yet; explain an image by it first.")
+        channels = looked.opened.channels
+        if unit >= channels:
+            raise absent(f"unit: expected a number below {channels}, got {str(unit)[:20]}.")
+        return unit
+
+    def _means_n(self, layer: str) -> int:
+        looked = self.room.known_layer(layer)
+        return 0 if looked is None else looked.means.count
+
+
+def _confused(rows: Sequence[dict[str, Any]]) -> list[Group]:
+    """Groups by pair, the most frequent first; pairs that happened once stand together."""
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        pairs.setdefault((row["target"], row["answer"]), []).append(row)
+    several = sorted((pair for pair in pairs if len(pairs[pair]) > 1), key=lambda pair: -len(pairs[pair]))
+    groups = [
+        Group(
+            f"{pairs[pair][0]['number']}",
+            f"{pair[0]} → {pair[1]}",
+            f"mean confidence {np.mean([row['confidence'] for row in pairs[pair]]):.2f}",
+            [row["number"] for row in pairs[pair]],
+        )
+        for pair in several
+    ]
+    once = [row["number"] for row in rows if len(pairs[row["target"], row["answer"]]) == 1]
+    title = "Pairs that were confused once" if groups else "Every confusion happened once"
+    return [*groups, *([Group("once", title, "the surest first", once)] if once else [])]
+
+
+def _banded(rows: Sequence[dict[str, Any]]) -> list[Group]:
+    groups, above = [], 2.0
+    for low, title in BANDS:
+        own = [row["number"] for row in rows if low <= row["confidence"] < above]
+        groups.append(Group(f"{low:g}", f"Confidence {title}", "", own))
+        above = low
+    return [group for group in groups if group.members]
+
+
+def _by_class(rows: Sequence[dict[str, Any]]) -> list[Group]:
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        found.setdefault(row["target"], []).append(row["number"])
+    order = sorted(found, key=lambda name: (-len(found[name]), name))
+    return [Group(str(min(found[name])), name, "", found[name]) for name in order]

@@ -1,0 +1,70 @@
+// The errors page: follows the survey, and asks for explanations. Everything that is shown comes from the server's templates.
+import { $, say } from "./dom.js";
+import { ask, getJSON, postJSON, query, shown, showError } from "./api.js";
+
+const EVERY = 1500; // milliseconds between two looks
+
+/** Puts the server's newest page in the place of some parts of this one. */
+async function renew(...names) {
+  const page = new DOMParser().parseFromString(await (await ask(location.href)).text(), "text/html");
+  for (const name of names) {
+    const [old, now] = [$(`#${name}`), $(`#${name}`, page)];
+    if (old && now && old.innerHTML !== now.innerHTML) old.replaceWith(document.importNode(now, true));
+  }
+  return page;
+}
+
+const pause = () => new Promise((done) => setTimeout(done, EVERY));
+
+/** Follows what runs on the server until it is done. */
+async function follow() {
+  let errors = -1;
+  let explained = -1;
+  for (;;) {
+    const state = await getJSON("/api/errors");
+    draw(state);
+    if (state.errors !== errors || state.explained !== explained) await renew("groups", "count");
+    [errors, explained] = [state.errors, state.explained];
+    if (state.trouble) throw new Error(state.trouble);
+    if (state.done >= state.of && !state.waiting) break;
+    await pause();
+    while (document.hidden) await pause();
+  }
+  $("#explain")?.removeAttribute("aria-busy");
+}
+
+function draw(state) {
+  const surveying = state.done < state.of;
+  const bar = $("#bar");
+  $("#progress").hidden = !surveying && !state.waiting;
+  bar.max = surveying ? state.of : state.errors;
+  bar.value = surveying ? state.done : state.explained;
+  say($("#doing"), surveying ? `${state.done} of ${state.of} images shown` : `${state.explained} of ${state.errors} errors explained`);
+}
+
+function begin(page) {
+  const { done, of, waiting } = page.dataset;
+  if (+done < +of || +waiting) shown(follow)();
+  $("#explain")?.addEventListener("click", shown(async (event) => {
+    event.currentTarget.setAttribute("aria-busy", "true");
+    draw(await postJSON("/api/errors/explain"));
+    await follow();
+  }));
+}
+
+/** Asks for what drove one answer, and shows it when it is there. */
+async function explain(page) {
+  const { image, layer } = page.dataset;
+  try {
+    await postJSON(query(`/api/errors/${image}`, { layer }));
+    location.reload();
+  } catch (error) {
+    $("#waiting")?.remove();
+    showError(error);
+  }
+}
+
+const all = $("#errors");
+if (all) begin(all);
+const one = $("#error[data-image]");
+if (one) explain(one);

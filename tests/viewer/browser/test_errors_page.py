@@ -1,0 +1,50 @@
+"""The errors page in chromium: the survey runs on, units are asked for, groups are sent."""
+
+import pytest
+
+from tests.planted import planted_folder, planted_subject
+
+pytest.importorskip("playwright.sync_api")
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return {"subject": planted_subject(), "labelled": planted_folder(tmp_path_factory.mktemp("errors") / "pictures")}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("device", ["desk", "phone"])
+def test_all_errors_and_one(page_of, check_accessible, planted, device, theme):
+    from playwright.sync_api import expect
+
+    page = page_of("/errors", device=device, theme=theme, **planted)
+    expect(page.locator("#count")).to_contain_text("3 of 24 images", timeout=20_000)
+    expect(page.locator(".tile")).to_have_count(3)
+    check_accessible(page)
+    page.get_by_role("button", name="Explain all errors").click()
+    expect(page.locator("#count")).to_contain_text("3 explained", timeout=20_000)
+    page.get_by_role("link", name="Driving units").click()
+    expect(page.locator("h2").first).to_contain_text("Units")
+    check_accessible(page)
+    page.locator(".tile").first.click()
+    expect(page.locator(".unit").first).to_contain_text("corrects the answer", timeout=20_000)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    check_accessible(page)
+    page.get_by_role("link", name="Next error").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("green, called red")
+
+
+def test_a_unit_is_explained_when_its_page_is_opened(page_of, planted):
+    from playwright.sync_api import expect
+
+    page = page_of("/errors", **planted)
+    expect(page.locator("#count")).to_contain_text("3 of 24 images", timeout=20_000)
+    page.goto("/errors/20?layer=conv")
+    expect(page.locator(".unit").first).to_be_visible(timeout=20_000)
+    page.get_by_label("Layer").fill("relu")
+    page.get_by_label("Layer").press("Enter")
+    expect(page.locator(".unit").first).to_be_visible(timeout=20_000)
+    page.goto("/errors")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export group").first.click()
+    assert download.value.suggested_filename.endswith(".zip")

@@ -1,0 +1,40 @@
+"""What the errors page knows, held beside what a diagnosis records."""
+
+import numpy as np
+import pytest
+
+from closedloop.analysis import driving_units
+from closedloop.protocols import diagnose
+from closedloop.viewer.desk import Desk
+from closedloop.viewer.errors_room import ErrorsRoom
+from tests.planted import planted_folder, planted_subject
+
+
+@pytest.fixture
+def room(tmp_path):
+    room = ErrorsRoom(planted_subject(), planted_folder(tmp_path / "pictures"), Desk())
+    while room._work() is not None:
+        room._work()()
+    return room
+
+
+def test_it_finds_what_a_diagnosis_finds(room, tmp_path):
+    assert room.errors().tolist() == [0, 1, 2]
+    assert room.waiting() == []
+    room.asked = 1
+    assert room.waiting() == [0, 1, 2]
+    while room._work() is not None:
+        room._work()()
+    run = diagnose(planted_subject(), tmp_path / "pictures", controls=0)
+    one, other = driving_units(room.recording()), driving_units(run)
+    np.testing.assert_array_equal(one["corrects"], other["corrects"])
+    np.testing.assert_allclose(one["effect"], other["effect"], atol=1e-4)
+
+
+def test_a_unit_answers_an_image_most_at_its_peak(room):
+    spurious = planted_subject().model.spurious
+    y0, x0, y1, x1 = room.box(0, "relu", spurious)
+    assert 10 <= y0 < y1 <= 15  # within the blue corner
+    assert 10 <= x0 < x1 <= 15
+    assert set(room.best("relu", spurious, without=0, most=2)) == {1, 2}
+    assert room.peak(0, "relu", spurious) == (y0, x0)  # a layer of single pixels
