@@ -104,7 +104,7 @@ class ErrorsPage:
         if key and not groups:
             raise absent(f"group: there is no group {key!r} of {by}; go back to /errors.")
         rows = {row["number"]: row for row in self.rows()}
-        context = {
+        context: dict[str, Any] = {
             "by": by,
             "groupings": GROUPINGS,
             "words": words,
@@ -133,7 +133,7 @@ class ErrorsPage:
             at = errors.index(i)
             beside = {"before": ([None, *errors])[at], "after": ([*errors, None])[at + 1]}
         units = None if known is None else await self._units(i, layer, known)
-        context = {
+        context: dict[str, Any] = {
             "row": rows[i],
             "top": self._top(i),
             "layer": layer,
@@ -142,6 +142,7 @@ class ErrorsPage:
             "why_closed": self.room.why_closed,
             "size": self.room.study.resolution,
             "means_n": self._means_n(layer),
+            "correcting": 0 if known is None else int((known.ablated_answer == known.right).sum()),
             "target_name": self.room.study.classes[int(self.room.study.targets[i])],
             "state": self.state(),
             **beside,

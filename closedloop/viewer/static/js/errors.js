@@ -23,14 +23,14 @@ async function follow() {
   for (;;) {
     const state = await getJSON("/api/errors");
     draw(state);
-    if (state.errors !== errors || state.explained !== explained) await renew("groups", "count");
+    if (state.errors !== errors || state.explained !== explained) await renew("groups", "count", "actions");
     [errors, explained] = [state.errors, state.explained];
     if (state.trouble) throw new Error(state.trouble);
     if (state.done >= state.of && !state.waiting) break;
     await pause();
     while (document.hidden) await pause();
   }
-  $("#explain")?.removeAttribute("aria-busy");
+  await renew("actions");
 }
 
 function draw(state) {
@@ -45,8 +45,10 @@ function draw(state) {
 function begin(page) {
   const { done, of, waiting } = page.dataset;
   if (+done < +of || +waiting) shown(follow)();
-  $("#explain")?.addEventListener("click", shown(async (event) => {
-    event.currentTarget.setAttribute("aria-busy", "true");
+  page.addEventListener("click", shown(async (event) => {
+    const button = event.target.closest("#explain");
+    if (!button || button.getAttribute("aria-busy")) return;
+    button.setAttribute("aria-busy", "true");
     draw(await postJSON("/api/errors/explain"));
     await follow();
   }));
