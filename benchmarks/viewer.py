@@ -44,8 +44,13 @@ class Browser:
     def __call__(self, method: str, path: str, body: bytes = b"") -> tuple[bytes, http.client.HTTPMessage]:
         """Returns the content and the headers of an answer."""
         headers = {"Content-Type": "image/jpeg", "X-Tab": "benchmark"} if body else {"X-Tab": "benchmark"}
-        self._connection.request(method, path, body, headers)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request(method, path, body, headers)
+            answer = self._connection.getresponse()
+        except (BrokenPipeError, http.client.RemoteDisconnected):  # it was idle for some seconds
+            self._connection.close()
+            self._connection.request(method, path, body, headers)
+            answer = self._connection.getresponse()
         content = answer.read()
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {content[:300]!r}")
