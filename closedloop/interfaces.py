@@ -349,6 +349,15 @@ class Differentiable(Protocol):
 
 
 @runtime_checkable
+class Layered(Protocol):
+    """A capability of subjects: the same network can be recorded at other layers and units."""
+
+    def at(self, layer: str | Sequence[str], units: Any = "all") -> Subject:
+        """Returns it as it records these units of these layers; see `closedloop.objectives.naming_units`."""
+        ...
+
+
+@runtime_checkable
 class Stateful(Protocol):
     """A capability: something whose next answer depends on what came before can be saved and brought back exactly."""
 

@@ -6,6 +6,7 @@ if __name__ != "closedloop.protocols":
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable, register
 
 from .ascend import AscendSettings, ascend, read_ascent
+from .atlas import AtlasSettings, atlas
 from .compare import CompareSettings, compare, read_comparison, transfer
 from .contenders import CONTENDERS, PUBLISHED, Contender
 from .controls import pure_noise, random_codes, shuffled_scores
@@ -25,6 +26,7 @@ __all__ = [
     "AllocationSettings",
     "Analysis",
     "AscendSettings",
+    "AtlasSettings",
     "CompareSettings",
     "Contender",
     "DiagnoseSettings",
@@ -41,6 +43,7 @@ __all__ = [
     "RunTable",
     "Study",
     "ascend",
+    "atlas",
     "compare",
     "diagnose",
     "evolve",

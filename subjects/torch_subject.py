@@ -25,7 +25,7 @@ from closedloop.networks.engines import OneByOne, build_engine, probe_batch
 from closedloop.networks.modules import as_network, dtype_of, same_buffers, undisturbed
 from closedloop.networks.resampling import resampled
 from closedloop.networks.weights import weights_sha256
-from closedloop.objectives.naming_units import UnitSpec
+from closedloop.objectives.naming_units import UnitSpec, units_text
 from closedloop.readable import ReadableSubject
 
 from .folding import folded, version
@@ -177,6 +177,29 @@ class TorchSubject(ReadableSubject):
     def recipe(self) -> Mapping[str, Any] | None:
         """How `load_subject` makes it again, with the engine that was chosen; None for a network built by hand."""
         return None if self._recipe is None else {**self._recipe, "engine": self.engine}
+
+    def at(self, layer: str | Sequence[str], units: UnitSpec | Mapping[str, UnitSpec] = UnitPart.units) -> TorchSubject:
+        """Returns the same network, as it stands, as another subject that records other layers and units.
+
+        Raises:
+            UnknownNameError: No such layer.
+            InvalidArgumentError: A unit is out of range.
+        """
+        named = layer if isinstance(layer, str) else list(layer)
+        known = None if self._recipe is None else {**self._recipe, "layer": named, "units": units_text(units)}
+        return TorchSubject(
+            self.model,
+            layer=layer,
+            units=units,
+            resolution=self.resolution,
+            mean=self._mean,
+            std=self._std,
+            engine=self.engine,
+            name=self.name,
+            labels=self._labels,
+            seed=self._seed,
+            recipe=known,
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -64,6 +64,10 @@ def network():
     return TorchSubject(net, resolution=SIDE, engine="eager", name="small")
 
 
+def layers():
+    return network().at(["0", "output"])
+
+
 def _evolve(subject, save, exists):
     fourier, pixels = Fourier(SIDE, 2), Pixels(8)
     threads = [
@@ -124,6 +128,16 @@ def _compare(subject, save, exists):
     return compare(subject, [2, 0], contenders, budgets=(60,), naturals=pictures(6), save=save, exists=exists)
 
 
+def _atlas(subject, save, exists):
+    from closedloop.protocols import Contender, atlas
+
+    methods = [
+        Contender("raw", "raw"),
+        Contender("evolved", "evolve", {"name": "fourier", "cutoff": 2}, "isotropic"),
+    ]
+    return atlas(subject, None, methods, naturals=pictures(70), budget=60, top=2, save=save, exists=exists)
+
+
 #: Of each protocol: its subject, its call with (subject, save, exists), and after how many blocks it is cut off.
 RUNS = {
     "evolve": (cells, _evolve, 3),
@@ -132,6 +146,7 @@ RUNS = {
     "elites": (classifier, _elites, 2),
     "ascend": (network, _ascend, 3),
     "compare": (network, _compare, 2),
+    "atlas": (layers, _atlas, 2),
 }
 
 

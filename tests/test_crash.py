@@ -198,7 +198,11 @@ def timed(server, *words, **options):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in ("compare", "ascend", "elites"))) for name in RUNS]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name in ("compare", "ascend", "elites", "atlas")))
+        for name in RUNS
+    ],
 )
 def test_killed_at_random_moments_in_every_protocol(networks, name, tmp_path, counted, tally):
     """The same call goes on; what was committed is right after every kill, and the end is that of a whole run."""

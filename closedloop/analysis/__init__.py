@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         read_allocation,
         step_shares,
     )
+    from closedloop.analysis.atlas import AtlasPages, atlas_table
     from closedloop.analysis.codes import code_geometry, latent_regression
     from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
     from closedloop.analysis.contenders import advantage, contender_table
@@ -35,16 +36,19 @@ if TYPE_CHECKING:
     from closedloop.analysis.natural import naturalness
     from closedloop.analysis.pairing import paired_difference
     from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
-    from closedloop.analysis.resampling import bootstrap, holm, success_rate
+    from closedloop.analysis.resampling import benjamini_hochberg, bootstrap, holm, success_rate
     from closedloop.analysis.similarity import cross_driving, embedding, preference_similarity
     from closedloop.analysis.synchrony import hurting_layers, learning_peaks, peak_synchrony
     from closedloop.analysis.trajectories import generation_scores, generations_to, images_to, success, trajectory
     from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
 
 _HOMES = {
+    "AtlasPages": "atlas",
     "advantage": "contenders",
     "allocation_dataset": "allocation",
     "answers_of": "errors",
+    "atlas_table": "atlas",
+    "benjamini_hochberg": "resampling",
     "best_of_k": "comparison",
     "bootstrap": "resampling",
     "class_elites": "elites",
@@ -99,9 +103,12 @@ _HOMES = {
 __getattr__ = late_import(__name__, _HOMES)
 
 __all__ = [
+    "AtlasPages",
     "advantage",
     "allocation_dataset",
     "answers_of",
+    "atlas_table",
+    "benjamini_hochberg",
     "best_of_k",
     "bootstrap",
     "class_elites",

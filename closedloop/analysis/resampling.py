@@ -117,10 +117,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InvalidArgumentError: A value is not in [0, 1].
     """
-    values = real_numbers("p", p)
-    known = values[~np.isnan(values)]
-    if known.size and (known.min() < 0 or known.max() > 1):
-        raise InvalidArgumentError(f"p: expected values in [0, 1], got [{known.min()}, {known.max()}].")
+    values, known = _p_values(p)
     order = np.argsort(known, kind="stable")
     # p_(i) · (m - i + 1) for the i-th smallest of m, and never below that of a smaller p.
     stepped = np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1))
@@ -129,6 +126,35 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     whole = np.full(values.shape, np.nan)
     whole[~np.isnan(values)] = adjusted
     return whole
+
+
+@at_door
+def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+    """P-values corrected by Benjamini & Hochberg (1995): the expected share of false ones among those below alpha.
+
+    Args:
+        p: P-values of any shape; NaN is not counted and stays NaN.
+
+    Returns:
+        Adjusted values of the same shape.
+
+    Raises:
+        InvalidArgumentError: A value is not in [0, 1].
+    """
+    values, known = _p_values(p)
+    whole = np.full(values.shape, np.nan)
+    if known.size:
+        whole[~np.isnan(values)] = stats.false_discovery_control(known)
+    return whole
+
+
+def _p_values(p: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """P-values as an array, and those that are known ``(n,)``."""
+    values = real_numbers("p", p)
+    known = values[~np.isnan(values)]
+    if known.size and (known.min() < 0 or known.max() > 1):
+        raise InvalidArgumentError(f"p: expected values in [0, 1], got [{known.min()}, {known.max()}].")
+    return values, known
 
 
 @at_door

@@ -26,6 +26,7 @@ COMMANDS = {
     "evolve": "evolve",
     "ascend": "ascend",
     "compare": "compare",
+    "atlas": "atlas",
     "landscape": "landscape",
     "elites": "elites",
     "record": "record",

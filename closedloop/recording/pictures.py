@@ -64,6 +64,13 @@ class Pictures:
         """Returns the picture ``(h, w, 3)`` of a reference as it was shown, or None."""
         return self.several([stimulus_id], reference=True)[0]
 
+    def kept(self, name: str) -> NDArray[np.uint8] | None:
+        """The picture ``(h, w, 3)`` of a file that the run kept by this name, whatever it shows; None for no such file.
+
+        It is read anew each time.
+        """
+        return self._file(name)
+
     def several(self, names: Sequence[str], reference: bool = False) -> list[NDArray[np.uint8] | None]:
         """Returns the pictures of several evolved images, or references; faster than one by one."""
         unknown = [name for name in dict.fromkeys(names) if (name, reference) not in self._known]

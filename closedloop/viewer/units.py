@@ -3,19 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
 
+from closedloop.errors import InvalidArgumentError
+from closedloop.viewer.asked import absent
+from closedloop.viewer.atlases import Book, Shelf, books_of
+from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
+from closedloop.viewer.unit_pages import layer_page, shelf_page, unit_page
+
+#: Where jobs are begun, if the viewer begins any.
+JOBS = "/api/jobs"
 
 
 def routes(shown: Shown) -> list[BaseRoute]:
-    """Returns its routes; none where what they need was not given."""
-    return []
+    """Returns its routes; none where no atlas was given."""
+    if shown.atlas is None:
+        return []
+    desk = Desk(shown.atlas)
+    return [
+        Route("/units", desk.page),
+        Route("/units/{rest:path}", desk.page),
+        Route("/api/atlas/{book:int}/{name}.webp", desk.picture),
+    ]
 
 
 def preferred(shown: Shown, layer: str) -> Mapping[int, NDArray[np.uint8]]:
-    """The preferred stimulus of each channel of a layer for which one was made, ``(h, w, 3)`` 8-bit RGB."""
-    return {}
+    """The preferred stimulus of each channel of a layer for which one was made, ``(h, w, 3)`` 8-bit RGB.
+
+    What the unit at the channel's central position sees of the image that drives it most, with more contrast where it
+    has little.
+    """
+    if shown.atlas is None:
+        return {}
+    units = Shelf(books_of(shown.atlas)).layers.get(layer, {})
+    found = {int(key): books[0].preferred(layer, key) for key, books in units.items() if key.isdecimal()}
+    return {channel: picture for channel, picture in found.items() if picture is not None}
+
+
+class Served:
+    """Addresses on this server; whatever stands in a name, it stays one part of the path."""
+
+    def layer(self, layer: str) -> str:
+        """The page of a layer; of "" that of all layers."""
+        return f"/units/{quote(layer, safe='')}" if layer else "/units"
+
+    def unit(self, layer: str, key: str) -> str:
+        """The page of a unit."""
+        return f"{self.layer(layer)}/{quote(key, safe='')}"
+
+    def picture(self, book: Book, name: str) -> str:
+        """A picture of a page."""
+        return f"/api/atlas/{book.number}/{name}.webp"
+
+
+class Desk:
+    """Answers for an atlas; Starlette runs its methods in threads of their own.
+
+    Args:
+        folder: The atlas.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._shelf, self._to = Shelf(books_of(folder)), Served()
+
+    def page(self, request: Request) -> Response:
+        """The list of layers, a layer, or a unit, as the parts of the path say."""
+        parts = _parts(request)
+        jobs = any(getattr(route, "path", "") == JOBS for route in request.app.routes)
+        page = partial(render, request)
+        if not parts:
+            layers = list(self._shelf.layers)
+            if len(layers) == 1:
+                return RedirectResponse(self._to.layer(layers[0]), 307)
+            return _response(shelf_page(page, self._shelf, self._to))
+        try:
+            if len(parts) == 1:
+                return _response(layer_page(page, self._shelf, parts[0], self._to))
+            if len(parts) == 2:
+                return _response(unit_page(page, self._shelf, parts[0], parts[1], self._to, jobs=jobs))
+        except InvalidArgumentError as error:
+            raise absent(str(error)) from error
+        raise absent("there is nothing at this address; a unit's is /units/LAYER/UNIT.")
+
+    def picture(self, request: Request) -> Response:
+        """A picture of a page."""
+        place, name = request.path_params["book"], request.path_params["name"]
+        found = self._shelf.books[place].encoded(name) if place < len(self._shelf.books) else None
+        if found is None:
+            raise absent(f"picture: no picture {name[:60]!r} in this atlas.")
+        return Response(found, media_type="image/webp", headers={"Cache-Control": "max-age=60"})
+
+
+def _response(page: Response) -> Response:
+    return page
+
+
+def _parts(request: Request) -> list[str]:
+    """The parts of the path below ``/units``, taken apart before they are decoded: a name may hold a slash."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.url.path).encode()
+    path = raw.partition(b"?")[0].decode("ascii", "replace")
+    try:
+        parts = [unquote_to_bytes(part).decode("utf-8") for part in path.split("/")[2:] if part]
+    except UnicodeDecodeError as error:
+        raise absent("there is nothing at this address.") from error
+    return parts

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from closedloop.analysis import bootstrap, holm, success_rate
+from closedloop.analysis import benjamini_hochberg, bootstrap, holm, success_rate
 from closedloop.analysis.resampling import cohens_d, rank_auc
 from closedloop.errors import InvalidArgumentError
 from closedloop.seeds import named_generator
@@ -176,3 +176,15 @@ def test_effect_size_is_the_t_statistic_rescaled(rng):
     t = stats.ttest_ind(a, b).statistic
     assert cohens_d(a, b) == pytest.approx(t * np.sqrt(1 / 12 + 1 / 9))
     assert cohens_d(5 * a - 2, 5 * b - 2) == pytest.approx(cohens_d(a, b))
+
+
+@given(PROBABILITIES)
+def test_benjamini_hochberg_is_that_of_statsmodels(p):
+    np.testing.assert_allclose(benjamini_hochberg(p), multipletests(p, method="fdr_bh")[1], atol=1e-12)
+
+
+def test_benjamini_hochberg_leaves_out_what_is_not_known():
+    np.testing.assert_allclose(benjamini_hochberg([[0.01, np.nan], [0.02, 0.5]]), [[0.03, np.nan], [0.03, 0.5]])
+    assert benjamini_hochberg([]).shape == (0,)
+    with pytest.raises(InvalidArgumentError, match=r"p: expected values in \[0, 1\]"):
+        benjamini_hochberg([0.5, 2.0])

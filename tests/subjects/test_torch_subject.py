@@ -6,7 +6,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.images.resizing import resize_images
-from closedloop.interfaces import Described, Differentiable, Stateful, Subject
+from closedloop.interfaces import Described, Differentiable, Layered, Stateful, Subject
 from closedloop.recording.states import pack_state, unpack_state
 from closedloop.subjects import TorchSubject, torch_subject
 from closedloop.testing import SubjectContract
@@ -77,6 +77,19 @@ def test_records_what_the_network_computes(net):
     close(recorded[:, 1], conv[:, 5, 8, 8])
     close(recorded[:, 2:], logits)
     assert recorded.dtype == np.float32
+
+
+def test_is_recorded_elsewhere(net):
+    """Another subject of the same network, in the same colours, that records other layers and units."""
+    here = TorchSubject(net, resolution=SIZE, mean=(0.1, 0.2, 0.3), std=(0.5,) * 3, engine="eager", name="net")
+    first = next(name for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
+    there = here.at([first, "output"], "0-1")
+    assert isinstance(here, Layered)
+    assert (there.name, there.model, there.units.coords["layer"]) == ("net", net, (first, first, "output", "output"))
+    np.testing.assert_array_equal(there.record(images(2))[:, 2:], here.record(images(2))[:, :2])
+    assert there.recipe is None
+    with pytest.raises(UnknownNameError, match="no layer 'nowhere'"):
+        here.at("nowhere")
 
 
 def test_other_colors(net):

@@ -1,0 +1,282 @@
+"""The pages of an atlas as text: its layers, the units of one, and a unit. For the server and for a folder of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from closedloop.analysis.atlas import Made, Photograph, Response, Tuning, UnitPage
+from closedloop.images.naturalness import MEASURE_WORDS
+from closedloop.report.wording import number
+from closedloop.viewer.atlases import METHOD_WORDS, Addresses, Book, Shelf, histogram, photograph_name
+
+#: Classes that a page lists.
+CLASSES = 12
+#: P-values below this are written as "< 0.001".
+_LEAST_P = 0.001
+
+#: Renders a template with a context: `closedloop.viewer.pages.render_text`, or the server's.
+Render = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture with its number and what is said of it.
+
+    Attributes:
+        picture: Its address.
+        alt: What it shows, for a reader who does not see it.
+        number: Its re-tested response, with its error.
+        lines: What is said below.
+        whole: Address of the whole image; empty for none.
+        beside: Address of its attribution; empty for none.
+        flags: Words that classify it, with their kind (see badges).
+        facts: Names and values of what else is known.
+    """
+
+    picture: str
+    alt: str
+    number: str
+    lines: tuple[str, ...] = ()
+    whole: str = ""
+    beside: str = ""
+    flags: tuple[tuple[str, str], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def shelf_page(render: Render, shelf: Shelf, to: Addresses, **more: Any) -> Any:
+    """Renders the list of layers."""
+    layers = []
+    for layer, units in shelf.layers.items():
+        first = [_card(layer, key, books, to) for key, books in list(units.items())[:6]]
+        pictures = [card["made"] or card["natural"] for card in first]
+        layers.append(
+            {"name": layer, "address": to.layer(layer), "units": len(units), "pictures": list(filter(None, pictures))}
+        )
+    return render("atlas.html", title="Units", layers=layers, layer=None, **more)
+
+
+def layer_page(render: Render, shelf: Shelf, layer: str, to: Addresses, **more: Any) -> Any:
+    """Renders the units of a layer as a grid of cards, and what its methods found over units.
+
+    Raises:
+        InvalidArgumentError: There is no such layer.
+    """
+    units = shelf.layers.get(layer)
+    if units is None:
+        shelf.books[0].pages.column(layer, "")  # says which there are
+    cards = [_card(layer, key, books, to) for key, books in (units or {}).items()]
+    books = [book for book in shelf.books if layer in book.pages.keys]
+    return render(
+        "atlas.html",
+        title=layer,
+        layer=layer,
+        cards=cards,
+        methods=[row for book in books for row in _method_rows(book, layer)],
+        natural_n=books[0].pages.natural_n,
+        unit_words=_where(books[0].pages.unit(layer, next(iter(books[0].pages.keys[layer])))),
+        up=to.layer(""),
+        **more,
+    )
+
+
+def _card(layer: str, key: str, books: Sequence[Book], to: Addresses) -> dict[str, Any]:
+    """Returns what a card of a unit shows: its best image that was made, its best photograph, two numbers."""
+    book = books[0]
+    column = book.pages.keys[layer][key]
+    made = [(b, one) for b in books for one in b.pages.made(b.pages.keys[layer][key])]
+    made.sort(key=lambda pair: -np.nan_to_num(pair[1].response.mean, nan=-np.inf))
+    best, warnings = book.pages.best(column), book.pages.warnings(column)
+    top = made[0] if made else None
+    return {
+        "key": key,
+        "address": to.unit(layer, key),
+        "made": "" if top is None else to.picture(top[0], f"made-{top[1].stimulus_id}-{column}"),
+        "method": "" if top is None else _method(top[1]),
+        "natural": to.picture(book, f"crop-{photograph_name(best[0])}-{column}") if best else "",
+        "response": "–" if top is None else number(top[1].response.mean, 3),
+        "best_natural": number(best[0].response.mean, 3) if best else "–",
+        "ratio": "" if top is None or not np.isfinite(top[1].ratio) else f"×{top[1].ratio:.2g}",
+        "sort": 0.0 if top is None or not np.isfinite(top[1].ratio) else top[1].ratio,
+        "sparseness": np.nan_to_num(book.pages.sparseness(column)),
+        "flag": warnings[0].partition(":")[0] if warnings else "",
+    }
+
+
+def _method_rows(book: Book, layer: str) -> list[dict[str, str]]:
+    """Returns a row for each method of an atlas: medians over the units of a layer."""
+    found: dict[str, list[Made]] = {}
+    for column in book.pages.keys[layer].values():
+        for one in book.pages.made(column):
+            found.setdefault(one.label, []).append(one)
+    rows = []
+    for made in found.values():
+        ratios = np.array([one.ratio for one in made])
+        above = [one.percentile >= 100 and one.p_adjusted < 0.05 for one in made]
+        known = ratios[np.isfinite(ratios)]
+        rows.append(
+            {
+                "method": _method(made[0]),
+                "told": made[0].told,
+                "n": str(len(made)),
+                "ratio": number(float(np.median(known)), 3) if len(known) else "–",
+                "above": f"{np.mean(above):.0%}",
+                "percentile": number(float(np.nanmedian([one.percentile for one in made])), 4),
+                "failed": f"{np.mean([bool(one.failure) for one in made]):.0%}",
+            }
+        )
+    return rows
+
+
+def unit_page(render: Render, shelf: Shelf, layer: str, key: str, to: Addresses, **more: Any) -> Any:
+    """Renders all that is known of a unit.
+
+    Raises:
+        InvalidArgumentError: There is no such unit.
+    """
+    known = shelf.unit(layer, key)
+    book, page = known[0]
+    made = sorted(((b, one) for b, p in known for one in p.made), key=lambda e: -np.nan_to_num(e[1].response.mean))
+    keys = list(shelf.layers[layer])
+    at, size = keys.index(key), book.resolution
+    return render(
+        "unit.html",
+        title=page.title,
+        layer=layer,
+        key=key,
+        asked=key if "@" not in key else f"({key.replace('@', ',')})",
+        unit=page,
+        size=size,
+        framed=page.field not in (None, (0, 0, size, size)),
+        subject=book.subject,
+        where=_where(page),
+        made=[_made_tile(i, b, one, page, to) for i, (b, one) in enumerate(made, 1)],
+        best=[_natural_tile(book, one, page, to) for one in page.best],
+        worst=[_natural_tile(book, one, page, to) for one in page.worst],
+        attributed={"guided-backprop": "guided backpropagation", "gradient": "the gradient"}.get(page.attributed, ""),
+        histogram=histogram(page, [one.response.mean for _, one in made]),
+        facts=_facts(page),
+        classes=_classes(page.tuning),
+        tuning=_tuning_words(page.tuning, len(book.pages.keys[layer])),
+        natural_n=f"{book.pages.natural_n:,}",
+        tests=sum(len(book.pages.made(column)) for column in book.pages.keys[layer].values()),
+        up=to.layer(layer),
+        top=to.layer(""),
+        before=to.unit(layer, keys[at - 1]) if at else "",
+        after=to.unit(layer, keys[at + 1]) if at + 1 < len(keys) else "",
+        run=str(book.run.name),
+        seed=book.experiment.get("seed", 0),
+        **more,
+    )
+
+
+def _where(page: UnitPage) -> str:
+    """Returns in words what a unit sees."""
+    if page.field is None:
+        return ""
+    y0, x0, y1, x1 = page.field
+    return f"It sees rows {y0} to {y1 - 1} and columns {x0} to {x1 - 1} of the image."
+
+
+def _method(made: Made) -> str:
+    words = METHOD_WORDS.get(made.method, made.method)
+    return words if made.label in (made.method, "evolved") else f"{words} ({made.label})"
+
+
+def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses) -> Tile:
+    factor = book.contrast(made.stimulus_id, page.column)
+    flags = [("shown with contrast ×" + f"{factor:.1f}", "")] if factor > 1 else []
+    flags += [(made.failure.partition(":")[0], "warn")] if made.failure else []
+    flags += [("above every photograph", "accent")] if made.percentile >= 100 else []
+    outside = ", ".join(MEASURE_WORDS[name] for name in made.outside)
+    facts = [
+        ("among photographs", f"above {number(made.percentile, 4)} % of them"),
+        ("÷ best photograph", number(made.ratio, 3)),
+        ("rank test", f"{_p(made.p)}, corrected {_p(made.p_adjusted)}"),
+        ("told", f"{made.told}; {made.generator}, seed {made.seed}"),
+        ("presentations", _presentations(made.response)),
+        *([("went wrong", made.failure)] if made.failure else []),
+        ("unlike photographs in", outside or "nothing measured"),
+    ]
+    return Tile(
+        picture=to.picture(book, f"made-{made.stimulus_id}-{page.column}"),
+        alt=f"Image {place}, {_method(made)}, for {page.title}",
+        number=_response(made.response),
+        lines=(f"{place} {_method(made)}",),
+        whole=to.picture(book, f"whole-{made.stimulus_id}-0"),
+        flags=tuple(flags),
+        facts=tuple(facts),
+    )
+
+
+def _natural_tile(book: Book, one: Photograph, page: UnitPage, to: Addresses) -> Tile:
+    name = photograph_name(one)
+    return Tile(
+        picture=to.picture(book, f"crop-{name}-{page.column}"),
+        alt=f"{one.stimulus_id}, what the unit sees of it",
+        number=_response(one.response),
+        lines=(one.stimulus_id.replace("_", " "),),
+        whole=to.picture(book, f"whole-{name}-0"),
+        beside=to.picture(book, f"attribution-{one.place}-{page.column}") if page.attributed else "",
+    )
+
+
+def _response(response: Response) -> str:
+    """Writes a re-tested response with its standard error, where there is one."""
+    error = f" ± {response.sem:.2g}" if response.sem > 0 else ""
+    return f"{number(response.mean, 4)}{error}".replace("-", "−")
+
+
+def _presentations(response: Response) -> str:
+    alike = ", answered alike" if response.n > 1 and response.sem == 0 else ""
+    return f"{response.n} fresh{alike}"
+
+
+def _p(value: float) -> str:
+    if not np.isfinite(value):
+        return "p unknown"
+    return "p < 0.001" if value < _LEAST_P else f"p = {value:.2g}"
+
+
+def _facts(page: UnitPage) -> list[tuple[str, str]]:
+    """Returns names and values of what is known of a unit's responses to natural images."""
+    natural = page.natural
+    if not len(natural):
+        return []
+    silent = float((natural <= 0).mean())
+    return [
+        ("lifetime sparseness", number(page.sparseness, 3)),
+        ("excess kurtosis", number(page.kurtosis, 3).replace("-", "−")),
+        ("median", number(float(np.median(natural)), 3).replace("-", "−")),
+        ("at or below 0", f"{silent:.0%} of photographs"),
+    ]
+
+
+def _classes(tuning: Tuning) -> list[dict[str, Any]]:
+    """Returns the classes with the highest means, and how long their bars are."""
+    shown = tuning.classes[:CLASSES]
+    most = max((abs(one.response.mean) for one in shown), default=0.0) or 1.0
+    return [
+        {
+            "name": one.name.replace("_", " "),
+            "mean": _response(one.response),
+            "n": one.response.n,
+            "length": round(100 * abs(one.response.mean) / most, 1),
+            "below": one.response.mean < 0,
+        }
+        for one in shown
+    ]
+
+
+def _tuning_words(tuning: Tuning, units: int) -> str:
+    if not tuning.classes:
+        return ""
+    more = len(tuning.classes) - CLASSES
+    listed = f" The {CLASSES} classes with the highest means; {more} more were tested." if more > 0 else ""
+    return (
+        f"Kruskal–Wallis over {len(tuning.classes)} classes: H = {number(tuning.h, 3)}, {_p(tuning.p_adjusted)} (Holm "
+        f"over {units} units of the layer), ε² = {number(tuning.epsilon_squared, 2)}.{listed}"
+    )

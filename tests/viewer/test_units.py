@@ -1,0 +1,115 @@
+"""Pages of units over HTTP: addresses with odd names, numbers, pictures, and what is not there."""
+
+import re
+from html import unescape
+
+import pytest
+
+from tests import small_atlas
+
+pytest.importorskip("starlette")
+
+from starlette.testclient import TestClient
+
+from closedloop.errors import InvalidArgumentError
+from closedloop.viewer import create_app
+from closedloop.viewer.shown import Shown
+from closedloop.viewer.units import preferred
+
+LAYER, ODD = "/units/a%2Fb.c", "/units/odd%231%3F"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = tmp_path_factory.mktemp("atlas")
+    small_atlas.fill(place / "run", small_atlas.photographs(place / "naturals"))
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def client(run):
+    return TestClient(create_app(atlas=run), base_url="http://127.0.0.1", follow_redirects=False)
+
+
+def test_layers_lead_to_units_with_all_names_escaped(client):
+    assert client.get("/").headers["location"] == "/units"
+    page = client.get("/units").text
+    assert f'href="{LAYER}"' in page
+    assert f'href="{ODD}"' in page
+    layer = client.get(LAYER).text
+    assert f'href="{LAYER}/10%401%2C3"' in layer
+    assert "<h1>a/b.c</h1>" in layer
+    assert "<h1>odd#1?</h1>" in client.get(ODD).text
+
+
+def test_a_unit_has_its_numbers(client):
+    page = unescape(client.get(f"{LAYER}/0").text)
+    assert "<h1>channel 0 of a/b.c, centre (2, 2)</h1>" in page
+    assert "It sees rows 4 to 11 and columns 4 to 11 of the image." in page
+    assert "so they have no standard error" in page
+    assert page.count('class="card flush"') == 2
+    assert "corrected for 6 images of the layer (Benjamini–Hochberg)" in page
+    assert "Kruskal–Wallis over 3 classes" in page
+    assert "(Holm over 3 units of the layer)" in page
+    assert page.count('class="photo"') == 6
+    assert f'rel="next" href="{LAYER}/1"' in page
+    assert 'rel="prev"' not in page
+    assert "Evolve this unit" not in page  # nothing begins jobs here
+
+
+def test_what_a_run_says_is_escaped(client):
+    page = client.get(f"{ODD}/0").text
+    assert "<b>bold</b>" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+    assert "<i>" not in page
+    assert "Dead: it answers 0" in client.get(f"{ODD}/1").text
+
+
+def test_every_picture_of_a_page_is_there(client):
+    found = set()
+    for page in ("/units", LAYER, f"{LAYER}/0", f"{LAYER}/10%401%2C3"):
+        found |= set(re.findall(r'"(/api/atlas/[^"]+)"', client.get(page).text))
+    assert len(found) > 20
+    for address in found:
+        answer = client.get(address)
+        assert answer.status_code == 200, address
+        assert answer.headers["content-type"] == "image/webp"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/units/nowhere",
+        f"{LAYER}/99",
+        f"{LAYER}/0/more",
+        "/units/%ff/0",
+        "/api/atlas/0/made-..%2F..%2Fstate-0.webp",
+        "/api/atlas/0/whole-CHECKSUMS-0.webp",
+        "/api/atlas/7/natural-0-0.webp",
+        "/api/atlas/0/attribution-0-0.webp",
+        "/api/atlas/0/made-evolved-0-0-999.webp",
+    ],
+)
+def test_what_is_not_there_is_said(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 404
+
+
+def test_several_atlases_are_shown_together(run, tmp_path):
+    naturals = run.parent / "naturals"
+    small_atlas.fill(tmp_path / "again", naturals, seed=4)
+    (tmp_path / "first").symlink_to(run)
+    client = TestClient(create_app(atlas=tmp_path), base_url="http://127.0.0.1")
+    assert client.get(f"{LAYER}/0").text.count('class="card flush"') == 4
+
+
+def test_look_is_given_the_preferred_stimuli(run):
+    found = preferred(Shown(atlas=run), "a/b.c")
+    assert {channel: picture.shape for channel, picture in found.items()} == {0: (8, 8, 3), 1: (8, 8, 3)}
+    assert preferred(Shown(atlas=run), "nowhere") == {}
+    assert preferred(Shown(), "a/b.c") == {}
+
+
+def test_a_folder_without_an_atlas_is_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="atlas: expected the folder of a run of closedloop atlas"):
+        create_app(atlas=tmp_path)
