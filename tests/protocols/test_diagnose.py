@@ -114,9 +114,9 @@ def test_images_that_changed_meanwhile(folder, tmp_path, monkeypatch):
 
     def watch(done, of):
         told.append((done, of))
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("enough")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="enough"):
         diagnose(planted_subject(), folder, save=tmp_path / "run", progress=watch)
     assert told == [(12, 24)]
     write_png(folder / "red" / "00.png", np.zeros((3, 16, 16), np.float32))
