@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,6 +81,7 @@ def view(
             serve(app, listening, address if given.get("browser", ViewPart.browser) else None)
         except KeyboardInterrupt:  # that is how it is stopped
             tell("Stopped.")
+            gc.freeze()  # what was imported need not be looked through for garbage before the process ends
 
 
 COMMAND = Command(
