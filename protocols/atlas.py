@@ -452,8 +452,9 @@ class AtlasCourse:
                     found = attribute(self.subject, images, column, method)
             except ClosedLoopError:
                 continue
-            boxed = _within_field(attribution_pictures(found.values, "gray"), self.subject, column)
-            return method, np.concatenate(list(boxed), axis=-1)
+            # Cut first: a picture's contrast is that of what the unit sees, not of the zeros around it.
+            pictures = attribution_pictures(_within_field(found.values, self.subject, column), "gray")
+            return method, np.concatenate(list(_made_small(pictures)), axis=-1)
         return "", None
 
     def _shown(self, images: NDArray[np.float32], repeats: int, ids: Sequence[str]) -> Shown:
@@ -594,14 +595,18 @@ def _made_facts(job: Job, found: State) -> tuple[dict[str, Any], dict[str, NDArr
     return facts, dict(zip(job.names, images, strict=True))
 
 
-def _within_field(pictures: NDArray[np.float32], subject: Subject, column: int) -> NDArray[np.float32]:
-    """Returns pictures cut to a unit's receptive field, where it has one, and made small."""
+def _within_field(maps: NDArray[np.float32], subject: Subject, column: int) -> NDArray[np.float32]:
+    """Returns maps ``(n, 3, h, w)`` cut to a unit's receptive field, where it has one."""
     coords = subject.units.coords
-    if {"rf_y0", "rf_x0", "rf_y1", "rf_x1"} <= set(coords):
-        y0, x0, y1, x1 = (int(coords[name][column]) for name in ("rf_y0", "rf_x0", "rf_y1", "rf_x1"))
-        pictures = pictures[..., y0:y1, x0:x1]
-    side = max(pictures.shape[-2:])
-    if side <= ATTRIBUTION_PX or pictures.shape[-1] != pictures.shape[-2]:
+    if not {"rf_y0", "rf_x0", "rf_y1", "rf_x1"} <= set(coords):
+        return maps
+    y0, x0, y1, x1 = (int(coords[name][column]) for name in ("rf_y0", "rf_x0", "rf_y1", "rf_x1"))
+    return maps[..., y0:y1, x0:x1]
+
+
+def _made_small(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns square pictures of at most `ATTRIBUTION_PX`; others as they are."""
+    if max(pictures.shape[-2:]) <= ATTRIBUTION_PX or pictures.shape[-1] != pictures.shape[-2]:
         return pictures
     small: NDArray[np.float32] = resize_images(np.ascontiguousarray(pictures), ATTRIBUTION_PX)
     return np.clip(small, 0, 1)

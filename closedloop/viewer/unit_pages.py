@@ -194,7 +194,7 @@ def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses
     outside = ", ".join(MEASURE_WORDS[name] for name in made.outside)
     facts = [
         ("among photographs", f"above {number(made.percentile, 4)} % of them"),
-        ("÷ best photograph", number(made.ratio, 3)),
+        ("÷ best photograph", number(made.ratio, 3).replace("-", "−")),
         ("rank test", f"{_p(made.p)}, corrected {_p(made.p_adjusted)}"),
         ("told", f"{made.told}; {made.generator}, seed {made.seed}"),
         ("presentations", _presentations(made.response)),
