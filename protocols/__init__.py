@@ -19,6 +19,7 @@ from .lca import AllocationSettings, LossChangeAllocation
 from .parameters import stored_parameters
 from .present import PresentSettings, present
 from .resume import resume
+from .train import TrainSettings, train
 
 __all__ = [
     "CONTENDERS",
@@ -42,6 +43,7 @@ __all__ = [
     "RunSummary",
     "RunTable",
     "Study",
+    "TrainSettings",
     "ascend",
     "atlas",
     "compare",
@@ -62,6 +64,7 @@ __all__ = [
     "stored_parameters",
     "stored_planes",
     "study_of",
+    "train",
     "transfer",
     "why_closed",
 ]

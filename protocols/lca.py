@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 #: Name of the loss that is handed over first.
 TRAIN = "train"
-#: Share of the loss's change that may be missed in all before it is warned of.
+#: Share of all changes of the loss, up and down, that may be missed in all before it is warned of.
 MISSED = 0.01
+#: What rounding may miss of a loss.
+ROUNDING = 1e-6
 
 
 @settings
@@ -168,7 +170,7 @@ class LossChangeAllocation:
             **plain(experiment or {}),
         }
         self._pending: list[dict[str, Any]] = []
-        self._within, self._missed = False, 0.0
+        self._within, self._missed, self._moved = False, 0.0, 0.0
         self._begin(network, sets, save, exists)
 
     def _sets(
@@ -203,7 +205,6 @@ class LossChangeAllocation:
         self._allocator: Allocator = Allocator(
             network, sets, numbers.rule, numbers.tolerance, numbers.batch_norm, everything
         )
-        self._start = self._allocator.losses
         self.finished = going_on and is_finished(str(save))
         if self.finished:
             self._restore(read_state(str(save)))
@@ -267,6 +268,7 @@ class LossChangeAllocation:
         if self.steps_done % self.settings.check == 0:
             self._allocator.check_assumptions(self.steps_done // self.settings.check)
         self._missed += accounts[TRAIN].residual
+        self._moved += abs(accounts[TRAIN].after - accounts[TRAIN].before)
         self._pending.append(self._row(accounts, splits))
         if len(self._pending) >= self.settings.every:
             self.commit()
@@ -279,7 +281,7 @@ class LossChangeAllocation:
         """Brings all steps so far to the disk."""
         if not self._pending or self._recording is None:
             return
-        self._recording.append(self._rows(), self._state())
+        self._recording.append(self._rows(), {} if self._save is None else self._state())
         self._pending = []
 
     def finish(self, reason: str = "") -> xr.Dataset:
@@ -291,7 +293,7 @@ class LossChangeAllocation:
         if not self.finished and self._recording is not None:
             self.commit()
             if self.steps_done:
-                self._recording.finish(self._state(), reason)
+                self._recording.finish({} if self._save is None else self._state(), reason)
             self.finished = self.steps_done > 0
             self._recording.close()
             self._warn()
@@ -313,10 +315,9 @@ class LossChangeAllocation:
             self.close()
 
     def _warn(self) -> None:
-        change = self._allocator.losses[TRAIN] - self._start[TRAIN]
-        if self.settings.rule != "first-order" and abs(self._missed) > MISSED * abs(change):
+        if self.settings.rule != "first-order" and abs(self._missed) > MISSED * self._moved + ROUNDING:
             warnings.warn(
-                f"The shares miss {self._missed:.3g} of a change of the loss of {change:.3g}; take "
+                f"The shares miss {self._missed:.3g} of changes of the loss by {self._moved:.3g} in all; take "
                 "rule='adaptive-simpson' with a smaller tolerance.",
                 AllocationWarning,
                 stacklevel=3,
@@ -441,7 +442,7 @@ class LossChangeAllocation:
 
     def _state(self) -> dict[str, Any]:
         held, carried = self._allocator.state(), self._carried_state()
-        return {"allocator": held, "carry": carried, "start": self._start, "missed": self._missed}
+        return {"allocator": held, "carry": carried, "missed": self._missed, "moved": self._moved}
 
     def _carried_state(self) -> dict[str, Any]:
         """Returns what the training loop draws on, as plain values; raises where something has no state."""
@@ -460,7 +461,7 @@ class LossChangeAllocation:
                 f"carry: expected what the run was begun with, {sorted(held)}, got {sorted(self._carried)}."
             )
         self._allocator.restore(saved["allocator"])
-        self._start, self._missed = dict(saved["start"]), float(saved["missed"])
+        self._missed, self._moved = float(saved["missed"]), float(saved["moved"])
         for name, part in self._carried.items():
             restore_part(part, saved["carry"][name])
 

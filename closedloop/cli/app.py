@@ -29,6 +29,7 @@ COMMANDS = {
     "atlas": "atlas",
     "landscape": "landscape",
     "elites": "elites",
+    "lca": "lca",
     "record": "record",
     "resume": "resume",
     "units": "units",

@@ -6,6 +6,17 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 
 from closedloop.analysis import generation_scores
 from closedloop.analysis.summary import best_references
+from closedloop.figures.allocation import (
+    plot_allocation,
+    plot_cumulative,
+    plot_layer_totals,
+    plot_neurons,
+    plot_parameter_shares,
+    plot_parameters,
+    plot_peaks,
+    plot_reconstruction,
+    plot_step_shares,
+)
 from closedloop.figures.ascents import plot_ascents
 from closedloop.figures.attribution import plot_attributions
 from closedloop.figures.comparison import plot_evolved_vs_reference
@@ -25,19 +36,28 @@ __all__ = [
     "best_elites",
     "best_references",
     "generation_scores",
+    "plot_allocation",
     "plot_ascents",
     "plot_attributions",
     "plot_budgets",
     "plot_code_plane",
     "plot_contenders",
     "plot_cross_driving",
+    "plot_cumulative",
     "plot_elites",
     "plot_elites_course",
     "plot_evolution",
     "plot_evolved_vs_reference",
     "plot_landscape",
+    "plot_layer_totals",
+    "plot_neurons",
+    "plot_parameter_shares",
+    "plot_parameters",
+    "plot_peaks",
     "plot_population",
+    "plot_reconstruction",
     "plot_reliability",
+    "plot_step_shares",
     "plot_threads",
     "plot_trajectory",
 ]

@@ -88,6 +88,7 @@ class _Ledger:
     total: list[Tensor]
     helped: list[Tensor]
     hurt: list[Tensor]
+    losses: list[float] = field(default_factory=list)
     new_loss: float = 0.0
     drift: float = 0.0
     end: list[Tensor] = field(default_factory=list)
@@ -147,8 +148,9 @@ class Allocator:
         gradient, total, helped, hurt = ([_zeros(t, dtype) for t in self._previous] for dtype in _KEPT)
         made = _Ledger(whole, 0.0, gradient, total, helped, hurt)
         with self._evaluating():
-            made.loss = whole.add_gradient(self.parameters, made.gradient)
-            whole.check_same_point(0)
+            made.losses = whole.add_gradient(self.parameters, made.gradient)
+            whole.check_same_point(0, made.losses)
+        made.loss = whole.mean(made.losses)
         _check_finite(whole.name, made.loss, 0)
         return made
 
@@ -199,7 +201,7 @@ class Allocator:
             ledger.whole.check_same_data(turn)
         with self._evaluating():
             for ledger in self._ledgers.values():
-                ledger.whole.check_same_point(turn)
+                ledger.whole.check_same_point(turn, ledger.losses)
 
     def _check_others(self) -> None:
         now = self._hash_others()
@@ -236,7 +238,8 @@ class Allocator:
             self._credit_drift()
             for ledger in self._ledgers.values():
                 ledger.end = [_zeros(t, _KEPT[0]) for t in self._previous]
-                ledger.new_loss = ledger.whole.add_gradient(self.parameters, ledger.end)
+                ledger.losses = ledger.whole.add_gradient(self.parameters, ledger.end)
+                ledger.new_loss = ledger.whole.mean(ledger.losses)
                 _check_finite(ledger.whole.name, ledger.new_loss, self.steps + 1)
             scale, splits = self._integrate()
         accounts = {name: self._close(ledger, scale, series) for name, ledger in self._ledgers.items()}
@@ -255,7 +258,7 @@ class Allocator:
             for ledger in self._ledgers.values():
                 for gradient in ledger.gradient:
                     gradient.zero_()
-                loss = ledger.whole.add_gradient(self.parameters, ledger.gradient)
+                loss = ledger.whole.mean(ledger.whole.add_gradient(self.parameters, ledger.gradient))
                 ledger.drift, ledger.loss = loss - ledger.loss, loss
         self._buffers = [b.detach().clone() for b in buffers]
 
@@ -389,7 +392,10 @@ class Allocator:
         return isinstance(module, _BatchNorm) and self._batch_norm == "batch"
 
     def state(self) -> dict[str, Any]:
-        """Returns all that is needed to go on identically, the network's own parameters and buffers among it."""
+        """Returns all that is needed to go on identically, the network's own parameters and buffers among it.
+
+        The arrays are those at work, and change with the next step.
+        """
         ledgers = {
             name: {
                 "loss": one.loss,

@@ -53,7 +53,6 @@ class WholeSet:
         self._device = next(model.parameters()).device
         self._digests = [self._digest(i) for i in range(count)]
         self._versions = self._version()
-        self.losses: list[float] = []
 
     def subset(self, rows: Any) -> WholeSet:
         """Returns the mean loss over some of the examples, by their numbers."""
@@ -71,8 +70,8 @@ class WholeSet:
         """SHA-256 of examples and chunks."""
         return hashlib.sha256(b"".join(self._digests)).hexdigest()
 
-    def add_gradient(self, parameters: Sequence[Tensor], into: Sequence[Tensor], factor: float = 1.0) -> float:
-        """Adds the gradient of the mean loss, times a factor, and returns the loss.
+    def add_gradient(self, parameters: Sequence[Tensor], into: Sequence[Tensor], factor: float = 1.0) -> list[float]:
+        """Adds the gradient of the mean loss, times a factor, and returns the loss of each chunk.
 
         Args:
             parameters: By which is differentiated.
@@ -88,17 +87,18 @@ class WholeSet:
                     f"loss_fn: expected a loss of {self.name} that depends on the parameters, got one that does not; "
                     "compute it by torch from what the network returns."
                 )
-            found = torch.autograd.grad(loss, parameters, allow_unused=True)
-            for total, gradient in zip(into, found, strict=True):
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            for total, gradient in zip(into, gradients, strict=True):
                 if gradient is not None:
                     total.add_(gradient, alpha=factor * weight)
             losses.append(loss.detach().double())
-            del found, loss
-        self.losses = torch.stack(losses).tolist()
-        return self._mean()
+            del gradients, loss
+        found: list[float] = torch.stack(losses).tolist()
+        return found
 
-    def _mean(self) -> float:
-        return math.fsum(self._weight(i) * loss for i, loss in enumerate(self.losses))
+    def mean(self, losses: Sequence[float]) -> float:
+        """Returns the mean loss from that of each chunk."""
+        return math.fsum(self._weight(i) * loss for i, loss in enumerate(losses))
 
     def _weight(self, i: int) -> float:
         return (self._edges[i + 1] - self._edges[i]) / self.examples
@@ -126,8 +126,12 @@ class WholeSet:
         part = slice(self._edges[i], self._edges[i + 1])
         return _mapped(values, lambda tensor: tensor[part].to(self._device, non_blocking=True))
 
-    def check_same_point(self, i: int) -> None:
-        """Raises unless a chunk has the same loss again as when the gradient was taken last, at the same parameters.
+    def check_same_point(self, i: int, losses: Sequence[float]) -> None:
+        """Raises unless a chunk has the loss again that it had at these parameters.
+
+        Args:
+            i: Which chunk.
+            losses: What `add_gradient` returned there.
 
         Raises:
             TrainingError: It has another one: something in the loss is random.
@@ -135,7 +139,7 @@ class WholeSet:
         i %= self.chunks
         with torch.no_grad():
             again = [self._loss(i).double().item() for _ in range(2)]
-        known = self.losses[i]
+        known = losses[i]
         if any(not math.isclose(known, one, rel_tol=SAME_LOSS, abs_tol=1e-9) for one in again if math.isfinite(one)):
             raise TrainingError(
                 f"{self.name}: the same examples at the same parameters have a loss of {known:.9g}, and then of "

@@ -54,11 +54,12 @@ def torch_state(value: Any) -> Any:
 
 
 def tensor_array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """Returns a copy of a tensor's values; of types that numpy lacks, their bits."""
+    """Returns a tensor's values, of a tensor on the CPU the very ones; of types that numpy lacks, their bits."""
     found = tensor.detach().cpu()
     if found.dtype == torch.bfloat16:
         found = found.view(torch.int16)
-    return found.numpy().copy()
+    values: np.ndarray[Any, Any] = found.numpy()
+    return values
 
 
 def array_tensor(values: Any, dtype: str) -> Tensor:

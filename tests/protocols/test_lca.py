@@ -36,7 +36,7 @@ class Loop:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01, weight_decay=0.1)
         self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.9)
         self.random = torch.Generator().manual_seed(1)
-        options = {"every": 3, "chunk": 50, "label": "toy", **options}
+        options = {"every": 3, "check": 2, "chunk": 50, "label": "toy", **options}
         self.lca = LossChangeAllocation(
             self.model, cross_entropy, self.data, optimizer=self.optimizer, save=save, exists=exists,
             carry={"schedule": self.schedule, "random": self.random}, **options,

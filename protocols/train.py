@@ -1,0 +1,395 @@
+"""Training as an experiment: a network learns a bundled task, its loss changes are shared out, and layers are treated.
+
+What can be done to layers: freeze them, from a step on; give them a rate or a momentum of their own; remove them (the
+identity stands in their place) and train on from a run that had them. Everything follows from the seed, so that a run
+that was killed goes on bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from closedloop.analysis.allocation import LCA, layer_allocations, read_allocation, step_shares
+from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
+from closedloop.checks import at_door
+from closedloop.errors import InvalidArgumentError, RecordingError, require
+from closedloop.loop.commits import is_finished
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
+from closedloop.loop.settings import check_options, option, read_settings, settings
+from closedloop.recording.reader import open_recording, read_experiment, read_state
+from closedloop.seeds import numbered_generator
+
+from .lca import AllocationSettings, LossChangeAllocation
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Entry of a run's file with the settings of `train`.
+TRAINING = "training"
+#: Examples of the digits that are not trained on, of 1,797.
+VALIDATION = 297
+
+
+@settings
+class TrainSettings:
+    """What is trained, and how."""
+
+    network: str = option(default="mlp", choices=("mlp", "resnet"), help="The network; see closedloop.networks.small.")
+    data: str = option(
+        default="digits",
+        metavar="NAME|FILE",
+        help="digits (1,797 of scikit-learn, 8 x 8), or an .npz file with x (n, channels, side, side) or (n, side, "
+        "side), y (n,), and x_validation, y_validation.",
+    )
+    steps: int = option(default=300, least=1, help="Steps of training.")
+    batch: int = option(default=50, least=2, help="Examples of a batch.")
+    optimizer: str = option(default="sgd", choices=("sgd", "adam"), help="What trains it.")
+    rate: float = option(default=0.05, unit="a rate", help="Rate of learning.")
+    momentum: float = option(default=0.9, help="Momentum; of adam the first of its two numbers.")
+    l2: float = option(default=0.0, help="Weight decay; what it comes to is a line of its own.")
+    subset: int | None = option(
+        default=None,
+        least=1,
+        shown="all",
+        help="So many examples, drawn by the seed, define the loss that is shared out.",
+    )
+    freeze: tuple[str, ...] = option(
+        default=(), shown="none", metavar="LAYER[@STEP]", help="A layer that does not learn, from a step on."
+    )
+    layer_rate: tuple[str, ...] = option(
+        default=(), shown="none", metavar="LAYER=RATE", help="A layer with a rate of its own."
+    )
+    layer_momentum: tuple[str, ...] = option(
+        default=(), shown="none", metavar="LAYER=VALUE", help="A layer with a momentum of its own."
+    )
+    remove: tuple[str, ...] = option(
+        default=(), shown="none", metavar="LAYER", help="A layer that the identity stands in for."
+    )
+    start: str | None = option(
+        default=None, metavar="RUN", shown="random weights", help="Run whose last weights are trained on."
+    )
+    seed: int = option(default=0, least=0, help="Seed of weights and batches.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.l2 < 0:
+            raise InvalidArgumentError(f"l2: expected a weight decay of at least 0, got {self.l2}.")
+
+
+#: Names of the settings.
+OF_TRAINING, OF_ALLOCATION = (tuple(f.name for f in fields(made)) for made in (TrainSettings, AllocationSettings))
+
+
+@at_door
+def train(
+    *,
+    save: str | Path | None = None,
+    exists: str = "fail",
+    progress: Progress = False,
+    **options: Any,
+) -> xr.Dataset:
+    """Trains a small network, and shares out every change of its loss on training and validation examples.
+
+    Args:
+        save: Folder of the run; None keeps it in memory.
+        exists: What to do if there is such a run: "fail", or "resume" it.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is; or a function that is
+            called with steps done and of all.
+        **options: Fields of `TrainSettings` and of `AllocationSettings`.
+
+    Returns:
+        See `closedloop.analysis.allocation_dataset`; with ``accuracy`` of training and validation examples, after the
+        last step, as attributes.
+
+    Raises:
+        InvalidArgumentError: An option does not fit.
+        RecordingError: The folder exists, or cannot be written.
+    """
+    require("torch", "networks", "train")
+    own = {name for name in options if name in OF_ALLOCATION}
+    told = read_settings(TrainSettings, {name: value for name, value in options.items() if name not in own})
+    shared = read_settings(AllocationSettings, {name: options[name] for name in own})
+    from torch.nn.functional import cross_entropy
+
+    data = _examples(told.data)
+    model, begun = _built(told, data)
+    optimizer = _optimizer(told, model)
+    frozen = _frozen(told, model)
+    lca = LossChangeAllocation(
+        model,
+        cross_entropy,
+        data["train"],
+        losses={name: pair for name, pair in data.items() if name != "train"},
+        optimizer=optimizer,
+        subset=told.subset,
+        seed=told.seed,
+        save=save,
+        exists=exists,
+        label=told.network,
+        experiment={TRAINING: {name: getattr(told, name) for name in OF_TRAINING}, **begun},
+        **{name: getattr(shared, name) for name in OF_ALLOCATION},
+    )
+    if not lca.finished:
+        with lca:
+            _train(told, lca, model, optimizer, data["train"], frozen, progress)
+    found = lca.dataset()
+    return found.assign_attrs({f"accuracy_{name}": accuracy(model, *pair) for name, pair in data.items()})
+
+
+def _train(
+    told: TrainSettings,
+    lca: LossChangeAllocation,
+    model: nn.Module,
+    optimizer: Any,
+    data: tuple[Any, Any],
+    frozen: Mapping[int, Sequence[Any]],
+    progress: Progress,
+) -> None:
+    """Takes the steps that are left."""
+    from torch.nn.functional import cross_entropy
+
+    inputs, targets = data
+    watching = as_progress(progress, "training")
+    begin_progress(watching, lca.steps_done, told.steps)
+    try:
+        for step in range(lca.steps_done, told.steps):
+            rows = batch_rows(told.seed, step, told.batch, len(inputs))
+            model.train()
+            optimizer.zero_grad(set_to_none=True)
+            loss: Any = cross_entropy(model(inputs[rows]), targets[rows])
+            loss.backward()
+            for parameter in (p for since, held in frozen.items() if since <= step for p in held):
+                parameter.grad = None  # neither momentum nor weight decay moves it then
+            with lca.step():
+                optimizer.step()
+            if watching is not None:
+                watching(step + 1, told.steps)
+    finally:
+        end_progress(watching)
+
+
+def batch_rows(seed: int, step: int, batch: int, examples: int) -> NDArray[np.int64]:
+    """Returns the examples of a step: each once in an epoch, in an order of its own; what is left over is left out."""
+    per_epoch = max(1, examples // batch)
+    order = numbered_generator(seed, step // per_epoch).permutation(examples)
+    place = step % per_epoch
+    return order[place * batch : (place + 1) * batch]
+
+
+def accuracy(model: nn.Module, inputs: Any, targets: Any) -> float:
+    """Returns the share of examples that a network names rightly, in evaluation mode."""
+    import torch
+
+    from closedloop.networks.modules import undisturbed
+
+    with undisturbed(model), torch.no_grad():
+        named = torch.cat([model(part).argmax(1) for part in inputs.split(500)])
+    return float((named == targets).double().mean())
+
+
+def _examples(name: str) -> dict[str, tuple[Any, Any]]:
+    """Returns the sets of a task by name: inputs ``(n, channels, side, side)`` of mean 0 and deviation 1, targets."""
+    import torch
+
+    arrays = _digits() if name == "digits" else _read_arrays(Path(name))
+    x = arrays["x"].astype(np.float32)
+    mean, deviation = float(x.mean()), float(x.std()) or 1.0
+    sets = {"train": (x, arrays["y"])}
+    if "x_validation" in arrays:
+        sets["validation"] = arrays["x_validation"].astype(np.float32), arrays["y_validation"]
+    made = {}
+    for key, (images, targets) in sets.items():
+        images = images[:, None] if images.ndim == 3 else images
+        made[key] = torch.from_numpy((images - mean) / deviation), torch.from_numpy(targets.astype(np.int64))
+    return made
+
+
+def _digits() -> dict[str, NDArray[Any]]:
+    """Returns scikit-learn's digits, always split alike."""
+    bundled = require("sklearn.datasets", "training", "train(data='digits')").load_digits()
+    order = numbered_generator(0).permutation(len(bundled.images))
+    x, y = bundled.images[order], bundled.target[order]
+    return {"x": x[VALIDATION:], "y": y[VALIDATION:], "x_validation": x[:VALIDATION], "y_validation": y[:VALIDATION]}
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError(f"data: expected 'digits' or an .npz file, got {path} ({error}).") from error
+    missing = {"x", "y"} - arrays.keys()
+    if missing or arrays["x"].ndim not in (3, 4) or arrays["y"].shape != arrays["x"].shape[:1]:
+        raise InvalidArgumentError(
+            f"data: expected x (n, channels, side, side) and y (n,) in {path}, got "
+            f"{ {name: a.shape for name, a in arrays.items()} }."
+        )
+    return arrays
+
+
+def _built(told: TrainSettings, data: Mapping[str, tuple[Any, Any]]) -> tuple[nn.Module, dict[str, Any]]:
+    """Returns the network before the first step, and what identifies the weights that it begins with."""
+    from closedloop.networks.small import remove_layer, small_network
+
+    inputs, _ = data["train"]
+    classes = int(max(pair[1].max() for pair in data.values())) + 1
+    model = small_network(told.network, inputs.shape[1], inputs.shape[-1], classes, told.seed)
+    begun = {} if told.start is None else {"start_sha256": _load(model, told.start)}
+    for layer in told.remove:
+        remove_layer(model, layer, inputs[:2])
+    return model, begun
+
+
+def _load(model: nn.Module, run: str) -> str:
+    """Puts the last weights of a run into a network; returns their fingerprint."""
+    import hashlib
+
+    import torch
+
+    recording = open_recording(run)
+    state = read_state(run) or {}
+    if read_experiment(run).get("protocol") != LCA:
+        raise RecordingError(f"start: expected a run of loss change allocation, got {run}.")
+    names = list(dict.fromkeys(recording["parameter_tensor"].values.tolist()))
+    held = dict(zip(names, state["allocator"]["parameters"], strict=True)) | state["allocator"]["buffers"]
+    try:
+        model.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in held.items()})
+    except RuntimeError as error:
+        raise InvalidArgumentError(f"start: expected a run of this network, got {run} ({error}).") from error
+    made = hashlib.sha256()
+    for name in sorted(held):
+        made.update(np.ascontiguousarray(held[name]).tobytes())
+    return made.hexdigest()
+
+
+def _own(option: str, words: Sequence[str], sign: str, model: nn.Module) -> dict[str, str]:
+    """Returns what was said of layers: name and value."""
+    layers = [name for name, module in model.named_modules() if name and any(True for _ in module.parameters())]
+    found = {}
+    for word in words:
+        name, _, value = word.partition(sign)
+        if name not in layers:
+            raise InvalidArgumentError(f"{option}: expected a layer of {', '.join(layers)}, got {word!r}.")
+        try:
+            float(value or 0)
+        except ValueError:
+            raise InvalidArgumentError(f"{option}: expected LAYER{sign}NUMBER, got {word!r}.") from None
+        found[name] = value
+    return found
+
+
+def _frozen(told: TrainSettings, model: nn.Module) -> dict[int, list[Any]]:
+    """Returns the parameters that are frozen, by the step from which on they are."""
+    found: dict[int, list[Any]] = {}
+    for name, since in _own("freeze", told.freeze, "@", model).items():
+        found.setdefault(int(float(since or 0)), []).extend(model.get_submodule(name).parameters())
+    return found
+
+
+def _optimizer(told: TrainSettings, model: nn.Module) -> Any:
+    """Returns the optimizer, with a group for each layer that has a rate or a momentum of its own."""
+    import torch
+
+    rates = _own("layer_rate", told.layer_rate, "=", model)
+    momenta = _own("layer_momentum", told.layer_momentum, "=", model)
+    own = list(dict.fromkeys([*rates, *momenta]))
+    of = {id(p): name for name in own for p in model.get_submodule(name).parameters()}
+    groups = []
+    for name in (None, *own):
+        parameters = [p for p in model.parameters() if of.get(id(p)) == name]
+        rate, momentum = float(rates.get(name or "", told.rate)), float(momenta.get(name or "", told.momentum))
+        if not 0 <= momentum < 1 or not rate >= 0:
+            raise InvalidArgumentError(
+                f"rate, momentum: expected numbers of at least 0, momentum below 1, got {rate} and {momentum}."
+            )
+        told_so = {"momentum": momentum} if told.optimizer == "sgd" else {"betas": (momentum, 0.999)}
+        groups += [{"params": parameters, "lr": rate, **told_so}] if parameters else []
+    made: Any = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[told.optimizer]
+    return made(groups, weight_decay=told.l2)
+
+
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with a run of `train`; one of another training loop is only read.
+
+    Raises:
+        RecordingError: The training loop is somebody's own, and not finished.
+    """
+    if is_finished(run):
+        return open_recording(run)
+    if TRAINING not in content:
+        raise RecordingError(
+            f"{run}: it was recorded by a training loop of your own; run that again with exists='resume'."
+        )
+    shared = {name: content[name] for name in OF_ALLOCATION}
+    train(save=run, exists="resume", progress=handed.progress, **content[TRAINING], **shared)
+    return open_recording(run)
+
+
+def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns what each layer came to, how exact that is, and the page of figures."""
+    from functools import partial
+
+    from closedloop.figures import plot_allocation
+
+    found = read_allocation(run)
+    figures = {"allocation": RunFigure(partial(plot_allocation, found), "Who helped and who hurt in training.")}
+    return RunSummary([_table(found)], _lines(found), figures)
+
+
+def _table(found: xr.Dataset) -> RunTable:
+    """Returns a row for each layer."""
+    layers = layer_allocations(found)
+    rows = [
+        [
+            str(one["layer"].item()),
+            f"{int(one['parameters'])}",
+            f"{float(one['total']):+.3g}",
+            *(f"{100 * float(one[what]):.1f}" for what in ("helping", "hurting", "nothing")),
+        ]
+        for one in (layers.isel(layer=i) for i in range(layers.sizes["layer"]))
+    ]
+    columns = ("layer", "parameters", "change", "help %", "hurt %", "nothing %")
+    caption = f"change of the loss ({found.attrs['of']}) that each layer came to; below 0 it helped"
+    return RunTable(f"Loss change allocation of {found.attrs['subject']}", columns, rows, caption)
+
+
+def _lines(found: xr.Dataset) -> list[str]:
+    """Returns sentences on the loss, on what is missed, and on the three observations."""
+    start = float(found["loss_before"][0] - found["drift"][0])
+    change, missed = float(found["loss"][-1]) - start, float(found["residual"].sum())
+    share = missed / change if change else float("nan")
+    shares, worst = step_shares(found), float(np.abs(found["residual"]).max())
+    totals, kinds = found["by_layer"].sum("step"), found["by_part"].sum(("step", "layer")).values.tolist()
+    parts = dict(zip(("kernels", "biases", "scales and shifts of normalization"), kinds, strict=True))
+    hurting = [str(name) for name in totals["layer"].values[totals.values > 0]]
+    lines = [
+        f"The loss went from {start:.4g} to {start + change:.4g} in {found.sizes['step']} steps; by the rule "
+        f"{found.attrs['rule']} the shares miss {missed:.2g} of it ({abs(share):.2%}), up to {worst:.2g} in a step.",
+        f"In a step {float(shares['helping'].mean()):.1%} of the parameters help, "
+        f"{float(shares['hurting'].mean()):.1%} hurt; of those that do something "
+        f"{float(shares['helping_of_moving'].mean()):.1%} help.",
+        f"Layers that hurt, in all: {', '.join(hurting) or 'none'}.",
+        "Of the change " + ", ".join(f"{one} come to {amount:+.3g}" for one, amount in parts.items() if amount) + ".",
+    ]
+    if found.attrs["rule"] == "first-order":
+        lines.append("The rule first-order is for teaching: trapezoid costs as much and misses far less.")
+    marks = learning_peaks(found["by_layer"]).sum("step")
+    if int((marks > 0).sum()) > 1:
+        together = peak_synchrony(found["by_layer"])
+        lines.append(
+            f"Peaks of learning coincide in {int(together['pairs'])} pairs of layers, {float(together['ratio']):.2f} "
+            f"times as often as by chance (p = {float(together['p']):.2g})."
+        )
+    return lines
+
+
+#: What others must know of runs of loss change allocation.
+PROTOCOL = RunProtocol(LCA, _resume, _summary, command="lca")

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from closedloop.analysis import read_allocation
+from closedloop.cli import main
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 40)
+    np.savez("task.npz", x=rng.standard_normal((40, 4, 4)) + y[:, None, None], y=y)
+    return ["--data", "task.npz", "--steps", "4", "--batch", "8"]
+
+
+def test_one_run_is_shown_and_repeated_from_its_file(task, capsys):
+    main(["lca", *task, "--freeze", "fc2@1", "--out", "run"])
+    out = capsys.readouterr().out
+    assert "Loss change allocation of mlp" in out
+    assert "of the parameters help" in out
+    main(["lca", "--config", "run/experiment.yaml", "--out", "again"])
+    assert read_allocation("again").identical(read_allocation("run"))
+    main(["lca", "--config", "run/experiment.yaml", "--steps", "2", "--out", "less"])
+    assert read_allocation("less").sizes["step"] == 2
+
+
+def test_layers_that_hurt_are_tested_over_seeds(task, capsys):
+    main(["lca", *task, "--seeds", "2", "--seed", "5", "--out", "runs"])
+    assert "Change of the loss by each layer over 2 seeds" in capsys.readouterr().out
+    assert read_allocation("runs/seed-6").attrs["seed"] == 6
+
+
+def test_a_wrong_number_ends_it_in_one_line(task, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["lca", *task, "--seeds", "0"])
+    assert "seeds: expected a whole number of at least 1, got 0" in capsys.readouterr().err

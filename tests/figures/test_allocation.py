@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from closedloop import figures
+from closedloop.errors import InvalidArgumentError
+
+
+@pytest.fixture
+def allocation():
+    """Forty steps of two layers of a network with three neurons each and ten parameters."""
+    rng = np.random.default_rng(0)
+    by_neuron = rng.standard_normal((40, 6)) * 0.1 - 0.05
+    by_layer = by_neuron.reshape(40, 2, 3).sum(-1)
+    change = by_layer.sum(1)
+    parts = np.stack([by_layer, 0 * by_layer, 0.1 * by_layer], -1)
+    loss = 20 + np.cumsum(change)
+    counts = np.full((40, 2), 2)
+    return xr.Dataset(
+        {
+            "by_neuron": (("step", "neuron"), by_neuron),
+            "by_layer": (("step", "layer"), by_layer),
+            "by_part": (("step", "layer", "part"), parts),
+            "by_parameter": (("step", "parameter"), rng.standard_normal((40, 10))),
+            **{n: ("step", v) for n, v in [("loss", loss), ("reconstructed", loss + 0.1), ("change", change)]},
+            "residual": ("step", 0.01 * change),
+            **dict.fromkeys(("helped", "hurt"), (("step", "layer"), counts)),
+            "still": (("step", "layer"), counts // 2),
+            "parameters": ("layer", [5, 5]),
+            "steps_helped": ("parameter", np.arange(10)),
+            "steps_hurt": ("parameter", np.arange(10)[::-1] % 9),
+        },
+        {"layer": ["fc1", "$out$"], "step": np.arange(40), "part": ["kernel", "bias", "norm"],
+         "neuron_layer": ("neuron", ["fc1"] * 3 + ["$out$"] * 3), "neuron_index": ("neuron", [0, 1, 2] * 2),
+         "parameter_layer": ("parameter", ["fc1"] * 5 + ["$out$"] * 5)},
+        {"of": "train", "rule": "simpson", "subject": "mlp", "seed": 3},
+    )  # fmt: skip
+
+
+def test_the_page(allocation, tmp_path):
+    figure = figures.plot_allocation(allocation)
+    assert isinstance(figure, Figure)
+    assert "mlp" in figure.get_suptitle()
+    figure.savefig(tmp_path / "page.png", dpi=30)
+    assert len(figure.axes) == 8  # with the bar of colours
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (figures.plot_reconstruction, "missed in all: "),
+        (figures.plot_layer_totals, "of 2 layers hurt, net"),
+        (figures.plot_cumulative, "layers, cumulative"),
+        (figures.plot_step_shares, "help 40.0%, hurt 40.0%; of those that move 50.0% help"),
+        (figures.plot_parameter_shares, "9 parameters, mean"),
+        (figures.plot_neurons, "6 neurons; colours end at the 99th percentile"),
+        (figures.plot_parameters, "5 parameters of each sort"),
+        (figures.plot_peaks, "times as often as by chance, p = "),
+    ],
+)
+def test_each_figure_says_its_numbers(draw, words, allocation, tmp_path):
+    ax = draw(allocation)
+    assert words in ax.get_title(loc="left")
+    ax.figure.savefig(tmp_path / "one.png", dpi=30)
+
+
+def test_colours_show_neurons_up_to_the_percentile(allocation):
+    ax = figures.plot_neurons(allocation, "$out$")
+    shown = allocation.by_neuron.values[:, 3:]
+    assert ax.images[0].get_clim()[1] == pytest.approx(np.percentile(np.abs(shown), 99))
+    np.testing.assert_array_equal(ax.images[0].get_array(), shown.T)
+
+
+def test_what_is_missing_is_named(allocation):
+    with pytest.raises(InvalidArgumentError, match=r"no layer 'fc2'.* Did you mean 'fc1'"):
+        figures.plot_neurons(allocation, "fc2")
+    with pytest.raises(InvalidArgumentError, match="parameters=True"):
+        figures.plot_parameter_shares(allocation.drop_vars("steps_helped"))
+
+
+def test_layers_without_peaks_are_drawn(allocation):
+    flat = allocation.assign(by_layer=0 * allocation.by_layer)
+    assert figures.plot_peaks(flat).get_title(loc="left") == "too few peaks of learning"
