@@ -1,0 +1,118 @@
+"""Runs in a browser: found, followed while they go on, ended, and after their process was killed."""
+
+import re
+
+import pytest
+
+from closedloop.analysis.run_index import run_id
+from closedloop.recording.reader import open_recording
+from tests import slow_run, small_runs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("runs")
+    small_runs.run("evolve", made / "first")
+    small_runs.run("evolve", made / "second")
+    small_runs.run("present", made / "photographs")
+    small_runs.cut_off("evolve", made / "pilot" / "cut")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path / "cache"))
+
+
+def expect(locator):
+    from playwright.sync_api import expect as expected
+
+    return expected(locator)
+
+
+def names(page):
+    return page.locator("tbody th a").all_text_contents()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("device", "theme"), [("desk", "light"), ("phone", "dark")])
+def test_all_pages_are_accessible(folder, page_of, check_accessible, check_width, photograph, device, theme):
+    ids = [run_id(name) for name in ("first", "second")]
+    for address, ready in (
+        ("/runs", "tbody th a"), (f"/runs/{ids[0]}", "#plot canvas"), (f"/runs/{run_id('pilot/cut')}", "#plot canvas"),
+        (f"/runs/{run_id('photographs')}", ".table td"), (f"/runs/compare?ids={','.join(ids)}", "#found td"),
+        ("/runs?q=nothing", ".empty"),
+    ):  # fmt: skip
+        page = page_of(address, device=device, theme=theme, runs=folder)
+        page.locator(ready).first.wait_for()
+        page.wait_for_load_state("networkidle")
+        check_accessible(page)
+        check_width(page)
+        name = re.sub(r"\W+", "-", address)[1:20]
+        photograph(page, f"{name}-{device}-{theme}", full=True)
+
+
+@pytest.mark.long
+def test_search_order_and_comparison(folder, page_of):
+    page = page_of("/runs", runs=folder)
+    page.get_by_role("searchbox", name="Search").fill("second cells")
+    expect(page.get_by_role("status")).to_contain_text("of 1 rows")
+    assert names(page) == ["second"]
+    assert "q=second+cells" in page.url
+    page.get_by_role("searchbox", name="Search").fill("")
+    expect(page.get_by_role("status")).to_contain_text("of 7 rows")
+    page.get_by_role("radio", name="Interrupted").check()
+    expect(page.get_by_role("status")).to_contain_text("of 2 rows")
+    page.get_by_role("radio", name="All").check()
+    page.get_by_role("button", name="run", exact=True).click()
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text("run")
+    assert names(page)[0] == "first"
+    page.get_by_role("checkbox", name="Compare first cells").check()
+    page.get_by_role("checkbox", name="Compare second cells").check()
+    page.get_by_role("button", name="Compare 2").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("2 runs on one axis")
+    expect(page.locator("#found tbody tr")).to_have_count(4)
+    page.get_by_role("radio", name="Generations").check()
+    expect(page.locator("#plot canvas")).to_be_visible()
+
+
+@pytest.mark.long
+def test_a_run_is_followed_and_ended(tmp_path, page_of):
+    process = slow_run.start(tmp_path / "runs" / "live", 0.3, generations=3)
+    page = page_of(f"/runs/{run_id('live')}", runs=tmp_path / "runs")
+    expect(page.locator("#state")).to_have_text("running")
+    before = int(page.locator("#generation").inner_text().replace("survey", "-1").replace("–", "-1"))
+    expect(page.locator("#strip-cell-0 img").nth(before + 3)).to_be_attached(timeout=30_000)
+    expect(page.locator("#people-cell-1 img").first).to_be_visible()
+    page.get_by_role("button", name="End after this generation").click()
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="End after this generation").click()
+    page.get_by_role("button", name="End it").click()
+    expect(page.locator("#state")).to_have_text("stopped", timeout=60_000)
+    expect(page.get_by_text("evolved ÷ natural").first).to_be_visible(timeout=30_000)
+    assert process.wait(30) == 0
+    assert "ended on request" in open_recording(tmp_path / "runs" / "live").attrs["reason"]
+
+
+@pytest.mark.long
+def test_the_kill_of_the_writer_is_said(tmp_path, page_of):
+    process = slow_run.start(tmp_path / "runs" / "live", 0.3, generations=3)
+    page = page_of(f"/runs/{run_id('live')}", runs=tmp_path / "runs")
+    expect(page.locator("#strip-cell-0 img").first).to_be_visible()
+    process.kill()
+    process.wait(30)
+    expect(page.locator("#state")).to_have_text("interrupted", timeout=20_000)
+    expect(page.locator("#interrupted")).to_contain_text(f"closedloop resume {tmp_path / 'runs' / 'live'}")
+    expect(page.get_by_role("button", name="End after this generation")).to_be_hidden()
+    again = slow_run.start(tmp_path / "runs" / "live", 0.3, generations=3)
+    expect(page.locator("#state")).to_have_text("running", timeout=90_000)
+    again.kill()
+    again.wait(30)
+
+
+@pytest.mark.long
+def test_the_report_is_one_click_away(folder, page_of):
+    page = page_of(f"/runs/{run_id('first')}", runs=folder)
+    page.get_by_role("link", name="Report").click()
+    page.wait_for_url("**/report", timeout=120_000)
+    expect(page.get_by_role("heading", level=1).first).to_be_visible()
