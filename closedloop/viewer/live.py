@@ -8,6 +8,7 @@ and of its rows only the new ones are read.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -32,8 +33,8 @@ from closedloop.recording.reader import open_recording, read_experiment, read_po
 from closedloop.recording.summaries import finite
 from closedloop.viewer.curves import Baseline, Curve
 
-#: Seconds of which the speed of a run is taken.
-_RECENT_S = 60.0
+#: Seconds of which the speed of a run is taken, and for which its pictures stay open.
+_RECENT_S, _PICTURES_S = 60.0, 30.0
 #: Kinds of presentations that are no evolution.
 _OTHER = ("reference", "retest")
 
@@ -57,6 +58,7 @@ class Follower:
         self._content: Mapping[str, Any] = {}
         self._recording: xr.Dataset | None = None
         self._pictures: Pictures | None = None
+        self._newer, self._opened = False, 0.0
         self._curves: dict[str, Curve] = {}
         self._baseline = Baseline()
         self._rows, self._last = 0, {"generation": -1, "kind": ""}
@@ -85,7 +87,7 @@ class Follower:
             if recording.sizes["presentation"] < self._rows:  # another run took its place
                 self._forget()
                 return self.look()
-            self._pointer, self._recording, self._pictures = pointer, recording, Pictures(recording)
+            self._pointer, self._recording, self._newer = pointer, recording, True
             self._read(recording)
             return True
 
@@ -192,11 +194,11 @@ class Follower:
         """
         self.look()
         with self._guard:
-            state, recording, pictures = run_state(self.path, self._pointer), self._recording, self._pictures
+            state, recording = run_state(self.path, self._pointer), self._recording
         if recording is None:
             return []
         going = ("unfinished", "not-converged") if state == "running" else ("unfinished",)
-        told = cautions(recording, None if state == "running" else pictures, str(self.path))
+        told = cautions(recording, None if state == "running" else Pictures(recording), str(self.path))
         return [{"text": str(c), "serious": c.serious} for c in told if c.kind not in going]
 
     def curves(self) -> dict[str, Any]:
@@ -221,9 +223,22 @@ class Follower:
 
     def pictures(self, names: Sequence[str], reference: bool = False) -> list[NDArray[np.uint8] | None]:
         """Returns pictures of the run by name, made again where none was kept; see `Pictures`."""
-        self.look()
+        if self._recording is None:  # who asks for a picture has its name from a look
+            self.look()
         with self._guard:
-            return [None] * len(names) if self._pictures is None else self._pictures.several(names, reference)
+            if self._recording is None:
+                return [None] * len(names)
+            if self._pictures is None or time.monotonic() - self._opened > _PICTURES_S:
+                self._open_pictures(self._recording)
+            found = self._pictures.several(names, reference) if self._pictures is not None else []
+            if self._newer and any(picture is None for picture in found):  # committed since
+                found = self._open_pictures(self._recording).several(names, reference)
+            return found
+
+    def _open_pictures(self, recording: xr.Dataset) -> Pictures:
+        """Opens the pictures of what is committed; that reads all checksums, so it is not done with every commit."""
+        self._pictures, self._newer, self._opened = Pictures(recording), False, time.monotonic()
+        return self._pictures
 
     def missing(self) -> str:
         """Returns why there was no picture."""
