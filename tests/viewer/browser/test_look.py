@@ -360,6 +360,20 @@ def test_nothing_shuts_people_out(device, theme, look, check_accessible):
     check_accessible(page)
 
 
+def test_what_units_prefer_is_shown_where_it_is_known(look, monkeypatch):
+    pattern = np.full((32, 32, 3), (250, 20, 20), np.uint8)
+    monkeypatch.setattr("closedloop.viewer.look.preferred", lambda shown, layer: {0: pattern})
+    page = look()
+    expect(page.locator("#prefers canvas")).to_have_attribute("aria-label", "Preferred stimulus of unit 0")
+    page.keyboard.press("9")
+    expect(page.locator("#prefers")).to_be_hidden()
+    page.keyboard.press("9")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#prefers")).to_be_hidden()
+    page.keyboard.press("s")
+    expect(page.locator("#note")).to_contain_text("19 of 20 units have no preferred stimulus")
+
+
 def test_a_black_box_says_why_there_are_no_gradients(look, check_accessible):
     from closedloop.subjects import FunctionSubject
 

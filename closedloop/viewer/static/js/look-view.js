@@ -28,6 +28,13 @@ export function drawUnit(canvas, tiles, channel, { grid, at, pattern, size, valu
   return true;
 }
 
+/** Draws one tile of a sheet on a canvas of the tile's size. */
+export function drawTile(canvas, { sprite, head: { tile, columns } }, place, words) {
+  [canvas.height, canvas.width] = tile;
+  canvas.setAttribute("aria-label", words);
+  canvas.getContext("2d").drawImage(sprite, (place % columns) * tile[1], Math.floor(place / columns) * tile[0], tile[1], tile[0], 0, 0, tile[1], tile[0]);
+}
+
 /** All units of a layer from the largest response to the smallest, and where this one stands. */
 function drawProfile(canvas, values, channel, width, ratio) {
   [canvas.width, canvas.height] = [Math.round(width), Math.round(width / 2)];

@@ -7,7 +7,7 @@ import { Camera } from "./look-camera.js";
 import { Codes } from "./look-codes.js";
 import { help, listen } from "./look-keys.js";
 import { Pictures, picture } from "./look-pictures.js";
-import { drawFacts, drawFields, drawLayers, drawSaves, drawStatus, drawTop, drawUnit, markLayer, scaleWords } from "./look-view.js";
+import { drawFacts, drawFields, drawLayers, drawSaves, drawStatus, drawTile, drawTop, drawUnit, markLayer, scaleWords } from "./look-view.js";
 import { Tiles } from "./tiles.js";
 
 const GAMMAS = ["1", "0.7", "0.5", "0.3"];
@@ -23,6 +23,7 @@ const CHOICES = { sort: SORTS, shows: ["activations", "backward", "patterns"], g
 const state = { ...START, source: "pictures", frozen: false, origin: null, zoom: "all", labels: true, prefers: true, debug: 0, ...fromAddress() };
 let subject = null;
 let header = null; // of the last answer
+const preferred = new Map(); // layer -> what its units prefer, or null
 let frame = null; // the camera's last frame, a JPEG
 const timing = { fps: 0, last: 0, bytes: 0, round: 0 };
 const lookNewest = newest();
@@ -61,17 +62,35 @@ function asked(entries) {
   return [{ ...entries, fit: state.fit, input: body ? null : state.input }, options];
 }
 
+/** All channels of the layer, as the page's choices say. */
 async function look(signal) {
   const started = performance.now();
   const mode = state.shows === "activations" ? null : state.shows;
   const [entries, options] = asked({ layer: state.layer, sort: state.sort, boost: state.gamma, individual: state.individual, unit: state.unit, mode, ...(mode === "backward" ? startedFrom() : {}) });
-  const answer = await ask(query("/api/look", entries), { ...options, signal });
-  const buffer = await answer.arrayBuffer();
+  const answer = await sheetOf(entries, { ...options, signal });
+  Object.assign(timing, { bytes: answer.bytes, round: performance.now() - started });
+  return answer;
+}
+
+/** Asks for tiles and reads the answer: the length of a JSON header, the header, a JPEG. */
+async function sheetOf(entries, options) {
+  const buffer = await (await ask(query("/api/look", entries), options)).arrayBuffer();
   const length = new DataView(buffer).getUint32(0);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   const sprite = await createImageBitmap(new Blob([new Uint8Array(buffer, 4 + length)], { type: "image/jpeg" }));
-  Object.assign(timing, { bytes: buffer.byteLength, round: performance.now() - started });
-  return { head, sprite: head.signed ? signed(sprite) : sprite };
+  return { head, sprite: head.signed ? signed(sprite) : sprite, bytes: buffer.byteLength };
+}
+
+/** What the units of the layer prefer, asked for once; where nothing is known of any, nothing is kept. */
+async function preferences() {
+  const name = state.layer;
+  if (preferred.has(name) || !state.input || state.source === "camera") return;
+  preferred.set(name, null);
+  const alone = { method: "POST", headers: { "X-Tab": "" } }; // no newer click takes its place
+  const sheet = await sheetOf({ layer: name, mode: "patterns", input: state.input, fit: state.fit }, alone);
+  const missing = new Set(sheet.head.missing);
+  if (missing.size < sheet.head.order.length) preferred.set(name, { ...sheet, missing });
+  if (name === state.layer) drawSelection();
 }
 
 /** Asks anew what is chosen; a newer call takes the place of an older one. */
@@ -88,6 +107,7 @@ async function refresh() {
     draw(answer);
     clearError();
     await refreshBack();
+    await preferences();
   } catch (error) {
     showError(error);
   } finally {
@@ -192,13 +212,10 @@ function drawPage() {
   const link = $("#page");
   link.hidden = !hasPages();
   link.href = pageOf(state.unit);
-  const image = $("#prefers img");
-  $("#prefers").hidden = !(state.prefers && header.unit?.prefers);
-  if (!$("#prefers").hidden && !image.src.endsWith(header.unit.prefers)) {
-    image.src = header.unit.prefers;
-    image.alt = `Preferred stimulus of unit ${state.unit}`;
-    say($("#prefers figcaption"), "preferred stimulus");
-  }
+  const sheet = preferred.get(state.layer);
+  const place = sheet ? sheet.head.order.indexOf(state.unit) : -1;
+  $("#prefers").hidden = !(state.prefers && place >= 0 && !sheet.missing.has(state.unit) && state.shows !== "patterns");
+  if (!$("#prefers").hidden) drawTile($("#prefers canvas"), sheet, place, `Preferred stimulus of unit ${state.unit}`);
 }
 
 const hasPages = () => Boolean($(".top nav a[href$='/units']"));
