@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from closedloop.analysis.atlas import ATLAS, AtlasPages, Photograph, UnitPage, attribution_name, natural_name
+from closedloop.analysis.atlas import ATLAS, AtlasPages, UnitPage, attribution_name, natural_name
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
 from closedloop.figures.tiles import stretched
 from closedloop.interfaces import RESOLUTION
@@ -139,6 +139,8 @@ class Book:
             return None
         if kind in ("made", "crop"):
             picture = _cut(picture, self.pages.field(column))
+        if not picture.size:  # a name that no page holds, of a picture that is smaller than the field
+            return None
         if kind == "made":
             picture = stretched(picture)[0]
         return _webp(picture, enlarge=kind != "whole")
@@ -322,8 +324,3 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _short(value: float) -> str:
     return f"{value + 0.0:.4g}".replace("-", "−")
-
-
-def photograph_name(photograph: Photograph) -> str:
-    """Returns the name of a natural image's file among those of a run."""
-    return natural_name(photograph.number)

@@ -22,12 +22,14 @@ from starlette.routing import BaseRoute, Route
 
 from closedloop.analysis.errors import confidences, error_clusters
 from closedloop.images.sets import read_image
-from closedloop.interfaces import Subject
+from closedloop.interfaces import Answering, Subject
 from closedloop.protocols import Explanation
 from closedloop.viewer.asked import RequestError, absent, choice, text, whole
 from closedloop.viewer.errors_room import ErrorsRoom
+from closedloop.viewer.inputs import encode_jpeg
 from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
+from closedloop.viewer.units import Served
 
 #: How errors may be grouped, with what it is called.
 GROUPINGS = {"confusion": "Confusion", "confidence": "Confidence", "cluster": "Driving units", "class": "True class"}
@@ -58,8 +60,6 @@ def routes(shown: Shown) -> list[BaseRoute]:
 
 def _answering(subject: Subject) -> Subject:
     """Returns a subject whose output is recorded in full: itself, or the same network."""
-    from closedloop.interfaces import Answering
-
     return subject.answering() if isinstance(subject, Answering) else subject
 
 
@@ -115,6 +115,7 @@ class ErrorsPage:
             "state": self.state(),
             "why_closed": self.room.why_closed,
             "layer": self.room.layer,
+            "unit_page": Served().unit,
         }
         return render(request, "errors.html", title="Errors", **context)
 
@@ -137,6 +138,7 @@ class ErrorsPage:
             "row": rows[i],
             "top": self._top(i),
             "layer": layer,
+            "unit_page": Served().unit,
             "units": units,
             "known": known,
             "why_closed": self.room.why_closed,
@@ -171,9 +173,8 @@ class ErrorsPage:
         picture = Image.fromarray(np.ascontiguousarray(pixels))
         if picture.width != size:
             picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=85)
-        return Response(file.getvalue(), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+        content = encode_jpeg(picture, 85)
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
     # data
 
@@ -186,7 +187,7 @@ class ErrorsPage:
         """Begins to explain all errors, in the background."""
         if not self.room.layer:
             raise RequestError(f"errors: {self.room.why_closed}; its errors are not explained.")
-        self.room.asked, self.room.trouble = 1, ""
+        self.room.asked, self.room.trouble = True, ""
         self.room.begin()
         return JSONResponse(self.state())
 

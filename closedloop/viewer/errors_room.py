@@ -93,7 +93,7 @@ class ErrorsRoom:
         self._subject, self._desk = subject, desk
         self._outputs = np.full((len(self.study.images), len(self.study.classes)), np.nan, np.float32)
         self.done = 0
-        self.asked = 0  # explanations that are wanted: of all errors
+        self.asked = False  # whether all errors are to be explained
         self.trouble = ""
         self._looked: dict[str, Looked] = {}
         if self.study.opened is not None:
@@ -142,6 +142,8 @@ class ErrorsRoom:
         looked = self._looked.get(self.layer)
         self._outputs[which] = self._subject.record(images) if looked is None else looked.look(which, images)
         self.done = int(which[-1]) + 1
+        if looked is not None and self.done == len(self.study.images):
+            looked.explained.clear()  # what was asked for before was held against the means of fewer images
 
     def outputs(self, i: int) -> NDArray[np.float32]:
         """The outputs for an image, ``(classes,)``; NaN where it was not answered yet."""
@@ -253,7 +255,7 @@ class ErrorsRoom:
         """
         looked = self.looked(layer)
         rows, columns = looked.opened.grid
-        if rows * columns == 1 or rows == 1:
+        if rows == 1:
             return None
         peaks = looked.peaks
         at = np.flatnonzero(peaks.images == i)

@@ -31,8 +31,6 @@ from closedloop.viewer.asked import RequestError, absent
 
 #: Pixels of the largest picture that is decoded.
 MOST_PIXELS = 50_000_000
-#: Height or width to which what was dropped is shrunk before it is kept, in pixels.
-KEPT_SIDE = 1024
 #: Pictures that were dropped or made from codes, and fitted pictures, that are kept.
 DROPPED, FITTED = 64, 256
 #: Content types of pictures, and the endings that promise the same.

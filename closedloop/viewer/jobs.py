@@ -22,6 +22,7 @@ from closedloop.analysis.run_index import run_id
 from closedloop.interfaces import Subject
 from closedloop.loop.progress import stream
 from closedloop.recipes import OBJECT, has_option, names, recipe
+from closedloop.recording.layout import is_run
 from closedloop.viewer.asked import RequestError, absent, entry_whole
 
 #: Jobs that run at the same time, and that wait at most.
@@ -100,6 +101,8 @@ class Jobs:
         """
         words, title = command(self._subject, asked)
         with self._changed:
+            if is_run(self._folder):
+                raise RequestError("this viewer shows one run; start it with a folder of runs to begin others.", 409)
             if self._closed:
                 raise RequestError("the viewer is ending; nothing is started any more.", 409)
             if sum(job.state == "queued" for job in self._jobs) >= WAITING:

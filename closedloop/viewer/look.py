@@ -133,6 +133,7 @@ class Window:
         self.inputs = Inputs(self.sight.resolution, self.sight.form, shown.images)
         self._seen: OrderedDict[tuple[str, bool, str], Seen] = OrderedDict()
         self._lock = threading.Lock()
+        self._settled = False
 
     @cached_property
     def codes(self) -> Codes:
@@ -313,8 +314,8 @@ class Window:
 
     def _settle(self) -> None:
         """Has the model made quicker, once, after the first answer was given."""
-        if not self.__dict__.setdefault("_settled", False):
-            self.__dict__["_settled"] = True
+        if not self._settled:
+            self._settled = True
             self.desk.later(self.sight.settle)
 
     async def selectivity(self, request: Request) -> Response:

@@ -27,8 +27,8 @@ from closedloop.viewer.pages import render
 
 #: The names of this computer, which no other can take.
 LOCAL = ("127.0.0.1", "localhost", "::1")
-#: Bytes of the largest body of a request: that of a picture.
-MOST_BYTES = 20 * 2**20
+#: Bytes of the largest body of a request: that of a picture; and characters of the longest path.
+MOST_BYTES, MOST_PATH = 20 * 2**20, 2000
 #: The pages that may show the viewer in a frame where Jupyter does; its port is not known.
 JUPYTER = ("http://localhost:*", "http://127.0.0.1:*")
 _COOKIE = "closedloop_viewer"
@@ -64,6 +64,7 @@ class Manners:
         request = Request(scope)
         try:
             self._check_host(request)
+            _check_path(request)
             _check_origin(request)
             answer = self._check_token(request)
             _check_length(request.headers)
@@ -145,6 +146,12 @@ def is_local(address: str) -> bool:
         return address == "localhost" or ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def _check_path(request: Request) -> None:
+    """Raises for a path that is longer than any here: a number in it may be too long to be read as one."""
+    if len(request.scope["path"]) > MOST_PATH:
+        raise RequestError(f"address: expected a path of at most {MOST_PATH} characters.", 414)
 
 
 def _check_origin(request: Request) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from closedloop.recording.summaries import finite
+from closedloop.viewer.inputs import encode_jpeg
 
 
 def row_words(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,6 +51,4 @@ def thumbnail(picture: NDArray[np.uint8], size: int) -> bytes:
     still = picture[len(picture) // 2] if picture.ndim == 4 else picture
     image = Image.fromarray(still)
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90, subsampling=0)
-    return buffer.getvalue()
+    return encode_jpeg(image, 90, subsampling=0)

@@ -18,8 +18,6 @@ QUALITY = 85
 MOST_PIXELS = 1_000_000
 #: Side of the blocks of a JPEG: tiles of whole blocks do not run into each other.
 BLOCK = 8
-#: Exponents that make small values visible, and shares of a tile's own scale, as Yosinski et al. 2015 had them.
-GAMMAS = (0.3, 1.0)
 
 
 @dataclass(frozen=True)

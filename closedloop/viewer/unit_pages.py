@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from closedloop.analysis.atlas import Made, Photograph, Response, Tuning, UnitPage
+from closedloop.analysis.atlas import Made, Photograph, Response, Tuning, UnitPage, natural_name
 from closedloop.images.naturalness import MEASURE_WORDS
 from closedloop.report.wording import number
-from closedloop.viewer.atlases import METHOD_WORDS, Addresses, Book, Shelf, histogram, photograph_name
+from closedloop.viewer.atlases import METHOD_WORDS, Addresses, Book, Shelf, histogram
 
 #: Classes that a page lists.
 CLASSES = 12
@@ -87,16 +87,16 @@ def _card(layer: str, key: str, books: Sequence[Book], to: Addresses) -> dict[st
     """Returns what a card of a unit shows: its best image that was made, its best photograph, two numbers."""
     book = books[0]
     column = book.pages.keys[layer][key]
-    made = [(b, one) for b in books for one in b.pages.made(b.pages.keys[layer][key])]
+    made = [(b, one) for b in books for one in b.pages.made(b.pages.column(layer, key))]
     made.sort(key=lambda pair: -np.nan_to_num(pair[1].response.mean, nan=-np.inf))
     best, warnings = book.pages.best(column), book.pages.warnings(column)
     top = made[0] if made else None
     return {
         "key": key,
         "address": to.unit(layer, key),
-        "made": "" if top is None else to.picture(top[0], f"made-{top[1].stimulus_id}-{column}"),
+        "made": "" if top is None else to.picture(top[0], _made_name(top[1], top[0].pages.column(layer, key))),
         "method": "" if top is None else _method(top[1]),
-        "natural": to.picture(book, f"crop-{photograph_name(best[0])}-{column}") if best else "",
+        "natural": to.picture(book, f"crop-{natural_name(best[0].number)}-{column}") if best else "",
         "response": "–" if top is None else number(top[1].response.mean, 3),
         "best_natural": number(best[0].response.mean, 3) if best else "–",
         "ratio": "" if top is None or not np.isfinite(top[1].ratio) else f"×{top[1].ratio:.2g}",
@@ -139,7 +139,8 @@ def unit_page(render: Render, shelf: Shelf, layer: str, key: str, to: Addresses,
     """
     known = shelf.unit(layer, key)
     book, page = known[0]
-    made = sorted(((b, one) for b, p in known for one in p.made), key=lambda e: -np.nan_to_num(e[1].response.mean))
+    made = [(b, p, one) for b, p in known for one in p.made]
+    made.sort(key=lambda e: -np.nan_to_num(e[2].response.mean, nan=-np.inf))
     keys = list(shelf.layers[layer])
     at, size = keys.index(key), book.resolution
     return render(
@@ -153,11 +154,11 @@ def unit_page(render: Render, shelf: Shelf, layer: str, key: str, to: Addresses,
         framed=page.field not in (None, (0, 0, size, size)),
         subject=book.subject,
         where=_where(page),
-        made=[_made_tile(i, b, one, page, to) for i, (b, one) in enumerate(made, 1)],
+        made=[_made_tile(i, b, one, p, to) for i, (b, p, one) in enumerate(made, 1)],
         best=[_natural_tile(book, one, page, to) for one in page.best],
         worst=[_natural_tile(book, one, page, to) for one in page.worst],
         attributed={"guided-backprop": "guided backpropagation", "gradient": "the gradient"}.get(page.attributed, ""),
-        histogram=histogram(page, [one.response.mean for _, one in made]),
+        histogram=histogram(page, [one.response.mean for *_, one in made]),
         facts=_facts(page),
         classes=_classes(page.tuning),
         tuning=_tuning_words(page.tuning, len(book.pages.keys[layer])),
@@ -202,7 +203,7 @@ def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses
         ("unlike photographs in", outside or "nothing measured"),
     ]
     return Tile(
-        picture=to.picture(book, f"made-{made.stimulus_id}-{page.column}"),
+        picture=to.picture(book, _made_name(made, page.column)),
         alt=f"Image {place}, {_method(made)}, for {page.title}",
         number=_response(made.response),
         lines=(f"{place} {_method(made)}",),
@@ -212,8 +213,13 @@ def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses
     )
 
 
+def _made_name(made: Made, column: int) -> str:
+    """Returns the name of what a unit sees of an image, given its column in the same atlas."""
+    return f"made-{made.stimulus_id}-{column}"
+
+
 def _natural_tile(book: Book, one: Photograph, page: UnitPage, to: Addresses) -> Tile:
-    name = photograph_name(one)
+    name = natural_name(one.number)
     return Tile(
         picture=to.picture(book, f"crop-{name}-{page.column}"),
         alt=f"{one.stimulus_id}, what the unit sees of it",

@@ -21,7 +21,7 @@ def room(tmp_path):
 def test_it_finds_what_a_diagnosis_finds(room, tmp_path):
     assert room.errors().tolist() == [0, 1, 2]
     assert room.waiting() == []
-    room.asked = 1
+    room.asked = True
     assert room.waiting() == [0, 1, 2]
     while room._work() is not None:
         room._work()()
@@ -38,3 +38,12 @@ def test_a_unit_answers_an_image_most_at_its_peak(room):
     assert 10 <= x0 < x1 <= 15
     assert set(room.best("relu", spurious, without=0, most=2)) == {1, 2}
     assert room.peak(0, "relu", spurious) == (y0, x0)  # a layer of single pixels
+
+
+def test_what_was_asked_for_early_is_explained_again_with_the_means_of_all(tmp_path):
+    room = ErrorsRoom(planted_subject(), planted_folder(tmp_path / "pictures"), Desk())
+    room._looked[room.layer].look(np.array([0]), room.study.read(np.array([0])))
+    room.explain_now(0, room.layer)
+    while room._work() is not None:
+        room._work()()
+    assert room.explained() == {}

@@ -113,6 +113,12 @@ def test_a_failure_says_why(tmp_path):
     assert "No such file" in until(missing, 1, "failed").error
 
 
+def test_no_run_is_begun_inside_a_run(tmp_path):
+    (tmp_path / "experiment.yaml").write_text("seed: 0")
+    with pytest.raises(RequestError, match="shows one run"):
+        Jobs(GABOR, tmp_path, SLEEPS).start({"unit": 0})
+
+
 def test_no_more_than_some_wait(tmp_path):
     jobs = Jobs(GABOR, tmp_path / "runs", SLEEPS)
     jobs.start({"unit": 0, "images": 100})

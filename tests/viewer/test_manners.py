@@ -56,3 +56,8 @@ def test_a_frame_is_allowed_where_it_was_asked_for():
     assert plain.headers["x-frame-options"] == "SAMEORIGIN"
     assert "http://localhost:*" in framed.headers["content-security-policy"]
     assert "x-frame-options" not in framed.headers
+
+
+def test_a_number_that_is_too_long_to_be_one_is_no_fault_of_the_server():
+    found = client(runs=".", subject="gabor").get("/api/jobs/" + 5000 * "9")
+    assert (found.status_code, found.json()["error"].partition(":")[0]) == (414, "address")

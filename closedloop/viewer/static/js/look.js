@@ -406,6 +406,7 @@ const takeFile = shown(async (file) => {
 const startCamera = shown(async (id = "") => {
   if (state.source !== "camera") await source("camera");
   await camera.start(id);
+  if (state.source !== "camera") return camera.stop(); // while the browser asked, something else was chosen
   await camera.list($("#cameras"));
   state.frozen = false;
   cameraButtons();
