@@ -64,7 +64,7 @@ def test_search_order_and_comparison(folder, page_of):
     page.get_by_role("radio", name="Interrupted").check()
     expect(page.get_by_role("status")).to_contain_text("of 2 rows")
     page.get_by_role("radio", name="All").check()
-    page.get_by_role("button", name="run", exact=True).click()
+    page.locator("th button[value=path]").click()
     expect(page.locator("th[aria-sort=ascending]")).to_have_text("run")
     assert names(page)[0] == "first"
     page.get_by_role("checkbox", name="Compare first cells").check()
