@@ -66,6 +66,7 @@ class Manners:
             self._check_host(request)
             _check_path(request)
             _check_origin(request)
+            self._check_reader(request)
             answer = self._check_token(request)
             _check_length(request.headers)
         except RequestError as error:
@@ -81,6 +82,13 @@ class Manners:
                 "name is given with --host.",
                 403,
             )
+
+    def _check_reader(self, request: Request) -> None:
+        """Raises where a page of somebody else asks for what it could not read: it would only keep the model busy."""
+        foreign = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        allowed = ("document", "iframe") if self.framed else ("document",)
+        if foreign and request.headers.get("sec-fetch-dest") not in allowed:
+            raise RequestError("origin: a page of another origin can link here, and ask for nothing.", 403)
 
     def _check_token(self, request: Request) -> Response | None:
         """Lets those in who know the token; returns where to go on where it came with the address."""

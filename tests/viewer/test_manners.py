@@ -34,6 +34,15 @@ def test_own_pages_may_post():
     assert client().post("/api/health", headers={"sec-fetch-site": "cross-site"}).status_code == 403
 
 
+FOREIGN = (("document", (), 200), ("image", (), 403), ("empty", (), 403), ("iframe", (), 403), ("iframe", ("x",), 200))
+
+
+@pytest.mark.parametrize(("dest", "framed", "status"), FOREIGN)
+def test_a_foreign_page_can_link_here_and_ask_for_nothing(dest, framed, status):
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-dest": dest}
+    assert client(framed=framed).get("/api/health", headers=headers).status_code == status
+
+
 def test_a_token_is_asked_for_once():
     one = client(token="secret")
     assert one.get("/api/health").status_code == 403
