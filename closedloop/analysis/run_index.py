@@ -26,11 +26,10 @@ from platformdirs import user_cache_dir
 from closedloop.analysis.findings import all_findings
 from closedloop.checks import at_door
 from closedloop.errors import ClosedLoopError, InvalidArgumentError
-from closedloop.loop.ending import ON_REQUEST
+from closedloop.loop.ending import run_state
 from closedloop.loop.findings import run_facts
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import EXPERIMENT, POINTER, is_run
-from closedloop.recording.ownership import is_written
 from closedloop.recording.places import PACKED, is_packed, root_of
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
 from closedloop.recording.summaries import read_summary
@@ -225,7 +224,7 @@ class RunIndex:
         with self._guard:
             unfinished = "SELECT path, state FROM runs WHERE state IN ('running', 'interrupted') AND problem = ''"
             open_ = self._table.execute(unfinished).fetchall()
-        now = [(_going(self.folder / path), path) for path, _ in open_]
+        now = [(run_state(self.folder / path, {}), path) for path, _ in open_]
         changed = [(state, path) for (state, path), (_, before) in zip(now, open_, strict=True) if state != before]
         with self._guard, self._table:
             self._table.executemany("UPDATE runs SET state = ? WHERE path = ?", changed)
@@ -373,10 +372,6 @@ def _seen(place: str | Path, name: str) -> Seen | None:
     return None
 
 
-def _going(path: Path) -> str:
-    return "running" if is_written(path) else "interrupted"
-
-
 def _read(folder: Path, run: Seen) -> tuple[dict[str, Any], Sequence[Mapping[str, Any]]]:
     """Returns what the small files of a run say: its row, and those of its threads."""
     row = {**_UNKNOWN, "id": run_id(run.path), "path": run.path, "stamp": run.stamp, "when_s": run.when_s}
@@ -384,7 +379,7 @@ def _read(folder: Path, run: Seen) -> tuple[dict[str, Any], Sequence[Mapping[str
     try:
         root = root_of(path)
         if not (root / POINTER).is_file():
-            return {**row, "state": _going(path)}, ()
+            return {**row, "state": run_state(path, {})}, ()
         pointer = read_pointer(path)
         row |= _of_pointer(pointer, path)
         found = read_summary(root, pointer)
@@ -396,10 +391,8 @@ def _read(folder: Path, run: Seen) -> tuple[dict[str, Any], Sequence[Mapping[str
 
 
 def _of_pointer(pointer: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    reason = str(pointer.get("reason", ""))
-    state = ("stopped" if ON_REQUEST in reason else "finished") if pointer["finished"] else _going(path)
     numbers = {"presentations": int(pointer["n_presentations"]), "elapsed_s": float(pointer["elapsed_s"])}
-    return {"state": state, "reason": reason, **numbers}
+    return {"state": run_state(path, pointer), "reason": str(pointer.get("reason", "")), **numbers}
 
 
 def _of_summary(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,15 +25,14 @@ def sorted_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path], tupl
     folder = Path(folder)
     if not folder.is_dir():
         raise InvalidArgumentError(f"naturals: expected a folder of images, got {folder}, which is not a folder.")
-    within = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     names, paths, classes = [], [], []
-    for place in (folder, *within):
-        files = sorted(p for p in place.iterdir() if p.suffix.lower() in FORMATS and p.is_file())
+    for place in (folder, *subfolders(folder)):
+        files = picture_files(place)
         stems = Counter(p.stem for p in files)
         start, own = ("", "") if place == folder else (f"{place.name}/", place.name)
         names += [start + (p.stem if stems[p.stem] == 1 else p.name) for p in files]
         paths += files
-        classes += [own or _wordnet_id(p.stem) for p in files]
+        classes += [own or wordnet_id(p.stem) for p in files]
     if not paths:
         raise InvalidArgumentError(
             f"naturals: no image in {folder} or its subfolders; expected files ending in {', '.join(FORMATS)}."
@@ -41,8 +40,18 @@ def sorted_images(folder: str | Path) -> tuple[tuple[str, ...], list[Path], tupl
     return tuple(names), paths, tuple(classes)
 
 
-def _wordnet_id(name: str) -> str:
-    """Returns the id of a class with which a name begins; empty for any other name."""
+def subfolders(folder: Path) -> list[Path]:
+    """Returns the folders in a folder whose names do not begin with a dot, sorted."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Returns the images in a folder, sorted; it may hold other files."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in FORMATS and p.is_file())
+
+
+def wordnet_id(name: str) -> str:
+    """Returns the id of a class with which the name of a file begins; empty for any other name."""
     plain = name[:1] == "n" and name[1:9].isdecimal() and name[1:9].isascii() and not name[9:10].isalnum()
     return name[:9] if plain else ""
 

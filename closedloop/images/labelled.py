@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from closedloop.arrays import is_plain
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
+from closedloop.images.classes import picture_files, subfolders, wordnet_id
 from closedloop.images.opening import FORMATS
 from closedloop.readable import Readable, counted, some
 
@@ -70,8 +71,7 @@ def read_labelled(folder: str | Path) -> Labelled:
         raise InvalidArgumentError(f"labelled: expected a folder of labelled images, got {folder}, which is no folder.")
     if (folder / TABLE).is_file():
         return _of_table(folder)
-    within = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    beside = _pictures(folder)
+    within, beside = subfolders(folder), _pictures(folder)
     if within and beside:
         raise InvalidArgumentError(
             f"labelled: {folder} holds {counted(len(within), 'folder')} and, beside them, "
@@ -83,7 +83,7 @@ def read_labelled(folder: str | Path) -> Labelled:
 
 def _pictures(folder: Path) -> list[str]:
     """Returns the names of the images in a folder, sorted."""
-    return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in FORMATS and p.is_file())
+    return [path.name for path in picture_files(folder)]
 
 
 def _of_folders(folder: Path, within: Sequence[Path]) -> Labelled:
@@ -102,7 +102,7 @@ def _of_names(folder: Path, names: Sequence[str]) -> Labelled:
     _none(
         "holds images whose names begin with no WordNet id",
         folder,
-        [name for name in names if not (name[:1] == "n" and name[1:9].isdecimal() and not name[9:10].isalnum())],
+        [name for name in names if not wordnet_id(name)],
         f"put each into a folder of the name of its class, or list all in {TABLE}",
     )
     return _checked(folder, [(name, name[:9]) for name in names])

@@ -7,8 +7,9 @@ is killed on the way there goes on to the same end. The file is removed when the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -46,6 +47,18 @@ def ended_on_request(generation: int) -> str:
         generation: The last one that was shown.
     """
     return f"{ON_REQUEST} after generation {generation}"
+
+
+def run_state(path: Path, pointer: Mapping[str, Any]) -> str:
+    """Returns where a run stands: "running", "finished", "stopped" (on request) or "interrupted".
+
+    Args:
+        path: The run.
+        pointer: What its ``COMMITTED.json`` holds; empty before the first commit.
+    """
+    if pointer.get("finished"):
+        return "stopped" if ON_REQUEST in str(pointer.get("reason", "")) else "finished"
+    return "running" if is_written(path) else "interrupted"
 
 
 @at_door

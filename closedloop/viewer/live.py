@@ -21,12 +21,11 @@ from closedloop.analysis.quality import cautions
 from closedloop.analysis.summary import fact_of, is_evolution, single_scores, target_name, thread_objectives
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
-from closedloop.loop.ending import ON_REQUEST, EndRequest
+from closedloop.loop.ending import EndRequest, run_state
 from closedloop.loop.protocol import EVOLVE, shown_protocol
 from closedloop.loop.settings import Settings
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import EVOLUTION, POINTER, REFERENCE
-from closedloop.recording.ownership import is_written
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.places import is_packed
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
@@ -88,7 +87,11 @@ class Follower:
                 self._forget()
                 return self.look()
             self._pointer, self._recording, self._newer = pointer, recording, True
-            self._read(recording)
+            try:
+                self._read(recording)
+            except BaseException:  # what was read of it in part would be read twice
+                self._forget()
+                raise
             return True
 
     def _read(self, recording: xr.Dataset) -> None:
@@ -255,13 +258,6 @@ class Follower:
 
 def _is_committed(path: Path) -> bool:
     return is_packed(path) or (path / POINTER).exists()
-
-
-def run_state(path: Path, pointer: Mapping[str, Any]) -> str:
-    """Returns where a run stands: "running", "finished", "stopped" or "interrupted"."""
-    if pointer.get("finished"):
-        return "stopped" if ON_REQUEST in str(pointer.get("reason", "")) else "finished"
-    return "running" if is_written(path) else "interrupted"
 
 
 def _curve(recording: xr.Dataset, name: str) -> Curve:

@@ -219,6 +219,8 @@ def view(
         InvalidArgumentError: A folder is not there, a name is not known, or the port is taken.
     """
     folder = shown if isinstance(shown, Path) or (isinstance(shown, str) and Path(shown).is_dir()) else None
+    if folder is not None and runs is not None:
+        raise InvalidArgumentError(f"runs: {folder} is a folder of runs already; give one of the two.")
     subject = None if folder is not None else shown
     app = create_app(
         subject,  # type: ignore[arg-type]

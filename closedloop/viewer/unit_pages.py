@@ -10,7 +10,7 @@ import numpy as np
 
 from closedloop.analysis.atlas import Made, Photograph, Response, Tuning, UnitPage, natural_name
 from closedloop.images.naturalness import MEASURE_WORDS
-from closedloop.report.wording import number
+from closedloop.report.wording import number, with_error
 from closedloop.viewer.atlases import METHOD_WORDS, Addresses, Book, Shelf, histogram
 
 #: Classes that a page lists.
@@ -232,8 +232,7 @@ def _natural_tile(book: Book, one: Photograph, page: UnitPage, to: Addresses) ->
 
 def _response(response: Response) -> str:
     """Writes a re-tested response with its standard error, where there is one."""
-    error = f" ± {response.sem:.2g}" if response.sem > 0 else ""
-    return f"{number(response.mean, 4)}{error}".replace("-", "−")
+    return with_error(response.mean, response.sem).replace("-", "−")
 
 
 def _presentations(response: Response) -> str:

@@ -7,7 +7,8 @@ import pytest
 
 import closedloop
 from closedloop.analysis import generation_scores
-from closedloop.viewer.live import Follower, run_state
+from closedloop.loop.ending import run_state
+from closedloop.viewer.live import Follower
 from tests import slow_run, small_runs
 
 
