@@ -19,7 +19,7 @@ from .lca import AllocationSettings, LossChangeAllocation
 from .parameters import stored_parameters
 from .present import PresentSettings, present
 from .resume import resume
-from .train import TrainSettings, train
+from .train import Training, TrainSettings, train
 
 __all__ = [
     "CONTENDERS",
@@ -44,6 +44,7 @@ __all__ = [
     "RunTable",
     "Study",
     "TrainSettings",
+    "Training",
     "ascend",
     "atlas",
     "compare",

@@ -7,8 +7,9 @@ that was killed goes on bit by bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.allocation import LCA, layer_allocations, read_allocation, step_shares
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
 from closedloop.checks import at_door
-from closedloop.errors import InvalidArgumentError, RecordingError, require
+from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError, blamed, require
 from closedloop.loop.commits import is_finished
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -73,6 +74,13 @@ class TrainSettings:
     remove: tuple[str, ...] = option(
         default=(), shown="none", metavar="LAYER", help="A layer that the identity stands in for."
     )
+    script: str | None = option(
+        default=None,
+        metavar="MODULE:FUNCTION",
+        shown="none",
+        help="A training of your own: a function of a seed that returns closedloop.protocols.Training. It is imported "
+        "where it is said, and never because a file says so.",
+    )
     start: str | None = option(
         default=None, metavar="RUN", shown="random weights", help="Run whose last weights are trained on."
     )
@@ -82,6 +90,30 @@ class TrainSettings:
         check_options(self)
         if self.l2 < 0:
             raise InvalidArgumentError(f"l2: expected a weight decay of at least 0, got {self.l2}.")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of one's own, for `train` and ``closedloop lca --script MODULE:FUNCTION``.
+
+    Attributes:
+        model: The network.
+        loss_fn: From outputs and targets to the mean loss that is shared out.
+        data: Inputs and targets that define it.
+        optimizer: Takes a step by ``step()`` when gradients are there.
+        learn: Is called with the number of a step, and puts gradients there: zero, forward, backward. The batch follows
+            from the number.
+        losses: Further losses, as for `LossChangeAllocation`.
+        carry: What else it draws on, likewise.
+    """
+
+    model: Any
+    loss_fn: Callable[[Any, Any], Any]
+    data: tuple[Any, Any]
+    optimizer: Any
+    learn: Callable[[int], None]
+    losses: Mapping[str, Any] = field(default_factory=dict)
+    carry: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: Names of the settings.
@@ -117,63 +149,91 @@ def train(
     own = {name for name in options if name in OF_ALLOCATION}
     told = read_settings(TrainSettings, {name: value for name, value in options.items() if name not in own})
     shared = read_settings(AllocationSettings, {name: options[name] for name in own})
-    from torch.nn.functional import cross_entropy
-
-    data = _examples(told.data)
-    model, begun = _built(told, data)
-    optimizer = _optimizer(told, model)
-    frozen = _frozen(told, model)
+    training, begun = _bundled(told) if told.script is None else (_own_training(told), {})
+    frozen = _frozen(told, training.model)
     lca = LossChangeAllocation(
-        model,
-        cross_entropy,
-        data["train"],
-        losses={name: pair for name, pair in data.items() if name != "train"},
-        optimizer=optimizer,
+        training.model,
+        training.loss_fn,
+        training.data,
+        losses=training.losses,
+        optimizer=training.optimizer,
+        carry=training.carry,
         subset=told.subset,
         seed=told.seed,
         save=save,
         exists=exists,
-        label=told.network,
+        label=told.network if told.script is None else told.script,
         experiment={TRAINING: {name: getattr(told, name) for name in OF_TRAINING}, **begun},
         **{name: getattr(shared, name) for name in OF_ALLOCATION},
     )
     if not lca.finished:
         with lca:
-            _train(told, lca, model, optimizer, data["train"], frozen, progress)
-    found = lca.dataset()
-    return found.assign_attrs({f"accuracy_{name}": accuracy(model, *pair) for name, pair in data.items()})
+            _train(told, lca, training, frozen, progress)
+    found, sets = lca.dataset(), {"train": training.data, **training.losses}
+    if told.script is not None:
+        return found
+    return found.assign_attrs({f"accuracy_{name}": accuracy(training.model, *pair) for name, pair in sets.items()})
 
 
 def _train(
     told: TrainSettings,
     lca: LossChangeAllocation,
-    model: nn.Module,
-    optimizer: Any,
-    data: tuple[Any, Any],
+    training: Training,
     frozen: Mapping[int, Sequence[Any]],
     progress: Progress,
 ) -> None:
     """Takes the steps that are left."""
-    from torch.nn.functional import cross_entropy
-
-    inputs, targets = data
     watching = as_progress(progress, "training")
     begin_progress(watching, lca.steps_done, told.steps)
     try:
         for step in range(lca.steps_done, told.steps):
-            rows = batch_rows(told.seed, step, told.batch, len(inputs))
-            model.train()
-            optimizer.zero_grad(set_to_none=True)
-            loss: Any = cross_entropy(model(inputs[rows]), targets[rows])
-            loss.backward()
+            training.learn(step)
             for parameter in (p for since, held in frozen.items() if since <= step for p in held):
                 parameter.grad = None  # neither momentum nor weight decay moves it then
             with lca.step():
-                optimizer.step()
+                training.optimizer.step()
             if watching is not None:
                 watching(step + 1, told.steps)
     finally:
         end_progress(watching)
+
+
+def _bundled(told: TrainSettings) -> tuple[Training, dict[str, Any]]:
+    """Returns the training of a bundled network, and what identifies the weights that it begins with."""
+    from torch.nn.functional import cross_entropy
+
+    data = _examples(told.data)
+    model, begun = _built(told, data)
+    optimizer = _optimizer(told, model)
+    inputs, targets = data.pop("train")
+
+    def learn(step: int) -> None:
+        rows = batch_rows(told.seed, step, told.batch, len(inputs))
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        loss: Any = cross_entropy(model(inputs[rows]), targets[rows])
+        loss.backward()
+
+    return Training(model, cross_entropy, (inputs, targets), optimizer, learn, data), begun
+
+
+def _own_training(told: TrainSettings) -> Training:
+    """Returns the training that a script makes."""
+    module, _, name = str(told.script).partition(":")
+    used = [option for option in ("layer_rate", "layer_momentum", "remove", "start") if getattr(told, option)]
+    if used:
+        raise InvalidArgumentError(f"{used[0]}: expected none beside a script; let its function do that.")
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidArgumentError(f"script: expected MODULE:FUNCTION, got {told.script!r} ({error}).") from error
+    with blamed(f"script {told.script}", TrainingError):
+        training = make(told.seed)
+    if not isinstance(training, Training):
+        raise InvalidArgumentError(
+            f"script: expected {told.script} to return closedloop.protocols.Training, got {type(training).__name__}."
+        )
+    return training
 
 
 def batch_rows(seed: int, step: int, batch: int, examples: int) -> NDArray[np.int64]:
@@ -327,6 +387,11 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     if TRAINING not in content:
         raise RecordingError(
             f"{run}: it was recorded by a training loop of your own; run that again with exists='resume'."
+        )
+    if script := content[TRAINING].get("script"):
+        raise RecordingError(
+            f"{run}: its training is a script, which no file may start; say closedloop lca "
+            f"--config {run}/experiment.yaml --script {script} --exists resume --out {run}."
         )
     shared = {name: content[name] for name in OF_ALLOCATION}
     train(save=run, exists="resume", progress=handed.progress, **content[TRAINING], **shared)

@@ -61,6 +61,11 @@ def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidArgumentError(
             f"config: {given['config']} is of a run of a training loop of your own; repeat it from Python."
         )
+    script = content.get("training", {}).get("script")
+    if script and "script" not in given:
+        raise InvalidArgumentError(
+            f"script: the training of {given['config']} is a script, which no file may start; say --script {script}."
+        )
     shared = {field.name: content[field.name] for field in fields(AllocationSettings) if field.name in content}
     known = {field.name for made in (TrainSettings, AllocationSettings) for field in fields(made)}
     told = {**shared, **content.get("training", {}), **{name: v for name, v in given.items() if name in known}}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from closedloop.analysis import read_allocation
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError
 from closedloop.loop.protocol import protocol_of
 from closedloop.protocols import LossChangeAllocation, resume, train
 from closedloop.protocols.train import batch_rows
@@ -141,3 +141,66 @@ def test_digits_come_with_scikit_learn():
     found = train(steps=2, subset=100)
     assert found.sizes["step"] == 2
     assert float(found.loss[0]) == pytest.approx(2.3, abs=0.2)
+
+
+SCRIPT = """
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from closedloop.networks.modules import born
+from closedloop.protocols import Training
+
+def made(seed):
+    x = torch.linspace(-1, 1, 40)[:, None]
+    y = (x[:, 0] > 0).long()
+    model = born(lambda: nn.Linear(1, 2), seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    def learn(step):
+        optimizer.zero_grad()
+        cross_entropy(model(x[step::4]), y[step::4]).backward()
+    return Training(model, cross_entropy, (x, y), optimizer, learn)
+
+def nothing(seed):
+    return None
+
+def broken(seed):
+    raise ZeroDivisionError("oh")
+"""
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """A module with trainings of one's own."""
+    (tmp_path / "training_of_mine.py").write_text(SCRIPT)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "training_of_mine"
+
+
+def test_a_training_of_ones_own_is_recorded_and_never_started_by_a_file(script, tmp_path):
+    def stop(done, of):
+        if done == 3:
+            raise KeyboardInterrupt("stop")
+
+    told = {"script": f"{script}:made", "steps": 4, "save": tmp_path / "run", "every": 1}
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        train(**told, progress=stop)
+    with pytest.raises(RecordingError, match="is a script, which no file may start; say closedloop lca"):
+        resume(tmp_path / "run")
+    found = train(**told, exists="resume")
+    assert found.sizes["step"] == 4
+    assert found.identical(train(**{**told, "save": tmp_path / "whole"}))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"script": "training_of_mine:nothing"}, InvalidArgumentError, "to return closedloop.protocols.Training"),
+        ({"script": "training_of_mine:missing"}, InvalidArgumentError, "script: expected MODULE:FUNCTION"),
+        ({"script": "no_such_module:made"}, InvalidArgumentError, "script: expected MODULE:FUNCTION"),
+        ({"script": "training_of_mine:broken"}, TrainingError, "script training_of_mine:broken raised ZeroDivision"),
+        ({"script": "training_of_mine:made", "remove": ("fc1",)}, InvalidArgumentError, "none beside a script"),
+    ],
+)
+def test_a_script_that_makes_no_training_is_named(options, error, message, script):
+    with pytest.raises(error, match=message):
+        train(**options)
