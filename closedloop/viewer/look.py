@@ -38,7 +38,7 @@ from closedloop.viewer.inputs import Inputs, Stimulus, ending_of, picture
 from closedloop.viewer.looking import SORTS, Seen, Sight, sight_of
 from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
-from closedloop.viewer.tiles import Sprite, shrunk, sprite_of, sprite_of_pictures
+from closedloop.viewer.tiles import Sprite, hatched, shrunk, sprite_of, sprite_of_pictures
 from closedloop.viewer.units import preferred
 
 T = TypeVar("T")
@@ -259,8 +259,8 @@ class Window:
         """The preferred stimuli of a layer's channels, and the channels that have none."""
         known = preferred(self.shown, layer)
         side = min([PATTERN_SIDE, *(len(image) for image in known.values())])
-        blank = np.full((side, side, 3), 128, np.uint8)
-        tiles = [shrunk(known[c], side) if c in known else blank for c in order.tolist()]
+        none = hatched(side)
+        tiles = [shrunk(known[c], side) if c in known else none for c in order.tolist()]
         return sprite_of_pictures(np.stack(tiles)), [c for c in order.tolist() if c not in known]
 
     async def _seeing(self, request: Request, layer: str) -> Callable[[], tuple[Stimulus, Seen]]:

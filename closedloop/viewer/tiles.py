@@ -82,6 +82,12 @@ def sprite_of_pictures(pictures: NDArray[np.uint8]) -> Sprite:
     return Sprite(jpeg, (pictures.shape[1], pictures.shape[2]), columns, rows, False, 255.0)
 
 
+def hatched(side: int) -> NDArray[np.uint8]:
+    """Returns what stands where there is no picture, ``(side, side, 3)``: diagonal lines, which no stimulus has."""
+    down, across = np.indices((side, side))
+    return np.where((down + across) % 8 < 2, 88, 32).astype(np.uint8)[..., None].repeat(3, 2)
+
+
 def shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """A picture ``(h, w, 3)`` as ``(side, side, 3)``."""
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))

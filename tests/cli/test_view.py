@@ -35,7 +35,7 @@ def test_runs_alone_load_no_subject(served, tmp_path):
 
 
 def test_other_computers_need_a_token(served, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         main(["view", "--subject", "gabor", "--host", "0.0.0.0"])
     assert "token" in capsys.readouterr().err
     main(["view", "--subject", "gabor", "--host", "0.0.0.0", "--token", "secret1234", "--no-browser"])
@@ -53,7 +53,7 @@ def test_other_computers_need_a_token(served, capsys):
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_loaded(served, capsys, words, said):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         main(["view", *words])
     assert said in capsys.readouterr().err
     assert served == []

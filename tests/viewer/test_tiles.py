@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from closedloop.viewer import tiles
-from closedloop.viewer.tiles import arranged, shrunk, sprite_of, sprite_of_pictures
+from closedloop.viewer.tiles import arranged, hatched, shrunk, sprite_of, sprite_of_pictures
 
 
 def pixels(sprite):
@@ -63,3 +63,10 @@ def test_pictures_keep_their_colours():
     assert tile(sprite, 2)[..., 0].mean() > 250
     assert shrunk(red[0], 8).shape == (8, 8, 3)
     assert arranged(red)[1:] == (2, 2)
+
+
+@pytest.mark.parametrize("side", [1, 7, 64])
+def test_no_picture_is_no_grey_one(side):
+    none = hatched(side)
+    assert none.shape == (side, side, 3)
+    assert len(np.unique(none)) == (2 if side > 2 else 1)
