@@ -1,15 +1,22 @@
 // The errors page: follows the survey, and asks for explanations. Everything that is shown comes from the server's templates.
-import { $, say } from "./dom.js";
+import { $, $$, say } from "./dom.js";
 import { ask, getJSON, postJSON, query, shown, showError } from "./api.js";
 
 const EVERY = 1500; // milliseconds between two looks
+
+/** What tells a link or a button from others, also in a newer page. */
+const called = (element) => element.id || element.getAttribute("href");
 
 /** Puts the server's newest page in the place of some parts of this one. */
 async function renew(...names) {
   const page = new DOMParser().parseFromString(await (await ask(location.href)).text(), "text/html");
   for (const name of names) {
     const [old, now] = [$(`#${name}`), $(`#${name}`, page)];
-    if (old && now && old.innerHTML !== now.innerHTML) old.replaceWith(document.importNode(now, true));
+    if (!old || !now || old.innerHTML === now.innerHTML) continue;
+    const focused = old.contains(document.activeElement) ? called(document.activeElement) : null;
+    const fresh = document.importNode(now, true);
+    old.replaceWith(fresh);
+    if (focused) $$("a, button", fresh).find((one) => called(one) === focused)?.focus({ preventScroll: true });
   }
   return page;
 }

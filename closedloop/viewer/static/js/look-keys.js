@@ -3,6 +3,7 @@
 import { $, $$, fill, h, openDialog, typing } from "./dom.js";
 
 const STORE = "closedloop.keys";
+let kept = "on";
 
 const SHORT = { PageDown: "PgDn", PageUp: "PgUp", Escape: "Esc" };
 
@@ -69,9 +70,18 @@ function handles(target, key) {
 
 function singleKeys() {
   try {
-    return localStorage.getItem(STORE) !== "off";
+    return (localStorage.getItem(STORE) ?? kept) !== "off";
   } catch {
-    return true;
+    return kept !== "off"; // storage is switched off
+  }
+}
+
+function keep(on) {
+  kept = on ? "on" : "off";
+  try {
+    localStorage.setItem(STORE, kept);
+  } catch {
+    // Chosen for this page only.
   }
 }
 
@@ -82,7 +92,7 @@ export function help() {
   fill($("#key-rows"), KEYS.map(([keys, does, before]) => h("tr", {}, h("td", { class: "nowrap" }, pairs(keys)), h("td", {}, does), h("td", { class: "nowrap" }, name(before)))));
   const box = $("#keys-on");
   box.checked = singleKeys();
-  box.addEventListener("change", () => localStorage.setItem(STORE, box.checked ? "on" : "off"));
+  box.addEventListener("change", () => keep(box.checked));
   closers();
   return () => openDialog(dialog);
 }
