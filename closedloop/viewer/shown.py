@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from closedloop.interfaces import Generator, Subject
+from closedloop.viewer.atlases import Shelf, books_of
 from closedloop.viewer.desk import Desk
 
 
@@ -30,3 +32,12 @@ class Shown:
     generator: Generator | None = None
     atlas: Path | None = None
     desk: Desk = field(default_factory=Desk)
+
+    @cached_property
+    def shelf(self) -> Shelf | None:
+        """The atlases in that folder, each read again when it has grown; None where no folder was given.
+
+        Raises:
+            InvalidArgumentError: There is none in it.
+        """
+        return None if self.atlas is None else Shelf(books_of(self.atlas))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
@@ -15,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.viewer.asked import absent
-from closedloop.viewer.atlases import Book, Shelf, books_of
+from closedloop.viewer.atlases import Book, Shelf
 from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
 from closedloop.viewer.unit_pages import layer_page, shelf_page, unit_page
@@ -26,9 +25,9 @@ JOBS = "/api/jobs"
 
 def routes(shown: Shown) -> list[BaseRoute]:
     """Returns its routes; none where no atlas was given."""
-    if shown.atlas is None:
+    if shown.shelf is None:
         return []
-    desk = Desk(shown.atlas)
+    desk = Desk(shown.shelf)
     return [
         Route("/units", desk.page),
         Route("/units/{rest:path}", desk.page),
@@ -42,9 +41,9 @@ def preferred(shown: Shown, layer: str) -> Mapping[int, NDArray[np.uint8]]:
     What the unit at the channel's central position sees of the image that drives it most, with more contrast where it
     has little.
     """
-    if shown.atlas is None:
+    if shown.shelf is None:
         return {}
-    units = Shelf(books_of(shown.atlas)).layers.get(layer, {})
+    units = shown.shelf.layers.get(layer, {})
     found = {int(key): books[0].preferred(layer, key) for key, books in units.items() if key.isdecimal()}
     return {channel: picture for channel, picture in found.items() if picture is not None}
 
@@ -69,11 +68,11 @@ class Desk:
     """Answers for an atlas; Starlette runs its methods in threads of their own.
 
     Args:
-        folder: The atlas.
+        shelf: The atlases.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._shelf, self._to = Shelf(books_of(folder)), Served()
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf, self._to = shelf, Served()
 
     def page(self, request: Request) -> Response:
         """The list of layers, a layer, or a unit, as the parts of the path say."""
