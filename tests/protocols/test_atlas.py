@@ -137,7 +137,7 @@ def test_noise_gets_its_repeats_and_standard_errors(tmp_path) -> None:
     subject = Poisson(small_runs.cells(), 20, seed=1)
     run = tmp_path / "run"
     atlas(subject, None, METHODS[1:], naturals=small_runs.pictures(12), budget=60, top=2, repeats=5, save=run)
-    page = AtlasPages(open_recording(run)).unit("responses", "1")
+    page = AtlasPages(open_recording(run)).unit("gabor", "1")
     assert not page.noiseless
     assert [m.response.n for m in page.made] == [5]
     assert page.made[0].response.sem > 0
@@ -148,7 +148,7 @@ def test_noise_gets_its_repeats_and_standard_errors(tmp_path) -> None:
 
 def test_a_black_box_is_recorded_as_it_is() -> None:
     found = atlas(small_runs.cells(), None, METHODS[1:], naturals=small_runs.pictures(4), budget=60)
-    assert {k: list(v) for k, v in AtlasPages(found).keys.items()} == {"responses": ["0", "1"]}
+    assert {k: list(v) for k, v in AtlasPages(found).keys.items()} == {"gabor": ["0", "1"]}
 
 
 @pytest.mark.parametrize(
