@@ -24,12 +24,13 @@ from closedloop.analysis.errors import confidences, error_clusters
 from closedloop.images.sets import read_image
 from closedloop.interfaces import Answering, Subject
 from closedloop.protocols import Explanation
+from closedloop.report.embedding import data_uri
 from closedloop.viewer.asked import RequestError, absent, choice, text, whole
 from closedloop.viewer.errors_room import ErrorsRoom
 from closedloop.viewer.inputs import encode_jpeg
 from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
-from closedloop.viewer.units import Served
+from closedloop.viewer.units import Served, preferred
 
 #: How errors may be grouped, with what it is called.
 GROUPINGS = {"confusion": "Confusion", "confidence": "Confidence", "cluster": "Driving units", "class": "True class"}
@@ -45,7 +46,7 @@ def routes(shown: Shown) -> list[BaseRoute]:
     """Returns its routes; none where there is no subject, or no labelled folder."""
     if shown.subject is None or shown.labelled is None:
         return []
-    page = ErrorsPage(ErrorsRoom(_answering(shown.subject), shown.labelled, shown.desk))
+    page = ErrorsPage(ErrorsRoom(_answering(shown.subject), shown.labelled, shown.desk), shown)
     return [
         Route("/errors", page.all_errors),
         Route("/errors/group.zip", page.export),
@@ -87,10 +88,11 @@ class ErrorsPage:
 
     Args:
         room: What is known.
+        shown: What the viewer was given: the atlas knows what units want to see.
     """
 
-    def __init__(self, room: ErrorsRoom) -> None:
-        self.room = room
+    def __init__(self, room: ErrorsRoom, shown: Shown) -> None:
+        self.room, self.shown = room, shown
 
     # pages
 
@@ -326,6 +328,7 @@ class ErrorsPage:
         boxes = await self.room.ask(
             ("errors", "boxes", i, layer), lambda: [self.room.box(i, layer, unit) for unit in order]
         )
+        wanted = await run_in_threadpool(preferred, self.shown, layer, order)
         classes = self.room.study.classes
         largest = max(float(np.abs(known.effect[order]).max()), 1e-9)
         return [
@@ -339,6 +342,7 @@ class ErrorsPage:
                 "corrects": int(known.ablated_answer[unit]) == known.right,
                 "box": box,
                 "best": self.room.best(layer, unit, i),
+                "wants": data_uri(wanted[unit], 192) if unit in wanted else "",
             }
             for unit, box in zip(order, boxes, strict=True)
         ]

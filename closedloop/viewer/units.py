@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from urllib.parse import quote, unquote_to_bytes
 
@@ -35,16 +35,25 @@ def routes(shown: Shown) -> list[BaseRoute]:
     ]
 
 
-def preferred(shown: Shown, layer: str) -> Mapping[int, NDArray[np.uint8]]:
-    """The preferred stimulus of each channel of a layer for which one was made, ``(h, w, 3)`` 8-bit RGB.
+def preferred(shown: Shown, layer: str, only: Collection[int] | None = None) -> Mapping[int, NDArray[np.uint8]]:
+    """Returns the preferred stimulus of each channel of a layer for which one was made, ``(h, w, 3)`` 8-bit RGB.
 
     What the unit at the channel's central position sees of the image that drives it most, with more contrast where it
     has little.
+
+    Args:
+        shown: What the viewer was given.
+        layer: The layer.
+        only: The channels that are wanted; None for all.
     """
     if shown.shelf is None:
         return {}
     units = shown.shelf.layers.get(layer, {})
-    found = {int(key): books[0].preferred(layer, key) for key, books in units.items() if key.isdecimal()}
+    found = {
+        int(key): books[0].preferred(layer, key)
+        for key, books in units.items()
+        if key.isdecimal() and (only is None or int(key) in only)
+    }
     return {channel: picture for channel, picture in found.items() if picture is not None}
 
 

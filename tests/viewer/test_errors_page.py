@@ -4,12 +4,13 @@ import csv
 import io
 import zipfile
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from closedloop import Units
 from closedloop.subjects import FunctionSubject
-from closedloop.viewer import create_app
+from closedloop.viewer import create_app, errors_page
 from tests.planted import planted_folder, planted_subject
 
 #: Requests until a survey of 24 images, or 3 explanations, are done; each waits a little.
@@ -144,3 +145,20 @@ def test_trouble_is_told(folder):
 def test_without_a_folder_there_is_no_page():
     client = TestClient(create_app(planted_subject()), base_url="http://127.0.0.1")
     assert client.get("/errors").status_code == 404
+
+
+def test_what_a_unit_wants_stands_beside_what_it_answers(folder, monkeypatch):
+    subject, asked = planted_subject(), []
+
+    def preferred(shown, layer, only):
+        asked.append((layer, list(only)))
+        return {subject.model.spurious: np.full((16, 16, 3), 200, np.uint8)}
+
+    monkeypatch.setattr(errors_page, "preferred", preferred)
+    with client_of(subject, folder) as client:
+        follow(client)
+        client.post("/api/errors/0?layer=relu")
+        page = client.get("/errors/0?layer=relu").text
+    assert page.count("wants to see") == 1
+    assert f'alt="What unit {subject.model.spurious} wants to see"' in page
+    assert {layer for layer, _ in asked} == {"relu"}
