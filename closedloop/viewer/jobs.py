@@ -39,7 +39,7 @@ _NUMBERS = {
 }
 #: Names that may be given, and of what.
 _NAMES = {"evolve": {"generator": "generators", "optimizer": "optimizers"}, "ascend": {"generator": "generators"}}
-_LAYER = re.compile(r"[\w.#@:-]{1,200}")
+_LAYER = re.compile(r"[\w.#@:/-]{1,200}")
 _UNIT = re.compile(r"\d{1,7}|\(\d{1,6}(, ?\d{1,6}){1,2}\)")
 _METHOD = re.compile(r"[a-z0-9-]{1,40}")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.analysis.errors import confidences
 from closedloop.analysis.tuning import sparseness_of
 from closedloop.checks import check_responses
 from closedloop.errors import UnknownNameError, closest
@@ -163,10 +164,7 @@ class Sight(ABC):
         labels = self.labels
         if answer is None or labels is None or len(labels) != len(answer) or not np.isfinite(answer).all():
             return None
-        chances = answer.astype(float)
-        if chances.min() < 0 or abs(chances.sum() - 1) > 1e-3:
-            chances = np.exp(chances - chances.max())
-            chances /= chances.sum()
+        chances = confidences(answer[None])[0]
         return [(str(labels[i]), float(chances[i])) for i in np.argsort(-chances)[:TOP]]
 
     def selectivity(self, layer: str) -> NDArray[np.float32] | None:
