@@ -8,6 +8,7 @@ place of an older one that waits. Lanes take turns.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, TypeVar, final
 from closedloop.errors import ClosedLoopError
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 
 class SupersededError(ClosedLoopError):
@@ -28,6 +30,24 @@ class SupersededError(ClosedLoopError):
         super().__init__("superseded")
 
 
+class ModelFailedError(ClosedLoopError):
+    """A subject or generator raised an error of Python or of another package.
+
+    Args:
+        error: What it raised.
+    """
+
+    #: Its status over HTTP.
+    status = 422
+
+    def __init__(self, error: BaseException) -> None:
+        said = " ".join(str(error).split())[:300]
+        super().__init__(
+            f"model: it failed with {type(error).__name__}{f' ({said})' if said else ''}; choose another layer or "
+            "input, or mend the model."
+        )
+
+
 @dataclass(frozen=True)
 class _Call:
     """What is to be called, and who waits for it where."""
@@ -36,7 +56,7 @@ class _Call:
     future: asyncio.Future[Any] | None = None
     loop: asyncio.AbstractEventLoop | None = None
 
-    def answer(self, result: Any, error: BaseException | None) -> None:
+    def answer(self, result: Any, error: ClosedLoopError | None) -> None:
         """Hands the result to the one who waits; nobody may wait any more."""
         if self.loop is None:
             return
@@ -45,7 +65,7 @@ class _Call:
         except RuntimeError:  # its loop was closed meanwhile
             return
 
-    def _settle(self, result: Any, error: BaseException | None) -> None:
+    def _settle(self, result: Any, error: ClosedLoopError | None) -> None:
         if self.future is None or self.future.done():
             return
         if error is None:
@@ -72,6 +92,7 @@ class Desk:
 
         Raises:
             SupersededError: A newer one came before this one was begun.
+            ModelFailedError: It raised no error of ours, whatever else.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -103,8 +124,17 @@ class Desk:
                 call = self._waiting.pop(next(iter(self._waiting)))
             if call.future is not None and call.future.cancelled():
                 continue
-            try:
-                result, error = call.do(), None
-            except BaseException as raised:  # noqa: BLE001 - whoever waits is told
-                result, error = None, raised
-            call.answer(result, error)
+            call.answer(*_called(call.do))
+
+
+def _called(do: Callable[[], T]) -> tuple[T | None, ClosedLoopError | None]:
+    """Calls a function; returns what it returns, or the error that whoever waits is told."""
+    try:
+        return do(), None
+    except ClosedLoopError as error:
+        return None, error
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, also what would end the server
+        _LOG.debug("A call of the model failed.", exc_info=True)
+        failed = ModelFailedError(error)
+        failed.__cause__ = error
+        return None, failed

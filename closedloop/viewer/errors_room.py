@@ -13,8 +13,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.errors import EXPLAINED, LABELLED, answers_of
+from closedloop.errors import InvalidArgumentError
+from closedloop.images.labelled import Labelled
 from closedloop.interfaces import Openable, OpenedLayer, Subject
 from closedloop.protocols import DiagnoseSettings, Explanation, Means, Study, explain, study_of, why_closed
+from closedloop.readable import counted, some
 from closedloop.viewer.desk import Desk, SupersededError
 
 T = TypeVar("T")
@@ -73,6 +76,9 @@ class Looked:
     @property
     def peaks(self) -> Peaks:
         """The peaks over all images so far."""
+        if not self._parts:
+            none = np.empty((0, self.opened.channels), np.int64)
+            return Peaks(none[:, 0], none.astype(np.float32), none)
         images, values, places = zip(*self._parts, strict=True)
         return Peaks(np.concatenate(images), np.concatenate(values), np.concatenate(places))
 
@@ -85,10 +91,14 @@ class ErrorsRoom:
         subject: Records one output for each class.
         labelled: The folder.
         desk: Where the subject is asked.
+
+    Raises:
+        InvalidArgumentError: The folder is no labelled one, or links in it lead out of it.
     """
 
     def __init__(self, subject: Subject, labelled: Path, desk: Desk) -> None:
         self.study: Study = study_of(subject, labelled, DiagnoseSettings())
+        _check_links(self.study.images)
         self.why_closed = why_closed(subject)
         self._subject, self._desk = subject, desk
         self._outputs = np.full((len(self.study.images), len(self.study.classes)), np.nan, np.float32)
@@ -297,3 +307,16 @@ class ErrorsRoom:
         peaks = self.looked(layer).peaks
         order = peaks.images[np.argsort(-peaks.values[:, unit], kind="stable")]
         return [int(i) for i in order if i != without][:most]
+
+
+def _check_links(images: Labelled) -> None:
+    """Raises for images that lie elsewhere: a viewer shows and exports what is in the folder alone."""
+    within = images.folder.resolve()
+    out = [
+        name for name, path in zip(images.ids, images.paths, strict=True) if not path.resolve().is_relative_to(within)
+    ]
+    if out:
+        raise InvalidArgumentError(
+            f"labelled: {counted(len(out), 'image')} in {images.folder} are reached by links that lead out of it: "
+            f"{some(out)}; copy them into it, or link them hard (cp -al)."
+        )

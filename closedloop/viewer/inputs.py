@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -91,8 +92,9 @@ class Inputs:
         found = []
         for title, path in zip(*folder_images(folder), strict=True):
             if path.resolve().is_relative_to(folder.resolve()):
-                name = f"{source}-{hashlib.sha256(path.name.encode()).hexdigest()[:12]}"
-                found.append((name, Entry(name, title, source, self._reader(path))))
+                name = f"{source}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}"
+                called = os.fsencode(title).decode(errors="replace")  # a name may be no text
+                found.append((name, Entry(name, called, source, self._reader(path))))
         return found
 
     def _reader(self, path: Path) -> Callable[[bool], Stimulus]:

@@ -239,13 +239,21 @@ def _status(error: Exception) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, HTTPException):
         words = {404: "there is nothing at this address.", 405: "this address takes another method."}
         return error.status_code, words.get(error.status_code, error.detail), dict(error.headers or {})
+    if isinstance(error, OSError):
+        return 409, _refused_by_the_disk(error), {}
     return getattr(error, "status", 400), str(error), {}
 
 
+def _refused_by_the_disk(error: OSError) -> str:
+    """What is said of a file that is gone, may not be read or cannot be written, or a disk that is full."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"disk: {error.strerror or type(error).__name__}{where}; mend that, and open the page again."
+
+
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Starlette's handler for errors of ours and of its own."""
+    """Starlette's handler for errors of ours, of its own, and of the disk."""
     return refusal(request, error)
 
 
 #: What Starlette does with errors.
-HANDLERS = {ClosedLoopError: answer_error, HTTPException: answer_error}
+HANDLERS = {ClosedLoopError: answer_error, HTTPException: answer_error, OSError: answer_error}

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from closedloop.viewer.desk import Desk, SupersededError
+from closedloop.errors import ClosedLoopError
+from closedloop.viewer.desk import Desk, ModelFailedError, SupersededError
 
 
 def test_the_newest_of_a_lane_wins_and_others_are_served():
@@ -26,11 +27,28 @@ def test_the_newest_of_a_lane_wins_and_others_are_served():
     assert asyncio.run(play()) == ["new", "other"]
 
 
-def test_an_error_reaches_the_one_who_waits():
+class OursError(ClosedLoopError):
+    """An error of ours."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told", "said"),
+    [
+        (OursError("as it is"), OursError, "^as it is$"),
+        (ZeroDivisionError("one\nline"), ModelFailedError, r"^model: it failed with ZeroDivisionError \(one line\); "),
+        (StopIteration(), ModelFailedError, "^model: it failed with StopIteration; choose another layer"),
+        (SystemExit(3), ModelFailedError, "SystemExit"),
+        (KeyboardInterrupt(), ModelFailedError, "KeyboardInterrupt"),
+    ],
+)
+def test_whatever_a_model_raises_reaches_the_one_who_waits(raised, told, said):
+    def fail():
+        raise raised
+
     async def play():
         desk = Desk()
-        with pytest.raises(ZeroDivisionError, match="division"):
-            await desk.run("a", lambda: 1 / 0)
+        with pytest.raises(told, match=said):
+            await asyncio.wait_for(desk.run("a", fail), 5)
         return await desk.run("a", lambda: 3)
 
     assert asyncio.run(play()) == 3

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from closedloop.analysis import driving_units
+from closedloop.errors import InvalidArgumentError
 from closedloop.protocols import diagnose
 from closedloop.viewer.desk import Desk
 from closedloop.viewer.errors_room import ErrorsRoom
@@ -47,3 +48,19 @@ def test_what_was_asked_for_early_is_explained_again_with_the_means_of_all(tmp_p
     while room._work() is not None:
         room._work()()
     assert room.explained() == {}
+
+
+def test_nothing_is_known_of_peaks_before_the_first_image(tmp_path):
+    room = ErrorsRoom(planted_subject(), planted_folder(tmp_path / "pictures"), Desk())
+    assert room.box(0, "relu", 0) == ErrorsRoom(planted_subject(), tmp_path / "pictures", Desk()).box(0, "relu", 0)
+    assert room.best("relu", 0, without=1) == []
+
+
+def test_links_that_lead_out_of_the_folder_are_refused(tmp_path):
+    folder = planted_folder(tmp_path / "pictures")
+    (folder / "red" / "inside.png").symlink_to(folder / "green" / "00.png")
+    ErrorsRoom(planted_subject(), folder, Desk())
+    (tmp_path / "secret.png").write_bytes((folder / "green" / "00.png").read_bytes())
+    (folder / "red" / "out.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(InvalidArgumentError, match=r"1 image in .* links that lead out of it: red/out.png; copy them"):
+        ErrorsRoom(planted_subject(), folder, Desk())

@@ -1,22 +1,26 @@
 """Whatever is sent to whichever address, by whatever method: no fault of the server, and no file of anybody else."""
 
 import json
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import small_atlas
 from tests.viewer.clients import client_of, picture_file
 
 SECRET = b"kept to myself"
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 NAMES = (
     *("layer", "unit", "y", "x", "sort", "boost", "individual", "mode", "input", "method", "filter", "fit", "size"),
-    *("title", "from_layer", "from_unit", "token", "v", "page", "q", "group"),
+    *("title", "from_layer", "from_unit", "token", "v", "page", "q", "group", "by", "where", "ids"),
 )
 VALUES = (
     *("responses", "output", "2", "-1", "0", "1e9", "nan", "activation", "selectivity", "backward", "patterns", "norm"),
     *("..", "%2e%2e", "..%2f", "%2fetc%2fpasswd", "....//", "..\\", "secret.txt", "%00", "a.jpg", "~", "C:", ""),
+    *("a%2Fb.c", "a/b.c", "10%401%2C3", "odd#1?", "made-evolved-0-0-0", "whole-natural-0-0", "9" * 5000),
+    *("class", "cluster", "alone", "once"),
 )
 BODIES = (
     *(b"", b"x", b"{}", b"[]", b'{"amounts": [1], "seed": 1}', b'{"seed": "x"}'),
@@ -33,12 +37,17 @@ def addresses(app):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder of pictures, and a file beside it that nobody may see."""
+    """Folders of pictures and an atlas, and a file beside them that nobody may see."""
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "secret.txt").write_bytes(SECRET)
     (folder / "images").mkdir()
     (folder / "images" / "a.jpg").write_bytes(picture_file())
     (folder / "images" / "out.jpg").symlink_to(folder / "secret.txt")
+    (folder / "images" / os.fsdecode(b"\xff.jpg")).write_bytes(picture_file())
+    for label in ("0", "3"):
+        (folder / "labelled" / label).mkdir(parents=True)
+        (folder / "labelled" / label / "a.jpg").write_bytes(picture_file())
+    small_atlas.fill(folder / "atlas", small_atlas.photographs(folder / "photographs"))
     (folder / "runs").mkdir()
     return folder
 
@@ -47,7 +56,9 @@ def place(tmp_path_factory):
 def client(place, gabor):
     from closedloop.generators import Pixels
 
-    return client_of(gabor, images=place / "images", runs=place / "runs", generator=Pixels(16))
+    folders = {name: place / name for name in ("images", "runs", "atlas", "labelled")}
+    with client_of(gabor, **folders, generator=Pixels(16)) as client:
+        yield client
 
 
 words = st.one_of(st.sampled_from(VALUES), st.text(max_size=20), st.integers().map(str))
@@ -65,7 +76,7 @@ bodies = st.one_of(
 )
 
 
-@settings(max_examples=250, suppress_health_check=list(HealthCheck))
+@settings(max_examples=350, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_request_is_the_servers_fault(client, data):
     path = data.draw(st.sampled_from(addresses(client.app)))

@@ -1,6 +1,7 @@
 """Inputs: decoded as what they promise, within limits, kept as long as there is room."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -92,3 +93,11 @@ def test_a_movie_is_as_long_as_the_subject_is_shown():
     content, kind = module.picture(shown, MOVIE)
     assert kind == "image/webp"
     assert content[8:12] == b"WEBP"
+
+
+def test_a_file_whose_name_is_no_text_has_a_title(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.jpg")).write_bytes(picture_file())
+    shown = Inputs(32, STILL, tmp_path)
+    entry = next(entry for entry in shown.listed() if entry["source"] == "folder")
+    assert entry["title"] == "\ufffd"
+    assert shown.stimulus(entry["id"]).shape == (3, 32, 32)

@@ -1,6 +1,10 @@
 """Whom the server answers, and what its answers say to the browser."""
 
+import errno
+import os
+
 import pytest
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from closedloop.viewer import create_app, manners
@@ -58,6 +62,23 @@ def test_a_body_is_measured_while_it_comes_in(monkeypatch):
     monkeypatch.setattr(manners, "MOST_BYTES", 10)
     assert client().post("/api/health", content=b"x" * 11).status_code == 413
     assert client().post("/api/health", headers={"content-length": "many"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/a.zip"), "No space left on device (/tmp/a.zip)"),
+        (PermissionError(), "PermissionError"),
+    ],
+)
+def test_what_the_disk_refuses_is_told(error, said):
+    async def write(request):
+        raise error
+
+    app = create_app()
+    app.router.routes.append(Route("/api/written", write))
+    found = TestClient(app, base_url="http://127.0.0.1").get("/api/written")
+    assert (found.status_code, found.json()["error"]) == (409, f"disk: {said}; mend that, and open the page again.")
 
 
 def test_a_frame_is_allowed_where_it_was_asked_for():
