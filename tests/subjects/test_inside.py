@@ -44,6 +44,21 @@ def test_a_network_that_draws_random_numbers_stays_with_torch(image):
     assert inside.see(image, ["output"])[0].shape == (3,)
 
 
+def test_a_network_that_branches_on_the_image_stays_with_torch(image):
+    branches = small_networks.Function(lambda x: x.mean((2, 3)) if x.mean() > 0 else 2 * x.mean((2, 3)))
+    inside = Inside(small_networks.subject(branches))
+    bright, dark = inside.see(image + 1, ["output"])[0], inside.see(0 * image, ["output"])[0]
+    assert not inside.quicken()
+    np.testing.assert_array_equal(inside.see(image + 1, ["output"])[0], bright)
+    np.testing.assert_array_equal(inside.see(0 * image, ["output"])[0], dark)
+
+
+def test_a_network_in_double_precision_is_looked_into(image):
+    inside = Inside(small_networks.subject(small_networks.made().double()))
+    assert inside.see(image, ["conv"])[0].shape == (6, 16, 16)
+    assert inside.driven(image, "conv", "output", lambda found: found[:, 0]).shape == (6, 16, 16)
+
+
 def test_a_layer_that_is_not_listed_may_be_asked_for(image):
     inside = Inside(small_networks.subject(small_networks.made()))
     assert inside.see(image, ["twice#1"])[0].shape == (6, 16, 16)
