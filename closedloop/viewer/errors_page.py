@@ -99,6 +99,9 @@ class ErrorsPage:
     async def all_errors(self, request: Request) -> Response:
         """Shows the errors so far, in groups."""
         self.room.begin()
+        return await run_in_threadpool(self._all_errors, request)
+
+    def _all_errors(self, request: Request) -> Response:
         by = choice(request, "by", list(GROUPINGS))
         words = text(request, "q", "")
         key = text(request, "group", "")
@@ -127,7 +130,7 @@ class ErrorsPage:
         i = self._image(request)
         layer = self._layer(request)
         known = self.room.explained(layer).get(i)
-        rows = {row["number"]: row for row in self.rows(errors=False)}
+        rows = {row["number"]: row for row in await run_in_threadpool(self.rows, errors=False)}
         if i not in rows:
             return render(request, "error_image.html", title="Errors", row=None, file=self._name(i), state=self.state())
         errors = [int(j) for j in self.room.errors()]
@@ -205,7 +208,8 @@ class ErrorsPage:
         """Sends a group as a ZIP: ``images/`` and ``group.csv`` with path, label, predicted and group."""
         by = choice(request, "by", list(GROUPINGS))
         key = text(request, "group", "")
-        groups = [group for group in self.groups(by, text(request, "q", "")) if key in ("", group.key)]
+        every = await run_in_threadpool(self.groups, by, text(request, "q", ""))
+        groups = [group for group in every if key in ("", group.key)]
         if not groups:
             raise absent(f"group: there is no group {key!r} of {by}; go back to /errors.")
         path = await run_in_threadpool(self._zip, groups)

@@ -102,6 +102,7 @@ class ErrorsRoom:
         self.why_closed = why_closed(subject)
         self._subject, self._desk = subject, desk
         self._outputs = np.full((len(self.study.images), len(self.study.classes)), np.nan, np.float32)
+        self._answers = np.full(len(self.study.images), -1, np.int64)
         self.done = 0
         self.asked = False  # whether all errors are to be explained
         self.trouble = ""
@@ -150,7 +151,9 @@ class ErrorsRoom:
         which = np.arange(self.done, min(self.done + BLOCK, len(self.study.images)))
         images = self.study.read(which)
         looked = self._looked.get(self.layer)
-        self._outputs[which] = self._subject.record(images) if looked is None else looked.look(which, images)
+        outputs = self._subject.record(images) if looked is None else looked.look(which, images)
+        lost = np.isnan(outputs).any(1)
+        self._outputs[which], self._answers[which] = outputs, np.where(lost, -1, np.nan_to_num(outputs).argmax(1))
         self.done = int(which[-1]) + 1
         if looked is not None and self.done == len(self.study.images):
             looked.explained.clear()  # what was asked for before was held against the means of fewer images
@@ -162,8 +165,7 @@ class ErrorsRoom:
 
     def answers(self) -> NDArray[np.int64]:
         """Number of the class of each image's answer; −1 where there is none yet."""
-        known = np.asarray(~np.isnan(self._outputs).any(axis=1))
-        return np.where(known, np.where(known[:, None], self._outputs, 0).argmax(1), -1)
+        return self._answers.copy()
 
     def errors(self) -> NDArray[np.int64]:
         """Numbers of the images that were answered wrongly."""
