@@ -115,6 +115,10 @@ class Runs:
                 self._followers.popitem(last=False)
         return known
 
+    def known_picture(self, identity: str, name: str, reference: bool, size: int) -> bytes | None:
+        """Returns a picture that was made before, at once."""
+        return self._pictures.get((identity, name, reference, size))
+
     def picture(self, identity: str, name: str, reference: bool, size: int) -> bytes:
         """Returns a picture of a run as JPEG, at most so many pixels wide and high.
 
@@ -176,6 +180,7 @@ class _Desk:
 
     def __init__(self, runs: Runs, jobs: Jobs) -> None:
         self._runs, self._jobs = runs, jobs
+        self._drawing = asyncio.Lock()  # many pictures that are made again one by one must not take all threads
 
     async def listed(self, request: Request) -> Response:
         """A page of the catalogue as JSON."""
@@ -273,8 +278,11 @@ class _Desk:
         """A picture of a run."""
         size = whole(request, "size", 224, 16, 1024)
         reference = choice(request, "kind", ("evolved", "reference")) == "reference"
-        name = request.path_params["name"]
-        data = await run_in_threadpool(self._runs.picture, request.path_params["id"], name, reference, size)
+        asked = (request.path_params["id"], request.path_params["name"], reference, size)
+        data = self._runs.known_picture(*asked)
+        if data is None:
+            async with self._drawing:
+                data = await run_in_threadpool(self._runs.picture, *asked)
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     async def jobs_listed(self, request: Request) -> Response:
