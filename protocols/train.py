@@ -406,7 +406,8 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
 
     found = read_allocation(run)
     figures = {"allocation": RunFigure(partial(plot_allocation, found), "Who helped and who hurt in training.")}
-    return RunSummary([_table(found)], _lines(found), figures)
+    question = f"Who helped and who hurt while {found.attrs['subject']} was trained?"
+    return RunSummary([_table(found)], _lines(found), figures, question)
 
 
 def _table(found: xr.Dataset) -> RunTable:

@@ -43,6 +43,7 @@ def lca(given: Mapping[str, Any]) -> None:
         with Meter("training") as meter:
             train(save=run, exists=given.get("exists", "fail"), progress=meter, **{**said, "seed": first + i})
     show_run(runs[0])
+    _write_movie(runs[0])
     if seeds > 1:
         _show_seeds(runs)
 
@@ -70,6 +71,19 @@ def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
     known = {field.name for made in (TrainSettings, AllocationSettings) for field in fields(made)}
     told = {**shared, **content.get("training", {}), **{name: v for name, v in given.items() if name in known}}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+
+
+def _write_movie(run: Path) -> None:
+    """Writes the network while it learns, neurons coloured by help and harm, into the run's folder."""
+    from closedloop.analysis import read_allocation
+    from closedloop.figures import allocation_movie
+    from closedloop.files import complete
+    from closedloop.images.movies import encode_webp
+
+    path = run / "allocation.webp"
+    with complete(path, replace=True, argument="out") as temporary:
+        temporary.write_bytes(encode_webp(allocation_movie(read_allocation(run)), 10.0))
+    say(f"Movie:  {path}")
 
 
 def _show_seeds(runs: Sequence[Path]) -> None:

@@ -7,6 +7,7 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 from closedloop.analysis import generation_scores
 from closedloop.analysis.summary import best_references
 from closedloop.figures.allocation import (
+    allocation_movie,
     plot_allocation,
     plot_cumulative,
     plot_layer_totals,
@@ -33,6 +34,7 @@ __all__ = [
     "EVOLVED",
     "INK",
     "NATURAL",
+    "allocation_movie",
     "best_elites",
     "best_references",
     "generation_scores",

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from closedloop.analysis import read_allocation
 from closedloop.cli import main
+from closedloop.images.movies import decode_movie
 
 
 @pytest.fixture
@@ -19,6 +22,7 @@ def test_one_run_is_shown_and_repeated_from_its_file(task, capsys):
     out = capsys.readouterr().out
     assert "Loss change allocation of mlp" in out
     assert "of the parameters help" in out
+    assert decode_movie(Path("run/allocation.webp")).pictures.shape[:2] == (4, 3)
     main(["lca", "--config", "run/experiment.yaml", "--out", "again"])
     assert read_allocation("again").identical(read_allocation("run"))
     main(["lca", "--config", "run/experiment.yaml", "--steps", "2", "--out", "less"])

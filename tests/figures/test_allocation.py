@@ -79,6 +79,16 @@ def test_what_is_missing_is_named(allocation):
         figures.plot_parameter_shares(allocation.drop_vars("steps_helped"))
 
 
+def test_the_movie_colours_neurons_by_help_and_harm(allocation):
+    movie = figures.allocation_movie(allocation, frames=10, cell=2, rows=2)
+    assert movie.shape == (10, 3, 4, 10)  # two columns for three neurons, a gap, two columns
+    first = allocation.by_neuron.values[:4].sum(0)
+    red, _, blue = movie[0, :, 0, 0].astype(int)
+    assert (red > blue) == (first[0] > 0)
+    assert (movie[:, :, 2:, 2:4] == 0).all()  # no fourth neuron
+    assert (movie[:, :, :, 4:6] == 0).all()
+
+
 def test_layers_without_peaks_are_drawn(allocation):
     flat = allocation.assign(by_layer=0 * allocation.by_layer)
     assert figures.plot_peaks(flat).get_title(loc="left") == "too few peaks of learning"
