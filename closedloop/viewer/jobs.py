@@ -131,7 +131,7 @@ class Jobs:
     def _turn(self, job: Job) -> bool:
         """Whether a job is the next, and there is room for it."""
         waiting = [other for other in self._jobs if other.state == "queued"]
-        running = sum(other.state == "running" for other in self._jobs)
+        running = sum(j.process is not None and j.process.returncode is None for j in self._jobs)  # cancelled ones, too
         return running < AT_ONCE and bool(waiting) and waiting[0] is job
 
     def _begin(self, job: Job, said: IO[bytes]) -> subprocess.Popen[bytes] | None:
