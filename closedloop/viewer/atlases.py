@@ -82,6 +82,7 @@ class Book:
         self.run, self.number = run, number
         self._lock = threading.Lock()
         self._stamp: int | None = None
+        self._resolution: int | None = None
         self._pages: AtlasPages | None = None
         self._pictures: Pictures | None = None
 
@@ -114,13 +115,19 @@ class Book:
         """The subject's name."""
         return self.pages.subject
 
-    @cached_property
+    @property
     def resolution(self) -> int:
         """Height and width of its images in pixels."""
+        if self._resolution is None:
+            self._resolution = self._measured()
+        return self._resolution or RESOLUTION
+
+    def _measured(self) -> int | None:
+        """Returns the height of the first picture that is kept; None as long as there is none."""
         names = [natural_name(one.number) for column in range(self.pages.units) for one in self.pages.best(column)[:1]]
         names += [one.stimulus_id for column in range(self.pages.units) for one in self.pages.made(column)[:1]]
         known = next((picture for name in names if (picture := self._stored(name)) is not None), None)
-        return RESOLUTION if known is None else int(known.shape[0])
+        return None if known is None else int(known.shape[0])
 
     def encoded(self, name: str) -> bytes | None:
         """Returns a picture of a page as WebP; None for none of that name.

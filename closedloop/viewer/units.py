@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from urllib.parse import quote, unquote_to_bytes
 
@@ -50,11 +50,18 @@ def preferred(shown: Shown, layer: str, only: Collection[int] | None = None) -> 
         return {}
     units = shown.shelf.layers.get(layer, {})
     found = {
-        int(key): books[0].preferred(layer, key)
+        int(key): _preferred(books, layer, key)
         for key, books in units.items()
         if key.isdecimal() and (only is None or int(key) in only)
     }
     return {channel: picture for channel, picture in found.items() if picture is not None}
+
+
+def _preferred(books: Sequence[Book], layer: str, key: str) -> NDArray[np.uint8] | None:
+    """Returns the preferred stimulus by that of several atlases whose image drives the unit most."""
+    made = [(book, book.pages.made(book.pages.column(layer, key))) for book in books]
+    best = max(made, key=lambda e: np.nan_to_num(e[1][0].response.mean, nan=-np.inf) if e[1] else -np.inf)
+    return best[0].preferred(layer, key)
 
 
 class Served:
