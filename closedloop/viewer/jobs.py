@@ -69,7 +69,8 @@ class Job:
 
     def plain(self) -> dict[str, Any]:
         """Returns what a page shows of it."""
-        return {"id": self.number, "run": self.run, "title": self.title, "state": self.state, "error": self.error}
+        told = {"id": self.number, "run": self.run, "title": self.title, "state": self.state, "error": self.error}
+        return {**told, "begun": is_run(self.folder)}
 
 
 @final
@@ -160,6 +161,10 @@ class Jobs:
         if found is None:
             raise absent(f"job: there is no job {number}.")
         return found
+
+    def of_run(self, run: str) -> Job | None:
+        """Returns the job that makes a run, by the run's id; None for a run of others."""
+        return next((job for job in self._jobs if job.run == run), None)
 
     def all(self) -> list[dict[str, Any]]:
         """Returns all jobs, the newest first."""

@@ -204,6 +204,9 @@ class _Desk:
     async def page(self, request: Request) -> Response:
         """One run."""
         identity = request.path_params["id"]
+        job = self._jobs.of_run(identity)
+        if job is not None and not job.plain()["begun"]:
+            return render(request, "run_waiting.html", title=job.title, job=job.plain())
         facts = await run_in_threadpool(self._facts, identity)
         return render(request, "run.html", title=facts["called"], id=identity, **facts)
 

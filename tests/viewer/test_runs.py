@@ -144,3 +144,13 @@ def test_a_damaged_run_says_so(folder, tmp_path, monkeypatch):
     for address in ("", "/report"):
         assert broken.get(f"/runs/{run_id('broken')}{address}").status_code in (200, 400)
     assert broken.get(f"/api/runs/{run_id('broken')}/live").status_code == 400
+
+
+def test_a_run_that_has_not_begun_has_a_page_that_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr("closedloop.viewer.jobs.AT_ONCE", 0)
+    client = TestClient(create_app("gabor", runs=tmp_path), base_url="http://127.0.0.1")
+    job = client.post("/api/jobs", json={"unit": 0}).json()
+    assert (job["state"], job["begun"]) == ("queued", False)
+    assert "It waits for its turn." in client.get(f"/runs/{job['run']}").text
+    client.post(f"/api/jobs/{job['id']}/cancel")
+    assert "It ended before there was anything to see." in client.get(f"/runs/{job['run']}").text
