@@ -6,13 +6,14 @@ import csv
 import io
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from closedloop.analysis.errors import confidences, error_clusters
+from closedloop.errors import ClosedLoopError
 from closedloop.images.sets import read_image
 from closedloop.interfaces import Answering, Subject
 from closedloop.protocols import Explanation
@@ -332,7 +334,7 @@ class ErrorsPage:
         boxes = await self.room.ask(
             ("errors", "boxes", i, layer), lambda: [self.room.box(i, layer, unit) for unit in order]
         )
-        wanted = await run_in_threadpool(preferred, self.shown, layer, order)
+        wanted = await run_in_threadpool(self._wanted, layer, order)
         classes = self.room.study.classes
         largest = max(float(np.abs(known.effect[order]).max()), 1e-9)
         return [
@@ -350,6 +352,13 @@ class ErrorsPage:
             }
             for unit, box in zip(order, boxes, strict=True)
         ]
+
+    def _wanted(self, layer: str, units: Sequence[int]) -> Mapping[int, NDArray[np.uint8]]:
+        """Returns what units want to see; nothing where the atlas is damaged, which its own pages say."""
+        try:
+            return preferred(self.shown, layer, units)
+        except ClosedLoopError:
+            return {}
 
     # what was asked
 

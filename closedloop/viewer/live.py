@@ -25,7 +25,7 @@ from closedloop.loop.ending import EndRequest, run_state
 from closedloop.loop.protocol import EVOLVE, shown_protocol
 from closedloop.loop.settings import Settings
 from closedloop.objectives import parse_objective
-from closedloop.recording.layout import EVOLUTION, POINTER, REFERENCE
+from closedloop.recording.layout import EVOLUTION, EXPERIMENT, POINTER, REFERENCE
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.places import is_packed
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
@@ -47,7 +47,7 @@ class Follower:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.born = path, _born(path)
         self._guard = threading.RLock()
         self._forget()
 
@@ -75,6 +75,9 @@ class Follower:
             RecordingError: The run is damaged, or of a newer version.
         """
         with self._guard:
+            if (born := _born(self.path)) != self.born:  # another run took its place
+                self._forget()
+                self.born = born
             if not self._content:
                 self._content = read_experiment(self.path)
             if not _is_committed(self.path):
@@ -254,6 +257,15 @@ class Follower:
             if name in names:
                 return [name, *(other for other in names if other != name)]
         return [name]
+
+
+def _born(path: Path) -> tuple[int, int]:
+    """Returns what tells a run from another one that takes its place; zeros where there is none yet."""
+    try:
+        found = (path if is_packed(path) else path / EXPERIMENT).stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 def _is_committed(path: Path) -> bool:

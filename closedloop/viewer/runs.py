@@ -56,7 +56,7 @@ class Runs:
         self._looked, self._guard, self._looking = -1e9, threading.Lock(), threading.Lock()
         self._followers: OrderedDict[str, Follower] = OrderedDict()
         self._drawing = threading.Lock()
-        self._pictures: OrderedDict[tuple[str, str, bool, int], bytes] = OrderedDict()
+        self._pictures: OrderedDict[tuple[str, tuple[int, int], str, bool, int], bytes] = OrderedDict()
 
     def index(self, now: bool = False) -> RunIndex | None:
         """Returns the index, looked at within the last seconds; None while there is no folder.
@@ -117,7 +117,7 @@ class Runs:
 
     def known_picture(self, identity: str, name: str, reference: bool, size: int) -> bytes | None:
         """Returns a picture that was made before, at once."""
-        return self._pictures.get((identity, name, reference, size))
+        return self._pictures.get((identity, self.follower(identity).born, name, reference, size))
 
     def picture(self, identity: str, name: str, reference: bool, size: int) -> bytes:
         """Returns a picture of a run as JPEG, at most so many pixels wide and high.
@@ -125,23 +125,23 @@ class Runs:
         Raises:
             RequestError: There is none; status 404.
         """
-        key = (identity, name, reference, size)
+        follower = self.follower(identity)
+        key = (identity, follower.born, name, reference, size)
         found = self._pictures.get(key)
         if found is None:
-            follower = self.follower(identity)
             with self._drawing:  # others that wait for the same generation find it made
                 found = self._pictures.get(key) or self._made(follower, key)
         if found is None:
             raise absent(f"picture: this run has no picture {name[:60]!r}: {follower.missing() or 'unknown name'}.")
         return found
 
-    def _made(self, follower: Follower, key: tuple[str, str, bool, int]) -> bytes | None:
+    def _made(self, follower: Follower, key: tuple[str, tuple[int, int], str, bool, int]) -> bytes | None:
         """Makes a picture, and those of the same generation beside it."""
-        identity, name, reference, size = key
+        identity, born, name, reference, size = key
         names = [name] if reference else follower.generation_of(name)[:_BESIDE]
         for one, picture in zip(names, follower.pictures(names, reference), strict=True):
             if picture is not None:
-                self._pictures[identity, one, reference, size] = thumbnail(picture, size)
+                self._pictures[identity, born, one, reference, size] = thumbnail(picture, size)
         found = self._pictures.get(key)
         while len(self._pictures) > PICTURES:
             self._pictures.popitem(last=False)
@@ -286,7 +286,7 @@ class _Desk:
         if data is None:
             async with self._drawing:
                 data = await run_in_threadpool(self._runs.picture, *asked)
-        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
 
     async def jobs_listed(self, request: Request) -> Response:
         """All jobs."""

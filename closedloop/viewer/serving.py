@@ -161,6 +161,9 @@ class View:
         until = time.monotonic() + 30
         while not self._server.started and self._thread.is_alive() and time.monotonic() < until:
             time.sleep(0.01)
+        if not self._server.started:
+            self.close()
+            raise InvalidArgumentError(f"port: the server at {self.address} did not start; choose another port.")
 
     def close(self) -> None:
         """Ends the server, within 2 s."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from closedloop.interfaces import Generator, Subject
-from closedloop.viewer.atlases import Shelf, books_of
+from closedloop.viewer.atlases import Book, Shelf, books_of
 from closedloop.viewer.desk import Desk
 
 
@@ -32,6 +32,10 @@ class Shown:
     generator: Generator | None = None
     atlas: Path | None = None
     desk: Desk = field(default_factory=Desk)
+
+    def is_of(self, book: Book) -> bool:
+        """Returns whether an atlas is of the subject that is looked at, noise around either aside."""
+        return self.subject is not None and book.subject.partition("+")[0] == self.subject.name.partition("+")[0]
 
     @cached_property
     def shelf(self) -> Shelf | None:

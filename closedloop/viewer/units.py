@@ -39,7 +39,7 @@ def preferred(shown: Shown, layer: str, only: Collection[int] | None = None) -> 
     """Returns the preferred stimulus of each channel of a layer for which one was made, ``(h, w, 3)`` 8-bit RGB.
 
     What the unit at the channel's central position sees of the image that drives it most, with more contrast where it
-    has little.
+    has little. An atlas of another subject knows nothing of it.
 
     Args:
         shown: What the viewer was given.
@@ -50,9 +50,9 @@ def preferred(shown: Shown, layer: str, only: Collection[int] | None = None) -> 
         return {}
     units = shown.shelf.layers.get(layer, {})
     found = {
-        int(key): _preferred(books, layer, key)
+        int(key): _preferred(own, layer, key)
         for key, books in units.items()
-        if key.isdecimal() and (only is None or int(key) in only)
+        if key.isdecimal() and (only is None or int(key) in only) and (own := [b for b in books if shown.is_of(b)])
     }
     return {channel: picture for channel, picture in found.items() if picture is not None}
 

@@ -113,10 +113,13 @@ def test_another_run_in_its_place_is_read_anew(tmp_path):
     folder = tmp_path / "run"
     slow_run.run(folder, images=30)
     follower = Follower(folder)
-    follower.look()
+    names = [t["name"] for t in follower.snapshot()["threads"]]
     folder.rename(tmp_path / "old")
     small_runs.cut_off("evolve", folder)
     assert [t["name"] for t in follower.snapshot()["threads"]] == ["cells", "pixels"]
+    folder.rename(tmp_path / "older")
+    (tmp_path / "old").rename(folder)  # one with as many rows and more
+    assert [t["name"] for t in follower.snapshot()["threads"]] == names
 
 
 def test_recorded_images_have_tables(tmp_path):

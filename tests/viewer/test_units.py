@@ -12,6 +12,7 @@ pytest.importorskip("starlette")
 from starlette.testclient import TestClient
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.subjects import FunctionSubject, Lossy
 from closedloop.viewer import create_app
 from closedloop.viewer.shown import Shown
 from closedloop.viewer.units import preferred
@@ -104,10 +105,16 @@ def test_several_atlases_are_shown_together(run, tmp_path):
 
 
 def test_look_is_given_the_preferred_stimuli(run):
-    found = preferred(Shown(atlas=run), "a/b.c")
+    found = preferred(Shown(small_atlas.Layers(), atlas=run), "a/b.c")
     assert {channel: picture.shape for channel, picture in found.items()} == {0: (8, 8, 3), 1: (8, 8, 3)}
-    assert preferred(Shown(atlas=run), "nowhere") == {}
+    assert preferred(Shown(small_atlas.Layers(), atlas=run), "nowhere") == {}
     assert preferred(Shown(), "a/b.c") == {}
+    assert preferred(Shown(Lossy(small_atlas.Layers(), 0.1), atlas=run), "a/b.c", only=[1]).keys() == {1}
+
+
+def test_an_atlas_of_another_subject_says_nothing_of_this_one(run):
+    other = FunctionSubject(lambda images: images.mean((1, 2, 3)), name="other")
+    assert preferred(Shown(other, atlas=run), "a/b.c") == {}
 
 
 def test_a_folder_without_an_atlas_is_refused(tmp_path):
