@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import html
 import logging
 import socket
@@ -76,6 +77,8 @@ def listen(host: str = HERE, port: int | None = None, token: str | None = None) 
             return _bound(host, number)
         except OSError as error:
             trouble = error
+    if trouble.errno == errno.EADDRNOTAVAIL:
+        raise InvalidArgumentError(f"host: {host[:60]} is no address of this computer; give one that is, or 0.0.0.0.")
     found = "all of them are taken" if port is None else trouble.strerror or str(trouble)
     raise InvalidArgumentError(
         f"port: cannot listen at {host[:60]} on port {f'{wanted[0]} to {wanted[-1]}' if port is None else port}: "

@@ -31,7 +31,8 @@ def test_a_taken_port_is_an_error_or_the_next_one_is_taken():
         ({"host": "10.1.2.3"}, "give a token"),
         ({"host": "somewhere", "token": "secret12"}, "expected an IP address"),
         ({"port": 70000}, "expected 0 to 65535"),
-        ({"host": "203.0.113.9", "token": "secret12", "port": 0}, "cannot listen"),
+        ({"host": "203.0.113.9", "token": "secret12", "port": 0}, "is no address of this computer"),
+        ({"host": "203.0.113.9", "token": "secret12"}, "host: 203.0.113.9 is no address of this computer; give one"),
     ],
 )
 def test_an_address_that_is_none_is_refused(arguments, said):
