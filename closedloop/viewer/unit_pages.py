@@ -197,10 +197,10 @@ def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses
         ("among photographs", f"above {number(made.percentile, 4)} % of them"),
         ("÷ best photograph", number(made.ratio, 3).replace("-", "−")),
         ("rank test", f"{_p(made.p)}, corrected {_p(made.p_adjusted)}"),
-        ("told", f"{made.told}; {made.generator}, seed {made.seed}"),
+        ("settings", f"{made.told}; {made.generator}, seed {made.seed}"),
         ("presentations", _presentations(made.response)),
         *([("went wrong", made.failure)] if made.failure else []),
-        ("unlike photographs in", outside or "nothing measured"),
+        ("unlike photographs in", outside or "no measure"),
     ]
     return Tile(
         picture=to.picture(book, _made_name(made, page.column)),
