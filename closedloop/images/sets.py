@@ -6,6 +6,7 @@ For a subject of another form they come in that form: grey, and for one of movie
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def folder_fingerprint(folder: str | Path) -> str:
     """
     digest = hashlib.sha256()
     for name, path in zip(*folder_images(folder), strict=True):
-        digest.update(name.encode())
+        digest.update(os.fsencode(name))  # a name may be no text
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,14 @@ from PIL import Image
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, quantize, to_bytes, write_png
 from closedloop.images.resizing import resize_images, resize_matrix
-from closedloop.images.sets import ImageSet, as_image_set, natural_references, read_folder, read_image
+from closedloop.images.sets import (
+    ImageSet,
+    as_image_set,
+    folder_fingerprint,
+    natural_references,
+    read_folder,
+    read_image,
+)
 from tests.strategies import BAD_NAMES
 
 
@@ -226,3 +235,10 @@ def test_what_no_memory_holds_is_refused_at_once(call):
 def test_an_argument_of_another_name_is_named_so(tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"^references: expected a folder of images, got 10"):
         as_image_set("10", 8, name="references")
+
+
+def test_a_name_that_is_no_text_has_a_fingerprint_too(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+    one = folder_fingerprint(tmp_path)
+    (tmp_path / os.fsdecode(b"\xff.png")).rename(tmp_path / os.fsdecode(b"\xfe.png"))
+    assert folder_fingerprint(tmp_path) != one
