@@ -55,13 +55,12 @@ def view(
     for module in ("starlette", "uvicorn"):
         require(module, "viewer", "closedloop view")
     from closedloop.viewer import create_app
-    from closedloop.viewer.manners import LOCAL, is_local
+    from closedloop.viewer.manners import LOCAL, check_token, is_local
     from closedloop.viewer.serving import address_of, listen, serve
 
     host, *names = given.get("host", ViewPart.host)
     token = given.get("token")
-    if token is not None and not (token.isascii() and token.isalnum() and len(token) >= 8):
-        raise InvalidArgumentError("token: expected at least 8 letters and digits, such as of: openssl rand -hex 16.")
+    check_token(token)
     folders: dict[str, Any] = {name: _folder(name, given.get(name)) for name in ("labelled", "images", "atlas")}
     runs = _folder("run", run)
     with listen(host, given.get("port"), token) as listening:

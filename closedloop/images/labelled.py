@@ -139,7 +139,9 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidArgumentError(f"labelled: cannot read {path} as CSV in UTF-8 ({error}).") from error
     if not {PATH, LABEL} <= set(columns):
-        raise InvalidArgumentError(f"labelled: {path}: expected columns {PATH} and {LABEL}, got {columns}.")
+        raise InvalidArgumentError(
+            f"labelled: {path}: expected columns {PATH} and {LABEL}, separated by commas, got {columns}."
+        )
     if not rows:
         raise InvalidArgumentError(f"labelled: {path}: expected a line for each image, got none.")
     return [(row[PATH] or "", row[LABEL] or "") for row in rows]

@@ -20,7 +20,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Generator, Subject
 from closedloop.recipes import version
-from closedloop.viewer.manners import HANDLERS, LOCAL, Manners
+from closedloop.viewer.manners import HANDLERS, LOCAL, Manners, check_token
 from closedloop.viewer.pages import STATIC
 from closedloop.viewer.shown import Shown
 
@@ -71,6 +71,9 @@ def create_app(
     Raises:
         InvalidArgumentError: A folder is not there, or a name is not known.
     """
+    check_token(token)
+    if isinstance(hosts, str) or not all(isinstance(host, str) and host for host in hosts):
+        raise InvalidArgumentError(f"hosts: expected a list of names, got {hosts!r:.60}.")
     shown = Shown(
         _subject(subject),
         _folder("runs", runs),

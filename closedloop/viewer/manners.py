@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from closedloop.errors import ClosedLoopError
+from closedloop.errors import ClosedLoopError, InvalidArgumentError
 from closedloop.viewer.asked import RequestError
 from closedloop.viewer.pages import render
 
@@ -130,6 +130,17 @@ class Manners:
             ("Cache-Control", "no-store"),
             *frames,
         ]
+
+
+def check_token(token: str | None) -> None:
+    """Raises unless a token is None, or a text that can stand in an address and is not guessed.
+
+    Raises:
+        InvalidArgumentError: It is something else; it is not shown.
+    """
+    if token is None or (isinstance(token, str) and token.isascii() and token.isalnum() and len(token) >= 8):
+        return
+    raise InvalidArgumentError("token: expected at least 8 letters and digits, such as of: openssl rand -hex 16.")
 
 
 def policy() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,9 @@ from typing import Any, final
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import complete, remove
+from closedloop.readable import some
 from closedloop.recipes import version
+from closedloop.recording.layout import is_run
 from closedloop.viewer.atlases import Book, Shelf, books_of
 from closedloop.viewer.pages import STATIC, render_text
 from closedloop.viewer.unit_pages import layer_page, shelf_page, unit_page
@@ -60,26 +63,40 @@ def _room(out: Path) -> Iterator[None]:
     """Sets an empty folder, or one that was written here, aside; it comes back where the new one is not written.
 
     Raises:
-        RecordingError: There is something else at that name.
+        RecordingError: There is something else at that name, a file that was not written here among it, or it lies in a
+            run's folder.
     """
+    if any(is_run(parent) for parent in out.absolute().parents):
+        raise RecordingError(f"export: expected a folder outside of a run's, got {out}; choose another place.")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise RecordingError(f"export: expected a new folder, got {out}, which is something else; choose another name.")
     if not out.is_dir():
         yield
         return
-    if any(out.iterdir()) and not (out / MARK).is_file():
+    if foreign := _foreign(out):
         raise RecordingError(
-            f"export: {out} holds files that are none of an exported atlas; choose another name, or an empty folder."
+            f"export: {out} holds files that are none of an exported atlas ({some(foreign)}); choose another name, or "
+            "take them out."
         )
-    aside = out.with_name(f".{out.name[:100]}.before")
-    remove(aside)
-    out.rename(aside)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name[:100]}-before-", dir=out.absolute().parent))
+    out.rename(aside / "site")
     try:
         yield
     except BaseException:
-        aside.rename(out)
+        (aside / "site").rename(out)
+        aside.rmdir()
         raise
     remove(aside)
+
+
+def _foreign(out: Path) -> list[str]:
+    """Returns the files in a folder that no export wrote there, by their paths within it."""
+    found = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir() or p.is_symlink())
+    try:
+        known = json.loads((out / MARK).read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        known = []
+    return [name for name in found if name != MARK and name not in set(known)]
 
 
 @final
@@ -96,6 +113,7 @@ class _Site:
         self._names = _slugs(list(shelf.layers))
         self._units = {layer: _slugs(list(units)) for layer, units in shelf.layers.items()}
         self._written: set[str] = set()
+        self._files: set[str] = set()
 
     def write(self) -> int:
         """Writes all pages, with what they show; returns how many pages."""
@@ -110,7 +128,12 @@ class _Site:
             for key in units:
                 self._page(f"{folder}/{self._units[layer][key]}.html", "../", unit_page, layer, key)
             count += 1 + len(units)
-        mark = {"closedloop": version(), "runs": [book.run.name for book in self._shelf.books], "pages": count}
+        mark = {
+            "closedloop": version(),
+            "runs": [book.run.name for book in self._shelf.books],
+            "pages": count,
+            "files": sorted(self._files),
+        }
         self._put(MARK, json.dumps(mark).encode())
         return count
 
@@ -123,6 +146,7 @@ class _Site:
 
     def _put(self, name: str, data: bytes) -> None:
         path = self._place / name
+        self._files.add(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 

@@ -33,3 +33,14 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
 @pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "js/../../app.py", "/etc/passwd"])
 def test_no_file_outside_the_package_is_served(client, path):
     assert client.get(f"/static/{path}").status_code in (404, 405)
+
+
+@pytest.mark.parametrize("token", ["", "short", 5, "ab cd efgh", "schlüssel1"])
+def test_a_token_that_lets_anyone_in_is_refused(token):
+    with pytest.raises(InvalidArgumentError, match="token: expected at least 8 letters and digits"):
+        create_app(token=token)
+
+
+def test_hosts_are_a_list():
+    with pytest.raises(InvalidArgumentError, match="hosts: expected a list of names, got 'localhost'"):
+        create_app(hosts="localhost")

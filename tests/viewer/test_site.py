@@ -54,9 +54,14 @@ def test_a_site_is_written_again_and_no_other_folder_is_touched(run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     write_site([run], out)
-    (out / "left.txt").write_text("of the site before")
     write_site([run], out)
-    assert not (out / "left.txt").exists()
+    (out / "CNAME").write_text("a file of the user's")
+    (out / "pictures" / "mine.webp").write_bytes(b"another")
+    with pytest.raises(RecordingError, match=r"none of an exported atlas \(CNAME, pictures/mine.webp\)"):
+        write_site([run], out)
+    assert (out / "CNAME").read_text() == "a file of the user's"
+    with pytest.raises(RecordingError, match="expected a folder outside of a run's"):
+        write_site([run], run / "site")
     foreign = tmp_path / "mine"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("all of it")
