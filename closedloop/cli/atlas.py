@@ -105,6 +105,10 @@ def _subject(given: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, 
     recipe = subject_recipe(said, content.get("subject"))
     inner, _ = unwrap(recipe)
     if not layers and not content and "layer" not in inner and recipes.has_option("subjects", inner["name"], "layer"):
+        if "export" in given and "out" in given:
+            raise InvalidArgumentError(
+                f"out: there is no atlas in {given['out']} to export; give the folder of one, or --layers to fill one."
+            )
         raise InvalidArgumentError(
             f"layers: expected one or more layers of {inner['name']}, got none; closedloop units --subject "
             f"{inner['name']} lists them."

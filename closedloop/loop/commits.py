@@ -156,6 +156,8 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
     except SubjectError:
         raise
     except KeyboardInterrupt as stop:
+        if recording.path is not None:
+            stop.__notes__ = []  # of a part of it that was in memory alone
         stop.add_note(recording.what_is_safe())
         raise
     except ClosedLoopError:  # bad input that was met before anything was recorded leaves nothing behind

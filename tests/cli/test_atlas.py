@@ -36,6 +36,7 @@ def test_fills_goes_on_and_exports(tmp_path, capsys) -> None:
     ("words", "text"),
     [
         ([], "layers: expected one or more layers of lite0, got none; closedloop units --subject lite0 lists them"),
+        (["--export", "site"], "out: there is no atlas in"),
         (["--subject", "gabor", "--layers", "0"], "layer: subject 'gabor' takes no --layer"),
         (["--subject", "gabor", "--methods", "lucyd"], "no method 'lucyd'"),
         (["--subject", "gabor", "--methods", "evolved", "--budget", "3"], "budget: expected 0, or at least 50"),

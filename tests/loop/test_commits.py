@@ -211,3 +211,22 @@ def test_the_engine_is_noted_and_not_compared(tmp_path):
             record(Counting(), experiment(other), tmp_path / "run", "resume")
     with pytest.raises(InvalidArgumentError, match=r"subject: expected the subject with which .*run began"):
         record(Counting(), experiment(Loaded("onnx", 2.0, "cd")), tmp_path / "run", "resume")
+
+
+def test_what_is_safe_is_said_once_of_a_run_within_a_run(tmp_path):
+    class Nested(Counting):
+        def show(self):
+            if self.done == 2:
+                inner = Counting()
+                inner.show = interrupted
+                run_course(inner, Recording.create(None, inner.layout(), {}))
+            return super().show()
+
+    def interrupted():
+        raise KeyboardInterrupt("enough")
+
+    with pytest.raises(KeyboardInterrupt, match="enough") as caught:
+        record(Nested(), EXPERIMENT, tmp_path / "run")
+    (note,) = caught.value.__notes__
+    assert "2 finished generations" in note
+    assert "closedloop resume" in note
