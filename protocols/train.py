@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.allocation import LCA, layer_allocations, read_allocation, step_shares
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
-from closedloop.checks import at_door
+from closedloop.checks import at_door, check_fields
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError, blamed, require
 from closedloop.loop.commits import is_finished
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
@@ -114,6 +114,17 @@ class Training:
     learn: Callable[[int], None]
     losses: Mapping[str, Any] = field(default_factory=dict)
     carry: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        looked = {
+            "model": (callable(getattr(self.model, "parameters", None)), "a network of PyTorch"),
+            "optimizer": (callable(getattr(self.optimizer, "step", None)), "an optimizer of PyTorch"),
+            "data": (isinstance(self.data, (tuple, list)) and len(self.data) == 2, "inputs and targets"),
+        }
+        for name, (fits, words) in looked.items():
+            if not fits or isinstance(getattr(self, name), type):
+                raise InvalidArgumentError(f"{name}: expected {words}, got {getattr(self, name)!r:.60}.")
 
 
 #: Names of the settings.

@@ -173,3 +173,28 @@ def go_on(name, folder):
 
     resume(folder, subject=RUNS[name][0]())
     return open_recording(folder)
+
+
+def allocation(steps=4):
+    """The loss change allocation of a small training, with every parameter's shares; and its parts, by name."""
+    import torch
+
+    from closedloop.networks.modules import born
+    from closedloop.protocols import LossChangeAllocation
+
+    model = born(lambda: torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)), 0)
+    rng = np.random.default_rng(0)
+    data = torch.from_numpy(rng.standard_normal((12, 4)).astype("f4")), torch.from_numpy(rng.integers(0, 3, 12))
+    loss_fn, optimizer = torch.nn.functional.cross_entropy, torch.optim.SGD(model.parameters(), 0.1)
+
+    def learn(step):
+        optimizer.zero_grad()
+        loss_fn(model(data[0]), data[1]).backward()
+
+    lca = LossChangeAllocation(model, loss_fn, data, series="float32", optimizer=optimizer)
+    for step in range(steps):
+        learn(step)
+        with lca.step():
+            optimizer.step()
+    made = {"model": model, "loss_fn": loss_fn, "data": data, "learn": learn, ("Training", "optimizer"): optimizer}
+    return lca.dataset(parameters=True), made

@@ -15,11 +15,12 @@ import xarray as xr
 
 import closedloop
 from closedloop import Thread, load_optimizer, open_recording
+from closedloop.analysis.errors import answers_of
 from closedloop.errors import ClosedLoopError
 from closedloop.images import write_png
 from closedloop.interfaces import Units
-from closedloop.protocols import RunProtocol, evolve, landscape, read_ascent, read_comparison
-from tests import small_runs
+from closedloop.protocols import RunProtocol, diagnose, evolve, landscape, read_ascent, read_comparison
+from tests import planted, small_atlas, small_runs
 
 LISTS = (
     *("closedloop", "closedloop.analysis", "closedloop.figures", "closedloop.protocols", "closedloop.images"),
@@ -83,6 +84,11 @@ def right(tmp_path_factory):
     compared, climbed = read_comparison(place / "compare"), read_ascent(place / "ascend")
     write_png(place / "image.png", small_runs.pictures(1)[0])
     closedloop.export(evolved, "netcdf", place / "run.nc")
+    allocation, trained = small_runs.allocation()
+    naturals = small_atlas.photographs(place / "naturals")
+    paged = small_atlas.fill(place / "atlas", naturals)
+    named = planted.planted_folder(place / "labelled")
+    answered = diagnose(planted.planted_subject(), named, controls=0)
     values = {
         "subject": one,
         "generator": generator,
@@ -157,6 +163,19 @@ def right(tmp_path_factory):
         ("plot_ascents", "result"): climbed,
         **{(n, "recording"): planes for n in ("plot_landscape", "fit_kent", "landscape_responses", "radial_tuning")},
         ("class_elites", "recording"): elites,
+        "allocation": allocation,
+        "allocations": [allocation, allocation],
+        "by_layer": allocation["by_layer"],
+        **trained,
+        "labelled": named,
+        "answers": answers_of(answered),
+        ("diagnose", "subject"): planted.planted_subject(),
+        ("with_parameters", "found"): allocation,
+        **{(n, "recording"): answered for n in ("answers_of", "driving_units", "error_clusters", "explanations")},
+        ("single_units", "recording"): answered,
+        ("AtlasPages", "recording"): paged,
+        ("atlas_table", "recording"): paged,
+        ("read_allocation", "run"): place / "evolve",
         ("read_image", "path"): place / "image.png",
         ("write_png", "path"): place / "new.png",
         ("Recording", "path"): place / "new",

@@ -6,9 +6,10 @@ Shares below 0 help (Lan, Liu, Zhou & Yosinski 2019). All functions take what `a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,9 @@ from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.recording.reader import open_recording, read_experiment, read_state
 from closedloop.seeds import named_generator
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: The entry `protocol` in a run's file.
 LCA = "lca"
@@ -189,7 +193,24 @@ def read_allocation(run: str | Path, of: str = "train", parameters: bool = False
     )
 
 
-@at_door
+def of_allocation(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorates functions of what `allocation_dataset` returns: another Dataset is refused before anything is done."""
+    checked = at_door(function)
+
+    @functools.wraps(function)
+    def looked(*args: P.args, **kwargs: P.kwargs) -> T:
+        given = kwargs.get("allocation", args[0] if args else None)
+        if isinstance(given, xr.Dataset) and "by_layer" not in given:
+            raise InvalidArgumentError(
+                "allocation: expected a Dataset of loss change allocation, as LossChangeAllocation.dataset() and "
+                f"read_allocation return, got one with {', '.join(map(str, given.data_vars)) or 'nothing'}."
+            )
+        return checked(*args, **kwargs)
+
+    return looked
+
+
+@of_allocation
 def layer_allocations(allocation: xr.Dataset) -> xr.Dataset:
     """What each layer came to: its sum of shares, and the mean shares of its parameters that help, hurt, or do nothing.
 
@@ -211,7 +232,7 @@ def layer_allocations(allocation: xr.Dataset) -> xr.Dataset:
     )
 
 
-@at_door
+@of_allocation
 def step_shares(allocation: xr.Dataset) -> xr.Dataset:
     """Shares of all parameters that help, hurt, or do nothing in each step, and of those that do something.
 
@@ -231,7 +252,7 @@ def step_shares(allocation: xr.Dataset) -> xr.Dataset:
     )
 
 
-@at_door
+@of_allocation
 def oscillation(allocation: xr.Dataset, of: str = "neuron") -> xr.Dataset:
     """How much shares go back and forth.
 
@@ -258,7 +279,7 @@ def oscillation(allocation: xr.Dataset, of: str = "neuron") -> xr.Dataset:
     return xr.Dataset({"sign_changes": (of, changes), "net": (of, net)}, values.drop_vars("step").coords)
 
 
-@at_door
+@of_allocation
 def extreme_parameters(allocation: xr.Dataset, count: int = 5, seed: int = 0) -> xr.Dataset:
     """Cumulative shares of parameters that helped most, that hurt most, and of random ones.
 

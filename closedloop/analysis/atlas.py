@@ -212,6 +212,7 @@ class AtlasPages:
         RecordingError: It is of something else.
     """
 
+    @at_door
     def __init__(self, recording: xr.Dataset) -> None:
         if "number" not in recording.coords or "told" not in recording.coords:
             raise RecordingError("recording: expected that of an atlas, got one without the coordinates of an atlas.")

@@ -13,9 +13,15 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from closedloop.analysis.allocation import PARTS, extreme_parameters, layer_allocations, oscillation, step_shares
+from closedloop.analysis.allocation import (
+    PARTS,
+    extreme_parameters,
+    layer_allocations,
+    of_allocation,
+    oscillation,
+    step_shares,
+)
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, colour_bar, dress, line_style, new_axes
 
@@ -27,11 +33,11 @@ HELP_TO_HURT = LinearSegmentedColormap.from_list("help-to-hurt", [HELPS, "white"
 BRIGHTEST = 99
 
 
-@at_door
+@of_allocation
 def plot_allocation(allocation: xr.Dataset) -> Figure:
     """Draws a page: the loss and what is missed of it, layers, shares in each step, neurons, and peaks of learning."""
     figure = Figure(figsize=(12, 11), dpi=130, layout="constrained")
-    told = allocation.attrs
+    told = dict.fromkeys(("subject", "of", "rule", "seed"), "unknown") | allocation.attrs
     heading = (
         f"Loss change allocation: {told['subject']}, loss of {told['of']}, rule {told['rule']}, seed {told['seed']}"
     )
@@ -49,7 +55,7 @@ def plot_allocation(allocation: xr.Dataset) -> Figure:
     return figure
 
 
-@at_door
+@of_allocation
 def plot_reconstruction(allocation: xr.Dataset, ax: Axes | None = None, residual: Axes | None = None) -> Axes:
     """Draws the loss after each step beside what the shares make of it; on further axes what a step misses."""
     if ax is None:
@@ -72,7 +78,7 @@ def plot_reconstruction(allocation: xr.Dataset, ax: Axes | None = None, residual
     return dress(ax)
 
 
-@at_door
+@of_allocation
 def plot_layer_totals(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draws what each layer came to over all steps, and how much of it kernels, biases and normalization."""
     ax = new_axes(ax)
@@ -94,7 +100,7 @@ def plot_layer_totals(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     return dress(ax)
 
 
-@at_door
+@of_allocation
 def plot_cumulative(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draws what each layer came to up to each step."""
     ax = new_axes(ax)
@@ -109,7 +115,7 @@ def plot_cumulative(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     return dress(ax)
 
 
-@at_door
+@of_allocation
 def plot_step_shares(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draws which part of the parameters helps, does nothing, and hurts in each step."""
     ax = new_axes(ax)
@@ -128,7 +134,7 @@ def plot_step_shares(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     return dress(ax)
 
 
-@at_door
+@of_allocation
 def plot_parameter_shares(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draws in which part of the steps each parameter helps: how many do in which part.
 
@@ -150,7 +156,7 @@ def plot_parameter_shares(allocation: xr.Dataset, ax: Axes | None = None) -> Axe
     return dress(ax)
 
 
-@at_door
+@of_allocation
 def plot_neurons(allocation: xr.Dataset, layer: str | None = None, ax: Axes | None = None) -> Axes:
     """Draws the share of each neuron in each step as a heat map, whose colours end at the 99th percentile.
 
@@ -189,7 +195,7 @@ def plot_neurons(allocation: xr.Dataset, layer: str | None = None, ax: Axes | No
     return ax
 
 
-@at_door
+@of_allocation
 def plot_parameters(allocation: xr.Dataset, count: int = 5, seed: int = 0, ax: Axes | None = None) -> Axes:
     """Draws cumulative shares of parameters that helped most, that hurt most, and of random ones.
 
@@ -215,7 +221,7 @@ def plot_parameters(allocation: xr.Dataset, count: int = 5, seed: int = 0, ax: A
     return dress(ax)
 
 
-@at_door
+@of_allocation
 def plot_peaks(allocation: xr.Dataset, ax: Axes | None = None, width: int = 2) -> Axes:
     """Draws each layer's peaks of learning, those in the same step as another layer's darker, with the test.
 
@@ -242,7 +248,7 @@ def plot_peaks(allocation: xr.Dataset, ax: Axes | None = None, width: int = 2) -
     return dress(ax)
 
 
-@at_door
+@of_allocation
 def allocation_movie(allocation: xr.Dataset, frames: int = 60, cell: int = 8, rows: int = 32) -> NDArray[np.uint8]:
     """Draws the network while it learns: each neuron a square, each layer a column, blue where it helps.
 

@@ -149,6 +149,7 @@ def read_images(paths: Sequence[Path], resolution: int, form: Form = STILL) -> N
     Raises:
         InvalidArgumentError: A file is not a readable image, or a movie of another length or rate.
     """
+    resolution = check_whole("resolution", resolution, 1)
     check_memory("resolution", len(paths), *form.leading, resolution, resolution)
     if form.frames is None:
         return in_colours(from_bytes(np.stack([read_image(path, resolution) for path in paths])), form)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.protocols import explain, mean_activations
-from closedloop.protocols.explaining import Means
+from closedloop.protocols.explaining import Means, explain, mean_activations
 from tests.planted import picture, planted_subject
 
 
