@@ -354,6 +354,7 @@ def test_killed_while_presenting(server, references, tmp_path):
     assert_equal(open_recording(tmp_path / "run").load(), expected)
 
 
+@pytest.mark.long
 def test_killed_while_climbing_by_gradients(references, tmp_path):
     server = Server("torch")
     try:

@@ -42,7 +42,7 @@ class OwnFolder:
         except (FileExistsError, NotADirectoryError) as error:
             raise RecordingError(f"{path}: expected a folder, got a file of that name.") from error
         self._identity = _identity(path / LOCK)
-        self._data: tuple[int, int] | None = None  # of the store, once there are commits
+        self._data: tuple[int, int] | None = None  # of the store, once there was a commit
         # On Windows a folder with an open file in it can be neither moved nor removed.
         self._descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None
 
@@ -65,13 +65,15 @@ class OwnFolder:
             f"{self.path}: the folder of the run that is being written {now}; nothing more is written. {safe}."
         )
 
+    def note(self) -> None:
+        """Notes which store is the run's own; to be called after each commit."""
+        self._data = self._data or _identity(self.path / DATA)
+
     def _check_data(self) -> None:
         """Raises FolderLostError if the store in the folder is another than it was, or is none any more."""
-        if self._data is None and not (self.path / POINTER).exists():
-            return  # the first commit may replace what died at its birth
-        now = _identity(self.path / DATA)
-        self._data = self._data or now
-        if now != self._data or (now is not None and not (self.path / DATA / "zarr.json").exists()):
+        if self._data is None:  # the first commit may replace what died at its birth, or an older version's store
+            return
+        if _identity(self.path / DATA) != self._data or not (self.path / DATA / "zarr.json").exists():
             raise FolderLostError(
                 f"{self.path}: its {DATA} was moved, removed or replaced while the run was being written; nothing more "
                 f"is written. Put it back, then go on with: closedloop resume {self.path}."

@@ -434,6 +434,8 @@ class Recording:
                 before = self._pointer  # it failed after the pointer was in place
             self._pointer = before
             raise
+        if self._own is not None:
+            self._own.note()
         if lines:
             self._checksums.keep()
         self._open, self._uncounted = list(rooms), []

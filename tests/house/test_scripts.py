@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.name)
 def test_benchmarks_take_quick(path):
     result = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, check=True)

@@ -418,7 +418,7 @@ SHARED = fourier("a")
         ({"imagse": 5}, "imagse: no such setting. Did you mean 'images'"),
         ({"images": 5}, "images: expected at least one generation of thread 'main', 6 images, got 5"),
         ({"images": 11, "repeats": 2}, "12 images, got 11"),
-        ({"references": pictures()[:0]}, "images: expected at least one image, got none"),
+        ({"references": pictures()[:0]}, "references: expected at least one image, got none"),
         ({"references": pictures() * 3}, r"expected RGB in \[0, 1\]"),
         ({"threads": [fourier(objective=Unit(2))]}, r"'unit\(2\)': expected a response column 2, got 2 units"),
         ({"threads": [fourier(), fourier()]}, r"expected one or more with different names, got \['main', 'main'\]"),

@@ -83,7 +83,7 @@ def test_the_default_objective_is_of_the_only_unit(tmp_path):
 
 def test_a_folder_without_images(tmp_path):
     subject = GaborSubject(resolution=16)
-    with pytest.raises(InvalidArgumentError, match="images: no image in"):
+    with pytest.raises(InvalidArgumentError, match="references: no image in"):
         evolve(subject, GENERATOR, IsotropicES(GENERATOR.space), save=tmp_path / "run", references=tmp_path)
     assert not (tmp_path / "run").exists()
 

@@ -189,7 +189,7 @@ def test_much_that_is_missed_is_warned_of():
     model = born(lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)), 0)
     lca = LossChangeAllocation(model, cross_entropy, examples(), rule="trapezoid")
     with lca.step():
-        model[2].weight.data += 30
+        model[2].weight.data[0] += 30
     with pytest.warns(AllocationWarning, match="The shares miss"):
         lca.finish()
 

@@ -18,7 +18,12 @@ class Died(BaseException):
     """The process ends here."""
 
 
-@pytest.fixture(scope="module", params=RUNS)
+#: Those that take long at their birth.
+_LONG = {"atlas"}
+KINDS = [pytest.param(name, marks=pytest.mark.long) if name in _LONG else name for name in RUNS]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def whole(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param) / "run"
     run(request.param, folder)

@@ -18,7 +18,7 @@ def test_the_page_and_the_way_there(looked):
     page = looked.get("/look")
     assert page.status_code == 200
     assert "<title>Look" in page.text
-    assert looked.get("/api/health").json()["parts"] == ["look"]
+    assert looked.get("/api/health").json()["parts"] == ["look", "runs"]
 
 
 def test_a_network_says_its_layers(inside):
