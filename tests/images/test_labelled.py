@@ -45,7 +45,7 @@ def test_a_table(tmp_path):
         ("path,label\n/etc/passwd,cat\n", "paths within the folder"),
         ("path,label\nlabels.csv,cat\n", "no images, 1: labels.csv"),
         ("path,label\na.png,cat\na.png,dog\n", "twice, 1: a.png"),
-        ("file,label\na.png,cat\n", r"expected columns path and label, got \['file', 'label'\]"),
+        ("file,label\na.png,cat\n", r"expected columns path and label, separated by commas, got \['file', 'label'\]"),
         ("path,label\n", "a line for each image, got none"),
     ],
 )
