@@ -304,6 +304,7 @@ def test_a_reader_in_another_process_polls_through_kills(server, references, who
     assert ended[0][1] > 0  # readings, of which a busy computer makes few
 
 
+@pytest.mark.long
 def test_killed_while_the_store_is_created(server, references, whole, tmp_path, counted, tally):
     for count in range(0, CREATION, counted(quick=5, reduced=3, full=1)):
         folder = tmp_path / f"run-{count}"
@@ -330,6 +331,7 @@ def test_killed_around_each_step_of_a_commit(server, references, whole, tmp_path
     assert_same_run(folder, whole)
 
 
+@pytest.mark.long
 def test_killed_at_every_kind_of_write_in_turn(server, references, whole, tmp_path):
     """One run, killed again and again some writes further on, in each of its phases."""
     rng = np.random.default_rng(9)

@@ -103,6 +103,7 @@ def test_files_of_before_are_read_as_the_same():
     assert read_yaml_text(yaml.safe_dump(content), "file") == content
 
 
+@pytest.mark.long
 def test_long_files_without_aliases_are_read():
     values = list(range(250_000))
     assert read_yaml_text("[" + ", ".join(map(str, values)) + "]", "file") == values

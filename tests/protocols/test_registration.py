@@ -83,6 +83,7 @@ def test_registration_in_a_process(tmp_path):
         register("toy")
 
 
+@pytest.mark.long
 def test_what_exists_may_be(tmp_path, package):
     toy = "from toy_protocol import grey_levels; "
     assert "exists: expected 'fail' or 'resume'" in python(toy + "grey_levels(3, 'x', 'go')", package, tmp_path).stderr
