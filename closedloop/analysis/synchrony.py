@@ -19,7 +19,8 @@ from closedloop.seeds import named_generator
 def learning_peaks(by_layer: xr.DataArray, width: int = 2) -> xr.DataArray:
     """Moments of learning: steps in which a layer helps more than in all steps around.
 
-    What a layer's share is compared with are its neighbours alone, so that the slow course of training is no peak.
+    What a layer's share is compared with are its neighbours alone, so that the slow course of training is no peak. The
+    first and last steps, of which some neighbours are not known, are none.
 
     Args:
         by_layer: Shares ``(step, layer)``.
@@ -30,7 +31,7 @@ def learning_peaks(by_layer: xr.DataArray, width: int = 2) -> xr.DataArray:
     """
     values = by_layer.transpose("step", "layer").values
     width = check_whole("width", width, 1)
-    padded = np.pad(values, ((width, width), (0, 0)), constant_values=np.inf)
+    padded = np.pad(values, ((width, width), (0, 0)), constant_values=-np.inf)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * width + 1, axis=0)
     others = np.delete(around, width, axis=-1)
     return by_layer.transpose("step", "layer").copy(data=(values < others.min(-1)) & (values < 0))
@@ -63,8 +64,9 @@ def peak_synchrony(by_layer: xr.DataArray, width: int = 2, resamples: int = 999,
     if (marks.sum(0) > 0).sum() < 2:
         raise InvalidArgumentError("by_layer: expected at least two layers with peaks of learning.")
     rng, resamples = named_generator(seed, "synchrony"), check_whole("resamples", resamples, 99)
-    observed = _pairs(marks)
-    null = np.array([_pairs(_shifted(marks, rng)) for _ in range(resamples)])
+    inner = marks[width : len(marks) - width]  # the others are never peaks, and are no place to be shifted to
+    observed = _pairs(inner)
+    null = np.array([_pairs(_shifted(inner, rng)) for _ in range(resamples)])
     more, equal = int((null > observed).sum()), int((null == observed).sum())
     p = (more + rng.uniform() * (equal + 1)) / (resamples + 1)
     return xr.Dataset(

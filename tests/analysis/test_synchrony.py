@@ -13,9 +13,18 @@ def layers(values):
 
 def test_a_peak_helps_more_than_all_steps_around():
     course = layers(-np.array([[1, 2, 1, 1, 3, 1, 0.5, 2]]).T)
-    assert learning_peaks(course, 1).values[:, 0].tolist() == [0, 1, 0, 0, 1, 0, 0, 1]
+    assert learning_peaks(course, 1).values[:, 0].tolist() == [0, 1, 0, 0, 1, 0, 0, 0]
     assert learning_peaks(course, 3).values[:, 0].tolist() == [0, 0, 0, 0, 1, 0, 0, 0]
     assert not learning_peaks(-course, 1).values.any()
+
+
+def test_the_end_of_a_course_is_no_peak():
+    """All layers help most in the last step that is known: that says nothing of what comes next."""
+    course = layers(-np.arange(1.0, 7)[:, None] * np.array([[1, 2, 3]]))
+    assert not learning_peaks(course).values.any()
+    assert not learning_peaks(course[::-1]).values.any()
+    with pytest.raises(InvalidArgumentError, match="at least two layers with peaks"):
+        peak_synchrony(course)
 
 
 def test_layers_that_learn_together_are_found():
