@@ -154,28 +154,28 @@ def routes(shown: Shown) -> list[BaseRoute]:
         return []
     folder = Path.cwd() / "runs" if shown.runs is None else shown.runs
     runs = Runs(folder)
-    desk = _Desk(runs, Jobs(shown.subject, folder))
+    pages = _RunPages(runs, Jobs(shown.subject, folder))
     return [
-        Route("/runs", desk.browser),
-        Route("/runs/compare", desk.comparison),
-        Route("/runs/{id}", desk.page),
-        Route("/runs/{id}/report", desk.report),
-        Route("/api/runs", desk.listed),
-        Route("/api/runs/compare", desk.compared),
-        Route("/api/runs/{id}/live", desk.live),
-        Route("/api/runs/{id}/cautions", desk.cautions),
-        Route("/api/runs/{id}/events", desk.events),
-        Route("/api/runs/{id}/end", desk.end, methods=["POST"]),
-        Route("/api/runs/{id}/pictures/{name}.jpg", desk.picture),
-        Route("/api/jobs", desk.jobs_listed, methods=["GET"]),
-        Route("/api/jobs", desk.start, methods=["POST"]),
-        Route("/api/jobs/{number:int}", desk.job),
-        Route("/api/jobs/{number:int}/cancel", desk.cancel, methods=["POST"]),
+        Route("/runs", pages.browser),
+        Route("/runs/compare", pages.comparison),
+        Route("/runs/{id}", pages.page),
+        Route("/runs/{id}/report", pages.report),
+        Route("/api/runs", pages.listed),
+        Route("/api/runs/compare", pages.compared),
+        Route("/api/runs/{id}/live", pages.live),
+        Route("/api/runs/{id}/cautions", pages.cautions),
+        Route("/api/runs/{id}/events", pages.events),
+        Route("/api/runs/{id}/end", pages.end, methods=["POST"]),
+        Route("/api/runs/{id}/pictures/{name}.jpg", pages.picture),
+        Route("/api/jobs", pages.jobs_listed, methods=["GET"]),
+        Route("/api/jobs", pages.start, methods=["POST"]),
+        Route("/api/jobs/{number:int}", pages.job),
+        Route("/api/jobs/{number:int}/cancel", pages.cancel, methods=["POST"]),
     ]
 
 
 @final
-class _Desk:
+class _RunPages:
     """Answers requests about runs; whatever reads the disk does so in a thread."""
 
     def __init__(self, runs: Runs, jobs: Jobs) -> None:

@@ -27,11 +27,11 @@ def routes(shown: Shown) -> list[BaseRoute]:
     """Returns its routes; none where no atlas was given."""
     if shown.shelf is None:
         return []
-    desk = Desk(shown.shelf)
+    pages = UnitPages(shown.shelf)
     return [
-        Route("/units", desk.page),
-        Route("/units/{rest:path}", desk.page),
-        Route("/api/atlas/{book:int}/{name}.webp", desk.picture),
+        Route("/units", pages.page),
+        Route("/units/{rest:path}", pages.page),
+        Route("/api/atlas/{book:int}/{name}.webp", pages.picture),
     ]
 
 
@@ -80,7 +80,7 @@ class Served:
         return f"/api/atlas/{book.number}/{name}.webp"
 
 
-class Desk:
+class UnitPages:
     """Answers for an atlas; Starlette runs its methods in threads of their own.
 
     Args:
