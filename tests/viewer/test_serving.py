@@ -128,3 +128,10 @@ def test_it_ends_within_two_seconds_while_streams_are_open_and_the_model_is_busy
             assert time.monotonic() - begin < 2.0
             process.wait(20)
             assert process.stderr.read() == ""
+
+
+def test_answers_do_not_wait_for_an_acknowledgement():
+    with listen(port=0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
