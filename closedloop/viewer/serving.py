@@ -102,8 +102,8 @@ def _bound(host: str, port: int) -> socket.socket:
     except (OSError, ValueError, UnicodeError) as error:
         raise InvalidArgumentError(f"host: expected an IP address of this computer, got {host[:60]!r}.") from error
     listening = socket.create_server((address, port), family=family, reuse_port=False)
-    # Connections inherit it. Without it an answer of several packets waits some 40 ms for the browser's acknowledgement;
-    # asyncio sets it on sockets that it made itself alone.
+    # Connections inherit it. Without it an answer of several packets waits some 40 ms for an acknowledgement; asyncio
+    # sets it on sockets that it made itself alone.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 

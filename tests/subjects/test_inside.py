@@ -7,6 +7,7 @@ from torch import nn
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.subjects import Inside, as_maps, grid_of, token_grid
+from closedloop.subjects import inside as inside_module
 from tests import small_networks
 
 
@@ -42,6 +43,16 @@ def test_a_network_that_draws_random_numbers_stays_with_torch(image):
     inside = Inside(small_networks.subject(small_networks.Function(lambda x: torch.rand_like(x).mean((2, 3)))))
     assert not inside.quicken()
     assert inside.see(image, ["output"])[0].shape == (3,)
+
+
+def test_random_numbers_of_other_threads_are_none_of_the_network(image, monkeypatch):
+    def beside(*given):
+        torch.rand(1)
+        return genuine(*given)
+
+    genuine = inside_module.export_onnx
+    monkeypatch.setattr(inside_module, "export_onnx", beside)
+    assert Inside(small_networks.subject(small_networks.made())).quicken()
 
 
 def test_a_network_that_branches_on_the_image_stays_with_torch(image):
