@@ -206,6 +206,7 @@ def _ended(job: Job) -> None:
             job.process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             job.process.kill()
+            job.process.wait()
 
 
 def command(subject: Subject | None, asked: Mapping[str, Any]) -> tuple[list[str], str]:

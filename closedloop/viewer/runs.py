@@ -81,6 +81,20 @@ class Runs:
         index = self.index()
         return ([], 0) if index is None else found(index, wanted)
 
+    def rows_of(self, identity: str, state: str = "") -> list[dict[str, Any]]:
+        """Returns the rows of one run.
+
+        Args:
+            identity: The run's id.
+            state: Where the run is known to stand; rows that say otherwise are older, and looked up anew.
+        """
+        wanted = Wanted(where=[f"id={identity}"])
+        rows, _ = self.rows(wanted)
+        if state and any(row["state"] != state for row in rows):
+            self.index(now=True)
+            rows, _ = self.rows(wanted)
+        return rows
+
     def counts(self) -> dict[str, int]:
         """Returns how many runs there are in each state."""
         index = self.index()
@@ -219,7 +233,7 @@ class _RunPages:
         except ClosedLoopError as error:
             snapshot, problem = {"state": "interrupted", "presentations": 0, "reason": ""}, str(error)
         told = {"protocol": str(content.get("protocol", EVOLVE)), "called": path.name, "place": str(path)}
-        rows, _ = self._runs.rows(Wanted(where=[f"id={identity}"]))
+        rows = self._runs.rows_of(identity, snapshot["state"])
         tables = [] if problem else self._runs.follower(identity).tables()
         return {
             **told,
@@ -243,7 +257,7 @@ class _RunPages:
         told = []
         for identity in ids:
             curves = self._runs.follower(identity).curves()
-            rows = self._runs.rows(Wanted(where=[f"id={identity}"]))[0]
+            rows = self._runs.rows_of(identity, curves["state"])
             findings = [row_words(row) for row in rows if row["evolved"] is not None]
             told.append({"id": identity, "name": self._runs.path_of(identity).name, **curves, "findings": findings})
         return {"runs": told}
