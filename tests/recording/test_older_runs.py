@@ -36,8 +36,12 @@ def unpacked(name, folder):
         return folder / "run", {k: file[k] for k in file.files}
 
 
-def assert_holds(found, expected, rows=None):
-    """That a recording holds the first rows of what was expected, and what identifies the run."""
+def assert_holds(found, expected, rows=None, gone_on_from=None):
+    """That a recording holds the first rows of what was expected, and what identifies the run.
+
+    What a run holds is exact. What it goes on to, from a row on, was computed on another kind of processor, whose
+    libraries add in another order.
+    """
     count = found.sizes["presentation"]
     assert rows in (None, count)
     for name, values in expected.items():
@@ -51,6 +55,10 @@ def assert_holds(found, expected, rows=None):
         got = got.astype(str) if got.dtype.kind == "O" else got
         wanted = values[:count] if found[name].dims[:1] == ("presentation",) else values
         assert got.dtype.kind == wanted.dtype.kind, name
+        if gone_on_from is not None and found[name].dims[:1] == ("presentation",) and got.dtype.kind == "f":
+            after = slice(gone_on_from, None)
+            np.testing.assert_allclose(got[after], wanted[after], rtol=1e-5, atol=1e-6, err_msg=name)
+            got, wanted = got[:gone_on_from], wanted[:gone_on_from]
         np.testing.assert_array_equal(got, wanted, err_msg=name)
 
 
@@ -70,13 +78,14 @@ def test_is_read_with_its_evolutions(tmp_path, name):
 @pytest.mark.parametrize("name", KILLED)
 def test_goes_on_to_what_the_old_version_came_to(tmp_path, name):
     run, expected = unpacked(name, tmp_path)
+    before = open_recording(run).sizes["presentation"]
     resume(run)
     found = open_recording(run)
-    assert_holds(found.load(), expected, len(expected["kind"]))
+    assert_holds(found.load(), expected, len(expected["kind"]), before)
     assert found.attrs["finished"] == 1
     assert read_pointer(run)["schema"] == 3
     assert not (run / "data.zarr").exists()
-    assert_holds(open_recording(pack(run)).load(), expected)
+    assert_holds(open_recording(pack(run)).load(), expected, gone_on_from=before)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -123,8 +132,9 @@ def test_a_copy_that_was_cut_off_changes_nothing(tmp_path, name, monkeypatch):
                 Recording.reopen(run)
         assert read_pointer(run)["schema"] < 3
         assert_holds(open_recording(run).load(), expected)
+    before = open_recording(run).sizes["presentation"]
     resume(run)
-    assert_holds(open_recording(run).load(), expected, len(expected["kind"]))
+    assert_holds(open_recording(run).load(), expected, len(expected["kind"]), before)
 
 
 def test_a_run_that_lacks_an_array_is_not_copied(tmp_path):
