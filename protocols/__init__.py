@@ -3,13 +3,14 @@
 if __name__ != "closedloop.protocols":
     raise ImportError("import closedloop.protocols; the folder protocols/ is not a package of its own.")
 
-from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable, register
+from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunMovie, RunProtocol, RunSummary, RunTable, register
 
 from .ascend import AscendSettings, ascend, read_ascent
 from .atlas import AtlasSettings, atlas
 from .compare import CompareSettings, compare, read_comparison, transfer
 from .contenders import CONTENDERS, PUBLISHED, Contender
 from .controls import pure_noise, random_codes, shuffled_scores
+from .develop import DevelopSettings, develop
 from .diagnose import DiagnoseSettings, diagnose
 from .diagnose import Study as Study  # what a diagnosis is made of is for the viewer, and no public name
 from .diagnose import study_of as study_of
@@ -35,6 +36,7 @@ __all__ = [
     "AtlasSettings",
     "CompareSettings",
     "Contender",
+    "DevelopSettings",
     "DiagnoseSettings",
     "ElitesSettings",
     "Handed",
@@ -42,6 +44,7 @@ __all__ = [
     "LossChangeAllocation",
     "PresentSettings",
     "RunFigure",
+    "RunMovie",
     "RunProtocol",
     "RunSummary",
     "RunTable",
@@ -50,6 +53,7 @@ __all__ = [
     "ascend",
     "atlas",
     "compare",
+    "develop",
     "diagnose",
     "evolve",
     "evolve_elites",

@@ -145,17 +145,38 @@ def _schedule(
 
 
 def _evolved(subject: Subject, contender: Contender, images: int, seed: int, columns: Sequence[int]) -> State:
-    """Evolves without gradients, a thread for each unit; the last image is that of the final re-test."""
-    generator = generator_of(contender, subject)
+    """Evolves without gradients."""
+    optimizer = {"name": contender.optimizer, **contender.options}
+    return evolve_units(subject, generator_of(contender, subject), optimizer, images, seed, columns)
+
+
+def evolve_units(
+    subject: Subject,
+    generator: Generator,
+    optimizer: Mapping[str, Any],
+    images: int,
+    seed: int,
+    columns: Sequence[int],
+) -> State:
+    """Evolves an image for each of a few units, a thread for each; the last image is that of the final re-test.
+
+    Args:
+        subject: Who looks.
+        generator: Turns codes into images.
+        optimizer: Name and options of the optimizer.
+        images: Presentations for each unit.
+        seed: Of the optimizers and of the order.
+        columns: The units.
+
+    Returns:
+        Arrays with an entry for each unit; ``image`` ``(units, channels, h, w)``, 8 bits.
+    """
+    named = dict(optimizer)
+    name = str(named.pop("name"))
     threads = [
         Thread(
             generator,
-            load_optimizer(
-                contender.optimizer,
-                generator.space,
-                seed=named_seed(seed, f"unit-{c}"),
-                **contender.options,
-            ),
+            load_optimizer(name, generator.space, seed=named_seed(seed, f"unit-{c}"), **named),
             Unit(c),
             f"unit-{c}",
         )

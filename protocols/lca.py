@@ -231,6 +231,11 @@ class LossChangeAllocation:
         """Steps that were shared out; of a run that goes on, those that are committed: the loop begins behind them."""
         return self._allocator.steps
 
+    @property
+    def losses(self) -> dict[str, float]:
+        """Each loss after the last step, by name; before the first one that of the network as it was handed over."""
+        return self._allocator.losses
+
     @contextmanager
     def step(self) -> Iterator[None]:
         """Is entered around what changes the parameters: ``with lca.step(): optimizer.step()``.
@@ -299,10 +304,16 @@ class LossChangeAllocation:
             self._warn()
         return self.dataset()
 
-    def close(self) -> None:
-        """Commits what is left and gives the folder back, without an end: the run can go on."""
+    def close(self, commit: bool = True) -> None:
+        """Gives the folder back, without an end: the run can go on.
+
+        Args:
+            commit: Whether what is left is committed before. Not in the middle of a step, whose optimizer may have
+                moved already; the steps since the last commit are then taken again.
+        """
         if self._recording is not None and not self.finished:
-            self.commit()
+            if commit:
+                self.commit()
             self._recording.close()
 
     def __enter__(self) -> Self:
@@ -312,7 +323,7 @@ class LossChangeAllocation:
         if kind is None and self.steps_done:
             self.finish()
         else:
-            self.close()
+            self.close(commit=kind is None)
 
     def _warn(self) -> None:
         if self.settings.rule != "first-order" and abs(self._missed) > MISSED * self._moved + ROUNDING:

@@ -21,9 +21,10 @@ from closedloop.analysis.allocation import LCA, layer_allocations, read_allocati
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
 from closedloop.checks import at_door, check_fields
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError, blamed, require
+from closedloop.interfaces import Subject
 from closedloop.loop.commits import is_finished
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
-from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
+from closedloop.loop.protocol import Handed, RunFigure, RunMovie, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, read_settings, settings
 from closedloop.recording.reader import open_recording, read_experiment, read_state
 from closedloop.seeds import numbered_generator
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Entry of a run's file with the settings of `train`.
 TRAINING = "training"
+#: Pictures in a second of the movie.
+MOVIE_HZ = 10.0
 #: Examples of the digits that are not trained on, of 1,797.
 VALIDATION = 297
 
@@ -105,6 +108,7 @@ class Training:
             from the number.
         losses: Further losses, as for `LossChangeAllocation`.
         carry: What else it draws on, likewise.
+        subject: The network as a subject, for `closedloop.protocols.develop`; None for one made of its layers.
     """
 
     model: Any
@@ -114,6 +118,7 @@ class Training:
     learn: Callable[[int], None]
     losses: Mapping[str, Any] = field(default_factory=dict)
     carry: Mapping[str, Any] = field(default_factory=dict)
+    subject: Subject | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -149,64 +154,109 @@ def train(
         **options: Fields of `TrainSettings` and of `AllocationSettings`.
 
     Returns:
-        See `closedloop.analysis.allocation_dataset`; with ``accuracy`` of training and validation examples, after the
-        last step, as attributes.
+        See `closedloop.analysis.allocation_dataset`; with attributes for what the training ended with: ``loss_train``,
+        ``loss_validation``, and of bundled networks ``accuracy_train`` and ``accuracy_validation``.
 
     Raises:
         InvalidArgumentError: An option does not fit.
         RecordingError: The folder exists, or cannot be written.
     """
-    require("torch", "networks", "train")
-    own = {name for name in options if name in OF_ALLOCATION}
-    told = read_settings(TrainSettings, {name: value for name, value in options.items() if name not in own})
-    shared = read_settings(AllocationSettings, {name: options[name] for name in own})
-    training, begun = _bundled(told) if told.script is None else (_own_training(told), {})
-    frozen = _frozen(told, training.model)
-    lca = LossChangeAllocation(
-        training.model,
-        training.loss_fn,
-        training.data,
-        losses=training.losses,
-        optimizer=training.optimizer,
-        carry=training.carry,
-        subset=told.subset,
-        seed=told.seed,
-        save=save,
-        exists=exists,
-        label=told.network if told.script is None else told.script,
-        experiment={TRAINING: {name: getattr(told, name) for name in OF_TRAINING}, **begun},
-        **{name: getattr(shared, name) for name in OF_ALLOCATION},
-    )
+    prepared = Prepared.told(options)
+    lca = prepared.allocation(save, exists)
     if not lca.finished:
         with lca:
-            _train(told, lca, training, frozen, progress)
-    found, sets = lca.dataset(), {"train": training.data, **training.losses}
-    if told.script is not None:
+            prepared.go(lca, prepared.settings.steps, as_progress(progress, "training"))
+    found = lca.dataset().assign_attrs({f"loss_{name}": value for name, value in lca.losses.items()})
+    if prepared.settings.script is not None:
         return found
+    training = prepared.training
+    sets = {"train": training.data, **training.losses}
     return found.assign_attrs({f"accuracy_{name}": accuracy(training.model, *pair) for name, pair in sets.items()})
 
 
-def _train(
-    told: TrainSettings,
-    lca: LossChangeAllocation,
-    training: Training,
-    frozen: Mapping[int, Sequence[Any]],
-    progress: Progress,
-) -> None:
-    """Takes the steps that are left."""
-    watching = as_progress(progress, "training")
-    begin_progress(watching, lca.steps_done, told.steps)
-    try:
-        for step in range(lca.steps_done, told.steps):
-            training.learn(step)
-            for parameter in (p for since, held in frozen.items() if since <= step for p in held):
-                parameter.grad = None  # neither momentum nor weight decay moves it then
-            with lca.step():
-                training.optimizer.step()
-            if watching is not None:
-                watching(step + 1, told.steps)
-    finally:
-        end_progress(watching)
+@dataclass(frozen=True)
+class Prepared:
+    """A training before its first step.
+
+    Attributes:
+        settings: What is trained, and how.
+        shared: How changes of the loss are shared out.
+        training: Its parts.
+        begun: What identifies the weights that it begins with, where a run had them.
+        frozen: Parameters that do not learn, by the step from which on they do not.
+    """
+
+    settings: TrainSettings
+    shared: AllocationSettings
+    training: Training
+    begun: Mapping[str, Any]
+    frozen: Mapping[int, Sequence[Any]]
+
+    @classmethod
+    def told(cls, options: Mapping[str, Any], training: Training | None = None) -> Prepared:
+        """Makes a training of options by name.
+
+        Args:
+            options: Fields of `TrainSettings` and of `AllocationSettings`.
+            training: One that was made already; None for what the options say.
+
+        Raises:
+            InvalidArgumentError: An option does not fit.
+        """
+        require("torch", "networks", "train")
+        own = {name for name in options if name in OF_ALLOCATION}
+        told = read_settings(TrainSettings, {name: value for name, value in options.items() if name not in own})
+        shared = read_settings(AllocationSettings, {name: options[name] for name in own})
+        begun: Mapping[str, Any] = {}
+        if training is None:
+            training, begun = _bundled(told) if told.script is None else (_own_training(told), {})
+        return cls(told, shared, training, begun, _frozen(told, training.model))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What repeats it, for a run's file."""
+        shared = {name: getattr(self.shared, name) for name in OF_ALLOCATION}
+        return {TRAINING: {name: getattr(self.settings, name) for name in OF_TRAINING}, **self.begun, **shared}
+
+    def allocation(self, save: str | Path | None, exists: str) -> LossChangeAllocation:
+        """Begins to share out its loss in a run, or goes on with that; the network is then where the run ended."""
+        told, training = self.settings, self.training
+        return LossChangeAllocation(
+            training.model,
+            training.loss_fn,
+            training.data,
+            losses=training.losses,
+            optimizer=training.optimizer,
+            carry=training.carry,
+            subset=told.subset,
+            seed=told.seed,
+            save=save,
+            exists=exists,
+            label=told.network if told.script is None else told.script,
+            experiment={name: value for name, value in self.content.items() if name not in OF_ALLOCATION},
+            **{name: getattr(self.shared, name) for name in OF_ALLOCATION},
+        )
+
+    def go(self, lca: LossChangeAllocation, until: int, watching: Callable[..., None] | None = None) -> None:
+        """Takes the steps up to one, of those that are left.
+
+        Args:
+            lca: What `allocation` returned.
+            until: Number of steps that are done then.
+            watching: Is called after each step with the number of steps done and of all; None for nobody.
+        """
+        begin_progress(watching, lca.steps_done, until)
+        try:
+            for step in range(lca.steps_done, until):
+                self.training.learn(step)
+                for parameter in (p for since, held in self.frozen.items() if since <= step for p in held):
+                    parameter.grad = None  # neither momentum nor weight decay moves it then
+                with lca.step():
+                    self.training.optimizer.step()
+                if watching is not None:
+                    watching(step + 1, until)
+        finally:
+            end_progress(watching)
 
 
 def _bundled(told: TrainSettings) -> tuple[Training, dict[str, Any]]:
@@ -413,12 +463,14 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns what each layer came to, how exact that is, and the page of figures."""
     from functools import partial
 
-    from closedloop.figures import plot_allocation
+    from closedloop.figures import allocation_movie, plot_allocation
 
     found = read_allocation(run)
     figures = {"allocation": RunFigure(partial(plot_allocation, found), "Who helped and who hurt in training.")}
     question = f"Who helped and who hurt while {found.attrs['subject']} was trained?"
-    return RunSummary([_table(found)], _lines(found), figures, question)
+    words = "The network while it learns: each neuron a square, blue where it helps, orange where it hurts."
+    movies = {"allocation": RunMovie(partial(allocation_movie, found), MOVIE_HZ, words)}
+    return RunSummary([_table(found)], _lines(found), figures, question, movies)
 
 
 def _table(found: xr.Dataset) -> RunTable:

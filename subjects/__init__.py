@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .noise import Drift, Gain, NegativeBinomial, Poisson
     from .onnx_file import OnnxSubject
     from .torch_subject import TorchSubject
+    from .trained import TrainedSubject
     from .wrapping import Lossy, Repeated, inner_of
 
 #: Networks need torch, and the room imports without it.
@@ -36,6 +37,7 @@ _HOMES = {
     "Poisson": "noise",
     "Repeated": "wrapping",
     "TorchSubject": "torch_subject",
+    "TrainedSubject": "trained",
     "as_maps": "inside",
     "grid_of": "inside",
     "inner_of": "wrapping",
@@ -61,6 +63,7 @@ __all__ = [
     "Poisson",
     "Repeated",
     "TorchSubject",
+    "TrainedSubject",
     "as_maps",
     "grid_of",
     "inner_of",

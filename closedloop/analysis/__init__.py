@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.codes import code_geometry, latent_regression
     from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
     from closedloop.analysis.contenders import advantage, contender_table
+    from closedloop.analysis.developments import development, layer_table
     from closedloop.analysis.drift import reference_drift
     from closedloop.analysis.elites import class_elites, class_probabilities
     from closedloop.analysis.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     )
     from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
     from closedloop.analysis.natural import naturalness
+    from closedloop.analysis.observations import training_change, training_observations
     from closedloop.analysis.pairing import paired_difference
     from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
     from closedloop.analysis.resampling import benjamini_hochberg, bootstrap, holm, success_rate
@@ -57,6 +59,7 @@ _HOMES = {
     "confusions": "errors",
     "contender_table": "contenders",
     "cross_driving": "similarity",
+    "development": "developments",
     "distance_to_peak": "landscapes",
     "driving_units": "errors",
     "embedding": "similarity",
@@ -75,6 +78,7 @@ _HOMES = {
     "landscape_responses": "landscapes",
     "latent_regression": "codes",
     "layer_allocations": "allocation",
+    "layer_table": "developments",
     "learning_peaks": "synchrony",
     "naturalness": "natural",
     "noise_ceiling": "reliability",
@@ -96,6 +100,8 @@ _HOMES = {
     "step_shares": "allocation",
     "success": "trajectories",
     "success_rate": "resampling",
+    "training_change": "observations",
+    "training_observations": "observations",
     "trajectory": "trajectories",
     "tuning_curve": "tuning",
     "winners_curse": "comparison",
@@ -118,6 +124,7 @@ __all__ = [
     "confusions",
     "contender_table",
     "cross_driving",
+    "development",
     "distance_to_peak",
     "driving_units",
     "embedding",
@@ -136,6 +143,7 @@ __all__ = [
     "landscape_responses",
     "latent_regression",
     "layer_allocations",
+    "layer_table",
     "learning_peaks",
     "naturalness",
     "noise_ceiling",
@@ -158,6 +166,8 @@ __all__ = [
     "step_shares",
     "success",
     "success_rate",
+    "training_change",
+    "training_observations",
     "trajectory",
     "tuning_curve",
     "winners_curse",

@@ -30,6 +30,7 @@ COMMANDS = {
     "landscape": "landscape",
     "elites": "elites",
     "lca": "lca",
+    "develop": "develop",
     "record": "record",
     "resume": "resume",
     "units": "units",

@@ -15,6 +15,8 @@ from closedloop.files import complete
 
 #: Endings of figures that can be written.
 FIGURES = (".png", ".pdf", ".svg")
+#: Ending of movies.
+MOVIE = ".webp"
 
 
 def show(
@@ -22,25 +24,30 @@ def show(
     figure: Annotated[
         Path | None, typer.Option(help="Where to write the figure (.png, .pdf, .svg).", show_default="in the run")
     ] = None,
+    movie: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the movie of a run that has one (.webp).", show_default="in the run"),
+    ] = None,
 ) -> None:
-    """Show what a run found: the table, and the figure."""
-    show_run(run, figure)
+    """Show what a run found: the table, the figure, and the movie of a network that learns."""
+    show_run(run, figure, movie)
 
 
 COMMAND = Command(show)
 
 
-def show_run(run: Path, figure: Path | None = None) -> None:
-    """Prints a run's tables and writes its figures.
+def show_run(run: Path, figure: Path | None = None, movie: Path | None = None) -> None:
+    """Prints a run's tables and writes its figures and movies.
 
     Args:
         run: Folder of the run, or an export of one.
         figure: Where to write the figure; by default into the run's folder, under the protocol's name for it. Further
             figures get this name with their own behind it.
+        movie: Likewise for its movies.
 
     Raises:
         RecordingError: Not a run, or a figure cannot be written.
-        InvalidArgumentError: The figure's format is not known.
+        InvalidArgumentError: The format of figure or movie is not known, or the run has no movie.
     """
     from closedloop.loop.protocol import shown_protocol
     from closedloop.recording.evolutions import experiment_of
@@ -48,8 +55,12 @@ def show_run(run: Path, figure: Path | None = None) -> None:
 
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(FIGURES)}, got {figure}.")
+    if movie is not None and movie.suffix.lower() != MOVIE:
+        raise InvalidArgumentError(f"movie: expected a name ending in {MOVIE}, got {movie}.")
     recording = open_recording(run)
     summary = shown_protocol(experiment_of(recording), str(run)).summary(run, recording)
+    if movie is not None and not summary.movies:
+        raise InvalidArgumentError(f"movie: {run} has none; leave --movie out.")
     for table in summary.tables:
         console.print(table.title, style="bold", highlight=False, markup=False, soft_wrap=True)
         console.print(drawn(table.columns, table.rows))
@@ -63,10 +74,15 @@ def show_run(run: Path, figure: Path | None = None) -> None:
         with complete(path, replace=True, argument="figure") as temporary:
             found.draw().savefig(temporary)
         say(f"Figure: {path}")
+    for name, moving in summary.movies.items():
+        path = _path(run, movie, name, len(summary.movies), MOVIE)
+        with complete(path, replace=True, argument="movie") as temporary:
+            temporary.write_bytes(moving.encoded())
+        say(f"Movie:  {path}")
 
 
-def _path(run: Path, figure: Path | None, name: str, count: int) -> Path:
-    """Returns where a figure goes."""
-    if figure is None:
-        return run / f"{name}.png" if run.is_dir() else run.with_name(f"{run.stem}-{name}.png")
-    return figure if count == 1 else figure.with_stem(f"{figure.stem}-{name.removeprefix('summary-')}")
+def _path(run: Path, given: Path | None, name: str, count: int, ending: str = ".png") -> Path:
+    """Returns where a figure or a movie goes."""
+    if given is None:
+        return run / f"{name}{ending}" if run.is_dir() else run.with_name(f"{run.stem}-{name}{ending}")
+    return given if count == 1 else given.with_stem(f"{given.stem}-{name.removeprefix('summary-')}")

@@ -7,7 +7,6 @@ writes PNG, PDF or SVG. Figures carry units, the number of presentations, the se
 from closedloop.analysis import generation_scores
 from closedloop.analysis.summary import best_references
 from closedloop.figures.allocation import (
-    allocation_movie,
     plot_allocation,
     plot_cumulative,
     plot_layer_totals,
@@ -22,8 +21,10 @@ from closedloop.figures.ascents import plot_ascents
 from closedloop.figures.attribution import plot_attributions
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.contenders import plot_budgets, plot_contenders
+from closedloop.figures.development import development_movie, plot_development
 from closedloop.figures.elites import best_elites, plot_elites, plot_elites_course
 from closedloop.figures.landscape import plot_landscape
+from closedloop.figures.learning_movie import allocation_movie
 from closedloop.figures.page import plot_evolution
 from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.style import EVOLVED, INK, NATURAL
@@ -37,6 +38,7 @@ __all__ = [
     "allocation_movie",
     "best_elites",
     "best_references",
+    "development_movie",
     "generation_scores",
     "plot_allocation",
     "plot_ascents",
@@ -46,6 +48,7 @@ __all__ = [
     "plot_contenders",
     "plot_cross_driving",
     "plot_cumulative",
+    "plot_development",
     "plot_elites",
     "plot_elites_course",
     "plot_evolution",

@@ -11,7 +11,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from closedloop.analysis.allocation import (
     PARTS,
@@ -246,39 +245,6 @@ def plot_peaks(allocation: xr.Dataset, ax: Axes | None = None, width: int = 2) -
         words = f"peaks coincide {float(test['ratio']):.2f} times as often as by chance, p = {float(test['p']):.2g}"
     caption(ax, words)
     return dress(ax)
-
-
-@of_allocation
-def allocation_movie(allocation: xr.Dataset, frames: int = 60, cell: int = 8, rows: int = 32) -> NDArray[np.uint8]:
-    """Draws the network while it learns: each neuron a square, each layer a column, blue where it helps.
-
-    Colours end at the 99th percentile of what is shown. `closedloop.images.movies.encode_webp` makes a file of it.
-
-    Args:
-        allocation: See `closedloop.analysis.allocation_dataset`.
-        frames: Of the movie, at most; each shows the sum of some steps.
-        cell: Height and width of a neuron, in pixels.
-        rows: Neurons below each other, at most; of more a layer is wider.
-
-    Returns:
-        ``(frames, 3, h, w)``, RGB.
-    """
-    values = allocation["by_neuron"].values
-    shown = np.stack([part.sum(0) for part in np.array_split(values, min(frames, len(values)))])
-    limit = float(np.percentile(np.abs(shown), BRIGHTEST)) or float(np.abs(shown).max()) or 1.0
-    owner = allocation["neuron_layer"].values
-    groups = [np.flatnonzero(owner == name) for name in _names(allocation)]
-    height = min(rows, max(map(len, groups)))
-    columns = []
-    for group in groups:
-        wide = -(-len(group) // height)
-        grid = np.full((len(shown), height * wide), np.nan)
-        grid[:, : len(group)] = shown[:, group]
-        columns += [grid.reshape(-1, wide, height).transpose(0, 2, 1), np.full((len(shown), height, 1), np.nan)]
-    cells = np.concatenate(columns[:-1], axis=2)
-    colours = HELP_TO_HURT(np.clip((cells / limit + 1) / 2, 0, 1), bytes=True)[..., :3]
-    colours[np.isnan(cells)] = 0
-    return np.ascontiguousarray(colours.repeat(cell, 1).repeat(cell, 2).transpose(0, 3, 1, 2))
 
 
 def _names(allocation: xr.Dataset) -> list[str]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
+from numpy.typing import NDArray
 
 from closedloop.analysis.summary import excites_one, fact_of, short_objective, thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -73,6 +76,13 @@ def colour_bar(ax: Axes, drawn: ScalarMappable, label: str) -> None:
     bar.set_label(label, color=INK, fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=8.5)
     bar.outline.set_edgecolor(INK)
+
+
+def as_pixels(figure: Figure) -> NDArray[np.uint8]:
+    """Returns a figure as it is drawn on a canvas of its own, ``(h, w, 3)`` RGB, 8 bits."""
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def whole_figure(ax: Axes) -> Figure:

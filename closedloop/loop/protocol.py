@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from closedloop import recipes
 from closedloop.checks import at_door, check_fields
 from closedloop.errors import InvalidArgumentError, UnknownNameError
+from closedloop.images.movies import encode_webp
 from closedloop.interfaces import Generator, Subject
 from closedloop.loop.blocks import Observer
 from closedloop.loop.progress import Progress
@@ -93,6 +95,28 @@ class RunFigure:
 
 
 @dataclass(frozen=True)
+class RunMovie:
+    """A movie of a run.
+
+    Attributes:
+        draw: Draws its pictures, ``(frames, 3, h, w)`` RGB, 8 bits.
+        rate_hz: Pictures per second.
+        caption: What it shows, in a sentence or two.
+    """
+
+    draw: Callable[[], NDArray[np.uint8]]
+    rate_hz: float
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def encoded(self) -> bytes:
+        """Returns it as an animated WebP."""
+        return encode_webp(self.draw(), self.rate_hz)
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """What a person sees of a run.
 
@@ -101,12 +125,14 @@ class RunSummary:
         lines: Sentences below them: what must be known before the numbers are trusted.
         figures: By the name of its file without an ending; the first is the main one.
         question: What the run asked, as a title; empty for that of the report.
+        movies: By the name of its file without an ending.
     """
 
     tables: Sequence[RunTable] = ()
     lines: Sequence[str] = ()
     figures: Mapping[str, RunFigure] = field(default_factory=dict)
     question: str = ""
+    movies: Mapping[str, RunMovie] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

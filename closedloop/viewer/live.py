@@ -7,6 +7,7 @@ and of its rows only the new ones are read.
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from closedloop.analysis.summary import fact_of, is_evolution, single_scores, ta
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.loop.ending import EndRequest, run_state
-from closedloop.loop.protocol import EVOLVE, shown_protocol
+from closedloop.loop.protocol import EVOLVE, RunSummary, shown_protocol
 from closedloop.loop.settings import Settings
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import EVOLUTION, EXPERIMENT, POINTER, REFERENCE
@@ -48,7 +49,7 @@ class Follower:
 
     def __init__(self, path: Path) -> None:
         self.path, self.born = path, _born(path)
-        self._guard = threading.RLock()
+        self._guard, self._pen = threading.RLock(), threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
@@ -62,6 +63,7 @@ class Follower:
         self._baseline = Baseline()
         self._rows, self._last = 0, {"generation": -1, "kind": ""}
         self._pace: list[tuple[float, int]] = []
+        self._drawn: dict[str, tuple[int, bytes]] = {}
 
     @property
     def commits(self) -> int:
@@ -221,11 +223,51 @@ class Follower:
             recording = self._recording
         if recording is None or is_evolution(recording):
             return []
-        made = shown_protocol(self._content, str(self.path)).summary(self.path, recording)
+        made = self._summary(recording)
         return [
             {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows], "caption": t.caption}
             for t in made.tables
         ]
+
+    def _summary(self, recording: xr.Dataset) -> RunSummary:
+        return shown_protocol(self._content, str(self.path)).summary(self.path, recording)
+
+    def drawings(self) -> list[dict[str, str]]:
+        """Returns the movies and figures of a run that evolves nothing: the names of their files, and their words."""
+        self.look()
+        with self._guard:
+            recording = self._recording
+        if recording is None or is_evolution(recording):
+            return []
+        made = self._summary(recording)
+        return [
+            *({"file": f"{name}.webp", "caption": movie.caption} for name, movie in made.movies.items()),
+            *({"file": f"{name}.png", "caption": figure.caption} for name, figure in made.figures.items()),
+        ]
+
+    def drawing(self, file: str) -> bytes | None:
+        """Returns a movie or a figure of what is committed now as a file; None for one that there is not."""
+        self.look()
+        with self._guard:
+            recording, commits = self._recording, self.commits
+            known = self._drawn.get(file)
+        if known is not None and known[0] == commits:
+            return known[1]
+        if recording is None or is_evolution(recording):
+            return None
+        with self._pen:
+            made = self._summary(recording)
+            name, _, ending = file.rpartition(".")
+            if ending == "webp" and name in made.movies:
+                data = made.movies[name].encoded()
+            elif ending == "png" and name in made.figures:
+                buffer = io.BytesIO()
+                made.figures[name].draw().savefig(buffer, format="png")
+                data = buffer.getvalue()
+            else:
+                return None
+            self._drawn[file] = commits, data
+        return data
 
     def pictures(self, names: Sequence[str], reference: bool = False) -> list[NDArray[np.uint8] | None]:
         """Returns pictures of the run by name, made again where none was kept; see `Pictures`."""

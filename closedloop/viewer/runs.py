@@ -181,6 +181,7 @@ def routes(shown: Shown) -> list[BaseRoute]:
         Route("/api/runs/{id}/events", pages.events),
         Route("/api/runs/{id}/end", pages.end, methods=["POST"]),
         Route("/api/runs/{id}/pictures/{name}.jpg", pages.picture),
+        Route("/api/runs/{id}/drawings/{file}", pages.drawing),
         Route("/api/jobs", pages.jobs_listed, methods=["GET"]),
         Route("/api/jobs", pages.start, methods=["POST"]),
         Route("/api/jobs/{number:int}", pages.job),
@@ -235,10 +236,12 @@ class _RunPages:
         told = {"protocol": str(content.get("protocol", EVOLVE)), "called": path.name, "place": str(path)}
         rows = self._runs.rows_of(identity, snapshot["state"])
         tables = [] if problem else self._runs.follower(identity).tables()
+        drawings = [] if problem else self._runs.follower(identity).drawings()
         return {
             **told,
             "problem": problem,
             "tables": tables,
+            "drawings": drawings,
             "snapshot": snapshot,
             "rows": [row_words(row) for row in rows],
         }
@@ -301,6 +304,16 @@ class _RunPages:
             async with self._drawing:
                 data = await run_in_threadpool(self._runs.picture, *asked)
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
+
+    async def drawing(self, request: Request) -> Response:
+        """A movie or a figure of a run, of what is committed."""
+        follower = await run_in_threadpool(self._runs.follower, request.path_params["id"])
+        file = request.path_params["file"]
+        data = await run_in_threadpool(follower.drawing, file)
+        if data is None:
+            raise absent(f"drawing: this run has none called {file[:60]!r}.")
+        kind = "image/webp" if file.endswith(".webp") else "image/png"
+        return Response(data, media_type=kind, headers={"Cache-Control": "private, no-cache"})
 
     async def jobs_listed(self, request: Request) -> Response:
         """All jobs."""

@@ -80,13 +80,16 @@ def test_what_is_missing_is_named(allocation):
 
 
 def test_the_movie_colours_neurons_by_help_and_harm(allocation):
-    movie = figures.allocation_movie(allocation, frames=10, cell=2, rows=2)
-    assert movie.shape == (10, 3, 4, 10)  # two columns for three neurons, a gap, two columns
-    first = allocation.by_neuron.values[:4].sum(0)
-    red, _, blue = movie[0, :, 0, 0].astype(int)
-    assert (red > blue) == (first[0] > 0)
-    assert (movie[:, :, 2:, 2:4] == 0).all()  # no fourth neuron
-    assert (movie[:, :, :, 4:6] == 0).all()
+    movie = figures.allocation_movie(allocation, frames=10, cell=8, rows=2)
+    assert movie.shape[:2] == (10, 3)
+    own = allocation.by_neuron.values.reshape(10, 4, 6).sum(1)
+    top, left = 82, 14  # below the words and the names, which stand upright
+    for frame in range(10):
+        for place, neuron in (((0, 0), 0), ((1, 0), 1), ((0, 1), 2), ((0, 3), 3)):  # two columns, one free, two columns
+            red, _, blue = movie[frame, :, top + 8 * place[0] + 3, left + 8 * place[1] + 3].astype(int)
+            assert (red > blue) == (own[frame, neuron] > 0)
+    assert (movie[:, :, top + 11, left + 11] == 255).all()  # no fourth neuron
+    assert (movie[0] != movie[1]).any()
 
 
 def test_layers_without_peaks_are_drawn(allocation):

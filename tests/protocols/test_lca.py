@@ -205,6 +205,7 @@ def test_it_is_closed_by_its_block(tmp_path):
     def stopped():
         with Loop(tmp_path / "run").lca as lca:
             lca.stepped()
+            lca.commit()
             raise KeyboardInterrupt("stop")
 
     with pytest.raises(KeyboardInterrupt, match="stop"):

@@ -204,3 +204,19 @@ def test_a_training_of_ones_own_is_recorded_and_never_started_by_a_file(script, 
 def test_a_script_that_makes_no_training_is_named(options, error, message, script):
     with pytest.raises(error, match=message):
         train(**options)
+
+
+def test_a_run_that_was_stopped_in_the_middle_of_a_step_takes_it_again(task, tmp_path, monkeypatch):
+    whole = train(**task, save=tmp_path / "whole", every=4)
+    stepped = LossChangeAllocation.stepped
+
+    def stopped(self):
+        if self.steps_done == 2:  # the optimizer has moved already, and so has its momentum
+            raise KeyboardInterrupt("stop")
+        stepped(self)
+
+    monkeypatch.setattr(LossChangeAllocation, "stepped", stopped)
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        train(**task, save=tmp_path / "run", every=4)
+    monkeypatch.undo()
+    assert train(**task, save=tmp_path / "run", every=4, exists="resume").identical(whole)

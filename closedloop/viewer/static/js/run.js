@@ -11,6 +11,7 @@ const STRIP = 40; // pictures of a strip at most
 const PEOPLE = 24; // images of a generation at most, and milliseconds between two generations that are shown
 const PEOPLE_MS = 4000;
 const CAUTIONS_MS = 15000;
+const DRAWINGS_MS = 15000;
 const FINISHED = ["finished", "stopped"];
 
 const threads = new Map(); // name -> {facts, columns, population}
@@ -45,6 +46,19 @@ function take(snapshot) {
   showPopulation(performance.now());
   showReferences();
   lookForCautions(performance.now());
+  drawAgain(snapshot, performance.now());
+}
+
+let drawnAt = -Infinity;
+let drawnCommits = -1;
+
+/** Has the movies and figures of a run that goes on drawn again, of what is committed now. */
+function drawAgain(snapshot, now) {
+  if (drawnCommits < 0) drawnCommits = snapshot.commits; // the page came with these
+  if (snapshot.commits === drawnCommits || now - drawnAt < DRAWINGS_MS) return;
+  drawnAt = now;
+  drawnCommits = snapshot.commits;
+  for (const image of document.querySelectorAll(".drawing img")) image.src = `${here}/drawings/${image.dataset.file}?commits=${snapshot.commits}`;
 }
 
 function showState(snapshot) {

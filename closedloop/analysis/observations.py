@@ -1,0 +1,131 @@
+"""What is observed of training over several seeds, and what a change of training does to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from closedloop.analysis.allocation import oscillation, step_shares
+from closedloop.analysis.resampling import holm
+from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
+from closedloop.checks import at_door, check_within
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray
+
+#: Numbers that end a training, as attributes of its shares: losses and accuracies by the name of the set.
+ENDS = ("loss_", "accuracy_")
+
+
+@at_door
+def training_observations(allocations: Sequence[xr.Dataset], level: float = 0.95) -> xr.Dataset:
+    """What was observed in each of several trainings, and its mean over them with Student's interval.
+
+    Args:
+        allocations: What `allocation_dataset` returned for each run, of one network with different seeds.
+        level: Of the intervals.
+
+    Returns:
+        ``value`` ``(observation, run)``, ``mean``, ``low`` and ``high`` ``(observation,)``. Observations: ``helping``,
+        the mean share of parameters that help in a step; ``helping_of_moving``, of those that help or hurt;
+        ``sign_changes``, the mean over neurons of the part of steps from one to the next in which a share changes its
+        sign; ``synchrony``, how many times more often than by chance peaks of learning coincide, and ``synchrony_p``;
+        ``missed``, the part of the loss's change that the shares miss. NaN in a run where too few peaks are found.
+        ``synchrony_p`` has Fisher's combined p in the place of its mean, and no interval.
+
+    Raises:
+        InvalidArgumentError: No run.
+    """
+    check_within("level", level, 0.95)
+    if not allocations:
+        raise InvalidArgumentError("allocations: expected at least one run, got none.")
+    rows = [_observed(one) for one in allocations]
+    names = list(rows[0])
+    values = np.array([[row[name] for row in rows] for name in names])
+    mean, low, high = students_interval(values, level)
+    p = values[names.index("synchrony_p")]
+    known = p[~np.isnan(p)]
+    place = names.index("synchrony_p")
+    mean[place] = float(stats.combine_pvalues(known).pvalue) if len(known) else np.nan
+    low[place] = high[place] = np.nan
+    return xr.Dataset(
+        {
+            "value": (("observation", "run"), values),
+            "mean": ("observation", mean),
+            "low": ("observation", low),
+            "high": ("observation", high),
+        },
+        {"observation": names, "seed": ("run", [one.attrs.get("seed", -1) for one in allocations]), "level": level},
+    )
+
+
+def _observed(allocation: xr.Dataset) -> dict[str, float]:
+    """Returns what was observed in one run."""
+    shares = step_shares(allocation)
+    change = float(allocation["change"].sum())
+    ratio = p = np.nan
+    if int((learning_peaks(allocation["by_layer"]).sum("step") > 0).sum()) > 1:
+        together = peak_synchrony(allocation["by_layer"])
+        ratio, p = float(together["ratio"]), float(together["p"])
+    return {
+        "helping": float(shares["helping"].mean()),
+        "helping_of_moving": float(shares["helping_of_moving"].mean()),
+        "sign_changes": float(oscillation(allocation)["sign_changes"].mean()),
+        "synchrony": ratio,
+        "synchrony_p": p,
+        "missed": abs(float(allocation["residual"].sum()) / change) if change else np.nan,
+    }
+
+
+def students_interval(values: FloatArray, level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Returns means over the last axis, and where Student's interval of each ends; NaN for less than two values."""
+    known = ~np.isnan(values)
+    n = known.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, values, 0).sum(-1) / n
+        spread = np.sqrt((np.where(known, values - mean[..., None], 0) ** 2).sum(-1) / (n - 1))
+        half = stats.t.ppf((1 + level) / 2, n - 1) * spread / np.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+@at_door
+def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], level: float = 0.95) -> xr.Dataset:
+    """What a change of training does to its end: differences over pairs with the same seed.
+
+    Args:
+        plain: What `closedloop.protocols.train` returned, for each seed.
+        changed: The same with something changed, a freeze for instance, for the same seeds in the same order.
+        level: Of the intervals.
+
+    Returns:
+        Over ``measure`` (``loss_train``, ``accuracy_validation`` …): ``plain`` and ``changed``, the means; of changed
+        less plain ``difference``, ``low``, ``high`` (Student's interval over pairs), ``p`` (paired t-test, two-sided)
+        and ``p_holm``, corrected over the measures; ``pairs``.
+
+    Raises:
+        InvalidArgumentError: Fewer than two pairs, or other seeds.
+    """
+    check_within("level", level, 0.95)
+    seeds = [[one.attrs.get("seed") for one in runs] for runs in (plain, changed)]
+    if len(plain) < 2 or seeds[0] != seeds[1]:
+        raise InvalidArgumentError(
+            f"changed: expected at least two runs with the seeds of plain, {seeds[0]}, got {seeds[1]}."
+        )
+    both = [name for name in map(str, plain[0].attrs) if name.startswith(ENDS) and name in changed[0].attrs]
+    if not both:
+        raise InvalidArgumentError("plain: expected what closedloop.protocols.train returned, with losses at the end.")
+    before, after = (np.array([[run.attrs[name] for run in runs] for name in both]) for runs in (plain, changed))
+    difference, low, high = students_interval(after - before, level)
+    same = np.ptp(after - before, axis=1) == 0  # of which a t-test can say nothing
+    p = np.full(len(both), np.nan)
+    p[~same] = stats.ttest_rel(after[~same], before[~same], axis=1).pvalue
+    numbers = {
+        "plain": before.mean(1), "changed": after.mean(1), "difference": difference, "low": low, "high": high, "p": p,
+        "p_holm": holm(p),
+    }  # fmt: skip
+    return xr.Dataset(
+        {name: ("measure", value) for name, value in numbers.items()},
+        {"measure": both, "level": level, "pairs": len(plain)},
+    )
