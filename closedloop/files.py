@@ -91,12 +91,12 @@ def complete(out: Path, replace: bool = False, argument: str = "out") -> Iterato
     Raises:
         RecordingError: `out` exists already, lies in what a run reads back, or cannot be written.
     """
-    with _said(out, argument):
+    with written(out, argument):
         _check_free(out, replace, argument)
         _check_place(out, argument)
         made, temporary, done = make_folders(out.parent), _temporary(out), False
     try:
-        with _said(out, argument):
+        with written(out, argument):
             _check_free(out, replace, argument)  # again: now that its folder is there
             yield temporary
             for place in (*temporary.rglob("*"), temporary) if temporary.is_dir() else (temporary,):
@@ -112,7 +112,7 @@ def complete(out: Path, replace: bool = False, argument: str = "out") -> Iterato
 
 
 @contextmanager
-def _said(out: Path, argument: str) -> Iterator[None]:
+def written(out: Path, argument: str) -> Iterator[None]:
     """Turns the operating system's errors into one that says what cannot be written, and why."""
     try:
         yield

@@ -1,7 +1,7 @@
 from protocols import *
 from protocols import Explanation as Explanation
-from protocols import Means as Means
+from protocols import LayerSurvey as LayerSurvey
 from protocols import Study as Study
-from protocols import explain as explain
+from protocols import Survey as Survey
 from protocols import study_of as study_of
 from protocols import why_closed as why_closed

@@ -18,13 +18,13 @@ from .diagnose import why_closed as why_closed
 from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
 from .explaining import Explanation as Explanation
-from .explaining import Means as Means
-from .explaining import explain as explain
 from .landscape import LandscapeSettings, landscape, stored_planes
 from .lca import AllocationSettings, LossChangeAllocation
 from .parameters import stored_parameters
 from .present import PresentSettings, present
 from .resume import resume
+from .surveying import LayerSurvey as LayerSurvey
+from .surveying import Survey as Survey
 from .train import Training, TrainSettings, train
 
 __all__ = [

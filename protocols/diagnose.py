@@ -33,6 +33,7 @@ from closedloop.seeds import generator_state, named_generator, restore_generator
 
 from .explaining import Explanation, Means, explain
 from .stored import check_complete, stored_settings
+from .surveying import Survey
 
 #: Images that are shown, and committed, together; and those that are explained together, which takes longer.
 BLOCK, EXPLAINED_BLOCK = 64, 8
@@ -242,9 +243,8 @@ class Diagnosis:
         self._progress = as_progress(progress, "diagnosing")
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)
         self._rng = named_generator(chosen.seed, "order")
-        self._done = self._explained = self._presentations = self._blocks = 0
-        self._answers = np.full(len(study.images), -1, np.int64)
-        self._seconds = self._answers.copy()  # the class with the next largest output
+        self._explained = self._presentations = self._blocks = 0
+        self._survey = Survey(study.targets)
         opened = study.opened
         self._means = None if opened is None else Means(opened.channels, opened.grid[0] * opened.grid[1])
 
@@ -287,30 +287,24 @@ class Diagnosis:
         return self._presenter.show(self._study.read(block), np.ones(len(block), np.int64), self._rng, ids=ids)
 
     @property
-    def _surveying(self) -> bool:
-        return self._done < len(self._study.images)
-
-    @property
     def _block(self) -> NDArray[np.int64]:
         """Returns the numbers of the images that are shown next."""
-        if self._surveying:
-            return np.arange(self._done, min(self._done + BLOCK, len(self._study.images)))
+        if not self._survey.over:
+            return self._survey.next(BLOCK)
         return self._to_explain()[self._explained : self._explained + EXPLAINED_BLOCK]
 
     def _to_explain(self) -> NDArray[np.int64]:
         """Returns the numbers of the images that are explained: errors, then controls."""
         if self._study.opened is None:
             return np.empty(0, np.int64)
-        wrong = (self._answers != self._study.targets) & (self._answers >= 0)
-        right = self._answers == self._study.targets
-        chosen = self._settings
-        return np.concatenate([_spread(wrong, chosen.most or len(wrong)), _spread(right, chosen.controls)])
+        known, chosen = self._survey, self._settings
+        return np.concatenate([_spread(known.wrong, chosen.most or len(known)), _spread(known.right, chosen.controls)])
 
     def learn(self, shown: Shown) -> Rows:
         """Returns the rows of the images that were shown, and goes on to the next."""
         block = self._block
-        survey = self._surveying
-        kinds, variables = (self._survey if survey else self._explain)(block, shown)
+        survey = not self._survey.over
+        kinds, variables = (self._answered if survey else self._explain)(block, shown)
         which, n = block[shown.stimulus], len(shown.stimulus)
         soa_s = max(self._settings.soa_s, self._study.form.duration_s)
         coords = {
@@ -321,45 +315,40 @@ class Diagnosis:
             "repeat": shown.repeat.astype(np.int32),
             "onset_s": self._presentations * soa_s + np.arange(n) * soa_s,
             "target": self._study.targets[which],
-            "answer": self._answers[which],
+            "answer": self._survey.answers[which],
         }
         if not survey:
             right = coords["kind"] == CORRECT
-            coords["target"] = np.where(right, self._seconds[which], coords["target"])
+            coords["target"] = np.where(right, self._survey.seconds[which], coords["target"])
         self._presentations += n
         self._blocks += 1
         own = {name: value[shown.stimulus] for name, value in variables.items()}
         return Rows(coords, shown.responses, np.empty((n, 0)), np.full(n, np.nan), variables=own)
 
-    def _survey(self, block: NDArray[np.int64], shown: Shown) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    def _answered(self, block: NDArray[np.int64], shown: Shown) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         """Notes the answers to a block, and takes it into the means."""
-        for row, i in enumerate(block[shown.stimulus]):
-            found = shown.responses[row]
-            if found.ndim != 1 or len(found) < 2:
-                raise InvalidArgumentError(
-                    f"subject: expected one number for each of several classes, got responses {shown.responses.shape}."
-                )
-            if not np.isnan(found).any():
-                order = np.argsort(-found, kind="stable")
-                self._answers[i], self._seconds[i] = order[:2]
+        if shown.responses.ndim != 2 or shown.responses.shape[1] < 2:
+            raise InvalidArgumentError(
+                f"subject: expected one number for each of several classes, got responses {shown.responses.shape}."
+            )
+        self._survey.take(block[shown.stimulus], shown.responses)
         opened = self._study.opened
         if opened is not None and self._means is not None:
             self._means.add(opened.look(self._study.read(block))[0])
-        self._done += len(block)
+        self._survey.done += len(block)
         empty = {name: np.full((len(block), *v.shape), v.fill, v.dtype) for name, v in self._variables().items()}
         return np.full(len(block), LABELLED), empty
 
     def _explain(self, block: NDArray[np.int64], shown: Shown) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         """Explains a block of images."""
-        wrong = self._answers[block] != self._study.targets[block]
-        others = np.where(wrong, self._study.targets[block], self._seconds[block])
+        answers, rivals = self._survey.answers[block], self._survey.rivals(block)
         found = [
-            self._explanation(image, int(answer), int(other))
-            for image, answer, other in zip(self._study.read(block), self._answers[block], others, strict=True)
+            self._explanation(image, int(answer), int(rival))
+            for image, answer, rival in zip(self._study.read(block), answers, rivals, strict=True)
         ]
         self._explained += len(block)
         variables = {name: np.stack([getattr(e, name) for e in found]) for name in self._variables()}
-        return np.where(wrong, EXPLAINED, CORRECT), variables
+        return np.where(self._survey.wrong[block], EXPLAINED, CORRECT), variables
 
     def _explanation(self, image: NDArray[np.float32], answer: int, other: int) -> Explanation:
         opened, means = self._study.opened, self._means
@@ -369,8 +358,8 @@ class Diagnosis:
 
     def _far(self) -> tuple[int, int]:
         """Says how many images are done, and of how many; those to be explained are known after the survey."""
-        more = 0 if self._surveying else len(self._to_explain())
-        return self._done + self._explained, len(self._study.images) + more
+        more = len(self._to_explain()) if self._survey.over else 0
+        return self._survey.done + self._explained, len(self._study.images) + more
 
     def committed(self) -> None:
         """Moves the progress on."""
@@ -386,12 +375,12 @@ class Diagnosis:
         """Returns all that is needed to go on identically."""
         means = self._means
         return {
-            "done": self._done,
+            "done": self._survey.done,
             "explained": self._explained,
             "presentations": self._presentations,
             "blocks": self._blocks,
-            "answers": self._answers.copy(),
-            "seconds": self._seconds.copy(),
+            "answers": self._survey.answers.copy(),
+            "seconds": self._survey.seconds.copy(),
             "order": generator_state(self._rng),
             "means": None if means is None else {"total": np.asarray(means.total), "count": means.count},
         }
@@ -403,11 +392,12 @@ class Diagnosis:
             InvalidArgumentError: It is that of other images, or of another layer.
         """
         means, held = self._means, state["means"]
-        if len(state["answers"]) != len(self._answers) or (means is None) != (held is None):
+        if len(state["answers"]) != len(self._survey) or (means is None) != (held is None):
             raise InvalidArgumentError("labelled: it is not the folder, or the layer, with which the run began.")
-        for name in ("done", "explained", "presentations", "blocks"):
+        for name in ("explained", "presentations", "blocks"):
             setattr(self, f"_{name}", int(state[name]))
-        self._answers, self._seconds = np.array(state["answers"]), np.array(state["seconds"])
+        self._survey.done = int(state["done"])
+        self._survey.answers, self._survey.seconds = np.array(state["answers"]), np.array(state["seconds"])
         if means is not None and held is not None:
             if np.shape(held["total"]) != means.total.shape:
                 raise InvalidArgumentError("layer: it is not the one with which the run began.")

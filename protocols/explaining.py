@@ -60,6 +60,12 @@ class Explanation:
         """Returns what a channel's deviation from its mean gives to the difference, ``(channels,)``."""
         return np.float32(self.difference) - self.ablated_difference
 
+    @property
+    def corrects(self) -> NDArray[np.bool_]:
+        """Returns whether the answer is the right class with this channel at its mean, ``(channels,)``."""
+        found: NDArray[np.bool_] = self.ablated_answer == self.right
+        return found
+
 
 def explain(
     opened: OpenedLayer, image: NDArray[np.float32], wrong: int, right: int, means: NDArray[np.float32]

@@ -10,7 +10,7 @@ from closedloop.errors import late_import
 if TYPE_CHECKING:
     from .analytic import EnergySubject, GaborSubject, NormalizationSubject
     from .function import FunctionSubject
-    from .inside import Inside, as_maps, grid_of, token_grid
+    from .inside import Inside, as_maps, grid_of
     from .layers import Layer, layers_of
     from .loading import load_subject
     from .motion import MotionEnergySubject
@@ -43,7 +43,6 @@ _HOMES = {
     "inner_of": "wrapping",
     "layers_of": "layers",
     "load_subject": "loading",
-    "token_grid": "inside",
 }
 __getattr__ = late_import(__name__, _HOMES)
 
@@ -69,7 +68,6 @@ __all__ = [
     "inner_of",
     "layers_of",
     "load_subject",
-    "token_grid",
 ]
 
 

@@ -23,13 +23,14 @@ from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.networks.engines import PARITY, export_onnx, parity, probe_batch, quiet
 from closedloop.networks.modules import dtype_of
 from closedloop.networks.resampling import resampled
+from closedloop.networks.tokens import token_grid
 
 from .folding import folded
 from .options import OUTPUT
 from .probe import Probe, called, find_layer, survey
 from .receptive import ReceptiveField
 from .torch_subject import TorchSubject
-from .units import EXTRA_TOKENS, LayerShape, channels_last
+from .units import LayerShape, channels_last
 
 #: Layers are listed to the depth of modules at which there are at least so many.
 ENOUGH = 12
@@ -281,16 +282,6 @@ def as_maps(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
         maps = values[extra:].T.reshape(values.shape[1], rows, columns)
         return np.ascontiguousarray(maps), values[:extra]
     return values, np.empty((0, len(values)), np.float32)
-
-
-def token_grid(tokens: int) -> tuple[int, int, int]:
-    """Rows and columns of a sequence of tokens as a grid of patches, and how many stand before it.
-
-    A sequence that is no square of patches is one row.
-    """
-    side = int(tokens**0.5)
-    extra = tokens - side**2
-    return (side, side, extra) if extra in EXTRA_TOKENS and side > 1 else (1, tokens, 0)
 
 
 def grid_of(shape: LayerShape) -> tuple[int, int] | None:

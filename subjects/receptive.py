@@ -29,9 +29,9 @@ from torch.func import functional_call
 from torch.fx import Node
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.networks.tokens import central_token
 
 from .receptive_rules import Seen, Span, clip, overwrites, shape_of, walk
-from .units import central_token
 
 #: Row and column.
 Pair = tuple[int, int]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any
 
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.networks.tokens import central_token
 from closedloop.objectives.naming_units import Numbered, UnitSpec, named_units
 
 
@@ -36,22 +36,6 @@ class UnitIndex:
     def name(self) -> str:
         """Its name within the layer: ``"7"``, or ``"7@3,4"`` for channel 7 at row 3, column 4."""
         return str(self.channel) if self.position == "none" else f"{self.channel}@{self.y},{self.x}"
-
-
-#: Tokens that stand before those of patches: none, a class token, with a second one for distillation, with 4 registers.
-EXTRA_TOKENS = (0, 1, 2, 5)
-
-
-def central_token(tokens: int) -> tuple[int, str]:
-    """Returns the token of the patch amid a square grid, and "central"; the middle one of another sequence.
-
-    Of 14 × 14 patches it is token 7 · 14 + 7 = 105; with a class token before them 106.
-    """
-    side = isqrt(tokens)
-    extra = tokens - side**2
-    if extra not in EXTRA_TOKENS:
-        return tokens // 2, "middle"
-    return extra + (side // 2) * side + side // 2, "central"
 
 
 def channels_last(shape: tuple[int, ...]) -> bool:

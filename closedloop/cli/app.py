@@ -127,19 +127,13 @@ def _end(stderr: Console, message: str, error: BaseException | None) -> NoReturn
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line. Whatever goes wrong ends it with status 2 and one message; --debug shows the traceback."""
-    for stream in (sys.stdout, sys.stderr):  # names that are no UTF-8 are shown as well as can be
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in words
-    words = [w for w in words if w != "--debug"]
     stderr = Console(stderr=True, soft_wrap=True, highlight=False)
-    warnings.showwarning = lambda message, *_rest, **_more: stderr.print(
-        f"Warning: {message}", style="yellow", markup=False
-    )
     try:
+        _make_ready(stderr)
         with terminable():
-            get_command(app)(words, prog_name="closedloop")
+            get_command(app)([w for w in words if w != "--debug"], prog_name="closedloop")
     except SystemExit as end:
         stop: BaseException | None = end
         while stop is not None and not isinstance(stop, KeyboardInterrupt):
@@ -158,6 +152,16 @@ def main(arguments: list[str] | None = None) -> None:
         _end(stderr, f"{told} 'closedloop --debug …' shows where.", error if debug else None)
     except KeyboardInterrupt as stop:
         raise SystemExit(_stopped(stderr, stop)) from None
+
+
+def _make_ready(stderr: Console) -> None:
+    """Has names that are no UTF-8 shown as well as can be, and warnings as a line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = lambda message, *_rest, **_more: stderr.print(
+        f"Warning: {message}", style="yellow", markup=False
+    )
 
 
 class Terminated(KeyboardInterrupt):

@@ -20,8 +20,8 @@ from closedloop.readable import Readable, counted, some
 TABLE = "labels.csv"
 #: Its columns.
 PATH, LABEL = "path", "label"
-#: Names that an error says.
-_NAMED = 5
+#: Names that an error says, and letters of each.
+_NAMED, _LONGEST = 5, 80
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _of_table(folder: Path) -> Labelled:
     _none(
         f"lists in {TABLE} files that are not there",
         folder,
-        [p for p, _ in pairs if not (folder / p).is_file()],
+        [p for p, _ in pairs if not _is_file(folder / p)],
         "put them back, or take their lines out",
     )
     wrong = [p for p, _ in pairs if PurePosixPath(p).suffix.lower() not in FORMATS]
@@ -123,6 +123,14 @@ def _of_table(folder: Path) -> Labelled:
     twice = [p for p, count in Counter(p for p, _ in pairs).items() if count > 1]
     _none(f"lists in {TABLE} files twice", folder, twice, "each has one label")
     return _checked(folder, sorted(pairs))
+
+
+def _is_file(path: Path) -> bool:
+    """Returns whether there is a file; there is none of a name that no disk can hold."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:
@@ -172,4 +180,5 @@ def _none(what: str, folder: Path, names: Sequence[str], cure: str) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    short = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in names[:_NAMED]]
+    return ", ".join(short) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

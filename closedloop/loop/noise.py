@@ -7,7 +7,8 @@ several words is the innermost: next to the subject.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from closedloop import recipes
@@ -48,6 +49,17 @@ def _parse(word: str, seed: int) -> dict[str, Any]:
             raise InvalidArgumentError(f"noise: {word!r}: {name} has no option {option!r}.{closest(option, places)}")
         found[option] = read_yaml_text(text, f"noise: {word!r}")
     return found
+
+
+def noise_word(wrapper: Mapping[str, Any], without: Collection[str] = ()) -> str:
+    """Returns the word of a wrapper, which `parse_noise` reads back.
+
+    Args:
+        wrapper: Its name and options, as `unwrap` has them.
+        without: Options that are left out: ``best``, which is measured anew for other units, or ``seed``.
+    """
+    said = [f"{name}={json.dumps(value)}" for name, value in wrapper.items() if name not in ("name", *without)]
+    return ":".join([str(wrapper["name"]), *said])  # JSON is YAML
 
 
 def _options(name: str, word: str) -> Sequence[str]:

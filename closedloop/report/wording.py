@@ -16,16 +16,22 @@ NO_NUMBER = "–"
 HOW_BOOTSTRAPPED = "BCa, 2,000 resamples, seed 0"
 
 
-def number(value: float, digits: int = 4) -> str:
+def number(value: float | None, digits: int = 4) -> str:
     """Writes a number with its significant digits, thousands set apart; a dash where there is none."""
-    if not np.isfinite(value):
+    if value is None or not np.isfinite(value):
         return NO_NUMBER
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
-def with_error(value: float, error: float) -> str:
+def with_error(value: float | None, error: float | None) -> str:
     """Writes a number with its standard error; without it where it has none, or is that of a deterministic subject."""
-    return f"{number(value)} ± {error:.2g}" if np.isfinite(value) and error > 0 else number(value)
+    known = value is not None and np.isfinite(value) and error is not None and error > 0
+    return f"{number(value)} ± {error:.2g}" if known else number(value)
+
+
+def true_minus(text: str) -> str:
+    """Returns the text of a number with the sign that typographers have for it, for pages."""
+    return text.replace("-", "−")
 
 
 def estimate(value: Estimate) -> str:

@@ -98,9 +98,18 @@ class Book:
             raise RecordingError(f"{self.run}: nothing is recorded yet.")
         return self._pages
 
+    @property
+    def stamp(self) -> int:
+        """How many presentations are committed.
+
+        Raises:
+            RecordingError: It is damaged.
+        """
+        return int(read_pointer(self.run)["n_presentations"])
+
     def _read(self) -> None:
         with self._lock:
-            stamp = int(read_pointer(self.run)["n_presentations"])
+            stamp = self.stamp
             if stamp != self._stamp:
                 recording = open_recording(self.run)
                 self._pages, self._pictures, self._stamp = AtlasPages(recording), Pictures(recording), stamp

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import IO, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from closedloop.analysis.errors import confidences, error_clusters
+from closedloop.analysis.errors import confidences, confusions, error_clusters
 from closedloop.errors import ClosedLoopError
 from closedloop.images.sets import read_image
 from closedloop.interfaces import Answering, Subject
@@ -29,10 +29,10 @@ from closedloop.protocols import Explanation
 from closedloop.report.embedding import data_uri
 from closedloop.viewer.asked import RequestError, absent, choice, text, whole
 from closedloop.viewer.errors_room import ErrorsRoom
-from closedloop.viewer.inputs import encode_jpeg
+from closedloop.viewer.inputs import DECODED, encode_jpeg
 from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
-from closedloop.viewer.units import Served, preferred
+from closedloop.viewer.units import preferred, unit_addresses
 
 #: How errors may be grouped, with what it is called.
 GROUPINGS = {"confusion": "Confusion", "confidence": "Confidence", "cluster": "Driving units", "class": "True class"}
@@ -42,6 +42,10 @@ BANDS = ((0.9, "0.9 and above"), (0.7, "0.7 to 0.9"), (0.5, "0.5 to 0.7"), (0.0,
 FEW, MANY = 12, 600
 #: Units that are shown of one image, and classes.
 UNITS, CLASSES = 6, 5
+#: Bytes of a ZIP that are read together.
+_PART = 2**18
+#: What is said of each image in numbers.
+_NUMBERS = ("confidence", "target_confidence", "answer_output", "target_output")
 
 
 def routes(shown: Shown) -> list[BaseRoute]:
@@ -95,6 +99,7 @@ class ErrorsPage:
 
     def __init__(self, room: ErrorsRoom, shown: Shown) -> None:
         self.room, self.shown = room, shown
+        self._decoding = asyncio.Semaphore(DECODED)
 
     # pages
 
@@ -122,7 +127,7 @@ class ErrorsPage:
             "state": self.state(),
             "why_closed": self.room.why_closed,
             "layer": self.room.layer,
-            "unit_page": Served().unit,
+            "pages": self._pages(self.room.layer),
         }
         return render(request, "errors.html", title="Errors", **context)
 
@@ -132,8 +137,8 @@ class ErrorsPage:
         i = self._image(request)
         layer = self._layer(request)
         known = self.room.explained(layer).get(i)
-        rows = {row["number"]: row for row in await run_in_threadpool(self.rows, errors=False)}
-        if i not in rows:
+        row = await run_in_threadpool(self.row, i)
+        if row is None:
             return render(request, "error_image.html", title="Errors", row=None, file=self._name(i), state=self.state())
         errors = [int(j) for j in self.room.errors()]
         beside: dict[str, int | None] = {"before": None, "after": None}
@@ -142,21 +147,22 @@ class ErrorsPage:
             beside = {"before": ([None, *errors])[at], "after": ([*errors, None])[at + 1]}
         units = None if known is None else await self._units(i, layer, known)
         context: dict[str, Any] = {
-            "row": rows[i],
+            "row": row,
             "top": self._top(i),
             "layer": layer,
-            "unit_page": Served().unit,
+            "layers": await self._layers(layer),
+            "pages": await run_in_threadpool(self._pages, layer),
             "units": units,
             "known": known,
             "why_closed": self.room.why_closed,
             "size": self.room.study.resolution,
             "means_n": self._means_n(layer),
-            "correcting": 0 if known is None else int((known.ablated_answer == known.right).sum()),
+            "correcting": 0 if known is None else int(known.corrects.sum()),
             "target_name": self.room.study.classes[int(self.room.study.targets[i])],
             "state": self.state(),
             **beside,
         }
-        return render(request, "error_image.html", title=f"{rows[i]['target']} as {rows[i]['answer']}", **context)
+        return render(request, "error_image.html", title=f"{row['target']} as {row['answer']}", **context)
 
     # pictures
 
@@ -164,14 +170,16 @@ class ErrorsPage:
         """Sends a labelled image as the subject is shown it, at most so large."""
         i = self._image(request)
         size = whole(request, "size", 160, 16, 1024)
-        return await run_in_threadpool(self._jpeg, i, None, size)
+        async with self._decoding:
+            return await run_in_threadpool(self._jpeg, i, None, size)
 
     async def crop(self, request: Request) -> Response:
         """Sends the part of an image that a unit answers most."""
         i, layer = self._image(request), self._layer(request)
         unit = self._unit(request, layer)
-        box = await self.room.ask(("errors", "crop", i, unit, layer), partial(self.room.box, i, layer, unit))
-        return await run_in_threadpool(self._jpeg, i, box, 160)
+        box = await self.room.ask(("errors", "crop", i, unit, layer), lambda: self.room.looked(layer).box(i, unit))
+        async with self._decoding:
+            return await run_in_threadpool(self._jpeg, i, box, 160)
 
     def _jpeg(self, i: int, box: tuple[int, int, int, int] | None, size: int) -> Response:
         pixels = read_image(self.room.study.images.paths[i], self.room.study.resolution).transpose(1, 2, 0)
@@ -214,30 +222,36 @@ class ErrorsPage:
         groups = [group for group in every if key in ("", group.key)]
         if not groups:
             raise absent(f"group: there is no group {key!r} of {by}; go back to /errors.")
-        path = await run_in_threadpool(self._zip, groups)
+        file = await run_in_threadpool(self._zip, groups)
         name = f"errors-{by}-{key}.zip" if key else f"errors-{by}.zip"
-        return FileResponse(path, media_type="application/zip", filename=name, background=BackgroundTask(path.unlink))
+        headers = {
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Content-Length": str(file.seek(0, 2)),
+        }
+        return StreamingResponse(_parts(file), media_type="application/zip", headers=headers)
 
-    def _zip(self, groups: Sequence[Group]) -> Path:
-        """Writes groups into a temporary file, which is sent only when it is complete."""
+    def _zip(self, groups: Sequence[Group]) -> IO[bytes]:
+        """Writes groups into a file without a name, which is gone when it is closed, whoever stops in between.
+
+        It is sent only when it is complete.
+        """
         rows = {row["number"]: row for row in self.rows()}
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("path", "label", "predicted", "group"))
-        with tempfile.NamedTemporaryFile(prefix="closedloop-", suffix=".zip", delete=False) as file:
-            path = Path(file.name)
-            try:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                    for group in groups:
-                        for i in group.members:
-                            inside = f"images/{self._name(i)}"
-                            archive.write(self.room.study.images.paths[i], inside)
-                            writer.writerow((inside, rows[i]["target"], rows[i]["answer"], group.title))
-                    archive.writestr("group.csv", table.getvalue())
-            except BaseException:
-                path.unlink()
-                raise
-        return path
+        file: IO[bytes] = tempfile.TemporaryFile(prefix="closedloop-")  # noqa: SIM115 - it is sent first
+        try:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for group in groups:
+                    for i in group.members:
+                        inside = f"images/{self._name(i)}"
+                        archive.write(self.room.study.images.paths[i], inside)
+                        writer.writerow((inside, rows[i]["target"], rows[i]["answer"], group.title))
+                archive.writestr("group.csv", table.getvalue())
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def state(self) -> dict[str, Any]:
         """How far survey and explanations are."""
@@ -252,43 +266,45 @@ class ErrorsPage:
             "trouble": room.trouble,
         }
 
-    def rows(self, errors: bool = True) -> list[dict[str, Any]]:
-        """What the page says of each image that was answered, or of each error: the surest first."""
+    def rows(self) -> list[dict[str, Any]]:
+        """What the page says of each error: the surest first."""
         found = self.room.found()
-        number = {name: i for i, name in enumerate(self.room.study.images.ids)}
-        explained = self.room.explained()
-        wanted = np.flatnonzero(found["wrong"].values) if errors else np.arange(found.sizes["image"])
-        names = ("target_name", "answer_name", "confidence", "target_confidence", "answer_output", "target_output")
-        columns = [found[name].values[wanted] for name in (*names, "rank")]
-        wrong = found["wrong"].values[wanted]
-        rows = []
-        for at, name in enumerate(found["image"].values[wanted]):
-            i = number[str(name)]
-            target, answer, sure, share, loud, own, rank = (column[at] for column in columns)
-            why = explained.get(i)
-            rows.append(
-                {
-                    "number": i,
-                    "name": str(name),
-                    "target": str(target),
-                    "answer": str(answer),
-                    "confidence": float(sure),
-                    "target_confidence": float(share),
-                    "answer_output": float(loud),
-                    "target_output": float(own),
-                    "rank": int(rank),
-                    "wrong": bool(wrong[at]),
-                    "corrected": None if why is None else int((why.ablated_answer == why.right).sum()),
-                }
-            )
+        rows = [self._row(found, int(at)) for at in np.flatnonzero(found["wrong"].values)]
         return sorted(rows, key=lambda row: -row["confidence"])
+
+    def row(self, i: int) -> dict[str, Any] | None:
+        """What the page says of one image; None where it was not answered yet."""
+        found = self.room.found()
+        at = np.flatnonzero(found["image"].values == self._name(i))
+        return self._row(found, int(at[0])) if len(at) else None
+
+    def _row(self, found: xr.Dataset, at: int) -> dict[str, Any]:
+        name = str(found["image"].values[at])
+        number = self._numbers[name]
+        why = self.room.explained().get(number)
+        return {
+            "number": number,
+            "name": name,
+            "target": str(found["target_name"].values[at]),
+            "answer": str(found["answer_name"].values[at]),
+            **{key: float(found[key].values[at]) for key in _NUMBERS},
+            "pair": (int(found["target"].values[at]), int(found["answer"].values[at])),
+            "rank": int(found["rank"].values[at]),
+            "wrong": bool(found["wrong"].values[at]),
+            "corrected": None if why is None else int(why.corrects.sum()),
+        }
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The number of each image by its name."""
+        return {name: i for i, name in enumerate(self.room.study.images.ids)}
 
     def groups(self, by: str, words: str = "") -> list[Group]:
         """Groups the errors in which some words stand."""
         wanted = words.casefold()
         rows = [row for row in self.rows() if wanted in f"{row['target']} {row['answer']} {row['name']}".casefold()]
         if by == "confusion":
-            return _confused(rows)
+            return _confused(rows, self.room.found())
         if by == "confidence":
             return _banded(rows)
         if by == "class":
@@ -331,8 +347,10 @@ class ErrorsPage:
     async def _units(self, i: int, layer: str, known: Explanation) -> list[dict[str, Any]]:
         """The units whose ablation lowers wrong against right most, with what they look like."""
         order = [int(u) for u in np.argsort(-known.effect, kind="stable")[:UNITS]]
-        boxes = await self.room.ask(
-            ("errors", "boxes", i, layer), lambda: [self.room.box(i, layer, unit) for unit in order]
+        looked = self.room.looked(layer)
+        boxes, best = await self.room.ask(
+            ("errors", "units", i, layer),
+            lambda: ([looked.box(i, unit) for unit in order], [looked.best(unit, i) for unit in order]),
         )
         wanted = await run_in_threadpool(self._wanted, layer, order)
         classes = self.room.study.classes
@@ -345,12 +363,12 @@ class ErrorsPage:
                 "effect": float(known.effect[unit]),
                 "share": float(known.effect[unit]) / largest,
                 "after": classes[int(known.ablated_answer[unit])],
-                "corrects": int(known.ablated_answer[unit]) == known.right,
+                "corrects": bool(known.corrects[unit]),
                 "box": box,
-                "best": self.room.best(layer, unit, i),
+                "best": others,
                 "wants": data_uri(wanted[unit], 192) if unit in wanted else "",
             }
-            for unit, box in zip(order, boxes, strict=True)
+            for unit, box, others in zip(order, boxes, best, strict=True)
         ]
 
     def _wanted(self, layer: str, units: Sequence[int]) -> Mapping[int, NDArray[np.uint8]]:
@@ -359,6 +377,18 @@ class ErrorsPage:
             return preferred(self.shown, layer, units)
         except ClosedLoopError:
             return {}
+
+    def _pages(self, layer: str) -> Mapping[int, str]:
+        """Returns the addresses of the unit pages that there are; none where the atlas is damaged."""
+        try:
+            return unit_addresses(self.shown, layer)
+        except ClosedLoopError:
+            return {}
+
+    async def _layers(self, layer: str) -> list[str]:
+        """The layers that one can choose; one that is not listed stands first where it is shown."""
+        known = await self.room.ask(("errors", "layers"), lambda: self.room.layers)
+        return [*([] if layer in known else [layer]), *known]
 
     # what was asked
 
@@ -389,24 +419,33 @@ class ErrorsPage:
         return 0 if looked is None else looked.means.count
 
 
-def _confused(rows: Sequence[dict[str, Any]]) -> list[Group]:
+def _confused(rows: Sequence[dict[str, Any]], found: xr.Dataset) -> list[Group]:
     """Groups by pair, the most frequent first; pairs that happened once stand together."""
-    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    pairs: dict[tuple[int, int], list[int]] = {}  # by number: two classes may be called the same, as cranes are
     for row in rows:
-        pairs.setdefault((row["target"], row["answer"]), []).append(row)
-    several = sorted((pair for pair in pairs if len(pairs[pair]) > 1), key=lambda pair: -len(pairs[pair]))
-    groups = [
-        Group(
-            f"{pairs[pair][0]['number']}",
-            f"{pair[0]} → {pair[1]}",
-            f"mean confidence {np.mean([row['confidence'] for row in pairs[pair]]):.2f}",
-            [row["number"] for row in pairs[pair]],
-        )
-        for pair in several
-    ]
-    once = [row["number"] for row in rows if len(pairs[row["target"], row["answer"]]) == 1]
+        pairs.setdefault(row["pair"], []).append(row["number"])
+    names = [row["name"] for row in rows]
+    told = confusions(found.isel(image=np.isin(found["image"].values, names)))
+    groups, once = [], []
+    columns = [told[name].values.tolist() for name in ("target", "answer", "target_name", "answer_name")]
+    more = [told[name].values.tolist() for name in ("count", "confidence", "back")]
+    for i, j, target, answer, count, sure, back in zip(*columns, *more, strict=True):
+        members = pairs[i, j]
+        if count == 1:
+            once += members
+            continue
+        note = f"mean confidence {sure:.2f}" + (f", {back} the other way round" if back else "")
+        groups.append(Group(f"{members[0]}", f"{target} → {answer}", note, members))
     title = "Pairs that were confused once" if groups else "Every confusion happened once"
     return [*groups, *([Group("once", title, "the surest first", once)] if once else [])]
+
+
+def _parts(file: IO[bytes]) -> Iterator[bytes]:
+    """Gives a file in parts from its beginning, and closes it; also where nobody takes the rest."""
+    with file:
+        file.seek(0)
+        while part := file.read(_PART):
+            yield part
 
 
 def _banded(rows: Sequence[dict[str, Any]]) -> list[Group]:
@@ -419,8 +458,11 @@ def _banded(rows: Sequence[dict[str, Any]]) -> list[Group]:
 
 
 def _by_class(rows: Sequence[dict[str, Any]]) -> list[Group]:
-    found: dict[str, list[int]] = {}
+    found: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row["target"], []).append(row["number"])
-    order = sorted(found, key=lambda name: (-len(found[name]), name))
-    return [Group(str(min(found[name])), name, "", found[name]) for name in order]
+        found.setdefault(row["pair"][0], []).append(row)
+    order = sorted(found.values(), key=lambda own: (-len(own), own[0]["target"]))
+    return [
+        Group(str(min(row["number"] for row in own)), own[0]["target"], "", [row["number"] for row in own])
+        for own in order
+    ]

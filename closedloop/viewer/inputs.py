@@ -34,6 +34,8 @@ from closedloop.viewer.asked import RequestError, absent
 MOST_PIXELS = 50_000_000
 #: Pictures that were dropped or made from codes, and fitted pictures, that are kept.
 DROPPED, FITTED = 64, 256
+#: Pictures that are decoded for pages at the same time; one of 50 megapixels takes half a gigabyte while it is.
+DECODED = 2
 #: Content types of pictures, and the endings that promise the same.
 TYPES = {
     "image/jpeg": ".jpg",
@@ -128,6 +130,11 @@ class Inputs:
         made = entry.read(stretch)
         self._keep(key, made, entry.source == "bundled")
         return made
+
+    def known(self, name: str, stretch: bool = False) -> bool:
+        """Whether an input can be shown without decoding anything."""
+        with self._lock:
+            return (name, stretch) in self._pinned or (name, stretch) in self._fitted
 
     def _keep(self, key: tuple[str, bool], made: Stimulus, pinned: bool) -> None:
         with self._lock:

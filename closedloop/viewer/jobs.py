@@ -20,7 +20,9 @@ from typing import IO, Any, final
 
 from closedloop.analysis.run_index import run_id
 from closedloop.interfaces import Subject
+from closedloop.loop.noise import noise_word, unwrap
 from closedloop.loop.progress import stream
+from closedloop.loop.settings import Timing
 from closedloop.recipes import OBJECT, has_option, names, recipe
 from closedloop.recording.layout import is_run
 from closedloop.viewer.asked import RequestError, absent, entry_whole
@@ -239,16 +241,18 @@ def _where(subject: Subject | None, asked: Mapping[str, Any]) -> tuple[list[str]
     """Returns the options that name subject, layer and unit, and words for the last two."""
     if subject is None:
         raise RequestError("subject: this viewer shows none; start it with --subject.", 409)
-    known = dict(recipe(subject))
-    name = str(known.pop("name"))
-    if name == OBJECT:
+    if recipe(subject)["name"] == OBJECT:
         raise RequestError("subject: it is a Python object without a name, which no other process can load.", 409)
-    if "subject" in known:
-        raise RequestError("subject: it is one with noise around it; start such runs on the command line.", 409)
-    own = {option: value for option, value in known.items() if option not in ("layer", "units", "engine")}
+    inner, noise = unwrap(recipe(subject))
+    own = {option: value for option, value in inner.items() if option not in ("name", "layer", "units", "engine")}
+    name = str(inner["name"])
     words = ["--subject", json.dumps({"name": name, **own}) if own else name]  # JSON is YAML
+    layered = has_option("subjects", name, "units")
+    for wrapper in noise:  # as a person would: with the run's seed, and of a layer's units measured for these
+        left = [*(["best"] if layered else []), *(["seed"] if wrapper.get("seed") == Timing.seed else [])]
+        words += ["--noise", noise_word(wrapper, left)]
     unit = _matching("unit", asked.get("unit"), _UNIT, "the number of a unit, or (channel, y, x)")
-    if not has_option("subjects", name, "units"):
+    if not layered:
         if not unit.isdecimal():
             raise RequestError(f"unit: expected the number of a unit of {name}, got {unit!r}.")
         return [*words, "--objective", f"unit({unit})"], f"unit {unit}"

@@ -5,6 +5,7 @@ A request names the tab that it comes from in its header ``X-Tab``; of two that 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar, final
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -34,7 +36,7 @@ from closedloop.viewer.asked import (
 )
 from closedloop.viewer.asked import text as asked_text
 from closedloop.viewer.codes import MOST_SEED, MOST_STEPS, REACH, Codes
-from closedloop.viewer.inputs import Inputs, Stimulus, ending_of, picture
+from closedloop.viewer.inputs import DECODED, Inputs, Stimulus, ending_of, picture
 from closedloop.viewer.looking import SORTS, Seen, Sight, sight_of
 from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
@@ -133,6 +135,8 @@ class Window:
         self.inputs = Inputs(self.sight.resolution, self.sight.form, shown.images)
         self._seen: OrderedDict[tuple[str, bool, str], Seen] = OrderedDict()
         self._lock = threading.Lock()
+        self._decoding = asyncio.Semaphore(DECODED)
+        self._patterned: tuple[tuple[str, tuple[int, ...]], dict[int, NDArray[np.uint8]]] = (("", ()), {})
         self._settled = False
 
     @cached_property
@@ -180,7 +184,8 @@ class Window:
         kind = request.headers.get("content-type", "")
         ending_of(kind)
         content = await request.body()
-        entry = await run_in_threadpool(self.inputs.drop, content, kind, title, stretch)
+        async with self._decoding:
+            entry = await run_in_threadpool(self.inputs.drop, content, kind, title, stretch)
         return JSONResponse(entry.facts())
 
     async def input_drawn(self, request: Request) -> Response:
@@ -188,10 +193,16 @@ class Window:
         size = whole(request, "size", 0, 0, 1024)
         stretch = choice(request, "fit", FITS) == "stretch"
 
-        def draw() -> tuple[bytes, str]:
-            return picture(self.inputs.stimulus(request.path_params["name"], stretch), self.sight.form, size or None)
+        name = request.path_params["name"]
 
-        content, kind = await run_in_threadpool(draw)
+        def draw() -> tuple[bytes, str]:
+            return picture(self.inputs.stimulus(name, stretch), self.sight.form, size or None)
+
+        if self.inputs.known(name, stretch):
+            content, kind = await run_in_threadpool(draw)
+        else:
+            async with self._decoding:  # many large pictures at once would take all memory
+                content, kind = await run_in_threadpool(draw)
         return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
     # --- codes
@@ -257,10 +268,14 @@ class Window:
 
     def _patterns(self, layer: str, order: Any) -> tuple[Sprite, list[int]]:
         """The preferred stimuli of a layer's channels, and the channels that have none."""
-        known = preferred(self.shown, layer)
-        side = min([PATTERN_SIDE, *(len(image) for image in known.values())])
-        none = hatched(side)
-        tiles = [shrunk(known[c], side) if c in known else none for c in order.tolist()]
+        key = (layer, self.shown.stamps)
+        if self._patterned[0] != key:  # they are read from the disk, and made small, once for as long as none is added
+            found = preferred(self.shown, layer)
+            side = min([PATTERN_SIDE, *(len(image) for image in found.values())])
+            self._patterned = (key, {channel: shrunk(image, side) for channel, image in found.items()})
+        known = self._patterned[1]
+        none = hatched(len(next(iter(known.values()))) if known else PATTERN_SIDE)
+        tiles = [known.get(c, none) for c in order.tolist()]
         return sprite_of_pictures(np.stack(tiles)), [c for c in order.tolist() if c not in known]
 
     async def _seeing(self, request: Request, layer: str) -> Callable[[], tuple[Stimulus, Seen]]:

@@ -23,6 +23,7 @@ from closedloop.checks import check_responses
 from closedloop.errors import UnknownNameError, closest
 from closedloop.images.eight_bit import from_bytes
 from closedloop.interfaces import Differentiable, Subject, form_of, resolution_of
+from closedloop.networks.tokens import token_grid
 from closedloop.subjects import inner_of
 from closedloop.viewer.asked import RequestError
 from closedloop.viewer.inputs import Stimulus
@@ -279,8 +280,6 @@ class NetworkSight(Sight):
         if field.method == "unknown":
             return None
         if len(shape) == 2:
-            from closedloop.subjects import token_grid
-
             _, columns, extra = token_grid(shape[0])
             y, x = 0, extra + y * columns + x
         return list(field.box(y, x, (self.resolution, self.resolution)))
@@ -336,13 +335,17 @@ class BoxSight(Sight):
         return unit_name(self.subject, channel)
 
 
+def listed_layers(subject: Subject) -> tuple[str, ...]:
+    """The layers within a network, in the order in which they run; none of what cannot be looked into."""
+    sight = sight_of(subject)
+    return sight.inside.names if isinstance(sight, NetworkSight) else ()
+
+
 def value_at(found: Tensor, channel: int, y: int, x: int) -> Tensor:
     """Values ``(n,)`` of one unit in a layer's output: maps, tokens of which patches are a grid, or units."""
     if found.ndim == 4:
         return found[:, channel, y, x]
     if found.ndim == 3:
-        from closedloop.subjects import token_grid
-
         _, columns, extra = token_grid(found.shape[1])
         return found[:, int(extra + y * columns + x), channel]
     return found.flatten(1)[:, channel]

@@ -7,6 +7,7 @@ network, asks for a token. Pages load nothing from elsewhere, which the content-
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ MOST_BYTES, MOST_PATH = 20 * 2**20, 2000
 #: The pages that may show the viewer in a frame where Jupyter does; its port is not known.
 JUPYTER = ("http://localhost:*", "http://127.0.0.1:*")
 _COOKIE = "closedloop_viewer"
+#: What those are told who still wait when the server ends.
+_ENDS = "viewer: it was ended where it was started, before this was answered; start it again, and open the page anew."
 
 
 @final
@@ -71,7 +74,19 @@ class Manners:
             _check_length(request.headers)
         except RequestError as error:
             answer = refusal(request, error)
-        await (answer or self.app)(scope, _measured(receive), send)
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await (answer or self.app)(scope, _measured(receive), sending)
+        except asyncio.CancelledError:  # the server ends, and gives up what is under way
+            if not begun:
+                await refusal(request, RequestError(_ENDS, 503))(scope, receive, send)
+            raise
 
     def _check_host(self, request: Request) -> None:
         name = _host_name(request.headers.get("host", ""))
@@ -231,7 +246,7 @@ def _measured(receive: Receive) -> Receive:
 
 
 def refusal(request: Request, error: Exception) -> Response:
-    """The answer to a request that cannot be served: JSON below ``/api``, else a page; its status is never a 5xx.
+    """The answer to a request that cannot be served: JSON below ``/api``, else a page; only the server's end is a 5xx.
 
     Args:
         request: What was asked.

@@ -248,22 +248,42 @@ class _RunPages:
 
     async def comparison(self, request: Request) -> Response:
         """Several runs on one axis."""
-        ids = _ids(request)
-        names = await run_in_threadpool(lambda: [(i, self._runs.path_of(i).name) for i in ids])
+        names = await run_in_threadpool(self._names, _ids(request))
         return render(request, "runs_compare.html", title="Runs compared", runs=names)
+
+    def _names(self, ids: list[str]) -> list[tuple[str, str]]:
+        """Returns what runs are called by id; one that is gone has none.
+
+        Raises:
+            RequestError: All of them are gone; status 404.
+        """
+        found = []
+        for identity in ids:
+            try:
+                found.append((identity, self._runs.path_of(identity).name))
+            except RequestError:
+                found.append((identity, ""))
+        if not any(name for _, name in found):
+            self._runs.path_of(ids[0])  # says so
+        return found
 
     async def compared(self, request: Request) -> Response:
         """The curves of several runs as JSON."""
         return JSONResponse(await run_in_threadpool(self._compared, _ids(request)))
 
     def _compared(self, ids: list[str]) -> dict[str, Any]:
-        told = []
-        for identity in ids:
+        return {"runs": [self._of_several(identity, name) for identity, name in self._names(ids)]}
+
+    def _of_several(self, identity: str, name: str) -> dict[str, Any]:
+        """Returns the curves of one of several runs; of one that cannot be read why, so that the others are shown."""
+        told = {"id": identity, "name": name or identity}
+        try:
             curves = self._runs.follower(identity).curves()
             rows = self._runs.rows_of(identity, curves["state"])
-            findings = [row_words(row) for row in rows if row["evolved"] is not None]
-            told.append({"id": identity, "name": self._runs.path_of(identity).name, **curves, "findings": findings})
-        return {"runs": told}
+        except (ClosedLoopError, OSError) as error:
+            return {**told, "state": "", "threads": [], "findings": [], "problem": str(error)}
+        findings = [row_words(row) for row in rows if row["evolved"] is not None]
+        return {**told, **curves, "findings": findings, "problem": ""}
 
     async def report(self, request: Request) -> Response:
         """The report of a run; it is a page of its own, and may do nothing."""

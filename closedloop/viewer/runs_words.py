@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from closedloop.recording.summaries import finite
+from closedloop.report.wording import number, true_minus, with_error
 from closedloop.viewer.inputs import encode_jpeg
 
 
@@ -26,19 +27,11 @@ def row_words(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = str(row["path"]).rpartition("/")[2]
     said = {
-        "evolved": with_error(row["evolved"], row["evolved_sem"]),
-        "natural": with_error(row["natural"], row["natural_sem"]),
-        "ratio": with_error(row["ratio"], None, 3),
+        "evolved": true_minus(with_error(row["evolved"], row["evolved_sem"])),
+        "natural": true_minus(with_error(row["natural"], row["natural_sem"])),
+        "ratio": true_minus(number(row["ratio"], 3)),
     }
     return dict(finite({**row, "name": name, "when": when_words(row["when_s"]), "said": said}))
-
-
-def with_error(value: float | None, error: float | None, digits: int = 4) -> str:
-    """Writes a number with its standard error where it has one above 0; a dash for what is not known."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    number = f"{value:.{digits}g}"
-    return (f"{number} ± {error:.2g}" if error is not None and error > 0 else number).replace("-", "−")
 
 
 def when_words(seconds: float) -> str:

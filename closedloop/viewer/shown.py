@@ -37,6 +37,15 @@ class Shown:
         """Returns whether an atlas is of the subject that is looked at, noise around either aside."""
         return self.subject is not None and book.subject.partition("+")[0] == self.subject.name.partition("+")[0]
 
+    @property
+    def stamps(self) -> tuple[int, ...]:
+        """What changes whenever an atlas has grown.
+
+        Raises:
+            RecordingError: One is damaged.
+        """
+        return () if self.shelf is None else tuple(book.stamp for book in self.shelf.books)
+
     @cached_property
     def shelf(self) -> Shelf | None:
         """The atlases in that folder, each read again when it has grown; None where no folder was given.

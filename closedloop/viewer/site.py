@@ -13,7 +13,7 @@ from typing import Any, final
 
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.files import complete, remove
+from closedloop.files import complete, remove, written
 from closedloop.readable import some
 from closedloop.recipes import version
 from closedloop.recording.layout import is_run
@@ -68,9 +68,11 @@ def _room(out: Path) -> Iterator[None]:
     """
     if any(is_run(parent) for parent in out.absolute().parents):
         raise RecordingError(f"export: expected a folder outside of a run's, got {out}; choose another place.")
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
+    with written(out, "export"):  # no folder may have this name
+        odd, there = out.is_symlink() or (out.exists() and not out.is_dir()), out.is_dir()
+    if odd:
         raise RecordingError(f"export: expected a new folder, got {out}, which is something else; choose another name.")
-    if not out.is_dir():
+    if not there:
         yield
         return
     if foreign := _foreign(out):

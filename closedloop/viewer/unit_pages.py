@@ -10,7 +10,7 @@ import numpy as np
 
 from closedloop.analysis.atlas import Made, Photograph, Response, Tuning, UnitPage, natural_name
 from closedloop.images.naturalness import MEASURE_WORDS
-from closedloop.report.wording import number, with_error
+from closedloop.report.wording import number, true_minus, with_error
 from closedloop.viewer.atlases import METHOD_WORDS, Addresses, Book, Shelf, histogram
 
 #: Classes that a page lists.
@@ -195,7 +195,7 @@ def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses
     outside = ", ".join(MEASURE_WORDS[name] for name in made.outside)
     facts = [
         ("among photographs", f"above {number(made.percentile, 4)} % of them"),
-        ("÷ best photograph", number(made.ratio, 3).replace("-", "−")),
+        ("÷ best photograph", true_minus(number(made.ratio, 3))),
         ("rank test", f"{_p(made.p)}, corrected {_p(made.p_adjusted)}"),
         ("settings", f"{made.told}; {made.generator}, seed {made.seed}"),
         ("presentations", _presentations(made.response)),
@@ -232,7 +232,7 @@ def _natural_tile(book: Book, one: Photograph, page: UnitPage, to: Addresses) ->
 
 def _response(response: Response) -> str:
     """Writes a re-tested response with its standard error, where there is one."""
-    return with_error(response.mean, response.sem).replace("-", "−")
+    return true_minus(with_error(response.mean, response.sem))
 
 
 def _presentations(response: Response) -> str:
@@ -254,8 +254,8 @@ def _facts(page: UnitPage) -> list[tuple[str, str]]:
     silent = float((natural <= 0).mean())
     return [
         ("lifetime sparseness", number(page.sparseness, 3)),
-        ("excess kurtosis", number(page.kurtosis, 3).replace("-", "−")),
-        ("median", number(float(np.median(natural)), 3).replace("-", "−")),
+        ("excess kurtosis", true_minus(number(page.kurtosis, 3))),
+        ("median", true_minus(number(float(np.median(natural)), 3))),
         ("at or below 0", f"{silent:.0%} of photographs"),
     ]
 

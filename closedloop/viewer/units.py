@@ -46,15 +46,30 @@ def preferred(shown: Shown, layer: str, only: Collection[int] | None = None) -> 
         layer: The layer.
         only: The channels that are wanted; None for all.
     """
+    known = _known(shown, layer)
+    found = {
+        channel: _preferred(books, layer, str(channel))
+        for channel, books in known.items()
+        if only is None or channel in only
+    }
+    return {channel: picture for channel, picture in found.items() if picture is not None}
+
+
+def unit_addresses(shown: Shown, layer: str) -> Mapping[int, str]:
+    """Returns the address of the page of each channel of a layer of the subject that has one."""
+    return {channel: Served().unit(layer, str(channel)) for channel in _known(shown, layer)}
+
+
+def _known(shown: Shown, layer: str) -> Mapping[int, Sequence[Book]]:
+    """Returns the atlases of the subject that know each channel of a layer at its central position."""
     if shown.shelf is None:
         return {}
     units = shown.shelf.layers.get(layer, {})
-    found = {
-        int(key): _preferred(own, layer, key)
+    return {
+        int(key): own
         for key, books in units.items()
-        if key.isdecimal() and (only is None or int(key) in only) and (own := [b for b in books if shown.is_of(b)])
+        if key.isdecimal() and (own := [book for book in books if shown.is_of(book)])
     }
-    return {channel: picture for channel, picture in found.items() if picture is not None}
 
 
 def _preferred(books: Sequence[Book], layer: str, key: str) -> NDArray[np.uint8] | None:

@@ -270,6 +270,26 @@ def test_who_stops_a_run_is_told_what_is_safe(tmp_path, capsys, monkeypatch, num
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+STOPPED_EARLY = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt  # Ctrl-C while the program is still being imported
+sys.meta_path.insert(0, Finder())
+from closedloop.cli import main
+main(["view"])
+"""
+
+
+def test_who_stops_it_while_it_is_imported_sees_no_traceback():
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED_EARLY], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stderr == "Interrupted. Nothing was left half written.\n"
+    assert ended.returncode == 130
+
+
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
 def test_an_export_that_is_stopped_leaves_nothing(tmp_path, capsys, monkeypatch, error, status):
     monkeypatch.chdir(tmp_path)

@@ -77,3 +77,10 @@ def test_empty_classes_are_counted_and_named(tmp_path):
         read_labelled(tmp_path)
     with pytest.raises(InvalidArgumentError, match="expected a folder of labelled images"):
         read_labelled(tmp_path / "gone")
+
+
+def test_a_name_that_no_disk_holds_is_a_file_that_is_not_there(tmp_path):
+    put(tmp_path, "a.png")
+    (tmp_path / "labels.csv").write_text(f"path,label\na.png,cat\n{'x' * 300}.png,dog\n")
+    with pytest.raises(InvalidArgumentError, match=r"lists in labels.csv files that are not there, 1: x{80}…; put"):
+        read_labelled(tmp_path)

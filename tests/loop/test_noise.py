@@ -6,7 +6,7 @@ import pytest
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.loop.experiment import build_subject, parse_experiment
-from closedloop.loop.noise import parse_noise, unwrap, wrap
+from closedloop.loop.noise import noise_word, parse_noise, unwrap, wrap
 from closedloop.subjects import GaborSubject, Lossy, Poisson, load_subject
 
 
@@ -61,3 +61,12 @@ def test_a_wrong_number_is_the_noises_business():
         load_subject(**wrap({"name": "gabor"}, parse_noise(["lossy:2"], 0)))
     with pytest.raises(InvalidArgumentError, match=r"noise: expected words such as \['poisson:20', 'lossy:0.05'\]"):
         parse_noise("poisson:20", 0)
+
+
+def test_a_word_of_a_wrapper_is_read_back():
+    for word in ("poisson:20", "drift:change=-0.2", "gain:0.5:true:seed=7", "lossy:0.05", "repeated:4"):
+        (found,) = parse_noise([word], 3)
+        assert parse_noise([noise_word(found)], 0) == [found]
+    assert (
+        noise_word({"name": "poisson", "spikes": 20, "best": [1.0], "seed": 0}, ["best", "seed"]) == "poisson:spikes=20"
+    )

@@ -39,7 +39,7 @@ def test_numbers(value, words):
 def test_an_error_of_zero_or_none_is_left_out():
     assert with_error(2.0, 0.12345) == "2 ± 0.12"
     assert with_error(2.0, 0.0) == with_error(2.0, math.nan) == "2"
-    assert with_error(math.nan, 1.0) == NO_NUMBER
+    assert with_error(math.nan, 1.0) == with_error(None, None) == NO_NUMBER
 
 
 def test_the_interval_is_students():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError
-from closedloop.subjects import Inside, as_maps, grid_of, token_grid
+from closedloop.subjects import Inside, as_maps, grid_of
 from closedloop.subjects import inside as inside_module
 from tests import small_networks
 
@@ -87,7 +87,6 @@ def test_tokens_are_a_grid_and_the_class_token_apart(image):
     np.testing.assert_allclose(maps, as_maps(found["patch"])[0], rtol=1e-5)
     np.testing.assert_allclose(extra[0], maps[:, 0, 0], rtol=1e-5)
     assert grid_of(inside.shape("tokens")) == (4, 4)
-    assert token_grid(7) == (1, 7, 0)
     if "last" in found:
         assert as_maps(found["last"])[0].shape == (6, 4, 4)
 

@@ -1,5 +1,6 @@
 """Clients of viewers, and what they send and get."""
 
+import asyncio
 import io
 import json
 
@@ -30,3 +31,27 @@ def picture_file(form="JPEG", size=(48, 32), **options):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, form, **options)
     return buffer.getvalue()
+
+
+async def asked(app, path, method="GET", body=b"", told=None):
+    """Status and content of an answer, asked for within the loop that runs; `told` gets what was sent so far."""
+    sent = [] if told is None else told
+
+    once = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        if not once:
+            await asyncio.Event().wait()  # it stays connected
+        return once.pop()
+
+    async def send(message):
+        sent.append(message)
+
+    where, _, query = path.partition("?")
+    scope = {
+        "type": "http", "method": method, "path": where, "raw_path": where.encode(), "query_string": query.encode(),
+        "headers": [(b"host", b"127.0.0.1"), (b"origin", b"http://127.0.0.1")], "scheme": "http",
+        "server": ("127.0.0.1", 80), "root_path": "",
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return sent[0]["status"], b"".join(part.get("body", b"") for part in sent[1:])

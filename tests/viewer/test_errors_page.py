@@ -1,7 +1,12 @@
 """The errors page without a browser: what it says, what it sends, and what it refuses."""
 
+import asyncio
 import csv
 import io
+import re
+import tempfile
+import threading
+import time
 import zipfile
 
 import numpy as np
@@ -9,9 +14,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from closedloop import Units
+from closedloop.images.sets import read_image
 from closedloop.subjects import FunctionSubject
 from closedloop.viewer import create_app, errors_page
 from tests.planted import planted_folder, planted_subject
+from tests.viewer.clients import asked
 
 #: Requests until a survey of 24 images, or 3 explanations, are done; each waits a little.
 PATIENCE = 400
@@ -86,6 +93,69 @@ def test_a_group_is_sent_whole(folder):
         assert [row["path"] for row in rows] == [f"images/green/0{i}.png" for i in range(3)]
         assert archive.read("images/green/01.png") == (folder / "green" / "01.png").read_bytes()
         assert len(client.get("/errors/group.zip").content) > 0
+
+
+def test_a_download_that_is_broken_off_leaves_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(errors_page, "_PART", 100)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    app = create_app(planted_subject(), labelled=folder)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        follow(client)
+    sent = []
+
+    class Gone(list):
+        def append(self, message):
+            super().append(message)
+            if len(self) == 3:
+                raise EOFError("the reader has gone")
+
+    with pytest.raises(EOFError, match="the reader has gone"):
+        asyncio.run(asked(app, "/errors/group.zip", told=Gone(sent)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_layers_are_a_choice(folder):
+    with client_of(planted_subject(), folder) as client:
+        follow(client)
+        page = client.get("/errors/0").text
+        chosen = re.findall(r"<option( selected)?>([^<]*)</option>", page)
+        assert chosen == [("", "conv"), (" selected", "relu")]
+
+
+def test_links_lead_to_unit_pages_that_there_are(folder, monkeypatch):
+    subject = planted_subject()
+    spurious = subject.model.spurious
+    monkeypatch.setattr(errors_page, "unit_addresses", lambda shown, layer: {spurious: f"/units/{layer}/{spurious}"})
+    with client_of(subject, folder) as client:
+        follow(client)
+        client.post("/api/errors/0?layer=relu")
+        page = client.get("/errors/0?layer=relu").text
+        assert re.findall(r'href="/units/([^"]*)"', page) == [f"relu/{spurious}"]
+        assert page.count('<article class="card unit"') == 6
+
+
+def test_few_large_pictures_are_decoded_at_once(folder, monkeypatch):
+    at_work, most, lock = 0, [], threading.Lock()
+
+    def read(path, resolution):
+        nonlocal at_work
+        with lock:
+            at_work += 1
+            most.append(at_work)
+        time.sleep(0.02)
+        with lock:
+            at_work -= 1
+        return read_image(path, resolution)
+
+    monkeypatch.setattr(errors_page, "read_image", read)
+    app = create_app(planted_subject(), labelled=folder)
+
+    async def ask():
+        return await asyncio.gather(*(asked(app, f"/errors/{i}.jpg") for i in range(12)))
+
+    assert {status for status, _ in asyncio.run(ask())} == {200}
+    assert max(most) == 2
 
 
 def test_a_black_box_says_why_there_are_no_units(folder):

@@ -34,11 +34,16 @@ def test_it_finds_what_a_diagnosis_finds(room, tmp_path):
 
 def test_a_unit_answers_an_image_most_at_its_peak(room):
     spurious = planted_subject().model.spurious
-    y0, x0, y1, x1 = room.box(0, "relu", spurious)
+    looked = room.looked("relu")
+    y0, x0, y1, x1 = looked.box(0, spurious)
     assert 10 <= y0 < y1 <= 15  # within the blue corner
     assert 10 <= x0 < x1 <= 15
-    assert set(room.best("relu", spurious, without=0, most=2)) == {1, 2}
-    assert room.peak(0, "relu", spurious) == (y0, x0)  # a layer of single pixels
+    assert set(looked.best(spurious, without=0, most=2)) == {1, 2}
+    assert divmod(looked.place(0, spurious), 16) == (y0, x0)  # a layer of single pixels
+
+
+def test_layers_are_those_that_can_be_held_still(room):
+    assert room.layers == ("conv", "relu")
 
 
 def test_what_was_asked_for_early_is_explained_again_with_the_means_of_all(tmp_path):
@@ -52,8 +57,9 @@ def test_what_was_asked_for_early_is_explained_again_with_the_means_of_all(tmp_p
 
 def test_nothing_is_known_of_peaks_before_the_first_image(tmp_path):
     room = ErrorsRoom(planted_subject(), planted_folder(tmp_path / "pictures"), Desk())
-    assert room.box(0, "relu", 0) == ErrorsRoom(planted_subject(), tmp_path / "pictures", Desk()).box(0, "relu", 0)
-    assert room.best("relu", 0, without=1) == []
+    other = ErrorsRoom(planted_subject(), tmp_path / "pictures", Desk())
+    assert room.looked("relu").box(0, 0) == other.looked("relu").box(0, 0)
+    assert room.looked("relu").best(0, without=1) == []
 
 
 def test_links_that_lead_out_of_the_folder_are_refused(tmp_path):

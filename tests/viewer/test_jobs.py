@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from closedloop.cli.building import subject_recipe
 from closedloop.recording.reader import open_recording
-from closedloop.subjects import FunctionSubject, GaborSubject, Poisson, load_subject
+from closedloop.subjects import FunctionSubject, GaborSubject, Lossy, Poisson, load_subject
 from closedloop.viewer.asked import RequestError
 from closedloop.viewer.jobs import WAITING, Jobs, command
 
@@ -46,6 +47,26 @@ def test_layers_and_methods_of_a_network():
     assert title == "ascend blocks.4 (30, 7, 7)"
 
 
+def test_noise_is_passed_on_as_it_was_given():
+    noisy = Lossy(Poisson(GABOR, spikes=3, best=1.0, seed=5), rate=0.1)
+    words, _ = command(noisy, {"unit": 0, "seed": 2})
+    assert words[3:] == [
+        "--noise", "poisson:spikes=3.0:best=[1.0, 1.0]:seed=5", "--noise", "lossy:rate=0.1",
+        "--objective", "unit(0)", "--seed", "2",
+    ]  # fmt: skip
+    given = {"subject": words[2], "noise": [words[4], words[6]], "seed": 2}
+    again = load_subject(**subject_recipe(given))
+    assert again.name == noisy.name
+    assert again.subject.recipe == noisy.subject.recipe
+
+
+def test_noise_of_a_layer_is_measured_for_its_units():
+    pytest.importorskip("torch")
+    noisy = Poisson(load_subject("lite0", engine="eager"), spikes=20, best=1.0)
+    words, _ = command(noisy, {"protocol": "ascend", "layer": "blocks.4", "unit": 3})
+    assert words[3:] == ["--noise", "poisson:spikes=20.0", "--layer", "blocks.4", "--units", "3"]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -70,8 +91,8 @@ def test_what_is_not_known_is_refused(asked, message):
 def test_subjects_that_no_other_process_can_load():
     with pytest.raises(RequestError, match="which no other process can load"):
         command(FunctionSubject(lambda x: x[:, 0, :1, 0], 1), {"unit": 0})
-    with pytest.raises(RequestError, match="noise around it"):
-        command(Poisson(GABOR, spikes=3, best=1.0), {"unit": 0})
+    with pytest.raises(RequestError, match="which no other process can load"):
+        command(Poisson(FunctionSubject(lambda x: x[:, 0, :1, 0], 1), spikes=3, best=1.0), {"unit": 0})
     with pytest.raises(RequestError, match="this viewer shows none"):
         command(None, {"unit": 0})
 

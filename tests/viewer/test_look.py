@@ -1,10 +1,17 @@
 """The routes of the live window."""
 
+import asyncio
+import json
+import threading
+import time
+
 import numpy as np
 import pytest
 
 from closedloop.subjects import FunctionSubject
-from tests.viewer.clients import client_of, picture_file, unpacked
+from closedloop.viewer import create_app
+from closedloop.viewer.inputs import Inputs
+from tests.viewer.clients import asked, client_of, picture_file, unpacked
 
 JPEG = {"content-type": "image/jpeg"}
 
@@ -189,3 +196,30 @@ def test_a_code_that_is_none_is_refused(looked, body, said):
     answer = looked.post("/api/codes", json=body)
     assert answer.status_code == 400
     assert said.replace("\\", "") in answer.json()["error"]
+
+
+def test_few_large_pictures_are_decoded_at_once(gabor, tmp_path, monkeypatch):
+    for i in range(12):
+        (tmp_path / f"{i}.jpg").write_bytes(picture_file())
+    at_work, most, lock, decoded = 0, [], threading.Lock(), Inputs.decoded
+
+    def slow(self, *what):
+        nonlocal at_work
+        with lock:
+            at_work += 1
+            most.append(at_work)
+        time.sleep(0.02)
+        with lock:
+            at_work -= 1
+        return decoded(self, *what)
+
+    monkeypatch.setattr(Inputs, "decoded", slow)
+    app = create_app(gabor, images=tmp_path)
+
+    async def ask():
+        names = [entry["id"] for entry in json.loads((await asked(app, "/api/inputs"))[1])][:12]
+        return await asyncio.gather(*(asked(app, f"/api/inputs/{name}.jpg?size=64") for name in names))
+
+    assert {status for status, _ in asyncio.run(ask())} == {200}
+    assert max(most) == 2
+    assert len(most) == 12

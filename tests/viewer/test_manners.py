@@ -1,6 +1,8 @@
 """Whom the server answers, and what its answers say to the browser."""
 
+import asyncio
 import errno
+import json
 import os
 
 import pytest
@@ -8,6 +10,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from closedloop.viewer import create_app, manners
+from tests.viewer.clients import asked
 
 
 def client(host="127.0.0.1", **options):
@@ -91,3 +94,24 @@ def test_a_frame_is_allowed_where_it_was_asked_for():
 def test_a_number_that_is_too_long_to_be_one_is_no_fault_of_the_server():
     found = client(runs=".", subject="gabor").get("/api/jobs/" + 5000 * "9")
     assert (found.status_code, found.json()["error"].partition(":")[0]) == (414, "address")
+
+
+def test_who_waits_when_the_server_ends_is_told_so():
+    app = create_app()
+
+    async def given_up(request):
+        raise asyncio.CancelledError
+
+    app.router.routes.append(Route("/api/slow", given_up))
+    sent = []
+
+    async def wait():
+        try:
+            await asked(app, "/api/slow", told=sent)
+        except asyncio.CancelledError:
+            return
+        raise AssertionError("it was answered")
+
+    asyncio.run(wait())
+    assert sent[0]["status"] == 503
+    assert "start it again" in json.loads(sent[1]["body"])["error"]

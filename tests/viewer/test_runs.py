@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -144,6 +145,22 @@ def test_a_damaged_run_says_so(folder, tmp_path, monkeypatch):
     for address in ("", "/report"):
         assert broken.get(f"/runs/{run_id('broken')}{address}").status_code in (200, 400)
     assert broken.get(f"/api/runs/{run_id('broken')}/live").status_code == 400
+
+
+def test_a_damaged_run_hides_no_other_in_a_comparison(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(folder / "done", tmp_path / "runs" / "done")
+    shutil.copytree(folder / "done", tmp_path / "runs" / "broken")
+    client = TestClient(create_app(runs=tmp_path / "runs"), base_url="http://127.0.0.1")
+    assert client.get("/api/runs").json()["total"] == 4
+    (tmp_path / "runs" / "broken" / "COMMITTED.json").write_bytes(b"{}")
+    ids = f"{run_id('broken')},{run_id('done')},0000000000000000"
+    broken, done, gone = client.get(f"/api/runs/compare?ids={ids}").json()["runs"]
+    assert (broken["name"], broken["threads"]) == ("broken", [])
+    assert "COMMITTED.json" in broken["problem"]
+    assert (done["problem"], len(done["threads"]), len(done["findings"])) == ("", 2, 2)
+    assert "there is no run '0000000000000000'" in gone["problem"]
+    assert "3 runs on one axis" in client.get(f"/runs/compare?ids={ids}").text
 
 
 def test_a_run_that_has_not_begun_has_a_page_that_waits(tmp_path, monkeypatch):

@@ -7,21 +7,15 @@ import io
 import numpy as np
 
 from closedloop.images.opening import open_picture
-from closedloop.viewer.runs_words import row_words, thumbnail, when_words, with_error
-
-
-def test_numbers_with_their_errors():
-    assert with_error(-1.23456, 0.0) == "−1.235"
-    assert with_error(12.3456, 0.456) == "12.35 ± 0.46"
-    assert with_error(None, None) == with_error(float("nan"), 1.0) == "–"
+from closedloop.viewer.runs_words import row_words, thumbnail, when_words
 
 
 def test_a_row_says_name_and_time():
-    row = {"path": "a/b/c", "when_s": 0.0, "evolved": 1.0, "evolved_sem": float("nan"), "natural": None,
+    row = {"path": "a/b/c", "when_s": 0.0, "evolved": -1.0, "evolved_sem": 0.12345, "natural": None,
            "natural_sem": None, "ratio": None}  # fmt: skip
     told = row_words(row)
-    assert (told["name"], told["when"], told["evolved_sem"]) == ("c", "1970-01-01 00:00", None)
-    assert told["said"] == {"evolved": "1", "natural": "–", "ratio": "–"}
+    assert (told["name"], told["when"], told["natural_sem"]) == ("c", "1970-01-01 00:00", None)
+    assert told["said"] == {"evolved": "−1 ± 0.12", "natural": "–", "ratio": "–"}
     assert when_words(86400.0 * 366) == "1971-01-02 00:00"
 
 

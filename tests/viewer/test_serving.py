@@ -126,6 +126,9 @@ def test_it_ends_within_two_seconds_while_streams_are_open_and_the_model_is_busy
             process.send_signal(how)
             assert process.stdout.readline().strip() == "stopped"
             assert time.monotonic() - begin < 2.0
+            told = look.makefile("rb").read()
+            assert told.startswith(b"HTTP/1.1 503 ")
+            assert b"viewer: it was ended where it was started" in told
             process.wait(20)
             assert process.stderr.read() == ""
 

@@ -384,3 +384,28 @@ def test_a_black_box_says_why_there_are_no_gradients(look, check_accessible):
     expect(page.locator("#why-not")).not_to_be_empty()
     expect(page.locator("#back-tools")).to_be_hidden()
     check_accessible(page)
+
+
+def test_the_walk_rests_while_nobody_sees_it(look):
+    page, made = look(generator="fourier"), []
+    page.on(
+        "request", lambda request: request.url.endswith("/api/codes") and request.method == "POST" and made.append(1)
+    )
+    page.keyboard.press("v")
+    settled(page)
+    page.locator("#walk").click()
+    page.wait_for_timeout(1000)
+    assert len(made) > 2
+    hide = """hidden => {
+      Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+      document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    page.evaluate(hide, True)
+    page.wait_for_timeout(500)  # what was on its way
+    before = len(made)
+    page.wait_for_timeout(1000)
+    assert len(made) == before
+    page.evaluate(hide, False)
+    page.wait_for_timeout(1000)
+    assert len(made) > before
+    page.locator("#walk").click()

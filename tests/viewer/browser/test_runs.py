@@ -95,6 +95,42 @@ def test_a_run_is_followed_and_ended(tmp_path, page_of):
 
 
 @pytest.mark.long
+def test_ten_tabs_follow_a_run_at_once(tmp_path, page_of):
+    """A browser opens six connections to a server for all tabs together."""
+    process = slow_run.start(tmp_path / "runs" / "live", 0.3, generations=3)
+    try:
+        first = page_of(f"/runs/{run_id('live')}", runs=tmp_path / "runs")
+        tabs = [first, *(first.context.new_page() for _ in range(9))]
+        for tab in tabs[1:]:
+            tab.goto(f"/runs/{run_id('live')}", wait_until="domcontentloaded", timeout=20_000)
+        for tab in tabs:
+            expect(tab.locator("#generation")).to_have_text(re.compile(r"\d+"), timeout=20_000)
+        now = int(tabs[-1].locator("#generation").inner_text())
+        for tab in tabs:
+            expect(tab.locator("#strip-cell-0 img").nth(now + 2)).to_be_attached(timeout=20_000)
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def test_a_damaged_run_is_said_beside_the_others(tmp_path, page_of, check_accessible, check_width, photograph):
+    for name in ("good", "broken"):
+        small_runs.run("evolve", tmp_path / "runs" / name)
+    ids = ",".join(run_id(name) for name in ("good", "broken"))
+    shown = page_of("/runs", runs=tmp_path / "runs")
+    expect(shown.locator("tbody th a")).to_have_count(4)
+    (tmp_path / "runs" / "broken" / "COMMITTED.json").write_bytes(b"{}")
+    for device in ("desk", "phone"):
+        page = page_of(f"/runs/compare?ids={ids}", device=device, runs=tmp_path / "runs")
+        expect(page.locator("#problems li")).to_contain_text("broken cannot be shown.")
+        expect(page.locator("#found tbody tr")).to_have_count(2)
+        expect(page.locator("#plot canvas")).to_be_visible()
+        check_accessible(page)
+        check_width(page)
+        photograph(page, f"compare-damaged-{device}", full=True)
+
+
+@pytest.mark.long
 def test_the_kill_of_the_writer_is_said(tmp_path, page_of):
     process = slow_run.start(tmp_path / "runs" / "live", 0.3, generations=3)
     page = page_of(f"/runs/{run_id('live')}", runs=tmp_path / "runs")

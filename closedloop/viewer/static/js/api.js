@@ -9,7 +9,7 @@ export class Refusal extends Error {
 }
 
 /** Whether an error says only that something newer took the place of a request. */
-export const superseded = (error) => error?.name === "AbortError" || error?.status === 409;
+export const superseded = (error) => error?.name === "AbortError" || (error?.status === 409 && error.message === "superseded");
 
 /** This tab's name: of two requests of one tab that wait for the model, the server drops the older. */
 const TAB = Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(16).padStart(2, "0")).join("");

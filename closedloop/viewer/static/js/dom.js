@@ -94,6 +94,20 @@ export function perFrame(draw) {
   };
 }
 
+/** Resolves after so many milliseconds. */
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Resolves at once where the page is seen, and else when it is: what nobody looks at keeps no model busy. */
+export const whenSeen = () => new Promise((done) => {
+  const look = () => {
+    if (document.hidden) return;
+    document.removeEventListener("visibilitychange", look);
+    done();
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+});
+
 /** Opens a <dialog> and gives the focus back where it was when it closes. */
 export function openDialog(dialog) {
   const before = document.activeElement;

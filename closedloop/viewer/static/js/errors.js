@@ -1,5 +1,5 @@
 // The errors page: follows the survey, and asks for explanations. Everything that is shown comes from the server's templates.
-import { $, $$, say } from "./dom.js";
+import { $, $$, pause, say, whenSeen } from "./dom.js";
 import { ask, getJSON, postJSON, query, shown, showError } from "./api.js";
 
 const EVERY = 1500; // milliseconds between two looks
@@ -21,8 +21,6 @@ async function renew(...names) {
   return page;
 }
 
-const pause = () => new Promise((done) => setTimeout(done, EVERY));
-
 /** Follows what runs on the server until it is done. */
 async function follow() {
   let errors = -1;
@@ -34,8 +32,8 @@ async function follow() {
     [errors, explained] = [state.errors, state.explained];
     if (state.trouble) throw new Error(state.trouble);
     if (state.done >= state.of && !state.waiting) break;
-    await pause();
-    while (document.hidden) await pause();
+    await pause(EVERY);
+    await whenSeen();
   }
   await renew("actions");
 }

@@ -1,7 +1,7 @@
 // A generator's code: sliders along its main directions, a random walk, a morph from one draw to another.
 
 import { getJSON, postJSON, shown } from "./api.js";
-import { $, fill, h, say } from "./dom.js";
+import { $, fill, h, say, whenSeen } from "./dom.js";
 
 const LIMIT = 3; // standard deviations to either side
 
@@ -67,6 +67,8 @@ export class Codes {
     this.busy = true;
     try {
       while (this.again || this.walking) {
+        if (!this.again) await whenSeen();
+        if (!this.again && !this.walking) break;
         this.again = false;
         if (this.walking) this.step += 1;
         await this.made(await postJSON("/api/codes", this.asked()));

@@ -1,7 +1,7 @@
 // One run: its curves and pictures, followed while it goes on.
 
 import { clearError, getJSON, postJSON, showError, shown } from "./api.js";
-import { $, fill, h, number, openDialog, say } from "./dom.js";
+import { $, fill, h, number, openDialog, pause, say, whenSeen } from "./dom.js";
 import { plot } from "./plot.js";
 
 const page = $("#run");
@@ -12,6 +12,8 @@ const PEOPLE = 24; // images of a generation at most, and milliseconds between t
 const PEOPLE_MS = 4000;
 const CAUTIONS_MS = 15000;
 const DRAWINGS_MS = 15000;
+const LOOK_MS = 500; // between two looks at a run that goes on, and at one that rests
+const REST_MS = 2000;
 const FINISHED = ["finished", "stopped"];
 
 const threads = new Map(); // name -> {facts, columns, population}
@@ -21,7 +23,9 @@ let state = "";
 let drawn = null;
 let drawnDrift = null;
 let peopled = -Infinity;
-let stream = null;
+let before = ""; // what told the last snapshot from the one before
+let commits = 0;
+let following = false;
 
 const picture = (name, size, kind = "evolved") => `${here}/pictures/${encodeURIComponent(name)}.jpg?size=${size}&kind=${kind}`;
 
@@ -200,32 +204,38 @@ page.addEventListener("error", (event) => {
   event.target.replaceWith(h("span", { class: "missing" }, "no picture"));
 }, true);
 
-/** Follows the run while the page is seen; one stream per tab. */
-function follow() {
-  if (stream || document.hidden || FINISHED.includes(state)) return;
-  stream = new EventSource(`${here}/events?since=${known}`);
-  stream.onmessage = (event) => {
-    clearError();
-    take(JSON.parse(event.data));
-    if (FINISHED.includes(state)) rest();
-  };
-  stream.addEventListener("problem", (event) => {
-    rest();
-    showError(new Error(JSON.parse(event.data).error));
-  });
-  stream.onerror = () => { // the address says from where to go on, so the browser's own repeat would read twice
-    rest();
-    setTimeout(follow, 2000);
-  };
+/** Takes a snapshot in where anything was committed since the last one; a run that has begun anew is read anew. */
+function look(snapshot) {
+  if (snapshot.commits < commits) return location.reload();
+  commits = snapshot.commits;
+  const now = JSON.stringify([snapshot.state, snapshot.commits, snapshot.asked_to_end]);
+  if (now !== before) take(snapshot);
+  before = now;
+  return undefined;
 }
 
-function rest() {
-  stream?.close();
-  stream = null;
+/**
+ * Follows the run while the page is seen. It asks again and again, with short requests: a stream would keep one of the six
+ * connections that browsers allow all tabs together, and the seventh tab would wait for ever.
+ */
+async function follow() {
+  if (following) return;
+  following = true;
+  let trouble = "";
+  while (!FINISHED.includes(state)) {
+    await whenSeen();
+    try {
+      look(await getJSON(`${here}/live?since=${known}`));
+      if (trouble) clearError();
+      trouble = "";
+    } catch (error) {
+      if (error.message !== trouble) showError(error);
+      trouble = error.message;
+    }
+    await pause(state === "running" && !trouble ? LOOK_MS : REST_MS);
+  }
+  following = false;
 }
-
-document.addEventListener("visibilitychange", () => (document.hidden ? rest() : follow()));
-addEventListener("pagehide", rest);
 
 $("#end").addEventListener("click", () => openDialog($("#sure")));
 $("#no").addEventListener("click", () => $("#sure").close());
@@ -236,7 +246,4 @@ $("#yes").addEventListener("click", shown(async () => {
   say($("#end"), "Ends after this generation");
 }));
 
-shown(async () => {
-  take(await getJSON(`${here}/live`));
-  follow();
-})();
+follow();

@@ -41,6 +41,9 @@ function table(runs) {
 
 shown(async () => {
   const { runs } = await getJSON(query("/api/runs/compare", { ids }));
+  const damaged = runs.filter((run) => run.problem);
+  $("#problems").hidden = !damaged.length;
+  fill($("#problems"), damaged.map((run) => h("li", { class: "notice bad" }, h("b", {}, run.name), ` cannot be shown. ${run.problem}`)));
   const show = () => {
     const options = curves(runs, $("#axis input:checked").value);
     drawn?.destroy();
