@@ -41,6 +41,18 @@ class SubjectTimeoutError(SubjectError):
     """The subject did not answer within `timeout_s`."""
 
 
+class RigError(SubjectError):
+    """A rig refused what it was asked, or answered something else.
+
+    Attributes:
+        code: Why, in one of the words of `closedloop.rigs.messages.CODES`.
+    """
+
+    def __init__(self, text: str, code: str = "unknown") -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class GeneratorError(ClosedLoopError):
     """The generator raised, or returned something that is not a batch of images."""
 
@@ -155,6 +167,7 @@ EXTRAS = {
     "torchvision": "networks",
     "transformers": "clip",
     "uvicorn": "viewer",
+    "zmq": "rig",
 }
 
 

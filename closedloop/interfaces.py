@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from closedloop.arrays import as_names, as_numbers, is_plain
 from closedloop.errors import InvalidArgumentError
+from closedloop.presentations import Answers, Asked
 from closedloop.readable import Readable, some
 
 if TYPE_CHECKING:
@@ -334,6 +335,18 @@ def _check_column(name: str, column: Any, count: int) -> None:
         )
     if str in types and not is_plain("".join(text for text in column if isinstance(text, str))):
         raise InvalidArgumentError(f"units: coordinate {name!r}: expected texts of one line that a file can hold.")
+
+
+@runtime_checkable
+class Presenting(Protocol):
+    """A capability of subjects: a rig, which is given a whole block and says what became of each presentation.
+
+    It is a `Subject` as well: `record` is for whoever knows of images alone.
+    """
+
+    def present(self, asked: Asked) -> Answers:
+        """Shows a block; returns when all of it was shown, or given up."""
+        ...
 
 
 @runtime_checkable

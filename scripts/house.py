@@ -21,7 +21,7 @@ OUTER = ("subjects", "generators", "protocols")
 #: The rooms from the ground up. Those on one floor never import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("files", "arrays", "yaml_text", "readable"),
+    ("files", "arrays", "yaml_text", "readable", "presentations"),
     ("interfaces",),
     ("checks",),
     ("recipes", "references", "seeds"),
@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("optimizers",),
     ("gradients",),
     ("loop",),
-    ("formats",),
+    ("formats", "rigs"),
     ("analysis",),
     ("figures",),
     ("report",),

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
     from closedloop.analysis.resampling import benjamini_hochberg, bootstrap, holm, success_rate
     from closedloop.analysis.similarity import cross_driving, embedding, preference_similarity
+    from closedloop.analysis.spikes import counts
     from closedloop.analysis.synchrony import hurting_layers, learning_peaks, peak_synchrony
     from closedloop.analysis.trajectories import generation_scores, generations_to, images_to, success, trajectory
     from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
@@ -58,6 +59,7 @@ _HOMES = {
     "code_geometry": "codes",
     "confusions": "errors",
     "contender_table": "contenders",
+    "counts": "spikes",
     "cross_driving": "similarity",
     "development": "developments",
     "distance_to_peak": "landscapes",
@@ -123,6 +125,7 @@ __all__ = [
     "concat",
     "confusions",
     "contender_table",
+    "counts",
     "cross_driving",
     "development",
     "distance_to_peak",

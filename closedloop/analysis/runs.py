@@ -14,7 +14,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.objectives import parse_objective
 from closedloop.recording.evolutions import EVOLUTION_RUN, EVOLUTION_THREAD, RUN, evolution_coords
-from closedloop.recording.layout import EVOLUTION
+from closedloop.recording.layout import BLOCK, EVOLUTION, SPIKE
 
 #: The attribute that names what was a scalar of each run.
 SCALARS = "run_scalars"
@@ -124,12 +124,18 @@ def _missing_values(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
     }
 
 
+def without_spikes(recording: xr.Dataset) -> xr.Dataset:
+    """Returns a recording with a row for each presentation alone: without spikes and what is known block by block."""
+    apart = [dim for dim in (SPIKE, BLOCK) if dim in recording.dims]
+    return recording.drop_dims(apart).drop_vars(["spike_start", "spike_count"], errors="ignore")
+
+
 def _aligned(part: xr.Dataset, run: str, joined: Sequence[str], latent: int, empty: Mapping[str, Any]) -> xr.Dataset:
     """Returns one run over the joined units, with codes of the joined length, and its scalars on each presentation."""
     own = part["neuroid_id"].values.tolist()
     place = {joined.index(unit): column for column, unit in enumerate(own)}
     column = np.array([place.get(i, -1) for i in range(len(joined))])
-    part = _with_codes(part, latent)
+    part = _with_codes(without_spikes(part), latent)
     scalars = {str(n): c.item() for n, c in part.coords.items() if c.ndim == 0}
     responses = part["responses"].isel(neuroid=np.maximum(column, 0)).where(xr.DataArray(column >= 0, dims="neuroid"))
     n = part.sizes["presentation"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.reasons import CONSTANT, choose
 from closedloop.analysis.reliability import column_correlation, correlation_table
 from closedloop.analysis.runs import check_recording
+from closedloop.analysis.spikes import counts
 from closedloop.analysis.units import Kind, Moments, in_unit, means, pieces, select, unit_coords
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -120,13 +122,17 @@ def signal_correlation(recording: xr.Dataset, *, kind: Kind = None) -> xr.Datase
 
 
 @at_door
-def psth(recording: xr.Dataset, by: str = "kind", *, kind: Kind = None) -> xr.Dataset:
+def psth(
+    recording: xr.Dataset, by: str = "kind", *, kind: Kind = None, bins_s: Sequence[float] | None = None
+) -> xr.Dataset:
     """Makes a peristimulus time histogram: the mean response in each time bin, by group of presentations.
 
     Args:
-        recording: A recording with a time axis.
+        recording: A recording with a time axis, or with spikes.
         by: The coordinate of presentations that groups them: "kind", "generation", "thread", "stimulus_id" …
         kind: Which presentations: "evolved", "reference" …; None for all.
+        bins_s: Of a recording with spikes, begin of the first bin, width of each in seconds from the onset, and their
+            number, such as ``(-0.05, 0.01, 35)``; the mean is then in spikes per second.
 
     Returns:
         Over ``by``, ``time_bin`` and ``neuroid``: `mean`, `sem`, `n`. Over ``by`` and ``neuroid``: `peak_latency`, the
@@ -139,10 +145,13 @@ def psth(recording: xr.Dataset, by: str = "kind", *, kind: Kind = None) -> xr.Da
         RecordingError: The recording has no time axis.
     """
     check_recording(recording, "responses")
+    if bins_s is not None:
+        binned = counts(recording, bins_s=bins_s) / float(bins_s[1])
+        recording = recording.drop_vars("responses").drop_dims("time_bin", errors="ignore").assign(responses=binned)
     if "time_bin" not in recording.dims:
         raise RecordingError(
             "recording: expected responses with a time axis (presentation, neuroid, time_bin); this one has none, so a "
-            "PSTH does not exist."
+            "PSTH does not exist. Of a recording with spikes, say in which bins: bins_s=(0, 0.01, 30)."
         )
     chosen = select(recording, kind, by=by)
     bins, times = recording.sizes["time_bin"], _times(recording)

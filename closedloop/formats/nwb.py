@@ -2,7 +2,8 @@
 
 What stands where: the network is the `Subject` (as a synthetic construct) and a `Device`; presentations are the
 `trials`; responses a `TimeSeries` over presentations and units (a column of the table ``responses`` where units
-outnumber presentations, which a time series must not have); units the table ``neuroids``; codes the table
+outnumber presentations, which a time series must not have); units the table ``neuroids``, and with their spikes the
+table ``units`` with ``electrodes`` (`closedloop.formats.nwb_spikes`); codes the table
 ``evolved_stimuli``; evolved images an `OpticalSeries`, which is an `ImageSeries`, with one frame for each presentation
 (`Images` with an `IndexSeries` where they are few), reference images `Images` with an `IndexSeries`; grey images are
 grey. Movies are such a series with all of their frames, at their rate where one follows the other without a pause;
@@ -26,9 +27,11 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.files import complete
+from closedloop.formats import nwb_spikes
 from closedloop.formats.hdf5 import hdf5_file
 from closedloop.formats.png import best_of_generations, blocks
 from closedloop.formats.pynapple import INTERVAL_GAP_S, interval_ends, presentation_s
+from closedloop.formats.rig_times import is_of_a_rig, rig_times
 from closedloop.images.eight_bit import to_bytes
 from closedloop.recipes import version
 from closedloop.recording.evolutions import EVOLUTION_RUN, experiment_of
@@ -109,6 +112,7 @@ def write(
         session = _Session(pynwb, recording, file, *_times(recording), sources)
         for add in (_add_trials, _add_neuroids, _add_responses, _add_codes, _add_variables, _add_generations):
             add(session)
+        _add_spikes(session)
         if images:
             _add_evolved(session)
             _add_references(session)
@@ -128,7 +132,9 @@ def _check(recording: xr.Dataset) -> None:
             "session, so export each run by itself."
         )
     lost = [
-        str(n) for n, v in recording.data_vars.items() if v.dims[:1] != ("presentation",) or v.dtype.kind not in "iufb"
+        str(n)
+        for n, v in nwb_spikes.along_presentations(recording).data_vars.items()
+        if v.dims[:1] != ("presentation",) or v.dtype.kind not in "iufb"
     ]
     if lost:
         raise InvalidArgumentError(
@@ -142,11 +148,15 @@ def _check(recording: xr.Dataset) -> None:
 def _times(recording: xr.Dataset) -> tuple[NDArray[np.float64], float]:
     """Returns the begin of each presentation ``(n,)`` and the time to the next, in seconds.
 
-    Where the time was not recorded presentations count as one a second.
+    Where the time was not recorded presentations count as one a second. At a rig no spike comes before second 0.
 
     Raises:
         InvalidArgumentError: The times do not rise.
     """
+    if is_of_a_rig(recording):
+        start, usual = rig_times(recording)
+        before = min(start[0], nwb_spikes.first_spike_s(recording, start), 0.0)
+        return start - before, usual
     onset = recording["onset_s"].values.astype(float)
     if not np.isfinite(onset).all() or onset[0] < 0:
         return np.arange(len(onset), dtype=float), 1.0
@@ -348,7 +358,8 @@ def _add_codes(session: _Session) -> None:
 
 def _add_variables(session: _Session) -> None:
     """Adds what else was recorded of each presentation, as a table with a column for each variable."""
-    own = {str(n): v for n, v in session.recording.data_vars.items() if n not in _PLACED}
+    along = nwb_spikes.along_presentations(session.recording)
+    own = {str(n): v for n, v in along.data_vars.items() if n not in _PLACED}
     if not own:
         return
     session.notes["variables"] = {name: [v.dtype.name, [str(d) for d in v.dims]] for name, v in own.items()}
@@ -359,6 +370,16 @@ def _add_variables(session: _Session) -> None:
             session.pynwb.core.VectorData(name=name, description=f"closedloop: {name}", data=_packed(values))
         )
     _misc(session).add(_table(session, "variables", "Further variables, a row for each trial", columns))
+
+
+def _add_spikes(session: _Session) -> None:
+    """Adds units with spike times, electrodes, and what is known of units block by block."""
+
+    def table(name: str, description: str, columns: list[Any]) -> None:
+        _misc(session).add(_table(session, name, description, columns))
+
+    nwb_spikes.add_units(session)
+    nwb_spikes.add_presented_spikes(session, table, lambda *of_column: _column(session, *of_column))
 
 
 def _add_generations(session: _Session) -> None:

@@ -23,14 +23,16 @@ from closedloop.errors import (
     blamed,
     reword,
 )
-from closedloop.interfaces import State, Stateful, Subject
+from closedloop.interfaces import Presenting, State, Stateful, Subject
+from closedloop.loop.answers import extended, session_name, with_answers
 from closedloop.loop.contents import Handing, Held
 from closedloop.loop.findings import summary_of
 from closedloop.loop.presenter import Shown
 from closedloop.recipes import fingerprint, older_fingerprints, plain, same_fingerprint, same_recipe
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
 from closedloop.recording.places import root_of
-from closedloop.recording.reader import open_recording, read_experiment, read_pointer, read_state
+from closedloop.recording.reader import open_recording, read_experiment, read_kept, read_pointer, read_state
+from closedloop.recording.states import pack_state, unpack_state
 from closedloop.recording.writer import Recording
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ _MAY_DIFFER = ("closedloop", "fingerprints", "lost_blocks")
 _PLACES = ("references", "images", "naturals")
 #: Entry of a state: what parts hold that were handed over as Python objects.
 HELD = "contents"
+#: The file of a run with the state in which a rig was before its first block.
+BEGUN = "rig.npz"
 
 
 class Course(Protocol):
@@ -111,7 +115,7 @@ def record(
     """
     content = plain(experiment)
     if not goes_on(save, exists):
-        return run_course(course, Recording.create(save, course.layout(), content))
+        return run_course(course, Recording.create(save, extended(course.layout(), course.subject), content))
     check_same_experiment(Path(str(save)), content)
     check_fingerprints(Path(str(save)), read_experiment(str(save)), content.get("fingerprints") or {})
     if is_finished(str(save)):
@@ -130,12 +134,14 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
         RecordingError: The disk is full or cannot be written; what was committed before is safe.
         SubjectError: The subject failed; likewise.
     """
+    session = session_name()
     try:
         recording.check_units(course.subject.units)
         saved = recording.state()
         held = _held(course, saved) if recording.path is not None else Held({})  # no other goes on in memory
         if saved is None:
-            recording.use(course.layout())
+            recording.use(extended(course.layout(), course.subject))
+            _begin_as_before(course.subject, recording)
         else:
             if HELD in saved:
                 held.check(str(recording.path), saved[HELD])
@@ -145,7 +151,9 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
             with _saying_what_is_safe(recording):
                 while (shown := course.show()) is not None:
                     recording.check(shown.responses)  # before anything is learnt from them
-                    rows = course.learn(shown)
+                    rows = with_answers(
+                        course.learn(shown), shown.answers, course.subject, recording.n_generations, session
+                    )
                     held.look_again()
                     recording.append(rows, _state(course, held))
                     course.committed()
@@ -189,6 +197,21 @@ def _saying_what_is_safe(recording: Recording) -> Iterator[None]:
         if "closedloop resume" not in str(error) and "begin again" not in str(error):
             reword(error, f"{str(error).rstrip('.')}. It happened in block {done}. {safe}")
         raise
+
+
+def _begin_as_before(subject: Subject, recording: Recording) -> None:
+    """Keeps the state with which a rig begins a run, or brings it back where the run died before its first commit.
+
+    So the first block is named alike when it is asked for again, and a rig that has shown it does not show it twice.
+    """
+    if not (isinstance(subject, Presenting) and isinstance(subject, Stateful)) or recording.path is None:
+        return
+    kept = read_kept(recording.path, BEGUN)
+    with blamed(f"subject {subject.name!r}, state()", SubjectError):
+        if kept is None:
+            recording.keep(BEGUN, pack_state(subject.state()))
+        else:
+            subject.restore(unpack_state(kept))
 
 
 def _blocks(done: int) -> str:

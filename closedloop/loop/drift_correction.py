@@ -41,6 +41,11 @@ class DriftCorrection:
         # Runs of older versions have no y², and go on with the ordinary line.
         self._sums: FloatArray | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether it has a baseline."""
+        return self._baseline is not None
+
     def begin(self, responses: FloatArray) -> None:
         """Takes the survey's responses to all references, ``(references, units[, time])``, as the baseline."""
         self._baseline = responses

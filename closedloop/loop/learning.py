@@ -68,7 +68,7 @@ class Learning:
     def _without_drift(self, phase: str, block: Block, means: FloatArray) -> FloatArray:
         """Corrects mean responses by what the block's references tell; a re-test compares within one block."""
         own = block.of(REFERENCE)
-        if phase == "survey":
+        if phase == "survey" and not self._drift.begun:
             self._drift.begin(means[own])
             return means
         self._drift.learn(self._references.numbers(block, own), means[own])

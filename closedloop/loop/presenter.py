@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,9 +20,13 @@ from numpy.typing import NDArray
 from closedloop.checks import check_responses, units_of
 from closedloop.errors import SubjectError, SubjectTimeoutError, SubjectWarning, blamed
 from closedloop.images.forms import shown_as
-from closedloop.interfaces import FloatArray, Form, Subject, Units, form_of
+from closedloop.interfaces import FloatArray, Form, Presenting, Subject, Units, form_of
+from closedloop.loop.answers import as_happened, check_answers, joined, taken
 from closedloop.loop.stale import Watch, image_keys
+from closedloop.presentations import Answers, Asked
 
+#: A call of the subject: images ``(n, 3, h, w)`` -> what it returns for them.
+Call = Callable[[NDArray[np.float32]], Any]
 #: Blocks in a row without any response of which it is warned.
 SILENT_BLOCKS = 3
 
@@ -35,11 +39,13 @@ class Shown:
         stimulus: Index of the image, ``(n,)``.
         repeat: How many times this image had been shown before in this block, ``(n,)``.
         responses: ``(n, units[, time])``, NaN where lost.
+        answers: What a rig said of each presentation; None for a subject that is none.
     """
 
     stimulus: NDArray[np.int64]
     repeat: NDArray[np.int64]
     responses: FloatArray
+    answers: Answers | None = None
 
     def means(self, stimuli: int) -> FloatArray:
         """Averages the responses to each image that were not lost, ``(stimuli, units[, time])``."""
@@ -58,6 +64,23 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Telling:
+    """What a rig is told of a block, beside its images and their names.
+
+    Attributes:
+        threads: Name of the thread of each image, or "reference", ``(m,)``; empty for none.
+        kinds: "evolved", "reference" or "retest" of each, ``(m,)``; empty for none.
+        phase: What is under way.
+        generation: Number of the block.
+    """
+
+    threads: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    phase: str = ""
+    generation: int = -1
+
+
+@dataclass(frozen=True)
 class Presenter:
     """Shows images to one subject.
 
@@ -66,12 +89,14 @@ class Presenter:
         retries: How many times a lost presentation is shown again before it stays NaN.
         timeout_s: Seconds that the subject may take for one block; None waits for ever.
         lost_blocks: Blocks in a row without any response after which it gives up.
+        soa_s: Nominal seconds from one presentation to the next, for a rig; None where it is left to the rig.
     """
 
     subject: Subject
     retries: int = 2
     timeout_s: float | None = None
     lost_blocks: int = 10
+    soa_s: float | None = None
     _silent: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @cached_property
@@ -102,6 +127,7 @@ class Presenter:
         spare: NDArray[np.int64] | None = None,
         group: NDArray[np.int64] | None = None,
         ids: Sequence[str] | None = None,
+        telling: Telling | None = None,
     ) -> Shown:
         """Shows each image as often as asked, in random order, then what was lost again.
 
@@ -112,7 +138,8 @@ class Presenter:
             spare: How many lost presentations of each group of images may be shown again, ``(groups,)``; None for
                 any number.
             group: Group of each image, ``(m,)``; None for one group.
-            ids: Name of each image, ``(m,)``, for errors.
+            ids: Name of each image, ``(m,)``, for errors and for a rig.
+            telling: What a rig is told of the block.
 
         Raises:
             SubjectError: The subject raised, returned no responses, changed what it records, or gave none at all in
@@ -122,24 +149,71 @@ class Presenter:
         left = None if spare is None else spare.copy()
         group = np.zeros(len(images), dtype=np.int64) if group is None else group
         stimulus = rng.permutation(np.repeat(np.arange(len(images)), repeats))
-        blocks, responses = [stimulus], [self._record(images[stimulus], _named(ids, stimulus))]
-        for _ in range(self.retries):
-            lost = blocks[-1][_lost(responses[-1])]
+        blocks = [self._present(images, stimulus, ids, telling, 0)]
+        for again in range(1, self.retries + 1):
+            lost = blocks[-1].stimulus[_lost(blocks[-1].responses)]
             if left is not None:
                 lost = lost[_occurrence(group[lost]) < left[group[lost]]]
                 left -= np.bincount(group[lost], minlength=len(left))
             if len(lost) == 0:
                 break
-            blocks.append(rng.permutation(lost))
-            responses.append(self._record(images[blocks[-1]], _named(ids, blocks[-1])))
-            if responses[-1].shape[1:] != responses[0].shape[1:]:
+            blocks.append(self._present(images, rng.permutation(lost), ids, telling, again))
+            if blocks[-1].responses.shape[1:] != blocks[0].responses.shape[1:]:
                 raise SubjectError(
-                    f"subject {self.subject.name!r}: expected responses of shape {responses[0].shape[1:]} for each "
-                    f"image, as before, got {responses[-1].shape[1:]}."
+                    f"subject {self.subject.name!r}: expected responses of shape {blocks[0].responses.shape[1:]} for "
+                    f"each image, as before, got {blocks[-1].responses.shape[1:]}."
                 )
-        order = np.concatenate(blocks)
-        self._listen(any(not _lost(answer).all() for answer in responses))
-        return Shown(order, _occurrence(order), np.concatenate(responses))
+        order = np.concatenate([block.stimulus for block in blocks])
+        self._listen(any(not _lost(block.responses).all() for block in blocks))
+        told = [block.answers for block in blocks if block.answers is not None]
+        whole = joined(told, self.subject.name) if told else None
+        return Shown(order, _occurrence(order), np.concatenate([block.responses for block in blocks]), whole)
+
+    def _present(
+        self,
+        images: NDArray[np.float32],
+        stimulus: NDArray[np.int64],
+        ids: Sequence[str] | None,
+        telling: Telling | None,
+        again: int,
+    ) -> Shown:
+        """Shows images by number, once each: here a subject is called, and nowhere else.
+
+        Presentations of a rig come in the order in which they happened.
+        """
+        subject = self.subject
+        if not isinstance(subject, Presenting):
+            responses = self._checked(images[stimulus], _named(ids, stimulus), subject.record)
+            return Shown(stimulus, np.zeros(len(stimulus), np.int64), responses)
+        asked = self._asked(images, stimulus, ids, telling or Telling(), again)
+        found: list[Answers] = []
+        rig: Presenting = subject
+
+        def present(_: NDArray[np.float32]) -> FloatArray:
+            raw, units = rig.present(asked), self.units
+            found[:] = [check_answers(raw, asked, len(units), self.subject.name, units.neuroid_id)]
+            return np.asarray(found[0].responses)
+
+        self._checked(images[stimulus], _named(ids, stimulus), present)
+        order = as_happened(found[0])
+        answers = taken(found[0], order)
+        return Shown(stimulus[order], np.zeros(len(stimulus), np.int64), np.asarray(answers.responses), answers)
+
+    def _asked(
+        self,
+        images: NDArray[np.float32],
+        stimulus: NDArray[np.int64],
+        ids: Sequence[str] | None,
+        telling: Telling,
+        again: int,
+    ) -> Asked:
+        """Returns what a rig is asked for, with those images alone that are shown."""
+        which, order = np.unique(stimulus, return_inverse=True)
+        ids, none = ids or [str(i) for i in range(len(images))], [""] * len(images)
+        columns = (ids, telling.threads or none, telling.kinds or none)
+        names, threads, kinds = (tuple(str(column[i]) for i in which) for column in columns)
+        phase, generation = telling.phase, telling.generation
+        return Asked(images[which], order.astype(np.int64), names, threads, kinds, phase, generation, again, self.soa_s)
 
     def _listen(self, answered: bool) -> None:
         """Warns of blocks without any response, and gives up after many in a row.
@@ -166,12 +240,12 @@ class Presenter:
                 stacklevel=3,
             )
 
-    def _record(self, images: NDArray[np.float32], ids: Sequence[str] | None) -> FloatArray:
-        """Returns responses to a block of images, checked."""
+    def _checked(self, images: NDArray[np.float32], ids: Sequence[str] | None, call: Call) -> FloatArray:
+        """Returns what a call of the subject gives for a block of images, checked."""
         name, units = self.subject.name, self.units
         keys = image_keys(images)  # before the subject can change them
         with blamed(f"subject {name!r}", SubjectError):
-            raw = self.subject.record(images) if self.timeout_s is None else self._record_in_time(images)
+            raw = call(images) if self.timeout_s is None else self._in_time(images, call)
         now = units_of(self.subject)
         if now is not units and now.neuroid_id != units.neuroid_id:
             raise SubjectError(
@@ -188,13 +262,13 @@ class Presenter:
             )
         return responses
 
-    def _record_in_time(self, images: NDArray[np.float32]) -> Any:
+    def _in_time(self, images: NDArray[np.float32], call: Call) -> Any:
         """Records in a thread of its own, so that a subject that hangs does not hang the experiment."""
         answer: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
         def work() -> None:
             try:
-                answer.put((True, self.subject.record(images)))
+                answer.put((True, call(images)))
             except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
                 answer.put((False, error))
 

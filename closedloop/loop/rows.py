@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.images.naturalness import coords_of, presentation_coords
-from closedloop.interfaces import FloatArray, Subject, form_of
+from closedloop.interfaces import FloatArray, Presenting, Subject, form_of
 from closedloop.loop.blocks import Block
 from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
@@ -18,6 +18,16 @@ from closedloop.loop.settings import Settings
 from closedloop.loop.thread import Evolution
 from closedloop.recipes import fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, Layout, Rows, form_scalars
+
+#: On how many further days a run at a rig may survey its references again; unwritten rows cost nothing.
+DAYS = 100
+
+
+def kinds_of(phase: str, block: Block) -> list[str]:
+    """Returns what stands in the column `kind` for each image of a block of this phase."""
+    natural = "reference" if phase in ("survey", "evolve") else "retest"
+    own = "evolved" if phase == "evolve" else "retest"
+    return [natural if thread == REFERENCE else own for thread in block.threads]
 
 
 @final
@@ -45,7 +55,8 @@ class SessionRows:
         generations = s.images  # at the most: one image in each
         copies = sum(len(e.ask()) for e in self._evolutions if e.climbs)  # a gradient method's last codes
         finalists = threads * (2 * s.retest_candidates + 1) + copies
-        shown = len(self._references) + threads * s.images + generations * s.interleave
+        surveys = 1 + DAYS * isinstance(self._subject, Presenting)
+        shown = surveys * len(self._references) + threads * s.images + generations * s.interleave
         shown += (finalists + 2 * threads) * s.retest_repeats
         return Layout(
             capacity=shown * (1 + s.retries),
@@ -86,9 +97,7 @@ class SessionRows:
             scores: Score of each image, ``(m,)``.
         """
         stimulus, n = shown.stimulus, len(shown.stimulus)
-        natural = "reference" if phase in ("survey", "evolve") else "retest"
-        own = "evolved" if phase == "evolve" else "retest"
-        kinds = [natural if thread == REFERENCE else own for thread in block.threads]
+        kinds = kinds_of(phase, block)
         codes = np.full((len(block.ids), self._latent), np.nan)
         for i, code in enumerate(block.codes):
             if code is not None:

@@ -74,6 +74,11 @@ class Schedule:
         if self.phase != "evolve":
             self.phase = PHASES[PHASES.index(self.phase) + 1]
 
+    def survey_again(self) -> None:
+        """Shows all references once more before the evolution goes on: the link between one day and the next."""
+        if self.phase == "evolve" and len(self._references):
+            self.phase = "survey"
+
     def check_budget(self) -> None:
         """Asks every thread for its first codes.
 

@@ -21,16 +21,17 @@ from closedloop.checks import check_flag, check_part, units_of
 from closedloop.errors import CallOrderError, InvalidArgumentError, ObserverError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet
-from closedloop.interfaces import Budgeted, FloatArray, State, Subject, form_of
+from closedloop.interfaces import Budgeted, FloatArray, Presenting, State, Subject, form_of
+from closedloop.loop.answers import today
 from closedloop.loop.blocks import Block, Generation, Observer
 from closedloop.loop.commits import check_fingerprints, fingerprints, record, run_course
 from closedloop.loop.ending import EndRequest
 from closedloop.loop.experiment import describe_session
 from closedloop.loop.learning import Learning
-from closedloop.loop.presenter import Presenter, Shown
+from closedloop.loop.presenter import Presenter, Shown, Telling
 from closedloop.loop.progress import SessionMeter
 from closedloop.loop.reference_pool import ReferencePool
-from closedloop.loop.rows import SessionRows
+from closedloop.loop.rows import SessionRows, kinds_of
 from closedloop.loop.schedule import Schedule
 from closedloop.loop.settings import Settings, read_settings
 from closedloop.loop.stopping import StoppingRule
@@ -100,12 +101,13 @@ class Session(Readable):
         self._learning = Learning(subject, self.evolutions, self._references, self.settings)
         self._schedule = Schedule(self.evolutions, self._references, self.stop, self.settings)
         self._stored = SessionRows(subject, self.evolutions, self._references, self.settings)
-        self._presenter = Presenter(subject, self.settings.retries, self.settings.timeout_s, self.settings.lost_blocks)
+        chosen = self.settings
+        self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks, chosen.soa_s)
         self._experiment, self._files = experiment, files or {}
         self._order = named_generator(self.settings.seed, "order")
         self._block: Block | None = None
         self._generation: Generation | None = None
-        self.presentations = 0
+        self.presentations, self._day = 0, ""
         if not len(self._references) and self.settings.drift != "none":
             raise InvalidArgumentError(f"references: expected some for drift={self.settings.drift!r}, got None.")
 
@@ -230,7 +232,9 @@ class Session(Readable):
         if self._block is None:
             return None
         spare, group = self._schedule.spare(self._block)
-        return self._presenter.show(self._block.images, self._block.repeats, self._order, spare, group, self._block.ids)
+        block = self._block
+        telling = Telling(block.threads, kinds_of(self.phase, block), self.phase, self.index)
+        return self._presenter.show(block.images, block.repeats, self._order, spare, group, block.ids, telling)
 
     def learn(self, shown: Shown) -> Rows:
         """Tells the threads what their images brought, and goes on to the next block."""
@@ -238,6 +242,7 @@ class Session(Readable):
             raise CallOrderError("session: expected show before learn.")
         index, phase, block, first = self.index, self.phase, self._block, self.presentations
         scores: FloatArray = self._learning.learn(phase, block, shown)
+        self._day = today()
         self.presentations += len(shown.stimulus)
         self._schedule.advance()
         self._generation = Generation(index, phase, block, shown, scores, self.evolutions)
@@ -266,12 +271,15 @@ class Session(Readable):
             "drift": self._learning.state(),
             "evolutions": [e.state() for e in self.evolutions],
             "budgeted": True,
+            **({"day": self._day} if isinstance(self.subject, Presenting) else {}),
         }
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
         self._schedule.restore(state)
         self.presentations = int(state["presentations"])
+        if state.get("day", today()) != today():
+            self._schedule.survey_again()
         restore_generator(self._order, state["order"])
         self._references.restore(state["references"])
         if "drift" in state:  # the first sessions knew of none

@@ -88,6 +88,13 @@ class Column:
         self._written = self._kept
         self._clean = committed is None
 
+    @property
+    def count(self) -> int:
+        """Rows that are committed; of an array of numbers alone."""
+        if self._kept is None:
+            return 0
+        return self._kept.number * self._rows + self._kept.size // max(1, len(self._empty))
+
     def append(self, start: int, values: NDArray[Any]) -> Appended:
         """Returns how rows ``start`` to ``start + len(values)`` are written, with their checksums.
 

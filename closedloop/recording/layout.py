@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import STILL, FloatArray, Form, Units
+from closedloop.presentations import Spikes
 from closedloop.recording.places import root_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ PRESENTATION: dict[str, tuple[str, Any]] = {
 }
 
 
+#: The dimensions along which a recording grows: presentations; the spikes of a rig; its blocks.
+PRESENTATIONS, SPIKE, BLOCK = "presentation", "spike", "block"
+#: What a recording with spikes has beside its columns; `spike_start` and `spike_count` are of each presentation.
+SPIKE_NAMES = ("spike", "block", "spike_start", "spike_count", "spike_time_s", "spike_unit", "unit_number")
+
+
 @dataclass(frozen=True)
 class Variable:
     """Type and shape of something that has a row for each presentation.
@@ -59,14 +66,29 @@ class Variable:
     Attributes:
         dtype: "float64", "uint8" …, or "str".
         fill: What stands in a row that was not written.
-        dims: Dimensions beside ``presentation``.
+        dims: Dimensions beside that along which it grows.
         shape: Their lengths.
+        along: Where it has a row for each spike or block instead: "spike" or "block".
     """
 
     dtype: str
     fill: Any
     dims: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+    along: str = PRESENTATIONS
+
+
+@dataclass(frozen=True)
+class TimeBins:
+    """The bins of responses with a time axis, in seconds from the onset.
+
+    Attributes:
+        start_s: Begin of each, ``(b,)``.
+        stop_s: End of each, ``(b,)``.
+    """
+
+    start_s: NDArray[np.float64]
+    stop_s: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,9 @@ class Rows:
         images: Images to keep, by stimulus id: ``(3, h, w)``; grey ones ``(1, h, w)``; movies with their frames first.
         rate_hz: Frames per second of movies.
         variables: The further variables that the layout names, each ``(n, …)``.
+        spikes: Those of all presentations, at a rig that gives them.
+        bins: The time bins of the responses, where they are known.
+        quality: What a rig says of each unit after this block, by name, each ``(units,)``.
     """
 
     coords: Mapping[str, NDArray[Any]]
@@ -90,6 +115,9 @@ class Rows:
     images: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     rate_hz: float | None = None
     variables: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    spikes: Spikes | None = None
+    bins: TimeBins | None = None
+    quality: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -19,11 +19,24 @@ from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
 from closedloop.recording.chunks import Appended, Column, rows_of_chunk
-from closedloop.recording.layout import EVOLUTION, PRESENTATION, SCHEMA, Layout, Rows, Variable
+from closedloop.recording.layout import (
+    BLOCK,
+    EVOLUTION,
+    PRESENTATION,
+    PRESENTATIONS,
+    SCHEMA,
+    SPIKE,
+    Layout,
+    Rows,
+    TimeBins,
+    Variable,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
+#: Room for spikes, which costs nothing unwritten, and how many go into a chunk: a MiB of times.
+_SPIKES, _SPIKES_OF_CHUNK = 2**40, 2**17
 #: The arrays that hold narrow numbers and texts, and the names of their columns' dimensions.
 NUMBERS, TEXTS = ("numbers", "number"), ("texts", "text")
 
@@ -36,6 +49,32 @@ def row_values(rows: Rows) -> dict[str, NDArray[Any]]:
         "responses": rows.responses,
         "score": rows.scores,
         "latent_code": rows.codes,
+        **_apart(rows),
+    }
+
+
+def _apart(rows: Rows) -> dict[str, NDArray[Any]]:
+    """Returns spikes, and what is known of units after a block; `spike_start` counts from the block's first spike."""
+    found: dict[str, NDArray[Any]] = {f"unit_{name}": values[None] for name, values in rows.quality.items()}
+    if rows.spikes is None:
+        return found
+    starts, counts = rows.spikes.offsets[:-1], np.diff(rows.spikes.offsets).astype(np.int32)
+    own: dict[str, NDArray[Any]] = {"spike_time_s": rows.spikes.time_s, "spike_unit": rows.spikes.unit}
+    return {**found, "spike_start": starts, "spike_count": counts, **own}
+
+
+def _columns_apart(rows: Rows) -> dict[str, Variable]:
+    """Returns type and shape of what `_apart` returns."""
+    units = rows.responses.shape[1:2]
+    found = {f"unit_{name}": Variable("float64", np.nan, ("neuroid",), units, BLOCK) for name in rows.quality}
+    if rows.spikes is None:
+        return found
+    return {
+        "spike_start": Variable("int64", -1),
+        "spike_count": Variable("int32", 0),
+        "spike_time_s": Variable("float64", np.nan, along=SPIKE),
+        "spike_unit": Variable("int32", -1, along=SPIKE),
+        **found,
     }
 
 
@@ -46,11 +85,14 @@ def columns_of(layout: Layout, rows: Rows) -> dict[str, Variable]:
     codes = {"latent_code": Variable("float64", np.nan, ("latent",), (layout.latent,))} if layout.latent else {}
     known = {**PRESENTATION, **layout.coords}
     coords = {name: Variable(dtype, fill) for name, (dtype, fill) in known.items()}
-    return {"responses": wide, **codes, "score": Variable("float64", np.nan), **layout.variables, **coords}
+    known_of_rigs = _columns_apart(rows)
+    score = Variable("float64", np.nan)
+    return {"responses": wide, **codes, "score": score, **layout.variables, **known_of_rigs, **coords}
 
 
-def described(layout: Layout, columns: Mapping[str, Variable]) -> dict[str, Any]:
+def described(layout: Layout, columns: Mapping[str, Variable], bins: TimeBins | None = None) -> dict[str, Any]:
     """Returns the attributes of the group: plain values, as JSON has them."""
+    numbered = {"unit_number": range(len(layout.units))} if "spike_unit" in columns else {}
     texts = [name for name, column in columns.items() if _is_text(column)]
     return {
         "closedloop_schema": SCHEMA,
@@ -59,11 +101,21 @@ def described(layout: Layout, columns: Mapping[str, Variable]) -> dict[str, Any]
         "coordinates": [*PRESENTATION, *layout.coords],
         "neuroid": {
             name: _packed(values)
-            for name, values in {"neuroid_id": layout.units.neuroid_id, **layout.units.coords}.items()
+            for name, values in {"neuroid_id": layout.units.neuroid_id, **layout.units.coords, **numbered}.items()
         },
+        **({} if bins is None else {"time_bin": {name: _packed(v) for name, v in bins_ms(bins).items()}}),
         EVOLUTION: {name: list(map(str, texts)) for name, texts in layout.evolutions.items()},
         "run": {name: v.item() if isinstance(v, np.generic) else v for name, v in layout.scalars.items()},
     }
+
+
+def bins_ms(bins: TimeBins) -> dict[str, NDArray[np.float64]]:
+    """Returns begin, end and width of time bins in milliseconds, by the names of their coordinates.
+
+    They are rounded to a nanosecond, which is far below what any clock of a rig tells.
+    """
+    start, end = np.round(1e3 * bins.start_s, 6), np.round(1e3 * bins.stop_s, 6)
+    return {"time_bin_start": start, "time_bin_end": end, "time_bin_width": np.round(end - start, 6)}
 
 
 def _is_text(column: Variable) -> bool:
@@ -73,7 +125,8 @@ def _is_text(column: Variable) -> bool:
 def _is_narrow(column: Variable) -> bool:
     """Tells whether it is a number of each presentation, which float64 holds exactly."""
     exact = not _is_text(column) and np.can_cast(np.dtype(column.dtype), np.float64, "safe")
-    return exact and not column.shape and np.dtype(column.dtype).name not in ("int64", "uint64")
+    own = column.along != PRESENTATIONS or column.shape or np.dtype(column.dtype).name in ("int64", "uint64")
+    return exact and not own
 
 
 def _packed(values: Iterable[Any]) -> dict[str, Any]:
@@ -112,6 +165,7 @@ class Store:
         if missing:
             raise ValueError(f"no array {sorted(missing)[0]!r}")
         self.capacity = int(arrays[NUMBERS[0]].shape[0])
+        self._along = {name: str((array.metadata.dimension_names or [""])[0]) for name, array in arrays.items()}
         self._columns = {name: Column(folder / name, array, committed.get(name)) for name, array in arrays.items()}
 
     @property
@@ -131,6 +185,7 @@ class Store:
             RecordingError: There is no room for them, or they have another shape than those before.
         """
         count = len(values["score"])
+        values = self._numbered(values)
         shapes = {name: column.shape[1:] for name, column in self._columns.items()}
         check_rows(values, shapes, self.capacity, start + count)
         numbers, texts = (self.attributes[name] for name, _ in (NUMBERS, TEXTS))
@@ -139,7 +194,29 @@ class Store:
             TEXTS[0]: np.stack([np.asarray(values[name], object) for name in texts], axis=1),
         }
         wide = {name: values[name] for name in self._columns if name not in tables}
-        return [self._columns[name].append(start, rows) for name, rows in {**tables, **wide}.items()]
+        first = {name: self._columns[name].count for name in self._apart}
+        return [self._columns[name].append(first.get(name, start), rows) for name, rows in {**tables, **wide}.items()]
+
+    def _numbered(self, values: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Returns rows in which `spike_start` counts from the first spike of the run.
+
+        Raises:
+            RecordingError: There are spikes, or what is known of units, and there were none before; or the reverse.
+        """
+        kept = {name for name, along in self._along.items() if along != PRESENTATIONS}
+        new = {name for name in values if name in ("spike_time_s", "spike_unit") or name.startswith("unit_")}
+        if missing := sorted(kept - new):
+            raise RecordingError(f"recording: expected {missing[0]} in every block, as before, got none.")
+        if "spike_start" not in self._columns:
+            if "spike_start" in values:
+                raise RecordingError("recording: expected no spikes, as before, got some.")
+            return values
+        return {**values, "spike_start": values["spike_start"] + self._columns["spike_time_s"].count}
+
+    @property
+    def _apart(self) -> list[str]:
+        """Names of the arrays that do not grow with presentations."""
+        return [name for name, along in self._along.items() if along != PRESENTATIONS]
 
     def keep(self) -> None:
         """Takes note that what was appended is committed."""
@@ -160,9 +237,9 @@ def check_rows(
             )
 
 
-def create(folder: Path, layout: Layout, columns: Mapping[str, Variable]) -> None:
+def create(folder: Path, layout: Layout, columns: Mapping[str, Variable], bins: TimeBins | None = None) -> None:
     """Makes the group of a run, with arrays of their final shape and without a row."""
-    attributes, n = described(layout, columns), layout.capacity
+    attributes, n = described(layout, columns, bins), layout.capacity
     group = zarr.open_group(folder, mode="w", attributes=attributes)
     numbers, texts = (len(attributes[name]) for name, _ in (NUMBERS, TEXTS))
     own = {name: c for name, c in columns.items() if not _is_text(c) and not _is_narrow(c)}
@@ -172,15 +249,17 @@ def create(folder: Path, layout: Layout, columns: Mapping[str, Variable]) -> Non
     }
     for name, column in {**own, **tables}.items():
         cell = 32 if _is_text(column) else np.dtype(column.dtype).itemsize
-        rows = rows_of_chunk(max(1, cell * int(np.prod(column.shape))), n)
+        room, rows = n, rows_of_chunk(max(1, cell * int(np.prod(column.shape))), n)
+        if column.along == SPIKE:
+            room, rows = _SPIKES, _SPIKES_OF_CHUNK
         group.create_array(
             name,
-            shape=(n, *column.shape),
+            shape=(room, *column.shape),
             chunks=(rows, *column.shape),
             dtype=column.dtype,
             fill_value=column.fill,
             compressors=None,
-            dimension_names=("presentation", *column.dims),
+            dimension_names=(column.along, *column.dims),
             chunk_key_encoding={"name": "default", "separator": "."},
         )
 
@@ -201,6 +280,13 @@ def read(store: Any, rows: int, group: str | None = None) -> xr.Dataset:
     columns |= {name: texts[:, i].copy() for i, name in enumerate(whole.attrs["texts"])}
     if len(numbers) != rows or (columns["kind"] == "").any():
         raise ValueError(f"{rows} presentations are committed, but some of them are missing")
+    grown = {}
+    if SPIKE in whole.sizes:
+        start = int(whole["spike_start"].values[-1]) if rows else 0
+        grown[SPIKE] = slice(0, start + int(columns["spike_count"][-1]) if rows else 0)
+    if BLOCK in whole.sizes:
+        grown[BLOCK] = slice(0, int(columns["block_number"][-1]) + 1 if rows else 0)
+    whole = whole.isel(grown)
     wide = {n: v for n, v in whole.variables.items() if n not in (NUMBERS[0], TEXTS[0])}
     along = {name: xr.Variable("presentation", values) for name, values in columns.items()}
     return assembled({**wide, **along}, whole.attrs)
@@ -212,6 +298,7 @@ def assembled(columns: Mapping[Any, xr.Variable], attributes: Mapping[str, Any])
 
     coords: dict[Any, Any] = {name: columns[name] for name in attributes["coordinates"]}
     coords |= {name: ("neuroid", _unpacked(column)) for name, column in attributes["neuroid"].items()}
+    coords |= {name: ("time_bin", _unpacked(column)) for name, column in attributes.get("time_bin", {}).items()}
     coords |= {name: (EVOLUTION, np.array([*texts], dtype=object)) for name, texts in attributes[EVOLUTION].items()}
     coords |= {
         name: ((), np.array(value, dtype=object) if isinstance(value, str) else np.asarray(value))

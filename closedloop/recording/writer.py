@@ -383,7 +383,7 @@ class Recording:
         temporary = path / (DATA + PARTIAL)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(path / DATA, ignore_errors=True)  # uncommitted: there is no pointer yet
-        create(temporary, layout, columns_of(layout, rows))
+        create(temporary, layout, columns_of(layout, rows), rows.bins)
         for place in temporary.rglob("*"):
             synchronize(place)
         temporary.replace(path / DATA)
@@ -501,7 +501,8 @@ class _Memory:
 
     def __init__(self, layout: Layout, rows: Rows) -> None:
         self._columns = columns_of(layout, rows)
-        self._attributes = described(layout, self._columns)
+        self._attributes = described(layout, self._columns, rows.bins)
+        self._spikes = 0
         self._capacity = layout.capacity
         self._rows: list[dict[str, NDArray[Any]]] = []
         self._count = 0
@@ -519,6 +520,9 @@ class _Memory:
     def append(self, rows: Rows) -> None:
         """Keeps a copy of a generation."""
         values = row_values(rows)
+        if rows.spikes is not None and "spike_start" in values:
+            values["spike_start"] = values["spike_start"] + self._spikes
+            self._spikes += len(rows.spikes.time_s)
         shapes = {name: column.shape for name, column in self._columns.items()}
         check_rows(values, shapes, self._capacity, self._count + len(rows))
         self._rows.append(kept_columns(values, self._columns))
@@ -530,7 +534,7 @@ class _Memory:
 
         self._rows = [{name: np.concatenate([rows[name] for rows in self._rows]) for name in self._columns}]
         whole = {
-            name: xr.Variable(("presentation", *column.dims), self._rows[0][name].copy())
+            name: xr.Variable((column.along, *column.dims), self._rows[0][name].copy())
             for name, column in self._columns.items()
         }
         return assembled(whole, self._attributes)

@@ -62,6 +62,7 @@ def _dataset(file: Any, notes: dict[str, Any]) -> xr.Dataset:
     data["score"] = ("presentation", _column(trials, "score", notes["score"], count))
     for name, (dtype, dims) in notes.get("variables", {}).items():
         data[name] = (dims, np.asarray(misc["variables"][name].data[:]).astype(dtype))
+    data |= _spikes(misc, notes, data["responses"][1].shape[1])
     coords: dict[str, Any] = {
         name: ("presentation", _column(trials, name, dtype, count)) for name, dtype in notes["presentation"].items()
     }
@@ -84,6 +85,24 @@ def _codes(misc: Any, known: dict[str, Any], count: int) -> NDArray[Any]:
         table = misc["evolved_stimuli"]
         codes[np.asarray(table["trial"].data[:])] = table["latent_code"].data[:]
     return codes
+
+
+def _spikes(misc: Any, notes: dict[str, Any], units: int) -> dict[str, Any]:
+    """Returns spikes, and what is known of units block by block; nothing for a recording without."""
+    data: dict[str, Any] = {}
+    for name, dtype in notes.get("spikes", {}).items():
+        none = "presented_spikes" not in misc
+        values = np.empty(0, dtype) if none else _typed(misc["presented_spikes"][name].data[:], dtype)
+        data[name] = ("spike", values)
+    for name, dtype in notes.get("quality", {}).items():
+        few = notes.get("few_qualities", {})
+        table = misc.get("unit_quality")
+        if table is not None and name in table.colnames:
+            values = np.asarray(table[name].data[:], dtype)
+        else:
+            values = np.array(few[name], dtype) if name in few else np.full((notes["blocks"], units), np.nan, dtype)
+        data[name] = (("block", "neuroid"), values)
+    return data
 
 
 def _column(table: Any, name: str, dtype: str, count: int) -> NDArray[Any]:

@@ -1,0 +1,193 @@
+"""The side of the experiment: asks a rig for a block until it answers, whatever is lost, late or doubled on the way."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+from closedloop.errors import RigError, SubjectTimeoutError
+from closedloop.rigs.messages import Message, message
+from closedloop.rigs.transports import Transport
+
+#: Seconds of silence after which a person is told of it, and after which again.
+SILENT_S = 5.0
+#: How often a block is sent again that the rig calls damaged.
+DAMAGED = 3
+#: Seconds between two askings of a rig that is busy.
+BUSY_S = 0.5
+
+
+@final
+class RigClient:
+    """Asks one rig.
+
+    Args:
+        transport: The way to it.
+        patience_s: Seconds without news after which a message is sent again, over a fresh socket.
+        give_up_s: Seconds without news after which it is given up; None for never.
+        tell: Is told, in words, what a person should know while it waits.
+
+    Attributes:
+        resent: How many messages were sent again.
+        stale: How many came that answered something else, or twice.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        patience_s: float = 10.0,
+        give_up_s: float | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.transport, self._patience_s, self._give_up_s = transport, patience_s, give_up_s
+        self._tell = tell or (lambda text: None)
+        self.name = secrets.token_hex(6)
+        self.resent = self.stale = 0
+
+    def hello(self, session: str, connect_s: float) -> Mapping[str, Any]:
+        """Asks who is there; returns the header of the welcome.
+
+        Raises:
+            RigError: Nobody answers within `connect_s`, or the rig refuses.
+        """
+        asked = message("hello", session=session, client=self.name, wants={"encodings": list(self.transport.encodings)})
+        end = time.monotonic() + connect_s
+        while (left := end - time.monotonic()) > 0:
+            self.transport.send(asked)
+            got = self._answer("welcome", min(left, 2.0))
+            if got is not None:
+                return got
+            self.transport.renew()
+        raise RigError(
+            f"no rig answered at {self.transport.address or 'this transport'} within {connect_s:g} s; start it "
+            "(closedloop rig-sim is one without an animal), and look at address, cable and token."
+        )
+
+    def _answer(self, kind: str, timeout_s: float) -> Mapping[str, Any] | None:
+        """Returns the header of the next message of a kind; None where none comes in time."""
+        end = time.monotonic() + timeout_s
+        while (left := end - time.monotonic()) > 0:
+            got = self.transport.receive(left)
+            if got is not None and got.type == "error":
+                raise refused(got.header)
+            if got is not None and got.type == kind:
+                return got.header
+            self.stale += got is not None
+        return None
+
+    def ask(self, block: Message, expected_s: float = 0.0) -> Mapping[str, Any]:
+        """Asks for a block; returns the header of the answer to this very block.
+
+        Args:
+            block: It.
+            expected_s: Seconds that the rig may take to show it, before silence counts.
+
+        Raises:
+            RigError: The rig refuses it.
+            SubjectTimeoutError: There was no news for `give_up_s`.
+        """
+        waiting, damaged = _Waiting(expected_s, self._patience_s), 0
+        self.transport.send(block)
+        while True:
+            got = self._receive(waiting.left())
+            if got is None:
+                self._still_waiting(waiting, block)
+            elif got.type == "answer" and _concerns(got, block):
+                waiting.say_that_it_is_back(self._tell)
+                return got.header
+            elif got.type == "progress" and _concerns(got, block):
+                waiting.heard(self._patience_s)
+                waiting.say_that_it_is_back(self._tell)
+            elif got.type == "error" and got.header.get("seq", block.header["seq"]) == block.header["seq"]:
+                damaged += got.header.get("code") == "damaged"
+                if got.header.get("code") not in ("busy", "damaged") or damaged > DAMAGED:
+                    raise refused(got.header)
+                waiting.heard(self._patience_s)
+                time.sleep(BUSY_S if got.header.get("code") == "busy" else 0)
+                self._again(block)
+            else:
+                self.stale += 1
+
+    def _receive(self, timeout_s: float) -> Message | None:
+        """Returns the next message; what is damaged, or of a stranger, counts as stale."""
+        try:
+            return self.transport.receive(timeout_s)
+        except RigError:
+            self.stale += 1
+            return None
+
+    def _still_waiting(self, waiting: _Waiting, block: Message) -> None:
+        """Tells of silence, sends a message again when it is time, and gives up when that time has come."""
+        silent = waiting.silent_s
+        waiting.say(self._tell)
+        if self._give_up_s is not None and silent > self._give_up_s:
+            raise SubjectTimeoutError(
+                f"no answer from the rig at {self.transport.address or 'this transport'} to block "
+                f"{block.header['seq']}, and no news for {silent:.0f} s (give_up_s={self._give_up_s:g}); look at it. "
+                "What it has shown meanwhile stands in its journal, and is answered when the run goes on."
+            )
+        if waiting.over():
+            self.transport.renew()
+            self._again(block)
+            waiting.patient_again(self._patience_s)
+
+    def _again(self, block: Message) -> None:
+        self.transport.send(block)
+        self.resent += 1
+
+
+class _Waiting:
+    """How long a rig has been silent, and when to ask it again."""
+
+    def __init__(self, expected_s: float, patience_s: float) -> None:
+        self._heard = time.monotonic() + expected_s
+        self._until = self._heard + patience_s
+        self._said = 0.0
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds without news beyond those that were expected."""
+        return max(0.0, time.monotonic() - self._heard)
+
+    def left(self) -> float:
+        """Returns how many seconds to wait at most before something is to be done."""
+        return max(0.0, min(1.0, self._until - time.monotonic()))
+
+    def over(self) -> bool:
+        """Tells whether patience is at its end."""
+        return time.monotonic() >= self._until
+
+    def heard(self, patience_s: float) -> None:
+        """Takes note that there was news."""
+        self._heard = max(self._heard, time.monotonic())
+        self.patient_again(patience_s)
+
+    def patient_again(self, patience_s: float) -> None:
+        """Waits as long as before once more."""
+        self._until = max(self._until, time.monotonic() + patience_s)
+
+    def say(self, tell: Callable[[str], None]) -> None:
+        """Tells how long it has been silent, every few seconds."""
+        if self.silent_s - self._said >= SILENT_S:
+            self._said = self.silent_s
+            tell(f"rig silent for {self._said:.0f} s")
+
+    def say_that_it_is_back(self, tell: Callable[[str], None]) -> None:
+        """Tells that there is news again, where silence was told of."""
+        if self._said:
+            tell("the rig answers again")
+            self._said = 0.0
+
+
+def _concerns(got: Message, block: Message) -> bool:
+    """Tells whether a message is about this block: of this session, number and name."""
+    names = ("session", "seq", "block") if got.type == "answer" else ("session", "seq")
+    return all(got.header.get(name) == block.header[name] for name in names)
+
+
+def refused(header: Mapping[str, Any]) -> RigError:
+    """Returns the error that a rig's refusal is."""
+    code = str(header.get("code", "unknown"))
+    return RigError(f"the rig refuses ({code}): {header.get('text', '')!s:.600}", code)

@@ -1,0 +1,150 @@
+"""What goes wrong at a rig, by name: ``lost:0.1``, ``fixation:0.05:8``, ``double:0.3`` … each with its numbers.
+
+Faults of trials are drawn with the state of the rig, so that a rig that was killed goes on as one that was not. Those
+of the way to the experiment, and crashes, are drawn apart from it: they may change no response.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
+from closedloop.rigs.messages import Message
+from closedloop.rigs.transports import Listener
+from closedloop.seeds import named_generator
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fault.
+
+    Attributes:
+        numbers: Its numbers by name, with their defaults.
+        what: What happens, in a sentence.
+    """
+
+    numbers: Mapping[str, float]
+    what: str
+
+
+#: All faults by name.
+FAULTS: dict[str, Kind] = {
+    "lost": Kind({"rate": 0.1}, "Trials are missing from the answer."),
+    "fixation": Kind(
+        {"rate": 0.02, "burst": 8}, "The animal looks away: bursts of broken fixations, of a mean length."
+    ),
+    "artifact": Kind({"rate": 0.05}, "Trials with an artifact, for instance of a movement."),
+    "frames": Kind({"rate": 0.05}, "The monitor drops a frame."),
+    "aborted": Kind({"rate": 0.05}, "The task is aborted; the images after it in the trial of ten are not shown."),
+    "drift": Kind({"change": -0.3, "over": 1000}, "The gain of all units changes by a share over presentations."),
+    "dead": Kind({"unit": 0, "from": 500}, "A unit dies at a presentation."),
+    "swap": Kind({"one": 0, "two": 1, "from": 500}, "An electrode moves: two units change places at a presentation."),
+    "adaptation": Kind({"share": 0.2}, "An image that was seen is answered less by a share, and recovers slowly."),
+    "late": Kind({"rate": 0.2, "seconds": 0.3}, "Answers come late."),
+    "double": Kind({"rate": 0.3}, "Answers come twice."),
+    "reorder": Kind({"rate": 0.3}, "Answers come again after later ones, with their trials in another order."),
+    "mute": Kind({"rate": 0.2}, "Answers get lost on the way."),
+    "silent": Kind({"rate": 0.05, "seconds": 8}, "The rig says nothing for some seconds before it shows a block."),
+    "crash": Kind({"rate": 0.05}, "The rig's program dies while it shows a block."),
+    "crash-after": Kind({"rate": 0.05}, "It dies when it has written the answer down, and before it sends it."),
+}
+
+
+def parse_faults(words: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Returns the numbers of each fault by its name, of words such as ``["lost:0.1", "fixation:0.05:8,double"]``.
+
+    Raises:
+        UnknownNameError: No such fault.
+        InvalidArgumentError: Too many numbers, or what is none.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for word in (part.strip() for text in words for part in text.split(",")):
+        name, *values = word.split(":")
+        if name not in FAULTS:
+            raise UnknownNameError(f"faults: no fault named {name!r}.{closest(name, FAULTS)}")
+        numbers = dict(FAULTS[name].numbers)
+        if len(values) > len(numbers):
+            raise InvalidArgumentError(f"faults: {word!r} has too many numbers; {name} takes: {', '.join(numbers)}.")
+        for place, text in zip(numbers, values, strict=False):
+            try:
+                numbers[place] = float(text)
+            except ValueError:
+                raise InvalidArgumentError(f"faults: {word!r}: expected a number as {place}, got {text!r}.") from None
+        if "rate" in numbers and not 0 <= numbers["rate"] <= 1:
+            raise InvalidArgumentError(f"faults: {word!r}: expected a rate from 0 to 1, got {numbers['rate']:g}.")
+        found[name] = numbers
+    return found
+
+
+@final
+class FaultyListener:
+    """Loses, delays, doubles and repeats answers on their way to the experiment.
+
+    Args:
+        inner: The way itself.
+        faults: As `parse_faults` returns them.
+        seed: Of what happens to which answer.
+    """
+
+    def __init__(self, inner: Listener, faults: Mapping[str, Mapping[str, float]], seed: int = 0) -> None:
+        self._inner, self._faults = inner, faults
+        self._rng = named_generator(seed, f"rig way {os.getpid()}")  # another one after a crash
+        self._due: list[tuple[float, Any, Message]] = []
+        self._old: list[Message] = []
+
+    def _happens(self, name: str) -> bool:
+        return name in self._faults and bool(self._rng.random() < self._faults[name]["rate"])
+
+    def receive(self, timeout_s: float) -> tuple[Any, Message] | None:
+        """Returns the next message, and sends what was late meanwhile."""
+        end = time.monotonic() + timeout_s
+        while True:
+            self._flush()
+            got = self._inner.receive(min(max(0.0, end - time.monotonic()), 0.02 if self._due else timeout_s))
+            if got is not None or time.monotonic() >= end:
+                return got
+
+    def _flush(self) -> None:
+        now, waiting = time.monotonic(), self._due
+        self._due = [entry for entry in waiting if entry[0] > now]
+        for due, peer, sent in waiting:
+            if due <= now:
+                self._inner.reply(peer, sent)
+
+    def reply(self, peer: Any, sent: Message) -> None:
+        """Sends a message, or what becomes of it."""
+        if sent.type != "answer":
+            self._inner.reply(peer, sent)
+            return
+        if self._happens("mute"):
+            return
+        if self._happens("reorder") and self._old and not isinstance(peer, os.PathLike):
+            self._inner.reply(peer, self._old[int(self._rng.integers(len(self._old)))])
+            trials = list(sent.header["trials"])
+            sent = Message({**sent.header, "trials": [trials[i] for i in self._rng.permutation(len(trials))]})
+        self._old = [*self._old[-7:], sent]
+        for _ in range(1 + self._happens("double")):
+            if self._happens("late"):
+                self._due.append((time.monotonic() + self._faults["late"]["seconds"], peer, sent))
+            else:
+                self._inner.reply(peer, sent)
+
+    def close(self) -> None:
+        """Ends it."""
+        self._inner.close()
+
+
+def dies(faults: Mapping[str, Mapping[str, float]], name: str, rng: np.random.Generator) -> bool:
+    """Tells whether the program dies now, by the fault of this name."""
+    return name in faults and bool(rng.random() < faults[name]["rate"])
+
+
+def die() -> None:
+    """Ends the process at once, as a power failure does: nothing is closed, nothing is written any more."""
+    os._exit(137)

@@ -1,0 +1,308 @@
+"""The way over a folder that both computers see: what ZeroMQ carries as messages lies there as files.
+
+::
+
+    DIR/sessions/SESSION/
+      hello-CLIENT.json       asked by the experiment; answered by
+      welcome-CLIENT.json     (or refused-CLIENT.json)
+      000012/                 a block, under a temporary name until all of it is there
+        block.json            its header
+        images/SHA256.png
+        READY                 SHA-256 of block.json: shares copy files one by one, and not at once
+        progress.json         while the rig shows it
+        answer.json           written under a temporary name, then renamed; or error.json
+
+Everything is a plain file, so a rig in MATLAB needs `jsondecode` and `imread` alone. Nothing here needs more of a file
+system than renaming; on a share the rig's own disk holds the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+from closedloop.errors import RecordingError, RigError
+from closedloop.files import replace_file, synchronize
+from closedloop.rigs.messages import Message, decoded, encoded, refusal, sha256
+
+#: Seconds between two looks at the folder: soon after something was asked, and later.
+SOON_S, LATER_S = 0.002, 0.05
+#: Seconds after which a block whose files do not fit is told to be damaged; a share may still be copying.
+COPYING_S = 5.0
+_BLOCK = re.compile(r"\d{6,}(-[0-9a-f]{12})?")
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
+
+
+def put(path: Path, data: bytes) -> None:
+    """Writes a file in full under a temporary name, brings it to the disk and renames it, and makes its name last."""
+    replace_file(path, data)
+    synchronize(path.parent)
+
+
+def _read(path: Path) -> bytes | None:
+    """Returns what a file holds; None where there is none, or where it cannot be read at this moment."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """Returns a header; None where the file is not there, or not yet whole.
+
+    Raises:
+        RigError: It is of another version.
+    """
+    content = _read(path)
+    if content is None:
+        return None
+    try:
+        return decoded(content)
+    except RigError as error:
+        if error.code == "version":
+            raise
+        return None
+
+
+def _safe(name: Any) -> str:
+    """Returns a name that a file can have on any computer.
+
+    Raises:
+        RigError: It is none.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RigError(f"expected a name of letters, digits, '-' and '_', got {name!r:.80}.", "malformed")
+    return name
+
+
+@final
+class FolderTransport:
+    """The side of the experiment.
+
+    Args:
+        folder: The folder, on a disk or share that both computers see; it must be there.
+
+    Raises:
+        RecordingError: There is no such folder.
+    """
+
+    encodings = ("png",)
+
+    def __init__(self, folder: str | Path) -> None:
+        self.address, self._root = f"folder:{folder}", Path(folder)
+        if not self._root.is_dir():
+            raise RecordingError(f"rig: there is no folder {folder}; make it, or start the rig first.")
+        self._awaited: list[Path] = []
+        self._told: bytes | None = None
+        self._client = secrets.token_hex(6)
+
+    def send(self, sent: Message) -> None:
+        """Puts a message where the rig finds it. What lies there already, and is the same, stays."""
+        try:
+            if sent.type == "block":
+                self._send_block(sent)
+            else:
+                self._send_hello(sent)
+        except OSError as error:
+            raise RigError(f"cannot write in {self._root} ({error.strerror or error}).") from error
+
+    def _send_hello(self, sent: Message) -> None:
+        folder = self._root / "sessions" / _safe(sent.header.get("session"))
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{self._client}-{secrets.token_hex(3)}"
+        self._awaited, self._told = [folder / f"{kind}-{name}.json" for kind in ("welcome", "refused")], None
+        put(folder / f"hello-{name}.json", encoded(sent.header))
+
+    def _send_block(self, sent: Message) -> None:
+        header = sent.header
+        folder = self._root / "sessions" / _safe(header.get("session"))
+        place = folder / f"{int(header['seq']):06d}"
+        known = _header(place / "block.json")
+        if known is not None and known.get("block") != header["block"]:
+            place = folder / f"{int(header['seq']):06d}-{header['block'][:12]}"  # the rig says whether it takes it
+        content = encoded(header)
+        files = {
+            place / "images" / f"{entry['sha256']}.png": part
+            for entry, part in zip(header["images"], sent.parts, strict=True)
+        }
+        if place.is_dir():
+            (place / "error.json").unlink(missing_ok=True)
+            for path, data in {place / "block.json": content, **files}.items():
+                if _read(path) != data:
+                    path.parent.mkdir(exist_ok=True)
+                    put(path, data)
+            if _read(place / "READY") != sha256(content).encode():
+                put(place / "READY", sha256(content).encode())
+        else:
+            self._put_block(folder, place, content, files)
+        self._awaited, self._told = [place / name for name in ("answer.json", "error.json")], None
+
+    def _put_block(self, folder: Path, place: Path, content: bytes, files: Mapping[Path, bytes]) -> None:
+        """Makes a block under a temporary name, and renames it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".tmp-{place.name}-{self._client}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        (temporary / "images").mkdir(parents=True)
+        for path, data in {place / "block.json": content, **files}.items():
+            _write(temporary / path.relative_to(place), data)
+        _write(temporary / "READY", sha256(content).encode())
+        temporary.rename(place)
+        synchronize(folder)
+
+    def receive(self, timeout_s: float) -> Message | None:
+        """Looks for the answer to what was sent last, and for news of it."""
+        end, pause = time.monotonic() + timeout_s, SOON_S
+        while True:
+            for path in self._awaited:
+                header = _header(path)
+                if header is not None:
+                    if path.name.startswith(("welcome", "refused")):
+                        self._forget_hello(path)
+                    self._awaited = [] if header["type"] != "error" else self._awaited
+                    return Message(header)
+            if (news := self._news()) is not None:
+                return news
+            if (left := end - time.monotonic()) <= 0:
+                return None
+            time.sleep(min(pause, left))
+            pause = min(LATER_S, 1.5 * pause)
+
+    def _news(self) -> Message | None:
+        """Returns the progress of the block, where it is another than the last one seen."""
+        if not self._awaited or self._awaited[0].name != "answer.json":
+            return None
+        content = _read(self._awaited[0].with_name("progress.json"))
+        if content is None or content == self._told:
+            return None
+        self._told = content
+        with suppress(RigError):
+            return Message(decoded(content))
+        return None
+
+    def _forget_hello(self, answer: Path) -> None:
+        """Removes a question that was answered, with its answer."""
+        for path in (answer, answer.with_name("hello-" + answer.name.partition("-")[2])):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def renew(self) -> None:
+        """Does nothing: what lies in the folder stays."""
+
+    def close(self) -> None:
+        """Leaves everything as it is."""
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@final
+class FolderListener:
+    """The side of the rig.
+
+    Args:
+        folder: The folder; it is made if it is not there.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._root = Path(folder)
+        (self._root / "sessions").mkdir(parents=True, exist_ok=True)
+        self._done: set[Path] = set()
+        self._unfit: dict[Path, float] = {}
+
+    def receive(self, timeout_s: float) -> tuple[Any, Message] | None:
+        """Returns the place of the next question, and the question."""
+        end, pause = time.monotonic() + timeout_s, SOON_S
+        while True:
+            for place in self._open():
+                found = self._message(place)
+                if found is not None:
+                    return place, found
+            if (left := end - time.monotonic()) <= 0:
+                return None
+            time.sleep(min(pause, left))
+            pause = min(LATER_S, 1.5 * pause)
+
+    def _open(self) -> Iterator[Path]:
+        """Yields the questions that have no answer yet, in the order of their names."""
+        for session in _entries(self._root / "sessions"):
+            for place in sorted(_entries(session)):
+                name = place.name
+                if name.startswith("hello-") and name.endswith(".json"):
+                    asked = name.removeprefix("hello-")
+                    if not any((session / f"{kind}-{asked}").exists() for kind in ("welcome", "refused")):
+                        yield place
+                elif _BLOCK.fullmatch(name) and place not in self._done:
+                    if (place / "answer.json").exists():
+                        self._done.add(place)
+                    elif (place / "READY").exists() and not (place / "error.json").exists():
+                        yield place
+
+    def _message(self, place: Path) -> Message | None:
+        """Returns the question at a place; None where it is not whole yet. What is none is refused."""
+        try:
+            if place.name.startswith("hello-"):
+                header = _header(place)
+                return None if header is None else Message(header)
+            return self._block(place)
+        except RigError as error:
+            self.reply(place, refusal(error))
+            return None
+
+    def _block(self, place: Path) -> Message | None:
+        content, ready = _read(place / "block.json"), _read(place / "READY")
+        if content is None or ready is None or ready.decode(errors="replace").split()[:1] != [sha256(content)]:
+            self._waited(place, "its block.json is not the one of which READY holds the SHA-256.")
+            return None
+        header = decoded(content)
+        parts = []
+        for entry in header.get("images", []):
+            name = str(entry.get("sha256")) if isinstance(entry, dict) else ""
+            part = _read(place / "images" / f"{_safe(name)}.png")
+            if part is None or sha256(part) != name:
+                self._waited(place, f"image {name[:12]}… is missing, or not the one that was sent.")
+                return None
+            parts.append(part)
+        self._unfit.pop(place, None)
+        return Message(header, parts)
+
+    def _waited(self, place: Path, what: str) -> None:
+        """Waits for a share that may still be copying.
+
+        Raises:
+            RigError: It has done so for long.
+        """
+        first = self._unfit.setdefault(place, time.monotonic())
+        if time.monotonic() - first > COPYING_S:
+            del self._unfit[place]
+            raise RigError(f"block {place.name}: {what}", "damaged")
+
+    def reply(self, peer: Any, sent: Message) -> None:
+        """Puts an answer beside its question; what nobody waits for any more is not written."""
+        place = Path(peer)
+        with suppress(FileNotFoundError):  # who asked has taken the question away
+            if place.name.startswith("hello-"):
+                kind = "refused" if sent.type == "error" else "welcome"
+                put(place.with_name(f"{kind}-{place.name.removeprefix('hello-')}"), encoded(sent.header))
+            else:
+                put(place / f"{sent.type}.json", encoded(sent.header))
+
+    def close(self) -> None:
+        """Leaves everything as it is."""
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError:
+        return []

@@ -1,0 +1,132 @@
+"""What a rig has shown: written down before it shows a block, and once more before it answers.
+
+So a block that is asked for again, since its answer was lost or the asker died, is answered and not shown again. Only a
+rig that dies while it shows a block shows it twice, and says so.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+from closedloop.errors import RecordingError, RigError
+from closedloop.interfaces import State
+from closedloop.recording.states import pack_state, unpack_state
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS blocks (
+    session TEXT NOT NULL, seq INTEGER NOT NULL, block TEXT NOT NULL,
+    attempt INTEGER NOT NULL, answer BLOB,
+    PRIMARY KEY (session, seq, block));
+CREATE TABLE IF NOT EXISTS rig (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL);
+"""
+
+
+class Entry(NamedTuple):
+    """What is known of one block.
+
+    Attributes:
+        block: Its name.
+        attempt: How many times it has been begun.
+        answer: The header of its answer; None where it was begun and not finished.
+    """
+
+    block: str
+    attempt: int
+    answer: bytes | None
+
+
+@final
+class Journal:
+    """The journal of a rig: an SQLite file on a disk of the rig's own computer.
+
+    Args:
+        path: The file; ":memory:" for one that is lost with the process.
+
+    Raises:
+        RecordingError: It cannot be opened, or is another file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        try:
+            self._file = sqlite3.connect(self.path, isolation_level=None, timeout=10, check_same_thread=False)
+            self._file.execute("PRAGMA journal_mode = WAL")
+            self._file.execute("PRAGMA synchronous = FULL")
+            self._file.executescript(_TABLES)
+        except sqlite3.Error as error:
+            raise RecordingError(f"journal: cannot open {path} ({error}); name a new file.") from error
+
+    def last_done(self, session: str) -> int:
+        """Returns the number of the last block of a session that is answered; 0 for none."""
+        row = self._one("SELECT MAX(seq) FROM blocks WHERE session = ? AND answer IS NOT NULL", session)
+        return int(row[0] or 0)
+
+    def entries(self, session: str, seq: int) -> list[Entry]:
+        """Returns what was begun under this number, the oldest first; several only where one superseded another."""
+        rows = self._file.execute(
+            "SELECT block, attempt, answer FROM blocks WHERE session = ? AND seq = ? ORDER BY rowid", (session, seq)
+        )
+        return [Entry(*row) for row in rows]
+
+    def begin(self, session: str, seq: int, block: str, *, supersede: bool = False) -> int:
+        """Writes down that a block is about to be shown; returns which attempt that is, from 1.
+
+        Raises:
+            RigError: The number is that of another block ("conflict"), or blocks before it are missing ("gap").
+        """
+        known = self.entries(session, seq)
+        own = next((entry for entry in known if entry.block == block), None)
+        if known and own is None and not supersede:
+            raise RigError(
+                f"block {seq} of session {session} was another one here ({known[-1].block[:12]}…, not {block[:12]}…). "
+                "Rounding on another computer may have changed a pixel, or the run was gone on with elsewhere. Go on "
+                "where it was begun; or let the subject supersede it: then it is shown, and both are kept.",
+                "conflict",
+            )
+        if seq > (last := self.last_done(session)) + 1 and not supersede:
+            raise RigError(
+                f"expected block {last + 1} of session {session}, got {seq}: this journal lacks those between. "
+                "Start the rig with the journal of this session, or let the subject supersede it.",
+                "gap",
+            )
+        attempt = 1 if own is None else own.attempt + 1
+        self._file.execute(
+            "INSERT INTO blocks (session, seq, block, attempt) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (session, seq, block) DO UPDATE SET attempt = excluded.attempt",
+            (session, seq, block, attempt),
+        )
+        return attempt
+
+    def finish(self, session: str, seq: int, block: str, answer: bytes, state: State | None = None) -> None:
+        """Writes down the answer to a block, with the state of the rig that follows, before it is sent."""
+        self._file.execute("BEGIN IMMEDIATE")
+        try:
+            self._file.execute(
+                "UPDATE blocks SET answer = ? WHERE session = ? AND seq = ? AND block = ?",
+                (answer, session, seq, block),
+            )
+            if state is not None:
+                self._file.execute("INSERT OR REPLACE INTO rig VALUES (1, ?)", (pack_state(state),))
+            self._file.execute("COMMIT")
+        except BaseException:
+            self._file.execute("ROLLBACK")
+            raise
+
+    def state(self) -> State | None:
+        """Returns the state of the rig after the last block that was finished; None where it has none."""
+        row = self._one("SELECT state FROM rig")
+        return None if row is None else unpack_state(row[0])
+
+    def shown(self) -> list[tuple[str, int, str, int, bool]]:
+        """Returns session, number, name and attempts of each block, and whether it was finished."""
+        rows = self._file.execute("SELECT session, seq, block, attempt, answer IS NOT NULL FROM blocks ORDER BY rowid")
+        return [(s, int(q), b, int(a), bool(done)) for s, q, b, a, done in rows]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _one(self, words: str, *values: Any) -> Any:
+        return self._file.execute(words, values).fetchone()

@@ -1,0 +1,446 @@
+"""A rig as a subject: a computer in another room that shows images on a monitor and returns spikes, late, or never."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole
+from closedloop.errors import InvalidArgumentError, RigError, SubjectError
+from closedloop.interfaces import FloatArray, State, Units
+from closedloop.loop.notices import notice
+from closedloop.presentations import QUALITIES, STATUSES, Answers, Asked, Spikes
+from closedloop.readable import ReadableSubject
+from closedloop.rigs.client import RigClient
+from closedloop.rigs.messages import PROTOCOL, Message, block_name, encoded, read_token, sha256
+from closedloop.rigs.pixels import Encoder
+from closedloop.rigs.transports import Transport, connect
+
+#: What a rig says of each unit that stands elsewhere in a recording, or changes from block to block.
+_NOT_COLUMNS = ("id", *QUALITIES)
+
+
+@final
+class RigSubject(ReadableSubject):
+    """Asks a rig by the protocol ``closedloop-rig/1``: whole blocks, each shown exactly once.
+
+    A block that was shown and whose answer was lost is answered from the rig's journal, also after either side died and
+    the run was resumed. Only a rig that dies while it shows a block shows it again; these presentations have
+    `attempt` 2. Trials are matched by their names, never by position or count.
+
+    Args:
+        transport: The way to the rig: an address, ``zmq://HOST:PORT`` or ``folder:DIR``, or a `Transport`.
+        on_s: Seconds that each image is shown.
+        off_s: Seconds without an image after it; None for what is left of the session's `soa_s`.
+        size_deg: Width of the image in degrees of visual angle; None for the rig's own.
+        position_deg: Where its centre is, right and up of the fixation point, in degrees; None for the rig's own.
+        background: Grey level around it, 0 to 1.
+        window_s: Where spikes are counted for the response, in seconds from the onset.
+        baseline_s: Where the rig is asked for spikes besides, in seconds from the onset.
+        bins_s: Begin of the first bin, width of each in seconds, and their number, for responses with a time axis.
+        resolution: Height and width of images in pixels.
+        patience_s: Seconds without news from the rig after which a block is sent again.
+        connect_s: Seconds that the rig may take to say who it is.
+        give_up_s: Seconds without news after which the run stops, to be resumed; None for never.
+        supersede: Whether a block is shown also where the rig's journal holds another under its number, or lacks those
+            before it: for a run that goes on with another computer, or another journal.
+        token_file: A file of mode 0600 with the token of both sides; None for the environment (`CLOSEDLOOP_RIG_TOKEN`
+            or `CLOSEDLOOP_RIG_TOKEN_FILE`).
+        encoding: "rgb8" or "png"; None for the best that both sides know.
+
+    Attributes:
+        welcome: What the rig says of itself: units, screen, clock.
+
+    Raises:
+        RigError: No rig answers, or it refuses.
+        InvalidArgumentError: An argument does not fit.
+        MissingExtraError: ZeroMQ needs the extra `rig`.
+    """
+
+    channels, frames, rate_hz = 3, None, None
+
+    def __init__(
+        self,
+        transport: Transport | str,
+        *,
+        on_s: float = 0.1,
+        off_s: float | None = None,
+        size_deg: float | None = None,
+        position_deg: Sequence[float] | None = None,
+        background: float = 0.5,
+        window_s: Sequence[float] = (0.05, 0.2),
+        baseline_s: Sequence[float] = (-0.1, 0.0),
+        bins_s: Sequence[float] | None = None,
+        resolution: int = 256,
+        patience_s: float = 10.0,
+        connect_s: float = 10.0,
+        give_up_s: float | None = None,
+        supersede: bool = False,
+        token_file: str | None = None,
+        encoding: str | None = None,
+    ) -> None:
+        self._off_s = None if off_s is None else check_number("off_s", off_s, 0)
+        self._on_s = check_positive("on_s", on_s)
+        self._show: dict[str, Any] = {
+            "on_s": self._on_s,
+            "size_deg": None if size_deg is None else check_positive("size_deg", size_deg),
+            "position_deg": None if position_deg is None else _numbers("position_deg", position_deg, 2),
+            "background": check_number("background", background, 0, 1),
+        }
+        self._window = _times("window_s", window_s)
+        self._baseline = _times("baseline_s", baseline_s)
+        self._bins = None if bins_s is None else _bins(bins_s)
+        self.resolution = check_whole("resolution", resolution, 1)
+        self._supersede = check_flag("supersede", supersede)
+        self._connect_s = check_positive("connect_s", connect_s)
+        if encoding not in (None, "rgb8", "png"):
+            raise InvalidArgumentError(f"encoding: expected 'rgb8', 'png' or None, got {encoding!r}.")
+        self._encoding = encoding
+        self._options = _given(locals(), type(self).__init__.__kwdefaults__ or {})
+        way = connect(transport, read_token(token_file)) if isinstance(transport, str) else transport
+        self._client = RigClient(
+            way,
+            check_positive("patience_s", patience_s),
+            None if give_up_s is None else check_positive("give_up_s", give_up_s),
+            notice,
+        )
+        self._session, self._seq = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", 0
+        self._greet()
+        #: Whether it gives spikes; None until it has answered.
+        self._fires: bool | None = {"spikes": True, "counts": False}.get(str(self.welcome.get("gives")))
+        self.name = f"rig-{self.welcome.get('rig_id', 'unnamed')}"
+        self.units = units_of_welcome(self.welcome)
+
+    def _greet(self) -> None:
+        """Asks the rig who it is, for the session under way."""
+        self.welcome: Mapping[str, Any] = self._client.hello(self._session, self._connect_s)
+        known = self._client.transport.encodings
+        chosen = self._encoding or str(self.welcome.get("encoding"))
+        if chosen not in known:
+            raise InvalidArgumentError(f"encoding: expected one of {', '.join(known)} on this way, got {chosen!r}.")
+        self._encoder = Encoder(chosen)
+        self._greeted = self._session
+
+    @property
+    def recipe(self) -> Mapping[str, Any] | None:
+        """How `load_subject` makes it again; None for a transport that was built by hand."""
+        address = self._client.transport.address
+        return {"name": f"rig:{address}", **self._options} if address else None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what is asked for and of the units; the address is no part of it, since a rig may move."""
+        content = [self._show, self._off_s, self._window, self._bins, self.units.neuroid_id]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def told(self) -> Mapping[str, int]:
+        """How many messages were sent again so far, and how many came late, twice or from a stranger."""
+        return {"resent": self._client.resent, "stale": self._client.stale}
+
+    def record(self, images: NDArray[np.float32]) -> FloatArray:
+        """Shows images ``(n, 3, h, w)`` once each; returns responses ``(n, units[, time])``, NaN where lost."""
+        shown = check_images(images)
+        n = len(shown)
+        if n == 0:
+            return np.empty((0, len(self.units), *([] if self._bins is None else [self._bins[2]])))
+        names = tuple(f"{i:04d}" for i in range(n))
+        answers = self.present(Asked(shown, np.arange(n), names, ("",) * n, ("",) * n))
+        responses = answers.responses
+        if answers.spikes is not None:
+            counted = answers.spikes.counts(answers.edges_s, len(self.units))
+            responses = counted[..., 0] if answers.bins_s is None else counted
+        found: FloatArray = np.array(responses, dtype=np.float64)
+        found[np.array(answers.status, dtype=object) != "ok"] = np.nan
+        return found
+
+    def present(self, asked: Asked) -> Answers:
+        """Has a block shown, in several parts where the rig takes fewer images at once.
+
+        Raises:
+            RigError: The rig refuses it.
+            SubjectError: Its answer is none to what was asked.
+        """
+        if self._greeted != self._session:
+            self._greet()
+        off_s = self._off_s
+        if off_s is None:
+            off_s = max(0.0, (0.2 if asked.soa_s is None else asked.soa_s) - self._on_s)
+        parts = self._encoder.encode(asked.images)
+        answers = [self._ask(asked, rows, parts, round(off_s, 9)) for rows in self._split(asked, parts)]
+        return answers[0] if len(answers) == 1 else _together(answers)
+
+    def _split(self, asked: Asked, parts: Sequence[bytes]) -> list[NDArray[np.int64]]:
+        """Returns the presentations of each block that is sent, of as many different images as the rig takes."""
+        most, room = int(self.welcome.get("max_images", 1000)), int(self.welcome.get("max_bytes", 2**28))
+        found: list[list[int]] = [[]]
+        images: set[int] = set()
+        size = 0
+        for row, image in enumerate(asked.order.tolist()):
+            more = 0 if image in images else len(parts[image])
+            if more > room:
+                raise RigError(
+                    f"an image of {more} bytes is more than the rig takes ({room}); show smaller ones.", "too_large"
+                )
+            if found[-1] and (len(images | {image}) > most or size + more > room):
+                found.append([])
+                images, size, more = set(), 0, len(parts[image])
+            found[-1].append(row)
+            images.add(image)
+            size += more
+        return [np.array(rows, np.int64) for rows in found]
+
+    def _ask(self, asked: Asked, rows: NDArray[np.int64], parts: Sequence[bytes], off_s: float) -> Answers:
+        """Asks for one block, and returns what the rig says of each of its presentations."""
+        seq = self._seq + 1
+        which, order = np.unique(asked.order[rows], return_inverse=True)
+        height, width = asked.images.shape[-2:]
+        entries = [
+            {
+                "sha256": sha256(parts[i]),
+                "bytes": len(parts[i]),
+                "id": asked.ids[i],
+                "kind": asked.kinds[i],
+                "thread": asked.threads[i],
+                "height": height,
+                "width": width,
+            }
+            for i in which.tolist()
+        ]
+        trials = [{"trial": f"{seq:06d}-{i:04d}", "image": image} for i, image in enumerate(order.tolist())]
+        header = {
+            "proto": PROTOCOL,
+            "type": "block",
+            "session": self._session,
+            "seq": seq,
+            "phase": asked.phase,
+            "generation": asked.generation,
+            "again": asked.again,
+            "encoding": self._encoder.encoding,
+            "images": entries,
+            "trials": trials,
+            "show": {**self._show, "off_s": off_s},
+            "window_s": self._window,
+            "baseline_s": self._baseline,
+            "bins_s": self._bins,
+            **({"supersede": True} if self._supersede else {}),
+        }
+        sent = Message({**header, "block": block_name(header)}, [parts[i] for i in which.tolist()])
+        expected_s = len(rows) * (self._on_s + off_s)
+        answer = self._client.ask(sent, expected_s)
+        names = [str(trial["trial"]) for trial in trials]
+        answers = read_answer(answer, names, self.units, self._window, self._bins, self._fires)
+        self._fires = answers.spikes is not None
+        self._seq = seq  # last: what fails is asked for again under the same number
+        return answers
+
+    def state(self) -> State:
+        """Returns the session and the number of its last block, with what the rig says of itself, for the record."""
+        fires = {} if self._fires is None else {"fires": self._fires}
+        return {"session": self._session, "seq": self._seq, **fires, "welcome": encoded(self.welcome).decode()}
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state; the rig is asked who it is when the next block is."""
+        self._session, self._seq = str(state["session"]), int(state["seq"])
+        self._fires = bool(state["fires"]) if "fires" in state else self._fires
+
+
+def rig(transport: str, **options: Any) -> RigSubject:
+    """Connects to a rig, by its address; see `RigSubject`."""
+    return RigSubject(transport, **options)
+
+
+def units_of_welcome(welcome: Mapping[str, Any]) -> Units:
+    """Returns the units of a rig: their names, and as columns what is said of every one of them in one value.
+
+    Raises:
+        SubjectError: There are none, or they have no names.
+    """
+    said = welcome.get("units")
+    if not isinstance(said, list) or not said or not all(isinstance(unit, dict) and "id" in unit for unit in said):
+        raise SubjectError("rig: expected units with an id each in its welcome, got none; look at the rig's settings.")
+    names = [name for name in said[0] if name not in _NOT_COLUMNS and all(_is_plain(unit.get(name)) for unit in said)]
+    return Units(
+        tuple(str(unit["id"]) for unit in said), {name: tuple(unit[name] for unit in said) for name in sorted(names)}
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
+def read_answer(
+    answer: Mapping[str, Any],
+    trials: Sequence[str],
+    units: Units,
+    window_s: Sequence[float],
+    bins_s: Sequence[float] | None = None,
+    fires: bool | None = None,
+) -> Answers:
+    """Returns what a rig answered, matched by the names of the trials; one that it does not name was not shown.
+
+    Args:
+        answer: The header of its message.
+        trials: Names of the trials, in the order in which they were asked for.
+        units: What it records.
+        window_s: Where spikes are counted.
+        bins_s: In which bins.
+        fires: Whether it gives spikes, where that is known: an answer in which all is lost does not tell.
+
+    Raises:
+        SubjectError: It names an unknown trial, or one twice; or an entry is none.
+    """
+    known: dict[str, Mapping[str, Any]] = {}
+    for entry in _list(answer, "trials"):
+        name = entry.get("trial") if isinstance(entry, dict) else None
+        if name not in trials:
+            raise SubjectError(f"rig: expected a trial of this block, such as {trials[0]!r}, got {name!r:.80}.")
+        if name in known:
+            raise SubjectError(f"rig: expected each trial once, got {name!r} twice.")
+        known[str(name)] = entry
+    entries = [known.get(name, {"status": "not_shown"}) for name in trials]
+    status = [entry.get("status", "ok") for entry in entries]
+    if wrong := next((word for word in status if word not in STATUSES), None):
+        raise SubjectError(f"rig: expected a status of {', '.join(STATUSES)}, got {wrong!r:.80}.")
+    fired = fires if fires is not None else not any("counts" in entry for entry in entries)
+    onset = [entry.get("onset_s") for entry in entries]
+    try:
+        return Answers(
+            status=status,
+            responses=None if fired else _counts(entries, len(units), bins_s),
+            spikes=_spikes(entries) if fired else None,
+            trial_id=list(trials),
+            onset_s=np.array([np.nan if value is None else float(value) for value in onset]),
+            onset_source=[
+                "" if v is None else e.get("onset_source", "nominal") for e, v in zip(entries, onset, strict=True)
+            ],
+            attempt=[int(entry.get("attempt", answer.get("attempt", 1))) for entry in entries],
+            window_s=(float(window_s[0]), float(window_s[1])),
+            bins_s=None if bins_s is None else (float(bins_s[0]), float(bins_s[1]), int(bins_s[2])),
+            quality=_quality(answer.get("quality"), units),
+        )
+    except (TypeError, ValueError) as error:
+        raise SubjectError(f"rig: expected numbers in its answer, got something else ({error}).") from error
+
+
+def _list(answer: Mapping[str, Any], name: str) -> list[Any]:
+    found = answer.get(name)
+    if isinstance(found, dict):  # MATLAB's jsonencode makes one of a single entry
+        return [found]
+    if not isinstance(found, list):
+        raise SubjectError(f"rig: expected a list of {name} in its answer, got {found!r:.80}.")
+    return found
+
+
+def _several(values: Any) -> list[Any]:
+    """Returns values as a list: MATLAB's jsonencode makes a bare number of a list of one."""
+    return list(values) if isinstance(values, list) else [values]
+
+
+def _spikes(entries: Sequence[Mapping[str, Any]]) -> Spikes:
+    """Returns the spikes of all trials, in their order in time."""
+    times, units, number = [], [], []
+    for entry in entries:
+        time_s = np.asarray(_several(entry.get("spike_s", [])), np.float64)
+        unit = np.asarray(_several(entry.get("spike_unit", [])), np.int64)
+        if time_s.shape != unit.shape or time_s.ndim != 1:
+            raise SubjectError(
+                f"rig: trial {entry.get('trial')!r}: expected a unit for each of {len(time_s)} spikes, got {len(unit)}."
+            )
+        order = np.argsort(time_s, kind="stable")
+        times.append(time_s[order])
+        units.append(unit[order])
+        number.append(len(time_s))
+    offsets = np.concatenate([[0], np.cumsum(number)]).astype(np.int64)
+    return Spikes(np.concatenate(times), np.concatenate(units).astype(np.int32), offsets)
+
+
+def _counts(entries: Sequence[Mapping[str, Any]], units: int, bins_s: Sequence[float] | None) -> FloatArray:
+    """Returns counts ``(n, units[, time])``, NaN where a trial has none."""
+    shape = (units,) if bins_s is None else (units, int(bins_s[2]))
+    found = np.full((len(entries), *shape), np.nan)
+    for row, entry in enumerate(entries):
+        if "counts" in entry:
+            counts = np.asarray([np.nan if c is None else c for c in _several(entry["counts"])], np.float64)
+            if counts.shape != shape:
+                raise SubjectError(
+                    f"rig: expected counts of shape {shape} for trial {entry.get('trial')!r}, got {counts.shape}."
+                )
+            found[row] = counts
+    return found
+
+
+def _quality(said: Any, units: Units) -> dict[str, NDArray[np.float64]]:
+    """Returns what a rig says of its units after this block; NaN where it says nothing."""
+    known = said if isinstance(said, dict) else {}
+    found = {name: np.full(len(units), np.nan) for name in QUALITIES}
+    for place, unit in enumerate(units.neuroid_id):
+        entry = known.get(unit)
+        for name, value in entry.items() if isinstance(entry, dict) else ():
+            if name in QUALITIES and value is not None:
+                found[name][place] = float(value)
+    return found
+
+
+def _together(answers: Sequence[Answers]) -> Answers:
+    """Returns one answer to a block that was asked for in parts."""
+    first, n = answers[0], len(answers)
+    spikes = [a.spikes for a in answers if a.spikes is not None]
+    responses = [np.asarray(a.responses) for a in answers if a.responses is not None]
+    if 0 < len(spikes) < n:
+        raise SubjectError("rig: expected spikes for all parts of a block, or for none.")
+    quality = {name: _last([a.quality[name] for a in answers]) for name in QUALITIES}
+    return Answers(
+        status=[word for a in answers for word in a.status],
+        responses=np.concatenate(responses) if len(responses) == n else None,
+        spikes=Spikes.join(spikes) if spikes else None,
+        trial_id=[name for a in answers for name in a.trial_id],
+        onset_s=np.concatenate([np.asarray(a.onset_s) for a in answers]),
+        onset_source=[word for a in answers for word in a.onset_source],
+        attempt=np.concatenate([np.asarray(a.attempt) for a in answers]),
+        window_s=first.window_s,
+        bins_s=first.bins_s,
+        quality=quality,
+    )
+
+
+def _last(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    found = columns[0]
+    for column in columns[1:]:
+        found = np.where(np.isnan(column), found, column)
+    return found
+
+
+def _numbers(name: str, values: Any, count: int) -> list[float]:
+    """Returns so many finite numbers."""
+    whole = isinstance(values, (list, tuple, np.ndarray)) and len(values) == count
+    if not whole:
+        raise InvalidArgumentError(f"{name}: expected {count} numbers, got {values!r:.80}.")
+    return [check_number(name, value) for value in values]
+
+
+def _times(name: str, values: Any) -> list[float]:
+    """Returns begin and end in seconds."""
+    begin, end = _numbers(name, values, 2)
+    if not begin < end:
+        raise InvalidArgumentError(f"{name}: expected begin < end in seconds from the onset, got {values!r:.80}.")
+    return [begin, end]
+
+
+def _bins(values: Any) -> list[Any]:
+    """Returns begin, width and number of bins."""
+    begin, width, number = _numbers("bins_s", values, 3)
+    return [begin, check_positive("bins_s: width", width), check_whole("bins_s: number", int(number), 1)]
+
+
+def _given(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options that differ from their defaults, as plain values."""
+    found = {name: values[name] for name, default in defaults.items() if values[name] != default}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
