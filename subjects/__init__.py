@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .motion import MotionEnergySubject
     from .noise import Drift, Gain, NegativeBinomial, Poisson
     from .onnx_file import OnnxSubject
+    from .rig import RigSubject
     from .torch_subject import TorchSubject
     from .trained import TrainedSubject
     from .wrapping import Lossy, Repeated, inner_of
@@ -36,6 +37,7 @@ _HOMES = {
     "OnnxSubject": "onnx_file",
     "Poisson": "noise",
     "Repeated": "wrapping",
+    "RigSubject": "rig",
     "TorchSubject": "torch_subject",
     "TrainedSubject": "trained",
     "as_maps": "inside",
@@ -61,6 +63,7 @@ __all__ = [
     "OnnxSubject",
     "Poisson",
     "Repeated",
+    "RigSubject",
     "TorchSubject",
     "TrainedSubject",
     "as_maps",

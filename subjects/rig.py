@@ -128,6 +128,10 @@ class RigSubject(ReadableSubject):
         self._encoder = Encoder(chosen)
         self._greeted = self._session
 
+    def close(self) -> None:
+        """Lets go of the way to the rig."""
+        self._client.transport.close()
+
     @property
     def recipe(self) -> Mapping[str, Any] | None:
         """How `load_subject` makes it again; None for a transport that was built by hand."""

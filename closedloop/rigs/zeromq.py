@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, final
 
 from closedloop.errors import InvalidArgumentError, RigError, require
@@ -30,8 +31,13 @@ class ZmqTransport:
         self.address, self._place, self._token = f"zmq://{place}", place, token
         self._zmq = _zmq()
         self._context = self._zmq.Context()
-        self._socket: Any = None
+        self._open: list[Any] = []
+        self._closing = weakref.finalize(self, _close, self._context, self._open)  # also when it is forgotten
         self.renew()
+
+    @property
+    def _socket(self) -> Any:
+        return self._open[0]
 
     def send(self, sent: Message) -> None:
         """Sends a message; where nobody listens yet it waits in this process."""
@@ -45,9 +51,9 @@ class ZmqTransport:
 
     def renew(self) -> None:
         """Throws the socket away with all that is in it, and opens a fresh one."""
-        if self._socket is not None:
-            self._socket.close(linger=0)
-        self._socket = self._context.socket(self._zmq.DEALER)
+        if self._open:
+            self._open.pop().close(linger=0)
+        self._open.append(self._context.socket(self._zmq.DEALER))
         self._socket.setsockopt(self._zmq.LINGER, 0)
         self._socket.setsockopt(self._zmq.RECONNECT_IVL, 50)
         self._socket.setsockopt(self._zmq.RECONNECT_IVL_MAX, 1000)
@@ -55,8 +61,13 @@ class ZmqTransport:
 
     def close(self) -> None:
         """Closes the socket."""
-        self._socket.close(linger=0)
-        self._context.term()
+        self._closing()
+
+
+def _close(context: Any, sockets: list[Any]) -> None:
+    for socket in sockets:
+        socket.close(linger=0)
+    context.term()
 
 
 @final

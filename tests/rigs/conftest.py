@@ -1,0 +1,5 @@
+"""Rigs that run in a thread."""
+
+from tests.running_rigs import address, running
+
+__all__ = ["address", "running"]

@@ -1,0 +1,278 @@
+"""A rig as a subject: blocks over a folder and over ZeroMQ, exactly once, matched by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from closedloop import CMAES, Session, Thread, Unit, open_recording
+from closedloop.errors import InvalidArgumentError, RigError, SubjectError, SubjectTimeoutError
+from closedloop.generators import Fourier
+from closedloop.protocols import present, resume
+from closedloop.rigs.simulated import SimulatedRig
+from closedloop.rigs.spiking import Firing
+from closedloop.subjects import GaborSubject, RigSubject, load_subject
+from closedloop.subjects.rig import read_answer, units_of_welcome
+from closedloop.testing import SubjectContract
+from tests.running_rigs import Running, Scripted, blank, marked, number_of, telling
+
+OPTIONS = {"resolution": 12, "patience_s": 2.0, "connect_s": 5.0}
+
+
+class TestRig(SubjectContract):
+    noisy = True
+    resolution = 16
+
+    @pytest.fixture(autouse=True)
+    def _rig(self, tmp_path):
+        shows = SimulatedRig(GaborSubject(resolution=16))
+        self.running = Running(shows, f"folder:{tmp_path / 'exchange'}", tmp_path / "journal")
+        yield
+        self.running.stop()
+
+    def make(self):
+        return RigSubject(self.running.address, resolution=16)
+
+    def test_restored_state_continues_identically(self):
+        pytest.skip("its state is the number of its blocks: what was asked is answered from the journal")
+
+    def test_empty_batch(self):
+        assert self.make().record(self.images(0)).shape == (0, 1)
+
+
+def test_blocks_are_shown_and_matched(address, running):
+    rig = running(SimulatedRig(telling()), address)
+    subject = RigSubject(rig.address, **OPTIONS)
+    assert subject.name == "rig-simulated-telling"
+    assert subject.units.neuroid_id == ("telling.0", "telling.1", "telling.2", "telling.3")
+    numbers = np.random.default_rng(0).permutation(40)
+    np.testing.assert_array_equal(number_of(subject.record(marked(numbers))), numbers)
+    assert [entry[1] for entry in rig.stop()] == [1]
+
+
+def test_a_session_at_a_rig(address, running, tmp_path):
+    gabor = GaborSubject(resolution=12)
+    rig = running(SimulatedRig(gabor, Firing(1, (0.05, 0.2), np.array([20.0])), {"lost": {"rate": 0.1}}), address)
+    subject = load_subject(f"rig:{rig.address}", **OPTIONS)
+    space = Fourier(12, 2)
+    threads = [Thread(space, CMAES(space.space, seed=1, population=6), Unit(0), "main")]
+    settings = {"images": 24, "interleave": 2, "retest_candidates": 1, "retest_repeats": 2, "progress": False}
+    ds = Session(subject, threads, references=marked(range(4)), save=tmp_path / "run", **settings).run()
+    assert set(ds.status.values) == {"ok", "not_shown"}
+    assert set(ds.onset_source.values[(ds.status == "ok").values]) == {"photodiode"}
+    assert ds.sizes["spike"] > 0
+    assert not np.isnan(ds.unit_snr.values[-1]).any()
+    blocks = rig.stop()
+    assert [entry[1] for entry in blocks] == list(range(1, len(blocks) + 1))
+    assert ds.sizes["presentation"] == len(set(ds.trial_id.values))
+    assert open_recording(tmp_path / "run").attrs["experiment"].count(rig.address) == 1
+
+
+def test_a_finished_run_is_resumed_by_its_name(running, tmp_path):
+    rig = running(SimulatedRig(telling()), f"folder:{tmp_path / 'exchange'}")
+    subject = load_subject(f"rig:{rig.address}", **OPTIONS)
+    present(subject, marked(range(4)), save=tmp_path / "run", progress=False)
+    assert resume(tmp_path / "run").sizes["presentation"] == 4
+
+
+def test_large_blocks_go_in_parts(address, running):
+    class Small:
+        def __init__(self):
+            self.inner = SimulatedRig(telling())
+            self.sizes = []
+
+        def welcome(self):
+            return {**self.inner.welcome(), "max_images": 7}
+
+        def show(self, block, images, attempt, tell):
+            self.sizes.append(len(images))
+            return self.inner.show(block, images, attempt, tell)
+
+    small = Small()
+    rig = running(small, address)
+    numbers = np.random.default_rng(1).integers(0, 20, 60)
+    subject = RigSubject(rig.address, **OPTIONS)
+    np.testing.assert_array_equal(number_of(subject.record(marked(numbers))), numbers)
+    assert max(small.sizes) <= 7
+    assert len(small.sizes) > 1
+
+
+def test_a_block_that_was_answered_is_not_shown_again(address, running):
+    shows = SimulatedRig(telling())
+    rig = running(shows, address)
+    subject = RigSubject(rig.address, **OPTIONS)
+    before = subject.state()
+    first = subject.record(marked(range(9)))
+    again = RigSubject(rig.address, **OPTIONS)
+    again.restore(before)
+    np.testing.assert_array_equal(again.record(marked(range(9))), first)
+    assert shows.state()["shown"] == 9
+    other = RigSubject(rig.address, **OPTIONS)
+    other.restore(before)
+    with pytest.raises(RigError, match=r"refuses \(conflict\).*block 1 of session"):
+        other.record(marked(range(1, 10)))
+    superseding = RigSubject(rig.address, supersede=True, **OPTIONS)
+    superseding.restore(before)
+    np.testing.assert_array_equal(number_of(superseding.record(marked(range(1, 10)))), range(1, 10))
+    assert [(entry[1], entry[3]) for entry in rig.stop()] == [(1, 1), (1, 1)]
+
+
+def test_a_journal_that_lacks_blocks_is_said(address, running):
+    rig = running(SimulatedRig(telling()), address)
+    subject = RigSubject(rig.address, **OPTIONS)
+    subject.restore({**subject.state(), "seq": 7})
+    with pytest.raises(RigError, match=r"refuses \(gap\).*expected block 1 .*got 8"):
+        subject.record(marked([1]))
+
+
+def answer_to(sent, **changes):
+    header = sent.header
+    trials = [{"trial": t["trial"], "counts": [t["image"], 1]} for t in header["trials"]]
+    known = {name: header[name] for name in ("session", "seq", "block")}
+    return blank("answer", **{**known, "trials": trials, **changes})
+
+
+def scripted(respond):
+    """A subject over a way that welcomes, and then does what `respond(sent, count)` says."""
+    units = [{"id": "a", "channel": 3}, {"id": "b", "channel": 9, "snr": 2.0, "rf_deg": [1, 2]}]
+
+    def answer(sent, count):
+        if sent.type == "hello":
+            return [blank("welcome", units=units, rig_id="x", encoding="rgb8")]
+        return respond(sent, count)
+
+    way = Scripted(answer)
+    return RigSubject(way, resolution=12, patience_s=0.05, connect_s=1.0), way
+
+
+def test_late_double_and_foreign_answers_are_dropped():
+    def respond(sent, count):
+        own = answer_to(sent)
+        strangers = [answer_to(sent, session="other"), answer_to(sent, seq=99), answer_to(sent, block="0" * 64)]
+        return [*strangers, RigError("damaged", "damaged"), own, own]
+
+    subject, way = scripted(respond)
+    for _ in range(3):
+        np.testing.assert_array_equal(subject.record(marked(range(4)))[:, 0], range(4))
+    assert subject.told["stale"] == 4 * 3 + 2
+    assert way.renewed == 0
+
+
+def test_what_is_not_answered_is_sent_again_unchanged():
+    def respond(sent, count):
+        return [] if count < 4 else [answer_to(sent)]
+
+    subject, way = scripted(respond)
+    subject.record(marked(range(4)))
+    blocks = [sent for sent in way.sent if sent.type == "block"]
+    assert len(blocks) == 3
+    assert all(sent is blocks[0] for sent in blocks)
+    assert (way.renewed, subject.told["resent"]) == (2, 2)
+
+
+def test_progress_extends_patience_and_is_no_answer():
+    def respond(sent, count):
+        if count > 2:
+            return [answer_to(sent)]
+        known = {name: sent.header[name] for name in ("session", "seq")}
+        return [blank("progress", **known, done=k, of=4) for k in range(4)]
+
+    subject, _ = scripted(respond)
+    subject.record(marked(range(4)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trials": [{"trial": "000009-0000", "counts": [1, 1]}]}, "expected a trial of this block"),
+        ({"trials": [{"trial": "000001-0000", "counts": [1, 1]}] * 2}, "expected each trial once"),
+        ({"trials": [{"trial": "000001-0000", "counts": [1, 1], "status": "fine"}]}, "expected a status of ok"),
+        ({"trials": [{"trial": "000001-0000", "counts": [1]}]}, r"expected counts of shape \(2,\)"),
+        ({"trials": [{"trial": "000001-0000", "counts": ["x", 1]}]}, "expected numbers in its answer"),
+        ({"trials": None}, "expected a list of trials"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_an_error(changes, message):
+    subject, _ = scripted(lambda sent, count: [answer_to(sent, **changes)])
+    with pytest.raises(SubjectError, match=message):
+        subject.record(marked(range(4)))
+
+
+def test_a_refusal_is_told_and_damage_is_sent_again():
+    def respond(sent, count):
+        if count < 4:
+            return [blank("error", code="damaged", text="bytes", seq=sent.header["seq"])]
+        return [blank("error", code="too_large", text="at most 3 images", seq=sent.header["seq"])]
+
+    subject, way = scripted(respond)
+    with pytest.raises(RigError, match=r"refuses \(too_large\): at most 3 images") as raised:
+        subject.record(marked(range(4)))
+    assert raised.value.code == "too_large"
+    assert sum(sent.type == "block" for sent in way.sent) == 3
+
+
+def test_silence_ends_where_it_is_asked_to():
+    units = [{"id": "a"}]
+    way = Scripted(lambda sent, count: [blank("welcome", units=units, encoding="png")] if sent.type == "hello" else [])
+    subject = RigSubject(way, resolution=12, patience_s=0.02, give_up_s=0.1, on_s=0.001, off_s=0.0)
+    with pytest.raises(SubjectTimeoutError, match=r"no answer from the rig at this transport to block 1"):
+        subject.record(marked([1]))
+
+
+def test_nobody_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RigError, match=r"no rig answered at folder:.*empty within 0.2 s; start it"):
+        RigSubject(f"folder:{tmp_path / 'empty'}", connect_s=0.2)
+
+
+def test_spikes_as_matlab_writes_them():
+    """One entry comes as a bare value, and a single trial without a list around it."""
+    units = units_of_welcome({"units": [{"id": 1}, {"id": 2}]})
+    trial = {"trial": "t0", "onset_s": 3.5, "onset_source": "ttl", "spike_s": 0.1, "spike_unit": 1}
+    answers = read_answer({"trials": trial, "attempt": 2}, ["t0", "t1"], units, (0.05, 0.2))
+    assert list(answers.status) == ["ok", "not_shown"]
+    assert (answers.spikes.time_s.tolist(), answers.spikes.unit.tolist()) == ([0.1], [1])
+    assert list(answers.attempt) == [2, 2]
+    assert answers.onset_source == ["ttl", ""]
+    assert np.isnan(answers.onset_s[1])
+
+
+def test_columns_of_the_units():
+    subject, _ = scripted(lambda sent, count: [answer_to(sent)])
+    assert dict(subject.units.coords) == {"channel": (3, 9)}
+    with pytest.raises(SubjectError, match="expected units with an id each"):
+        units_of_welcome({"units": []})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window_s": (0.2, 0.1)}, "window_s: expected begin < end"),
+        ({"window_s": (0.2,)}, "window_s: expected 2 numbers"),
+        ({"bins_s": (0, 0.1, 0)}, "bins_s: number: expected a whole number of at least 1"),
+        ({"encoding": "jpeg"}, "encoding: expected 'rgb8'"),
+        ({"encoding": "rgb8"}, "encoding: expected one of png on this way"),
+        ({"on_s": 0}, "on_s"),
+        ({"position_deg": (1, 2, 3)}, "position_deg: expected 2 numbers"),
+    ],
+)
+def test_options_that_do_not_fit(options, message, running, tmp_path):
+    rig = running(SimulatedRig(telling()), f"folder:{tmp_path / 'exchange'}")
+    with pytest.raises(InvalidArgumentError, match=message):
+        RigSubject(rig.address, **options)
+
+
+def test_addresses():
+    for address in ("tcp://x:1", "zmq://x", "zmq://:5", "zmq://x:99999", "folder:", ""):
+        with pytest.raises(InvalidArgumentError, match="address: expected zmq://HOST:PORT or folder:DIR"):
+            RigSubject(address)
+
+
+def test_what_a_block_says():
+    subject, way = scripted(lambda sent, count: [answer_to(sent)])
+    subject.record(marked([3, 3, 5]))
+    header = way.sent[-1].header
+    assert len(header["images"]) == 3
+    assert {"on_s": 0.1, "off_s": 0.1, "background": 0.5}.items() <= header["show"].items()
+    assert header["window_s"] == [0.05, 0.2]
+    assert header["seq"] == 1
