@@ -23,8 +23,8 @@ from closedloop.interfaces import FloatArray
 _DPI = 100
 #: Pixels of white around, of the line of words above, of the course of the loss, and of its numbers.
 _MARGIN, _WORDS, _LOSS, _NUMBERS = 14, 30, 80, 46
-#: Pixels that a letter of a layer's name takes, and the least width of a page.
-_LETTER, _NARROWEST = 6, 460
+#: Pixels that a letter of a layer's name takes; the least width of a page, and of all neurons where they fit.
+_LETTER, _NARROWEST, _WIDEST = 6, 460, 640
 #: What lies between neurons: a light grey, for one that does nothing is white.
 _BETWEEN = 225
 
@@ -46,7 +46,9 @@ class _Column(NamedTuple):
 
 
 @of_allocation
-def allocation_movie(allocation: xr.Dataset, frames: int = 60, cell: int = 8, rows: int = 32) -> NDArray[np.uint8]:
+def allocation_movie(
+    allocation: xr.Dataset, frames: int = 60, cell: int | None = None, rows: int = 16
+) -> NDArray[np.uint8]:
     """Draws the network while it learns: each neuron a square, each layer a column, blue where it helps.
 
     Above stand the steps whose shares are summed, and the loss after them; below the course of the loss with a mark at
@@ -56,17 +58,19 @@ def allocation_movie(allocation: xr.Dataset, frames: int = 60, cell: int = 8, ro
     Args:
         allocation: See `closedloop.analysis.allocation_dataset`.
         frames: Of the movie, at most; each shows the sum of some steps.
-        cell: Height and width of a neuron, in pixels.
+        cell: Height and width of a neuron, in pixels; None for what fits onto the page.
         rows: Neurons below each other, at most; of more a layer is wider.
 
     Returns:
         ``(frames, 3, h, w)``, RGB.
     """
-    cell, rows, frames = check_whole("cell", cell, 2), check_whole("rows", rows, 1), check_whole("frames", frames, 1)
+    rows, frames = check_whole("rows", rows, 1), check_whole("frames", frames, 1)
     parts = np.array_split(np.arange(allocation.sizes["step"]), min(frames, allocation.sizes["step"]))
     shown = np.stack([allocation["by_neuron"].values[part].sum(0) for part in parts])
     limit = float(np.percentile(np.abs(shown), BRIGHTEST)) or float(np.abs(shown).max()) or 1.0
     columns, high = _columns(allocation, rows)
+    across = columns[-1].first + columns[-1].width
+    cell = int(np.clip(_WIDEST // across, 5, 18)) if cell is None else check_whole("cell", cell, 2)
     page, top, mark = _page(allocation, columns, high, cell, limit)
     step, loss = allocation["step"].values + 1, allocation["loss"].values
     made = []
@@ -111,8 +115,10 @@ def _page(
             middle / width, 1 - (top - 5) / height, column.name, rotation=90 if upright else 0, fontsize=7, color=INK,
             ha="center" if upright else "left", va="bottom", parse_math=False,
         )  # fmt: skip
-    for side, colour, words in ((0.60, HELPS, "■ helps"), (0.78, HURTS, f"■ hurts (to {limit:.2g})")):
-        figure.text(side, 1 - (_MARGIN + 8) / height, words, fontsize=8, color=colour, va="center")
+    for right, colour, words in ((_MARGIN + 118, HELPS, "■ helps"), (_MARGIN, HURTS, f"■ hurts (to {limit:.2g})")):
+        figure.text(
+            1 - right / width, 1 - (_MARGIN + 8) / height, words, fontsize=8, color=colour, va="center", ha="right"
+        )
     ax = figure.add_axes((58 / width, _NUMBERS / height, 1 - (58 + _MARGIN) / width, _LOSS / height))
     step = allocation["step"].values + 1
     ax.plot(step, allocation["loss"].values, color=INK, lw=1)

@@ -63,7 +63,8 @@ class Follower:
         self._baseline = Baseline()
         self._rows, self._last = 0, {"generation": -1, "kind": ""}
         self._pace: list[tuple[float, int]] = []
-        self._drawn: dict[str, tuple[int, bytes]] = {}
+        self._made: tuple[int, RunSummary] | None = None
+        self._drawn: dict[str, bytes] = {}
 
     @property
     def commits(self) -> int:
@@ -218,56 +219,50 @@ class Follower:
 
     def tables(self) -> list[dict[str, Any]]:
         """Returns the tables of a run that evolves nothing, as its protocol makes them."""
-        self.look()
-        with self._guard:
-            recording = self._recording
-        if recording is None or is_evolution(recording):
-            return []
-        made = self._summary(recording)
-        return [
+        made = self._summary()
+        return [] if made is None else [
             {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows], "caption": t.caption}
             for t in made.tables
-        ]
+        ]  # fmt: skip
 
-    def _summary(self, recording: xr.Dataset) -> RunSummary:
-        return shown_protocol(self._content, str(self.path)).summary(self.path, recording)
-
-    def drawings(self) -> list[dict[str, str]]:
-        """Returns the movies and figures of a run that evolves nothing: the names of their files, and their words."""
-        self.look()
-        with self._guard:
-            recording = self._recording
-        if recording is None or is_evolution(recording):
-            return []
-        made = self._summary(recording)
-        return [
-            *({"file": f"{name}.webp", "caption": movie.caption} for name, movie in made.movies.items()),
-            *({"file": f"{name}.png", "caption": figure.caption} for name, figure in made.figures.items()),
-        ]
-
-    def drawing(self, file: str) -> bytes | None:
-        """Returns a movie or a figure of what is committed now as a file; None for one that there is not."""
+    def _summary(self) -> RunSummary | None:
+        """Returns what a protocol shows of a run that evolves nothing, made once for what is committed."""
         self.look()
         with self._guard:
             recording, commits = self._recording, self.commits
-            known = self._drawn.get(file)
-        if known is not None and known[0] == commits:
-            return known[1]
-        if recording is None or is_evolution(recording):
-            return None
-        with self._pen:
-            made = self._summary(recording)
-            name, _, ending = file.rpartition(".")
-            if ending == "webp" and name in made.movies:
-                data = made.movies[name].encoded()
-            elif ending == "png" and name in made.figures:
-                buffer = io.BytesIO()
-                made.figures[name].draw().savefig(buffer, format="png")
-                data = buffer.getvalue()
-            else:
+            if recording is None or is_evolution(recording):
                 return None
-            self._drawn[file] = commits, data
-        return data
+            if self._made is not None and self._made[0] == commits:
+                return self._made[1]
+        made = shown_protocol(self._content, str(self.path)).summary(self.path, recording)
+        with self._guard:
+            self._made, self._drawn = (commits, made), {}
+        return made
+
+    def drawings(self) -> list[dict[str, str]]:
+        """Returns the movies and figures of a run that evolves nothing: the names of their files, and their words."""
+        made = self._summary()
+        return [] if made is None else [
+            *({"file": f"{name}.webp", "caption": movie.caption} for name, movie in made.movies.items()),
+            *({"file": f"{name}.png", "caption": figure.caption} for name, figure in made.figures.items()),
+        ]  # fmt: skip
+
+    def drawing(self, file: str) -> bytes | None:
+        """Returns a movie or a figure of what is committed now as a file; None for one that there is not."""
+        made = self._summary()
+        if made is None:
+            return None
+        with self._pen:  # who waits for the same finds it drawn
+            drawn = self._drawn
+            if file not in drawn:
+                name, _, ending = file.rpartition(".")
+                if ending == "webp" and name in made.movies:
+                    drawn[file] = made.movies[name].encoded()
+                elif ending == "png" and name in made.figures:
+                    buffer = io.BytesIO()
+                    made.figures[name].draw().savefig(buffer, format="png")
+                    drawn[file] = buffer.getvalue()
+            return drawn.get(file)
 
     def pictures(self, names: Sequence[str], reference: bool = False) -> list[NDArray[np.uint8] | None]:
         """Returns pictures of the run by name, made again where none was kept; see `Pictures`."""

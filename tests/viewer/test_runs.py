@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from closedloop.analysis.run_index import run_id
@@ -44,6 +45,27 @@ def test_the_browser_finds_sorts_and_pages(client):
     assert "done" in page
     assert f"/runs/{run_id('sub/cut')}" in page
     assert "No run fits" in client.get("/runs?q=nothing-like-that").text
+
+
+def test_a_run_of_training_shows_its_movie_and_its_figure(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from closedloop.protocols import train
+
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "task.npz", x=rng.standard_normal((20, 4, 4)), y=np.arange(20) % 2)
+    train(data=str(tmp_path / "task.npz"), steps=3, batch=8, save=tmp_path / "runs" / "learns")
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path))
+    client = TestClient(create_app(runs=tmp_path / "runs"), base_url="http://127.0.0.1")
+    learns = run_id("learns")
+    page = client.get(f"/runs/{learns}").text
+    assert "Loss change allocation of mlp" in page
+    for file, begins in (("allocation.webp", b"RIFF"), ("allocation.png", b"\x89PNG")):
+        assert f"/api/runs/{learns}/drawings/{file}" in page
+        answer = client.get(f"/api/runs/{learns}/drawings/{file}")
+        assert answer.content.startswith(begins)
+        assert answer.headers["content-type"] == f"image/{file[-4:].lstrip('.')}"
+    for other in ("allocation.gif", "evolution.png", "..%2Fexperiment.yaml"):
+        assert client.get(f"/api/runs/{learns}/drawings/{other}").status_code == 404
 
 
 def test_a_run_its_curves_pictures_and_report(client):
