@@ -1,5 +1,10 @@
 """Development: looks at a network while it is trained, going on after a stop, what a person sees."""
 
+import os
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -236,3 +241,29 @@ def test_inputs_that_are_no_images_are_named():
         InvalidArgumentError, match=r"training: expected inputs \(n, 3 or 1, side, side\), got \(4, 3\)"
     ):
         develop(mine, steps=2)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_killed_at_random_moments_it_goes_on_to_the_same(task, tmp_path):
+    words = ["develop", "--data", task["data"], "--steps", "40", "--batch", "10", "--every", "2", "--looks", "6",
+             "--layers", "fc1,output", "--units", "0,1", "--images", "60", "--examples", "12", "--generator", "pixels",
+             "--strategy", "{name: isotropic, population: 8}"]  # fmt: skip
+    code = "import sys\nfrom closedloop.cli import main\nmain(sys.argv[1:])"
+
+    def started(folder):
+        command = [sys.executable, "-c", code, *words, "--exists", "resume", "--out", str(folder)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    began = time.monotonic()
+    assert started(tmp_path / "whole").wait() == 0
+    whole_s, rng = time.monotonic() - began, np.random.default_rng()
+    for _ in range(3):
+        child = started(tmp_path / "run")
+        time.sleep(whole_s * rng.uniform(0.4, 0.9))
+        child.kill()
+        child.wait()
+    assert started(tmp_path / "run").wait() == 0
+    for part in (".", "training"):
+        one, other = (open_recording(tmp_path / name / part).load() for name in ("run", "whole"))
+        assert one.equals(other)

@@ -152,3 +152,44 @@ def test_the_report_is_one_click_away(folder, page_of):
     page.get_by_role("link", name="Report").click()
     page.wait_for_url("**/report", timeout=120_000)
     expect(page.get_by_role("heading", level=1).first).to_be_visible()
+
+
+def loaded(page, image, most_s=60):
+    """Waits until a picture is there."""
+    for _ in range(10 * most_s):
+        if image.evaluate("image => image.complete && image.naturalWidth > 100"):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("no picture came")
+
+
+def test_a_network_that_learns_is_drawn_again_while_it_does(tmp_path, page_of, check_accessible):
+    import torch
+
+    from closedloop.networks.modules import born
+    from closedloop.protocols import LossChangeAllocation
+
+    model = born(lambda: torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)), 0)
+    data = torch.linspace(-1, 1, 48).reshape(12, 4), torch.arange(12) % 3
+    lca = LossChangeAllocation(model, torch.nn.functional.cross_entropy, data, save=tmp_path / "runs" / "learns")
+
+    def learn(steps):
+        for _ in range(steps):
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(0.99)
+            lca.stepped()
+        lca.commit()
+
+    learn(3)
+    page = page_of(f"/runs/{run_id('learns')}", runs=tmp_path / "runs")
+    movie = page.locator("img[data-file='allocation.webp']")
+    movie.scroll_into_view_if_needed()
+    loaded(page, movie)
+    expect(page.locator("#state")).to_contain_text("running")
+    check_accessible(page)
+    learn(3)
+    expect(movie).to_have_attribute("src", re.compile(r"/drawings/allocation\.webp\?commits=2$"))
+    loaded(page, movie)
+    lca.finish()
+    expect(page.locator("#state")).to_contain_text("finished")
