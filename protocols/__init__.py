@@ -18,6 +18,7 @@ from .diagnose import why_closed as why_closed
 from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
 from .explaining import Explanation as Explanation
+from .judge import JudgeSettings, judge
 from .landscape import LandscapeSettings, landscape, stored_planes
 from .lca import AllocationSettings, LossChangeAllocation
 from .parameters import stored_parameters
@@ -26,6 +27,7 @@ from .resume import resume
 from .surveying import LayerSurvey as LayerSurvey
 from .surveying import Survey as Survey
 from .train import Training, TrainSettings, train
+from .treat import TreatSettings, treat
 
 __all__ = [
     "CONTENDERS",
@@ -40,6 +42,7 @@ __all__ = [
     "DiagnoseSettings",
     "ElitesSettings",
     "Handed",
+    "JudgeSettings",
     "LandscapeSettings",
     "LossChangeAllocation",
     "PresentSettings",
@@ -50,6 +53,7 @@ __all__ = [
     "RunTable",
     "TrainSettings",
     "Training",
+    "TreatSettings",
     "ascend",
     "atlas",
     "compare",
@@ -57,6 +61,7 @@ __all__ = [
     "diagnose",
     "evolve",
     "evolve_elites",
+    "judge",
     "landscape",
     "present",
     "pure_noise",
@@ -70,4 +75,5 @@ __all__ = [
     "stored_planes",
     "train",
     "transfer",
+    "treat",
 ]

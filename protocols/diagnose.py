@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.errors import CORRECT, EXPLAINED, LABELLED, answers_of, confusions, driving_units, single_units
+from closedloop.analysis.errors import CORRECT, EXPLAINED, LABELLED, explanations
+from closedloop.analysis.spurious import PREFERRED, spurious_units, suspected_units
 from closedloop.checks import at_door, units_of
 from closedloop.errors import InvalidArgumentError, ObserverError, blamed
 from closedloop.images.labelled import Labelled, read_labelled
@@ -22,7 +23,7 @@ from closedloop.loop.commits import check_fingerprints, fingerprints, is_finishe
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
-from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable
+from closedloop.loop.protocol import Handed, RunProtocol
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.networks.imagenet import match_classes
 from closedloop.recipes import recipe, version
@@ -31,14 +32,14 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
 
+from .diagnosed import summarize_diagnosis
 from .explaining import Explanation, Means, explain
+from .spurious import DONORS, RECIPIENTS, Part, Transplants, preferred
 from .stored import check_complete, stored_settings
 from .surveying import Survey
 
 #: Images that are shown, and committed, together; and those that are explained together, which takes longer.
 BLOCK, EXPLAINED_BLOCK = 64, 8
-#: Confusions and units that a table names.
-_NAMED = 10
 
 
 @settings
@@ -55,6 +56,20 @@ class DiagnoseSettings(Timing):
         least=0,
         help="Images answered rightly, evenly spread, that are explained against their second class: what ablation "
         "breaks.",
+    )
+    suspects: int = option(
+        default=6,
+        least=0,
+        help="Units that drive errors and are tested by transplants: is it something other than the object that they "
+        "answer to? See closedloop.analysis.spurious.",
+        later=True,
+    )
+    preferred: int = option(
+        default=1000,
+        least=0,
+        help="Images of the evolution that shows what a unit wants to see that was found to be spurious; an ascent "
+        "stands beside it. 0 for none.",
+        later=True,
     )
 
 
@@ -74,7 +89,9 @@ def diagnose(
 
     First all images are shown in blocks of 64, and the mean of each channel of the layer, at each of its places, is
     taken over them. Then for each error every channel's attribution is computed, and its ablation to that mean; see
-    `closedloop.protocols.explaining`. Of a subject that is no `Openable` network the answers alone are recorded.
+    `closedloop.protocols.explaining`. Units that drive errors are tested: do they answer to something that is not the
+    object? See `closedloop.analysis.spurious`. Of those that do, what they want to see is evolved, and ascended. Of a
+    subject that is no `Openable` network the answers alone are recorded.
 
     Args:
         subject: Its responses are one output for each class; the largest is its answer.
@@ -92,7 +109,9 @@ def diagnose(
         coordinates `target` and `answer` (numbers of classes; an answer of −1 was lost). Rows of the kind "explained"
         (errors) and "correct" (controls) show images again; they hold ``(presentation, unit)`` `attribution_wrong`,
         `attribution_right`, `ablated_difference` and `ablated_answer`, where the wrong class is `answer` and the right
-        one `target`, of a control its answer and its second class. `closedloop.analysis.errors` reads them.
+        one `target`, of a control its answer and its second class. Rows of the kinds "pasted", "pasted-control" and
+        "removed" show images with an exchanged window, for the unit in the coordinate `suspect`; "preferred" what it
+        wants to see. `closedloop.analysis.errors` and `closedloop.analysis.spurious` read them.
 
     Raises:
         InvalidArgumentError: An argument does not fit; nothing is written.
@@ -122,7 +141,8 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
         return open_recording(run)
     check_complete(run, content, DiagnoseSettings, "subject", "images", "layer")
     subject = handed.subject or load_recorded_subject(content["subject"], str(run))
-    chosen = stored_settings(DiagnoseSettings, content)
+    # Runs of older versions have no room for units that are tested.
+    chosen = stored_settings(DiagnoseSettings, {"suspects": 0, **content})
     study = study_of(subject, Path(content["images"]), chosen, content["layer"] or None, content.get("classes"))
     check_fingerprints(run, content, fingerprints(subject=subject, images=study.fingerprint))
     return run_course(Diagnosis(subject, study, chosen, handed.progress), Recording.reopen(run))
@@ -243,15 +263,21 @@ class Diagnosis:
         self._progress = as_progress(progress, "diagnosing")
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)
         self._rng = named_generator(chosen.seed, "order")
-        self._explained = self._presentations = self._blocks = 0
+        self._explained = self._tested = self._pictured = self._presentations = self._blocks = 0
         self._survey = Survey(study.targets)
         opened = study.opened
         self._means = None if opened is None else Means(opened.channels, opened.grid[0] * opened.grid[1])
+        self._recording: Recording | None = None
+        self._suspects: list[tuple[int, int]] | None = None  # units and classes, once the errors are explained
+        self._spurious: list[tuple[int, int]] | None = None  # once all suspects are tested
+        self._transplants: Transplants | None = None
+        self._part: Part | None = None
 
     def layout(self) -> Layout:
         """Returns the shape of the recording: room for every presentation that may come."""
         study, chosen = self._study, self._settings
-        capacity = len(study.images) * (1 + chosen.retries) * (1 if study.opened is None else 2)
+        tested = chosen.suspects * (2 * RECIPIENTS + DONORS + 2)
+        shown = len(study.images) if study.opened is None else 2 * len(study.images) + tested
         scalars = {
             "subject": self.subject.name,
             **form_scalars(study.form),
@@ -261,7 +287,8 @@ class Diagnosis:
             "diagnosed_layer": study.layer,
         }
         coords: dict[str, tuple[str, Any]] = {"target": ("int64", -1), "answer": ("int64", -1)}
-        return Layout(capacity, 0, self.subject.units, scalars, coords, variables=self._variables())
+        coords |= _OF_SUSPECTS if self._testing else {}
+        return Layout(shown * (1 + chosen.retries), 0, self.subject.units, scalars, coords, variables=self._variables())
 
     def _variables(self) -> dict[str, Variable]:
         """Says what is recorded of each channel."""
@@ -272,17 +299,24 @@ class Diagnosis:
         return {
             **{name: Variable("float32", np.nan, ("unit",), shape) for name in numbers},
             "ablated_answer": Variable("int32", -1, ("unit",), shape),
+            **({"activity": Variable("float32", np.nan, ("unit",), shape)} if self._testing else {}),
         }
 
+    @property
+    def _testing(self) -> bool:
+        """Whether units are tested that drive errors."""
+        return self._study.opened is not None and self._settings.suspects > 0
+
     def begin(self, recording: Recording) -> None:
-        """Tells whoever watches how far it is."""
+        """Tells whoever watches how far it is; keeps in mind where the answers are."""
+        self._recording = recording
         begin_progress(self._progress, *self._far())
 
     def show(self) -> Shown | None:
         """Shows the next images."""
         block = self._block
         if not len(block):
-            return None
+            return self._show_part()
         ids = [self._study.images.ids[i] for i in block]
         return self._presenter.show(self._study.read(block), np.ones(len(block), np.int64), self._rng, ids=ids)
 
@@ -303,6 +337,8 @@ class Diagnosis:
     def learn(self, shown: Shown) -> Rows:
         """Returns the rows of the images that were shown, and goes on to the next."""
         block = self._block
+        if not len(block):
+            return self._learn_part(shown)
         survey = not self._survey.over
         kinds, variables = (self._answered if survey else self._explain)(block, shown)
         which, n = block[shown.stimulus], len(shown.stimulus)
@@ -317,6 +353,7 @@ class Diagnosis:
             "target": self._study.targets[which],
             "answer": self._survey.answers[which],
         }
+        coords |= _missing(n, coords) if self._testing else {}
         if not survey:
             right = coords["kind"] == CORRECT
             coords["target"] = np.where(right, self._survey.seconds[which], coords["target"])
@@ -333,11 +370,17 @@ class Diagnosis:
             )
         self._survey.take(block[shown.stimulus], shown.responses)
         opened = self._study.opened
+        values = self._empty(len(block))
         if opened is not None and self._means is not None:
-            self._means.add(opened.look(self._study.read(block))[0])
+            seen, _ = opened.look(self._study.read(block))
+            self._means.add(seen)
+            values |= {"activity": seen.sum(2)} if self._testing else {}
         self._survey.done += len(block)
-        empty = {name: np.full((len(block), *v.shape), v.fill, v.dtype) for name, v in self._variables().items()}
-        return np.full(len(block), LABELLED), empty
+        return np.full(len(block), LABELLED), values
+
+    def _empty(self, n: int) -> dict[str, NDArray[Any]]:
+        """Returns what is recorded of the channels of ``n`` images that are not explained."""
+        return {name: np.full((n, *v.shape), v.fill, v.dtype) for name, v in self._variables().items()}
 
     def _explain(self, block: NDArray[np.int64], shown: Shown) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         """Explains a block of images."""
@@ -347,7 +390,8 @@ class Diagnosis:
             for image, answer, rival in zip(self._study.read(block), answers, rivals, strict=True)
         ]
         self._explained += len(block)
-        variables = {name: np.stack([getattr(e, name) for e in found]) for name in self._variables()}
+        named = [name for name in self._variables() if name != "activity"]
+        variables = self._empty(len(block)) | {name: np.stack([getattr(e, name) for e in found]) for name in named}
         return np.where(self._survey.wrong[block], EXPLAINED, CORRECT), variables
 
     def _explanation(self, image: NDArray[np.float32], answer: int, other: int) -> Explanation:
@@ -355,6 +399,99 @@ class Diagnosis:
         if opened is None or means is None:
             raise InvalidArgumentError(f"layer: {why_closed(self.subject)}.")
         return explain(opened, image, answer, other, means.value)
+
+    def _show_part(self) -> Shown | None:
+        """Shows the images by which the next suspected unit is tested, or what the next spurious one wants to see."""
+        self._part = None
+        if not self._testing:
+            return None
+        while self._part is None and (suspect := self._suspect()) is not None:
+            self._part = self._transplanting().part(*suspect)
+            self._tested += self._part is None  # too few images for a test
+        if self._part is None:
+            self._part = self._preferred()
+        if self._part is None:
+            return None
+        ids, each = self._part.ids, np.ones(len(self._part), np.int64)
+        return self._presenter.show(self._part.images, each, self._rng, ids=ids)
+
+    def _suspect(self) -> tuple[int, int] | None:
+        """Returns the unit that is tested next, and the class that it speaks for; None when all are."""
+        if self._suspects is None:
+            found = suspected_units(self._committed, self._settings.suspects)
+            self._suspects = _pairs(found)
+        return self._suspects[self._tested] if self._tested < len(self._suspects) else None
+
+    @property
+    def _committed(self) -> xr.Dataset:
+        """Returns what is recorded so far."""
+        if self._recording is None:
+            raise InvalidArgumentError("recording: expected a diagnosis that has begun.")
+        return self._recording.dataset()
+
+    def _transplanting(self) -> Transplants:
+        """Returns what makes images with exchanged windows."""
+        if self._transplants is None:
+            study, opened, means = self._study, self._study.opened, self._means
+            if opened is None or means is None:
+                raise InvalidArgumentError(f"layer: {why_closed(self.subject)}.")
+            done = self._committed
+            rows = np.flatnonzero((done["kind"].values == LABELLED) & ~np.isnan(done["activity"].values).any(1))
+            number = {name: i for i, name in enumerate(study.images.ids)}
+            activity = np.full((len(number), opened.channels), -np.inf, np.float32)
+            activity[[number[name] for name in done["stimulus_id"].values[rows]]] = done["activity"].values[rows]
+            errors = explanations(done)
+            explained = np.array([number[name] for name in errors["image"].values], np.int64)
+
+            def driven(unit: int, speaks_for: int) -> NDArray[np.int64]:
+                own = np.flatnonzero(errors["answer"].values == speaks_for)
+                order = np.argsort(-errors["effect"].values[own, unit], kind="stable")
+                return explained[own[order]]
+
+            self._transplants = Transplants(
+                opened, study.read, study.images.ids, study.targets, self._survey.answers, activity, driven, means.value
+            )
+        return self._transplants
+
+    def _preferred(self) -> Part | None:
+        """Returns what the next spurious unit wants to see."""
+        if not self._settings.preferred or self._study.opened is None:
+            return None
+        if self._spurious is None:
+            done = self._committed
+            found = spurious_units(done) if self._tested else None
+            self._spurious = [] if found is None else _pairs(found.isel(suspect=found["spurious"].values))
+        if self._pictured >= len(self._spurious):
+            return None
+        unit, speaks_for = self._spurious[self._pictured]
+        place = self._transplanting().place(unit, speaks_for)
+        chosen = self._settings
+        return preferred(self.subject, self._study.layer, unit, speaks_for, place, chosen.preferred, chosen.seed)
+
+    def _learn_part(self, shown: Shown) -> Rows:
+        """Returns the rows of the images that were shown for one unit."""
+        part = self._part
+        if part is None:
+            raise InvalidArgumentError("shown: expected images of a unit.")
+        which, n = shown.stimulus, len(shown.stimulus)
+        lost = np.isnan(shown.responses).any(1)
+        coords = {
+            "thread": np.full(n, REFERENCE),
+            "generation": np.full(n, self._blocks, np.int32),
+            "stimulus_id": np.array(part.ids)[which],
+            "repeat": shown.repeat.astype(np.int32),
+            "onset_s": (self._presentations + np.arange(n)) * self._settings.soa_s,
+            "answer": np.where(lost, -1, np.nan_to_num(shown.responses, nan=-np.inf).argmax(1)),
+            **{name: np.asarray(values)[which] for name, values in part.facts.items()},
+        }
+        coords |= _missing(n, coords)
+        if PREFERRED in coords["kind"]:
+            self._pictured += 1
+        else:
+            self._tested += 1
+        self._presentations += n
+        self._blocks += 1
+        return Rows(coords, shown.responses, np.empty((n, 0)), np.full(n, np.nan), part.kept, variables=self._empty(n))
 
     def _far(self) -> tuple[int, int]:
         """Says how many images are done, and of how many; those to be explained are known after the survey."""
@@ -377,6 +514,8 @@ class Diagnosis:
         return {
             "done": self._survey.done,
             "explained": self._explained,
+            "tested": self._tested,
+            "pictured": self._pictured,
             "presentations": self._presentations,
             "blocks": self._blocks,
             "answers": self._survey.answers.copy(),
@@ -394,8 +533,8 @@ class Diagnosis:
         means, held = self._means, state["means"]
         if len(state["answers"]) != len(self._survey) or (means is None) != (held is None):
             raise InvalidArgumentError("labelled: it is not the folder, or the layer, with which the run began.")
-        for name in ("explained", "presentations", "blocks"):
-            setattr(self, f"_{name}", int(state[name]))
+        for name in ("explained", "tested", "pictured", "presentations", "blocks"):
+            setattr(self, f"_{name}", int(state.get(name, 0)))
         self._survey.done = int(state["done"])
         self._survey.answers, self._survey.seconds = np.array(state["answers"]), np.array(state["seconds"])
         if means is not None and held is not None:
@@ -403,6 +542,31 @@ class Diagnosis:
                 raise InvalidArgumentError("layer: it is not the one with which the run began.")
             means.total, means.count = np.array(held["total"]), int(held["count"])
         restore_generator(self._rng, state["order"])
+
+
+#: What is noted of rows that are shown for a suspected unit.
+_OF_SUSPECTS: dict[str, tuple[str, Any]] = {
+    "suspect": ("int64", -1),
+    "speaks_for": ("int64", -1),
+    "held_answer": ("int64", -1),
+    "donor": ("str", ""),
+    "nth_donor": ("int64", -1),
+    "window_y": ("int64", -1),
+    "window_x": ("int64", -1),
+    "window_side": ("int64", -1),
+    "excites": ("float64", np.nan),
+}
+
+
+def _missing(n: int, coords: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Returns what else is noted of ``n`` rows, with fill values."""
+    columns = {"target": ("int64", -1), **_OF_SUSPECTS}
+    return {name: np.full(n, fill) for name, (_, fill) in columns.items() if name not in coords}
+
+
+def _pairs(found: xr.Dataset) -> list[tuple[int, int]]:
+    """Returns units, and the classes that they speak for."""
+    return list(zip(found["unit"].values.tolist(), found["speaks_for"].values.tolist(), strict=True))
 
 
 def _spread(wanted: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
@@ -413,56 +577,5 @@ def _spread(wanted: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
     return found[np.linspace(0, len(found) - 1, most).round().astype(np.int64)] if most else found[:0]
 
 
-def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
-    """Returns what a person sees of a diagnosis."""
-    answers = answers_of(recording)
-    tables = [_totals(recording, answers), _confused(answers)]
-    lines = []
-    if (recording["kind"].values == EXPLAINED).any():
-        tables.append(_drivers(recording))
-    else:
-        lines.append("No channel was ablated, so nothing is said of why.")
-    return RunSummary(tables, lines, question="Which images does it get wrong, and why?")
-
-
-def _totals(recording: xr.Dataset, answers: xr.Dataset) -> RunTable:
-    wrong = answers["wrong"].values
-    rows = [["images", f"{len(wrong):,}"], ["errors", f"{int(wrong.sum()):,}"], ["lost", f"{answers.attrs['lost']}"]]
-    found = single_units(recording)
-    for name in found.data_vars:
-        value, n = float(found[name]), int(found[name].attrs["n"])
-        rows.append([str(found[name].attrs["title"]), f"{value:.1%} of {n:,}" if n else "–"])
-    layer = str(recording["diagnosed_layer"].values.flat[0])
-    return RunTable("Answers", ("", "number"), rows, f"channels of layer {layer}" if layer else "")
-
-
-def _confused(answers: xr.Dataset) -> RunTable:
-    found = confusions(answers)
-    rows = [
-        [str(t), str(a), str(int(n)), f"{float(c):.2f}"]
-        for t, a, n, c in zip(
-            *(found[name].values[:_NAMED] for name in ("target_name", "answer_name", "count", "confidence")),
-            strict=True,
-        )
-    ]
-    return RunTable("Most frequent confusions", ("true class", "answer", "images", "mean confidence"), rows)
-
-
-def _drivers(recording: xr.Dataset) -> RunTable:
-    found = driving_units(recording)
-    order = np.argsort(-found["corrects"].values, kind="stable")[:_NAMED]
-    rows = [
-        [
-            str(int(found["unit"][i])),
-            str(int(found["corrects"][i])),
-            f"{float(found['breaks_share'][i]):.1%}",
-            f"{float(found['effect'][i]):.3g}",
-        ]
-        for i in order
-    ]
-    heads = ("unit", "errors it corrects", "right answers it breaks", "mean effect")
-    return RunTable("Units whose ablation corrects the most errors", heads, rows)
-
-
 #: What others must know of diagnoses.
-PROTOCOL = RunProtocol("diagnose", _resume, _summary, command="diagnose")
+PROTOCOL = RunProtocol("diagnose", _resume, summarize_diagnosis, command="diagnose")

@@ -30,6 +30,7 @@ from closedloop.recording.reader import open_recording, read_experiment, read_st
 from closedloop.seeds import numbered_generator
 
 from .lca import AllocationSettings, LossChangeAllocation
+from .tasks import task_arrays
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,20 +39,18 @@ if TYPE_CHECKING:
 TRAINING = "training"
 #: Pictures in a second of the movie.
 MOVIE_HZ = 10.0
-#: Examples of the digits that are not trained on, of 1,797.
-VALIDATION = 297
 
 
 @settings
 class TrainSettings:
     """What is trained, and how."""
 
-    network: str = option(default="mlp", choices=("mlp", "resnet"), help="The network; see closedloop.networks.small.")
+    network: str = option(default="mlp", choices=("mlp", "conv", "resnet"), help="See closedloop.networks.small.")
     data: str = option(
         default="digits",
         metavar="NAME|FILE",
-        help="digits (1,797 of scikit-learn, 8 x 8), or an .npz file with x (n, channels, side, side) or (n, side, "
-        "side), y (n,), and x_validation, y_validation.",
+        help="digits (1,797 of scikit-learn, 8 x 8), watermarked-digits (see closedloop treat), or an .npz file with x "
+        "(n, channels, side, side) or (n, side, side), y (n,), and x_validation, y_validation.",
     )
     steps: int = option(default=300, least=1, help="Steps of training.")
     batch: int = option(default=50, least=2, help="Examples of a batch.")
@@ -210,7 +209,7 @@ class Prepared:
         begun: Mapping[str, Any] = {}
         if training is None:
             training, begun = _bundled(told) if told.script is None else (_own_training(told), {})
-        return cls(told, shared, training, begun, _frozen(told, training.model))
+        return cls(told, shared, training, begun, frozen_parameters(told, training.model))
 
     @property
     def content(self) -> dict[str, Any]:
@@ -263,9 +262,9 @@ def _bundled(told: TrainSettings) -> tuple[Training, dict[str, Any]]:
     """Returns the training of a bundled network, and what identifies the weights that it begins with."""
     from torch.nn.functional import cross_entropy
 
-    data = _examples(told.data)
+    data = _examples(told.data, told.seed)
     model, begun = _built(told, data)
-    optimizer = _optimizer(told, model)
+    optimizer = make_optimizer(told, model)
     inputs, targets = data.pop("train")
 
     def learn(step: int) -> None:
@@ -316,11 +315,11 @@ def accuracy(model: nn.Module, inputs: Any, targets: Any) -> float:
     return float((named == targets).double().mean())
 
 
-def _examples(name: str) -> dict[str, tuple[Any, Any]]:
+def _examples(name: str, seed: int) -> dict[str, tuple[Any, Any]]:
     """Returns the sets of a task by name: inputs ``(n, channels, side, side)`` of mean 0 and deviation 1, targets."""
     import torch
 
-    arrays = _digits() if name == "digits" else _read_arrays(Path(name))
+    arrays = task_arrays(name, seed)
     x = arrays["x"].astype(np.float32)
     mean, deviation = float(x.mean()), float(x.std()) or 1.0
     sets = {"train": (x, arrays["y"])}
@@ -331,29 +330,6 @@ def _examples(name: str) -> dict[str, tuple[Any, Any]]:
         images = images[:, None] if images.ndim == 3 else images
         made[key] = torch.from_numpy((images - mean) / deviation), torch.from_numpy(targets.astype(np.int64))
     return made
-
-
-def _digits() -> dict[str, NDArray[Any]]:
-    """Returns scikit-learn's digits, always split alike."""
-    bundled = require("sklearn.datasets", "training", "train(data='digits')").load_digits()
-    order = numbered_generator(0).permutation(len(bundled.images))
-    x, y = bundled.images[order], bundled.target[order]
-    return {"x": x[VALIDATION:], "y": y[VALIDATION:], "x_validation": x[:VALIDATION], "y_validation": y[:VALIDATION]}
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError(f"data: expected 'digits' or an .npz file, got {path} ({error}).") from error
-    missing = {"x", "y"} - arrays.keys()
-    if missing or arrays["x"].ndim not in (3, 4) or arrays["y"].shape != arrays["x"].shape[:1]:
-        raise InvalidArgumentError(
-            f"data: expected x (n, channels, side, side) and y (n,) in {path}, got "
-            f"{ {name: a.shape for name, a in arrays.items()} }."
-        )
-    return arrays
 
 
 def _built(told: TrainSettings, data: Mapping[str, tuple[Any, Any]]) -> tuple[nn.Module, dict[str, Any]]:
@@ -407,7 +383,7 @@ def _own(option: str, words: Sequence[str], sign: str, model: nn.Module) -> dict
     return found
 
 
-def _frozen(told: TrainSettings, model: nn.Module) -> dict[int, list[Any]]:
+def frozen_parameters(told: TrainSettings, model: nn.Module) -> dict[int, list[Any]]:
     """Returns the parameters that are frozen, by the step from which on they are."""
     found: dict[int, list[Any]] = {}
     for name, since in _own("freeze", told.freeze, "@", model).items():
@@ -415,7 +391,7 @@ def _frozen(told: TrainSettings, model: nn.Module) -> dict[int, list[Any]]:
     return found
 
 
-def _optimizer(told: TrainSettings, model: nn.Module) -> Any:
+def make_optimizer(told: TrainSettings, model: nn.Module) -> Any:
     """Returns the optimizer, with a group for each layer that has a rate or a momentum of its own."""
     import torch
 

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from closedloop.analysis.resampling import benjamini_hochberg, bootstrap, holm, success_rate
     from closedloop.analysis.similarity import cross_driving, embedding, preference_similarity
     from closedloop.analysis.spikes import counts
+    from closedloop.analysis.spurious import spurious_units, suspected_units
     from closedloop.analysis.synchrony import hurting_layers, learning_peaks, peak_synchrony
     from closedloop.analysis.trajectories import generation_scores, generations_to, images_to, success, trajectory
+    from closedloop.analysis.treatments import judged_treatments, treatment_accuracy
     from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
 
 _HOMES = {
@@ -76,6 +78,7 @@ _HOMES = {
     "holm": "resampling",
     "hurting_layers": "synchrony",
     "images_to": "trajectories",
+    "judged_treatments": "treatments",
     "kent": "landscapes",
     "landscape_responses": "landscapes",
     "latent_regression": "codes",
@@ -99,12 +102,15 @@ _HOMES = {
     "single_units": "errors",
     "sparseness": "tuning",
     "split_half": "reliability",
+    "spurious_units": "spurious",
     "step_shares": "allocation",
     "success": "trajectories",
     "success_rate": "resampling",
     "training_change": "observations",
     "training_observations": "observations",
+    "suspected_units": "spurious",
     "trajectory": "trajectories",
+    "treatment_accuracy": "treatments",
     "tuning_curve": "tuning",
     "winners_curse": "comparison",
 }
@@ -142,6 +148,7 @@ __all__ = [
     "holm",
     "hurting_layers",
     "images_to",
+    "judged_treatments",
     "kent",
     "landscape_responses",
     "latent_regression",
@@ -166,12 +173,15 @@ __all__ = [
     "single_units",
     "sparseness",
     "split_half",
+    "spurious_units",
     "step_shares",
     "success",
     "success_rate",
+    "suspected_units",
     "training_change",
     "training_observations",
     "trajectory",
+    "treatment_accuracy",
     "tuning_curve",
     "winners_curse",
 ]

@@ -31,6 +31,8 @@ COMMANDS = {
     "elites": "elites",
     "lca": "lca",
     "develop": "develop",
+    "treat": "treat",
+    "judge": "judge",
     "record": "record",
     "resume": "resume",
     "units": "units",

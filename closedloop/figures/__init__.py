@@ -27,8 +27,10 @@ from closedloop.figures.landscape import plot_landscape
 from closedloop.figures.learning_movie import allocation_movie
 from closedloop.figures.page import plot_evolution
 from closedloop.figures.population import plot_code_plane, plot_population
+from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.trajectory import plot_threads, plot_trajectory
+from closedloop.figures.treatments import plot_judgement, plot_treatment
 from closedloop.figures.units import plot_cross_driving, plot_reliability
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "plot_elites_course",
     "plot_evolution",
     "plot_evolved_vs_reference",
+    "plot_judgement",
     "plot_landscape",
     "plot_layer_totals",
     "plot_neurons",
@@ -62,7 +65,9 @@ __all__ = [
     "plot_population",
     "plot_reconstruction",
     "plot_reliability",
+    "plot_spurious",
     "plot_step_shares",
     "plot_threads",
     "plot_trajectory",
+    "plot_treatment",
 ]

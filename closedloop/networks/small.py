@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.networks.modules import born, undisturbed
+
+
+class Held(nn.Module):
+    """Holds some channels still: whatever comes in, they have their means, at each place.
+
+    Args:
+        channels: Which ones.
+        means: Of each of these, ``(len(channels), …)``, with the places of a map behind; see `hold_channels`.
+    """
+
+    channels: Tensor
+    means: Tensor
+
+    def __init__(self, channels: Tensor, means: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("channels", channels)
+        self.register_buffer("means", means)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns ``(n, channels, …)`` like `x`."""
+        held = x.clone()
+        held[:, self.channels] = self.means
+        return held
 
 
 class Block(nn.Module):
@@ -52,6 +75,32 @@ def mlp(channels: int, side: int, classes: int) -> nn.Module:
     )
 
 
+def conv(channels: int, side: int, classes: int) -> nn.Module:
+    """A network of three convolutions of 16 channels with ReLU, ``conv1`` to ``conv3``, their mean, and ``output``.
+
+    Weights are born as He et al. (2015) say, for with the usual ones so small a network hardly begins to learn.
+    """
+    model = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(channels, 16, 3, 1, 1),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(16, 16, 3, 1, 1),
+            relu2=nn.ReLU(),
+            conv3=nn.Conv2d(16, 16, 3, 1, 1),
+            relu3=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            output=nn.Linear(16, classes),
+        )
+    )
+    for layer in model:
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return model
+
+
 def resnet(channels: int, side: int, classes: int) -> nn.Module:
     """A residual network with 8, 8, 16 and 16 channels: ``conv``, ``bn``, ``block1`` to ``block4``, ``output``."""
     return nn.Sequential(
@@ -71,7 +120,7 @@ def resnet(channels: int, side: int, classes: int) -> nn.Module:
 
 
 #: Networks by name: from channels, side and classes.
-SMALL: dict[str, Callable[[int, int, int], nn.Module]] = {"mlp": mlp, "resnet": resnet}
+SMALL: dict[str, Callable[[int, int, int], nn.Module]] = {"mlp": mlp, "conv": conv, "resnet": resnet}
 
 
 def small_network(name: str, channels: int, side: int, classes: int, seed: int) -> nn.Module:
@@ -117,3 +166,18 @@ def remove_layer(model: nn.Module, name: str, example: Tensor) -> None:
         )
     parent, _, last = name.rpartition(".")
     setattr(layers[parent] if parent else model, last, nn.Identity())
+
+
+def hold_channels(model: nn.Module, name: str, channels: Sequence[int], means: Tensor) -> None:
+    """Puts some channels of a layer to their means for good, in training, too: their ablation.
+
+    Args:
+        model: The network, which is changed.
+        name: Of the layer; its output has the channels in the second dimension.
+        channels: Which ones.
+        means: Of all channels of the layer, ``(channels, …)`` with the places of its map.
+    """
+    chosen = torch.tensor(list(channels), dtype=torch.int64)
+    parent, _, last = name.rpartition(".")
+    home = model.get_submodule(parent)
+    setattr(home, last, nn.Sequential(OrderedDict(layer=home.get_submodule(last), held=Held(chosen, means[chosen]))))

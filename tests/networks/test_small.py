@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.networks.small import SMALL, remove_layer, small_network
+from closedloop.networks.small import SMALL, hold_channels, remove_layer, small_network
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
@@ -38,3 +38,16 @@ def test_others_are_not(name, message):
     model.block1.spare = nn.Linear(3, 3)
     with pytest.raises(InvalidArgumentError, match=message):
         remove_layer(model, f"block1.{name}" if name == "spare" else name, torch.zeros(2, 1, 8, 8))
+
+
+def test_channels_are_held_still_in_training_too():
+    model, images = small_network("conv", 3, 8, 10, 0), torch.rand(2, 3, 8, 8)
+    means = torch.arange(24.0)[:, None, None].expand(24, 4, 4)
+    hold_channels(model, "relu3", [4, 9], means)
+    held = model.train()[:7](images)
+    assert (held[:, 4] == 4).all()
+    assert (held[:, 9] == 9).all()
+    assert not (held[:, 5] == 5).any()
+    model(images).sum().backward()
+    assert (model.conv3.weight.grad[4] == 0).all()  # nothing it could learn is heard
+    assert (model.conv3.weight.grad[5] != 0).any()

@@ -1,0 +1,31 @@
+"""``closedloop treat``: train a small network, see what it answers to, and train it on with what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from closedloop.cli.building import numbers_of, read_config, run_folder
+from closedloop.cli.console import Meter, say
+from closedloop.cli.options import Command
+from closedloop.loop.parts import FilePart, RunPart
+
+
+def treat(given: Mapping[str, Any]) -> None:
+    """Train a small network, diagnose it, and train it on under a treatment that uses what was found."""
+    from closedloop.cli.show import show_run
+    from closedloop.protocols import TreatSettings
+    from closedloop.protocols import treat as treat_network
+
+    numbers = numbers_of(TreatSettings, given, read_config(given, "treat"))
+    run = run_folder(given, "treat", "-".join(numbers.get("treatment", TreatSettings.treatment)))
+    say(f"Run: {run}")
+    with Meter("treating") as meter:
+        treat_network(save=run, exists=given.get("exists", "fail"), progress=meter, **numbers)
+    show_run(run)
+    if (run / "diagnosis").is_dir():
+        say(f"Diagnosis: closedloop show {run / 'diagnosis'}")
+    say(f"Network: --subject treated:{run}")
+
+
+COMMAND = Command(treat, (FilePart, "closedloop.protocols:TreatSettings", RunPart))

@@ -1,0 +1,283 @@
+"""Which treatments help? Each over several seeds, against as many steps without it and against plain reweighting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from closedloop.analysis.treatments import AFTER, BEFORE, JUDGE, NONE, REWEIGHT, judged_treatments, verdict
+from closedloop.checks import at_door
+from closedloop.errors import ObserverError, blamed, require
+from closedloop.interfaces import State
+from closedloop.loop.commits import is_finished, record, run_course
+from closedloop.loop.presenter import Shown
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
+from closedloop.loop.settings import option, read_settings, settings
+from closedloop.recipes import version
+from closedloop.recording.layout import Layout, Rows, Variable
+from closedloop.recording.reader import open_recording
+from closedloop.recording.writer import Recording
+
+from .stored import check_complete, stored_settings
+from .tasks import Task, read_task
+from .treat import TestGroups, TreatedSettings, TreatSettings, diagnosis_of, place_of, treat
+from .treating import BEFORE as BEFORE_FILE
+from .treating import OF_UNITS, allocated, parse_treatments
+
+#: Treatments that are judged where nothing else is said.
+ARMS = (NONE, REWEIGHT, "errors", "evolved", "cut", "ablate", "evolved+ablate", "freeze", "remove")
+
+
+@settings
+class JudgeSettings(TreatedSettings):
+    """What is judged."""
+
+    treatments: tuple[str, ...] = option(
+        default=ARMS,
+        shown=", ".join(ARMS),
+        metavar="NAME",
+        help="Treatments, see closedloop treat; several at once with +. 'none' and 'reweight' are what others are held "
+        "against.",
+    )
+    seeds: int = option(default=5, least=1, help="Trainings of each, with seeds from --seed on; intervals need three.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for words in self.treatments:
+            parse_treatments(words.split("+"))
+
+
+@at_door
+def judge(
+    *,
+    save: str | Path | None = None,
+    exists: str = "fail",
+    progress: Progress = False,
+    **options: Any,
+) -> xr.Dataset:
+    """Trains a network for each seed, diagnoses it, trains on from there under each treatment, and compares.
+
+    Args:
+        save: Folder of the run; None keeps it in memory. Networks and diagnoses lie below it, a folder for each seed.
+        exists: What to do if there is such a run: "fail", or "resume" it.
+        progress: Whether a bar, or in a log file lines, says on standard error how far it is; or a function that is
+            called with trainings done and of all.
+        **options: Fields of `JudgeSettings`.
+
+    Returns:
+        See `closedloop.analysis.judged_treatments`.
+
+    Raises:
+        InvalidArgumentError: An option does not fit; nothing is written.
+        RecordingError: The folder exists, or cannot be written.
+    """
+    require("torch", "networks", "judge")
+    told = read_settings(JudgeSettings, _as_tuples(options))
+    task = read_task(told.data, told.seed)
+    experiment = {"closedloop": version(), "protocol": JUDGE, **asdict(told)}
+    with place_of(save) as folder:
+        return judged_treatments(record(Judging(told, task, folder, progress), experiment, save, exists))
+
+
+def _as_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(options)
+    if isinstance(found.get("treatments"), (list, tuple)):
+        found["treatments"] = tuple(found["treatments"])
+    return found
+
+
+class Judging:
+    """Treatments under judgement: the course of `judge`, of which a block is one training.
+
+    Args:
+        told: What is judged.
+        task: That of the first seed.
+        folder: Where networks and diagnoses lie.
+        progress: Whether progress is shown, or who is told it.
+    """
+
+    reason = ""
+
+    def __init__(self, told: JudgeSettings, task: Task, folder: Path, progress: Progress = None) -> None:
+        self.subject = TestGroups(task)
+        self._told, self._task, self._folder = told, task, folder
+        self._progress = as_progress(progress, "judging")
+        self._jobs = [(told.seed + i, arm) for i in range(told.seeds) for arm in ("", *told.treatments)]
+        self._done = 0
+        self._found = 0
+
+    def layout(self) -> Layout:
+        """Returns the shape of the recording: a row for each training."""
+        scalars: dict[str, Any] = {
+            "subject": self._told.network,
+            "data": Path(self._task.name).name,
+            "seed": self._told.seed,
+            "closedloop_version": version(),
+        }
+        columns = {"arm": ("str", ""), "run_seed": ("int64", -1)}
+        return Layout(
+            len(self._jobs), 0, self.subject.units, scalars, columns, variables={"found": Variable("int64", 0)}
+        )
+
+    def begin(self, recording: Recording) -> None:
+        """Tells whoever watches how far it is."""
+        begin_progress(self._progress, self._done, len(self._jobs))
+
+    def show(self) -> Shown | None:
+        """Trains the next network, or trains one on under the next treatment."""
+        if self._done == len(self._jobs):
+            return None
+        seed, arm = self._jobs[self._done]
+        accuracy = self._treated(seed, arm) if arm else self._trained(seed)
+        none = np.zeros(1, np.int64)
+        return Shown(none, none, accuracy[None])
+
+    def _place(self, seed: int) -> Path:
+        return self._folder / f"seed-{seed}"
+
+    def _options(self, seed: int) -> dict[str, Any]:
+        """Returns what is said of all trainings of a seed."""
+        return {f.name: getattr(self._told, f.name) for f in fields(TreatedSettings)} | {"seed": seed}
+
+    def _trained(self, seed: int) -> Any:
+        """Trains a network without any treatment; returns accuracies before it would begin."""
+        found = treat(treatment=(NONE,), save=self._place(seed), exists="resume", **self._options(seed))
+        before = np.flatnonzero(found["phase"].values == BEFORE)[-1]
+        self._found = 0
+        return found["accuracy"].values[before]
+
+    def _treated(self, seed: int, arm: str) -> Any:
+        """Trains the network of a seed on under a treatment; returns accuracies at the end."""
+        place, options = self._place(seed), self._options(seed)
+        if not (place / BEFORE_FILE).is_file():
+            self._trained(seed)
+        treatments = parse_treatments(arm.split("+"))
+        names = {name for name, _ in treatments}
+        task = read_task(self._told.data, seed)
+        used: dict[str, Any] = {}
+        if names & {*OF_UNITS, "errors"}:
+            told = TreatSettings(treatment=(NONE,), **options)
+            used["diagnosis"] = str(diagnosis_of(told, task, place))
+        if any(name in ("freeze", "remove") and not layer for name, layer in treatments):
+            used["lca"] = str(allocated(place, TreatedSettings(**options).training(), task))
+        start = str(place / BEFORE_FILE)
+        found = treat(treatment=tuple(arm.split("+")), start=start, **used, **options)
+        self._found = int(found.attrs["found"])
+        return found["accuracy"].values[-1]
+
+    def learn(self, shown: Shown) -> Rows:
+        """Returns the row of a training."""
+        seed, arm = self._jobs[self._done]
+        coords = {
+            "thread": np.array(["training"]),
+            "generation": np.array([self._done], np.int32),
+            "kind": np.array([AFTER if arm else BEFORE]),
+            "stimulus_id": np.array([f"seed-{seed}-{arm or BEFORE}"]),
+            "repeat": np.zeros(1, np.int32),
+            "onset_s": np.array([float(self._done)]),
+            "arm": np.array([arm]),
+            "run_seed": np.array([seed]),
+        }
+        self._done += 1
+        values = {"found": np.array([self._found])}
+        return Rows(coords, shown.responses, np.empty((1, 0)), np.full(1, np.nan), variables=values)
+
+    def committed(self) -> None:
+        """Moves the progress on."""
+        if self._progress is not None:
+            with blamed("progress", ObserverError):
+                self._progress(self._done, len(self._jobs))
+
+    def end(self) -> None:
+        """Ends the progress."""
+        end_progress(self._progress)
+
+    def state(self) -> State:
+        """Returns how far it is: all else follows from seeds and files."""
+        return {"done": self._done}
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state."""
+        self._done = int(state["done"])
+
+
+def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
+    """Goes on with a judgement; returns what a finished one came to."""
+    if not is_finished(run):
+        check_complete(run, content, JudgeSettings)
+        told = stored_settings(JudgeSettings, _as_tuples(content))
+        run_course(Judging(told, read_task(told.data, told.seed), run, handed.progress), Recording.reopen(run))
+    return judged_treatments(open_recording(run))
+
+
+def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns a row for each treatment, sentences on those that do not help, and the figure."""
+    from closedloop.figures import plot_judgement
+    from closedloop.figures.style import whole_figure
+
+    found = judged_treatments(recording)
+    figure = RunFigure(
+        lambda: whole_figure(plot_judgement(recording)), "Accuracy in the worst group after each treatment."
+    )
+    return RunSummary([_table(found)], _lines(found), {"judgement": figure}, "Which treatments help?")
+
+
+def _table(found: xr.Dataset) -> RunTable:
+    """Returns a row for each treatment."""
+    rows = [["(before)", _range(found, "overall_before"), _range(found, "worst_before"), "", "", "", ""]]
+    for i, name in enumerate(found["treatment"].values):
+        one = found.isel(treatment=i)
+        against = (("worst_gain", NONE), ("worst_over_reweight", REWEIGHT))
+        gains = ["" if name == other or what not in one else _range(one, what, "+") for what, other in against]
+        word = "" if name == NONE or "worst_gain" not in one else _word(one)
+        rows.append(
+            [str(name), _range(one, "overall"), _range(one, "worst"), *gains, f"{float(one['used']):.0%}", word]
+        )
+    told = found.attrs
+    caption = (
+        f"{told['data']}, {told['subject']}; per cent, means over {told['seeds']} seeds with {told['level']:.0%} "
+        "t-intervals; gains are paired by seed; used: seeds in which the treatment found something to use"
+    )
+    heads = ("treatment", "overall", "worst group", "gain over none", "over reweight", "used", "worst group")
+    return RunTable("Accuracy of the test after each treatment", heads, rows, caption)
+
+
+def _range(one: xr.Dataset, name: str, sign: str = "") -> str:
+    """Returns a number in per cent with its interval."""
+    middle, low, high = (100 * float(one[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    if not np.isfinite([low, high]).all():
+        return f"{middle:{sign}.1f}"
+    return f"{middle:{sign}.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _word(one: xr.Dataset) -> str:
+    return verdict(float(one["worst_gain_low"]), float(one["worst_gain_high"]))
+
+
+def _lines(found: xr.Dataset) -> list[str]:
+    """Says plainly which treatments help the worst group, and which do not."""
+    if "worst_gain" not in found:
+        return ["Without 'none' among the treatments nothing can be said of what they gain."]
+    words: dict[str, list[str]] = {}
+    for i, name in enumerate(found["treatment"].values):
+        if str(name) != NONE:
+            words.setdefault(_word(found.isel(treatment=i)), []).append(str(name))
+    said = {
+        "helps": "Better in the worst group than as many steps without: {}.",
+        "hurts": "Worse in the worst group than as many steps without: {}.",
+        "no effect shown": "No effect on the worst group was shown: {}.",
+        "not known": "Too few seeds are done to say whether these help: {}.",
+    }
+    lines = [said[word].format(", ".join(names)) for word, names in words.items()]
+    lower = [str(n) for i, n in enumerate(found["treatment"].values) if float(found["overall_gain_high"][i]) < 0]
+    return [*lines, *([f"Overall accuracy falls under: {', '.join(lower)}."] if lower else [])]
+
+
+#: What others must know of judgements.
+PROTOCOL = RunProtocol(JUDGE, _resume, _summary, command="judge")

@@ -1,0 +1,102 @@
+"""Judged treatments, against numbers that are known."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from closedloop.analysis import judged_treatments, treatment_accuracy
+from closedloop.analysis.treatments import interval, verdict
+from closedloop.errors import InvalidArgumentError
+
+
+def judgement(arms, seeds, accuracy, before=None):
+    """A run of judge: accuracy of each arm and seed, ``(arms, seeds, groups)``; groups of 30 and 10 images."""
+    rows = [("before", "", s, (accuracy[0][i] if before is None else before[i])) for i, s in enumerate(seeds)]
+    rows += [("after", arm, s, accuracy[j][i]) for i, s in enumerate(seeds) for j, arm in enumerate(arms)]
+    kind, arm, seed, values = zip(*rows, strict=True)
+    return xr.Dataset(
+        {
+            "responses": (("presentation", "neuroid"), np.array(values, float)),
+            "found": ("presentation", [int(a == "cut") for a in arm]),
+        },
+        {
+            "kind": ("presentation", list(kind)),
+            "arm": ("presentation", list(arm)),
+            "run_seed": ("presentation", list(seed)),
+            "neuroid_id": ("neuroid", ["a", "b"]),
+            "group_size": ("neuroid", [30, 10]),
+            "data": "toy",
+            "subject": "conv",
+        },
+    )
+
+
+ARMS, SEEDS = ["none", "reweight", "cut"], [4, 5, 6, 7, 8]
+
+
+@pytest.fixture
+def accuracy():
+    none = np.array([[0.9, 0.3 + 0.02 * i] for i in range(5)])
+    return [none, none + np.array([0, 0.1]), none + [[-0.1, 0.3 + 0.01 * i] for i in range(5)]]
+
+
+def test_means_intervals_and_gains(accuracy):
+    found = judged_treatments(judgement(ARMS, SEEDS, accuracy))
+    assert found["treatment"].values.tolist() == ARMS
+    np.testing.assert_allclose(found["worst"].values, [0.34, 0.44, 0.66])
+    np.testing.assert_allclose(found["overall"].sel(treatment="none"), (0.9 * 30 + 0.34 * 10) / 40)
+    gain = np.array([0.3 + 0.01 * i for i in range(5)])
+    low, high = stats.t.interval(0.95, 4, gain.mean(), stats.sem(gain))
+    one = found.sel(treatment="cut")
+    np.testing.assert_allclose([one["worst_gain"], one["worst_gain_low"], one["worst_gain_high"]], [0.32, low, high])
+    np.testing.assert_allclose(one["worst_over_reweight"], 0.22)
+    np.testing.assert_allclose(one["p"], stats.ttest_1samp(gain, 0).pvalue)
+    assert np.isnan(found["p"].sel(treatment="none"))
+    assert found["used"].values.tolist() == [0, 0, 1]
+    assert found.attrs["seeds"] == 5
+    np.testing.assert_allclose(found["worst_before"], 0.34)
+
+
+def test_the_worst_group_may_be_another_one_with_each_seed(accuracy):
+    accuracy[2][0] = [0.1, 0.9]
+    found = judged_treatments(judgement(ARMS, SEEDS, accuracy))
+    assert float(found["worst_by_seed"].sel(treatment="cut", seed=4)) == 0.1
+
+
+def test_a_seed_that_is_not_done_does_not_count(accuracy):
+    whole = judgement(ARMS, SEEDS, accuracy)
+    part = whole.isel(presentation=slice(0, -1))
+    found = judged_treatments(part)
+    assert found["seed"].values.tolist() == SEEDS[:-1]
+    two = judged_treatments(whole.isel(presentation=np.flatnonzero(np.isin(whole["run_seed"].values, [4, 5]))))
+    assert np.isnan(two["worst_gain_low"]).all()
+    assert two["worst_gain"].notnull().all()
+
+
+def test_without_a_reference_nothing_is_gained(accuracy):
+    found = judged_treatments(judgement(["cut"], SEEDS, accuracy[2:]))
+    assert "worst_gain" not in found
+
+
+def test_other_recordings_are_refused():
+    for function, what in ((judged_treatments, "judge"), (treatment_accuracy, "treat")):
+        with pytest.raises(InvalidArgumentError, match=f"recording: expected a run of {what}"):
+            function(xr.Dataset())
+
+
+def test_the_interval_covers():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.2, 0.1, (2000, 5))
+    low, high = np.array([interval(one)[1:] for one in draws]).T
+    assert 0.94 < ((low < 0.2) & (high > 0.2)).mean() < 0.96
+    assert np.isnan(interval(np.array([0.1, 0.2]))[1])
+    assert np.isnan(interval(np.array([]))[0])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(0.1, 0.2, "helps"), (-0.2, -0.1, "hurts"), (-0.1, 0.1, "no effect shown"), (np.nan, np.nan, "not known")],
+)
+def test_a_verdict(low, high, word):
+    assert verdict(low, high) == word

@@ -1,0 +1,91 @@
+"""Treatments over seeds: what is compared with what, and a judgement that goes on after a stop."""
+
+import numpy as np
+import pytest
+
+from closedloop.analysis import judged_treatments
+from closedloop.errors import InvalidArgumentError
+from closedloop.loop.protocol import protocol_of
+from closedloop.protocols import judge, resume, treat
+from closedloop.recording.reader import open_recording, read_experiment
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A judgement that takes a second: bright halves, and a test with two groups."""
+    rng = np.random.default_rng(0)
+
+    def made(n):
+        y = rng.integers(0, 2, n)
+        x = 0.5 * rng.random((n, 3, 8, 8))
+        x[y == 1, :, :, :4] += 0.1
+        return x.astype(np.float32), y
+
+    (x, y), (xl, yl), (xt, yt) = made(60), made(20), made(40)
+    path = tmp_path_factory.mktemp("task") / "task.npz"
+    np.savez(path, x=x, y=y, x_labelled=xl, y_labelled=yl, x_test=xt, y_test=yt, group_test=yt)
+    return {"data": str(path), "steps": 20, "more": 10, "every": 10, "batch": 10, "preferred": 50,
+            "treatments": ("none", "reweight", "errors", "freeze", "freeze:conv1+errors")}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(told, tmp_path_factory):
+    place = tmp_path_factory.mktemp("judge") / "run"
+    judge(**told, seeds=3, seed=4, save=place)
+    return place
+
+
+def test_each_training_is_the_one_that_treat_does(told, run):
+    found = judged_treatments(open_recording(run))
+    assert found["treatment"].values.tolist() == list(told["treatments"])
+    assert found["seed"].values.tolist() == [4, 5, 6]
+    options = {name: value for name, value in told.items() if name != "treatments"}
+    alone = treat(**options, seed=5, treatment="reweight")
+    assert float(found["worst_by_seed"].sel(treatment="reweight", seed=5)) == float(alone["worst"][-1])
+    both = treat(**options, seed=5, treatment=("freeze:conv1", "errors"))
+    assert float(found["overall_by_seed"].sel(treatment="freeze:conv1+errors", seed=5)) == float(both["overall"][-1])
+    before = treat(**options, seed=6, treatment="none")
+    assert float(before["overall"][1]) == pytest.approx(
+        float(open_recording(run)["responses"].values[2 * 6] @ before["group_size"].values / 40)
+    )
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_a_judgement_that_was_stopped_goes_on_as_if_it_had_not(told, tmp_path, stop):
+    told = told | {"treatments": ("none", "errors", "freeze")}
+
+    def watch(done, of):
+        assert of == 8
+        if done == stop:
+            raise KeyboardInterrupt("enough")
+
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        judge(**told, seeds=2, save=tmp_path / "run", progress=watch)
+    assert resume(tmp_path / "run").identical(judge(**told, seeds=2))
+    assert resume(tmp_path / "run").attrs["seeds"] == 2
+
+
+def test_a_person_is_told_what_does_not_help(run):
+    content = read_experiment(run)
+    summary = protocol_of(content, "run").summary(run, open_recording(run))
+    (table,) = summary.tables
+    assert [row[0] for row in table.rows][:3] == ["(before)", "none", "reweight"]
+    said = " ".join(summary.lines)
+    for name in ("errors", "freeze"):
+        assert name in said
+    assert "t-intervals" in table.caption
+    assert summary.figures["judgement"].draw().axes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"treatments": ("none", "magic")}, "treatment: expected one of none, .* got 'magic'"),
+        ({"seeds": 0}, "seeds: expected"),
+        ({"speed": 1}, "speed: no such setting"),
+    ],
+)
+def test_what_does_not_fit_is_named(told, tmp_path, options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        judge(**{**told, **options}, save=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
