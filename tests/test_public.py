@@ -20,7 +20,7 @@ from closedloop.errors import ClosedLoopError
 from closedloop.images import write_png
 from closedloop.interfaces import Units
 from closedloop.protocols import RunProtocol, diagnose, evolve, landscape, read_ascent, read_comparison
-from tests import planted, small_atlas, small_runs
+from tests import planted, small_atlas, small_runs, small_treatments
 
 LISTS = (
     *("closedloop", "closedloop.analysis", "closedloop.figures", "closedloop.protocols", "closedloop.images"),
@@ -177,6 +177,10 @@ def right(tmp_path_factory):
         ("with_parameters", "found"): allocation,
         **{(n, "recording"): answered for n in ("answers_of", "driving_units", "error_clusters", "explanations")},
         ("single_units", "recording"): answered,
+        **{(n, "recording"): answered for n in ("spurious_units", "suspected_units", "plot_spurious")},
+        **{(n, "recording"): small_treatments.judgement() for n in ("judged_treatments", "plot_judgement")},
+        ("treatment_accuracy", "recording"): small_treatments.treatment(),
+        ("plot_treatment", "found"): closedloop.analysis.treatment_accuracy(small_treatments.treatment()),
         ("AtlasPages", "recording"): paged,
         ("atlas_table", "recording"): paged,
         ("read_allocation", "run"): place / "evolve",

@@ -8,37 +8,12 @@ from scipy import stats
 from closedloop.analysis import judged_treatments, treatment_accuracy
 from closedloop.analysis.treatments import interval, verdict
 from closedloop.errors import InvalidArgumentError
-
-
-def judgement(arms, seeds, accuracy, before=None):
-    """A run of judge: accuracy of each arm and seed, ``(arms, seeds, groups)``; groups of 30 and 10 images."""
-    rows = [("before", "", s, (accuracy[0][i] if before is None else before[i])) for i, s in enumerate(seeds)]
-    rows += [("after", arm, s, accuracy[j][i]) for i, s in enumerate(seeds) for j, arm in enumerate(arms)]
-    kind, arm, seed, values = zip(*rows, strict=True)
-    return xr.Dataset(
-        {
-            "responses": (("presentation", "neuroid"), np.array(values, float)),
-            "found": ("presentation", [int(a == "cut") for a in arm]),
-        },
-        {
-            "kind": ("presentation", list(kind)),
-            "arm": ("presentation", list(arm)),
-            "run_seed": ("presentation", list(seed)),
-            "neuroid_id": ("neuroid", ["a", "b"]),
-            "group_size": ("neuroid", [30, 10]),
-            "data": "toy",
-            "subject": "conv",
-        },
-    )
-
-
-ARMS, SEEDS = ["none", "reweight", "cut"], [4, 5, 6, 7, 8]
+from tests.small_treatments import ARMS, SEEDS, accuracies, judgement
 
 
 @pytest.fixture
 def accuracy():
-    none = np.array([[0.9, 0.3 + 0.02 * i] for i in range(5)])
-    return [none, none + np.array([0, 0.1]), none + [[-0.1, 0.3 + 0.01 * i] for i in range(5)]]
+    return accuracies()
 
 
 def test_means_intervals_and_gains(accuracy):
