@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .layers import Layer, layers_of
     from .loading import load_subject
     from .motion import MotionEnergySubject
-    from .noise import Drift, Gain, NegativeBinomial, Poisson
+    from .noise import Drift, Gain, NegativeBinomial, Poisson, best_natural
     from .onnx_file import OnnxSubject
     from .rig import RigSubject
     from .torch_subject import TorchSubject
@@ -41,6 +41,7 @@ _HOMES = {
     "TorchSubject": "torch_subject",
     "TrainedSubject": "trained",
     "as_maps": "inside",
+    "best_natural": "noise",
     "grid_of": "inside",
     "inner_of": "wrapping",
     "layers_of": "layers",
@@ -67,6 +68,7 @@ __all__ = [
     "TorchSubject",
     "TrainedSubject",
     "as_maps",
+    "best_natural",
     "grid_of",
     "inner_of",
     "layers_of",

@@ -38,6 +38,7 @@ COMMANDS = {
     "units": "units",
     "show": "show",
     "report": "report",
+    "rig-sim": "rig_sim",
     "analyze": "analyze",
     "attribute": "attribute",
     "diagnose": "diagnose",

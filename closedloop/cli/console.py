@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBar
 
-from closedloop.loop import progress
+from closedloop.loop import notices, progress
 
 console = Console(soft_wrap=False)
 
@@ -38,6 +38,7 @@ class Meter(progress.Meter):
     def _start(self, completed: int) -> None:
         """Shows the bar, or makes ready for lines."""
         self._pace = progress.Pace(completed)
+        notices.listen(self.attention)
         if not console.is_terminal:
             self._lines = progress.Lines(_write_line)
             return
@@ -52,8 +53,14 @@ class Meter(progress.Meter):
         self._bar.start()
         self._task = self._bar.add_task(self._description, total=self._total, completed=completed, facts="")
 
+    def attention(self, text: str) -> None:
+        """Prints a notice, above the bar where there is one."""
+        tell(f"{progress.ATTENTION}{text}", "yellow")
+        console.file.flush()
+
     def stop(self) -> None:
         """Leaves the bar as it is."""
+        notices.leave(self.attention)
         if self._bar is not None:
             self._bar.stop()
         if self._lines is not None:

@@ -22,6 +22,7 @@ from closedloop.errors import SubjectError, SubjectTimeoutError, SubjectWarning,
 from closedloop.images.forms import shown_as
 from closedloop.interfaces import FloatArray, Form, Presenting, Subject, Units, form_of
 from closedloop.loop.answers import as_happened, check_answers, joined, taken
+from closedloop.loop.health import Health
 from closedloop.loop.stale import Watch, image_keys
 from closedloop.presentations import Answers, Asked
 
@@ -110,6 +111,11 @@ class Presenter:
         return Watch()
 
     @cached_property
+    def _health(self) -> Health:
+        """Watches a rig."""
+        return Health()
+
+    @cached_property
     def form(self) -> Form:
         """What the subject is shown."""
         return form_of(self.subject)
@@ -165,9 +171,14 @@ class Presenter:
                 )
         order = np.concatenate([block.stimulus for block in blocks])
         self._listen(any(not _lost(block.responses).all() for block in blocks))
+        responses = np.concatenate([block.responses for block in blocks])
         told = [block.answers for block in blocks if block.answers is not None]
         whole = joined(told, self.subject.name) if told else None
-        return Shown(order, _occurrence(order), np.concatenate([block.responses for block in blocks]), whole)
+        if whole is not None:
+            names = _named(ids or [str(i) for i in range(len(images))], order) or []
+            kinds = _named(telling.kinds, order) if telling is not None and telling.kinds else None
+            self._health.see(whole, responses, names, kinds or [""] * len(order), self.units.neuroid_id)
+        return Shown(order, _occurrence(order), responses, whole)
 
     def _present(
         self,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.loop import notices
 
 if TYPE_CHECKING:
     from closedloop.loop.blocks import Generation
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Progress = bool | Callable[..., None] | None
 #: Seconds after which a log file has another line, at the latest.
 EVERY_S = 30.0
+#: Stands before what a person should know at once.
+ATTENTION = "Attention: "
 #: What a session is doing in each phase.
 _PHASES = {"survey": "surveying", "evolve": "evolving", "select": "re-testing", "confirm": "re-testing", "done": "done"}
 
@@ -142,6 +145,7 @@ class Meter:
         if self._bar is None and self._lines is None:
             self._bar = _new_bar(self._description, self._total, completed)
             self._lines = Lines(_write_line) if self._bar is None else None
+            notices.listen(self.attention)
         if self._lines is not None:
             self._lines.move(self._description, completed, self._total, facts)
             return
@@ -151,8 +155,16 @@ class Meter:
         bar.set_postfix_str(facts, refresh=False)
         bar.update(completed - bar.n)
 
+    def attention(self, text: str) -> None:
+        """Prints a notice, above the bar where there is one; see `closedloop.loop.notices`."""
+        if self._bar is not None:
+            self._bar.write(f"{ATTENTION}{text}", file=stream())
+        else:
+            _write_line(f"{ATTENTION}{text}")
+
     def stop(self) -> None:
         """Leaves the bar as it is."""
+        notices.leave(self.attention)
         if self._bar is not None:
             self._bar.refresh()
             self._bar.close()

@@ -122,6 +122,8 @@ class FaultyListener:
         if sent.type != "answer":
             self._inner.reply(peer, sent)
             return
+        if self._happens("crash-after"):
+            die()
         if self._happens("mute"):
             return
         if self._happens("reorder") and self._old and not isinstance(peer, os.PathLike):

@@ -1,0 +1,97 @@
+"""What a person at a rig is told while it happens, and when it is told again."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+import pytest
+
+from closedloop.loop import notices
+from closedloop.loop.health import Health
+from closedloop.loop.progress import Meter
+from closedloop.presentations import Answers
+from tests.loop.test_answers import session
+from tests.small_rig import SmallRig
+
+
+def see(health, status=("ok",) * 10, gain=1.0, snr=(4.0, 4.0)):
+    n = len(status)
+    answers = Answers(status=list(status), quality={"snr": np.array(snr)})
+    responses = gain * np.tile([10.0, 20.0], (n, 1))
+    responses[np.array(status) != "ok"] = np.nan
+    names = [f"r{i}" for i in range(n)]
+    health.see(answers, responses, names, ["reference"] * n, ("u0", "u1"))
+
+
+@pytest.fixture
+def said():
+    found = []
+    health = Health(found.append)
+    health.said = found
+    return health
+
+
+def test_nothing_is_said_while_all_is_well(said):
+    for _ in range(10):
+        see(said)
+    assert said.said == []
+
+
+def test_lost_trials_are_told_when_they_come_rise_and_go(said):
+    bad, worse = ("ok",) * 7 + ("aborted",) * 3, ("ok",) * 2 + ("fixation_break",) * 8
+    for status, times in ((bad, 5), (worse, 5), (("ok",) * 10, 5)):
+        for _ in range(times):
+            see(said, status)
+    assert said.said[0] == "lost trials now 30 % (3 of the last 10)"
+    assert any(text.startswith(("lost trials now 8", "lost trials now 7")) for text in said.said)
+    assert said.said[-1].startswith("lost trials now ")
+    assert float(said.said[-1].split()[3]) < 10
+    assert len(said.said) < 9
+
+
+def test_drift_of_the_references(said):
+    see(said)
+    for gain in np.linspace(1, 0.7, 12):
+        see(said, gain=gain)
+    drifts = [text for text in said.said if "drift" in text]
+    assert drifts[0].startswith("reference drift -")
+    assert "%" in drifts[0]
+    assert len(drifts) <= 4
+
+
+def test_a_unit_that_fades_is_told_once_and_again_after_it_was_back(said):
+    for snr in [(4, 4)] * 3 + [(4, 1.5)] * 3 + [(4, 4)] + [(4, 1)]:
+        see(said, snr=snr)
+    assert said.said == ["SNR of unit u1 fell from 4 to 1.5", "SNR of unit u1 fell from 4 to 1"]
+
+
+def test_notices_go_to_who_listens_else_to_the_log(caplog):
+    heard = []
+    with caplog.at_level(logging.WARNING, "closedloop"):
+        notices.notice("alone")
+        notices.listen(heard.append)
+        notices.notice("heard")
+        notices.leave(heard.append)
+    assert heard == ["heard"]
+    assert [record.getMessage() for record in caplog.records] == ["alone"]
+
+
+def test_a_meter_prints_them(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr("closedloop.loop.progress.stream", lambda: out)
+    with Meter("evolving", 10) as meter:
+        meter.move(3)
+        notices.notice("rig silent for 12 s")
+    notices.notice("after it")
+    lines = out.getvalue().splitlines()
+    assert lines[1] == "Attention: rig silent for 12 s"
+    assert "after it" not in out.getvalue()
+
+
+def test_a_session_at_a_rig_that_loses_trials_says_so(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr("closedloop.loop.progress.stream", lambda: out)
+    session(SmallRig(lost=0.4), progress=True).run()
+    assert "Attention: lost trials now" in out.getvalue()

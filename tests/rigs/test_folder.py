@@ -1,0 +1,127 @@
+"""A folder between two computers: files that are not yet whole, changed on the way, or answered long ago."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from closedloop.errors import RecordingError, RigError
+from closedloop.rigs import folder
+from closedloop.rigs.folder import FolderListener, FolderTransport
+from closedloop.rigs.messages import message, sha256
+from tests.rigs.test_server import block
+
+
+@pytest.fixture
+def both(tmp_path):
+    listener = FolderListener(tmp_path)
+    return FolderTransport(tmp_path), listener, tmp_path / "sessions" / "s"
+
+
+def test_the_layout_is_that_of_the_documents(both):
+    asker, rig, place = both
+    sent = block(12, encoding="png")
+    asker.send(sent)
+    header = json.loads((place / "000012" / "block.json").read_text())
+    assert header == dict(sent.header)
+    assert {p.stem for p in (place / "000012" / "images").iterdir()} == {e["sha256"] for e in header["images"]}
+    assert (place / "000012" / "READY").read_text() == sha256((place / "000012" / "block.json").read_bytes())
+    where, got = rig.receive(0)
+    assert got.header == sent.header
+    assert list(got.parts) == list(sent.parts)
+    rig.reply(where, message("answer", session="s"))
+    assert asker.receive(0).type == "answer"
+    assert rig.receive(0) is None
+    assert not [p for p in place.rglob("*") if p.name.startswith(".tmp") or p.name.endswith(".partial")]
+
+
+def test_what_is_not_whole_yet_is_waited_for(both, monkeypatch):
+    asker, rig, place = both
+    asker.send(block(encoding="png"))
+    image = next((place / "000001" / "images").iterdir())
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-1])  # a share that copies
+    assert rig.receive(0) is None
+    image.write_bytes(whole)
+    assert rig.receive(0) is not None
+    (place / "000001" / "READY").write_text("0" * 64)
+    assert rig.receive(0) is None
+    monkeypatch.setattr(folder, "COPYING_S", 0.0)
+    time.sleep(0.01)
+    assert rig.receive(0) is None
+    got = asker.receive(0)
+    assert (got.type, got.header["code"]) == ("error", "damaged")
+    asker.send(block(encoding="png"))  # puts right what was damaged
+    assert rig.receive(0) is not None
+
+
+def test_half_an_answer_is_none(both):
+    asker, _, place = both
+    asker.send(block(encoding="png"))
+    answer = place / "000001" / "answer.json"
+    answer.write_text('{"proto": "closedloop-rig/1", "type": "ans')
+    assert asker.receive(0) is None
+    answer.write_text('{"proto": "closedloop-rig/1", "type": "answer"}')
+    assert asker.receive(0).type == "answer"
+
+
+def test_progress_is_seen_once(both):
+    asker, rig, _ = both
+    asker.send(block(encoding="png"))
+    where, _ = rig.receive(0)
+    rig.reply(where, message("progress", seq=1, done=1, of=2))
+    assert asker.receive(0).type == "progress"
+    assert asker.receive(0) is None
+    rig.reply(where, message("progress", seq=1, done=2, of=2))
+    assert asker.receive(0).header["done"] == 2
+
+
+def test_an_answer_of_before_is_found_at_once(both):
+    asker, rig, _ = both
+    asker.send(block(encoding="png"))
+    where, _ = rig.receive(0)
+    rig.reply(where, message("answer", seq=1))
+    again = FolderTransport(asker._root)
+    again.send(block(encoding="png"))
+    assert again.receive(0).type == "answer"
+
+
+def test_another_block_of_the_same_number_lies_beside_it(both):
+    asker, rig, place = both
+    asker.send(block(encoding="png"))
+    other = block(1, (7,), encoding="png")
+    asker.send(other)
+    assert (place / f"000001-{other.header['block'][:12]}").is_dir()
+    assert len([1 for _ in range(2) if rig.receive(0)]) == 2
+
+
+def test_hello(both):
+    asker, rig, place = both
+    asker.send(message("hello", session="s"))
+    where, got = rig.receive(0)
+    assert got.type == "hello"
+    rig.reply(where, message("welcome", session="s"))
+    assert rig.receive(0) is None
+    assert asker.receive(0).type == "welcome"
+    assert not list(place.glob("*.json"))
+
+
+def test_another_version_is_refused(both):
+    _, rig, place = both
+    place.mkdir(parents=True)
+    (place / "hello-x.json").write_text('{"proto": "closedloop-rig/9", "type": "hello"}')
+    assert rig.receive(0) is None
+    assert json.loads((place / "refused-x.json").read_text())["code"] == "version"
+
+
+@pytest.mark.parametrize("name", ["../s", "a/b", "C:\\x", "", "a" * 200, 7])
+def test_names_that_are_none(both, name):
+    with pytest.raises(RigError, match="expected a name of letters"):
+        both[0].send(message("hello", session=name))
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(RecordingError, match="there is no folder"):
+        FolderTransport(tmp_path / "none")
