@@ -543,6 +543,16 @@ class Openable(Protocol):
 
 
 @runtime_checkable
+class Wrapping(Protocol):
+    """A capability of subjects: one around another, such as noise, which changes what that one answers."""
+
+    @property
+    def subject(self) -> Subject:
+        """The subject inside."""
+        ...
+
+
+@runtime_checkable
 class Answering(Protocol):
     """A capability of subjects: networks whose answer can be recorded, whatever layer they record."""
 

@@ -70,6 +70,12 @@ class ReadableOptimizer(Readable):
         return f"{part.name}: {', '.join(facts)}"
 
 
+def wordnet_id(name: str) -> str:
+    """Returns the WordNet id with which a name begins, as of a folder or a file: ``n01440764_tench``; "" for none."""
+    plain = name[:1] == "n" and name[1:9].isdecimal() and name[1:9].isascii() and not name[9:10].isalnum()
+    return name[:9] if plain and len(name) > 8 else ""
+
+
 def counted(number: int, word: str) -> str:
     """Returns a number with its noun: "1 unit", "1,000 units"."""
     return f"{number:,} {word}{'s' * (number != 1)}"

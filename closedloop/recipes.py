@@ -25,7 +25,7 @@ from closedloop.errors import (
     extras_named,
     reason,
 )
-from closedloop.interfaces import STILL, Described, Generator, Located, Resolved, Subject, form_of
+from closedloop.interfaces import STILL, Answering, Described, Generator, Located, Resolved, Subject, Wrapping, form_of
 
 #: Stands for something that was handed over as a Python object and has no name to load it by.
 OBJECT = "python-object"
@@ -72,6 +72,13 @@ def fingerprint(part: Any) -> str:
     if known["name"] != OBJECT:
         return _sha256(known)
     return _small_images(part) if isinstance(part, Generator) else ""
+
+
+def network_fingerprint(subject: Subject) -> str:
+    """Returns a fingerprint of a subject whatever is recorded of it, and whatever noise is around; empty for none."""
+    while inspect.getattr_static(subject, "subject", None) is not None and isinstance(subject, Wrapping):
+        subject = subject.subject
+    return fingerprint(subject.answering() if isinstance(subject, Answering) else subject)
 
 
 def fingerprint_of(part: Any) -> str | None:

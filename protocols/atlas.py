@@ -22,7 +22,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.atlas import ATLAS, NATURAL, NUMBERS, PATTERN, atlas_table, attribution_name, natural_name
+from closedloop.analysis.atlas import (
+    ATLAS,
+    NATURAL,
+    NUMBERS,
+    PATTERN,
+    atlas_table,
+    attribution_name,
+    ends_of,
+    natural_name,
+)
 from closedloop.analysis.reasons import ROUNDING
 from closedloop.checks import at_door
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, ObserverError, blamed
@@ -48,7 +57,7 @@ from closedloop.loop.progress import Progress, as_progress, begin_progress, end_
 from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, nothing_more, summarize_responses
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.objectives.naming_units import UnitSpec
-from closedloop.recipes import fingerprint, recipe, version
+from closedloop.recipes import fingerprint, network_fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, REFERENCES, Layout, Rows
 from closedloop.recording.reader import open_recording
 from closedloop.recording.references import keep_references, source
@@ -315,7 +324,8 @@ class AtlasCourse:
     def fingerprints(self) -> dict[str, str]:
         """Returns SHA-256 of subject, natural images and the methods' generators, as far as they can tell."""
         made = {f"generator of {c.label}": g for c, g in zip(self._contenders, self._generators, strict=True)}
-        return fingerprints(subject=self.subject, naturals=self._library.fingerprint, **made)
+        network = network_fingerprint(self.subject)  # tells pages whether it is the one that they look at
+        return fingerprints(subject=self.subject, network=network, naturals=self._library.fingerprint, **made)
 
     def layout(self) -> Layout:
         """Returns the shape of the recording: room for every presentation that may come."""
@@ -434,10 +444,7 @@ class AtlasCourse:
 
     def best_and_worst(self, column: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns the numbers of the natural images that drove a unit most, the best first, and least."""
-        known = np.flatnonzero(np.isfinite(self._natural[:, column]))
-        ascending = known[np.argsort(self._natural[known, column], kind="stable")]
-        top = min(self._top, max(1, len(known) // 2))
-        return ascending[::-1][:top], ascending[:top]
+        return ends_of(self._natural[:, column], self._top)
 
     def _attributed(self, column: int, images: NDArray[np.float32]) -> tuple[str, NDArray[np.float32] | None]:
         """Returns by which method, and a strip ``(3, h, n · w)`` of what the responses to images come from."""

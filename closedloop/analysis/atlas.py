@@ -6,7 +6,7 @@ corrected for their number within a layer: of images that were made by Benjamini
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -225,6 +225,7 @@ class AtlasPages:
         self._made_rows = (self._rows["kind"] == "retest") & (self._rows["thread"] != REFERENCE)
         self._again = (self._rows["kind"] == "retest") & (self._rows["thread"] == REFERENCE)
         self._known_made: dict[int, tuple[Made, ...]] = {}
+        self._known_ranks: dict[str, dict[str, float]] = {}
         self._known_ends: dict[int, tuple[tuple[Photograph, ...], tuple[Photograph, ...]]] = {}
 
     @cached_property
@@ -300,14 +301,20 @@ class AtlasPages:
             found.setdefault(int(self._rows["unit"][rows[0]]), []).append(name)
         return found
 
+    def ranked(self, layer: str) -> dict[str, float]:
+        """Returns the p-value of each image that was made for a unit of a layer, by its name."""
+        if layer not in self._known_ranks:
+            names = (name for column in self.keys.get(layer, {}).values() for name in self._by_unit.get(column, ()))
+            self._known_ranks[layer] = {name: self._rank(name) for name in names}
+        return self._known_ranks[layer]
+
     @cached_property
     def _p(self) -> dict[str, tuple[float, float]]:
         """The p-value of each image that was made, and the same corrected for those of its layer."""
         found: dict[str, tuple[float, float]] = {}
-        for columns in self.keys.values():
-            names = [name for column in columns.values() for name in self._by_unit.get(column, ())]
-            raw = np.array([self._rank(name) for name in names])
-            found |= dict(zip(names, zip(raw.tolist(), benjamini_hochberg(raw).tolist(), strict=True), strict=True))
+        for layer in self.keys:
+            (adjusted,) = corrected([self], layer)
+            found |= {name: (p, adjusted[name]) for name, p in self.ranked(layer).items()}
         return found
 
     def _rank(self, name: str) -> float:
@@ -403,11 +410,9 @@ class AtlasPages:
 
     def _found_ends(self, column: int) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
         numbers, ids, classes, means = self._naturals
-        known = np.flatnonzero(np.isfinite(means[:, column]))
-        ascending = known[np.argsort(means[known, column].astype(np.float32), kind="stable")]
-        top = min(self._top, max(1, len(known) // 2))
+        best, worst = ends_of(means[:, column], self._top)
         found = []
-        for end, first in ((ascending[::-1][:top], 0), (ascending[:top], top)):
+        for end, first in ((best, 0), (worst, len(best))):
             places = [
                 Photograph(str(ids[i]), int(numbers[i]), str(classes[i]), self._retested(int(numbers[i]), column), j)
                 for j, i in enumerate(end, first)
@@ -496,6 +501,31 @@ class AtlasPages:
             return None
         y0, x0, y1, x1 = (int(self._fact(name, column, 0)) for name in names)
         return y0, x0, y1, x1
+
+
+def ends_of(means: FloatArray, top: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Returns the numbers of the natural images that drive a unit most, the best first, and least, the worst first.
+
+    Args:
+        means: Response to each, ``(n,)``; those that are NaN have no number.
+        top: At most so many, and no more than half of all, that none is both.
+    """
+    known = np.flatnonzero(np.isfinite(means))
+    ascending = known[np.argsort(means[known].astype(np.float32), kind="stable")]
+    top = min(top, max(1, len(known) // 2))
+    return ascending[::-1][:top], ascending[:top]
+
+
+def corrected(atlases: Sequence[AtlasPages], layer: str) -> list[dict[str, float]]:
+    """Returns the p-values of images that were made for a layer, corrected for all of them together.
+
+    By Benjamini & Hochberg over the images of all atlases, by name for each atlas; several atlases of a layer that are
+    read side by side are one family of tests.
+    """
+    raw = [one.ranked(layer) for one in atlases]
+    values = benjamini_hochberg(np.array([p for own in raw for p in own.values()]))
+    ends = np.cumsum([len(own) for own in raw])[:-1]
+    return [dict(zip(own, part.tolist(), strict=True)) for own, part in zip(raw, np.split(values, ends), strict=True)]
 
 
 def _kruskal(names: list[str], groups: list[FloatArray]) -> tuple[float, float]:

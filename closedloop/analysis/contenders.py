@@ -22,6 +22,23 @@ from closedloop.images.sets import ImageSet
 from closedloop.interfaces import FloatArray, Units
 from closedloop.recording.titles import recorded_title
 
+#: What the field calls each method, and each contender of `closedloop.protocols.compare`.
+METHOD_WORDS = {
+    "raw": "fooling (raw pixels)",
+    **{f"yosinski-{i}": f"regularized (Yosinski {i})" for i in (1, 2, 3, 4)},
+    "tv": "total variation",
+    "mei": "MEI (fixed contrast)",
+    "deepdream": "DeepDream",
+    "lucid": "Fourier (Lucid)",
+    "maco": "phases (MACO)",
+    "accentuate": "accentuated",
+    "dgn-am": "DGN-AM",
+    "ppgn": "PPGN",
+    "adam": "codes (Adam)",
+    **dict.fromkeys(("evolve", "evolved"), "evolved (no gradient)"),
+    "twin": "by a twin",
+}
+
 
 def comparison_dataset(recording: xr.Dataset, content: Mapping[str, Any], naturals: ImageSet) -> xr.Dataset:
     """Returns what a comparison found, from its recording.

@@ -11,30 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from closedloop.analysis.contenders import METHOD_WORDS
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, line_style, new_axes
 from closedloop.figures.tiles import contrast_words, stretched
 from closedloop.interfaces import FloatArray
 from closedloop.recording.titles import result_title
-
-#: What each contender of `closedloop.protocols.compare` is called above its column.
-CONTENDER_TITLES = {
-    "raw": "fooling\n(raw pixels)",
-    "yosinski-1": "regularized\n(Yosinski 1)",
-    "yosinski-2": "regularized\n(Yosinski 2)",
-    "yosinski-3": "regularized\n(Yosinski 3)",
-    "yosinski-4": "regularized\n(Yosinski 4)",
-    "tv": "total\nvariation",
-    "mei": "MEI\n(fixed contrast)",
-    "deepdream": "DeepDream",
-    "lucid": "Fourier\n(Lucid)",
-    "maco": "phases\n(MACO)",
-    "dgn-am": "DGN-AM",
-    "ppgn": "PPGN",
-    "evolved": "evolved,\nno gradient",
-    "adam": "gradient in\nthe codes",
-}
 
 
 @at_door
@@ -70,7 +53,8 @@ def plot_contenders(result: xr.Dataset, budget: str | None = None, seed: int | N
         name = textwrap.fill(result_title(unit), 24)
         axes[0].text(0.03, 0.96, name, transform=axes[0].transAxes, **style)
     natural = f"best of {int(part['natural_n'])}\nnatural images"
-    for axes, title in zip(grid[0], [natural, *(CONTENDER_TITLES.get(name, name) for name in names)], strict=True):
+    titles = [METHOD_WORDS.get(name, name).replace(" (", "\n(") for name in names]
+    for axes, title in zip(grid[0], [natural, *titles], strict=True):
         axes.set_title(title, fontsize=8, color=INK)
     words = f"responses to the last image, 8 bits (÷ best natural); budget {part['budget'].item()}"
     words += f", seed {part['seed'].item()}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.opening import FORMATS
+from closedloop.readable import wordnet_id
 
 
 @at_door
@@ -48,12 +49,6 @@ def subfolders(folder: Path) -> list[Path]:
 def picture_files(folder: Path) -> list[Path]:
     """Returns the images in a folder, sorted; it may hold other files."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in FORMATS and p.is_file())
-
-
-def wordnet_id(name: str) -> str:
-    """Returns the id of a class with which the name of a file begins; empty for any other name."""
-    plain = name[:1] == "n" and name[1:9].isdecimal() and name[1:9].isascii() and not name[9:10].isalnum()
-    return name[:9] if plain else ""
 
 
 def images_fingerprint(names: tuple[str, ...], paths: list[Path]) -> str:

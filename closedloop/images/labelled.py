@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from closedloop.arrays import is_plain
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.classes import picture_files, subfolders, wordnet_id
+from closedloop.images.classes import picture_files, subfolders
 from closedloop.images.opening import FORMATS
-from closedloop.readable import Readable, counted, some
+from closedloop.readable import Readable, counted, some, wordnet_id
 
 #: The table that a folder may hold.
 TABLE = "labels.csv"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
+from closedloop.readable import wordnet_id
 
-#: A WordNet id, alone or before something else: ``n01440764``, ``n01440764_tench``.
-_WORDNET = re.compile(r"(n\d{8})(?![0-9A-Za-z])")
 #: Labels that an error names.
 _NAMED = 5
 
@@ -39,10 +37,17 @@ def _lines(name: str) -> list[str]:
     return resources.files(__package__).joinpath(name).read_text("utf-8").splitlines()
 
 
-def wordnet_id(text: str) -> str:
-    """Returns the WordNet id with which a text begins, such as a folder's or a file's name; "" where it does not."""
-    found = _WORDNET.match(text)
-    return found[1] if found else ""
+@cache
+def _synsets() -> dict[str, str]:
+    """Returns for each WordNet id what a person calls its class: its first name, and the id where others have that."""
+    first = {known: names.partition(",")[0] for known, names in imagenet_wordnet()}
+    counts = Counter(first.values())
+    return {known: name if counts[name] == 1 else f"{name} ({known})" for known, name in first.items()}
+
+
+def class_words(label: str) -> str:
+    """Returns what a person calls the class of a folder's or a file's name: of a WordNet id of ImageNet its name."""
+    return _synsets().get(wordnet_id(label), label)
 
 
 def match_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, int]:

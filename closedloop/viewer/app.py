@@ -82,6 +82,8 @@ def create_app(
         _generator(generator),
         _folder("atlas", atlas),
     )
+    if shown.shelf is not None:
+        _ = shown.network  # told before it is asked: that runs the network once
     made = {part: _routes(part, shown) for part in PARTS}
     present = [part for part, found in made.items() if found]
     routes = [route for part in present for route in made[part]]

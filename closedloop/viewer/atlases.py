@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from closedloop.analysis.atlas import ATLAS, AtlasPages, UnitPage, attribution_name, natural_name
+from closedloop.analysis.atlas import ATLAS, AtlasPages, UnitPage, attribution_name, corrected, natural_name
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
 from closedloop.figures.tiles import stretched
 from closedloop.interfaces import RESOLUTION
@@ -30,22 +30,6 @@ from closedloop.recording.reader import open_recording, read_experiment, read_po
 SIDE = 160
 #: The longest side of a whole photograph on a page.
 WHOLE = 224
-#: What the field calls each method.
-METHOD_WORDS = {
-    "raw": "fooling, without a prior",
-    "tv": "regularized, total variation",
-    "mei": "regularized, most exciting input",
-    "deepdream": "DeepDream",
-    "adam": "codes, Adam",
-    "lucid": "Fourier",
-    "maco": "MACO",
-    "accentuate": "accentuated",
-    "dgn-am": "DGN-AM",
-    "ppgn": "PPGN",
-    "evolve": "evolved",
-    "twin": "by a twin",
-    **{f"yosinski-{i}": "regularized" for i in (1, 2, 3, 4)},
-}
 _PICTURE = re.compile(r"(made|crop|whole|attribution)-([A-Za-z0-9_-]{1,120})-([0-9]{1,9})")
 
 
@@ -238,6 +222,20 @@ class Shelf:
     """
 
     books: Sequence[Book]
+    _corrected: dict[str, tuple[tuple[AtlasPages, ...], list[dict[str, float]]]] = field(default_factory=dict)
+
+    def corrected(self, layer: str) -> dict[tuple[int, str], float]:
+        """The p-value of each image that was made for a layer, by its book's number and its name.
+
+        Corrected for the images of all books together, since they are shown together.
+        """
+        pages = tuple(book.pages for book in self.books)
+        known = self._corrected.get(layer)
+        if known is None or known[0] != pages:  # a book that has grown has new pages
+            known = self._corrected[layer] = (pages, corrected(pages, layer))
+        return {
+            (book.number, name): p for book, own in zip(self.books, known[1], strict=True) for name, p in own.items()
+        }
 
     @property
     def layers(self) -> dict[str, dict[str, list[Book]]]:

@@ -251,7 +251,7 @@ class Window:
         }
         if asked.mode == "patterns":
             sprite, missing = self._patterns(asked.layer, order)
-            header |= {"missing": missing}
+            header |= {"missing": missing, "foreign": self._foreign() if missing else ""}
         else:
             maps = seen.maps if asked.mode == "activations" else self._driven(asked, stimulus, seen)
             sprite = sprite_of(maps[order], asked.gamma, asked.individual)
@@ -277,6 +277,11 @@ class Window:
         none = hatched(len(next(iter(known.values()))) if known else PATTERN_SIDE)
         tiles = [known.get(c, none) for c in order.tolist()]
         return sprite_of_pictures(np.stack(tiles)), [c for c in order.tolist() if c not in known]
+
+    def _foreign(self) -> str:
+        """What is to be known of atlases whose patterns are not shown."""
+        books = [] if self.shown.shelf is None else self.shown.shelf.books
+        return next(filter(None, map(self.shown.foreign, books)), "")
 
     async def _seeing(self, request: Request, layer: str) -> Callable[[], tuple[Stimulus, Seen]]:
         """What looks at the picture that a request carries or names; asks the model when it is called."""

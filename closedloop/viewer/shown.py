@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from closedloop.interfaces import Generator, Subject
+from closedloop.loop.noise import unwrap
+from closedloop.recipes import network_fingerprint, recipe, same_recipe
+from closedloop.subjects import inner_of
 from closedloop.viewer.atlases import Book, Shelf, books_of
 from closedloop.viewer.desk import Desk
+
+#: Entries of a recipe that say what is recorded of a subject, not which one it is.
+_RECORDED = ("layer", "units")
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,42 @@ class Shown:
     atlas: Path | None = None
     desk: Desk = field(default_factory=Desk)
 
+    @cached_property
+    def inner(self) -> Subject | None:
+        """The subject within the noise."""
+        return None if self.subject is None else inner_of(self.subject)
+
+    @cached_property
+    def network(self) -> str:
+        """What tells the subject from one of other weights; empty where it cannot tell."""
+        return "" if self.subject is None else network_fingerprint(self.subject)
+
     def is_of(self, book: Book) -> bool:
         """Returns whether an atlas is of the subject that is looked at, noise around either aside."""
-        return self.subject is not None and book.subject.partition("+")[0] == self.subject.name.partition("+")[0]
+        return self.subject is not None and not self.foreign(book)
+
+    def foreign(self, book: Book) -> str:
+        """Returns in words that an atlas is of another subject than the one that is looked at; "" where it is not.
+
+        It is told by its name and by its weights; where the atlas does not know these, by its recipe.
+        """
+        if self.inner is None:
+            return ""
+        name = book.subject.partition("+")[0]
+        if name != self.inner.name:
+            return f"This atlas is of {name}; what is looked at here is {self.inner.name}."
+        held = (book.experiment.get("fingerprints") or {}).get("network", "")
+        same = held == self.network if held and self.network else self._same_recipe(book.experiment.get("subject"))
+        if same:
+            return ""
+        return f"This atlas is of another {name} than the one that is looked at here: other weights, or other options."
+
+    def _same_recipe(self, held: Any) -> bool:
+        """Whether an atlas's subject has the recipe of this one, whatever is recorded; true where none is held."""
+        if not isinstance(held, Mapping) or self.inner is None:
+            return True
+        known = [unwrap(held)[0], recipe(self.inner)]
+        return same_recipe(*({k: v for k, v in one.items() if k not in _RECORDED} for one in known))
 
     @property
     def stamps(self) -> tuple[int, ...]:

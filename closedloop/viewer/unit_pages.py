@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from closedloop.analysis.atlas import Made, Photograph, Response, Tuning, UnitPage, natural_name
+from closedloop.analysis.contenders import METHOD_WORDS
 from closedloop.images.naturalness import MEASURE_WORDS
+from closedloop.networks.imagenet import class_words
 from closedloop.report.wording import number, true_minus, with_error
-from closedloop.viewer.atlases import METHOD_WORDS, Addresses, Book, Shelf, histogram
+from closedloop.viewer.atlases import Addresses, Book, Shelf, histogram
 
 #: Classes that a page lists.
 CLASSES = 12
@@ -75,7 +77,7 @@ def layer_page(render: Render, shelf: Shelf, layer: str, to: Addresses, **more: 
         title=layer,
         layer=layer,
         cards=cards,
-        methods=[row for book in books for row in _method_rows(book, layer)],
+        methods=[row for book in books for row in _method_rows(book, layer, shelf.corrected(layer))],
         natural_n=books[0].pages.natural_n,
         unit_words=_where(books[0].pages.unit(layer, next(iter(books[0].pages.keys[layer])))),
         up=to.layer(""),
@@ -106,7 +108,7 @@ def _card(layer: str, key: str, books: Sequence[Book], to: Addresses) -> dict[st
     }
 
 
-def _method_rows(book: Book, layer: str) -> list[dict[str, str]]:
+def _method_rows(book: Book, layer: str, adjusted: Mapping[tuple[int, str], float]) -> list[dict[str, str]]:
     """Returns a row for each method of an atlas: medians over the units of a layer."""
     found: dict[str, list[Made]] = {}
     for column in book.pages.keys[layer].values():
@@ -115,7 +117,7 @@ def _method_rows(book: Book, layer: str) -> list[dict[str, str]]:
     rows = []
     for made in found.values():
         ratios = np.array([one.ratio for one in made])
-        above = [one.percentile >= 100 and one.p_adjusted < 0.05 for one in made]
+        above = [one.percentile >= 100 and adjusted[book.number, one.stimulus_id] < 0.05 for one in made]
         known = ratios[np.isfinite(ratios)]
         rows.append(
             {
@@ -142,7 +144,7 @@ def unit_page(render: Render, shelf: Shelf, layer: str, key: str, to: Addresses,
     made = [(b, p, one) for b, p in known for one in p.made]
     made.sort(key=lambda e: -np.nan_to_num(e[2].response.mean, nan=-np.inf))
     keys = list(shelf.layers[layer])
-    at, size = keys.index(key), book.resolution
+    at, size, adjusted = keys.index(key), book.resolution, shelf.corrected(layer)
     return render(
         "unit.html",
         title=page.title,
@@ -154,7 +156,9 @@ def unit_page(render: Render, shelf: Shelf, layer: str, key: str, to: Addresses,
         framed=page.field not in (None, (0, 0, size, size)),
         subject=book.subject,
         where=_where(page),
-        made=[_made_tile(i, b, one, p, to) for i, (b, p, one) in enumerate(made, 1)],
+        made=[
+            _made_tile(i, b, one, p, to, adjusted[b.number, one.stimulus_id]) for i, (b, p, one) in enumerate(made, 1)
+        ],
         best=[_natural_tile(book, one, page, to) for one in page.best],
         worst=[_natural_tile(book, one, page, to) for one in page.worst],
         attributed={"guided-backprop": "guided backpropagation", "gradient": "the gradient"}.get(page.attributed, ""),
@@ -163,7 +167,7 @@ def unit_page(render: Render, shelf: Shelf, layer: str, key: str, to: Addresses,
         classes=_classes(page.tuning),
         tuning=_tuning_words(page.tuning, len(book.pages.keys[layer])),
         natural_n=f"{book.pages.natural_n:,}",
-        tests=sum(len(book.pages.made(column)) for column in book.pages.keys[layer].values()),
+        tests=len(adjusted),
         up=to.layer(layer),
         top=to.layer(""),
         before=to.unit(layer, keys[at - 1]) if at else "",
@@ -187,7 +191,7 @@ def _method(made: Made) -> str:
     return words if made.label in (made.method, "evolved") else f"{words} ({made.label})"
 
 
-def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses) -> Tile:
+def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses, adjusted: float) -> Tile:
     factor = book.contrast(made.stimulus_id, page.column)
     flags = [("shown with contrast ×" + f"{factor:.1f}", "")] if factor > 1 else []
     flags += [(made.failure.partition(":")[0], "warn")] if made.failure else []
@@ -196,7 +200,7 @@ def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses
     facts = [
         ("among photographs", f"above {number(made.percentile, 4)} % of them"),
         ("÷ best photograph", true_minus(number(made.ratio, 3))),
-        ("rank test", f"{_p(made.p)}, corrected {_p(made.p_adjusted)}"),
+        ("rank test", f"{_p(made.p)}, corrected {_p(adjusted)}"),
         ("settings", f"{made.told}; {made.generator}, seed {made.seed}"),
         ("presentations", _presentations(made.response)),
         *([("went wrong", made.failure)] if made.failure else []),
@@ -266,7 +270,7 @@ def _classes(tuning: Tuning) -> list[dict[str, Any]]:
     most = max((abs(one.response.mean) for one in shown), default=0.0) or 1.0
     return [
         {
-            "name": one.name.replace("_", " "),
+            "name": class_words(one.name).replace("_", " "),
             "mean": _response(one.response),
             "n": one.response.n,
             "length": round(100 * abs(one.response.mean) / most, 1),

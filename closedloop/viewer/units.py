@@ -27,7 +27,7 @@ def routes(shown: Shown) -> list[BaseRoute]:
     """Returns its routes; none where no atlas was given."""
     if shown.shelf is None:
         return []
-    pages = UnitPages(shown.shelf)
+    pages = UnitPages(shown.shelf, shown)
     return [
         Route("/units", pages.page),
         Route("/units/{rest:path}", pages.page),
@@ -100,16 +100,18 @@ class UnitPages:
 
     Args:
         shelf: The atlases.
+        shown: What the viewer was given: the subject that is looked at may be another one.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf, self._to = shelf, Served()
+    def __init__(self, shelf: Shelf, shown: Shown) -> None:
+        self._shelf, self._shown, self._to = shelf, shown, Served()
 
     def page(self, request: Request) -> Response:
         """The list of layers, a layer, or a unit, as the parts of the path say."""
         parts = _parts(request)
-        jobs = any(getattr(route, "path", "") == JOBS for route in request.app.routes)
-        page = partial(render, request)
+        foreign = next(filter(None, map(self._shown.foreign, self._shelf.books)), "")
+        jobs = not foreign and any(getattr(route, "path", "") == JOBS for route in request.app.routes)
+        page = partial(render, request, foreign=foreign)
         if not parts:
             layers = list(self._shelf.layers)
             if len(layers) == 1:

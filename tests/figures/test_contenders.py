@@ -51,7 +51,7 @@ def test_each_image_stands_beside_the_best_natural_one_with_its_number() -> None
     said = words(figure)
     assert "4" in said
     assert "best of 160\nnatural images" in said
-    assert "evolved,\nno gradient" in said
+    assert "evolved\n(no gradient)" in said
     one = result.isel(contender=1, budget=0, seed=0, unit=2)
     assert f"{float(one['response']):.3g} (×{float(one['ratio']):.2g})" in said
     assert "net.output.2" in said

@@ -1,7 +1,7 @@
 import pytest
 
 from closedloop.errors import ClosedLoopError
-from closedloop.networks.imagenet import imagenet_classes, imagenet_wordnet, match_classes
+from closedloop.networks.imagenet import class_words, imagenet_classes, imagenet_wordnet, match_classes
 from closedloop.networks.torchvision import import_torchvision
 
 
@@ -58,3 +58,10 @@ def test_a_label_means_a_class_of_another_network():
 def test_what_means_no_class_is_named(labels, classes, message):
     with pytest.raises(ClosedLoopError, match=message):
         match_classes(labels, classes)
+
+
+def test_a_wordnet_id_has_a_name():
+    assert class_words("n01440764_tench") == class_words("n01440764") == "tench"
+    assert class_words("n02012849") == "crane (n02012849)"  # a bird, and a machine
+    assert class_words("n00000000") == "n00000000"
+    assert class_words("red fox") == "red fox"

@@ -12,7 +12,7 @@ pytest.importorskip("starlette")
 from starlette.testclient import TestClient
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.subjects import FunctionSubject, Lossy
+from closedloop.subjects import FunctionSubject, GaborSubject, Lossy
 from closedloop.viewer import create_app
 from closedloop.viewer.shown import Shown
 from closedloop.viewer.units import preferred
@@ -101,7 +101,9 @@ def test_several_atlases_are_shown_together(run, tmp_path):
     small_atlas.fill(tmp_path / "again", naturals, seed=4)
     (tmp_path / "first").symlink_to(run)
     client = TestClient(create_app(atlas=tmp_path), base_url="http://127.0.0.1")
-    assert client.get(f"{LAYER}/0").text.count('class="card flush"') == 4
+    page = client.get(f"{LAYER}/0").text
+    assert page.count('class="card flush"') == 4
+    assert "corrected for 12 images of the layer (Benjamini–Hochberg)" in page  # of both together
 
 
 def test_look_is_given_the_preferred_stimuli(run):
@@ -115,6 +117,45 @@ def test_look_is_given_the_preferred_stimuli(run):
 def test_an_atlas_of_another_subject_says_nothing_of_this_one(run):
     other = FunctionSubject(lambda images: images.mean((1, 2, 3)), name="other")
     assert preferred(Shown(other, atlas=run), "a/b.c") == {}
+
+
+def test_pages_say_that_they_are_of_another_subject_and_begin_no_runs(run):
+    other = FunctionSubject(lambda images: images.mean((1, 2, 3)), name="other")
+    seen = TestClient(create_app(other, atlas=run), base_url="http://127.0.0.1")
+    page = seen.get(f"{LAYER}/0").text
+    assert "This atlas is of layers; what is looked at here is other." in page
+    assert "Evolve this unit" not in page
+    same = TestClient(create_app(small_atlas.Layers(), atlas=run), base_url="http://127.0.0.1")
+    assert "This atlas is of" not in same.get(f"{LAYER}/0").text
+    assert "Evolve this unit" in same.get(f"{LAYER}/0").text
+
+
+class Atlas:
+    """A book of an atlas, as far as it says whose it is."""
+
+    def __init__(self, of, **experiment):
+        self.subject, self.experiment = of.name, experiment
+
+
+def test_weights_tell_one_network_from_another_of_its_name():
+    pytest.importorskip("torch")
+    from closedloop.recipes import network_fingerprint
+    from tests.planted import planted_subject
+
+    one, other = planted_subject(0, name="planted"), planted_subject(1, name="planted")
+    book = Atlas(one, fingerprints={"network": network_fingerprint(one.at("conv", "0-2"))})
+    assert Shown(one).foreign(book) == ""
+    assert Shown(Lossy(one, 0.1)).is_of(book)
+    assert "This atlas is of another planted than the one" in Shown(other).foreign(book)
+    assert not Shown(other).is_of(book)
+    assert Shown().foreign(book) == ""
+
+
+def test_an_older_atlas_is_told_by_its_recipe():
+    gabor = GaborSubject(count=3, seed=1, resolution=16)
+    noisy = {"name": "lossy", "rate": 0.1, "subject": {**gabor.recipe, "engine": "x"}}
+    assert Shown(gabor).is_of(Atlas(gabor, subject=noisy))
+    assert not Shown(GaborSubject(count=3, seed=2, resolution=16)).is_of(Atlas(gabor, subject=dict(gabor.recipe)))
 
 
 def test_a_folder_without_an_atlas_is_refused(tmp_path):

@@ -163,7 +163,7 @@ function draw({ head, sprite }) {
 
 function note() {
   const missing = header.missing?.length ?? 0;
-  const words = state.shows === "patterns" && missing ? `${missing} of ${header.order.length} units have no preferred stimulus yet. closedloop atlas makes them.` : "";
+  const words = state.shows === "patterns" && missing ? `${missing} of ${header.order.length} units have no preferred stimulus yet. ${header.foreign || "closedloop atlas makes them."}` : "";
   $("#note").hidden = !words;
   say($("#note"), words);
 }
