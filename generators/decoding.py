@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any, final
 
@@ -123,7 +124,7 @@ class Decoder:
         codes = self._space.check(codes).astype(np.float32)
         size = self.resolution
         images = np.empty((len(codes), 3, size, size), np.float32)
-        with undisturbed(self.module):
+        with undisturbed(self.module) if self._engine.runs_torch else nullcontext():
             for i in range(0, len(codes), self._chunk):
                 images[i : i + self._chunk] = self._engine(codes[i : i + self._chunk])
         return np.clip(images, 0, 1, out=images)

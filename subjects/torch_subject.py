@@ -6,7 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import chain
 from typing import Any, final
@@ -290,7 +290,7 @@ class TorchSubject(ReadableSubject):
         if count == 0:
             return np.empty((0, sum(map(len, self._indices))), np.float32)
         chunk = self._chunk()
-        with undisturbed(self.model, self._random):
+        with undisturbed(self.model, self._random) if self._engine.runs_torch else nullcontext():
             return np.concatenate([self._record_chunk(images[i : i + chunk]) for i in range(0, count, chunk)])
 
     def _record_chunk(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

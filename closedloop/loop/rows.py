@@ -15,6 +15,7 @@ from closedloop.loop.blocks import Block
 from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
+from closedloop.loop.sparing import one_thread
 from closedloop.loop.thread import Evolution
 from closedloop.recipes import fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, Layout, Rows, form_scalars
@@ -127,7 +128,8 @@ class SessionRows:
         places = block.of(REFERENCE)
         own[places] = self._references.numbers(block, places)
         searched = [spaces.get(thread) for thread in block.threads]
-        return presentation_coords(block.images, block.codes, searched, self._references.bank, own)
+        with one_thread():
+            return presentation_coords(block.images, block.codes, searched, self._references.bank, own)
 
     def _kept(self, phase: str, block: Block, scores: FloatArray) -> dict[str, NDArray[np.float32]]:
         """Returns the images that become files, by name."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -14,6 +15,7 @@ from closedloop.checks import check_part, make_images
 from closedloop.errors import InvalidArgumentError, ObjectiveError, OptimizerError, blamed
 from closedloop.gradients.settings import GradientSettings, Slope
 from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Optimizer, Recommending, State
+from closedloop.loop.sparing import one_thread
 from closedloop.loop.stopping import Scored
 from closedloop.objectives import Unit, evaluate
 from closedloop.readable import Readable
@@ -127,8 +129,11 @@ class Thread(Readable):
             )
         return scores
 
-    def _optimizing(self, call: str) -> AbstractContextManager[None]:
-        return blamed(f"thread {self.name!r}: optimizer {self.optimizer.name!r}, {call}", OptimizerError)
+    @contextmanager
+    def _optimizing(self, call: str) -> Iterator[None]:
+        whose = f"thread {self.name!r}: optimizer {self.optimizer.name!r}, {call}"
+        with blamed(whose, OptimizerError), one_thread():
+            yield
 
 
 @final

@@ -12,7 +12,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
@@ -38,9 +38,16 @@ class EngineWarning(UserWarning):
 
 
 class Engine(Protocol):
-    """Runs a module on arrays."""
+    """Runs a module on arrays.
+
+    Attributes:
+        name: "eager", "compile" or "onnx".
+        runs_torch: Whether the module itself, or code of torch made from it, runs at each call, and must be kept from
+            changing (see `closedloop.networks.modules.undisturbed`).
+    """
 
     name: str
+    runs_torch: bool
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turns inputs ``(n, …)`` float32 into outputs, joined along axis 1: ``(n, width, …)`` float32."""
@@ -51,7 +58,7 @@ class Engine(Protocol):
 class Eager:
     """Plain torch."""
 
-    name = "eager"
+    name, runs_torch = "eager", True
 
     def __init__(self, module: nn.Module, device: torch.device, autocast: bool = False) -> None:
         self.module, self._device, self._autocast = module, device, autocast
@@ -70,7 +77,7 @@ class Eager:
 class Compiled:
     """The module's exported graph through ``torch.compile``. Compiling takes a minute; worth it for long runs."""
 
-    name = "compile"
+    name, runs_torch = "compile", True
 
     def __init__(self, module: nn.Module, device: torch.device, example: Tensor) -> None:
         batch = torch.export.Dim("batch", min=2)
@@ -91,7 +98,7 @@ class Compiled:
 class Onnx:
     """ONNX Runtime on the CPU. The exported graph holds only what the outputs need."""
 
-    name = "onnx"
+    name, runs_torch = "onnx", False
 
     def __init__(self, module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> None:
         import onnxruntime
@@ -118,13 +125,14 @@ class OneByOne:
 
     def __init__(self, engine: Engine, module: nn.Module) -> None:
         self._engine, self._module, self.name = engine, module, engine.name
+        self.runs_torch = engine.runs_torch
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Runs inputs ``(n, …)`` as `Engine` says, one at a time."""
         return np.concatenate([self._alone(inputs[i : i + 1]) for i in range(len(inputs))])
 
     def _alone(self, entry: NDArray[np.float32]) -> NDArray[np.float32]:
-        with same_buffers(self._module):
+        with same_buffers(self._module) if self.runs_torch else nullcontext():
             return self._engine(entry)
 
 

@@ -234,7 +234,12 @@ def test_a_part_that_switches_itself_to_training():
 
 def test_rows_are_counted_whenever_it_records(net, monkeypatch):
     recording = subject(net)
-    monkeypatch.setattr(recording, "_engine", lambda batch: np.ones((1, 5), np.float32))
+
+    def mixing(batch: np.ndarray) -> np.ndarray:
+        return np.ones((1, 5), np.float32)
+
+    mixing.runs_torch = True
+    monkeypatch.setattr(recording, "_engine", mixing)
     with pytest.raises(
         SubjectError, match="subject 'Net': expected a row for each of 4 images, got 1; the network mixes"
     ):
