@@ -19,9 +19,9 @@ def analyze(
     given: Mapping[str, Any],
 ) -> None:
     """Analyze runs: one of the functions of closedloop.analysis as a table."""
-    from closedloop.cli.analyses import AnalyzePart, analyze_runs
+    from closedloop.cli.analysis_tables import AnalyzePart, analyze_runs
 
     analyze_runs(runs, given.get("what", AnalyzePart.what), given.get("thread"), given.get("csv"))
 
 
-COMMAND = Command(analyze, ("closedloop.cli.analyses:AnalyzePart",))
+COMMAND = Command(analyze, ("closedloop.cli.analysis_tables:AnalyzePart",))

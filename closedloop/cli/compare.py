@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from closedloop.cli.ascend import climbed_units
 from closedloop.cli.building import DEFAULT_UNIT, load, read_config, where_of
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
+from closedloop.files import complete
 from closedloop.loop.parts import FilePart, ReferencePart, RunPart, SubjectPart, UnitPart
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Where a bare `closedloop compare` differs from the definitions.
 DEFAULTS = {"units": DEFAULT_UNIT}
@@ -20,7 +24,7 @@ TABLE = "table.csv"
 
 def compare(given: Mapping[str, Any]) -> None:
     """Find what units want to see by several methods at equal budgets, and compare them with natural images."""
-    from closedloop.cli.comparing import told, write_table
+    from closedloop.cli.compare_options import told
     from closedloop.cli.show import show_run
     from closedloop.protocols import compare as climb_all
 
@@ -49,7 +53,7 @@ def compare(given: Mapping[str, Any]) -> None:
 
 COMMAND = Command(
     compare,
-    (FilePart, SubjectPart, UnitPart, "closedloop.cli.comparing:CompareOptions", ReferencePart, RunPart),
+    (FilePart, SubjectPart, UnitPart, "closedloop.cli.compare_options:CompareOptions", ReferencePart, RunPart),
     defaults=DEFAULTS,
     helps={
         "units": "Units to excite, each by itself: 292, 7,8, 0-9, random:8 …",
@@ -67,3 +71,11 @@ def _naturals(given: Mapping[str, Any], content: Mapping[str, Any]) -> Any:
     if "references" not in given and naturals == REFERENCES:
         return read_references(Path(given["config"]).parent)
     return naturals
+
+
+def write_table(result: xr.Dataset, path: Path) -> None:
+    """Writes the numbers of each image as CSV: a row for each contender, budget, seed and unit."""
+    dims = {"contender", "budget", "seed", "unit"}
+    numbers = result[[name for name, values in result.data_vars.items() if set(values.dims) == dims]]
+    with complete(path, replace=True, argument="csv") as temporary:
+        temporary.write_bytes(numbers.to_dataframe().to_csv().encode())

@@ -9,7 +9,7 @@ import pytest
 
 from closedloop import CMAES, Session, Thread, Unit, analysis, open_recording
 from closedloop.cli import main
-from closedloop.cli.analyses import ANALYSES
+from closedloop.cli.analysis_tables import ANALYSES
 from closedloop.generators import Fourier
 from closedloop.protocols import landscape, present
 from closedloop.subjects import GaborSubject
@@ -100,7 +100,7 @@ def test_several_runs(folder, tmp_path, capsys):
 
 
 def test_long_tables_are_shortened_on_the_terminal_alone(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("closedloop.cli.analyses.ROWS", 5)
+    monkeypatch.setattr("closedloop.cli.analysis_tables.ROWS", 5)
     main(["analyze", str(folder / "run0"), "--what", "trajectory", "--csv", str(tmp_path / "table.csv")])
     rows = table(tmp_path / "table.csv")
     assert f"the first 5 of {len(rows)} rows" in capsys.readouterr().out

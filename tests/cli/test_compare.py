@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from closedloop.cli import main
-from closedloop.cli.comparing import parse_budgets
+from closedloop.cli.compare_options import parse_budgets
 from closedloop.errors import InvalidArgumentError
 
 

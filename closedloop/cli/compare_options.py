@@ -1,15 +1,11 @@
-"""What ``closedloop compare`` is told, and its table as a file."""
+"""The options of ``closedloop compare``, apart from the command: its name is listed without what they import."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from closedloop.errors import InvalidArgumentError
-from closedloop.files import complete
 from closedloop.loop.settings import option, settings
 from closedloop.protocols import CONTENDERS, PUBLISHED, CompareSettings, Contender
 
@@ -56,11 +52,3 @@ def parse_budgets(text: str) -> list[int | str]:
             )
         budgets.append(word if word == PUBLISHED else int(word))
     return budgets
-
-
-def write_table(result: xr.Dataset, path: Path) -> None:
-    """Writes the numbers of each image as CSV: a row for each contender, budget, seed and unit."""
-    dims = {"contender", "budget", "seed", "unit"}
-    numbers = result[[name for name, values in result.data_vars.items() if set(values.dims) == dims]]
-    with complete(path, replace=True, argument="csv") as temporary:
-        temporary.write_bytes(numbers.to_dataframe().to_csv().encode())

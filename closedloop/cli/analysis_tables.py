@@ -1,4 +1,7 @@
-"""The analyses of ``closedloop analyze``, and their results as tables on the terminal and as CSV."""
+"""The analyses of ``closedloop analyze``, and their results as tables on the terminal and as CSV.
+
+They stand apart from the command, whose name is listed without what they import.
+"""
 
 from __future__ import annotations
 
