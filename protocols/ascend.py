@@ -23,7 +23,6 @@ from closedloop.images.sets import ImageSet
 from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, Objective, Subject, resolution_of
 from closedloop.loop.blocks import Observer
 from closedloop.loop.commits import is_finished
-from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.session import Session
 from closedloop.loop.settings import option, settings
@@ -39,7 +38,7 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed
 
 from .evolve import default_objective
-from .stored import check_complete, stored_images
+from .stored import check_complete, stored_images, subject_of
 
 #: Presentations of an ascent, about, where `every` is not given.
 PRESENTATIONS = 50
@@ -195,8 +194,10 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     if is_finished(run):
         return open_recording(run)
     check_complete(run, content, AscendSettings, "subject", "generator", "objectives")
-    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
-    generator = handed.generator or matched_generator(content["generator"], subject, RESOLUTION)
+    subject = subject_of(run, content, handed)
+    generator = handed.generator
+    if generator is None:
+        generator = matched_generator(content["generator"], subject, RESOLUTION)
     wanted = [parse_objective(text) for text in content["objectives"]]
     codes = read_start(run) if content["start"] else None
     stored = stored_images(run, content["references"])

@@ -51,7 +51,6 @@ from closedloop.interfaces import (
     resolution_of,
 )
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
-from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, nothing_more, summarize_responses
@@ -66,7 +65,7 @@ from closedloop.seeds import current_stream, generator_state, named_generator, r
 
 from .contenders import PUBLISHED, TOGETHER, Contender, as_contender, generator_of, run_contender
 from .present import BLOCK, Library
-from .stored import check_complete, stored_images, stored_settings
+from .stored import check_complete, stored_images, stored_settings, subject_of
 
 #: How images are made where nothing else is asked for: by Fourier coefficients, phases, a generator, and evolved.
 METHODS = ("lucid", "maco", "dgn-am", "evolved")
@@ -127,7 +126,7 @@ def atlas(
     """Fills the pages of whole layers: images by each method for each unit, and its best and worst photographs.
 
     Args:
-        subject: Who looks, at colour stills; differentiable, unless all methods evolve.
+        subject: The network or animal that is shown images, colour stills; differentiable, unless all methods evolve.
         layers: Names of its layers; None for what it records as it is, also for a subject without layers.
         methods: Names of gradient methods, "evolved" (`native` and the default optimizer), or `Contender` values.
         units: Of each layer, or a mapping from layer to units; see `closedloop.objectives.naming_units`. A channel of
@@ -176,7 +175,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     if is_finished(run):
         return open_recording(run)
     check_complete(run, content, AtlasSettings, "subject", "methods", "naturals")
-    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    subject = subject_of(run, content, handed)
     own = stored_images(run, content["naturals"]) if content["naturals"] == REFERENCES else None
     library = library_of(content["naturals"] if own is None else own, resolution_of(subject))
     contenders = [Contender(**written) for written in content["methods"]]

@@ -54,7 +54,7 @@ from .contenders import (
     generator_of,
     run_contender,
 )
-from .stored import check_complete, stored_images
+from .stored import check_complete, stored_images, subject_of
 
 #: Stands as `protocol` in a run's file.
 COMPARE = "compare"
@@ -172,7 +172,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     check_complete(
         run, content, None, "subject", "units", "methods", "budgets", "count", "seeds", "naturals", "features"
     )
-    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    subject = subject_of(run, content, handed)
     features = None if content["features"] is None else load_recorded_subject(content["features"], str(run))
     stored = stored_images(run, content["naturals"])
     if stored is None:

@@ -20,7 +20,6 @@ from closedloop.images.labelled import Labelled, read_labelled
 from closedloop.images.sets import read_images
 from closedloop.interfaces import STILL, Form, Openable, OpenedLayer, State, Subject, form_of, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
-from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Handed, RunProtocol
@@ -35,7 +34,7 @@ from closedloop.seeds import generator_state, named_generator, restore_generator
 from .diagnosed import summarize_diagnosis
 from .explaining import Explanation, Means, explain
 from .spurious import DONORS, RECIPIENTS, Part, Transplants, preferred
-from .stored import check_complete, stored_settings
+from .stored import check_complete, stored_settings, subject_of
 from .surveying import Survey
 
 #: Images that are shown, and committed, together; and those that are explained together, which takes longer.
@@ -140,7 +139,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     if is_finished(run):
         return open_recording(run)
     check_complete(run, content, DiagnoseSettings, "subject", "images", "layer")
-    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    subject = subject_of(run, content, handed)
     # Runs of older versions have no room for units that are tested.
     chosen = stored_settings(DiagnoseSettings, {"suspects": 0, **content})
     study = study_of(subject, Path(content["images"]), chosen, content["layer"] or None, content.get("classes"))

@@ -21,7 +21,6 @@ from closedloop.images.forms import check_forms
 from closedloop.interfaces import FloatArray, Generator, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.ending import EndRequest, ended_on_request
-from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -33,7 +32,7 @@ from closedloop.recording.titles import recorded_title
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
 
-from .stored import check_complete, stored_settings
+from .stored import check_complete, stored_settings, subject_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,7 +119,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
         return class_elites(open_recording(run))
     check_complete(run, content, ElitesSettings, "subject", "generator", "classes", "breeding")
     generator = generator_of_run(run, content, handed.generator)
-    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    subject = subject_of(run, content, handed)
     check_fingerprints(run, content, fingerprints(subject=subject, generator=generator))
     units, text = len(subject.units), content["classes"]
     columns = _check_classes(None if text == "all" else [int(c) for c in str(text).split()], units)

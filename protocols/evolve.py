@@ -110,7 +110,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
         raise InvalidArgumentError(
             f"threads: expected those of the run, {names}, got {[t.name for t in handed.threads]}."
         )
-    subject = handed.subject or build_subject(experiment)
+    subject = build_subject(experiment) if handed.subject is None else handed.subject
     stored = stored_images(run, experiment.references)
     session = Session(
         subject,

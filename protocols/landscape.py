@@ -24,7 +24,6 @@ from closedloop.checks import at_door, make_images
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
-from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, summarize_responses
 from closedloop.loop.settings import Timing, option, read_settings, settings
@@ -36,7 +35,7 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
 
 from .present import Library, Presentation
-from .stored import check_complete, stored_settings
+from .stored import check_complete, stored_settings, subject_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +96,7 @@ def landscape(
     Usual grids are 11 × 11 points 18° apart (in vivo) and 21 × 21 points 9° apart (in silico), both over ±90°.
 
     Args:
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         generator: Turns codes into images; its space must be unbounded.
         center: The recording of an evolution, whose re-tested image is the center (without a re-test the mean code of
             the last generation); or a code ``(dim,)``.
@@ -157,7 +156,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     chosen = stored_settings(LandscapeSettings, content)
     basis = stored_planes(run, content["planes"])
     generator = generator_of_run(run, content, handed.generator)
-    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    subject = subject_of(run, content, handed)
     check_fingerprints(run, content, fingerprints(subject=subject, generator=generator))
     library = landscape_library(generator, basis, chosen)
     return run_course(Presentation(subject, library, chosen, handed.progress), Recording.reopen(run))

@@ -85,9 +85,10 @@ def _order(names: NDArray[Any] | None, ids: Sequence[str]) -> NDArray[np.int64]:
     rows = {str(name): row for row, name in enumerate(names.tolist())}
     missing = [name for name in ids if name not in rows]
     if missing:
+        cure = f"; images are named as their files are, without the ending: {missing[0]}" if rows else ""
         raise InvalidArgumentError(
             f"parameters: column {IMAGE_NAMES!r}: expected the name of each image once, got none that is "
-            f"{missing[0]!r}."
+            f"{missing[0]!r} but {', '.join(map(repr, list(rows)[:3]))} …{cure}."
         )
     return np.array([rows[name] for name in ids], dtype=np.int64)
 

@@ -19,7 +19,6 @@ from closedloop.images.eight_bit import quantize
 from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_image, read_images
 from closedloop.interfaces import STILL, FloatArray, Form, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
-from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Handed, RunProtocol, nothing_more
@@ -32,7 +31,7 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
 
 from .parameters import PARAMETERS, Parameters, pack_parameters, read_parameters, stored_parameters
-from .stored import check_complete, stored_images, stored_settings
+from .stored import check_complete, stored_images, stored_settings, subject_of
 
 #: Images that are shown, and committed, together.
 BLOCK = 64
@@ -111,7 +110,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     if is_finished(run):
         return open_recording(run)
     check_complete(run, content, PresentSettings, "subject", "images")
-    subject = handed.subject or load_recorded_subject(content["subject"], str(run))
+    subject = subject_of(run, content, handed)
     chosen = stored_settings(PresentSettings, content)
     stored = stored_images(run, content["images"])
     library = Library.of(content["images"] if stored is None else stored, chosen.resolution, form_of(subject))

@@ -1,4 +1,7 @@
-"""What the protocols share when they go on with a run: its file must be whole, and its images are its own copy."""
+"""What the protocols share when they go on with a run: its file must be whole, and its images are its own copy.
+
+The subject is the one that was handed over, or the one that the file names.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from typing import Any, TypeVar
 
 from closedloop.errors import RecordingError
 from closedloop.images.sets import ImageSet
+from closedloop.interfaces import Subject
+from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.protocol import Handed
 from closedloop.recording.layout import EXPERIMENT, REFERENCES
 from closedloop.recording.references import read_references
 
@@ -31,6 +37,15 @@ def stored_settings(made: type[T], content: Mapping[str, Any]) -> T:
     """Returns the numbers of a class of settings from an experiment file; defaults where an older version had none."""
     known: Mapping[str, Any] = made.__dataclass_fields__  # type: ignore[attr-defined]
     return made(**{name: content[name] for name in known if name in content})
+
+
+def subject_of(run: Path, content: Mapping[str, Any], handed: Handed) -> Subject:
+    """Returns the subject that was handed over; where none was, the one that a run's experiment file names.
+
+    Raises:
+        InvalidArgumentError: The file names none, for it was handed over as a Python object then, too.
+    """
+    return load_recorded_subject(content["subject"], str(run)) if handed.subject is None else handed.subject
 
 
 def stored_images(run: Path, named: str | None) -> ImageSet | None:

@@ -243,7 +243,10 @@ def test_parameters_are_resumed(tmp_path):
         ({"thread": range(5)}, "column 'thread': a recording has something else of that name"),
         ({"a": [1, "x", 2, 3, 4]}, "column 'a': expected text throughout or numbers throughout"),
         ({"a": [1.0, np.inf, 2, 3, 4]}, "column 'a': expected finite numbers"),
-        ({"stimulus_id": list("abcde"), "a": range(5)}, "expected the name of each image once"),
+        (
+            {"stimulus_id": [f"{i}.png" for i in range(5)], "a": range(5)},
+            "the name of each image once, got none that is '.*' but '0.png'.*named as their files are, without",
+        ),
         (7, "expected a mapping from names to one value for each image, a DataFrame, or a CSV file, got int"),
         ("nowhere.csv", "cannot read nowhere.csv as CSV"),
     ],
