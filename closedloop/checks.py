@@ -436,7 +436,7 @@ def record_images(subject: Subject, images: NDArray[np.float32], who: str = "") 
     """Returns the responses ``(n, units[, time])`` of a subject to images, each shown once in their order, checked.
 
     Args:
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         images: ``(n, 3, h, w)``, RGB in [0, 1].
         who: The argument as which the subject was handed over, for the error.
 

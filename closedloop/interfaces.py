@@ -557,7 +557,7 @@ class Answering(Protocol):
     """A capability of subjects: networks whose answer can be recorded, whatever layer they record."""
 
     def answering(self) -> Subject:
-        """The same network, with all of its outputs as units."""
+        """Returns the same network, with all of its outputs as units."""
         ...
 
 

@@ -381,7 +381,7 @@ def matched(options: Mapping[str, Any], subject: Subject, resolution: int | None
 
     Args:
         options: What the generator is loaded with, its ``name`` among them.
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         resolution: For a subject that has none of its own; None leaves it to the generator.
 
     Raises:

@@ -88,11 +88,11 @@ class Trainer(ABC):
 
     @abstractmethod
     def _build(self, start: Mapping[str, Tensor] | None) -> nn.ModuleDict:
-        """The networks that learn."""
+        """Returns the networks that learn."""
 
     @abstractmethod
     def _learn(self, real: Tensor, noise: torch.Generator) -> Learnt:
-        """The losses of a step, for photographs ``(n, 3, r, r)`` in [-1, 1]."""
+        """Returns the losses of a step, for photographs ``(n, 3, r, r)`` in [-1, 1]."""
 
     @abstractmethod
     def weights(self) -> dict[str, float]:
@@ -100,7 +100,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def own_state(self) -> dict[str, Any]:
-        """What this kind of training remembers beside what all do."""
+        """Returns what this kind of training remembers beside what all do."""
 
     @abstractmethod
     def restore_own(self, state: Mapping[str, Any]) -> None:
@@ -124,7 +124,7 @@ class Trainer(ABC):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def run_step(self) -> dict[str, float]:
-        """One update of all networks; returns the losses."""
+        """Updates all networks once; returns the losses."""
         settings = self.settings
         rng = numbered_generator(settings.seed, 2, self.step)
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -142,13 +142,13 @@ class Trainer(ABC):
 
     @torch.no_grad()
     def _follow_weights(self) -> None:
-        """Running average of the weights, Polyak's."""
+        """Follows the weights by a running average, Polyak's."""
         keep = min(self.settings.average, (1 + self.step) / (10 + self.step))  # the first weights are soon forgotten
         for name, value in self.nets.state_dict().items():
             self.average[name].lerp_(value, 1 - keep)
 
     def _set_rate(self) -> None:
-        """Warm-up over 100 steps; down to 3 % over the last quarter."""
+        """Sets the rate: it rises over 100 steps, and falls to 3 % over the last quarter."""
         left = (self.settings.steps - self.step) / (0.25 * self.settings.steps)
         factor = min(1.0, (self.step + 1) / 100, max(0.03, left))
         for optimizer, rate in (
@@ -159,12 +159,12 @@ class Trainer(ABC):
                 group["lr"] = rate * factor
 
     def rise(self) -> float:
-        """Share of their weights that the losses of draws have: linearly, over as many steps as they waited."""
+        """Returns the share of their weights that losses of draws have: it rises over as many steps as they waited."""
         start = self.settings.draws_start
         return float(np.clip((self.step - start) / start, 0, 1)) if start else 1.0
 
     def fooled(self, drawn: list[list[Tensor]]) -> Tensor:
-        """How the adversary judges sets of feature maps: high where they look like photographs. It learns nothing."""
+        """Returns how the adversary judges sets of feature maps, high where they look real. It learns nothing."""
         self.adversary.requires_grad_(False)
         with self.autocast():
             judged = [j.float().mean() for features in drawn for j in self.adversary(features)]
@@ -172,7 +172,7 @@ class Trainer(ABC):
         return torch.stack(judged).mean()
 
     def difference_of_moments(self, wanted: list[Tensor], drawn: list[Tensor]) -> Tensor:
-        """How far second moments of the maps of draws are from those of photographs, which this follows."""
+        """Returns how far second moments of the maps of draws are from those of photographs, which this follows."""
         parts = []
         for natural, w, f in zip(self.moments, wanted, drawn, strict=True):
             natural.lerp_(second_moments(w), 0.02)  # the moments of photographs, over some 50 steps
@@ -182,7 +182,7 @@ class Trainer(ABC):
         return total(parts)
 
     def _teach_adversary(self, wanted: list[Tensor], drawn: list[list[Tensor]]) -> Tensor:
-        """One update of the adversary by the hinge loss; returns it."""
+        """Updates the adversary once by the hinge loss; returns that."""
         with self.autocast():
             real = self.adversary([f.detach() for f in wanted])
             sets = [self.adversary([f.detach() for f in features]) for features in drawn]
@@ -196,7 +196,7 @@ class Trainer(ABC):
         return loss.detach()
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on identically: tensors and plain values."""
+        """Returns all that is needed to go on identically: tensors and plain values."""
         return {
             "settings": asdict(self.settings),
             "origin": self.origin,
@@ -261,12 +261,12 @@ def quicker_precision(device: torch.device) -> str:
 
 
 def maps_of(images: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
-    """What adversary and moments look at: the fine detail of images, and those features that are maps."""
+    """Returns what adversary and moments look at: the fine detail of images, and those features that are maps."""
     return [fine_detail(images), *(f for f in features if f.ndim == 4)]
 
 
 def total(parts: Iterable[Tensor]) -> Tensor:
-    """The sum of scalars."""
+    """Returns the sum of scalars."""
     return torch.stack(list(parts)).sum()
 
 

@@ -107,7 +107,7 @@ class Native(ReadableGenerator):
         return self._decoder(codes)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The same in torch; keeps the graph and the precision of ``codes``."""
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
         return self._decoder.forward(codes)
 
     @torch.no_grad()
@@ -124,12 +124,12 @@ class Native(ReadableGenerator):
 
 
 def native_1(**options: Any) -> Native:
-    """The native generator with its first weights, whatever `native` holds today; `options` are those of `Native`."""
+    """Returns the native generator with its first weights, whatever `native` holds; `options` are those of `Native`."""
     return Native("native-1", **options)
 
 
 def embedded(name: str | None = None) -> Path:
-    """The file of embedded weights; by default the first of `EMBEDDED`."""
+    """Returns the file of embedded weights; by default the first of `EMBEDDED`."""
     file = next(iter(EMBEDDED.values())) if name is None else EMBEDDED[name]
     return Path(str(resources.files("closedloop.generators"))) / file
 
@@ -144,7 +144,7 @@ def write_native(path: Path, model: SpatialModel | TwoPartModel, facts: Mapping[
 
 
 def read_native(path: Path) -> tuple[SpatialModel | TwoPartModel, dict[str, Any]]:
-    """The model, and the facts of its training.
+    """Returns the model, and the facts of its training.
 
     Raises:
         WeightsError: The file is missing, cannot be read, or holds something else.
@@ -167,7 +167,7 @@ def read_native(path: Path) -> tuple[SpatialModel | TwoPartModel, dict[str, Any]
 
 
 def _unfilled(state: Mapping[str, Tensor], path: Path) -> SpatialModel | TwoPartModel:
-    """The model whose weights these are, with random ones."""
+    """Returns the model whose weights these are, with random ones."""
     none = torch.empty(0, 0)
     what = len(state.get("reader.name.weight", none))
     axes = state.get("prior.spatial_axes", none) if what else state.get("prior.mean", none)
@@ -179,7 +179,7 @@ def _unfilled(state: Mapping[str, Tensor], path: Path) -> SpatialModel | TwoPart
 
 
 def _fingerprint(path: Path, shell: bool, resolution: int) -> str:
-    """SHA-256 of the weights and of what else decides the images."""
+    """Returns the SHA-256 of the weights and of what else decides the images."""
     whole = hashlib.sha256(path.read_bytes())
     whole.update(json.dumps({"shell": shell, "resolution": resolution}).encode())
     return whole.hexdigest()

@@ -16,7 +16,7 @@ _SLOPE = 0.2
 
 
 def leaky(x: Tensor) -> Tensor:
-    """A leaky ReLU of any shape."""
+    """Returns a leaky ReLU of any shape."""
     return functional.leaky_relu(x, _SLOPE)
 
 
@@ -126,7 +126,7 @@ class Prior(nn.Module):
         return spatial
 
     def invert(self, spatial: Tensor) -> Tensor:
-        """Spatial codes ``(n, 8, side, side)`` -> codes ``(n, d)``; 0 along axes on which photographs do not differ."""
+        """Turns spatial codes ``(n, 8, side, side)`` into codes ``(n, d)``; 0 along axes without variance."""
         return whitened(spatial.flatten(1), self.mean, self.axes)
 
 
@@ -166,7 +166,7 @@ class SpatialModel(nn.Module):
         self.size = self.prior.side * STRIDE
 
     def network(self, shell: bool) -> NativeNetwork:
-        """From codes to images."""
+        """Returns the part that turns codes into images."""
         return NativeNetwork(self.prior, self.decoder, shell)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def whitened(data: Tensor, mean: Tensor, axes: Tensor) -> Tensor:
 
 
 def principal_axes(covariance: Tensor) -> Tensor:
-    """Principal axes of a covariance ``(d, d)`` as rows, times their standard deviations, largest first."""
+    """Returns the principal axes of a covariance ``(d, d)`` as rows, times their standard deviations, largest first."""
     # C = V diag(σ²) Vᵀ, ascending; rows σ_i v_iᵀ make C = axesᵀ axes, so that z @ axes has this covariance.
     values, vectors = torch.linalg.eigh(covariance.double())
     axes: Tensor = (values.clamp_min(0).sqrt() * vectors).T.flip(0).float().contiguous()

@@ -67,7 +67,7 @@ class SpatialTrainer(Trainer):
         return losses | self._draw_losses(images[n:], drawn, wanted, features), wanted, [features]
 
     def _follow_codes(self, codes: Tensor) -> None:
-        """Running mean, second moment and principal axes of the codes of photographs."""
+        """Follows mean, second moment and principal axes of the codes of photographs."""
         with torch.no_grad():
             flat = codes.flatten(1)
             keep = min(0.998, self.step / (self.step + 10))
@@ -79,7 +79,7 @@ class SpatialTrainer(Trainer):
                 self._axes = principal_axes(self.code_square)
 
     def _draw(self, n: int, noise: torch.Generator) -> Tensor:
-        """Spatial codes ``(n, dim)`` drawn from the prior as it is now, every other one leaning; all on its shell."""
+        """Draws spatial codes ``(n, dim)`` from the prior as it is now, every other one leaning; all on its shell."""
         z = on_shell(leaning_draws(n, self.dim, self.settings.leaning, noise))
         return self.code_mean + z.to(self.device) @ self._axes
 
@@ -98,7 +98,7 @@ class SpatialTrainer(Trainer):
     def _draw_losses(
         self, images: Tensor, codes: Tensor, wanted: list[Tensor], features: list[Tensor]
     ) -> dict[str, Tensor]:
-        """The losses of the images drawn from `codes`.
+        """Returns the losses of the images drawn from `codes`.
 
         ``wanted`` are the maps of photographs, ``features`` those of reconstructions and draws.
         """
@@ -114,7 +114,7 @@ class SpatialTrainer(Trainer):
         }
 
     def own_state(self) -> dict[str, Any]:
-        """Running mean, second moment and axes of the codes."""
+        """Returns the running mean, second moment and axes of the codes."""
         return {"code_mean": self.code_mean, "code_square": self.code_square, "axes": self._axes}
 
     def restore_own(self, state: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ class SpatialTrainer(Trainer):
         self._axes = state["axes"].to(self.device)
 
     def averaged(self) -> SpatialModel:
-        """The model with the running average of weights and the prior as it is now, on the CPU."""
+        """Returns the model with the running average of weights and the prior as it is now, on the CPU."""
         model = SpatialModel(self.dim)
         nn.ModuleDict({"encoder": model.encoder, "decoder": model.decoder}).load_state_dict(self.average)
         model.prior = Prior(self.code_mean.cpu(), principal_axes(self.code_square.cpu()))
@@ -146,7 +146,7 @@ class SpatialTrainer(Trainer):
 
 @torch.no_grad()
 def measure_prior(encoder: Encoder, crops: NDArray[np.uint8]) -> Prior:
-    """Mean and principal axes of the spatial codes of photographs ``(n, 3, r, r)``, 8-bit."""
+    """Measures mean and principal axes of the spatial codes of photographs ``(n, 3, r, r)``, 8-bit."""
     codes = [
         encoder(torch.from_numpy(crops[i : i + _CHUNK]).float() / 127.5 - 1).flatten(1)
         for i in range(0, len(crops), _CHUNK)

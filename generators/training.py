@@ -49,7 +49,7 @@ _ROW = 8
 
 
 def cut_crops(folder: Path, settings: TrainingSettings) -> NDArray[np.uint8]:
-    """Random square crops of the images of a folder, ``(images · crops, 3, r, r)`` 8-bit RGB.
+    """Cuts random square crops of the images of a folder, ``(images · crops, 3, r, r)`` 8-bit RGB.
 
     Photographs are read as everywhere: upright, transparent parts on grey. The first crop of each image has the full
     shorter side; half of all are mirrored.
@@ -74,7 +74,7 @@ def cut_crops(folder: Path, settings: TrainingSettings) -> NDArray[np.uint8]:
 
 
 def _turn_hue(image: Image.Image, by: int) -> Image.Image:
-    """The image with its hue turned by so many 256ths of a full turn."""
+    """Returns the image with its hue turned by so many 256ths of a full turn."""
     hue, *others = image.convert("HSV").split()
     return Image.merge("HSV", (hue.point(lambda v: (v + by) % 256), *others)).convert("RGB")
 
@@ -179,7 +179,7 @@ def draw_sheet(trainer: Trainer, path: Path) -> None:
 
 
 def _start(path: Path) -> dict[str, Tensor]:
-    """Encoder and decoder of a file of weights of the first model, as the networks of a trainer name them."""
+    """Returns encoder and decoder of a file of weights of the first model, as the networks of a trainer name them."""
     model, _ = read_native(path)
     if not isinstance(model, SpatialModel):
         raise InvalidArgumentError(f"start: expected weights of the first model, got {path}.")

@@ -50,7 +50,7 @@ class Coupling(nn.Module):
         )
 
     def _parts(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The half that is known and the one that moves, logarithm of the stretch, and shift."""
+        """Returns the half that is known, the one that moves, the logarithm of the stretch, and shift."""
         a, b = x[:, : self.cut], x[:, self.cut :]
         known, moved = (b, a) if self.swap else (a, b)
         stretch, shift = self.f(known if condition is None else torch.cat([known, condition], 1)).chunk(2, 1)
@@ -60,12 +60,12 @@ class Coupling(nn.Module):
         return torch.cat([moved, known] if self.swap else [known, moved], 1)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """From noise towards data, ``(n, dim)`` -> the same."""
+        """Moves from noise towards data, ``(n, dim)`` -> the same."""
         known, moved, stretch, shift = self._parts(x, condition)
         return self._join(known, moved * stretch.exp() + shift)
 
     def invert(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """From data towards noise; also the logarithm of the stretch of volume, ``(n,)``."""
+        """Moves from data towards noise; returns also the logarithm of the stretch of volume, ``(n,)``."""
         known, moved, stretch, shift = self._parts(x, condition)
         return self._join(known, (moved - shift) * (-stretch).exp()), -stretch.sum(1)
 
@@ -107,7 +107,7 @@ class Flow(nn.Module):
         return x, volume
 
     def surprise(self, codes: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Negative log likelihood per number, without its constant: ``(n,)``."""
+        """Returns the negative log likelihood per number, without its constant: ``(n,)``."""
         noise, volume = self.invert(codes, condition)
         return (noise.square().sum(1) / 2 - volume) / codes.shape[1]
 
@@ -147,7 +147,7 @@ class TwoPartPrior(nn.Module):
         return what, self.spatial(codes[:, self.what :], what)
 
     def spatial(self, layout: Tensor, what: Tensor) -> Tensor:
-        """Spatial codes ``(n, 8, side, side)`` of the layout part of codes, given what is seen."""
+        """Returns spatial codes ``(n, 8, side, side)`` of the layout part of codes, given what is seen."""
         return self._spatial(self.layout_flow(layout, what))
 
     def _spatial(self, components: Tensor) -> Tensor:
@@ -155,15 +155,15 @@ class TwoPartPrior(nn.Module):
         return flat.reshape(-1, CHANNELS, self.side, self.side)
 
     def cut(self, spatial: Tensor) -> Tensor:
-        """What a code can say of spatial codes ``(n, 8, side, side)``: their leading components."""
+        """Returns what a code can say of spatial codes ``(n, 8, side, side)``: their leading components."""
         return self._spatial(self.whiten(spatial))
 
     def whiten(self, spatial: Tensor) -> Tensor:
-        """Spatial codes ``(n, 8, side, side)`` -> their leading components in units of standard deviations."""
+        """Turns spatial codes ``(n, 8, side, side)`` into their leading components in units of standard deviations."""
         return whitened(spatial.flatten(1), self.spatial_mean, self.spatial_axes)
 
     def invert(self, what: Tensor, spatial: Tensor) -> Tensor:
-        """What is seen and spatial codes -> codes ``(n, d)``; of the layout what the leading axes carry."""
+        """Turns what is seen and spatial codes into codes ``(n, d)``; of the layout what the leading axes carry."""
         layout, _ = self.layout_flow.invert(self.whiten(spatial), what)
         return torch.cat([self.what_flow.invert(what)[0], layout], 1)
 
@@ -299,7 +299,7 @@ class TwoPartModel(nn.Module):
         self.prior = TwoPartPrior(what, layout, side)
 
     def network(self, shell: bool) -> TwoPartNetwork:
-        """From codes to images."""
+        """Returns the part that turns codes into images."""
         return TwoPartNetwork(self.prior, self.decoder, shell)
 
     def encode(self, images: Tensor) -> Tensor:

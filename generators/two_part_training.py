@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from closedloop.networks.modules import born
 
 from .learning import Learnt, Trainer, leaning_draws, maps_of, total
 from .native import write_native
-from .native_model import CHANNELS, STRIDE, Encoder, principal_axes, whitened
+from .native_model import CHANNELS, STRIDE, principal_axes, whitened
 from .two_part_model import CODE, WHAT, Flow, Reader, SteeredDecoder, TwoPartModel, TwoPartPrior
 
 #: Images that are encoded at a time; codes in a step of a flow's training, and the noise that blurs them.
@@ -65,12 +65,12 @@ class TwoPartTrainer(Trainer):
         self.side = side
         return nn.ModuleDict({"reader": reader, "decoder": decoder})
 
-    def _encoder(self) -> Encoder:
-        return cast(Reader, self.nets["reader"]).encoder
+    def _encoder(self) -> nn.Module:
+        return self.nets.get_submodule("reader.encoder")
 
     @torch.no_grad()
     def _measure(self) -> tuple[Tensor, Tensor]:
-        """What the frozen network sees in all photographs, and their spatial codes ``(n, d)``."""
+        """Returns what the frozen network sees in all photographs, and their spatial codes ``(n, d)``."""
         seen, spatial = [], []
         some = np.unique(np.linspace(0, len(self.crops) - 1, MEASURED).round().astype(int))
         for i in range(0, len(some), _CHUNK):
@@ -96,7 +96,7 @@ class TwoPartTrainer(Trainer):
         return self.prior
 
     def _ready(self) -> TwoPartPrior:
-        """The prior, fitted if that was not done before."""
+        """Returns the prior, which is fitted if that was not done before."""
         if self.prior is None:
             return self.fit_prior(*self._measure())
         return self.prior
@@ -129,7 +129,7 @@ class TwoPartTrainer(Trainer):
         return losses, wanted, judged
 
     def _draw(self, what: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        """As many draws as photographs: half show what another of these shows, half are draws altogether."""
+        """Draws as many codes as photographs: half show what another of these shows, half are draws altogether."""
         prior, n = self._ready(), len(what)
         codes = prior.on_shells(leaning_draws(n, prior.dim, self.settings.leaning, noise).to(self.device))
         drawn = prior.what_flow(codes[:, : prior.what])
@@ -137,7 +137,7 @@ class TwoPartTrainer(Trainer):
         return drawn, prior.spatial(codes[:, prior.what :], drawn)
 
     def _difference_of_what(self, sees: Tensor, what: Tensor) -> Tensor:
-        """Mean absolute difference of what is seen in draws to what was asked for, in units of its deviation."""
+        """Returns how far what is seen in draws is from what was asked for, on average, in units of its deviation."""
         size = self.seen_axes.norm(dim=1)
         asked, along = what * size, whitened(sees, self.seen_mean, self.seen_axes) * size
         difference: Tensor = (along - asked).abs().mean() / asked.abs().mean()
@@ -157,7 +157,7 @@ class TwoPartTrainer(Trainer):
         }
 
     def own_state(self) -> dict[str, Any]:
-        """The prior, and what is measured of the frozen network."""
+        """Returns the prior, and what is measured of the frozen network."""
         prior = self._ready()
         return {"prior": prior.state_dict(), "seen_mean": self.seen_mean, "seen_axes": self.seen_axes}
 
@@ -169,7 +169,7 @@ class TwoPartTrainer(Trainer):
         self._take_prior(prior)
 
     def averaged(self) -> TwoPartModel:
-        """The model with the running average of weights, on the CPU."""
+        """Returns the model with the running average of weights, on the CPU."""
         model = TwoPartModel(self.what, self.layout, self.side)
         nn.ModuleDict({"reader": model.reader, "decoder": model.decoder}).load_state_dict(self.average)
         model.prior.load_state_dict(self._ready().state_dict())
@@ -210,18 +210,18 @@ def fit_flow(flow: Flow, codes: Tensor, condition: Tensor | None, seed: int, ste
 
 
 def _axes(data: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean and leading principal axes of data ``(n, d)``, times their standard deviations, ``(count, d)``."""
+    """Returns mean and leading principal axes, ``(count, d)``, of data ``(n, d)``, times their standard deviations."""
     whole = data.double()
     return whole.mean(0).float(), principal_axes(whole.T.cov())[:count].contiguous()
 
 
 def _within(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors under a name, without it."""
+    """Returns the tensors under a name, without it."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _part(images: Tensor, noise: torch.Generator) -> Tensor:
-    """The same random square of all images ``(n, 3, r, r)``, 7/8 of a side; no pixel is changed."""
+    """Returns the same random square of all images ``(n, 3, r, r)``, 7/8 of a side; no pixel is changed."""
     size = images.shape[-1]
     side = size * 7 // 8
     y, x = (int(torch.randint(size - side + 1, (), generator=noise)) for _ in range(2))

@@ -26,7 +26,7 @@ def shuffled_scores(
     The recording holds the true scores.
 
     Args:
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         generator: Turns codes into images.
         optimizer: Proposes codes.
         seed: Of the shuffling, and of the presentation order.
@@ -56,7 +56,7 @@ def random_codes(
     """Does as `evolve`, by independent draws from the generator's prior.
 
     Args:
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         generator: Turns codes into images.
         population: Codes for each generation.
         seed: Of the codes, and of the presentation order.

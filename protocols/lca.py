@@ -150,9 +150,15 @@ class LossChangeAllocation:
     ) -> None:
         require("torch", "networks", "LossChangeAllocation")
         self.settings = AllocationSettings(
-            rule=rule, chunk=chunk, tolerance=tolerance, batch_norm=batch_norm, series=series, every=every, check=check,
+            rule=rule,
+            chunk=chunk,
+            tolerance=tolerance,
+            batch_norm=batch_norm,
+            series=series,
+            every=every,
+            check=check,
             capacity=capacity,
-        )  # fmt: skip
+        )
         self._optimizer, self._seed = optimizer, check_seed(seed)
         self._carried = {**({} if optimizer is None else {"optimizer": optimizer}), **(carry or {})}
         self._carried_state()
@@ -345,7 +351,7 @@ class LossChangeAllocation:
 
     @at_door
     def dataset(self, of: str = TRAIN, parameters: bool = False) -> xr.Dataset:
-        """What is recorded so far.
+        """Returns what is recorded so far.
 
         Args:
             of: Which loss.

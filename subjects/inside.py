@@ -71,7 +71,7 @@ class Inside:
         return tuple(wanted)
 
     def _different(self, names: Sequence[str]) -> list[str]:
-        """Those names whose layers give something that no other gives: of a container and its last part the part."""
+        """Returns the names whose layers give what no other gives: of a container and its last part the part."""
         image = torch.from_numpy(probe_batch(self.subject.resolution)[:1].copy()).to(self._example.device)
         given = self._eager(image, names)
         kept: dict[bytes, str] = {}
@@ -84,11 +84,11 @@ class Inside:
         return [name for name in names if name in kept.values()]
 
     def module(self, layer: str) -> nn.Module:
-        """The module that a layer's name stands for."""
+        """Returns the module that a layer's name stands for."""
         return self.subject.model if layer == OUTPUT else called(self.subject.model, layer)[0]
 
     def shape(self, layer: str) -> LayerShape:
-        """What a layer returns for one image; one that is not listed may be asked for, too.
+        """Returns what a layer returns for one image; one that is not listed may be asked for, too.
 
         Raises:
             UnknownNameError: No such layer, or none that runs.
@@ -99,11 +99,11 @@ class Inside:
         return LayerShape(layer, self._found[layer][0])
 
     def fields(self, layers: Sequence[str]) -> list[ReceptiveField]:
-        """The receptive field of each of some layers; see `TorchSubject.receptive_fields`."""
+        """Returns the receptive field of each of some layers; see `TorchSubject.receptive_fields`."""
         return self.subject.receptive_fields(layers)
 
     def see(self, image: NDArray[np.float32], layers: Sequence[str]) -> list[NDArray[np.float32]]:
-        """What some layers give for an image ``(3, h, w)``, RGB in [0, 1].
+        """Returns what some layers give for an image ``(3, h, w)``, RGB in [0, 1].
 
         Returns:
             For each layer an array of `LayerShape.shape`; maps with channels first.
@@ -143,7 +143,7 @@ class Inside:
         return self._session is not None
 
     def _made(self) -> Any:
-        """A session with all listed layers as outputs.
+        """Makes a session with all listed layers as outputs.
 
         Raises:
             InvalidArgumentError: It gives something else than eager torch.
@@ -168,7 +168,7 @@ class Inside:
         return session
 
     def forward(self, layer: str) -> Callable[[Tensor], Tensor]:
-        """A function from images ``(n, 3, h, w)`` in [0, 1] to a layer's output, with torch's graph kept.
+        """Returns a function from images ``(n, 3, h, w)`` in [0, 1] to a layer's output, with torch's graph kept.
 
         On a CPU its batch norms are folded, where that gives the same.
 
@@ -193,7 +193,7 @@ class Inside:
     def driven(
         self, image: NDArray[np.float32], layer: str, origin: str, score: Callable[[Tensor], Tensor]
     ) -> NDArray[np.float32]:
-        """How a score changes with each value of a layer: the derivative of a score by a layer before it.
+        """Returns how a score changes with each value of a layer: the derivative of a score by a layer before it.
 
         Args:
             image: ``(3, h, w)``, RGB in [0, 1].
@@ -235,7 +235,7 @@ class Inside:
         return values
 
     def _differentiable(self, layer: str) -> Probe:
-        """The network, or its twin with folded batch norms, as far as a layer."""
+        """Returns the network, or its twin with folded batch norms, as far as a layer."""
         probe = self._probe([layer])
         if self._example.device.type != "cpu":
             return probe
@@ -261,12 +261,12 @@ def _draws(graph: bytes) -> bool:
 
 
 def _rows(values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """What a layer gave for some images, a row for each."""
+    """Returns what a layer gave for some images, a row for each."""
     return np.stack([one.ravel() for one in values])
 
 
 def as_maps(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A layer's output for one image as a map for each channel, and what stands apart from the maps.
+    """Returns a layer's output for one image as a map for each channel, and what stands apart from the maps.
 
     Args:
         values: ``(units,)``, ``(channels, h, w)`` or ``(tokens, channels)``.

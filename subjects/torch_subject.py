@@ -271,11 +271,11 @@ class TorchSubject(ReadableSubject):
             return [known or _measured(probe, example, i) for i, known in enumerate(computed)]
 
     def probe(self, layers: Sequence[str], calls: Mapping[str, int] | None = None) -> Probe:
-        """The network from images in [0, 1] to the whole outputs of some layers; see `Probe`."""
+        """Returns the network from images in [0, 1] to the whole outputs of some layers; see `Probe`."""
         return Probe(self.model, layers, self._mean, self._std, calls=calls).to(self._device)
 
     def undisturbed(self, model: nn.Module | None = None) -> AbstractContextManager[None]:
-        """A context in which its network, or a twin of that, runs and is left as it was; see `undisturbed`."""
+        """Returns a context in which its network, or a twin of that, runs and is left as it was; see `undisturbed`."""
         return undisturbed(self.model if model is None else model, self._random)
 
     @property
@@ -374,7 +374,7 @@ class TorchSubject(ReadableSubject):
             return torch.cat(probe(x), dim=1)
 
     def answering(self) -> TorchSubject:
-        """The same network with all of its outputs as units: itself, if these are what it records."""
+        """Returns the same network with all of its outputs as units: itself, if these are what it records."""
         if self._layers == [OUTPUT] and len(self._indices[0]) == int(np.prod(self._shapes[0].shape)):
             return self
         return TorchSubject(

@@ -212,7 +212,7 @@ def of_allocation(function: Callable[P, T]) -> Callable[P, T]:
 
 @of_allocation
 def layer_allocations(allocation: xr.Dataset) -> xr.Dataset:
-    """What each layer came to: its sum of shares, and the mean shares of its parameters that help, hurt, or do nothing.
+    """Returns what each layer came to: its shares, and the mean parts of its parameters that help, hurt or do nothing.
 
     Returns:
         ``total``, ``kernel``, ``bias``, ``norm``, ``helping``, ``hurting``, ``nothing`` and ``parameters``,
@@ -254,7 +254,7 @@ def step_shares(allocation: xr.Dataset) -> xr.Dataset:
 
 @of_allocation
 def oscillation(allocation: xr.Dataset, of: str = "neuron") -> xr.Dataset:
-    """How much shares go back and forth.
+    """Returns how much shares go back and forth.
 
     Args:
         allocation: See `allocation_dataset`.
@@ -281,7 +281,7 @@ def oscillation(allocation: xr.Dataset, of: str = "neuron") -> xr.Dataset:
 
 @of_allocation
 def extreme_parameters(allocation: xr.Dataset, count: int = 5, seed: int = 0) -> xr.Dataset:
-    """Cumulative shares of parameters that helped most, that hurt most, and of random ones.
+    """Returns cumulative shares of parameters that helped most, that hurt most, and of random ones.
 
     Args:
         allocation: See `allocation_dataset`, of a run in which every parameter was recorded.

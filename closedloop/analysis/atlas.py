@@ -318,7 +318,7 @@ class AtlasPages:
         return found
 
     def _rank(self, name: str) -> float:
-        """The chance that a natural image ranks as high as one that was made."""
+        """Returns the chance that a natural image ranks as high as one that was made."""
         rows = self._images[name]
         column = int(self._rows["unit"][rows[0]])
         natural = self._naturals[3][:, column]

@@ -28,7 +28,7 @@ _KINDS = {**RUN, **THREAD}
 
 @at_door
 def catalogue(folder: str | Path) -> pd.DataFrame:
-    """All runs in a folder and the folders below it, a row for each thread.
+    """Returns all runs in a folder and the folders below it, a row for each thread.
 
     Finished runs are read from their ``SUMMARY.json``, without opening their stores; others are opened once. What is
     known is kept in the user's cache, and only runs that changed are looked at again. Links are not followed.

@@ -130,7 +130,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 @at_door
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
-    """P-values corrected by Benjamini & Hochberg (1995): the expected share of false ones among those below alpha.
+    """Corrects p-values by Benjamini & Hochberg (1995): the expected share of false ones among those below alpha.
 
     Args:
         p: P-values of any shape; NaN is not counted and stays NaN.
@@ -149,7 +149,7 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def _p_values(p: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """P-values as an array, and those that are known ``(n,)``."""
+    """Returns p-values as an array, and those that are known ``(n,)``."""
     values = real_numbers("p", p)
     known = values[~np.isnan(values)]
     if known.size and (known.min() < 0 or known.max() > 1):

@@ -342,7 +342,7 @@ def look_around(folder: Path, known: Any = ()) -> Iterator[Seen]:
 
 
 def _can_be_said(name: str) -> bool:
-    """Whether a name is text, and not bytes of another encoding."""
+    """Tells whether a name is text, and not bytes of another encoding."""
     try:
         return bool(name.encode())
     except UnicodeEncodeError:

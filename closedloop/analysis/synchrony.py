@@ -39,7 +39,7 @@ def learning_peaks(by_layer: xr.DataArray, width: int = 2) -> xr.DataArray:
 
 @at_door
 def peak_synchrony(by_layer: xr.DataArray, width: int = 2, resamples: int = 999, seed: int = 0) -> xr.Dataset:
-    """Do peaks of learning coincide across layers?
+    """Tests whether peaks of learning coincide across layers.
 
     The statistic is the number of pairs of layers with a peak in the same step, over all steps. Under the null each
     layer has its own clock: its peaks are shifted in time by a random number of steps, around the end, independently of
@@ -97,7 +97,7 @@ def _shifted(marks: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 @at_door
 def hurting_layers(allocations: Sequence[xr.Dataset], level: float = 0.95) -> xr.Dataset:
-    """Which layers hurt, net, over runs with different seeds.
+    """Returns which layers hurt, net, over runs with different seeds.
 
     Args:
         allocations: What `allocation_dataset` returned for each run, of one network.

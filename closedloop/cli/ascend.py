@@ -56,8 +56,8 @@ def ascend(given: Mapping[str, Any]) -> None:
     method = given.get("method", content.get("method", DEFAULTS["method"]))
     find_method(method)
     options = {**content.get("options", {}), **parse_options(given.get("set", ()))}
-    where = where_of(given, given.get("subject", SubjectPart.subject), given.get("layer", SubjectPart.layer),
-                     given.get("units"), method)  # fmt: skip
+    network = (given.get(name, getattr(SubjectPart, name)) for name in ("subject", "layer"))
+    where = where_of(given, *network, given.get("units"), method)
     subject, unit = climbed_units(given, content)
     with console.status("Loading the generator …"):
         generator = _generator(given, content, subject, method)

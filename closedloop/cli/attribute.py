@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -100,13 +100,15 @@ def _target(subject: Subject, objective: str | None) -> str:
 
 
 def _filters(text: str) -> tuple[Filter, ...]:
+    """Returns the filters that a text names, in its order; all of them for "all"."""
     from closedloop.gradients.attribution import FILTERS
 
-    names = FILTERS if text == "all" else tuple(part.strip() for part in text.split(","))
+    known = {name: name for name in FILTERS}
+    names = known if text == "all" else [part.strip() for part in text.split(",")]
     for name in names:
-        if name not in FILTERS:
+        if name not in known:
             raise UnknownNameError(f"filter: no filter {name!r}.{closest(name, (*FILTERS, 'all'))}")
-    return cast("tuple[Filter, ...]", names)
+    return tuple(known[name] for name in names)
 
 
 def _read(images: Path | None, resolution: int) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float32]]]:

@@ -128,8 +128,8 @@ def plot_step_shares(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("share of parameters", fontsize=9)
     ax.legend(frameon=True, fontsize=8, loc="lower right")
     means = {name: float(shares[name].mean()) for name in ("helping", "hurting", "helping_of_moving")}
-    caption(ax, f"help {means['helping']:.1%}, hurt {means['hurting']:.1%}; of those that move "
-                f"{means['helping_of_moving']:.1%} help")  # fmt: skip
+    all_steps = f"help {means['helping']:.1%}, hurt {means['hurting']:.1%}"
+    caption(ax, f"{all_steps}; of those that move {means['helping_of_moving']:.1%} help")
     return dress(ax)
 
 

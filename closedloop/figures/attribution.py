@@ -24,7 +24,7 @@ FILTER_WORDS = {"raw": "signed, grey is 0", "gray": "mean of colours", "norm": "
 def plot_attributions(
     images: NDArray[Any],
     attributions: xr.DataArray,
-    filters: Sequence[Filter] = FILTERS,  # type: ignore[assignment]
+    filters: Sequence[Filter] = FILTERS,
     names: Sequence[str] | None = None,
     target: str = "",
 ) -> Figure:

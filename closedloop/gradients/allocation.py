@@ -303,7 +303,7 @@ class Allocator:
                 gradient.add_(odd, alpha=factor)
 
     def _is_exact(self, ledger: _Ledger, scale: float) -> bool:
-        """Whether the shares, as they stand, sum up to the change of the loss within the tolerance."""
+        """Tells whether the shares, as they stand, sum up to the change of the loss within the tolerance."""
         sums = []
         for tensor, *tensors in zip(self.tensors, ledger.gradient, self._previous, self._spare, strict=True):
             for gradient, before, after in tensor.blocks(*tensors):
@@ -386,7 +386,7 @@ class Allocator:
                     module.training = mode
 
     def _trains(self, module: nn.Module) -> bool:
-        """Whether a module is in training mode while losses are computed; cuDNN differentiates no others of RNNs."""
+        """Tells whether a module is in training mode while losses are computed; cuDNN differentiates only such RNNs."""
         if isinstance(module, nn.RNNBase):
             return not module.dropout
         return isinstance(module, _BatchNorm) and self._batch_norm == "batch"

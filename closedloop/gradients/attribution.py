@@ -34,7 +34,7 @@ Filter = Literal["raw", "gray", "norm", "normblur"]
 #: The methods of `attribute`,
 METHODS: tuple[str, ...] = get_args(Method)
 #: and the filters of `attribution_pictures`.
-FILTERS: tuple[str, ...] = get_args(Filter)
+FILTERS: tuple[Filter, ...] = get_args(Filter)
 #: Methods with a rule for rectifiers.
 RULES = ("deconvnet", "guided-backprop")
 #: Activations for which neither rule is defined, as torch names their nodes in a graph.
@@ -85,7 +85,7 @@ def attribute(
     (Adebayo et al. 2018).
 
     Args:
-        subject: Who looks; it must be `Differentiable`. It is left as it was found, also after an error.
+        subject: The network that is shown images, `Differentiable`. It is left as it was found, also after an error.
         images: ``(n, 3, h, w)``, RGB in [0, 1].
         objective: What is attributed: an objective, its text, or the column of one unit.
         method: "gradient", "deconvnet", "guided-backprop", or "integrated-gradients" (times image minus baseline).

@@ -86,7 +86,7 @@ class Presenter:
     """Shows images to one subject.
 
     Attributes:
-        subject: Who looks.
+        subject: The network or animal that is shown images.
         retries: How many times a lost presentation is shown again before it stays NaN.
         timeout_s: Seconds that the subject may take for one block; None waits for ever.
         lost_blocks: Blocks in a row without any response after which it gives up.

@@ -106,7 +106,7 @@ def restore_part(part: Any, saved: Any) -> None:
 
 
 def _big(value: Any) -> Any:
-    """Whole numbers of numpy's generators have 128 bits; as texts they are kept exactly."""
+    """Keeps whole numbers as texts: those of numpy's generators have 128 bits."""
     if isinstance(value, Mapping):
         return {name: _big(entry) for name, entry in value.items()}
     return {_BIG: str(value)} if isinstance(value, int) else value

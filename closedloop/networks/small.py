@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 def mlp(channels: int, side: int, classes: int) -> nn.Module:
-    """A network of three layers of 64 units with ReLU, ``fc1`` to ``fc3``, and ``output``."""
+    """Makes a network of three layers of 64 units with ReLU, ``fc1`` to ``fc3``, and ``output``."""
     return nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
@@ -102,7 +102,7 @@ def conv(channels: int, side: int, classes: int) -> nn.Module:
 
 
 def resnet(channels: int, side: int, classes: int) -> nn.Module:
-    """A residual network with 8, 8, 16 and 16 channels: ``conv``, ``bn``, ``block1`` to ``block4``, ``output``."""
+    """Makes a residual network of 8, 8, 16 and 16 channels: ``conv``, ``bn``, ``block1`` to ``block4``, ``output``."""
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(channels, 8, 3, 1, 1, bias=False),

@@ -65,7 +65,7 @@ class Pictures:
         return self.several([stimulus_id], reference=True)[0]
 
     def kept(self, name: str) -> NDArray[np.uint8] | None:
-        """The picture ``(h, w, 3)`` of a file that the run kept by this name, whatever it shows; None for no such file.
+        """Returns the picture ``(h, w, 3)`` of a file that the run kept by this name, whatever it shows; None for none.
 
         It is read anew each time.
         """

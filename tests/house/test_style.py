@@ -76,3 +76,37 @@ def test_streams_are_named(path):
         n.lineno for n in made if re.search(r"\b(default_rng|RandomState|SeedSequence|PCG64)$", ast.unparse(n.func))
     ]
     assert not bare, f"{path}:{bare}: expected a stream of closedloop.seeds"
+
+
+#: A function's docstring begins with what it does, or refers to where that stands.
+VERB = re.compile(r"`?[A-Z][a-z]+s\b|Is |Does |Has |See ")
+
+
+def without_a_verb(path: Path) -> list[str]:
+    """Functions whose docstring does not begin with a verb; that of a property names what it is."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            said = ast.get_docstring(node)
+            named = any("property" in ast.unparse(d) for d in node.decorator_list)
+            if said and not named and not VERB.match(said):
+                found.append(f"{path.name}:{node.lineno} {said.splitlines()[0]}")
+    return found
+
+
+# A command's docstring is its help, in the imperative; the viewer's are left as they are.
+@pytest.mark.parametrize("room", ROOMS)
+def test_docstrings_of_functions_begin_with_a_verb(room):
+    paths = [p for p in SOURCES if p.is_relative_to(ROOT / room) and not {"cli", "viewer"} & set(p.parts)]
+    assert not [line for path in paths for line in without_a_verb(path)]
+
+
+def test_a_docstring_without_a_verb_is_found(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text('def f():\n    """The sum."""\n\ndef g():\n    """Returns the sum."""\n')
+    assert without_a_verb(path) == ["a.py:1 The sum."]
+
+
+def test_code_is_not_laid_out_for_a_tool():
+    paths = [p for p in SOURCES if "viewer" not in p.parts]
+    assert not [p.name for p in paths if re.search(r"fmt: *(skip|off)|(?<!\.)\bcast\(", p.read_text())]
