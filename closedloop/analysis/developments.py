@@ -21,7 +21,7 @@ _OUTPUT = "output"
 
 @at_door
 def development(recording: xr.Dataset) -> xr.Dataset:
-    """What each unit wants to see at each look, how selective it is, how alike its preference stays, and its layer.
+    """Returns what each unit prefers at each look, how selective it is, how alike its preference stays, its layer.
 
     Likeness of a preference from look to look is said twice: by the evolved images, and by the responses to the fixed
     set of images, which no evolution has a part in. Codes are not compared, for several may draw one image.

@@ -21,7 +21,7 @@ ENDS = ("loss_", "accuracy_")
 
 @at_door
 def training_observations(allocations: Sequence[xr.Dataset], level: float = 0.95) -> xr.Dataset:
-    """What was observed in each of several trainings, and its mean over them with Student's interval.
+    """Returns what was observed in each of several trainings, and its mean over them with Student's interval.
 
     Args:
         allocations: What `allocation_dataset` returned for each run, of one network with different seeds.
@@ -92,7 +92,7 @@ def students_interval(values: FloatArray, level: float) -> tuple[FloatArray, Flo
 
 @at_door
 def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], level: float = 0.95) -> xr.Dataset:
-    """What a change of training does to its end: differences over pairs with the same seed.
+    """Returns what a change of training does to its end: differences over pairs with the same seed.
 
     Args:
         plain: What `closedloop.protocols.train` returned, for each seed.
@@ -122,9 +122,14 @@ def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], 
     p = np.full(len(both), np.nan)
     p[~same] = stats.ttest_rel(after[~same], before[~same], axis=1).pvalue
     numbers = {
-        "plain": before.mean(1), "changed": after.mean(1), "difference": difference, "low": low, "high": high, "p": p,
+        "plain": before.mean(1),
+        "changed": after.mean(1),
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p": p,
         "p_holm": holm(p),
-    }  # fmt: skip
+    }
     return xr.Dataset(
         {name: ("measure", value) for name, value in numbers.items()},
         {"measure": both, "level": level, "pairs": len(plain)},

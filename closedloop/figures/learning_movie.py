@@ -112,9 +112,16 @@ def _page(
     for column in columns:
         middle = _MARGIN + (column.first + column.width / 2) * cell if upright else _MARGIN + column.first * cell
         figure.text(
-            middle / width, 1 - (top - 5) / height, column.name, rotation=90 if upright else 0, fontsize=7, color=INK,
-            ha="center" if upright else "left", va="bottom", parse_math=False,
-        )  # fmt: skip
+            middle / width,
+            1 - (top - 5) / height,
+            column.name,
+            rotation=90 if upright else 0,
+            fontsize=7,
+            color=INK,
+            ha="center" if upright else "left",
+            va="bottom",
+            parse_math=False,
+        )
     for right, colour, words in ((_MARGIN + 118, HELPS, "■ helps"), (_MARGIN, HURTS, f"■ hurts (to {limit:.2g})")):
         figure.text(
             1 - right / width, 1 - (_MARGIN + 8) / height, words, fontsize=8, color=colour, va="center", ha="right"

@@ -41,8 +41,6 @@ from closedloop.networks.tensors import parameter_tensors
 RULES = {"first-order": 1, "trapezoid": 1, "simpson": 2, "adaptive-simpson": 2}
 #: Intervals of the adaptive rule, at most.
 MOST_SPLITS = 32
-#: Modes of batch norm.
-BATCH_NORMS = ("batch", "frozen")
 
 
 @dataclass(frozen=True)

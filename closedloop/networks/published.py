@@ -17,7 +17,7 @@ from closedloop.networks.modules import born
 
 
 def fully_connected() -> nn.Module:
-    """784-100-50-10 with ReLU, for MNIST: 84,060 parameters."""
+    """Makes 784-100-50-10 with ReLU, for MNIST: 84,060 parameters."""
     return nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
@@ -31,7 +31,7 @@ def fully_connected() -> nn.Module:
 
 
 def lenet() -> nn.Module:
-    """Two convolutions of 5 x 5 with pooling, and two layers above, with dropout, for MNIST: 808,970 parameters."""
+    """Makes two convolutions of 5 x 5 with pooling, and two layers with dropout, for MNIST: 808,970 parameters."""
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(1, 20, 5, padding=2),
@@ -51,7 +51,7 @@ def lenet() -> nn.Module:
 
 
 def all_convolutional() -> nn.Module:
-    """Springenberg et al. 2015, with batch norm and dropout, for CIFAR-10: 1,371,658 parameters."""
+    """Makes the network of Springenberg et al. 2015 with batch norm and dropout, for CIFAR-10: 1,371,658 parameters."""
     # Channels, kernel, stride of each convolution, and whether batch norm follows.
     plan = [
         *((96, 3, 1, True), (96, 3, 1, True), (96, 3, 2, False)),
@@ -90,7 +90,7 @@ class _Residual(nn.Module):
 
 
 def resnet20() -> nn.Module:
-    """He et al. 2016 with 20 layers, for CIFAR-10: 273,066 parameters."""
+    """Makes the network of He et al. 2016 with 20 layers, for CIFAR-10: 273,066 parameters."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv=nn.Conv2d(3, 16, 3, 1, 1), bn=nn.BatchNorm2d(16), relu=nn.ReLU()
     )
