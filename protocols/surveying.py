@@ -144,7 +144,7 @@ class _Seeing(Protocol):
     """A subject that knows what part of an image its layers see."""
 
     def receptive_fields(self, layers: Sequence[str] | None = None) -> Sequence[Any]:
-        """One for each layer, with ``box(y, x, size)``."""
+        """Returns one for each layer, with ``box(y, x, size)``."""
         ...
 
 
