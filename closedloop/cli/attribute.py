@@ -103,7 +103,7 @@ def _filters(text: str) -> tuple[Filter, ...]:
     """Returns the filters that a text names, in its order; all of them for "all"."""
     from closedloop.gradients.attribution import FILTERS
 
-    known = {name: name for name in FILTERS}
+    known: dict[str, Filter] = {name: name for name in FILTERS}
     names = known if text == "all" else [part.strip() for part in text.split(",")]
     for name in names:
         if name not in known:
