@@ -61,8 +61,9 @@ def _draw_unit(row: np.ndarray, recording: xr.Dataset, one: xr.Dataset, pictures
                 _outline(ax, recording, unit, speaks_for, int(name[-1]))
     share, control = float(one["turned"]), float(one["turned_control"])
     words = f"unit {unit}\n→ “{one['class_name'].item()}”\nturns {share:.0%}\ncontrol {control:.0%}"
-    row[0].text(-0.12, 0.5, words, transform=row[0].transAxes, ha="right", va="center", fontsize=8, color=INK,
-                parse_math=False)  # fmt: skip
+    row[0].text(
+        -0.12, 0.5, words, transform=row[0].transAxes, ha="right", va="center", fontsize=8, color=INK, parse_math=False
+    )
 
 
 def _outline(ax: Axes, recording: xr.Dataset, unit: int, speaks_for: int, number: int) -> None:
