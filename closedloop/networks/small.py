@@ -76,7 +76,7 @@ def mlp(channels: int, side: int, classes: int) -> nn.Module:
 
 
 def conv(channels: int, side: int, classes: int) -> nn.Module:
-    """A network of three convolutions of 16 channels with ReLU, ``conv1`` to ``conv3``, their mean, and ``output``.
+    """Makes three convolutions of 16 channels with ReLU, ``conv1`` to ``conv3``, their mean, and ``output``.
 
     Weights are born as He et al. (2015) say, for with the usual ones so small a network hardly begins to learn.
     """
