@@ -73,6 +73,10 @@ class RecordingError(ClosedLoopError):
     """A recording cannot be created, read, or written."""
 
 
+class FolderBusyError(RecordingError):
+    """Another process is writing in a run's folder."""
+
+
 class FolderLostError(RecordingError):
     """The folder of a run was moved, removed or replaced while it was being written."""
 

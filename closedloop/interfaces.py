@@ -264,6 +264,7 @@ class LateColumns(Mapping[str, tuple[Any, ...]]):
 #: Names that a recording gives to dimensions, coordinates and variables of its own; columns of units have others.
 RECORDED = frozenset(
     {
+        *("response_own", "response_all", "own_neuroid", "common", "common_row"),
         *("responses", "score", "latent_code", "presentation", "neuroid", "neuroid_id", "time_bin", "latent"),
         *("thread", "generation", "kind", "stimulus_id", "repeat", "onset_s", "numbers", "texts"),
         *("subject", "seed", "closedloop_version", "image_bits", "channels", "frames", "rate_hz", "classes"),

@@ -6,7 +6,9 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
 from types import NoneType, UnionType
@@ -25,7 +27,18 @@ from closedloop.errors import (
     extras_named,
     reason,
 )
-from closedloop.interfaces import STILL, Answering, Described, Generator, Located, Resolved, Subject, Wrapping, form_of
+from closedloop.interfaces import (
+    STILL,
+    Answering,
+    Described,
+    Generator,
+    Located,
+    Resolved,
+    Stateful,
+    Subject,
+    Wrapping,
+    form_of,
+)
 
 #: Stands for something that was handed over as a Python object and has no name to load it by.
 OBJECT = "python-object"
@@ -247,6 +260,13 @@ def names(kind: str) -> list[str]:
     return sorted(entry.name for entry in metadata.entry_points(group=f"closedloop.{kind}"))
 
 
+def check_name(kind: str, name: str) -> None:
+    """Raises UnknownNameError unless a name, without its own argument, is known; nothing is imported."""
+    head, known = str(name).partition(":")[0], names(kind)
+    if head not in known:
+        raise UnknownNameError(f"{kind[:-1]}: no {kind[:-1]} named {name!r}.{closest(head, known)}")
+
+
 def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
     """Calls what a name stands for.
 
@@ -262,6 +282,14 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
             cannot be made for another reason.
         MissingExtraError: What it needs is not installed.
     """
+    kept = _KEPT.get()
+    if kept is not None and kind in ("subjects", "generators") and not arguments:
+        return kept.made(kind, name, options)
+    return _built(kind, name, *arguments, **options)
+
+
+def _built(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
+    """Does what `build` does, always anew."""
     factory = find(kind, name)
     tail = name.partition(":")[2]
     given = (tail, *arguments) if tail else arguments
@@ -277,6 +305,51 @@ def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
         raise InvalidArgumentError(
             f"{what}: it cannot be made with {said or 'its defaults'} ({reason(error)})."
         ) from error
+
+
+class KeptParts:
+    """Subjects and generators that stay loaded for the next run, the last ones that were used.
+
+    Those with a state, such as a noisy subject with its random generator, are made anew each time; the subject inside
+    such a one is kept.
+
+    Args:
+        most: How many of each kind stay.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self._most = most
+        self._held: dict[str, dict[str, Any]] = {}
+
+    def made(self, kind: str, name: str, options: Mapping[str, Any]) -> Any:
+        """Returns what is kept, or makes it."""
+        held = self._held.setdefault(kind, {})
+        try:
+            key = json.dumps([name, options], sort_keys=True)
+        except TypeError:  # something that no recipe holds
+            return _built(kind, name, **options)
+        part = held.pop(key, None)
+        if part is None:
+            part = _built(kind, name, **options)
+            if isinstance(part, Stateful):
+                return part
+        held[key] = part
+        for old in list(held)[: -self._most]:
+            del held[old]
+        return part
+
+
+_KEPT: ContextVar[KeptParts | None] = ContextVar("kept parts", default=None)
+
+
+@contextmanager
+def keeping(parts: KeptParts) -> Iterator[None]:
+    """Lets subjects and generators that are built within be those that are kept, where their recipe is the same."""
+    token = _KEPT.set(parts)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 def takes(kind: str, name: str, option: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -14,13 +15,21 @@ from numpy.typing import NDArray
 from closedloop.analysis.findings import thread_findings
 from closedloop.analysis.quality import cautions
 from closedloop.analysis.summary import ThreadSummary, beside, is_evolution, summarize
-from closedloop.checks import at_door
+from closedloop.checks import at_door, check_part, units_of
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Generator, Objective, Optimizer, Subject
 from closedloop.loop.blocks import Observer
 from closedloop.loop.commits import is_finished
-from closedloop.loop.experiment import build_rules, build_subject, build_threads, parse_experiment
+from closedloop.loop.each import MakeOptimizer, threads_of_units
+from closedloop.loop.experiment import (
+    build_rules,
+    build_subject,
+    build_threads,
+    experiment_of_each,
+    parse_experiment,
+)
+from closedloop.loop.progress import ImageCount
 from closedloop.loop.protocol import (
     Handed,
     RunFigure,
@@ -31,22 +40,33 @@ from closedloop.loop.protocol import (
     summarize_responses,
 )
 from closedloop.loop.session import Session
+from closedloop.loop.settings import Settings
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
+from closedloop.objectives.naming_units import UnitSpec
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
+from closedloop.recording.titles import shared
 from closedloop.recording.writer import Recording
 
 from .stored import stored_images
+from .sweep_plan import planned_evolution
+
+#: More threads than these are shown in one table and one picture, and not each by itself.
+MANY = 6
+#: Rows of that table, and cautions below it.
+_ROWS, _LINES = 40, 12
+_MAP = "The evolved image of each unit, re-tested response and ratio to the best reference; alike ones are neighbours."
 
 
 @at_door
 def evolve(
     subject: Subject,
     generator: Generator,
-    optimizer: Optimizer,
+    optimizer: Optimizer | MakeOptimizer,
     *,
+    units: UnitSpec | None = None,
     objective: Objective | str | None = None,
     references: ImageSet | str | Path | NDArray[Any] | None = "bundled",
     stop: Sequence[StoppingRule] = (),
@@ -61,10 +81,20 @@ def evolve(
     References are shown once before the evolution and some of them in each generation. Afterwards the best candidates
     are re-tested in fresh presentations, and the selected one again; `closedloop.summarize` reports that last mean.
 
+    With `units` an image is evolved for each of them, side by side: one session, one thread a unit, whose images are
+    made and shown together. Its optimizer is one of its own, with a seed that is spawned by the unit's name
+    (`closedloop.loop.each.unit_seed`); so a thread does what the run of its unit alone with that seed would do, up to
+    the rounding of generator and subject in batches of another size. The response of an evolved image's own unit is
+    recorded, and those of all units to references (``responses="all"`` records all); an error of a thread ends that
+    thread alone (``failures="stop"`` ends all).
+
     Args:
         subject: The network or animal that is shown images.
         generator: Turns codes into images.
-        optimizer: Proposes codes; built with ``generator.space``.
+        optimizer: Proposes codes; built with ``generator.space``. With `units` the name of one, its recipe
+            ``{"name": …}``, or a function of a space and a seed that builds one.
+        units: Which units to evolve an image for each: "all", "random:64", "0-99", a list of columns …; None for one
+            evolution.
         objective: What is maximized, or its text such as "unit(0) - unit(1)"; default the response of the only unit.
         references: Natural images to compare with: a folder, an array ``(n, 3, h, w)`` in [0, 1], an `ImageSet`,
             "bundled", or None.
@@ -83,12 +113,11 @@ def evolve(
         RecordingError: The folder exists, or cannot be written.
         SubjectError: The subject failed; what was finished is safe, and `resume` goes on.
     """
-    if isinstance(objective, str):
-        objective = parse_objective(objective, subject.units)
-    thread = Thread(generator, optimizer, default_objective(subject) if objective is None else objective)
+    if units is not None:
+        settings = {"responses": "own", "failures": "thread", **settings}
     session = Session(
         subject,
-        [thread],
+        _threads(subject, generator, optimizer, units, objective, settings.get("seed", Settings.seed)),
         references=references,
         stop=stop,
         save=save,
@@ -98,6 +127,34 @@ def evolve(
         **settings,
     )
     return session.run()
+
+
+def _threads(
+    subject: Subject,
+    generator: Generator,
+    optimizer: Optimizer | MakeOptimizer,
+    units: UnitSpec | None,
+    objective: Objective | str | None,
+    seed: int,
+) -> list[Thread]:
+    """Returns one thread, or one for each of some units."""
+    if units is not None:
+        if objective is not None:
+            raise InvalidArgumentError(
+                "objective: expected none with units=…, for each thread maximizes the response of its own unit, got "
+                f"{objective!r:.80}."
+            )
+        if isinstance(optimizer, Optimizer):
+            raise InvalidArgumentError(
+                "optimizer: expected a name such as 'auto', or a function of a space and a seed that builds one for "
+                f"each of the units, got {optimizer!r:.80}, which can serve one thread alone."
+            )
+        return threads_of_units(units_of(subject), units, generator, optimizer, seed)
+    check_part("optimizer", optimizer)
+    if isinstance(objective, str):
+        objective = parse_objective(objective, subject.units)
+    single = cast(Optimizer, optimizer)
+    return [Thread(generator, single, default_objective(subject) if objective is None else objective)]
 
 
 def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
@@ -125,6 +182,25 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     return session.resume(Recording.reopen(run))
 
 
+def _begin(content: Mapping[str, Any], save: Path, told: Callable[[int], None]) -> xr.Dataset:
+    """Does a run of a sweep; with ``each`` one evolution for each of those units, side by side."""
+    experiment = parse_experiment({name: value for name, value in content.items() if name != "each"}, str(save))
+    subject = build_subject(experiment)
+    if content.get("each"):
+        experiment = experiment_of_each(experiment, subject.units, content["each"])
+    return Session(
+        subject,
+        build_threads(experiment, subject),
+        references=experiment.references,
+        stop=build_rules(experiment),
+        save=save,
+        exists="resume",
+        observers=[ImageCount(told)],
+        progress=False,
+        **experiment.settings,
+    ).run()
+
+
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns what each thread found, what to beware of, and a figure of each."""
     from closedloop.figures import plot_evolution
@@ -132,11 +208,64 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     if not is_evolution(recording):
         return summarize_responses(run, recording)
     found = summarize(recording)
+    if len(found) > MANY:
+        return _summary_of_many(run, recording, found)
     lines = [f"Ended:  {reason}"] if (reason := str(recording.attrs.get("reason", ""))) else []
     lines += [str(caution) for caution in cautions(recording, Pictures(recording), str(run))]
     names = ["summary"] if len(found) == 1 else [f"summary-{s.thread}" for s in found]
     figures = {name: RunFigure(partial(plot_evolution, run, s.thread)) for name, s in zip(names, found, strict=True)}
     return RunSummary([_table(found, float(recording.attrs["elapsed_s"]))], lines, figures)
+
+
+def _summary_of_many(run: Path, recording: xr.Dataset, found: Sequence[ThreadSummary]) -> RunSummary:
+    """Returns a line for each of many threads, what to beware of in a few words, and a picture of all of them."""
+    from closedloop.figures import plot_unit_map
+
+    reason = str(recording.attrs.get("reason", ""))
+    lines = [f"Ended:  {_shortened(reason.split('; '))}"] if reason else []
+    said = [str(caution) for caution in cautions(recording, Pictures(recording), str(run))]
+    more = len(said) - _LINES
+    lines += said[:_LINES] + [f"… and {more} more cautions; all of them: closedloop report {run}"] * (more > 0)
+    figure = RunFigure(partial(plot_unit_map, run), _MAP)
+    return RunSummary([_table_of_many(found, float(recording.attrs["elapsed_s"]), _ROWS)], lines, {"summary": figure})
+
+
+def _section(run: Path, recording: xr.Dataset) -> RunSummary:
+    """Returns what stands in a report beside what any says of evolutions: of many threads a table and a map of all."""
+    from closedloop.figures import plot_unit_map
+
+    found = summarize(recording) if is_evolution(recording) else []
+    if len(found) <= MANY:
+        return RunSummary()
+    table = _table_of_many(found, float(recording.attrs["elapsed_s"]))
+    return RunSummary([table], figures={"map": RunFigure(partial(plot_unit_map, run), _MAP)})
+
+
+def _shortened(reasons: Sequence[str]) -> str:
+    """Returns why threads ended, those that failed first and in full, the others by how many they are."""
+    failed = [text for text in reasons if ": failed: " in text]
+    others = Counter(text.partition(": ")[2] for text in reasons if text not in failed)
+    return "; ".join([*failed, *(f"{count} threads by {why}" for why, count in others.most_common(3))])
+
+
+def _table_of_many(found: Sequence[ThreadSummary], seconds: float, most: int | None = None) -> RunTable:
+    """Returns one row for each thread, those with the largest ratio first, and what all of them say together."""
+    order = sorted(found, key=lambda s: -np.nan_to_num(s.ratio, nan=-np.inf))
+    titles, note = shared([s.target for s in order])
+    rows = [
+        [title, str(s.evolved), str(s.natural), _finite(s.ratio), f"{s.images:,}"]
+        for title, s in zip(titles[:most], order, strict=False)
+    ]
+    ratios = np.array([s.ratio for s in found])
+    known = ratios[np.isfinite(ratios)]
+    words = [f"{len(found)} units{f' {note}' * bool(note)}"]
+    if len(known):
+        words += [f"median ratio {np.median(known):.3g}, {int((known > 1).sum())} of {len(known)} above 1"]
+    words += [f"{sum(s.images for s in found):,} presentations, {seconds:.0f} s"]
+    if most is not None and len(found) > most:
+        words.append(f"the first {most}; all of them: closedloop runs RUN --csv FILE")
+    columns = ["", "evolved ± s.e.", "best natural ± s.e.", "ratio", "images"]
+    return RunTable("Preferred stimuli, re-tested in fresh presentations", columns, rows, "; ".join(words))
 
 
 def _table(found: Sequence[ThreadSummary], seconds: float) -> RunTable:
@@ -174,7 +303,17 @@ def _resume_import(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.
 
 
 #: What others must know of evolutions, and of those that were imported from other systems.
-PROTOCOL = RunProtocol("evolve", _resume, _summary, nothing_more, command="evolve", ends=True, findings=thread_findings)
+PROTOCOL = RunProtocol(
+    "evolve",
+    _resume,
+    _summary,
+    _section,
+    command="evolve",
+    ends=True,
+    findings=thread_findings,
+    planned=planned_evolution,
+    begin=_begin,
+)
 IMPORT = RunProtocol("import", _resume_import, _summary, nothing_more, findings=thread_findings)
 
 

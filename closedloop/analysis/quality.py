@@ -20,6 +20,7 @@ from closedloop.interfaces import FloatArray
 from closedloop.loop.stale import Watch
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import REFERENCE
+from closedloop.recording.lean import OWN, is_lean, lost
 from closedloop.recording.pictures import Lookup
 from closedloop.recording.render import recorded_generator
 from closedloop.recording.titles import recorded_title
@@ -149,8 +150,7 @@ def _unfinished(recording: xr.Dataset, run: str) -> list[Caution]:
 
 def _lost(recording: xr.Dataset) -> list[Caution]:
     """Warns of lost presentations: those of which all responses are NaN."""
-    responses = recording["responses"]
-    gone = np.isnan(responses.values).all(axis=tuple(range(1, responses.ndim)))
+    gone = lost(recording)
     if not gone.any():
         return []
     threads, counts = np.unique(recording["thread"].values[gone].astype(str), return_counts=True)
@@ -174,7 +174,7 @@ def _stale(recording: xr.Dataset) -> list[Caution]:
     if "latent_code" in recording:
         codes = recording["latent_code"].values
         keys = [name if np.isnan(c).all() else c.tobytes() for name, c in zip(names, codes, strict=True)]
-    watch, responses = Watch(), recording["responses"].values
+    watch, responses = Watch(), recording[OWN if is_lean(recording) else "responses"].values
     generation = recording["generation"].values
     for rows in np.split(np.arange(len(names)), np.flatnonzero(np.diff(generation)) + 1):
         watch.see([keys[i] for i in rows], responses[rows])

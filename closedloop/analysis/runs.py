@@ -15,6 +15,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameE
 from closedloop.objectives import parse_objective
 from closedloop.recording.evolutions import EVOLUTION_RUN, EVOLUTION_THREAD, RUN, evolution_coords
 from closedloop.recording.layout import BLOCK, EVOLUTION, SPIKE
+from closedloop.recording.lean import ALL, COMMON, COMMON_ROW, OWN, as_lean, is_lean, responses_of
 
 #: The attribute that names what was a scalar of each run.
 SCALARS = "run_scalars"
@@ -51,6 +52,8 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
     if not named:
         raise InvalidArgumentError("recordings: expected at least one recording, got none.")
     parts = {f"{name}/{run}" if run else name: p for name, r in named.items() for run, p in runs(r)}
+    if any(is_lean(part) for part in parts.values()):
+        parts = {name: as_lean(part) for name, part in parts.items()}
     times = {name: part.sizes.get("time_bin") for name, part in parts.items()}
     if len(set(times.values())) > 1:
         raise InvalidArgumentError(
@@ -62,8 +65,9 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
     empty = _missing_values(list(parts.values()))
     joined = units["neuroid_id"][1].tolist()
     aligned = [_aligned(part, name, joined, latent, empty) for name, part in parts.items()]
+    shared = _shared(aligned)
     whole = xr.concat(
-        aligned,
+        [part.drop_vars(ALL, errors="ignore") for part in aligned],
         "presentation",
         data_vars="minimal",
         coords="minimal",
@@ -71,8 +75,10 @@ def concat(recordings: Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> xr.Da
         join="override",
         combine_attrs="drop",
     )
-    return whole.assign_coords({**units, **_joined_evolutions(parts, joined)}).assign_attrs(
-        {SCALARS: " ".join(scalars)}
+    return (
+        whole.assign(shared)
+        .assign_coords({**units, **_joined_evolutions(parts, joined)})
+        .assign_attrs({SCALARS: " ".join(scalars)})
     )
 
 
@@ -137,12 +143,25 @@ def _aligned(part: xr.Dataset, run: str, joined: Sequence[str], latent: int, emp
     column = np.array([place.get(i, -1) for i in range(len(joined))])
     part = _with_codes(without_spikes(part), latent)
     scalars = {str(n): c.item() for n, c in part.coords.items() if c.ndim == 0}
-    responses = part["responses"].isel(neuroid=np.maximum(column, 0)).where(xr.DataArray(column >= 0, dims="neuroid"))
+    name = responses_of(part.variables)
+    responses = part[name].isel(neuroid=np.maximum(column, 0)).where(xr.DataArray(column >= 0, dims="neuroid"))
     n = part.sizes["presentation"]
     lacking = {name: value for name, value in empty.items() if name not in part.coords}
     spread = {name: ("presentation", _column([v] * n)) for name, v in {**lacking, **scalars, RUN: run}.items()}
-    kept = part.drop_vars(["responses", *(c for c in part.coords if part[c].dims in ((), ("neuroid",), (EVOLUTION,)))])
-    return kept.assign(responses=responses.drop_vars(list(responses.coords))).assign_coords(spread)
+    kept = part.drop_vars([name, *(c for c in part.coords if part[c].dims in ((), ("neuroid",), (EVOLUTION,)))])
+    return kept.assign({name: responses.drop_vars(list(responses.coords))}).assign_coords(spread)
+
+
+def _shared(parts: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
+    """Returns the responses of all units that lean parts share, one after the other; and numbers their rows anew."""
+    if not is_lean(parts[0]):
+        return {}
+    begin = 0
+    for part in parts:
+        rows = part[COMMON_ROW].values
+        part[COMMON_ROW] = ("presentation", np.where(rows >= 0, rows + begin, -1))
+        begin += part.sizes[COMMON]
+    return {ALL: xr.concat([part[ALL] for part in parts], COMMON, coords="minimal", compat="override")}
 
 
 def _with_codes(part: xr.Dataset, latent: int) -> xr.Dataset:
@@ -174,7 +193,8 @@ def runs(recording: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     Raises:
         RecordingError: It is not a recording.
     """
-    if not isinstance(recording, xr.Dataset) or "presentation" not in recording.dims or "responses" not in recording:
+    held = set(map(str, recording.variables)) if isinstance(recording, xr.Dataset) else set()
+    if not isinstance(recording, xr.Dataset) or "presentation" not in recording.dims or not held & {"responses", OWN}:
         raise RecordingError(
             "recording: expected what closedloop.open_recording returns, with responses (presentation, neuroid), got "
             f"{contents(recording)}."
@@ -200,7 +220,9 @@ def check_recording(recording: Any, *needed: str) -> None:
     Raises:
         RecordingError: It is something else, or lacks one; the error says what came.
     """
-    if not isinstance(recording, xr.Dataset) or not {"kind", *needed} <= set(map(str, recording.variables)):
+    held = set(map(str, recording.variables)) if isinstance(recording, xr.Dataset) else set()
+    needed = tuple(OWN if name == "responses" and OWN in held else name for name in needed)
+    if not {"kind", *needed} <= held:
         raise RecordingError(
             f"recording: expected what closedloop.open_recording returns, with {', '.join(('kind', *needed))}, got "
             f"{contents(recording)}."

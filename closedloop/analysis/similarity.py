@@ -19,6 +19,7 @@ from closedloop.checks import at_door, check_images, make_images
 from closedloop.errors import InvalidArgumentError, SubjectError, blamed
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives import parse_objective
+from closedloop.recording.lean import responses_at, was_recorded
 
 Recordings = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 #: From images ``(n, 3, h, w)`` to features ``(n, channels)`` or ``(n, channels, h, w)``, of one layer or of several.
@@ -105,10 +106,11 @@ def _responses(
     part: xr.Dataset, rows: NDArray[np.intp], columns: Sequence[int]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Returns mean, standard error and number of some units' responses (-1: not recorded) in some presentations."""
-    chosen = part["responses"].isel(presentation=rows, neuroid=np.maximum(columns, 0))
-    values = chosen.values.astype(float)
-    values = values.mean(-1) if values.ndim == 3 else values
-    values[:, np.array(columns) < 0] = np.nan
+    values = np.full((len(rows), len(columns)), np.nan)
+    for place, column in enumerate(columns):
+        if column >= 0 and was_recorded(part, rows, column):
+            one = responses_at(part, rows, [column])[:, 0].astype(float)
+            values[:, place] = one.mean(-1) if one.ndim == 2 else one
     if len(rows) == 0:
         empty = np.full(len(columns), np.nan)
         return empty, empty, np.zeros(len(columns))

@@ -22,6 +22,7 @@ from closedloop.objectives import Linear, evaluate, parse_objective
 from closedloop.readable import Readable
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import EVOLUTION, REFERENCE
+from closedloop.recording.lean import lost, responses_at
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.render import render
 from closedloop.recording.titles import recorded_title
@@ -169,7 +170,9 @@ def summarize(recording: xr.Dataset) -> Summaries:
     Raises:
         RecordingError: The recording lacks what every run of an evolution holds.
     """
-    return Summaries(summarize_thread(recording, name, objective) for name, objective in thread_objectives(recording))
+    threads = thread_objectives(recording)
+    gone = lost(recording)
+    return Summaries(summarize_thread(recording, name, objective, gone) for name, objective in threads)
 
 
 def is_evolution(recording: xr.Dataset) -> bool:
@@ -203,8 +206,18 @@ def fact_of(recording: xr.Dataset, name: str, thread: str) -> str:
     return str(recording[name].values[recording[EVOLUTION].values.tolist().index(thread)])
 
 
-def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> ThreadSummary:
-    """Summarizes one thread, of which `thread_objectives` gives name and objective."""
+def summarize_thread(
+    recording: xr.Dataset, name: str, objective: str, gone: NDArray[np.bool_] | None = None
+) -> ThreadSummary:
+    """Summarizes one thread, of which `thread_objectives` gives name and objective.
+
+    Args:
+        recording: One run.
+        name: Of the thread.
+        objective: What it maximizes.
+        gone: Which presentations gave no response; None for `closedloop.recording.lean.lost`.
+    """
+    gone = lost(recording) if gone is None else gone
     thread, kind = recording["thread"].values, recording["kind"].values
     generation = recording["generation"].values
     own = thread == name
@@ -213,8 +226,6 @@ def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> Thread
     natural = _confirmed(recording, objective, thread == REFERENCE)
     ratio, ratio_sem = _ratio(evolved, natural) if excites_one(objective) else (float("nan"), float("nan"))
     maximum, curse = _curse(recording, objective, own, evolved_rows)
-    responses = recording["responses"]
-    shown = responses.isel(presentation=np.flatnonzero(own)).values
     return ThreadSummary(
         thread=name,
         objective=objective,
@@ -227,7 +238,7 @@ def summarize_thread(recording: xr.Dataset, name: str, objective: str) -> Thread
         curse=curse,
         images=int(evolved_rows.sum()),
         generations=len(np.unique(generation[evolved_rows])),
-        lost=int(np.isnan(shown).all(axis=tuple(range(1, shown.ndim))).sum()),
+        lost=int(gone[own].sum()),
         drift=drift_method(recording),
         recording=recording,
     )
@@ -319,7 +330,7 @@ def single_scores(recording: xr.Dataset, objective: str, rows: NDArray[np.intp])
         evaluate(parsed, np.empty((0, units)), np.empty((0, 3, 2, 2)))  # says which unit is missing
     places = {column: place for place, column in enumerate(columns)}
     of_loaded = parsed.moved([places.get(column, -1) for column in range(units)])
-    responses = recording["responses"].isel(presentation=rows, neuroid=columns).values
+    responses = responses_at(recording, rows, columns)
     if not of_loaded.needs_images:
         return np.asarray(of_loaded(responses), dtype=float)
     scores = np.full(len(rows), np.nan)

@@ -17,6 +17,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import RUN
 from closedloop.recording.layout import REFERENCE
+from closedloop.recording.lean import ALL, COMMON, COMMON_ROW, CURE, is_lean
 
 #: Which presentations: those of one kind, of several, or of all.
 Kind = str | Sequence[str] | None
@@ -63,7 +64,7 @@ def select(recording: xr.Dataset, kind: Kind, *, by: str = "stimulus_id", natura
     """
     held = recording.coords.items() if isinstance(recording, xr.Dataset) else ()
     coords = [str(n) for n, c in held if c.dims == ("presentation",)]
-    if "kind" not in coords or "responses" not in recording:
+    if "kind" not in coords or ("responses" not in recording and not is_lean(recording)):
         raise RecordingError(
             "recording: expected what closedloop.open_recording returns, with responses and kind on presentations, "
             f"got {contents(recording)}."
@@ -75,6 +76,13 @@ def select(recording: xr.Dataset, kind: Kind, *, by: str = "stimulus_id", natura
         wanted = kinds == "reference" if natural and (kinds == "reference").any() else np.full(len(kinds), True)
     else:
         wanted = np.isin(kinds, [kind] if isinstance(kind, str) else list(kind))
+    if is_lean(recording):
+        if wanted.any() and not (wanted & (recording[COMMON_ROW].values >= 0)).any():
+            raise RecordingError(
+                f"kind: {kind!r}: expected responses of all units, but this is a lean recording, which holds of these "
+                f"images the response of one unit each. {CURE}"
+            )
+        wanted = wanted & (recording[COMMON_ROW].values >= 0)
     if not wanted.any():
         raise RecordingError(
             f"kind: no presentation of kind {kind!r}; the recording has {sorted(set(kinds.tolist()))}."
@@ -122,7 +130,10 @@ def pieces(
         Which units, and their responses ``(n, units)`` in double precision, averaged over time bins; with ``time``
         ``(n, units, time)``.
     """
-    responses = recording["responses"]
+    if is_lean(recording):  # of which `select` chose those with all units
+        responses, rows = recording[ALL].rename({COMMON: "presentation"}), recording[COMMON_ROW].values[rows]
+    else:
+        responses = recording["responses"]
     units, bins = recording.sizes["neuroid"], recording.sizes.get("time_bin", 1)
     width = max(1, values_at_once // max(1, len(rows) * bins), -(-units // most_passes))
     for start in range(0, units, width):

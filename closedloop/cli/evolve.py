@@ -12,6 +12,7 @@ from closedloop.cli.console import Meter, console, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.loop.parts import (
+    EachPart,
     FilePart,
     GeneratorPart,
     ObjectivePart,
@@ -39,17 +40,25 @@ _PARTS = ("generator", "optimizer", "objective")
 def evolve(given: Mapping[str, Any]) -> None:
     """Evolve an image for a unit, and compare it with natural images."""
     from closedloop.cli.show import show_run
-    from closedloop.loop.experiment import build_rules, build_subject, build_threads, read_experiment_file
+    from closedloop.loop.experiment import (
+        build_rules,
+        build_subject,
+        build_threads,
+        experiment_of_each,
+        read_experiment_file,
+    )
     from closedloop.loop.session import Session
 
     with console.status("Loading the subject …"):
         experiment = merge(read_experiment_file(given["config"]) if "config" in given else None, given)
         folder = run_folder({k: v for k, v in given.items() if k != "config"}, *named_parts(_recipe(experiment)))
         subject = build_subject(experiment)
+        if given.get("each"):
+            experiment = experiment_of_each(experiment, subject.units, "all")
         if len(subject.units) > 1 and not experiment.names_objective:
             raise InvalidArgumentError(
                 f"units: expected one unit to excite, got {len(subject.units)} of {subject.name!r}; name one with "
-                "--units, or say what to maximize with --objective."
+                "--units, say what to maximize with --objective, or evolve an image for each of them with --each."
             )
         session = Session(
             subject,
@@ -75,6 +84,7 @@ COMMAND = Command(
         ObjectivePart,
         GeneratorPart,
         OptimizerPart,
+        EachPart,
         ThreadsPart,
         ReferencePart,
         StopPart,
@@ -82,7 +92,7 @@ COMMAND = Command(
         RunPart,
     ),
     defaults=DEFAULTS,
-    helps={"units": "Unit to excite: 7, '(12,3,4)' …; several with --objective."},
+    helps={"units": "Unit to excite: 7, '(12,3,4)' …; several with --objective, or with --each: all, random:64, 0-99."},
 )
 
 

@@ -31,6 +31,7 @@ from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.trajectory import plot_threads, plot_trajectory
 from closedloop.figures.treatments import plot_judgement, plot_treatment
+from closedloop.figures.unit_map import plot_unit_map
 from closedloop.figures.units import plot_cross_driving, plot_reliability
 
 __all__ = [
@@ -70,4 +71,5 @@ __all__ = [
     "plot_threads",
     "plot_trajectory",
     "plot_treatment",
+    "plot_unit_map",
 ]

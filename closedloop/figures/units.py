@@ -14,6 +14,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOUR_MAP, INK, NATURAL, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
+from closedloop.recording.lean import all_units
 from closedloop.seeds import named_generator
 
 
@@ -118,6 +119,7 @@ def plot_reliability(
 
 def random_halves(recording: xr.Dataset, kind: str | None, seed: int) -> FloatArray:
     """Returns mean responses ``(images, 2)`` of the first unit in two random halves of each image's repeats."""
+    recording = all_units(recording)
     rows = np.arange(recording.sizes["presentation"])
     rows = rows if kind is None else rows[recording["kind"].values == kind]
     values = recording["responses"].isel(presentation=rows, neuroid=0).values.astype(float)

@@ -25,6 +25,7 @@ from closedloop.formats.png import blocks, file_name
 from closedloop.images.eight_bit import pillow_image, to_bytes
 from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import recorded_form
+from closedloop.recording.lean import complete as complete_units
 from closedloop.recording.render import render
 
 
@@ -82,6 +83,7 @@ def write(recording: xr.Dataset, out: Path, *, identifier: str | None = None, re
         MissingExtraError: The extra "netcdf" is not installed.
     """
     h5netcdf = require("h5netcdf", "netcdf", "the format brainio")
+    recording = complete_units(recording, "the format brainio")
     form = recorded_form(recording)
     if form.frames is not None:
         raise InvalidArgumentError(

@@ -11,6 +11,7 @@ import xarray as xr
 from closedloop.files import complete
 from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import PRESENTATION
+from closedloop.recording.lean import OWN, is_lean
 
 
 def write(recording: xr.Dataset, out: Path, *, block: int = 256) -> None:
@@ -19,7 +20,9 @@ def write(recording: xr.Dataset, out: Path, *, block: int = 256) -> None:
     Columns: what is known of each presentation (`thread`, `generation`, `kind`, `stimulus_id` …), its `score`, what
     identifies the run, what is known of the thread's evolution (generator, optimizer …), and one column for each unit,
     named by its `neuroid_id` (with a time axis one for each unit and time bin, ``neuroid_id[bin]``). A number is
-    written so that reading it gives the same number; a lost presentation is an empty cell. Codes are left out.
+    written so that reading it gives the same number; a lost presentation is an empty cell. Codes are left out. Of a
+    lean recording there is one column of responses, ``response_own`` of the unit in ``own_neuroid``; where that is
+    empty the presentation is of a reference, whose responses netCDF and NWB hold.
 
     Args:
         recording: What is to be written; it is read part by part.
@@ -42,7 +45,8 @@ def _table(part: xr.Dataset) -> pd.DataFrame:
     evolving = evolution_facts(part)
     facts += [pd.Series(column, name=name) for name, column in evolving.items() if name != "generator_recipe"]
     columns = _columns(part)
-    responses = pd.DataFrame(part["responses"].values.reshape(n, len(columns)), columns=columns)
+    values = part[OWN if is_lean(part) else "responses"].values
+    responses = pd.DataFrame(values.reshape(n, len(columns)), columns=columns)
     return pd.concat([*facts, responses], axis=1)
 
 
@@ -56,6 +60,6 @@ def _facts(recording: xr.Dataset) -> list[str]:
 
 def _columns(recording: xr.Dataset) -> list[str]:
     """Returns the names of the columns of responses, one for each unit (and time bin)."""
-    names = [str(n) for n in recording["neuroid_id"].values]
+    names = [OWN] if is_lean(recording) else [str(n) for n in recording["neuroid_id"].values]
     bins = recording.sizes.get("time_bin")
     return names if bins is None else [f"{name}[{i}]" for name in names for i in range(bins)]

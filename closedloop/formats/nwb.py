@@ -36,10 +36,11 @@ from closedloop.images.eight_bit import to_bytes
 from closedloop.recipes import version
 from closedloop.recording.evolutions import EVOLUTION_RUN, experiment_of
 from closedloop.recording.layout import EVOLUTION, EXPERIMENT, REFERENCE, recorded_form
+from closedloop.recording.lean import ALL, COMMON_ROW, responses_of
 from closedloop.recording.render import render
 
 #: Variables of every run, which have places of their own in a file.
-_PLACED = ("responses", "latent_code", "score")
+_PLACED = ("responses", ALL, "latent_code", "score")
 
 
 @dataclass
@@ -134,7 +135,7 @@ def _check(recording: xr.Dataset) -> None:
     lost = [
         str(n)
         for n, v in nwb_spikes.along_presentations(recording).data_vars.items()
-        if v.dims[:1] != ("presentation",) or v.dtype.kind not in "iufb"
+        if n != ALL and (v.dims[:1] != ("presentation",) or v.dtype.kind not in "iufb")
     ]
     if lost:
         raise InvalidArgumentError(
@@ -313,10 +314,14 @@ def _add_neuroids(session: _Session) -> None:
 
 def _add_responses(session: _Session) -> None:
     """Adds the responses: a time series, or a table where units (or bins) outnumber presentations."""
-    responses = session.recording["responses"]
+    name = responses_of(session.recording.variables)
+    responses = session.recording[name]
     session.notes["responses"] = {"dtype": responses.dtype.name, "dims": [str(d) for d in responses.dims]}
     values = responses.values.astype(np.float32) if responses.dtype == np.float16 else responses.values
     description = "Responses, presentation by unit" + (" by time bin" if values.ndim == 3 else "") + "; NaN: lost"
+    rows = np.arange(len(values))
+    if name == ALL:  # of a lean recording, those to references; the others stand among the further variables
+        rows, description = _rows_of_all(session), f"{description}; to the presentations that concern all units"
     if max(values.shape[1:]) > len(values):  # a time series must be longest in time
         column = session.pynwb.core.VectorData(name="responses", description=description, data=_packed(values))
         _misc(session).add(_table(session, "responses", description, [column]))
@@ -326,9 +331,14 @@ def _add_responses(session: _Session) -> None:
         description=description,
         data=_packed(values),
         unit="a.u.",
-        **session.timing(np.arange(len(values))),
+        **session.timing(rows),
     )
     session.file.add_acquisition(series)
+
+
+def _rows_of_all(session: _Session) -> NDArray[np.int64]:
+    """Returns the presentations of a lean recording whose responses are recorded of all units."""
+    return np.flatnonzero(session.recording[COMMON_ROW].values >= 0)
 
 
 def _coded(recording: xr.Dataset) -> NDArray[np.int64]:

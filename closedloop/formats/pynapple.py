@@ -12,6 +12,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.recording.evolutions import evolution_facts, experiment_of
 from closedloop.recording.layout import recorded_form
+from closedloop.recording.lean import complete
 
 #: Seconds from the end of a presentation to the next one: pynapple joins or cuts intervals that touch.
 INTERVAL_GAP_S = 1e-6
@@ -73,6 +74,7 @@ def to_pynapple(recording: xr.Dataset) -> Pynapple:
         MissingExtraError: The extra "pynapple" is not installed.
     """
     nap = require("pynapple", "pynapple", "to_pynapple")
+    recording = complete(recording, "pynapple")
     onset = recording["onset_s"].values.astype(float)
     steps = np.diff(onset)
     if len(onset) == 0 or not np.isfinite(onset).all() or (steps <= 2 * INTERVAL_GAP_S).any():

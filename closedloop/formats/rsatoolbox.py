@@ -13,6 +13,7 @@ from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import REFERENCE
+from closedloop.recording.lean import all_units, complete
 
 
 @at_door
@@ -36,6 +37,7 @@ def to_rsatoolbox(recording: xr.Dataset) -> Any:
         MissingExtraError: The extra "rsa" is not installed.
     """
     data = require("rsatoolbox.data", "rsa", "to_rsatoolbox")
+    recording = complete(recording, "rsatoolbox")
     whole = recording.isel(presentation=_complete(recording))
     observations = {**_along(whole, "presentation"), **evolution_facts(whole), "score": whole["score"].values}
     for name, values in observations.items():  # rsatoolbox averages numbers, and puts NaN into arrays of their type
@@ -76,7 +78,7 @@ def rdm_movie(
         MissingExtraError: The extra "rsa" is not installed.
     """
     rsatoolbox = require("rsatoolbox", "rsa", "rdm_movie")
-    generations, ranked = _ranked(recording, thread)
+    generations, ranked = _ranked(all_units(recording), thread)
     least = min((len(r) for r in ranked), default=0)
     count = least if images is None else images
     if not 2 <= count <= least:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,7 +41,14 @@ class Block:
 
     def of(self, thread: str) -> list[int]:
         """Returns the indices of the images of one thread."""
-        return [i for i, name in enumerate(self.threads) if name == thread]
+        return self._places.get(thread, [])
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        places: dict[str, list[int]] = {}
+        for i, name in enumerate(self.threads):
+            places.setdefault(name, []).append(i)
+        return places
 
     @classmethod
     def join(cls, parts: Sequence[Block]) -> Block:
@@ -67,7 +75,16 @@ class Block:
             side: Height and width in pixels.
             form: Colours and frames.
         """
-        images, n = shown_as(resize_images(evolution.generate(codes), side), form), len(ids)
+        return cls.of_images(
+            evolution, ids, codes, shown_as(resize_images(evolution.generate(codes), side), form), repeats
+        )
+
+    @classmethod
+    def of_images(
+        cls, evolution: Evolution, ids: Sequence[str], codes: FloatArray, images: NDArray[np.float32], repeats: int
+    ) -> Block:
+        """Returns the block of a thread's codes ``(n, dim)`` whose images are made already, in the subject's form."""
+        n = len(ids)
         return cls(images, list(ids), [evolution.thread.name] * n, list(codes), np.full(n, repeats))
 
     def quantized(self) -> Block:

@@ -305,7 +305,9 @@ def fingerprints(**parts: Any) -> dict[str, str]:
     Args:
         **parts: Subjects, generators …; bytes; or a fingerprint itself, as text.
     """
-    found = {name: _fingerprint(part) for name, part in parts.items()}
+    different = {id(part): part for part in parts.values()}  # threads may share one generator
+    told = {key: _fingerprint(part) for key, part in different.items()}
+    found = {name: told[id(part)] for name, part in parts.items()}
     return {name: known for name, known in found.items() if known}
 
 

@@ -6,6 +6,7 @@ The same form is read by ``closedloop evolve --config`` and written into each ru
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,19 +19,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from closedloop import recipes
 from closedloop.errors import InvalidArgumentError
 from closedloop.gradients.settings import GradientSettings
-from closedloop.interfaces import Generator, Optimizer, Space, Subject
+from closedloop.interfaces import Generator, Optimizer, Space, Subject, Units
 from closedloop.loop import parts
+from closedloop.loop.each import each_unit
 from closedloop.loop.noise import parse_noise, wrap
 from closedloop.loop.settings import Settings, Timing, option_types
 from closedloop.loop.stopping import Plateau, StoppingRule, Target
 from closedloop.loop.thread import Thread
 from closedloop.objectives import parse_objective
+from closedloop.objectives.naming_units import UnitSpec
 from closedloop.optimizers import load_optimizer
 from closedloop.recipes import OBJECT, as_recorded, matched_generator, plain, recipe, version
 from closedloop.recording.references import source
 from closedloop.seeds import named_seed
 from closedloop.yaml_text import read_yaml_text
 
+#: Settings that a file says where they are not these: runs of versions before did not know of them.
+_LATER = {"responses": Settings.responses, "failures": Settings.failures}
 _RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}
 
 
@@ -227,11 +232,14 @@ def load_recorded_subject(content: Any, where: str) -> Subject:
 def build_threads(experiment: Experiment, subject: Subject) -> list[Thread]:
     """Builds the threads of an experiment, with fresh optimizers.
 
-    A generator whose resolution or device is not given takes the subject's, where the subject has one.
+    A generator whose resolution or device is not given takes the subject's, where the subject has one. Threads that
+    name the same generator share one.
     """
-    threads = []
+    threads, generators = [], dict[str, Generator]()
     for part in experiment.threads:
-        generator = _load_generator(part.generator, subject)
+        known = json.dumps(part.generator.model_dump(), sort_keys=True, default=str)
+        generator = generators.get(known) or _load_generator(part.generator, subject)
+        generators[known] = generator
         optimizer = _load_optimizer(experiment, part, generator.space)
         gradient = _gradient(experiment, part) if optimizer.needs_gradient else GradientSettings()
         objective = parse_objective(part.objective, subject.units)
@@ -271,6 +279,30 @@ def _load_optimizer(experiment: Experiment, part: ThreadPart, space: Space) -> O
     if name == OBJECT:
         raise InvalidArgumentError(_from_python("optimizer", part.optimizer))
     return load_optimizer(name, space, **{"seed": experiment.optimizer_seed(part), **options})
+
+
+def experiment_of_each(experiment: Experiment, units: Units, spec: UnitSpec) -> Experiment:
+    """Returns an experiment of one evolution as one of a thread for each of some units of the subject.
+
+    Unless it says otherwise, the response of each image's own unit is recorded, and a thread that fails ends alone.
+
+    Raises:
+        InvalidArgumentError: It has several threads, or says what to maximize.
+    """
+    (thread, *others), content = experiment.threads, experiment.model_dump(exclude_unset=True)
+    if others or experiment.names_objective:
+        held = "several threads" if others else f"the objective {thread.objective!r}"
+        raise InvalidArgumentError(
+            f"each: expected one evolution, whose objective is then the response of each unit in turn, got {held}; "
+            "name neither threads nor an objective."
+        )
+    optimizer = {"name": thread.optimizer.name, **thread.optimizer.options}
+    base = {k: v for k, v in content["threads"][0].items() if k not in ("name", "optimizer")}
+    threads = [
+        {**base, "name": one.name, "objective": f"unit({one.column})", "optimizer": {"seed": one.seed, **optimizer}}
+        for one in each_unit(units, spec, experiment.settings["seed"])
+    ]
+    return parse_experiment({"responses": "own", "failures": "thread", **content, "threads": threads}, "each")
 
 
 def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:
@@ -332,7 +364,7 @@ def describe_session(
             **parts,
             "references": source(references),
             "stop": [_described_rule(rule) for rule in stop],
-            **asdict(settings),
+            **{k: v for k, v in asdict(settings).items() if k not in _LATER or _LATER[k] != v},
         }
     )
     return whole

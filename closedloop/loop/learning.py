@@ -10,10 +10,12 @@ import numpy as np
 from closedloop.interfaces import FloatArray, State, Subject
 from closedloop.loop.blocks import Block
 from closedloop.loop.drift_correction import DriftCorrection
+from closedloop.loop.failing import Failing
 from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
 from closedloop.loop.thread import Evolution, Thread
+from closedloop.objectives.evaluating import looks_at_images
 from closedloop.recording.layout import REFERENCE
 
 if TYPE_CHECKING:
@@ -29,12 +31,18 @@ class Learning:
         evolutions: The threads under way.
         references: The reference images.
         settings: The session's numbers.
+        failing: What becomes of threads that fail.
     """
 
     def __init__(
-        self, subject: Subject, evolutions: Sequence[Evolution], references: ReferencePool, settings: Settings
+        self,
+        subject: Subject,
+        evolutions: Sequence[Evolution],
+        references: ReferencePool,
+        settings: Settings,
+        failing: Failing,
     ) -> None:
-        self._evolutions, self._references = evolutions, references
+        self._evolutions, self._references, self._failing = evolutions, references, failing
         self._path = _gradient_path(subject, [e.thread for e in evolutions])
         self._drift = DriftCorrection(settings.drift, settings.drift_memory)
 
@@ -45,11 +53,14 @@ class Learning:
         self._references.count(block, shown)
         if self._drift.method != "none" and phase in ("survey", "evolve"):
             means = self._without_drift(phase, block, means)
+        times = np.bincount(shown.stimulus, minlength=len(block.ids))
         for evolution in self._evolutions:
             own = block.of(evolution.thread.name)
             if own:
-                scores[own] = evolution.thread.score(means[own], block.images[own])
-                self._tell(evolution, phase, block, own, scores[own], int(np.isin(shown.stimulus, own).sum()))
+                with self._failing.of(evolution):
+                    looks = looks_at_images(evolution.thread.objective)
+                    scores[own] = evolution.thread.score(means[own], block.images[own if looks else []])
+                    self._tell(evolution, phase, block, own, scores[own], int(times[own].sum()))
         if self._path is not None and phase == "evolve":
             climb(self._path, [e for e in self._evolutions if e.climbs and block.of(e.thread.name)])
         return scores

@@ -103,6 +103,17 @@ class StopPart:
 
 
 @settings
+class EachPart:
+    """One evolution for each unit."""
+
+    each: bool = option(
+        default=False,
+        help="Evolve an image for each of the units, side by side in one session: their images are made and shown "
+        "together. Each optimizer has a seed of its own, spawned by the unit's name.",
+    )
+
+
+@settings
 class ThreadsPart:
     """Several evolutions in one session."""
 

@@ -252,6 +252,28 @@ class SessionMeter:
         self._meter.stop()
 
 
+class ImageCount:
+    """Tells somebody how many images a session has evolved, after each of its blocks: an observer.
+
+    Args:
+        told: Is called with the number.
+    """
+
+    def __init__(self, told: Callable[[int], None]) -> None:
+        self._told = told
+
+    def begin(self, session: Any) -> None:
+        """Tells where the session stands."""
+        self._told(sum(e.images for e in session.evolutions))
+
+    def generation(self, generation: Generation) -> None:
+        """Tells it."""
+        self._told(sum(e.images for e in generation.evolutions))
+
+    def end(self, session: Any) -> None:
+        """Nothing is told."""
+
+
 def _facts(generation: Generation) -> str:
     """Says what was best so far, and the mean of the last generation, of the first thread."""
     history = generation.evolutions[0].history

@@ -26,6 +26,7 @@ from closedloop.loop.blocks import Observer
 from closedloop.loop.progress import Progress
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
+from closedloop.recording.lean import all_units
 from closedloop.recording.titles import recorded_titles, shared
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class Analysis:
 
 def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns the images that each unit likes best: a summary for any recording."""
+    recording = all_units(recording)
     ids = recording["stimulus_id"].values
     names, place = np.unique(ids, return_inverse=True)
     rows = []
@@ -201,6 +203,11 @@ class RunProtocol:
         command: The command of closedloop that repeats a run by ``--config FILE --out FOLDER``; empty for none.
         analyses: Analyses of its own, by the name that ``closedloop analyze --what`` takes.
         ends: Whether its runs can be ended on request before their plan is used up, see `closedloop.loop.ending`.
+        planned: Returns the experiment of a run in a sweep in its canonical form, and about how many images it takes;
+            None where a sweep cannot run it. It is given what the plan says of the run, the names of its units, and
+            whether they are one; it checks all of it.
+        begin: Does the run of such an experiment in a folder, or goes on with it; it is given a function that is told
+            how many images there were so far. Finished runs are returned at once.
         findings: Returns what each thread found, in plain values by name, for the catalogue; None where that takes
             more than the recording. It is asked once, when a run comes to its end.
     """
@@ -213,6 +220,8 @@ class RunProtocol:
     analyses: Mapping[str, Analysis] = field(default_factory=dict)
     ends: bool = False
     findings: Callable[[xr.Dataset], Sequence[Mapping[str, Any]] | None] = no_findings
+    planned: Callable[[Mapping[str, Any], Sequence[str], bool], tuple[dict[str, Any], int]] | None = None
+    begin: Callable[[Mapping[str, Any], Path, Callable[[int], None]], xr.Dataset] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -9,6 +9,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.checks import units_of
+from closedloop.errors import InvalidArgumentError
 from closedloop.images.naturalness import coords_of, presentation_coords
 from closedloop.interfaces import FloatArray, Presenting, Subject, form_of
 from closedloop.loop.blocks import Block
@@ -16,9 +18,33 @@ from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
 from closedloop.loop.sparing import one_thread
-from closedloop.loop.thread import Evolution
+from closedloop.loop.thread import Evolution, Thread
 from closedloop.recipes import fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, Layout, Rows, form_scalars
+from closedloop.recording.lean import OWN_UNIT
+
+
+def own_columns(threads: Sequence[Thread], subject: Subject) -> dict[str, int]:
+    """Returns the column of the one unit that each thread's objective reads, by the thread's name.
+
+    Raises:
+        InvalidArgumentError: One reads several units, or the threads' images differ in size.
+    """
+    columns = {}
+    for thread in threads:
+        read = getattr(thread.objective, "columns", None) or range(len(units_of(subject)))
+        if len(read) != 1:
+            raise InvalidArgumentError(
+                f"responses: expected 'all', for thread {thread.name!r} maximizes "
+                f"{thread.objective.describe():.60}, which reads {len(read)} units; got 'own'."
+            )
+        columns[thread.name] = int(read[0])
+    if len(sizes := {thread.generator.resolution for thread in threads}) > 1:
+        raise InvalidArgumentError(
+            f"responses: expected 'all' for threads whose images differ in size, {sorted(sizes)} pixels; got 'own'."
+        )
+    return columns
+
 
 #: On how many further days a run at a rig may survey its references again; unwritten rows cost nothing.
 DAYS = 100
@@ -49,6 +75,7 @@ class SessionRows:
         self._references, self._settings = references, settings
         self._form = form_of(subject)
         self._latent = max(e.thread.generator.space.dim for e in evolutions)
+        self._own = own_columns([e.thread for e in evolutions], subject) if settings.responses == "own" else None
 
     def layout(self) -> Layout:
         """Returns the shape of the recording: room for every presentation that may come."""
@@ -70,18 +97,23 @@ class SessionRows:
                 "closedloop_version": version(),
                 IMAGE_BITS: 8,
             },
-            coords=coords_of([e.thread.generator.space for e in self._evolutions]),
+            coords=coords_of([e.thread.generator.space for e in self._evolutions])
+            | ({} if self._own is None else {OWN_UNIT: ("str", "")}),
             evolutions=self._identified(),
+            lean=self._own is not None,
         )
 
     def _identified(self) -> dict[str, list[str]]:
         """Returns what identifies each evolution, column by column."""
         threads = [e.thread for e in self._evolutions]
+        generators = {id(t.generator): t.generator for t in threads}
+        told = {key: (fingerprint(g), json.dumps(recipe(g))) for key, g in generators.items()}
+        known = [told[id(t.generator)] for t in threads]
         return {
             EVOLUTION: [t.name for t in threads],
             "generator": [t.generator.name for t in threads],
-            "generator_sha256": [fingerprint(t.generator) for t in threads],
-            "generator_recipe": [json.dumps(recipe(t.generator)) for t in threads],
+            "generator_sha256": [sha256 for sha256, _ in known],
+            "generator_recipe": [how for _, how in known],
             "optimizer": [t.optimizer.name for t in threads],
             "objective": [t.objective.describe() for t in threads],
         }
@@ -112,6 +144,11 @@ class SessionRows:
             "onset_s": (first + np.arange(n)) * max(self._settings.soa_s, self._form.duration_s),
             **{name: values[stimulus] for name, values in self._naturalness(block).items()},
         }
+        own_column = None
+        if self._own is not None:
+            own_column = np.array([self._own.get(thread, -1) for thread in block.threads])[stimulus]
+            names = np.array([*self._subject.units.neuroid_id, ""], dtype=object)  # that of column -1 is empty
+            coords[OWN_UNIT] = names[own_column]
         return Rows(
             coords,
             shown.responses,
@@ -119,6 +156,7 @@ class SessionRows:
             scores[stimulus],
             self._kept(phase, block, scores),
             self._form.rate_hz,
+            own=own_column,
         )
 
     def _naturalness(self, block: Block) -> dict[str, FloatArray]:

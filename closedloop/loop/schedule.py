@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, final
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.errors import InvalidArgumentError, blamed
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, blamed
+from closedloop.images.eight_bit import quantize
+from closedloop.images.forms import shown_as
+from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, State
 from closedloop.loop.blocks import PHASES, Block
 from closedloop.loop.ending import EndRequest, ended_on_request
+from closedloop.loop.failing import Failing
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Evolution
 from closedloop.recording.layout import REFERENCE
 from closedloop.seeds import current_stream
+
+#: A thread, and the names and codes ``(n, dim)`` of images of it that are shown next.
+Part: TypeAlias = tuple[Evolution, list[str], FloatArray]
 
 
 @final
@@ -29,6 +36,7 @@ class Schedule:
         references: The reference images.
         stop: Rules that end a thread's evolution before its budget is used up.
         settings: The session's numbers.
+        failing: What becomes of threads that fail.
 
     Attributes:
         phase: One of `PHASES`.
@@ -45,8 +53,10 @@ class Schedule:
         references: ReferencePool,
         stop: Sequence[StoppingRule],
         settings: Settings,
+        failing: Failing,
     ) -> None:
         self._evolutions, self._references, self._stop, self._settings = evolutions, references, stop, settings
+        self._failing = failing
         self.phase, self.index = ("survey", -1) if len(references) else ("evolve", 0)
         self.reasons: dict[str, str] = {}
         self.asked = EndRequest()
@@ -62,11 +72,15 @@ class Schedule:
                 return block
             self.phase = "select" if self._settings.retest_candidates else "done"
         if self.phase == "select":
-            return self._retested([(e, *e.finalists()) for e in self._evolutions], self._settings.retest_candidates)
+            return self._retested(list(self._finalists()), self._settings.retest_candidates)
         if self.phase == "confirm":
             winners = [(e, [e.winner[0]], e.winner[1][None]) for e in self._evolutions if e.winner]
             return self._retested(winners, 1)
         return None
+
+    def note_failures(self) -> None:
+        """Says of threads that failed why they ended."""
+        self.reasons |= self._failing.reasons()
 
     def advance(self) -> None:
         """Goes on to the next block, once one was learnt from; every phase but the evolution has one block only."""
@@ -95,18 +109,60 @@ class Schedule:
 
     def _evolved(self) -> Block | None:
         """Returns codes of each thread that goes on, and the references whose turn it is; None when all ended."""
-        repeats, parts = self._settings.repeats, []
-        side, form = self._references.resolution, self._references.form
+        parts: list[Part] = []
         asked = self.asked()
         for evolution in self._evolutions:
-            if (codes := self._codes(evolution, asked)) is not None:
-                ids = [f"{evolution.thread.name}-g{self.index:04d}-{i:03d}" for i in range(len(codes))]
-                made = Block.of_codes(evolution, ids, codes, repeats, side, form)
-                parts.append(made if self.older else made.quantized())
-        if not parts:
+            with self._failing.of(evolution):
+                if (codes := self._codes(evolution, asked)) is not None:
+                    ids = [f"{evolution.thread.name}-g{self.index:04d}-{i:03d}" for i in range(len(codes))]
+                    parts.append((evolution, ids, codes))
+        made = self._made(parts, self._settings.repeats, not self.older)
+        self.note_failures()
+        if not made:
             return None
         turn = self._references.turn(self.index, self._settings.interleave)
-        return Block.join([*parts, self._references.block(turn, 1)])
+        return Block.join([*made, self._references.block(turn, 1)])
+
+    def _made(self, parts: Sequence[Part], repeats: int, quantized: bool) -> list[Block]:
+        """Makes the images of threads' codes; those of threads with the same generator at once."""
+        made: dict[str, Block] = {}
+        together: dict[int, list[Part]] = {}
+        for part in parts:
+            together.setdefault(id(part[0].thread.generator), []).append(part)
+        for group in together.values():
+            made |= self._made_together(group, repeats, quantized)
+        return [made[e.thread.name] for e, _, _ in parts if e.thread.name in made]
+
+    def _made_together(self, parts: Sequence[Part], repeats: int, quantized: bool) -> dict[str, Block]:
+        """Makes the images of threads that share a generator; one by one where it fails, to find with whose codes."""
+        first, side, form = parts[0][0], self._references.resolution, self._references.form
+        try:
+            images = shown_as(resize_images(first.generate(np.concatenate([codes for *_, codes in parts])), side), form)
+        except ClosedLoopError:
+            if len(parts) == 1 and not self._failing.alone:
+                raise
+            one_by_one: dict[str, Block] = {}
+            for evolution, ids, codes in parts:
+                with self._failing.of(evolution):
+                    block = Block.of_codes(evolution, ids, codes, repeats, side, form)
+                    one_by_one[evolution.thread.name] = block.quantized() if quantized else block
+            return one_by_one
+        images = quantize(images) if quantized else images
+        ends = np.cumsum([len(ids) for _, ids, _ in parts])
+        return {
+            e.thread.name: Block.of_images(e, ids, codes, images[end - len(ids) : end], repeats)
+            for (e, ids, codes), end in zip(parts, ends.tolist(), strict=True)
+        }
+
+    def _finalists(self) -> Iterator[Part]:
+        """Yields what is re-tested of each thread; of one that fails or failed, its best-scored images."""
+        for evolution in self._evolutions:
+            found = None
+            with self._failing.of(evolution):
+                found = evolution.finalists()
+            ids, codes = found or evolution.finalists()
+            if ids:
+                yield evolution, ids, codes
 
     def _codes(self, evolution: Evolution, asked: bool) -> FloatArray | None:
         """Returns a thread's next codes, of the last generation as many as fit; None if it has ended.
@@ -114,7 +170,7 @@ class Schedule:
         Threads whose generations differ in size so have the same budget. The reason why one has ended is kept.
         """
         name, images = evolution.thread.name, self._settings.images
-        if name in self.reasons:
+        if name in self.reasons or evolution.failed:
             return None
         reason = evolution.ended or next((text for rule in self._stop if (text := _asked(rule, evolution))), "")
         if not reason and asked and evolution.history:  # before its first generation there is nothing to re-test
@@ -127,11 +183,12 @@ class Schedule:
         self.reasons[name] = reason
         return None
 
-    def _retested(self, parts: Sequence[tuple[Evolution, list[str], FloatArray]], best: int) -> Block:
+    def _retested(self, parts: Sequence[Part], best: int) -> Block:
         """Returns codes of threads to be shown again, as files and screens show them, beside the best references."""
-        repeats, side, form = self._settings.retest_repeats, self._references.resolution, self._references.form
-        blocks = [Block.of_codes(e, ids, codes, repeats, side, form).quantized() for e, ids, codes in parts]
-        likes = self._references.best((e.thread for e in self._evolutions), best)
+        repeats = self._settings.retest_repeats
+        blocks = self._made(parts, repeats, True)
+        self.note_failures()
+        likes = self._references.best((e.thread for e in self._evolutions if not e.failed), best)
         return Block.join([*blocks, self._references.block(likes, repeats)])
 
     def spare(self, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -140,11 +197,13 @@ class Schedule:
         The budget holds for all presentations of the evolution. References and re-tests are limited by `retries` alone.
         """
         names = [*(e.thread.name for e in self._evolutions), REFERENCE]
-        group = np.array([names.index(thread) for thread in block.threads], dtype=np.int64)
+        place = {name: i for i, name in enumerate(names)}
+        group = np.array([place[thread] for thread in block.threads], dtype=np.int64)
         spare = np.full(len(names), np.iinfo(np.int64).max)
         if self.phase == "evolve":
-            for i, evolution in enumerate(self._evolutions):
-                spare[i] = self._settings.images - evolution.images - block.repeats[group == i].sum()
+            shown = np.array([e.images for e in self._evolutions], dtype=np.int64)
+            now = np.bincount(group, block.repeats, len(names))[:-1].astype(np.int64)
+            spare[:-1] = self._settings.images - shown - now
         return spare, group
 
     def state(self) -> State:

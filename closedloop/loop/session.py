@@ -27,6 +27,7 @@ from closedloop.loop.blocks import Block, Generation, Observer
 from closedloop.loop.commits import check_fingerprints, fingerprints, record, run_course
 from closedloop.loop.ending import EndRequest
 from closedloop.loop.experiment import describe_session
+from closedloop.loop.failing import Failing
 from closedloop.loop.learning import Learning
 from closedloop.loop.presenter import Presenter, Shown, Telling
 from closedloop.loop.progress import SessionMeter
@@ -98,8 +99,9 @@ class Session(Readable):
         self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
         self.resolution = max(t.generator.resolution for t in threads)
         self._references = ReferencePool(references, self.resolution, self.form)
-        self._learning = Learning(subject, self.evolutions, self._references, self.settings)
-        self._schedule = Schedule(self.evolutions, self._references, self.stop, self.settings)
+        self._failing = Failing(self.evolutions, self.settings.failures == "thread")
+        self._learning = Learning(subject, self.evolutions, self._references, self.settings, self._failing)
+        self._schedule = Schedule(self.evolutions, self._references, self.stop, self.settings, self._failing)
         self._stored = SessionRows(subject, self.evolutions, self._references, self.settings)
         chosen = self.settings
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks, chosen.soa_s)
@@ -244,6 +246,7 @@ class Session(Readable):
         scores: FloatArray = self._learning.learn(phase, block, shown)
         self._day = today()
         self.presentations += len(shown.stimulus)
+        self._schedule.note_failures()
         self._schedule.advance()
         self._generation = Generation(index, phase, block, shown, scores, self.evolutions)
         return self._stored.rows(index, phase, first, block, shown, scores)
@@ -269,10 +272,17 @@ class Session(Readable):
             "order": generator_state(self._order),
             "references": self._references.state(),
             "drift": self._learning.state(),
-            "evolutions": [e.state() for e in self.evolutions],
+            "evolutions": [self._state_of(e) for e in self.evolutions],
             "budgeted": True,
             **({"day": self._day} if isinstance(self.subject, Presenting) else {}),
         }
+
+    def _state_of(self, evolution: Evolution) -> State:
+        """Returns the state of a thread; without its optimizer's where that fails at it."""
+        found: State | None = None
+        with self._failing.of(evolution):
+            found = evolution.state()
+        return found or evolution.state()
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""

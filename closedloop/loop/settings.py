@@ -183,6 +183,19 @@ class Settings(Timing):
         choices=("best", "all", "none"),
         help="Which evolved images become PNG files: the best of each generation, all or none.",
     )
+    responses: str = option(
+        default="all",
+        choices=("all", "own"),
+        help="Which responses to evolved images are recorded: of all units, or of each image that of the one unit that "
+        "it is evolved for; those to references are recorded of all units.",
+        later=True,
+    )
+    failures: str = option(
+        default="stop",
+        choices=("stop", "thread"),
+        help="What an error of one of several threads ends: the session, or that thread alone.",
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

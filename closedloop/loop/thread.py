@@ -147,6 +147,7 @@ class Evolution:
     Attributes:
         climbed: For each step of a gradient method its scores, gradient norms, and pictures shown, ``(3, n)``.
         hold: Weights ``(n,)`` of the distances from an anchor, NaN where not yet measured; None before the first step.
+        failed: What went wrong with it, where the session goes on without it; else empty.
     """
 
     def __init__(self, thread: Thread, candidates: int) -> None:
@@ -161,6 +162,7 @@ class Evolution:
         self.winner: tuple[str, FloatArray] | None = None
         self.climbed: list[FloatArray] = []
         self.hold: FloatArray | None = None
+        self.failed = ""
 
     def generate(self, codes: FloatArray) -> NDArray[np.float32]:
         """Makes images of codes ``(n, dim)``, checked: ``(n, 3, h, w)`` in [0, 1]."""
@@ -243,9 +245,11 @@ class Evolution:
 
         Under noise the best-scored code owes its score to luck; the center, which no single score chose, is often
         better. An optimizer that recommends codes is asked for them, and only the best-scored one is shown beside them.
-        A gradient method is taken at its word: what it ends with.
+        A gradient method is taken at its word: what it ends with. Of a thread that failed the best-scored ones remain.
         """
         name = self.thread.name
+        if self.failed:
+            return list(self.top_ids), self.top_codes
         if self.climbs:
             codes = self.ask()
             return [f"{name}-last-{i:03d}" for i in range(len(codes))], codes
@@ -259,7 +263,7 @@ class Evolution:
     def state(self) -> State:
         """Returns all of the above, with the optimizer's state."""
         return {
-            "optimizer": self.thread.saved(),
+            "optimizer": None if self.failed else self.thread.saved(),
             "images": self.images,
             "history": np.array(self.history, dtype=float).reshape(-1, 3),
             "top_ids": list(self.top_ids),
@@ -270,11 +274,14 @@ class Evolution:
             "climbed": np.stack(self.climbed) if self.climbed else None,
             "hold": self.hold,
             "stream": self.thread.gradient.stream,
+            **({"failed": self.failed} if self.failed else {}),
         }
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
-        self.thread.restored(state["optimizer"])
+        self.failed = str(state.get("failed", ""))
+        if not self.failed:
+            self.thread.restored(state["optimizer"])
         stream = int(state.get("stream", 1))  # runs of earlier versions do not say it
         self.thread = replace(self.thread, gradient=replace(self.thread.gradient, stream=stream))
         self.images = int(state["images"])

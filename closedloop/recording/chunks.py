@@ -85,7 +85,7 @@ class Column:
         self._zeros = ".0" * (array.ndim - 1)
         self.shape, self.dtype = tuple(array.shape), self._dtype
         self._kept = None if committed is None else self._read(committed)
-        self._written = self._kept
+        self._written, self._last, self._kept_last = self._kept, committed, committed
         self._clean = committed is None
 
     @property
@@ -100,6 +100,9 @@ class Column:
 
         They count once `keep` is called; until then the next call writes over them.
         """
+        if not len(values):  # an array whose rows are not those of all presentations
+            self._written, self._last = self._kept, self._kept_last
+            return Appended([], [], self._kept_last if start % self._rows else None)
         tasks: list[Callable[[], None]] = []
         sums: list[Sum] = []
         chunk, stop, tidy = self._kept, start + len(values), self._clean
@@ -122,13 +125,14 @@ class Column:
             tasks.append(partial(write, data + behind))
             chunk = _Chunk(number, chunk.size + len(data), digest)
             sums.append(Sum(f"{self._folder.name}/{path.name}", chunk.size, length, digest.hexdigest()))
-        self._written = chunk
+        self._written, self._last = chunk, sums[-1]
         room = stop % self._rows
         return Appended(tasks, sums[:-1] if room else sums, sums[-1] if room else None)
 
     def keep(self) -> None:
         """Takes note that what was appended is committed."""
-        self._kept, self._clean = self._written, True
+        self._clean = self._clean or self._written is not self._kept
+        self._kept, self._kept_last = self._written, self._last
 
     def _tail(self, rows: int) -> int:
         """Counts the bytes that rows take which say nothing."""

@@ -20,8 +20,10 @@ from closedloop.recording.places import root_of
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Version of the layout above; a reader refuses a newer one.
+#: Version of the layout of ordinary runs; what is older is copied into it before it goes on.
 SCHEMA = 3
+#: That of lean runs, which record of most images the response of one unit alone; a reader refuses a newer one.
+NEWEST = 4
 
 
 DATA, STATES, POINTER = "data.zarr", "state", "COMMITTED.json"
@@ -106,6 +108,8 @@ class Rows:
         spikes: Those of all presentations, at a rig that gives them.
         bins: The time bins of the responses, where they are known.
         quality: What a rig says of each unit after this block, by name, each ``(units,)``.
+        own: Of a lean layout, the column of the unit whose response is recorded of each presentation, ``(n,)``; -1 for
+            those of which the responses of all units are.
     """
 
     coords: Mapping[str, NDArray[Any]]
@@ -118,6 +122,7 @@ class Rows:
     spikes: Spikes | None = None
     bins: TimeBins | None = None
     quality: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    own: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -137,6 +142,8 @@ class Layout:
             the threads' names, is among them; empty for a run that evolves nothing.
         variables: What else is recorded of each presentation, by name: an image, a curve, a number that identifies
             nothing.
+        lean: Whether the response of one unit alone is recorded of presentations that concern no other; see
+            `closedloop.recording.lean`. The coordinate `own_neuroid` is then among `coords`.
     """
 
     capacity: int
@@ -146,6 +153,12 @@ class Layout:
     coords: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     evolutions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     variables: Mapping[str, Variable] = field(default_factory=dict)
+    lean: bool = False
+
+    @property
+    def schema(self) -> int:
+        """Version of the layout of its store."""
+        return NEWEST if self.lean else SCHEMA
 
     def __post_init__(self) -> None:
         """Raises InvalidArgumentError if a column of the units has a name that this recording needs."""

@@ -10,7 +10,7 @@ from typing import final
 
 from filelock import FileLock, Timeout
 
-from closedloop.errors import FolderLostError, RecordingError
+from closedloop.errors import FolderBusyError, FolderLostError, RecordingError
 from closedloop.recording.layout import DATA, LOCK, POINTER
 
 #: Seconds for which a lock is asked for: `is_written` holds it for less.
@@ -28,7 +28,8 @@ class OwnFolder:
         path: The folder; it exists.
 
     Raises:
-        RecordingError: Another process is writing in it.
+        FolderBusyError: Another process is writing in it.
+        RecordingError: It is none.
         OSError: It cannot be written.
     """
 
@@ -38,7 +39,7 @@ class OwnFolder:
         try:
             self._lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 10)
         except Timeout:
-            raise RecordingError(f"{path}: another process is writing this run; wait for it, or stop it.") from None
+            raise FolderBusyError(f"{path}: another process is writing this run; wait for it, or stop it.") from None
         except (FileExistsError, NotADirectoryError) as error:
             raise RecordingError(f"{path}: expected a folder, got a file of that name.") from error
         self._identity = _identity(path / LOCK)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from closedloop.recording.layout import SCHEMA
+from closedloop.recording.layout import NEWEST, SCHEMA
 
 #: The entry with the SHA-256 of all others, and all that a pointer of today may have.
 _OWN = "sha256"
@@ -36,11 +36,11 @@ def parse_pointer(content: bytes) -> dict[str, Any]:
         ValueError, KeyError, TypeError: It is damaged, or none.
     """
     pointer: dict[str, Any] = json.loads(content)
-    if int(pointer["schema"]) > SCHEMA:
+    if int(pointer["schema"]) > NEWEST:
         return pointer
     _check(pointer)
     unknown = pointer.keys() - _ENTRIES
-    if unknown and int(pointer["schema"]) == SCHEMA:
+    if unknown and int(pointer["schema"]) >= SCHEMA:
         raise ValueError(f"an entry {sorted(unknown)[0]!r}")
     if _OWN in pointer or "state_sha256" in pointer:  # pointers of older versions held none
         if not _is_whole(content):

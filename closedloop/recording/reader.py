@@ -23,7 +23,7 @@ from closedloop.recording.checksums import (
     sums_in,
 )
 from closedloop.recording.evolutions import with_evolutions
-from closedloop.recording.layout import CHECKSUMS, DATA, EXPERIMENT, POINTER, SCHEMA, is_run
+from closedloop.recording.layout import CHECKSUMS, DATA, EXPERIMENT, NEWEST, POINTER, SCHEMA, is_run
 from closedloop.recording.older import read_older
 from closedloop.recording.places import Root, is_packed, root_of
 from closedloop.recording.pointer import parse_pointer
@@ -50,9 +50,9 @@ def read_pointer(path: str | Path) -> dict[str, Any]:
         raise RecordingError(f"{path}: {_what_it_is(Path(path))} (no {POINTER}).") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise RecordingError(f"{path}: cannot read {POINTER} ({error}).") from error
-    if int(pointer["schema"]) > SCHEMA:
+    if int(pointer["schema"]) > NEWEST:
         raise RecordingError(
-            f"{path}: written by a newer closedloop (schema {pointer['schema']}, this one knows {SCHEMA}); update it: "
+            f"{path}: written by a newer closedloop (schema {pointer['schema']}, this one knows {NEWEST}); update it: "
             "pip install --upgrade closedloop."
         )
     return pointer
@@ -242,7 +242,7 @@ def _committed(path: Path, root: Root, pointer: Mapping[str, Any]) -> xr.Dataset
 def finished_dataset(dataset: xr.Dataset, pointer: Mapping[str, Any], experiment: str) -> xr.Dataset:
     """Returns rows with what else is known of their run as attributes."""
     dataset.attrs = {
-        "closedloop_schema": SCHEMA,
+        "closedloop_schema": max(SCHEMA, int(pointer["schema"])),
         "n_generations": int(pointer["n_generations"]),
         "finished": int(pointer["finished"]),
         "elapsed_s": float(pointer["elapsed_s"]),
@@ -276,10 +276,11 @@ def read_export(path: str | Path) -> xr.Dataset:
     if path.suffix.lower() not in (".nc", ".nwb"):
         raise RecordingError(f"{path}: expected a run's folder, or a file ending in .zip, .nc or .nwb.")
     dataset = read_netcdf(path) if path.suffix.lower() == ".nc" else read_nwb(path)
-    if int(dataset.attrs["closedloop_schema"]) > SCHEMA:
+    if int(dataset.attrs["closedloop_schema"]) > NEWEST:
         raise RecordingError(
             f"{path}: written by a newer closedloop (schema {dataset.attrs['closedloop_schema']}, this one knows "
-            f"{SCHEMA}); update it: pip install --upgrade closedloop."
+            f"{NEWEST}); update it: pip install --upgrade closedloop."
         )
     with reading(path):
-        return with_evolutions(dataset).assign_attrs(closedloop_schema=SCHEMA)
+        schema = max(SCHEMA, int(dataset.attrs["closedloop_schema"]))
+        return with_evolutions(dataset).assign_attrs(closedloop_schema=schema)

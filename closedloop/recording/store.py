@@ -24,13 +24,13 @@ from closedloop.recording.layout import (
     EVOLUTION,
     PRESENTATION,
     PRESENTATIONS,
-    SCHEMA,
     SPIKE,
     Layout,
     Rows,
     TimeBins,
     Variable,
 )
+from closedloop.recording.lean import ALL, COMMON, COMMON_ROW, OWN, OWN_UNIT, common_rows, responses_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,11 +42,14 @@ NUMBERS, TEXTS = ("numbers", "number"), ("texts", "text")
 
 
 def row_values(rows: Rows) -> dict[str, NDArray[Any]]:
-    """Returns all that is recorded of a generation, by name; each has a row for each presentation."""
+    """Returns all that is recorded of a generation, by name; each has a row for each presentation.
+
+    Of a lean one the responses of all units have a row for each presentation that concerns all of them.
+    """
     return {
         **rows.coords,
         **rows.variables,
-        "responses": rows.responses,
+        **_responses(rows),
         "score": rows.scores,
         "latent_code": rows.codes,
         **_apart(rows),
@@ -78,16 +81,29 @@ def _columns_apart(rows: Rows) -> dict[str, Variable]:
     }
 
 
+def _responses(rows: Rows) -> dict[str, NDArray[Any]]:
+    if rows.own is None:
+        return {"responses": rows.responses}
+    common = rows.own < 0
+    own = rows.responses[np.arange(len(rows)), np.where(common, 0, rows.own)]
+    own[common] = np.nan  # it has none: `own_neuroid` is empty there
+    return {OWN: own, ALL: rows.responses[common]}
+
+
 def columns_of(layout: Layout, rows: Rows) -> dict[str, Variable]:
     """Returns type and shape of all that is recorded of a presentation, by name, in the order of a recording."""
     time = ("time_bin",) * (rows.responses.ndim - 2)
-    wide = Variable(rows.responses.dtype.name, np.nan, ("neuroid", *time), rows.responses.shape[1:])
+    kind, shape = rows.responses.dtype.name, rows.responses.shape
+    responses = {"responses": Variable(kind, np.nan, ("neuroid", *time), shape[1:])}
+    if layout.lean:
+        own = Variable(kind, np.nan, time, shape[2:])
+        responses = {OWN: own, ALL: Variable(kind, np.nan, ("neuroid", *time), shape[1:], along=COMMON)}
     codes = {"latent_code": Variable("float64", np.nan, ("latent",), (layout.latent,))} if layout.latent else {}
     known = {**PRESENTATION, **layout.coords}
     coords = {name: Variable(dtype, fill) for name, (dtype, fill) in known.items()}
     known_of_rigs = _columns_apart(rows)
     score = Variable("float64", np.nan)
-    return {"responses": wide, **codes, "score": score, **layout.variables, **known_of_rigs, **coords}
+    return {**responses, **codes, "score": score, **layout.variables, **known_of_rigs, **coords}
 
 
 def described(layout: Layout, columns: Mapping[str, Variable], bins: TimeBins | None = None) -> dict[str, Any]:
@@ -95,7 +111,7 @@ def described(layout: Layout, columns: Mapping[str, Variable], bins: TimeBins | 
     numbered = {"unit_number": range(len(layout.units))} if "spike_unit" in columns else {}
     texts = [name for name, column in columns.items() if _is_text(column)]
     return {
-        "closedloop_schema": SCHEMA,
+        "closedloop_schema": layout.schema,
         "numbers": {name: column.dtype for name, column in columns.items() if _is_narrow(column)},
         "texts": texts,
         "coordinates": [*PRESENTATION, *layout.coords],
@@ -161,7 +177,8 @@ class Store:
         group = zarr.open_group(folder, mode="r")
         self.attributes: dict[str, Any] = dict(group.attrs)
         arrays: dict[str, Any] = dict(group.arrays())
-        missing = {"responses", NUMBERS[0], TEXTS[0]} - arrays.keys()
+        self._responses = responses_of(arrays)
+        missing = {self._responses, NUMBERS[0], TEXTS[0]} - arrays.keys()
         if missing:
             raise ValueError(f"no array {sorted(missing)[0]!r}")
         self.capacity = int(arrays[NUMBERS[0]].shape[0])
@@ -171,12 +188,12 @@ class Store:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the responses to one presentation."""
-        return self._columns["responses"].shape[1:]
+        return self._columns[self._responses].shape[1:]
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the responses."""
-        return self._columns["responses"].dtype
+        return self._columns[self._responses].dtype
 
     def append(self, start: int, values: Mapping[str, NDArray[Any]]) -> list[Appended]:
         """Returns how rows from `start` on are written; see `closedloop.recording.chunks.Column.append`.
@@ -204,7 +221,7 @@ class Store:
             RecordingError: There are spikes, or what is known of units, and there were none before; or the reverse.
         """
         kept = {name for name, along in self._along.items() if along != PRESENTATIONS}
-        new = {name for name in values if name in ("spike_time_s", "spike_unit") or name.startswith("unit_")}
+        new = {name for name in values if name in ("spike_time_s", "spike_unit", ALL) or name.startswith("unit_")}
         if missing := sorted(kept - new):
             raise RecordingError(f"recording: expected {missing[0]} in every block, as before, got none.")
         if "spike_start" not in self._columns:
@@ -278,6 +295,8 @@ def read(store: Any, rows: int, group: str | None = None) -> xr.Dataset:
     values = dict(zip(whole.attrs["numbers"], numbers.T, strict=True))
     columns = {name: np.ascontiguousarray(values[name]).astype(dtype) for name, dtype in whole.attrs["numbers"].items()}
     columns |= {name: texts[:, i].copy() for i, name in enumerate(whole.attrs["texts"])}
+    if ALL in whole:
+        whole = whole.isel({COMMON: slice(0, int((columns[OWN_UNIT] == "").sum()))})
     if len(numbers) != rows or (columns["kind"] == "").any():
         raise ValueError(f"{rows} presentations are committed, but some of them are missing")
     grown = {}
@@ -304,7 +323,9 @@ def assembled(columns: Mapping[Any, xr.Variable], attributes: Mapping[str, Any])
         name: ((), np.array(value, dtype=object) if isinstance(value, str) else np.asarray(value))
         for name, value in attributes["run"].items()
     }
-    first = [name for name in ("responses", "latent_code", "score") if name in columns]
+    if OWN in columns:
+        coords[COMMON_ROW] = ("presentation", common_rows(columns[OWN_UNIT].values))
+    first = [name for name in ("responses", OWN, ALL, "latent_code", "score") if name in columns]
     others = [name for name in columns if name not in coords and name not in first]
     return xr.Dataset({name: columns[name] for name in (*first, *others)}, coords)
 

@@ -72,6 +72,7 @@ from closedloop.recording.layout import (
     is_run,
     writing,
 )
+from closedloop.recording.lean import responses_of
 from closedloop.recording.ownership import OwnFolder
 from closedloop.recording.places import is_packed
 from closedloop.recording.pointer import pointer_bytes
@@ -122,7 +123,8 @@ class Recording:
         self._kept: Mapping[str, Sum] | None = None
         self._open: list[Sum] = []
         self._uncounted: list[Sum] = []
-        self._pointer: dict[str, Any] = {"schema": SCHEMA, "n_presentations": 0, "n_generations": 0, "finished": False}
+        schema = SCHEMA if layout is None else layout.schema
+        self._pointer: dict[str, Any] = {"schema": schema, "n_presentations": 0, "n_generations": 0, "finished": False}
         self._started = time.monotonic()
 
     @classmethod
@@ -199,6 +201,7 @@ class Recording:
     def use(self, layout: Layout) -> None:
         """Sets the layout of a run that was reopened before its first commit."""
         self._layout = layout
+        self._pointer["schema"] = layout.schema
 
     @property
     def n_presentations(self) -> int:
@@ -510,12 +513,12 @@ class _Memory:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the responses to one presentation."""
-        return self._columns["responses"].shape
+        return self._columns[responses_of(self._columns)].shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the responses."""
-        return np.dtype(self._columns["responses"].dtype)
+        return np.dtype(self._columns[responses_of(self._columns)].dtype)
 
     def append(self, rows: Rows) -> None:
         """Keeps a copy of a generation."""

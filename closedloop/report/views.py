@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,8 @@ from closedloop.report.wording import estimate, natural_rows, number, presentati
 
 #: The longest side, in pixels, of the pictures that stand small on a page.
 SMALL_PX = 160
+#: Of more evolutions than these only some are shown each by itself.
+MANY = 6
 
 
 @dataclass(frozen=True)
@@ -199,19 +201,20 @@ def run_view(run: Run, place: int) -> RunView:
     evolution = is_evolution(run.recording)
     summaries = summarize(run.recording) if evolution else []
     sketches = Sketches(f"r{place}")
+    everyone, summaries = summaries, featured(summaries)
     threads = [_thread_view(run, s, sketches) for s in summaries if s.images]
     units = [] if evolution else list(unit_views(run))
     found = cautions(run.recording, run.pictures, str(run.path))
     protocol = shown_protocol(run.experiment, str(run.path))
     section = (protocol.section or protocol.summary)(run.path, run.recording)
-    drawings = _run_drawings(run, [s for s in summaries if s.images], sketches)
+    drawings = _run_drawings(run, [s for s in summaries if s.images], sketches) if len(everyone) <= MANY else []
     drawings += [d for name, f in section.figures.items() if (d := sketches.draw(name, f.draw, f.caption)) is not None]
     return RunView(
         label=run.label,
         path=str(run.path),
         exported=run.path.is_file(),
-        question=section.question or _question(run.recording, summaries),
-        sentences=_sentences(run.recording, summaries),
+        question=section.question or _question(run.recording, everyone),
+        sentences=_sentences(run.recording, summaries, len(everyone)),
         facts=list(_facts(run)),
         cautions=[*found, *_picture_cautions(run.pictures)],
         checks=CHECKS if evolution else CHECKS[:3],
@@ -230,6 +233,16 @@ def run_view(run: Run, place: int) -> RunView:
     )
 
 
+def featured(summaries: Sequence[ThreadSummary]) -> list[ThreadSummary]:
+    """Returns the evolutions that a report shows by themselves: of many the best, middle and worst by ratio."""
+    if len(summaries) <= MANY:
+        return list(summaries)
+    order = sorted(summaries, key=lambda s: -np.nan_to_num(s.ratio, nan=-np.inf))
+    known = [s for s in order if np.isfinite(s.ratio)] or order
+    places = dict.fromkeys([0, 1, len(known) // 2, len(known) - 2, len(known) - 1])
+    return [known[place] for place in places if 0 <= place < len(known)]
+
+
 def _picture_cautions(pictures: Pictures) -> Iterator[Caution]:
     """Yields what is to be said of the pictures, after all of them were asked for."""
     for doubt in pictures.doubts:
@@ -238,10 +251,16 @@ def _picture_cautions(pictures: Pictures) -> Iterator[Caution]:
         yield Caution("missing-pictures", "", f"some pictures cannot be shown: {reason}", serious=False)
 
 
-def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[str]:
-    """Writes what was found, a sentence for each thread."""
+def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary], threads: int) -> list[str]:
+    """Writes what was found, a sentence for each thread; of many for those that are shown."""
     if not summaries:
         return [_recorded(recording)]
+    if threads > len(summaries):
+        return [
+            f"{threads} units were evolved side by side. Shown by themselves are those with the largest, middle and "
+            "smallest ratio to the best reference; the table and the map hold all.",
+            *_sentences(recording, summaries, len(summaries)),
+        ]
     found = [verdict(s, reference_count(recording)) for s in summaries]
     several = len(summaries) > 1
     return [f"{s.thread}: {text}" if several else text for s, text in zip(summaries, found, strict=True)]

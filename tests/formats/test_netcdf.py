@@ -48,7 +48,7 @@ def test_other_and_damaged_files(run, tmp_path):
 def test_a_newer_schema(run, tmp_path):
     newer = open_recording(run).assign_attrs(closedloop_schema=9)
     export(newer, "netcdf", tmp_path / "run.nc")
-    with pytest.raises(RecordingError, match=r"written by a newer closedloop \(schema 9, this one knows 3\)"):
+    with pytest.raises(RecordingError, match=r"written by a newer closedloop \(schema 9, this one knows 4\)"):
         open_recording(tmp_path / "run.nc")
 
 

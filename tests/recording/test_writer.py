@@ -491,9 +491,9 @@ def test_a_damaged_pointer(tmp_path, content):
 
 def test_a_newer_schema(tmp_path):
     folder = written(tmp_path / "run")
-    (folder / "COMMITTED.json").write_text(json.dumps({"schema": 4, "something": "else"}))
+    (folder / "COMMITTED.json").write_text(json.dumps({"schema": 5, "something": "else"}))
     for read in (read_pointer, open_recording, Recording.reopen):
-        with pytest.raises(RecordingError, match=r"newer closedloop \(schema 4, this one knows 3\); update it"):
+        with pytest.raises(RecordingError, match=r"newer closedloop \(schema 5, this one knows 4\); update it"):
             read(folder)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from closedloop.errors import RecordingError, require
+from closedloop.recording.lean import OWN
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,7 +38,7 @@ def read_netcdf(path: Path) -> xr.Dataset:
         raise RecordingError(
             f"{path}: cannot read it as netCDF ({error}); it is damaged, or another format."
         ) from error
-    if not {"closedloop_schema", "finished"} <= dataset.attrs.keys() or "responses" not in dataset:
+    if not {"closedloop_schema", "finished"} <= dataset.attrs.keys() or not {"responses", OWN} & set(dataset.variables):
         dataset.close()
         raise RecordingError(
             f"{path}: a netCDF file, but not a recording; closedloop export RUN --to netcdf makes one."

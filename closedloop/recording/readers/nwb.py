@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from closedloop.errors import RecordingError, require
 from closedloop.recording.evolutions import evolution_coords
 from closedloop.recording.layout import EVOLUTION
+from closedloop.recording.lean import ALL, COMMON
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,17 +57,18 @@ def _dataset(file: Any, notes: dict[str, Any]) -> xr.Dataset:
     misc = file.processing["misc"].data_interfaces if "misc" in file.processing else {}
     known = notes["responses"]
     held = misc["responses"]["responses"] if "responses" in misc else file.acquisition["responses"]
-    data: dict[str, Any] = {"responses": (known["dims"], np.asarray(held.data[:]).astype(known["dtype"]))}
+    name = ALL if COMMON in known["dims"] else "responses"
+    data: dict[str, Any] = {name: (known["dims"], np.asarray(held.data[:]).astype(known["dtype"]))}
     if "latent_code" in notes:
         data["latent_code"] = (("presentation", "latent"), _codes(misc, notes["latent_code"], count))
     data["score"] = ("presentation", _column(trials, "score", notes["score"], count))
-    for name, (dtype, dims) in notes.get("variables", {}).items():
-        data[name] = (dims, np.asarray(misc["variables"][name].data[:]).astype(dtype))
-    data |= _spikes(misc, notes, data["responses"][1].shape[1])
+    for other, (dtype, dims) in notes.get("variables", {}).items():
+        data[other] = (dims, np.asarray(misc["variables"][other].data[:]).astype(dtype))
+    data |= _spikes(misc, notes, data[name][1].shape[1])
     coords: dict[str, Any] = {
         name: ("presentation", _column(trials, name, dtype, count)) for name, dtype in notes["presentation"].items()
     }
-    units = data["responses"][1].shape[1]
+    units = data[name][1].shape[1]
     for name, dtype in notes["neuroid"].items():
         single = "single_neuroid" in notes
         values = (

@@ -1,0 +1,306 @@
+"""The plan of a sweep: which runs its axes span, and the name of each by what it is.
+
+A plan is a mapping, as YAML has it. What every run has in common stands in it as in a run's ``experiment.yaml``, and
+each axis is a plural: ``units``, ``seeds``, ``generators``, ``optimizers``, ``noises``, ``subjects``, ``layers``,
+``methods``, ``protocols``, ``objectives``, and further settings under ``vary``. All combinations are runs. A run's name
+is the SHA-256 of its experiment, so that the same run has the same folder in whatever plan it stands, and what a plan
+gains or loses leaves all other runs where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from closedloop import recipes
+from closedloop.errors import InvalidArgumentError, closest
+from closedloop.interfaces import Subject
+from closedloop.loop.each import each_unit
+from closedloop.loop.experiment import load_recorded_subject, parse_experiment, with_noise
+from closedloop.loop.noise import unwrap, wrap
+from closedloop.loop.parts import GeneratorPart, OptimizerPart, SubjectPart
+from closedloop.loop.protocol import EVOLVE, RunProtocol, protocol_of
+from closedloop.objectives.naming_units import columns_text, read_columns
+from closedloop.recipes import check_name, plain
+
+#: Each axis, and what it is for one run.
+AXES = {
+    "protocols": "protocol",
+    "subjects": "subject",
+    "layers": "layer",
+    "units": "unit",
+    "generators": "generator",
+    "optimizers": "optimizer",
+    "methods": "method",
+    "objectives": "objective",
+    "noises": "noise",
+    "seeds": "seed",
+}
+#: Entries of a plan that are no part of an experiment.
+_OWN = ("out", "together", "vary", *AXES)
+#: Hexadecimal digits of a run's name: of 10⁶ runs two have the same with a probability below 10⁻¹².
+_DIGITS = 20
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a sweep.
+
+    Attributes:
+        id: Its name, hexadecimal digits of the SHA-256 of `content`.
+        content: Its experiment in plain values, as in a file; its protocol among them.
+        facts: Where it stands on each axis that the plan names, in words.
+        images: About how many images it evolves or climbs through.
+    """
+
+    id: str
+    content: Mapping[str, Any]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    images: int = 0
+
+    @property
+    def place(self) -> str:
+        """Its folder below that of the sweep; sharded, so that no folder holds more than some hundred others."""
+        return f"{self.id[:2]}/{self.id[2:4]}/{self.id}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep as it was asked for.
+
+    Attributes:
+        out: Its folder.
+        runs: All runs, each once; those of one subject follow each other.
+    """
+
+    out: Path
+    runs: Sequence[PlannedRun]
+
+    @property
+    def images(self) -> int:
+        """About how many images all runs evolve."""
+        return sum(run.images for run in self.runs)
+
+
+def run_name(content: Mapping[str, Any]) -> str:
+    """Returns the name of a run: digits of SHA-256 of its experiment's canonical text (sorted keys, no spaces)."""
+    text = json.dumps(plain(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def make_plan(content: Mapping[str, Any], out: Path, where: str = "plan") -> Plan:
+    """Expands a plan into its runs; all of them are checked, and nothing is written.
+
+    Args:
+        content: The plan's entries.
+        out: The folder of the sweep.
+        where: The plan, for errors.
+
+    Raises:
+        InvalidArgumentError: An entry cannot be read, or a run's experiment does not fit; the error names it.
+    """
+    return Plan(out, _Expansion(content, where).runs())
+
+
+class _Expansion:
+    """A plan on the way to its runs; subjects are loaded once where only they know their units."""
+
+    def __init__(self, content: Mapping[str, Any], where: str) -> None:
+        self._where = where
+        self._fixed = {name: value for name, value in content.items() if name not in _OWN}
+        self._together = content.get("together", 1)
+        self._axes = {name: _values(name, content[name]) for name in AXES if name in content}
+        self._vary = {str(k): _values(f"vary: {k}", v) for k, v in _mapping(content.get("vary", {})).items()}
+        self._units: dict[str, list[str]] = {}
+        self._check()
+
+    def _check(self) -> None:
+        for axis in self._axes:
+            if AXES[axis] in self._fixed:
+                raise InvalidArgumentError(
+                    f"{self._where}: expected {axis} or {AXES[axis]}, got both; a plural is an axis of the sweep."
+                )
+        both = sorted(self._vary.keys() & (self._fixed.keys() | set(AXES.values())))
+        if both:
+            raise InvalidArgumentError(f"{self._where}: vary: {both[0]!r} stands elsewhere in the plan, too.")
+        if not isinstance(self._together, int) or isinstance(self._together, bool) or self._together < 0:
+            raise InvalidArgumentError(
+                f"{self._where}: together: expected how many units share a session, 0 for all, got {self._together!r}."
+            )
+
+    def runs(self) -> list[PlannedRun]:
+        found: dict[str, PlannedRun] = {}
+        for chosen in self._combinations():
+            for run in self._of(chosen):
+                found.setdefault(run.id, run)
+        return list(found.values())
+
+    def _combinations(self) -> Iterator[dict[str, Any]]:
+        """Yields one value for each axis but units; seeds and what is cheap to change turn fastest."""
+        axes = {AXES[name]: values for name, values in self._axes.items() if name != "units"} | self._vary
+        for values in itertools.product(*axes.values()):
+            yield dict(zip(axes, values, strict=True))
+
+    def _of(self, chosen: Mapping[str, Any]) -> Iterator[PlannedRun]:
+        """Yields the runs of one combination: one for each unit, or for some of them together."""
+        content = {**self._fixed, **chosen}
+        protocol = protocol_of({"protocol": content.get("protocol", EVOLVE)}, self._where)
+        facts = {name: _words(value) for name, value in chosen.items()}
+        content["subject"] = self._subject(content)
+        content.pop("layer", None)
+        noise = content.pop("noise", None)
+        if noise not in (None, "none", []):
+            content["noise"] = [noise] if isinstance(noise, str) else list(noise)
+        content = with_noise(content)
+        groups: Sequence[Sequence[str]] = [()]
+        if "units" in self._axes:
+            units = self._named_units(content["subject"], self._axes["units"])
+            size = self._together or len(units)
+            groups = [units[i : i + size] for i in range(0, len(units), size)]
+        for group in groups:
+            known = facts | ({"unit": group[0] if len(group) == 1 else f"{len(group)} units"} if group else {})
+            yield _planned(protocol, content, group, known, self._together == 1, self._where)
+
+    def _subject(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the recipe of a combination's subject, with its layer."""
+        named = content.get("subject", SubjectPart.subject)
+        inner, noise = unwrap({"name": named} if isinstance(named, str) else dict(named))
+        if "layer" in content:
+            inner["layer"] = content["layer"]
+        return wrap(inner, noise)
+
+    def _named_units(self, subject: Mapping[str, Any], spec: Sequence[Any]) -> list[str]:
+        """Returns the names of the units of a subject that an axis stands for, each as text.
+
+        Those that only the subject knows ("all", "random:8", "full") are asked of it, loaded once.
+        """
+        text = ",".join(str(item) for item in spec)
+        if re.fullmatch(r"[\d,\s-]+", text):
+            return list(dict.fromkeys(str(column) for column in read_columns(text)))
+        inner, _ = unwrap(subject)
+        key = json.dumps([plain(inner), text], sort_keys=True)
+        if key not in self._units:
+            self._units[key] = _asked_units(inner, text, self._where)
+        return self._units[key]
+
+
+def _asked_units(recipe: Mapping[str, Any], text: str, where: str) -> list[str]:
+    """Loads a subject, and returns the names of the units that a text stands for."""
+    inner = dict(recipe)
+    if not recipes.has_option("subjects", str(inner["name"]), "units"):
+        subject = load_recorded_subject(inner, where)
+        return [str(one.column) for one in each_unit(subject.units, text, 0)]
+    subject = load_recorded_subject({**inner, "units": text}, where)
+    return unit_names(subject, "full" in text or "(" in text)
+
+
+def unit_names(subject: Subject, places: bool) -> list[str]:
+    """Returns what names each unit of a network's layer: its channel, or with `places` its channel, row and column."""
+    coords, count = subject.units.coords, len(subject.units)
+    if "channel" not in coords:
+        return [str(column) for column in range(count)]
+    if places and {"y", "x"} <= set(coords) and coords["y"][0] >= 0:
+        return [f"({c},{y},{x})" for c, y, x in zip(coords["channel"], coords["y"], coords["x"], strict=True)]
+    return [str(channel) for channel in coords["channel"]]
+
+
+def _planned(
+    protocol: RunProtocol,
+    content: Mapping[str, Any],
+    units: Sequence[str],
+    facts: Mapping[str, str],
+    alone: bool,
+    where: str,
+) -> PlannedRun:
+    """Returns one run; its experiment in its canonical form, which has passed the checks of its protocol."""
+    if protocol.planned is None:
+        raise InvalidArgumentError(
+            f"{where}: protocol: expected one that a sweep can run, evolve, ascend or compare, got {protocol.name!r}."
+        )
+    whole, images = protocol.planned(content, units, alone)
+    whole = plain({"protocol": protocol.name, **whole})
+    return PlannedRun(run_name(whole), whole, facts, images)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(f"vary: expected settings with a list of values each, got {value!r:.80}.")
+    return value
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    """Returns the values of an axis: a list, or for seeds and units a text such as "0-9"."""
+    if name == "seeds" and isinstance(value, str) and re.fullmatch(r"[\d,\s-]+", value):
+        return [int(seed) for seed in read_columns(value)]
+    if name in ("units", "seeds") and isinstance(value, (str, int)) and not isinstance(value, bool):
+        return [value]
+    if not isinstance(value, (list, tuple)) or not value:
+        raise InvalidArgumentError(f"{name}: expected a list of values, one for each run, got {value!r:.80}.")
+    return list(value)
+
+
+def _words(value: Any) -> str:
+    """Returns a value of an axis as a table says it."""
+    if isinstance(value, Mapping):
+        options = ", ".join(f"{k}={_words(v)}" for k, v in value.items() if k != "name")
+        return f"{value.get('name', '')}({options})" if options else str(value.get("name", ""))
+    if isinstance(value, (list, tuple)):
+        return " ".join(_words(v) for v in value) or "none"
+    return str(value)
+
+
+# Plans of the protocols -----------------------------------------------------------------------------------------------
+
+
+def with_units(subject: Mapping[str, Any], units: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
+    """Returns the recipe of a subject that records some units, and their columns among its responses."""
+    inner, noise = unwrap(subject)
+    if not units or not recipes.has_option("subjects", str(inner["name"]), "units"):
+        return dict(subject), [int(unit) for unit in units]
+    return wrap({**inner, "units": ",".join(units)}, noise), list(range(len(units)))
+
+
+def climbed(subject: Mapping[str, Any], units: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
+    """Returns the same for gradient methods: of an output all units are recorded, so that a confidence is known."""
+    inner, _ = unwrap(subject)
+    whole = inner.get("layer", SubjectPart.layer) == SubjectPart.layer and all(unit.isdigit() for unit in units)
+    return (dict(subject), [int(unit) for unit in units]) if whole else with_units(subject, units)
+
+
+def check_entries(content: Mapping[str, Any], known: Collection[str], protocol: str) -> None:
+    """Raises InvalidArgumentError if a plan says something that the runs of a protocol do not know."""
+    for name in content:
+        if name not in (*known, "protocol", "subject"):
+            raise InvalidArgumentError(f"plan: runs of {protocol} have no entry {name!r}.{closest(name, known)}")
+
+
+def planned_evolution(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> tuple[dict[str, Any], int]:
+    """Returns the experiment of an evolution, or of one for each of some units in one session.
+
+    Entries that are a default are left out, so that a setting that a later version adds gives no run another name.
+    """
+    whole = {"generator": GeneratorPart.generator, "optimizer": OptimizerPart.optimizer, **content}
+    whole["subject"], columns = with_units(content["subject"], units)
+    if whole.get("references") == "none":
+        whole["references"] = None
+    if units and alone and columns[0]:
+        whole.setdefault("objective", f"unit({columns[0]})")
+    each = bool(units) and not alone
+    if each and {"objective", "threads"} & whole.keys():
+        raise InvalidArgumentError("together: expected no objective and no threads, for each unit is one's objective.")
+    experiment = parse_experiment(whole, "plan")
+    check_name("subjects", unwrap(whole["subject"])[0]["name"])
+    for thread in experiment.threads:
+        check_name("generators", thread.generator.name)
+        check_name("optimizers", thread.optimizer.name)
+    found = experiment.model_dump(exclude_defaults=True)
+    if len(experiment.threads) == 1:
+        found |= {k: v for k, v in found.pop("threads")[0].items() if k != "name"}
+    threads = len(units) if each else len(experiment.threads)
+    return found | ({"each": columns_text(columns)} if each else {}), threads * int(experiment.settings["images"])
