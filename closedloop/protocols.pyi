@@ -4,4 +4,6 @@ from protocols import LayerSurvey as LayerSurvey
 from protocols import Study as Study
 from protocols import Survey as Survey
 from protocols import study_of as study_of
+from protocols import sweep_costs as sweep_costs
+from protocols import sweep_work as sweep_work
 from protocols import why_closed as why_closed

@@ -5,6 +5,8 @@ if __name__ != "closedloop.protocols":
 
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunMovie, RunProtocol, RunSummary, RunTable, register
 
+from . import sweep_costs as sweep_costs  # what a sweep is made of is for the command line, and no public name
+from . import sweep_work as sweep_work
 from .ascend import AscendSettings, ascend, read_ascent
 from .atlas import AtlasSettings, atlas
 from .compare import CompareSettings, compare, read_comparison, transfer
@@ -26,6 +28,8 @@ from .present import PresentSettings, present
 from .resume import resume
 from .surveying import LayerSurvey as LayerSurvey
 from .surveying import Survey as Survey
+from .sweep import sweep
+from .sweep_work import SweepResult
 from .train import Training, TrainSettings, train
 from .treat import TreatSettings, treat
 
@@ -51,6 +55,7 @@ __all__ = [
     "RunProtocol",
     "RunSummary",
     "RunTable",
+    "SweepResult",
     "TrainSettings",
     "Training",
     "TreatSettings",
@@ -73,6 +78,7 @@ __all__ = [
     "shuffled_scores",
     "stored_parameters",
     "stored_planes",
+    "sweep",
     "train",
     "transfer",
     "treat",

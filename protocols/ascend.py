@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -23,6 +23,8 @@ from closedloop.images.sets import ImageSet
 from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, Objective, Subject, resolution_of
 from closedloop.loop.blocks import Observer
 from closedloop.loop.commits import is_finished
+from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.progress import ImageCount
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.session import Session
 from closedloop.loop.settings import option, settings
@@ -39,6 +41,7 @@ from closedloop.seeds import check_seed
 
 from .evolve import default_objective
 from .stored import check_complete, stored_images, subject_of
+from .sweep_plan import check_entries, climbed
 
 #: Presentations of an ascent, about, where `every` is not given.
 PRESENTATIONS = 50
@@ -275,7 +278,44 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
 
 
 #: What others must know of ascents.
-PROTOCOL = RunProtocol(ASCEND, _resume, _summary, command="ascend", findings=thread_findings)
+#: What a plan may say of an ascent, besides its subject and its units; the first are arguments of `ascend` as they are.
+_HANDED = ("unit", "objective", "references", "seed", "steps", "every", "copies")
+_PLANNED = (*_HANDED, "generator", "method", "options")
+
+
+def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> tuple[dict[str, Any], int]:
+    """Returns the experiment of an ascent in a sweep, and about how many images it shows."""
+    check_entries(content, _PLANNED, ASCEND)
+    find_method(content.get("method", AscendSettings.method))
+    numbers = {name: content[name] for name in ("steps", "every", "copies", "seed") if name in content}
+    AscendSettings(**numbers)
+    subject, columns = climbed(content["subject"], units)
+    whole = {"method": AscendSettings.method, **content, "subject": subject}
+    return whole | ({"unit": columns} if units else {}), PRESENTATIONS * max(len(units), 1)
+
+
+def _begin(content: Mapping[str, Any], save: Path, told: Callable[[int], None]) -> xr.Dataset:
+    """Does a run of a sweep."""
+    subject = load_recorded_subject(content["subject"], str(save))
+    named = content.get("generator")
+    options = {"name": named} if isinstance(named, str) else named
+    ascend(
+        subject,
+        None if options is None else matched_generator(options, subject, RESOLUTION),
+        content["method"],
+        save=save,
+        exists="resume",
+        progress=False,
+        observers=[ImageCount(told)],
+        **{name: content[name] for name in _HANDED if name in content},
+        **content.get("options", {}),
+    )
+    return open_recording(save)
+
+
+PROTOCOL = RunProtocol(
+    ASCEND, _resume, _summary, command="ascend", findings=thread_findings, planned=_planned, begin=_begin
+)
 
 
 def _table(result: xr.Dataset) -> RunTable:

@@ -55,6 +55,7 @@ from .contenders import (
     run_contender,
 )
 from .stored import check_complete, stored_images, subject_of
+from .sweep_plan import check_entries, climbed
 
 #: Stands as `protocol` in a run's file.
 COMPARE = "compare"
@@ -251,7 +252,47 @@ def _cells(row: xr.Dataset) -> list[str]:
 
 
 #: What others must know of comparisons.
-PROTOCOL = RunProtocol(COMPARE, _resume, _summary, command="compare")
+#: What a plan may say of a comparison, besides its subject and its units.
+_PLANNED = ("contenders", "budgets", "count", "seed", "naturals")
+
+
+def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> tuple[dict[str, Any], int]:
+    """Returns the experiment of a comparison in a sweep, and about how many images it takes."""
+    check_entries(content, _PLANNED, COMPARE)
+    if not units:
+        raise InvalidArgumentError(
+            "units: expected the units of a comparison, got none; name them, such as units: 0-9."
+        )
+    methods = [_contender(method) for method in content.get("contenders", CONTENDERS)]
+    budgets = content.get("budgets", [PUBLISHED])
+    subject, columns = climbed(content["subject"], units)
+    CompareSettings(count=content.get("count", CompareSettings.count))
+    told = {"subject": subject, "units": columns, "contenders": [asdict(m) for m in methods], "budgets": budgets}
+    each = sum(1000 if budget == PUBLISHED else check_whole("budgets", budget, 1) for budget in budgets)
+    return {**content, **told}, each * len(methods) * len(columns)
+
+
+def _contender(method: Any) -> Contender:
+    """Returns a contender from its name, or from what a file says of it."""
+    return Contender(**method) if isinstance(method, Mapping) else as_contender(method)
+
+
+def _begin(content: Mapping[str, Any], save: Path, told: Callable[[int], None]) -> xr.Dataset:
+    """Does a run of a sweep."""
+    numbers = {name: content[name] for name in ("budgets", "count", "naturals") if name in content}
+    return compare(
+        load_recorded_subject(content["subject"], str(save)),
+        content["units"],
+        [_contender(method) for method in content["contenders"]],
+        seeds=(content.get("seed", 0),),
+        save=save,
+        exists="resume",
+        progress=False,
+        **numbers,
+    )
+
+
+PROTOCOL = RunProtocol(COMPARE, _resume, _summary, command="compare", planned=_planned, begin=_begin)
 
 
 def _check(

@@ -45,6 +45,7 @@ COMMANDS = {
     "export": "export",
     "import": "import_",
     "pack": "pack",
+    "sweep": "sweep",
     "runs": "runs",
     "stop": "stop",
     "view": "view",

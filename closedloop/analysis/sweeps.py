@@ -1,0 +1,181 @@
+"""A sweep as a table, and what its axes did: medians, intervals and paired tests over runs, without opening a store."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from closedloop.analysis.catalogue import catalogue
+from closedloop.analysis.resampling import bootstrap, holm
+from closedloop.checks import at_door
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray
+
+#: The file of a sweep's folder that lists its runs, a line of JSON each.
+RUNS = "sweep.jsonl"
+#: What the columns of a sweep's axes begin with.
+AXIS = "axis_"
+
+
+def is_sweep(folder: str | Path) -> bool:
+    """Tells whether a folder is that of a sweep."""
+    return (Path(folder) / RUNS).is_file()
+
+
+@at_door
+def sweep_table(folder: str | Path) -> pd.DataFrame:
+    """Returns the catalogue of a sweep's runs, a row for each thread, with a column for each axis of its plan.
+
+    Args:
+        folder: Of the sweep.
+
+    Returns:
+        `closedloop.catalogue` with ``axis_NAME`` for each axis ("" where a run has none of it) and ``run``, the run's
+        name. A run that has not begun has a row, too; its ``state`` is "planned", or "failed" with the reason in
+        ``problem``.
+
+    Raises:
+        InvalidArgumentError: It is not the folder of a sweep.
+    """
+    planned = planned_runs(folder)
+    found = catalogue(folder)
+    names = list(dict.fromkeys(f"{AXIS}{name}" for run in planned for name in run["facts"]))
+    rows = [{"path": _place(run["id"]), "run": run["id"], **_axes(run["facts"], names)} for run in planned]
+    table = pd.DataFrame(rows, columns=["path", "run", *names]).merge(found, on="path", how="left")
+    unseen = table["state"].isna()
+    table["state"] = table["state"].astype(object).where(~unseen, "planned")
+    whys = [_failure(Path(folder), str(path)) for path in table["path"]]
+    failed = np.array([bool(why) for why in whys])
+    table.loc[failed, "state"] = "failed"
+    held = table["problem"].where(~unseen, "")
+    table["problem"] = [why or text for why, text in zip(whys, held, strict=True)]
+    return table
+
+
+def planned_runs(folder: str | Path) -> list[dict[str, Any]]:
+    """Returns what a sweep's list says of each run: ``id``, ``content``, ``facts`` (by axis) and ``images``.
+
+    Raises:
+        InvalidArgumentError: There is no list, or it cannot be read.
+    """
+    path = Path(folder) / RUNS
+    try:
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [{"id": str(run["id"]), "facts": dict(run.get("facts", {})), **run} for run in found]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InvalidArgumentError(
+            f"folder: expected that of a sweep, with its list of runs, {RUNS}, got {folder} ({error})."
+        ) from error
+
+
+def _place(identity: str) -> str:
+    return f"{identity[:2]}/{identity[2:4]}/{identity}"
+
+
+def _axes(facts: dict[str, str], names: Sequence[str]) -> dict[str, str]:
+    return {name: str(facts.get(name.removeprefix(AXIS), "")) for name in names}
+
+
+def _failure(folder: Path, place: str) -> str:
+    try:
+        return str(json.loads((folder / f"{place}.failed.json").read_bytes())["reason"])
+    except OSError:
+        return ""
+    except (ValueError, KeyError, TypeError):
+        return "it failed; the note of why is damaged"
+
+
+@at_door
+def axis_effects(table: pd.DataFrame, axis: str, value: str = "ratio", seed: int = 0) -> pd.DataFrame:
+    """Compares the values of one axis over all that else differs: medians with intervals, and paired tests.
+
+    Rows are paired where they agree in every other axis, and in what they maximize. Each value is held against the one
+    with the highest median by Wilcoxon's signed-rank test over pairs; `p_holm` is corrected over these tests by Holm.
+
+    Args:
+        table: Of `sweep_table`.
+        axis: "optimizer", "generator", "noise" …
+        value: A number of the catalogue: "ratio", "evolved" …
+        seed: Of the bootstrap.
+
+    Returns:
+        A row for each value of the axis, the highest median first: ``n`` rows, ``median``, ``low`` and ``high`` (95 %
+        percentile bootstrap over rows), ``pairs`` with the first, ``difference`` (median over pairs, first minus it),
+        ``p`` and ``p_holm``; NaN where there are too few.
+
+    Raises:
+        InvalidArgumentError: No such axis, or no such number.
+    """
+    column = f"{AXIS}{axis}"
+    axes = [name for name in table.columns if name.startswith(AXIS)]
+    if column not in axes:
+        raise InvalidArgumentError(f"axis: expected one of {[a.removeprefix(AXIS) for a in axes]}, got {axis!r}.")
+    if value not in table.columns or not pd.api.types.is_numeric_dtype(table[value]):
+        raise InvalidArgumentError(f"value: expected a number of the catalogue, such as 'ratio', got {value!r}.")
+    known = table[np.isfinite(table[value].astype(float))]
+    rows = []
+    for name, part in known.groupby(column, sort=False):
+        numbers = part[value].to_numpy(float)
+        rows.append({axis: str(name), "n": len(numbers), **interval_of_median(numbers, seed)})
+    result = pd.DataFrame(rows, columns=[axis, "n", "median", "low", "high"]).sort_values(
+        "median", ascending=False, ignore_index=True
+    )
+    others = [name for name in axes if name != column]
+    tests = [_paired(known, column, others, str(result[axis][0]), str(name), value) for name in result[axis]]
+    for name in ("pairs", "difference", "p"):
+        result[name] = [test[name] for test in tests]
+    result["p_holm"] = holm(result["p"].to_numpy(float)) if len(result) else np.empty(0)
+    return result
+
+
+def interval_of_median(values: FloatArray, seed: int) -> dict[str, float]:
+    """Returns the median of values ``(n,)`` with its 95 % interval, by a percentile bootstrap."""
+    if len(values) < 3:
+        return {"median": float(np.median(values)) if len(values) else float("nan"), "low": np.nan, "high": np.nan}
+    found = bootstrap(values, np.median, method="percentile", seed=seed)
+    return {"median": float(np.median(values)), "low": float(found["low"]), "high": float(found["high"])}
+
+
+def _paired(
+    table: pd.DataFrame, column: str, others: Sequence[str], first: str, name: str, value: str
+) -> dict[str, float]:
+    """Compares two values of an axis where all else is alike."""
+    nothing = {"pairs": 0, "difference": np.nan, "p": np.nan}
+    if name == first:
+        return nothing
+    keys = [*others, "target"] if "target" in table.columns else [*others]
+    if not keys:
+        return nothing
+    one, two = (table[table[column] == which].groupby(keys)[value].mean() for which in (first, name))
+    both = pd.concat([one, two], axis=1, join="inner").to_numpy(float)
+    difference = both[:, 0] - both[:, 1]
+    if len(difference) < 6 or not difference.any():  # below six pairs no signed-rank test reaches 0.05
+        middle = float(np.median(difference)) if len(difference) else np.nan
+        return {**nothing, "pairs": len(difference), "difference": middle}
+    p = float(stats.wilcoxon(difference).pvalue)
+    return {"pairs": len(difference), "difference": float(np.median(difference)), "p": p}
+
+
+def axes_of(table: pd.DataFrame) -> list[str]:
+    """Returns the axes on which a sweep's runs differ, by name; units and seeds, over which one averages, last."""
+    names = [name.removeprefix(AXIS) for name in table.columns if name.startswith(AXIS) and table[name].nunique() > 1]
+    return sorted(names, key=lambda name: name in ("unit", "seed"))
+
+
+def correlation_of_axes(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Returns pairs of axes that always change together, so that their effects cannot be told apart."""
+    names = axes_of(table)
+    return [
+        (one, other)
+        for one, other in itertools.combinations(names, 2)
+        if len(table[[f"{AXIS}{one}", f"{AXIS}{other}"]].drop_duplicates())
+        == table[f"{AXIS}{one}"].nunique()
+        == table[f"{AXIS}{other}"].nunique()
+    ]

@@ -1,0 +1,119 @@
+"""Plans of sweeps: which runs they span, and the name of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from closedloop.errors import InvalidArgumentError, UnknownNameError
+from closedloop.protocols.sweep_plan import make_plan, run_name
+
+GABOR = {"name": "gabor", "resolution": 16, "count": 4, "seed": 1}
+SMALL = {"subject": GABOR, "generator": {"name": "fourier", "cutoff": 2}, "images": 24, "references": "none"}
+
+
+def plan(**entries):
+    return make_plan({**SMALL, **entries}, Path("out"))
+
+
+def test_all_combinations_are_runs():
+    found = plan(
+        units="0-2",
+        seeds="0-1",
+        optimizers=["isotropic", {"name": "nes", "population": 6}],
+        noises=["none", "gain:0.2"],
+    )
+    assert len(found.runs) == 3 * 2 * 2 * 2 == len({run.id for run in found.runs})
+    facts = [dict(run.facts) for run in found.runs]
+    assert {"unit": "1", "seed": "1", "optimizer": "nes(population=6)", "noise": "gain:0.2"} in facts
+    assert found.images == 24 * 24
+    (one,) = [r for r in found.runs if r.facts == {"unit": "2", "seed": "0", "optimizer": "isotropic", "noise": "none"}]
+    assert one.content["objective"] == "unit(2)"
+    assert one.content["protocol"] == "evolve"
+    assert one.place == f"{one.id[:2]}/{one.id[2:4]}/{one.id}"
+
+
+def test_a_run_has_the_same_name_in_every_plan():
+    """Whatever other runs there are, in whatever words a default is said, and however entries are ordered."""
+    small, large = plan(units="1", seeds=[2]), plan(units="all", seeds="0-3")
+    assert small.runs[0].id in {run.id for run in large.runs}
+    said = plan(units="1", seeds=[2], repeats=1, interleave=2, optimizer="auto")
+    assert said.runs[0].id == small.runs[0].id
+    assert plan(units="1", seeds=[2], repeats=2).runs[0].id != small.runs[0].id
+    short = make_plan({**SMALL, "units": "0", "generator": "fourier"}, Path("out"))
+    long = make_plan({**SMALL, "units": "0", "generator": {"name": "fourier"}}, Path("out"))
+    assert short.runs[0].id == long.runs[0].id
+
+
+@given(st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.text(max_size=3), st.booleans()), max_size=4))
+def test_names_depend_on_what_is_said_and_not_on_its_order(content):
+    turned = dict(reversed(list(content.items())))
+    assert run_name(content) == run_name(turned)
+    assert run_name({**content, "another": 1}) != run_name(content)
+
+
+def test_units_together_are_one_run():
+    found = plan(units="all", together=3)
+    assert [run.facts["unit"] for run in found.runs] == ["3 units", "3"]
+    assert found.images == 4 * 24
+    assert found.runs[0].content["each"] == "0-2"
+    assert len(plan(units="all", together=0).runs) == 1
+
+
+def test_random_units_are_those_of_the_layer():
+    assert len(plan(units="random:2").runs) == 2
+
+
+def test_climbing_and_comparing_are_runs_too():
+    ascents = make_plan(
+        {"protocol": "ascend", "subject": GABOR, "units": "0-1", "methods": ["raw", "tv"], "steps": 8}, Path("out")
+    )
+    assert [run.content["unit"] for run in ascents.runs] == [[0], [1], [0], [1]]
+
+
+def test_a_comparison_has_methods_of_its_own():
+    entries = {"protocol": "compare", "subject": GABOR, "units": "0-3", "together": 2, "budgets": [60]}
+    found = make_plan({**entries, "seeds": [0, 1]}, Path("out"))
+    assert len(found.runs) == 4
+    assert found.runs[0].content["units"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("entries", "match"),
+    [
+        ({"units": "0", "unit": 3}, "unit"),
+        ({"seeds": [0], "seed": 1}, "expected seeds or seed, got both"),
+        ({"seeds": []}, "seeds: expected a list of values"),
+        ({"optimizers": "auto"}, "optimizers: expected a list of values"),
+        ({"imagse": 3}, "imagse"),
+        ({"vary": {"images": 3}}, "vary: images: expected a list"),
+        ({"vary": {"images": [3]}}, "'images' stands elsewhere"),
+        ({"vary": [1]}, "vary: expected settings"),
+        ({"together": -1, "units": "all"}, "together: expected how many units"),
+        ({"together": 2, "units": "all", "objective": "unit(0)"}, "together: expected no objective"),
+        ({"protocol": "landscape"}, "protocol: expected one that a sweep can run"),
+        ({"protocol": "nothing"}, "nothing"),
+        ({"noises": ["thunder:3"]}, "thunder"),
+        ({"optimizers": ["auto", "atuo"]}, "no optimizer named 'atuo'"),
+        ({"generator": "photographs"}, "no generator named 'photographs'"),
+        ({"protocol": "ascend", "images": 3}, "images"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(entries, match):
+    base = {k: v for k, v in SMALL.items() if k not in entries.get("vary", {}) or entries["vary"] == {"images": [3]}}
+    with pytest.raises((InvalidArgumentError, UnknownNameError), match=match):
+        make_plan({**base, **entries}, Path("out"))
+
+
+def test_further_settings_vary():
+    entries = {k: v for k, v in SMALL.items() if k != "images"}
+    found = make_plan({**entries, "units": "0", "vary": {"images": [12, 24], "repeats": [1, 2]}}, Path("out"))
+    assert sorted((run.images, run.facts["repeats"]) for run in found.runs) == [
+        (12, "1"),
+        (12, "2"),
+        (24, "1"),
+        (24, "2"),
+    ]
