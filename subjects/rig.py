@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.arrays import as_names
 from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.interfaces import FloatArray, State, Units
@@ -21,7 +22,8 @@ from closedloop.readable import ReadableSubject
 from closedloop.rigs.client import RigClient
 from closedloop.rigs.messages import PROTOCOL, Message, block_name, encoded, read_token, sha256
 from closedloop.rigs.pixels import Encoder
-from closedloop.rigs.transports import Transport, connect
+from closedloop.rigs.transports import Transport, connect, parse_address
+from closedloop.rigs.xdream import XDreamTransport
 
 #: What a rig says of each unit that stands elsewhere in a recording, or changes from block to block.
 _NOT_COLUMNS = ("id", *QUALITIES)
@@ -54,6 +56,8 @@ class RigSubject(ReadableSubject):
         token_file: A file of mode 0600 with the token of both sides; None for the environment (`CLOSEDLOOP_RIG_TOKEN`
             or `CLOSEDLOOP_RIG_TOKEN_FILE`).
         encoding: "rgb8" or "png"; None for the best that both sides know.
+        layout: "closedloop"; or "xdream" for a task that was made for XDream (`closedloop.rigs.xdream`), in a folder.
+        units: With "xdream", which does not say it: names of the channels, or their number.
 
     Attributes:
         welcome: What the rig says of itself: units, screen, clock.
@@ -85,6 +89,8 @@ class RigSubject(ReadableSubject):
         supersede: bool = False,
         token_file: str | None = None,
         encoding: str | None = None,
+        layout: str = "closedloop",
+        units: int | Sequence[str] | None = None,
     ) -> None:
         self._off_s = None if off_s is None else check_number("off_s", off_s, 0)
         self._on_s = check_positive("on_s", on_s)
@@ -104,7 +110,7 @@ class RigSubject(ReadableSubject):
             raise InvalidArgumentError(f"encoding: expected 'rgb8', 'png' or None, got {encoding!r}.")
         self._encoding = encoding
         self._options = _given(locals(), type(self).__init__.__kwdefaults__ or {})
-        way = connect(transport, read_token(token_file)) if isinstance(transport, str) else transport
+        way = _way(transport, token_file, layout, units)
         self._client = RigClient(
             way,
             check_positive("patience_s", patience_s),
@@ -254,6 +260,24 @@ class RigSubject(ReadableSubject):
         """Goes back to a saved state; the rig is asked who it is when the next block is."""
         self._session, self._seq = str(state["session"]), int(state["seq"])
         self._fires = bool(state["fires"]) if "fires" in state else self._fires
+
+
+def _way(transport: Transport | str, token_file: str | None, layout: str, units: Any) -> Transport:
+    """Returns the way to the rig."""
+    if layout not in ("closedloop", "xdream"):
+        raise InvalidArgumentError(f"layout: expected 'closedloop' or 'xdream', got {layout!r:.80}.")
+    if layout == "closedloop":
+        if units is not None:
+            raise InvalidArgumentError(f"units: expected none, for the rig says them itself, got {units!r:.80}.")
+        return connect(transport, read_token(token_file)) if isinstance(transport, str) else transport
+    kind, folder = parse_address(transport) if isinstance(transport, str) else ("", "")
+    if kind != "folder":
+        raise InvalidArgumentError(f"layout: expected 'xdream' with a folder, as in folder:DIR, got {transport!r:.80}.")
+    if isinstance(units, int) and not isinstance(units, bool) and units > 0:
+        return XDreamTransport(folder, [f"channel.{i}" for i in range(units)])
+    if not isinstance(units, (list, tuple)) or not units:
+        raise InvalidArgumentError(f"units: expected the names of the channels, or their number, got {units!r:.80}.")
+    return XDreamTransport(folder, as_names("units", units))
 
 
 def rig(transport: str, **options: Any) -> RigSubject:

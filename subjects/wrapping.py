@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -14,7 +15,19 @@ from numpy.typing import NDArray
 from closedloop import recipes
 from closedloop.checks import check_number, check_responses, check_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Described, FloatArray, Located, Resolved, State, Stateful, Subject, form_of
+from closedloop.interfaces import (
+    Described,
+    FloatArray,
+    Located,
+    Presenting,
+    Resolved,
+    State,
+    Stateful,
+    Subject,
+    form_of,
+)
+from closedloop.loop.answers import check_answers
+from closedloop.presentations import Answers, Asked
 from closedloop.readable import ReadableSubject
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
@@ -23,7 +36,8 @@ class Wrapper(ReadableSubject, ABC):
     """A subject that changes what another one answers. Wrappers can be put around each other.
 
     It records the units of the subject inside, saves its state with its own, and has a resolution and a device where
-    that one has.
+    that one has. Around a rig (`Presenting`) it presents whole blocks, too: it changes responses, and leaves status,
+    onsets and spikes as the rig gave them.
     It is not differentiable: the subject inside, `subject`, may be.
 
     Attributes:
@@ -39,6 +53,7 @@ class Wrapper(ReadableSubject, ABC):
     kind: ClassVar[str]
     resolution: int
     torch_device: str
+    present: Callable[[Asked], Answers]
 
     def __init__(self, subject: Subject | str | Mapping[str, Any], seed: int, **options: Any) -> None:
         self.subject = as_subject(subject)
@@ -50,6 +65,8 @@ class Wrapper(ReadableSubject, ABC):
             self.resolution = self.subject.resolution
         if isinstance(self.subject, Located):
             self.torch_device = self.subject.torch_device
+        if isinstance(self.subject, Presenting):
+            self.present = self._present
         self._options = {**options, "seed": check_seed(seed)}
         depth = _depth(self.subject, self.kind)
         self._rng = named_generator(seed, f"{self.kind}-{depth}" if depth else self.kind)
@@ -74,6 +91,13 @@ class Wrapper(ReadableSubject, ABC):
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Turns images as the subject inside is shown them into responses ``(n, units[, time])``, NaN where lost."""
         return self._changed(self._inner(images))
+
+    def _present(self, asked: Asked) -> Answers:
+        """Shows a block to the rig inside, and changes its responses."""
+        rig, units = self.subject, self.units
+        raw = rig.present(asked) if isinstance(rig, Presenting) else None
+        answers = check_answers(raw, asked, len(units), rig.name, units.neuroid_id)
+        return replace(answers, responses=self._changed(np.array(answers.responses, np.float64)))
 
     def _inner(self, images: NDArray[np.float32]) -> FloatArray:
         """Returns the responses of the subject inside, checked, as an array of our own."""
@@ -166,6 +190,11 @@ class Repeated(Wrapper):
         self.n = check_whole("n", n, 1)
         super().__init__(subject, 0, n=self.n)
         del self._options["seed"]  # it draws nothing
+        if isinstance(self.subject, Presenting):
+            raise InvalidArgumentError(
+                f"repeated: {self.subject.name!r} is a rig, whose presentations are recorded one by one; for repeats "
+                "of each image use the setting repeats."
+            )
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Answers images as the subject inside does, by mean responses ``(n, units[, time])``, NaN if all were lost."""

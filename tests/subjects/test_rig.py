@@ -8,13 +8,15 @@ import pytest
 from closedloop import CMAES, Session, Thread, Unit, open_recording
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError, SubjectTimeoutError
 from closedloop.generators import Fourier
+from closedloop.interfaces import Presenting
 from closedloop.protocols import present, resume
 from closedloop.rigs.simulated import SimulatedRig
 from closedloop.rigs.spiking import Firing
-from closedloop.subjects import GaborSubject, RigSubject, load_subject
+from closedloop.subjects import GaborSubject, Lossy, Repeated, RigSubject, load_subject
 from closedloop.subjects.rig import read_answer, units_of_welcome
 from closedloop.testing import SubjectContract
 from tests.running_rigs import Running, Scripted, blank, marked, number_of, telling
+from tests.small_rig import SmallRig
 
 OPTIONS = {"resolution": 12, "patience_s": 2.0, "connect_s": 5.0}
 
@@ -66,6 +68,21 @@ def test_a_session_at_a_rig(address, running, tmp_path):
     assert [entry[1] for entry in blocks] == list(range(1, len(blocks) + 1))
     assert ds.sizes["presentation"] == len(set(ds.trial_id.values))
     assert open_recording(tmp_path / "run").attrs["experiment"].count(rig.address) == 1
+
+
+def test_noise_around_a_rig_leaves_what_it_says():
+    rig = SmallRig(lost=0.2)
+    lossy = Lossy(rig, rate=0.5, seed=1)
+    assert isinstance(lossy, Presenting)
+    ds = present(
+        lossy, np.random.default_rng(0).random((8, 3, 12, 12), np.float32), resolution=12, retries=0, repeats=4
+    )
+    ok, lost = (ds.status == "ok").values, np.isnan(ds.responses).all("neuroid").values
+    assert lost[~ok].all()
+    assert 0.2 < lost[ok].mean() < 0.8
+    assert ds.sizes["spike"] > 0
+    with pytest.raises(InvalidArgumentError, match="repeated: 'small-rig' is a rig"):
+        Repeated(rig)
 
 
 def test_a_finished_run_is_resumed_by_its_name(running, tmp_path):
