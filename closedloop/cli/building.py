@@ -10,8 +10,8 @@ from closedloop import recipes
 from closedloop.cli.console import console, free_folder
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.noise import parse_noise, unwrap, wrap
-from closedloop.loop.parts import SubjectPart
-from closedloop.loop.settings import Timing
+from closedloop.loop.parts import RunPart, SubjectPart
+from closedloop.loop.settings import Timing, check_choice
 from closedloop.recipes import OBJECT, by_hand
 from closedloop.yaml_text import read_yaml_text
 
@@ -77,7 +77,7 @@ def _check_said(name: str, said: Mapping[str, Any]) -> None:
             continue
         own = [o for o in recipes.options("subjects", name) if o not in said]
         cure = (
-            "all of its units are recorded; choose among them with --objective, such as 'unit(0)'"
+            "all of its units are recorded; commands that excite units choose with --objective, such as 'unit(0)'"
             if option == "units"
             else f"leave --{option} out"
         )
@@ -162,8 +162,9 @@ def run_folder(given: Mapping[str, Any], *names: Any) -> Path:
         *names: Make the free folder's name; empty ones are left out.
 
     Raises:
-        InvalidArgumentError: A run is to be gone on with, and no folder was given.
+        InvalidArgumentError: A run is to be gone on with, and no folder was given; or `exists` says something else.
     """
+    check_choice(RunPart.__dataclass_fields__["exists"], given.get("exists", RunPart.exists))
     if given.get("exists") == "resume" and "out" not in given:
         raise InvalidArgumentError("exists: 'resume' goes on with the run in a folder; say which one with --out.")
     if "out" in given:

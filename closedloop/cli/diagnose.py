@@ -47,8 +47,8 @@ def diagnose(given: Mapping[str, Any]) -> None:
     read_labelled(labelled)  # before the subject is loaded
     said = {name: value for name, value in given.items() if name != "layer"}
     recipe = in_torch(subject_recipe(said, content.get("subject")))
-    subject = load(recipe)
     where = where_of(given, *named_parts(recipe)[:1], "errors")
+    subject = load(recipe)
     with Meter("diagnosing") as meter:
         find_errors(
             subject,

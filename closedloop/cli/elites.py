@@ -40,6 +40,7 @@ def elites(given: Mapping[str, Any]) -> None:
 
     content = read_config(given, "elites")
     recipe = subject_recipe({k: v for k, v in given.items() if k != "units"}, content.get("subject"))
+    where = where_of(given, *named_parts(recipe)[:1], "elites")
     subject = load(recipe)
     options = read_named(given.get("generator", content.get("generator", DEFAULTS["generator"])))
     if "resolution" in given:
@@ -50,7 +51,6 @@ def elites(given: Mapping[str, Any]) -> None:
         options["resolution"] = given["resolution"]
     with console.status("Loading the generator …"):
         generator = recipes.build("generators", **options)
-    where = where_of(given, *named_parts(recipe)[:1], "elites")
     say(f"Run: {where['save']}")
     breeding = {**content.get("breeding", {}), **{k: given[k] for k in ("children",) if k in given}}
     numbers = numbers_of(ElitesSettings, given, content)

@@ -49,8 +49,8 @@ def landscape(
         raise InvalidArgumentError("run: expected the folder of an evolution's run, or --config FILE, and not both.")
     around = _repeated(given, content) if run is None else _evolved(run, given)
     recipe = subject_recipe(given, around.pop("recipe"))
-    subject = load(recipe)
     where = where_of(given, run.resolve().name if run is not None else "", "landscape")
+    subject = load(recipe)
     numbers = numbers_of(LandscapeSettings, given, content)
     with console.status("Loading the generator …"):
         generator = _generator(around.pop("generator"), subject)

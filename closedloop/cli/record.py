@@ -46,9 +46,9 @@ def record(given: Mapping[str, Any]) -> None:
     if isinstance(images, Path):
         folder_images(images)  # before the subject is loaded
     recipe = subject_recipe(given, content.get("subject"))
+    where = where_of(given, *named_parts(recipe), "recorded")
     subject = load(recipe)
     parameters = given["parameters"] if "parameters" in given else _stored_parameters(given, content)
-    where = where_of(given, *named_parts(recipe), "recorded")
     own = {"resolution": subject.resolution} if isinstance(subject, Resolved) else {}
     numbers = own | numbers_of(PresentSettings, given, content)
     with Meter("recording") as meter:

@@ -108,9 +108,20 @@ def _check_option(entry: Field[Any], kind: type[Any], value: Any) -> None:
     elif kind is float and not (is_number(value) and np.isfinite(value) and (not facts["unit"] or value > 0)):
         wanted = f"{facts['unit']} above 0" if facts["unit"] else "a finite number"
         raise InvalidArgumentError(f"{name}: expected {wanted}, got {value!r}.")
-    elif facts["choices"] and value not in facts["choices"]:
-        *first, last = map(repr, facts["choices"])
-        raise InvalidArgumentError(f"{name}: expected {', '.join(first)} or {last}, got {value!r}.")
+    else:
+        check_choice(entry, value)
+
+
+def check_choice(entry: Field[Any], value: Any) -> None:
+    """Raises unless a value is one of the texts that a definition names, if it names any.
+
+    Raises:
+        InvalidArgumentError: The error names them.
+    """
+    choices = entry.metadata["choices"]
+    if choices and value not in choices:
+        *first, last = map(repr, choices)
+        raise InvalidArgumentError(f"{entry.name}: expected {', '.join(first)} or {last}, got {value!r}.")
 
 
 @settings

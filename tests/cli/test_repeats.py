@@ -226,3 +226,10 @@ def test_the_file_of_every_protocol_reads_back_whole(work, command, counted, tal
         tally("files of experiments read back")
         shutil.rmtree(work / "run")
         shutil.rmtree(work / "again")
+
+
+@pytest.mark.parametrize("command", ["compare", "elites", "evolve", "record"])
+def test_what_exists_may_be_is_checked_before_a_subject_is_loaded(command, work, capsys, monkeypatch):
+    monkeypatch.setattr("closedloop.loop.experiment.load_recorded_subject", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("closedloop.loop.experiment.build_subject", lambda *_: pytest.fail("loaded"))
+    assert "exists: expected 'fail' or 'resume', got 'go'" in fails([command, "--exists", "go", "--out", "run"], capsys)
