@@ -158,7 +158,7 @@ class Here:
         return ""
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
 
 @dataclass

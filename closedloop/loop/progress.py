@@ -271,7 +271,7 @@ class ImageCount:
         self._told(sum(e.images for e in generation.evolutions))
 
     def end(self, session: Any) -> None:
-        """Nothing is told."""
+        """Does nothing: the end is told by others."""
 
 
 def _facts(generation: Generation) -> str:
