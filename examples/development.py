@@ -2,10 +2,10 @@
 
 python examples/development.py
 
-The function `made` is a training of one's own; from the folder examples it is also followed by
+The function `made` is a training of one's own; it is also followed by
 
-closedloop develop --script development:made --layers 0,3 --units 0-3 --steps 200
-closedloop lca --script development:made --steps 200
+closedloop develop --script examples/development.py:made --layers 0,3,output --units 0-3 --steps 200
+closedloop lca --script examples/development.py:made --steps 200
 """
 
 import numpy as np

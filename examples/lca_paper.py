@@ -1,12 +1,12 @@
 """The four trainings of Lan, Liu, Zhou & Yosinski (2019), for those who have MNIST and CIFAR-10.
 
 Their files are looked for in the folder ``data``, or in the one that the variable ``CLOSEDLOOP_DATA`` names: those of
-MNIST as they are published (IDX), of CIFAR-10 the binary version. From the folder examples:
+MNIST as they are published (IDX), of CIFAR-10 the binary version. For instance:
 
-closedloop lca --config lca_mnist_fc.yaml --script lca_paper:mnist_fc
-closedloop lca --config lca_mnist_lenet.yaml --script lca_paper:mnist_lenet
-closedloop lca --config lca_cifar_allcnn.yaml --script lca_paper:cifar_allcnn
-closedloop lca --config lca_cifar_resnet20.yaml --script lca_paper:cifar_resnet20
+closedloop lca --config examples/lca_mnist_fc.yaml --script examples/lca_paper.py:mnist_fc
+closedloop lca --config examples/lca_mnist_lenet.yaml --script examples/lca_paper.py:mnist_lenet
+closedloop lca --config examples/lca_cifar_allcnn.yaml --script examples/lca_paper.py:cifar_allcnn
+closedloop lca --config examples/lca_cifar_resnet20.yaml --script examples/lca_paper.py:cifar_resnet20
 
 Each step takes two gradients of the whole training set, and as many of the validation set: hours, on a GPU.
 ``--subset`` takes fewer examples. Batches of 250, SGD with momentum 0.9; the loss that is shared out is that of the
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from closedloop.errors import InvalidArgumentError
 from closedloop.images.published import LabelledArrays, read_cifar10, read_mnist
 from closedloop.networks.published import published_network
 from closedloop.protocols import Training
@@ -50,8 +51,18 @@ def cifar_resnet20(seed: int) -> Training:
 
 
 def folder() -> Path:
-    """Where the files are looked for."""
-    return Path(os.environ.get("CLOSEDLOOP_DATA", "data"))
+    """Where the files are looked for.
+
+    Raises:
+        InvalidArgumentError: There is no such folder.
+    """
+    place = Path(os.environ.get("CLOSEDLOOP_DATA", "data"))
+    if not place.is_dir():
+        raise InvalidArgumentError(
+            f"CLOSEDLOOP_DATA: expected the folder with the files of MNIST or CIFAR-10, got {place}, which is none. "
+            "Nothing is fetched: put them there, or set this variable to where they are."
+        )
+    return place
 
 
 def training(network: str, data: LabelledArrays, held_out: float, rate: float, seed: int) -> Training:

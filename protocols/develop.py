@@ -211,7 +211,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     )
     movie = RunMovie(partial(development_movie, found), LOOKS_HZ, "What each unit wants to see, look after look.")
     question = f"What do units of {recording['subject'].item()} want to see while it is trained?"
-    return RunSummary(tables, _lines(found), {"development": strip}, question, {"development": movie})
+    return RunSummary(tables, _lines(found), {"development": strip}, question, {"development": movie}, steady=False)
 
 
 def _table(found: xr.Dataset, layer: str) -> RunTable:
@@ -602,7 +602,7 @@ def _subject(prepared: Prepared, chosen: DevelopSettings, seen: Seen | None) -> 
         mean=seen.mean,
         std=seen.std,
         seed=told.seed,
-        called=told.network if told.script is None else str(told.script).partition(":")[2],
+        called=told.network if told.script is None else str(told.script).rpartition(":")[2],
     )
     return subject
 

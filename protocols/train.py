@@ -8,9 +8,11 @@ that was killed goes on bit by bit.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,8 +82,8 @@ class TrainSettings:
         default=None,
         metavar="MODULE:FUNCTION",
         shown="none",
-        help="A training of your own: a function of a seed that returns closedloop.protocols.Training. It is imported "
-        "where it is said, and never because a file says so.",
+        help="A training of your own: a function of a seed that returns closedloop.protocols.Training, in a module "
+        "or a FILE.py. It is imported where it is said, and never because a run's file says so.",
     )
     start: str | None = option(
         default=None, metavar="RUN", shown="random weights", help="Run whose last weights are trained on."
@@ -279,14 +281,17 @@ def _bundled(told: TrainSettings) -> tuple[Training, dict[str, Any]]:
 
 def _own_training(told: TrainSettings) -> Training:
     """Returns the training that a script makes."""
-    module, _, name = str(told.script).partition(":")
+    place, _, name = str(told.script).rpartition(":")
     used = [option for option in ("layer_rate", "layer_momentum", "remove", "start") if getattr(told, option)]
     if used:
         raise InvalidArgumentError(f"{used[0]}: expected none beside a script; let its function do that.")
     try:
-        make = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidArgumentError(f"script: expected MODULE:FUNCTION, got {told.script!r} ({error}).") from error
+        make = getattr(_module(place), name)
+    except (ImportError, AttributeError, ValueError, OSError, SyntaxError) as error:
+        raise InvalidArgumentError(
+            "script: expected MODULE:FUNCTION, of a module that Python finds, or FILE.py:FUNCTION, got "
+            f"{told.script!r} ({error})."
+        ) from error
     with blamed(f"script {told.script}", TrainingError):
         training = make(told.seed)
     if not isinstance(training, Training):
@@ -294,6 +299,18 @@ def _own_training(told: TrainSettings) -> Training:
             f"script: expected {told.script} to return closedloop.protocols.Training, got {type(training).__name__}."
         )
     return training
+
+
+def _module(place: str) -> ModuleType:
+    """Returns a module by its name, or by its file, which ends in ``.py``."""
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{place} is no file of Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def batch_rows(seed: int, step: int, batch: int, examples: int) -> NDArray[np.int64]:

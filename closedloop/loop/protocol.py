@@ -127,6 +127,8 @@ class RunSummary:
         figures: By the name of its file without an ending; the first is the main one.
         question: What the run asked, as a title; empty for that of the report.
         movies: By the name of its file without an ending.
+        steady: Whether the subject stays the same; else a report does not say which images each unit likes best, and
+            how reliable it is, over the whole run.
     """
 
     tables: Sequence[RunTable] = ()
@@ -134,6 +136,7 @@ class RunSummary:
     figures: Mapping[str, RunFigure] = field(default_factory=dict)
     question: str = ""
     movies: Mapping[str, RunMovie] = field(default_factory=dict)
+    steady: bool = True
 
 
 @dataclass(frozen=True)

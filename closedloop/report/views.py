@@ -203,11 +203,12 @@ def run_view(run: Run, place: int) -> RunView:
     sketches = Sketches(f"r{place}")
     everyone, summaries = summaries, featured(summaries)
     threads = [_thread_view(run, s, sketches) for s in summaries if s.images]
-    units = [] if evolution else list(unit_views(run))
     found = cautions(run.recording, run.pictures, str(run.path))
     protocol = shown_protocol(run.experiment, str(run.path))
     section = (protocol.section or protocol.summary)(run.path, run.recording)
-    drawings = _run_drawings(run, [s for s in summaries if s.images], sketches) if len(everyone) <= MANY else []
+    units = list(unit_views(run)) if section.steady and not evolution else []
+    whole = section.steady and len(everyone) <= MANY
+    drawings = _run_drawings(run, [s for s in summaries if s.images], sketches) if whole else []
     drawings += [d for name, f in section.figures.items() if (d := sketches.draw(name, f.draw, f.caption)) is not None]
     return RunView(
         label=run.label,

@@ -66,6 +66,9 @@ def test_its_parts_are_made_of_what_is_read(name, told, tmp_path):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_missing_data_are_named(name, told):
+def test_missing_data_are_named(name, told, monkeypatch, tmp_path):
     with pytest.raises(InvalidArgumentError, match="They are not fetched: put them there, or name their folder"):
+        train(**told(name))
+    monkeypatch.setenv("CLOSEDLOOP_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(InvalidArgumentError, match="CLOSEDLOOP_DATA: expected the folder with the files of MNIST or"):
         train(**told(name))

@@ -191,6 +191,15 @@ def test_a_training_of_ones_own_is_recorded_and_never_started_by_a_file(script, 
     assert found.identical(train(**{**told, "save": tmp_path / "whole"}))
 
 
+def test_a_script_may_be_named_by_its_file(script, tmp_path):
+    file = f"{tmp_path / 'training_of_mine.py'}:made"
+    assert train(script=file, steps=2).loss.equals(train(script=f"{script}:made", steps=2).loss)
+    (tmp_path / "wrong.py").write_text("def made(seed: return")
+    for wrong in (tmp_path / "nowhere.py", tmp_path / "wrong.py"):
+        with pytest.raises(InvalidArgumentError, match=r"or FILE\.py:FUNCTION, got"):
+            train(script=f"{wrong}:made")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
