@@ -158,7 +158,7 @@ def develop(
     content = {
         "closedloop": version(),
         "protocol": DEVELOP,
-        **(prepared.content if training is None else {name: prepared.content[name] for name in OF_ALLOCATION}),
+        **prepared.content,
         **{name: plain(getattr(chosen, name)) for name in OF_DEVELOPMENT},
         "subject": course.subject.name,
         "generator": recipe(course.generator),
@@ -585,7 +585,7 @@ def _subject(prepared: Prepared, chosen: DevelopSettings, seen: Seen | None) -> 
     told = prepared.settings
     if chosen.layers is not None:
         layers = [word.strip() for word in chosen.layers.split(",") if word.strip()]
-    elif told.script is None and type(prepared.training.model).__name__ == "Sequential" and told.network in FOLLOWED:
+    elif not prepared.handed and told.script is None:
         layers = list(FOLLOWED[told.network])
     else:
         layers = ["output"]
@@ -602,7 +602,7 @@ def _subject(prepared: Prepared, chosen: DevelopSettings, seen: Seen | None) -> 
         mean=seen.mean,
         std=seen.std,
         seed=told.seed,
-        called=told.network if told.script is None else str(told.script).rpartition(":")[2],
+        called=prepared.label.rpartition(":")[2],
     )
     return subject
 

@@ -185,6 +185,7 @@ class Prepared:
         training: Its parts.
         begun: What identifies the weights that it begins with, where a run had them.
         frozen: Parameters that do not learn, by the step from which on they do not.
+        handed: Whether the training was handed over as an object, which no file can repeat.
     """
 
     settings: TrainSettings
@@ -192,6 +193,7 @@ class Prepared:
     training: Training
     begun: Mapping[str, Any]
     frozen: Mapping[int, Sequence[Any]]
+    handed: bool = False
 
     @classmethod
     def told(cls, options: Mapping[str, Any], training: Training | None = None) -> Prepared:
@@ -209,14 +211,24 @@ class Prepared:
         told = read_settings(TrainSettings, {name: value for name, value in options.items() if name not in own})
         shared = read_settings(AllocationSettings, {name: options[name] for name in own})
         begun: Mapping[str, Any] = {}
+        handed = training is not None
         if training is None:
             training, begun = _bundled(told) if told.script is None else (_own_training(told), {})
-        return cls(told, shared, training, begun, frozen_parameters(told, training.model))
+        return cls(told, shared, training, begun, frozen_parameters(told, training.model), handed)
+
+    @property
+    def label(self) -> str:
+        """What the network is called."""
+        if self.handed:
+            return type(self.training.model).__name__
+        return self.settings.network if self.settings.script is None else self.settings.script
 
     @property
     def content(self) -> dict[str, Any]:
-        """What repeats it, for a run's file."""
+        """What repeats it, for a run's file; of one that was handed over what else must be as it was."""
         shared = {name: getattr(self.shared, name) for name in OF_ALLOCATION}
+        if self.handed:
+            return {"steps": self.settings.steps, "seed": self.settings.seed, **shared}
         return {TRAINING: {name: getattr(self.settings, name) for name in OF_TRAINING}, **self.begun, **shared}
 
     def allocation(self, save: str | Path | None, exists: str) -> LossChangeAllocation:
@@ -233,7 +245,7 @@ class Prepared:
             seed=told.seed,
             save=save,
             exists=exists,
-            label=told.network if told.script is None else told.script,
+            label=self.label,
             experiment={name: value for name, value in self.content.items() if name not in OF_ALLOCATION},
             **{name: getattr(self.shared, name) for name in OF_ALLOCATION},
         )

@@ -167,11 +167,14 @@ def test_a_training_of_ones_own_is_followed_and_its_recording_goes_on(tmp_path):
     told = {**FOLLOWED, "layers": "output", "steps": 4, "at": ("0,2",), **PARTS}
     found = develop(own_training(), **told, save=tmp_path / "whole")
     assert found["image"].shape[3:] == (3, 4, 4)
+    assert found.attrs["subject"] == read_allocation(tmp_path / "whole" / "training").attrs["subject"] == "Sequential"
     assert np.isfinite(found["allocation"]).all()  # the output is that of the last layer, "1"
     with pytest.raises(KeyboardInterrupt, match="stop"):
         develop(own_training(), **told, save=tmp_path / "run", progress=stop_at(4))
     with pytest.raises(RecordingError, match="its training was handed over; call develop with it again"):
         resume(tmp_path / "run")
+    with pytest.raises(RecordingError, match="holds another experiment: steps is 4 there, and 5 here"):
+        develop(own_training(), **{**told, "steps": 5}, save=tmp_path / "run", exists="resume")
     assert develop(own_training(), **told, save=tmp_path / "run", exists="resume").identical(found)
 
 

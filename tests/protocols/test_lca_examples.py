@@ -32,3 +32,13 @@ def test_the_shares_add_up(name, needs, tmp_path):
     found = re.search(r"the loss changed by (-?[\d.]+), the shares add up to (-?[\d.]+)", result.stdout)
     assert float(found[1]) < -0.05
     assert float(found[2]) == pytest.approx(float(found[1]), rel=1e-3)
+
+
+@pytest.mark.long
+def test_development_is_followed(tmp_path):
+    pytest.importorskip("sklearn")
+    command = [sys.executable, str(EXAMPLES / "development.py")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "layer output, medians over its units" in result.stdout
+    assert (tmp_path / "development.png").exists()
