@@ -56,7 +56,7 @@ def view(
         require(module, "viewer", "closedloop view")
     from closedloop.viewer import create_app
     from closedloop.viewer.manners import LOCAL, check_token, is_local
-    from closedloop.viewer.serving import address_of, listen, serve
+    from closedloop.viewer.serving import address_of, leave, listen, serve
 
     host, *names = given.get("host", ViewPart.host)
     token = given.get("token")
@@ -81,6 +81,7 @@ def view(
         except KeyboardInterrupt:  # that is how it is stopped
             tell("Stopped.")
             gc.freeze()  # what was imported need not be looked through for garbage before the process ends
+            leave()
 
 
 COMMAND = Command(

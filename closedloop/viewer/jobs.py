@@ -128,7 +128,7 @@ class Jobs:
             code = None if process is None else process.wait()
             with self._changed:
                 if job.state == "running":
-                    job.state, job.error = ("finished", "") if code == 0 else ("failed", _last_words(said))
+                    job.state, job.error = ("finished", "") if code == 0 else ("failed", _last_words(said, code))
                 self._changed.notify_all()
 
     def _turn(self, job: Job) -> bool:
@@ -282,9 +282,11 @@ def _new_folder(runs: Path, title: str, taken: set[Path]) -> Path:
     return folder
 
 
-def _last_words(said: IO[bytes]) -> str:
+def _last_words(said: IO[bytes], code: int | None) -> str:
     """Returns the last line that a process said."""
     said.seek(0, 2)
     said.seek(max(0, said.tell() - 4000))
     lines = said.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("Error: ")[:600] if lines else "its process ended without a word"
+    if lines:
+        return lines[-1].removeprefix("Error: ")[:600]
+    return f"its process ended with status {code} without a word; it may have been killed, or the disk may be full"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import errno
 import html
 import logging
+import os
 import socket
+import sys
 import threading
 import time
 import webbrowser
@@ -27,6 +30,9 @@ from closedloop.viewer.manners import JUPYTER, is_local
 PORT, PORTS = 8765, 32
 #: Where it listens where nothing was said: this computer alone can reach it.
 HERE = "127.0.0.1"
+
+#: What anyio calls the threads in which handlers wait for the disk, and how long they are waited for at the end.
+_WORKER, _PATIENCE_S = "AnyIO worker thread", 0.3
 
 
 class _Ending(logging.Filter):
@@ -130,6 +136,21 @@ def serve(app: Starlette, listening: socket.socket, opened: str | None = None) -
         server.run(sockets=[listening])
     finally:
         listening.close()
+
+
+def leave() -> None:
+    """Ends the process where a request's thread still works, such as at a report; Python would wait for it.
+
+    Call it last, after `serve`. What ends with the process, such as runs that a page began, is ended as always.
+    """
+    working = [thread for thread in threading.enumerate() if thread.name == _WORKER]
+    until = time.monotonic() + _PATIENCE_S
+    for thread in working:
+        thread.join(max(0.0, until - time.monotonic()))
+    if any(thread.is_alive() for thread in working):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _open(server: uvicorn.Server, address: str) -> None:

@@ -133,6 +133,21 @@ def test_it_ends_within_two_seconds_while_streams_are_open_and_the_model_is_busy
             assert process.stderr.read() == ""
 
 
+BUSY = """
+import threading, time
+from closedloop.viewer.serving import leave
+threading.Thread(target=time.sleep, args=(60,), name="AnyIO worker thread").start()
+import atexit
+atexit.register(print, "runs were ended", flush=True)
+leave()
+"""
+
+
+def test_a_thread_at_work_does_not_keep_the_process():
+    ended = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True, timeout=30, check=True)
+    assert ended.stdout == "runs were ended\n"
+
+
 def test_answers_do_not_wait_for_an_acknowledgement():
     with listen(port=0) as listening, socket.create_connection(listening.getsockname()):
         accepted, _ = listening.accept()

@@ -41,10 +41,25 @@ def test_a_unit_is_explained_when_its_page_is_opened(page_of, planted):
     expect(page.locator("#count")).to_contain_text("3 of 24 images", timeout=20_000)
     page.goto("/errors/20?layer=conv")
     expect(page.locator(".unit").first).to_be_visible(timeout=20_000)
-    page.get_by_label("Layer").fill("relu")
-    page.get_by_label("Layer").press("Enter")
+    page.get_by_label("Layer").select_option("relu")
+    page.get_by_role("button", name="Explain").click()
+    page.wait_for_url("**/errors/20?layer=relu")
     expect(page.locator(".unit").first).to_be_visible(timeout=20_000)
     page.goto("/errors")
     with page.expect_download() as download:
         page.get_by_role("link", name="Export group").first.click()
     assert download.value.suggested_filename.endswith(".zip")
+
+
+def test_a_long_name_fits_a_phone(page_of, check_width, photograph, tmp_path):
+    from playwright.sync_api import expect
+
+    folder = planted_folder(tmp_path / "pictures", n=2, corners=1)
+    (folder / "green" / "00.png").rename(folder / "green" / f"{'ILSVRC2012_val_' * 6}.png")
+    page = page_of("/errors/1", device="phone", subject=planted_subject(), labelled=folder)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.get_by_role("link", name="Try again").or_(page.locator(".unit")).first.wait_for()
+    page.goto("/errors/1")
+    expect(page.locator(".unit").first).to_be_visible()
+    check_width(page)
+    photograph(page, "error-long-name-phone")
