@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
+from closedloop.formats.nwb_spikes import has_spikes, unit_columns
+from closedloop.formats.rig_times import is_of_a_rig, rig_times
 from closedloop.recording.evolutions import evolution_facts, experiment_of
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.lean import complete
@@ -27,11 +29,13 @@ class Pynapple(NamedTuple):
         presentations: `IntervalSet`, one interval for each presentation until shortly before the next could begin,
             with its coordinates and `score` as metadata.
         codes: `TsdFrame` ``(presentation, latent)`` of the presentations that have a code; None without codes.
+        spikes: `TsGroup` of the units' spikes, each spike once; None for a recording without.
     """
 
     responses: Any
     presentations: Any
     codes: Any
+    spikes: Any = None
 
 
 def presentation_s(recording: xr.Dataset) -> float:
@@ -61,7 +65,7 @@ def interval_ends(onset: NDArray[np.float64], length_s: float) -> NDArray[np.flo
 
 @at_door
 def to_pynapple(recording: xr.Dataset) -> Pynapple:
-    """Returns the recording as objects of pynapple, on the nominal time axis `onset_s`.
+    """Returns the recording as objects of pynapple, on the time axis `onset_s`: nominal, or measured by a rig.
 
     Args:
         recording: One run, or a part of it in the order of time.
@@ -75,14 +79,15 @@ def to_pynapple(recording: xr.Dataset) -> Pynapple:
     """
     nap = require("pynapple", "pynapple", "to_pynapple")
     recording = complete(recording, "pynapple")
-    onset = recording["onset_s"].values.astype(float)
+    rig = is_of_a_rig(recording)
+    onset, length = rig_times(recording) if rig else (recording["onset_s"].values.astype(float), None)
     steps = np.diff(onset)
     if len(onset) == 0 or not np.isfinite(onset).all() or (steps <= 2 * INTERVAL_GAP_S).any():
         raise InvalidArgumentError(
             "recording: expected presentations whose onset_s rises, in seconds; where runs were joined, take them one "
             "by one; where the time was not recorded, assign some."
         )
-    end = interval_ends(onset, presentation_s(recording))
+    end = interval_ends(onset, presentation_s(recording) if length is None else length)
     facts = {str(n): c.values for n, c in recording.coords.items() if c.dims == ("presentation",) and n != "onset_s"}
     facts |= evolution_facts(recording)
     presentations = nap.IntervalSet(onset, end, metadata={**facts, "score": recording["score"].values})
@@ -95,7 +100,18 @@ def to_pynapple(recording: xr.Dataset) -> Pynapple:
     else:
         names = recording["neuroid_id"].values.astype(str)
         frame = nap.TsdFrame(onset, responses, columns=names, metadata=units, **support)
-    return Pynapple(frame, presentations, _codes(nap, recording, onset, end))
+    return Pynapple(frame, presentations, _codes(nap, recording, onset, end), _spikes(nap, recording, onset))
+
+
+def _spikes(nap: Any, recording: xr.Dataset, onset: NDArray[np.float64]) -> Any:
+    """Returns the spikes of each unit, on the axis of the presentations; None where there are none."""
+    if not has_spikes(recording):
+        return None
+    times = unit_columns(recording, onset)
+    metadata = {str(n): c.values for n, c in recording.coords.items() if c.dims == ("neuroid",) and n != "unit_number"}
+    ends = np.concatenate([onset, *times])
+    support = nap.IntervalSet(ends.min() - INTERVAL_GAP_S, ends.max() + INTERVAL_GAP_S)
+    return nap.TsGroup({i: nap.Ts(t) for i, t in enumerate(times)}, time_support=support, metadata=metadata)
 
 
 def _codes(nap: Any, recording: xr.Dataset, onset: Any, end: Any) -> Any:

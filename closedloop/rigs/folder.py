@@ -129,7 +129,7 @@ class FolderTransport:
             place = folder / f"{int(header['seq']):06d}-{header['block'][:12]}"  # the rig says whether it takes it
         content = encoded(header)
         files = {
-            place / "images" / f"{entry['sha256']}.png": part
+            place / "images" / f"{entry['sha256']}.png": bytes(part)
             for entry, part in zip(header["images"], sent.parts, strict=True)
         }
         if place.is_dir():

@@ -40,7 +40,7 @@ class Message:
     """
 
     header: Mapping[str, Any]
-    parts: Sequence[bytes] = ()
+    parts: Sequence[bytes | memoryview] = ()
 
     @property
     def type(self) -> str:
@@ -48,7 +48,7 @@ class Message:
         return str(self.header.get("type", ""))
 
 
-def message(kind: str, parts: Sequence[bytes] = (), **entries: Any) -> Message:
+def message(kind: str, parts: Sequence[bytes | memoryview] = (), **entries: Any) -> Message:
     """Makes a message of this version."""
     return Message({"proto": PROTOCOL, "type": kind, **entries}, parts)
 
@@ -93,12 +93,12 @@ def block_name(header: Mapping[str, Any]) -> str:
     return sha256(encoded({key: value for key, value in header.items() if key != "block"}))
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: bytes | memoryview) -> str:
     """Returns SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
-def code_of(token: bytes | None, header: bytes, parts: Sequence[bytes] = ()) -> bytes:
+def code_of(token: bytes | None, header: bytes, parts: Sequence[bytes | memoryview] = ()) -> bytes:
     """Returns HMAC-SHA256 of a header and of the SHA-256 of each part, by a token; empty without one."""
     if token is None:
         return b""
@@ -108,7 +108,7 @@ def code_of(token: bytes | None, header: bytes, parts: Sequence[bytes] = ()) -> 
     return made.digest()
 
 
-def opened(token: bytes | None, frames: Sequence[bytes]) -> Message:
+def opened(token: bytes | None, frames: Sequence[bytes | memoryview]) -> Message:
     """Returns the message of the frames ``[code, header, part …]`` if its code is the one that the token makes.
 
     Raises:
@@ -116,7 +116,7 @@ def opened(token: bytes | None, frames: Sequence[bytes]) -> Message:
     """
     if len(frames) < 2:
         raise RigError(f"expected a code and a header, got {len(frames)} frames.", "malformed")
-    code, header, *parts = frames
+    code, header, *parts = bytes(frames[0]), bytes(frames[1]), *frames[2:]
     if not hmac.compare_digest(code, code_of(token, header, parts)):
         said = "another token, or none" if token else "one that was sent with a token, but this side has none"
         raise RigError(
@@ -127,7 +127,7 @@ def opened(token: bytes | None, frames: Sequence[bytes]) -> Message:
     return Message(decoded(header), parts)
 
 
-def frames_of(token: bytes | None, sent: Message) -> list[bytes]:
+def frames_of(token: bytes | None, sent: Message) -> list[bytes | memoryview]:
     """Returns the frames ``[code, header, part …]`` of a message."""
     header = encoded(sent.header)
     return [code_of(token, header, sent.parts), header, *sent.parts]

@@ -50,7 +50,7 @@ class Encoder:
         return found
 
 
-def decode(encoding: str, entry: Mapping[str, Any], part: bytes) -> NDArray[np.uint8]:
+def decode(encoding: str, entry: Mapping[str, Any], part: bytes | memoryview) -> NDArray[np.uint8]:
     """Returns the pixels ``(h, w, 3)`` of a part of a block.
 
     Args:
@@ -65,7 +65,7 @@ def decode(encoding: str, entry: Mapping[str, Any], part: bytes) -> NDArray[np.u
         raise RigError(f"image {entry.get('id')!r:.80}: its bytes are not those that were sent.", "damaged")
     try:
         if encoding == "png":
-            with open_picture(part, ".png") as opened:
+            with open_picture(bytes(part), ".png") as opened:
                 return np.asarray(opened.convert("RGB"))
         shape = (int(entry["height"]), int(entry["width"]), 3)
         return np.frombuffer(part, np.uint8).reshape(shape)

@@ -106,9 +106,10 @@ class ZmqListener:
         """Returns who sent the next message, and the message; refuses what is none."""
         if not self._socket.poll(max(0, round(1000 * timeout_s))):
             return None
-        peer, *frames = self._socket.recv_multipart()
+        peer, *frames = self._socket.recv_multipart(copy=False)  # a block of images is some MB
+        peer, head, parts = peer.bytes, [frame.bytes for frame in frames[:2]], [frame.buffer for frame in frames[2:]]
         try:
-            return peer, opened(self._token, frames)
+            return peer, opened(self._token, [*head, *parts])
         except RigError as error:
             self.reply(peer, refusal(error))
             return None

@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Differentiable, FloatArray, Stateful, Subject, form_of
+from closedloop.interfaces import Differentiable, FloatArray, Presenting, Stateful, Subject, form_of
+from closedloop.loop.answers import check_answers
+from closedloop.presentations import Asked
 from closedloop.testing.common import relative_error, streams_of_its_own, through_a_file, untouched_randomness
 
 
@@ -164,6 +166,19 @@ class SubjectContract:
         for again in (fresh, subject):
             again.restore(state)
             np.testing.assert_array_equal([again.record(images), again.record(images)], expected)
+
+    def test_presents_what_it_is_asked_for(self) -> None:
+        """Checks that a rig says of each presentation what became of it, where it is `Presenting`."""
+        subject, images = self.make(), self.images(3)
+        if not isinstance(subject, Presenting):
+            pytest.skip("takes no blocks")
+        order = np.array([2, 0, 0, 1])
+        asked = Asked(images, order, ("a", "b", "c"), ("t",) * 3, ("evolved",) * 3, "evolve", 0, 0, 0.2)
+        units = subject.units.neuroid_id
+        answers = check_answers(subject.present(asked), asked, len(units), subject.name, units)
+        assert np.asarray(answers.responses).shape[:2] == (4, len(units))
+        ok = np.asarray(answers.status, object) == "ok"
+        assert np.isnan(np.asarray(answers.responses)[~ok]).all()
 
     def _assert_close(self, actual: FloatArray, expected: FloatArray) -> None:
         error = relative_error(actual, expected)

@@ -7,7 +7,7 @@ import pynapple
 import pytest
 from pynwb import NWBHDF5IO
 
-from closedloop import open_recording
+from closedloop import open_recording, to_pynapple
 from closedloop.formats import export
 from closedloop.formats.nwb_spikes import SAME_S
 from closedloop.formats.rig_times import rig_times
@@ -66,6 +66,20 @@ def test_each_spike_stands_once_on_the_axis_of_the_session(tmp_path):
         assert nwb.processing["misc"]["unit_quality"]["unit_snr"].data.shape == (ds.sizes["block"], 3)
     loaded = pynapple.load_file(str(tmp_path / "run.nwb"))
     assert len(loaded["units"]) == 3
+
+
+def test_pynapple_has_the_spikes_and_all_presentations():
+    ds = session(SmallRig(lost=0.5), images=18).run()
+    assert np.isnan(ds.onset_s).any()
+    found = to_pynapple(ds)
+    start, _ = rig_times(ds)
+    np.testing.assert_allclose(found.presentations.start, start)
+    when = np.repeat(start, ds.spike_count.values) + ds.spike_time_s.values
+    for number in range(3):
+        own = np.sort(when[ds.spike_unit.values == number])
+        np.testing.assert_allclose(found.spikes[number].t, own[np.append(True, np.diff(own) > SAME_S)], atol=1e-8)
+    assert list(found.spikes["neuroid_id"]) == ["u0", "u1", "u2"]
+    assert to_pynapple(session(SmallRig(spikes=False), images=18).run()).spikes is None
 
 
 def test_times_go_on_when_the_clock_begins_anew_and_on_another_day():

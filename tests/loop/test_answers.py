@@ -156,6 +156,16 @@ def test_a_rig_without_spikes():
     assert np.isnan(ds.unit_snr).all()
 
 
+def test_many_units_in_a_lean_recording_keep_all_spikes():
+    ds = session(SmallRig(), responses="own").run()
+    assert "response_own" in ds
+    assert ds.sizes["spike"] == ds.spike_count.sum() > 0
+    assert ds.unit_snr.dims == ("block", "neuroid")
+    counted = analysis.counts(ds, (0.05, 0.2)).values[:, 0]
+    own = (ds.own_neuroid == "u0").values
+    np.testing.assert_array_equal(counted[own], ds.response_own.values[own])
+
+
 def test_any_protocol_records_it():
     ds = present(SmallRig(), photographs(), resolution=SIDE, repeats=3, progress=False)
     np.testing.assert_array_equal(np.isnan(ds.responses).all("neuroid"), ds.status != "ok")
