@@ -188,7 +188,7 @@ def _where(page: UnitPage) -> str:
 
 def _method(made: Made) -> str:
     words = METHOD_WORDS.get(made.method, made.method)
-    return words if made.label in (made.method, "evolved") else f"{words} ({made.label})"
+    return words if made.label in (made.method, "evolved") else f"{words}: {made.label}"
 
 
 def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses, adjusted: float) -> Tile:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from closedloop.subjects import FunctionSubject
-from closedloop.viewer import create_app
+from closedloop.viewer import create_app, look
 from closedloop.viewer.inputs import Inputs
 from tests.viewer.clients import asked, client_of, picture_file, unpacked
 
@@ -196,6 +196,30 @@ def test_a_code_that_is_none_is_refused(looked, body, said):
     answer = looked.post("/api/codes", json=body)
     assert answer.status_code == 400
     assert said.replace("\\", "") in answer.json()["error"]
+
+
+def test_patterns_are_read_once_until_an_atlas_grows(network, monkeypatch):
+    asked_for, stamps = [], [1]
+
+    def preferred(shown, layer):
+        asked_for.append(layer)
+        return {2: np.full((9, 9, 3), 200, np.uint8)}
+
+    monkeypatch.setattr(look, "preferred", preferred)
+    monkeypatch.setattr(look.Shown, "stamps", property(lambda self: tuple(stamps)))
+    client = client_of(network)
+
+    def missing(layer):
+        address = f"/api/look?layer={layer}&input={first_input(client)}&mode=patterns"
+        return unpacked(client.post(address).content)[0]["missing"]
+
+    assert missing("0") == missing("0")
+    assert 2 not in missing("0")
+    assert asked_for == ["0"]
+    missing("2")
+    stamps[0] = 2
+    missing("2")
+    assert asked_for == ["0", "2", "2"]
 
 
 def test_few_large_pictures_are_decoded_at_once(gabor, tmp_path, monkeypatch):
