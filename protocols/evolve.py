@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.findings import thread_findings
-from closedloop.analysis.quality import cautions
+from closedloop.analysis.quality import cautions, together
 from closedloop.analysis.summary import ThreadSummary, beside, is_evolution, summarize
 from closedloop.checks import at_door, check_part, units_of
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -223,7 +223,7 @@ def _summary_of_many(run: Path, recording: xr.Dataset, found: Sequence[ThreadSum
 
     reason = str(recording.attrs.get("reason", ""))
     lines = [f"Ended:  {_shortened(reason.split('; '))}"] if reason else []
-    said = [str(caution) for caution in cautions(recording, Pictures(recording), str(run))]
+    said = [str(caution) for caution in together(cautions(recording, Pictures(recording), str(run)))]
     more = len(said) - _LINES
     lines += said[:_LINES] + [f"… and {more} more cautions; all of them: closedloop report {run}"] * (more > 0)
     figure = RunFigure(partial(plot_unit_map, run), _MAP)

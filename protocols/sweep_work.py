@@ -275,10 +275,12 @@ class _Drive:
         while self._left or self._where.running or self._where.busy:
             self._look_again()
             self._hand_over()
-            for word in self._workers.hear(every_s):
-                self._take(*word)
             if told is not None:
                 told(self._where)
+            for word in self._workers.hear(every_s):
+                self._take(*word)
+        if told is not None:
+            told(self._where)
 
     def _look_again(self) -> None:
         """Takes up the runs that others were writing, some seconds ago."""

@@ -5,6 +5,7 @@ Each caution has a rule that is stated where it is computed; none is a matter of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +140,28 @@ class _Scores:
         """Returns the generation means of a part of the evolution, from 0 to 1."""
         n = len(self.means)
         return self.means[round(start * n) : round(stop * n)]
+
+
+def together(found: Sequence[Caution], several: int = 3) -> list[Caution]:
+    """Returns cautions in which those of one kind that concern many threads are one, with the first of them in full.
+
+    Args:
+        found: In their order.
+        several: So many threads, or fewer, are named each by itself.
+    """
+    of_kind: dict[tuple[str, bool], list[Caution]] = {}
+    for caution in found:
+        of_kind.setdefault((caution.kind, caution.serious), []).append(caution)
+    joined: list[Caution] = []
+    for alike in of_kind.values():
+        threads = [caution.thread for caution in alike if caution.thread]
+        if len(threads) <= several:
+            joined += alike
+            continue
+        first = alike[0]
+        text = f"{len(threads)} threads ({', '.join(threads[:several])} …), the first of them: {first.text}"
+        joined.append(Caution(first.kind, "", text, first.cure, first.serious))
+    return joined
 
 
 def _unfinished(recording: xr.Dataset, run: str) -> list[Caution]:

@@ -22,6 +22,8 @@ from closedloop.interfaces import FloatArray
 RUNS = "sweep.jsonl"
 #: What the columns of a sweep's axes begin with.
 AXIS = "axis_"
+#: Below so many pairs no signed-rank test reaches 0.05.
+LEAST_PAIRS = 6
 
 
 def is_sweep(folder: str | Path) -> bool:
@@ -96,8 +98,9 @@ def _failure(folder: Path, place: str) -> str:
 def axis_effects(table: pd.DataFrame, axis: str, value: str = "ratio", seed: int = 0) -> pd.DataFrame:
     """Compares the values of one axis over all that else differs: medians with intervals, and paired tests.
 
-    Rows are paired where they agree in every other axis, and in what they maximize. Each value is held against the one
-    with the highest median by Wilcoxon's signed-rank test over pairs; `p_holm` is corrected over these tests by Holm.
+    Rows are paired where they agree in every other axis and in what they maximize, and averaged over all but that: one
+    difference for each target, for seeds of one unit are not independent. Each value is held against the one with the
+    highest median by Wilcoxon's signed-rank test over these; `p_holm` is corrected over the tests by Holm.
 
     Args:
         table: Of `sweep_table`.
@@ -107,7 +110,7 @@ def axis_effects(table: pd.DataFrame, axis: str, value: str = "ratio", seed: int
 
     Returns:
         A row for each value of the axis, the highest median first: ``n`` rows, ``median``, ``low`` and ``high`` (95 %
-        percentile bootstrap over rows), ``pairs`` with the first, ``difference`` (median over pairs, first minus it),
+        percentile bootstrap over rows), ``pairs`` (targets that both have), ``difference`` (median, first minus it),
         ``p`` and ``p_holm``; NaN where there are too few.
 
     Raises:
@@ -146,17 +149,15 @@ def interval_of_median(values: FloatArray, seed: int) -> dict[str, float]:
 def _paired(
     table: pd.DataFrame, column: str, others: Sequence[str], first: str, name: str, value: str
 ) -> dict[str, float]:
-    """Compares two values of an axis where all else is alike."""
+    """Compares two values of an axis where all else is alike; one difference for each target, which are independent."""
     nothing = {"pairs": 0, "difference": np.nan, "p": np.nan}
     if name == first:
         return nothing
-    keys = [*others, "target"] if "target" in table.columns else [*others]
-    if not keys:
-        return nothing
+    keys = ["target", *others]
     one, two = (table[table[column] == which].groupby(keys)[value].mean() for which in (first, name))
-    both = pd.concat([one, two], axis=1, join="inner").to_numpy(float)
-    difference = both[:, 0] - both[:, 1]
-    if len(difference) < 6 or not difference.any():  # below six pairs no signed-rank test reaches 0.05
+    both = pd.concat([one, two], axis=1, join="inner")
+    difference = (both.iloc[:, 0] - both.iloc[:, 1]).groupby("target").mean().to_numpy(float)
+    if len(difference) < LEAST_PAIRS or not difference.any():
         middle = float(np.median(difference)) if len(difference) else np.nan
         return {**nothing, "pairs": len(difference), "difference": middle}
     p = float(stats.wilcoxon(difference).pvalue)
@@ -169,7 +170,7 @@ def axes_of(table: pd.DataFrame) -> list[str]:
     return sorted(names, key=lambda name: name in ("unit", "seed"))
 
 
-def correlation_of_axes(table: pd.DataFrame) -> list[tuple[str, str]]:
+def confounded_axes(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Returns pairs of axes that always change together, so that their effects cannot be told apart."""
     names = axes_of(table)
     return [

@@ -12,7 +12,7 @@ from closedloop.cli.options import Command
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of one or more runs.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of one or more runs, or of one sweep.")],
     out: Annotated[Path | None, typer.Option(help="The file, ending in .html.", show_default="RUN.html")] = None,
 ) -> None:
     """Write what was found into one HTML file, with figures, images, warnings, and how to repeat it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
     figure = Figure(figsize=(1.15 * across + 0.3, 1.42 * down + 0.7), dpi=150, layout="constrained")
     titles, note = shared([s.target for s in found])
     ratios = np.array([s.ratio for s in found])
-    figure.suptitle(_heading(recording, len(found), note, ratios), fontsize=11, color=INK, parse_math=False)
+    heading = textwrap.fill(_heading(recording, len(found), note, ratios), max(24, 13 * across))
+    figure.suptitle(heading, fontsize=10, color=INK, parse_math=False)
     axes = figure.subplots(down, across, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")

@@ -11,10 +11,12 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from closedloop.analysis.sweeps import is_sweep
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import complete
 from closedloop.recipes import version
+from closedloop.report.sweeps import sweep_page
 from closedloop.report.views import Run, run_view, runs_drawings
 from closedloop.report.wording import HOW_BOOTSTRAPPED
 
@@ -57,16 +59,21 @@ def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") ->
 
 @at_door
 def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
-    """Writes `build_report` into a file, which appears under its name only when complete.
+    """Writes `build_report`, or of a sweep's folder one page about all of its runs, into a file.
+
+    It appears under its name only when complete.
 
     Raises:
         InvalidArgumentError: The name does not end in ``.html``, or a folder has it; see also `build_report`.
         RecordingError: A run cannot be read, or the file cannot be written.
     """
     path = Path(out)
+    sweeps = [run for run in runs if is_sweep(run)]
+    if sweeps and len(runs) > 1:
+        raise InvalidArgumentError(f"runs: expected the folder of one sweep alone, got {sweeps[0]} among others.")
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
         raise InvalidArgumentError(f"out: expected the name of a file that ends in .html, got {path}.")
-    page = build_report(runs, path)
+    page = sweep_page(Path(sweeps[0]), path) if sweeps else build_report(runs, path)
     with complete(path, replace=True) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="")
     return path

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from closedloop.analysis import generation_scores
-from closedloop.analysis.quality import CHECKS, Caution, cautions
+from closedloop.analysis.quality import CHECKS, Caution, cautions, together
 from closedloop.analysis.summary import (
     Estimate,
     ThreadSummary,
@@ -217,7 +217,7 @@ def run_view(run: Run, place: int) -> RunView:
         question=section.question or _question(run.recording, everyone),
         sentences=_sentences(run.recording, summaries, len(everyone)),
         facts=list(_facts(run)),
-        cautions=[*found, *_picture_cautions(run.pictures)],
+        cautions=[*(found if len(everyone) <= MANY else together(found)), *_picture_cautions(run.pictures)],
         checks=CHECKS if evolution else CHECKS[:3],
         columns=[s.thread for s in summaries],
         rows=table_rows(run.recording, summaries) if summaries else [],
