@@ -74,6 +74,8 @@ class _Control(ReadableOptimizer, ABC):
         except BaseException:
             restore_generator(self._rng, before)
             raise
+        if given.ndim == 1:
+            self._told(given[valid])
 
     def recommend(self, n: int) -> FloatArray:
         """Returns what the optimizer inside takes for the best; none where it recommends nothing."""
@@ -83,6 +85,9 @@ class _Control(ReadableOptimizer, ABC):
     @abstractmethod
     def _instead(self, scores: FloatArray) -> FloatArray:
         """Returns what is told instead of the scores ``(n,)``, infinity included."""
+
+    def _told(self, scores: FloatArray) -> None:
+        """Is called when the optimizer inside has taken the scores ``(n,)`` that it was told."""
 
     def state(self) -> State:
         """Returns the state of the optimizer inside, and the random generator."""
@@ -96,12 +101,41 @@ class _Control(ReadableOptimizer, ABC):
 
 @final
 class ShuffledScores(_Control):
-    """The scores of each generation in random order: their distribution without their meaning."""
+    """The scores of the first generation, in random order and then drawn again and again: all of them without meaning.
+
+    In the first generation each code is told the score of another. Later ones are told draws from those scores, with
+    replacement. Their own scores in another order would keep the mean of each generation, from which an optimizer that
+    remembers several generations learns where scores are high.
+
+    Args:
+        optimizer: The optimizer that is kept in the dark; gradient-free.
+        seed: Of the order.
+    """
 
     kind = "shuffled"
 
+    def __init__(self, optimizer: Optimizer, seed: int = 0) -> None:
+        super().__init__(optimizer, seed)
+        self._first: FloatArray | None = np.empty(0)  # scores of the first generation; None as older runs have it
+
     def _instead(self, scores: FloatArray) -> FloatArray:
-        return self._rng.permutation(scores)
+        if self._first is None or len(self._first) == 0 or np.isinf(scores).any():
+            return self._rng.permutation(scores)  # infinity among them is refused by the optimizer inside
+        return self._rng.choice(self._first, len(scores))
+
+    def _told(self, scores: FloatArray) -> None:
+        if self._first is not None and len(self._first) == 0:
+            self._first = scores.copy()
+
+    def state(self) -> State:
+        """Returns the state of the optimizer inside, the random generator, and the first generation's scores."""
+        return {**super().state(), "first": self._first}
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state; a run of an older version goes on by the order of each generation's scores."""
+        super().restore(state)
+        first = state.get("first")
+        self._first = None if first is None else np.array(first, dtype=float)
 
 
 @final

@@ -15,6 +15,8 @@ from closedloop.interfaces import Described, FloatArray, Optimizer, Recommending
 from closedloop.optimizers import load_optimizer
 from closedloop.testing.common import streams_of_its_own, through_a_file, untouched_randomness
 
+#: Dimensions and runs in which a control must be a null.
+NULL_DIM, NULL_RUNS = 32, 16
 #: Scores ``(n,)`` and their gradient ``(n, dim)`` for codes ``(n, dim)``.
 Landscape = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
@@ -23,7 +25,8 @@ class OptimizerContract:
     """Tests an optimizer: derive from it, name the class ``Test…``, and define `make`.
 
     Attributes:
-        learns: Whether it must beat random search.
+        learns: Whether it must beat random search. One that does not is a control, and must be a null: it goes up a
+            slope as often as down.
         seeded: Whether another seed must give other codes.
         generations: So many are compared bit by bit between units of the scores.
         level_free: Whether a constant that is added to all scores changes nothing.
@@ -193,6 +196,23 @@ class OptimizerContract:
                 scores[gone], gradients[gone] = np.nan, np.nan
             optimizer.tell(codes, scores, gradients if optimizer.needs_gradient else None)
         space.check(optimizer.ask())
+
+    def test_is_a_null_where_it_does_not_learn(self) -> None:
+        """Checks that what a control ends with has nothing to do with the direction in which scores rise."""
+        if self.learns:
+            pytest.skip("learns")
+        space, cosines = Space(NULL_DIM), []
+        for seed in range(NULL_RUNS):
+            direction = np.random.default_rng(1000 + seed).standard_normal(NULL_DIM)
+            direction /= np.linalg.norm(direction)
+            optimizer = self.make(space, seed)
+            for _ in range(25):
+                codes = optimizer.ask()
+                optimizer.tell(codes, codes @ direction)
+            end = optimizer.ask().mean(0)
+            cosines.append(end @ direction / max(float(np.linalg.norm(end)), 1e-12))
+        # The cosine with a direction that is drawn at random has the variance 1 / dim; a mean of n of them 1 / (n dim).
+        assert abs(np.mean(cosines)) < 4 / np.sqrt(NULL_DIM * NULL_RUNS)
 
     def test_learns_although_some_are_lost(self, space: Space) -> None:
         """Checks that with every fifth presentation lost it still beats random search."""
