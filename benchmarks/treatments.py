@@ -7,7 +7,7 @@
   has so few errors that hardly a unit is tested.
 * the table of `closedloop judge` on the watermarked digits.
 
-    python benchmarks/treatments.py [--quick] [--seeds N] [--out FOLDER]
+    python benchmarks/treatments.py [--quick] [--tests] [--seeds N] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from closedloop.protocols.tasks import CORNER, SIDE, UNMARKED, WATERMARKED, read
 from closedloop.protocols.treat import TreatedSettings
 from closedloop.protocols.treating import Network, diagnosed
 
-STOPPED = (40, 80, 300)
+STOPPED = (60, 120, 300)
+#: Seeds of networks whose units are tested: others than those with which the test was made.
+FIRST = 100
 
 
 def tested(data: str, steps: int, seed: int) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def tested(data: str, steps: int, seed: int) -> dict[str, Any]:
 
 def count(data: str, steps: int, seeds: int) -> dict[str, Any]:
     """Counts over seeds."""
-    rows = [tested(data, steps, seed) for seed in range(seeds)]
+    rows = [tested(data, steps, seed) for seed in range(FIRST, FIRST + seeds)]
     units, called = sum(r["tested"] for r in rows), sum(r["called"] for r in rows)
     rate = success_rate(np.array([1.0] * called + [0.0] * (units - called))) if units else None
     some = sum(r["called"] > 0 for r in rows)
@@ -76,18 +78,19 @@ def count(data: str, steps: int, seeds: int) -> dict[str, Any]:
 def main() -> None:
     """Measures, and prints the last line as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few seeds, no judgement")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="two networks of each kind, no judgement")
+    parser.add_argument("--tests", action="store_true", help="no judgement: closedloop judge makes it, too")
+    parser.add_argument("--seeds", type=int, default=20, help="networks whose units are tested; half of them of each control")
     parser.add_argument("--out", type=Path, help="folder of the judgement's run")
     told = parser.parse_args()
     seeds = 2 if told.quick else told.seeds
     start = time.perf_counter()
     planted = count(WATERMARKED, 300, seeds)
-    control = [count(UNMARKED, steps, seeds) for steps in STOPPED]
+    control = [count(UNMARKED, steps, max(1, seeds // 2)) for steps in STOPPED]
     units, called = (sum(c[name] for c in control) for name in ("units", "called"))
     found = {"found": planted["networks"] / seeds, "false_alarms": called / max(units, 1), "control_units": units}
-    if not told.quick:
-        judged = judge(save=told.out, seeds=seeds, progress=True)
+    if not (told.quick or told.tests):
+        judged = judge(save=told.out, progress=True)
         for i, name in enumerate(judged["treatment"].values):
             one = judged.isel(treatment=i)
             numbers = [float(one[f"{what}{end}"]) for what in ("worst", "worst_gain") for end in ("", "_low", "_high")]

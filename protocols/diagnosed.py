@@ -57,8 +57,8 @@ def _tested(found: xr.Dataset) -> RunTable:
     ]
     heads = ("unit", "speaks for", "turned", "control", "p (Holm)", "carried", "mended", "spurious")
     caption = (
-        "turned: images that a window from an image without the class, which excites the unit, makes that class; "
-        "control: windows of images in which it is silent; carried: of the turned, those that hang on this unit; "
+        "turned: images that are called that class when a window of an error towards it is pasted in; "
+        "control: windows of images in which it is quiet; carried: of the turned, those that hang on this unit; "
         "mended: errors put right by another window"
     )
     return RunTable("Is it the object that they answer to?", heads, rows, caption)

@@ -104,27 +104,27 @@ class Transplants:
         return self._driven(unit, speaks_for)[:DONORS]
 
     def part(self, unit: int, speaks_for: int) -> Part | None:
-        """Returns the images by which a unit is tested; None where there are too few in which it is silent."""
+        """Returns the images by which a unit is tested; None where there are too few in which it is quiet."""
         donors = self.donors(unit, speaks_for)
-        silent, silent_donors = self._silent(unit, speaks_for)
-        if len(silent) < FEWEST or not len(donors):
+        quiet, quiet_donors = self._quiet(unit, speaks_for)
+        if len(quiet) < FEWEST or not len(donors):
             return None
-        taken, into, instead = self._read(donors), self._read(silent), self._read(silent_donors)
+        taken, into, instead = self._read(donors), self._read(quiet), self._read(quiet_donors)
         windows = [self._window(unit, image, instead) for image in taken]
-        which = np.arange(len(silent)) % len(donors)
+        which = np.arange(len(quiet)) % len(donors)
         pasted = np.stack([windows[d].paste(into[i], taken[d]) for i, d in enumerate(which)])
         control = np.stack([windows[d].paste(into[i], instead[i % len(instead)]) for i, d in enumerate(which)])
         removed = np.stack([window.paste(taken[d], instead[d % len(instead)]) for d, window in enumerate(windows)])
         images = np.concatenate([pasted, control, removed])
-        order = np.concatenate([silent, silent, donors])
+        order = np.concatenate([quiet, quiet, donors])
         cut = np.concatenate([which, which, np.arange(len(donors))])
         n = len(images)
         facts = {
-            "kind": np.repeat([PASTED, EXCHANGED, REMOVED], [len(silent), len(silent), len(donors)]),
+            "kind": np.repeat([PASTED, EXCHANGED, REMOVED], [len(quiet), len(quiet), len(donors)]),
             "target": self._targets[order],
             "suspect": np.full(n, unit),
             "speaks_for": np.full(n, speaks_for),
-            "held_answer": np.concatenate([self._held(unit, pasted), np.full(n - len(silent), -1)]),
+            "held_answer": np.concatenate([self._held(unit, pasted), np.full(n - len(quiet), -1)]),
             "nth_donor": cut,
             "donor": np.array([self._ids[donors[d]] for d in cut]),
             **{f"window_{name}": np.array([getattr(windows[d], name) for d in cut]) for name in ("y", "x", "side")},
@@ -134,12 +134,12 @@ class Transplants:
         kept |= {f"unit-{unit}-{speaks_for}-pasted-{i}": pasted[i] for i in range(KEPT)}
         return Part(images, [self._ids[i] for i in order], facts, kept)
 
-    def _silent(self, unit: int, speaks_for: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Returns images, not of a class and answered rightly, in which a unit is silent: recipients, and others."""
+    def _quiet(self, unit: int, speaks_for: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns images, not of a class and answered rightly, in which a unit is quiet: recipients, and others."""
         right = np.flatnonzero((self._targets != speaks_for) & (self._answers == self._targets))
         order = right[np.argsort(self._activity[right, unit], kind="stable")]
-        silent = np.sort(order[: len(order) // 2])
-        return _spread(silent[::2], RECIPIENTS), _spread(silent[1::2], RECIPIENTS)
+        quiet = np.sort(order[: len(order) // 2])
+        return _spread(quiet[::2], RECIPIENTS), _spread(quiet[1::2], RECIPIENTS)
 
     def _window(self, unit: int, image: NDArray[np.float32], instead: NDArray[np.float32]) -> Window:
         """Returns the window of an image whose loss silences a unit most: it is exchanged for those of other images."""
@@ -173,7 +173,7 @@ def preferred(
 ) -> Part | None:
     """Finds what a unit wants to see, by evolution, and ascent from there; None where no other layer can be recorded.
 
-    The ascent begins at what was evolved, for at grey a unit is often silent, and has no gradient.
+    The ascent begins at what was evolved, for at grey a unit is often quiet, and has no gradient.
 
     Args:
         subject: The classifier.

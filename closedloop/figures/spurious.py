@@ -18,8 +18,8 @@ from closedloop.recording.pictures import Pictures
 ROWS = 4
 #: What the pictures of a row are called in the run, and above their column.
 _COLUMNS = (
-    ("donor-0", "excites it,\nwithout the class"),
-    ("donor-1", "excites it,\nwithout the class"),
+    ("donor-0", "an error that\nit drove"),
+    ("donor-1", "an error that\nit drove"),
     ("evolved", "what it wants,\nevolved"),
     ("ascended", "what it wants,\nascended"),
     ("into-0", "before"),

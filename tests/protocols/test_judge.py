@@ -68,8 +68,10 @@ def test_a_judgement_that_was_stopped_goes_on_as_if_it_had_not(told, tmp_path, s
 def test_a_person_is_told_what_does_not_help(run):
     content = read_experiment(run)
     summary = protocol_of(content, "run").summary(run, open_recording(run))
-    (table,) = summary.tables
+    table, gains = summary.tables
     assert [row[0] for row in table.rows][:3] == ["(before)", "none", "reweight"]
+    assert [row[0] for row in gains.rows][:2] == ["reweight", "errors"]
+    assert gains.rows[0][3] == ""  # over itself
     said = " ".join(summary.lines)
     for name in ("errors", "freeze"):
         assert name in said

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from closedloop.analysis import spurious_units
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.eight_bit import write_png
 from closedloop.loop.protocol import protocol_of
@@ -17,6 +18,7 @@ from closedloop.protocols.spurious import Window
 from closedloop.protocols.tasks import read_task
 from closedloop.protocols.train import TrainSettings
 from closedloop.protocols.treating import Feature, Network, Seen, early_errors, parse_treatments, read_group
+from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording, read_experiment
 
 GROUPS = ["left", "left, marked", "right", "right, marked"]
@@ -271,3 +273,19 @@ def test_what_does_not_fit_is_named(told, tmp_path, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         treat(**{**told, "treatment": "errors", **options}, save=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+def test_the_watermark_is_found_shown_in_its_colour_and_trained_away(tmp_path):
+    pytest.importorskip("sklearn")
+    found = treat(seed=2, treatment="evolved", save=tmp_path / "run")
+    recording = open_recording(tmp_path / "run" / "diagnosis")
+    units = spurious_units(recording)
+    own = units.isel(suspect=units["spurious"].values)
+    assert own.sizes["suspect"] > 0
+    assert set(own["class_name"].values.tolist()) == {"8"}
+    assert set(own["y"].values.tolist()) == set(own["x"].values.tolist()) == {12}
+    corners = [Pictures(recording).kept(f"unit-{u}-8-evolved")[-4:, -4:].mean((0, 1)) for u in own["unit"].values]
+    assert any(red > 200 and green < 60 and blue > 200 for red, green, blue in corners)
+    before = float(found["worst"].values[found["phase"].values == "before"][-1])
+    assert float(found["worst"].values[-1]) > before + 0.3
