@@ -64,6 +64,10 @@ def _tested(found: xr.Dataset) -> RunTable:
     return RunTable("Is it the object that they answer to?", heads, rows, caption)
 
 
+#: What the test does where there is nothing to be found; see docs/treatments.md.
+_FALSE_ALARMS = "In small networks without such a feature the test called 1 of 180 units so (0.6 % [0.1, 3.0])."
+
+
 def _said(found: xr.Dataset) -> list[str]:
     """Says which units are spurious."""
     own = found.isel(suspect=found["spurious"].values)
@@ -75,7 +79,7 @@ def _said(found: xr.Dataset) -> list[str]:
         f"{int(one['x'])}, of images that are none turns {float(one['turned']):.0%} of {int(one['images'])} other "
         f"images into it, windows of other images {float(one['turned_control']):.0%}."
         for one in (own.isel(suspect=i) for i in range(own.sizes["suspect"]))
-    ]
+    ] + [_FALSE_ALARMS]
 
 
 def _totals(recording: xr.Dataset, answers: xr.Dataset) -> RunTable:
