@@ -80,9 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two networks of each kind, no judgement")
     parser.add_argument("--tests", action="store_true", help="no judgement: closedloop judge makes it, too")
-    parser.add_argument(
-        "--seeds", type=int, default=20, help="networks; half as many of each control"
-    )
+    parser.add_argument("--seeds", type=int, default=20, help="networks; half as many of each control")
     parser.add_argument("--out", type=Path, help="folder of the judgement's run")
     told = parser.parse_args()
     seeds = 2 if told.quick else told.seeds

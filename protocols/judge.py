@@ -251,7 +251,15 @@ def _gains(found: xr.Dataset) -> RunTable:
         if name != NONE:
             other = "worst_over_reweight"
             over = "" if name == REWEIGHT or other not in one else _range(one, other, "+")
-            rows.append([str(name), _range(one, "worst_gain", "+"), f"{float(one['p_holm']):.2g}", over, _word(one)])
+            rows.append(
+                [
+                    str(name),
+                    _range(one, "worst_gain", "+"),
+                    f"{float(one['p_holm']):.2g}",
+                    over,
+                    _word(one).removeprefix("no effect "),
+                ]
+            )
     heads = ("treatment", "over none", "p", "over reweight", "")
     caption = (
         "none: as many steps without a treatment; percentage points, paired by seed, with t-intervals; p: that the "
