@@ -257,7 +257,7 @@ def _gains(found: xr.Dataset) -> RunTable:
                     _range(one, "worst_gain", "+"),
                     f"{float(one['p_holm']):.2g}",
                     over,
-                    _word(one).removeprefix("no effect "),
+                    _word(one).replace("no effect", "not"),
                 ]
             )
     heads = ("treatment", "over none", "p", "over reweight", "")
