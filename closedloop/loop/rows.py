@@ -87,7 +87,7 @@ class SessionRows:
         shown = surveys * len(self._references) + threads * s.images + generations * s.interleave
         shown += (finalists + 2 * threads) * s.retest_repeats
         return Layout(
-            capacity=shown * (1 + s.retries),
+            capacity=int(shown * (1 + s.retries)),
             latent=self._latent,
             units=self._subject.units,
             scalars={
