@@ -17,7 +17,7 @@ def sweep(
     out: str | Path | None = None,
     *,
     workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: Any = None,
     retry: bool = False,
     progress: bool = True,
 ) -> SweepResult:
@@ -32,7 +32,8 @@ def sweep(
         out: The folder of the sweep; default that which the plan names, relative to its file.
         workers: Processes of this computer, each pinned to a core and computing with one thread; default one for each
             core, 0 for this process.
-        scheduler: Address of a Dask scheduler, or "local" for a cluster of this computer; None for plain processes.
+        scheduler: Address of a Dask scheduler, "local" for a cluster of this computer, or a cluster of Dask itself,
+            such as that of examples/slurm.py; None for plain processes.
         retry: Whether runs that failed before are tried again.
         progress: Whether a bar, or in a log file lines, says on standard error how far it is.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import queue
+import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,6 +26,8 @@ from .sweep_runs import FAILED, Outcome, run_of_text
 LOCAL = "local"
 #: Runs that are handed over beyond those that can be under way: a worker that has done one has the next at once.
 _AHEAD = 1
+#: Seconds for which the number of workers is taken for known: of a thousand it is a long answer.
+_KNOWN_S = 2.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "")
 
 
@@ -33,7 +36,7 @@ class DaskWorkers:
     """The workers of a Dask cluster.
 
     Args:
-        scheduler: Its address, such as ``tls://head:8786``; "local" for a cluster of this computer.
+        scheduler: Its address, such as ``tls://head:8786``; "local" for one of this computer; or a cluster itself.
         count: Workers of a local one.
 
     Raises:
@@ -69,12 +72,16 @@ class DaskWorkers:
         self._gone = distributed.client.FutureCancelledError
         self._heard: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._futures: dict[str, Any] = {}
+        self._threads, self._asked = 0, -_KNOWN_S
 
     @property
     def room(self) -> int:
         """How many more runs can be handed over now."""
-        threads = sum(int(worker["nthreads"]) for worker in self._information()["workers"].values())
-        return max(0, threads * (1 + _AHEAD) - len(self._futures))
+        now = time.monotonic()
+        if now - self._asked >= _KNOWN_S:
+            workers = self._information()["workers"].values()
+            self._threads, self._asked = sum(int(worker["nthreads"]) for worker in workers), now
+        return max(0, self._threads * (1 + _AHEAD) - len(self._futures))
 
     def _information(self) -> dict[str, Any]:
         """Asks the scheduler who is there.

@@ -121,7 +121,7 @@ def write_runs(plan: Plan) -> Path:
     return path
 
 
-def hired(scheduler: str | None, count: int) -> Workers:
+def hired(scheduler: Any, count: int) -> Workers:
     """Returns who does the runs."""
     if scheduler is not None:
         from .sweep_dask import DaskWorkers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -345,6 +347,21 @@ def test_a_scheduler_elsewhere_without_tls_is_warned_of():
         check_address("tcp://head:8786")
 
 
+def test_a_cluster_with_slurm_has_workers_of_one_thread_by_tls(tmp_path):
+    """The recipe of examples/slurm.py; no job is submitted."""
+    pytest.importorskip("dask_jobqueue")
+    pytest.importorskip("cryptography")
+    place = Path(__file__).parents[2] / "examples" / "slurm.py"
+    spec = importlib.util.spec_from_file_location("slurm_example", place)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    with example.slurm("cpu", tmp_path, interface="lo", scheduler_options={"dashboard_address": None}) as cluster:
+        script = cluster.job_script()
+        assert cluster.scheduler_address.startswith("tls://")
+    for words in ("#SBATCH -p cpu", "--cpus-per-task=8", "export OMP_NUM_THREADS=1", "--nthreads 1", "--nworkers 8"):
+        assert words in script
+
+
 # Kills ----------------------------------------------------------------------------------------------------------------
 
 
@@ -352,30 +369,27 @@ def test_a_scheduler_elsewhere_without_tls_is_warned_of():
 def test_kills_of_workers_and_clients(tmp_path, counted):
     """Fifty small runs under kills of workers and of the sweep itself: each equals the same run alone."""
     content = {**SMALL, "images": 60, "units": "0-3", "seeds": "0-5"}
-    file = tmp_path / "plan.yaml"
-    file.write_text(yaml.safe_dump({**content, "out": "s"}))
-    plan = read_plan(file)
-    rng, kills = np.random.default_rng(0), counted(quick=1, reduced=20, full=100)
-    code = f"from closedloop.protocols import sweep; sweep({str(file)!r}, workers=2, progress=False)"
-    done = 0
+    rng, kills, done, turn = np.random.default_rng(0), counted(quick=2, reduced=20, full=100), 0, 0
     while done < kills:
-        client = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-        while client.poll() is None and done < kills:
-            time.sleep(float(rng.uniform(0.3, 3.0)))
-            children = _children(client.pid)
-            victim = client.pid if rng.random() < 0.25 or not children else int(rng.choice(children))
-            try:
-                os.kill(victim, signal.SIGKILL)
-                done += 1
-            except ProcessLookupError:
-                break
-        client.kill() if rng.random() < 0.5 and done < kills else None
-        client.wait()
-        if not remaining(plan):
-            break
-    result = quiet(file, None, workers=2, retry=True)
-    assert (result.done, dict(result.failed)) == (48, {})
-    assert_as_alone(plan, tmp_path)
+        turn += 1
+        plan = read_plan(content, tmp_path / f"s{turn}")
+        write_runs(plan)
+        code = f"from closedloop.protocols import sweep; sweep({str(plan.out)!r}, workers=2, progress=False)"
+        while done < kills and remaining(plan):
+            client = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+            while client.poll() is None and done < kills:
+                time.sleep(float(rng.uniform(0.3, 2.5)))
+                children = _children(client.pid)
+                victim = client.pid if rng.random() < 0.25 or not children else int(rng.choice(children))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                    done += 1
+            if done >= kills:
+                client.kill()
+            client.wait()
+        result = quiet(plan.out, None, workers=2, retry=True)
+        assert (result.done, dict(result.failed)) == (48, {})
+        assert_as_alone(plan, tmp_path / f"alone-{turn}")
 
 
 def _children(pid):
