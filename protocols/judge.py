@@ -26,6 +26,7 @@ from closedloop.recording.writer import Recording
 
 from .stored import check_complete, stored_settings
 from .tasks import Task, read_task
+from .train import TRAINING
 from .treat import TestGroups, TreatedSettings, TreatSettings, diagnosis_of, place_of, treat
 from .treating import BEFORE as BEFORE_FILE
 from .treating import OF_UNITS, allocated, parse_treatments
@@ -80,7 +81,7 @@ def judge(
     require("torch", "networks", "judge")
     told = read_settings(JudgeSettings, _as_tuples(options))
     task = read_task(told.data, told.seed)
-    experiment = {"closedloop": version(), "protocol": JUDGE, **asdict(told)}
+    experiment = {"closedloop": version(), "protocol": JUDGE, "seed": told.seed, TRAINING: asdict(told)}
     with place_of(save) as folder:
         return judged_treatments(record(Judging(told, task, folder, progress), experiment, save, exists))
 
@@ -210,8 +211,8 @@ class Judging:
 def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
     """Goes on with a judgement; returns what a finished one came to."""
     if not is_finished(run):
-        check_complete(run, content, JudgeSettings)
-        told = stored_settings(JudgeSettings, _as_tuples(content))
+        check_complete(run, content, None, TRAINING)
+        told = stored_settings(JudgeSettings, _as_tuples(content[TRAINING]))
         run_course(Judging(told, read_task(told.data, told.seed), run, handed.progress), Recording.reopen(run))
     return judged_treatments(open_recording(run))
 

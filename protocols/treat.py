@@ -33,7 +33,7 @@ from closedloop.recording.writer import Recording
 
 from .stored import check_complete, stored_settings
 from .tasks import WATERMARKED, Task, read_task
-from .train import TrainSettings
+from .train import TRAINING, TrainSettings
 from .treating import (
     BEFORE,
     OF_UNITS,
@@ -168,7 +168,7 @@ def treat(
     require("torch", "networks", "treat")
     told = read_settings(TreatSettings, _as_tuples(options))
     task = read_task(told.data, told.seed)
-    experiment = {"closedloop": version(), "protocol": TREAT, **asdict(told)}
+    experiment = {"closedloop": version(), "protocol": TREAT, "seed": told.seed, TRAINING: asdict(told)}
     with place_of(save) as folder:
         course = Treating(told, task, folder, progress)
         recording = record(course, experiment, save, exists)
@@ -380,8 +380,8 @@ def diagnosis_of(told: TreatSettings, task: Task, folder: Path) -> Path:
 def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
     """Goes on with a treatment; returns what a finished one came to."""
     if not is_finished(run):
-        check_complete(run, content, TreatSettings)
-        told = stored_settings(TreatSettings, _as_tuples(content))
+        check_complete(run, content, None, TRAINING)
+        told = stored_settings(TreatSettings, _as_tuples(content[TRAINING]))
         task = read_task(told.data, told.seed)
         run_course(Treating(told, task, run, handed.progress), Recording.reopen(run))
     return treatment_accuracy(open_recording(run))

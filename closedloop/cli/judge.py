@@ -17,7 +17,7 @@ def judge(given: Mapping[str, Any]) -> None:
     from closedloop.protocols import JudgeSettings
     from closedloop.protocols import judge as judge_treatments
 
-    numbers = numbers_of(JudgeSettings, given, read_config(given, "judge"))
+    numbers = numbers_of(JudgeSettings, given, read_config(given, "judge").get("training", {}))
     run = run_folder(given, "judge", numbers.get("network", JudgeSettings.network))
     say(f"Run: {run}")
     with Meter("judging") as meter:

@@ -17,7 +17,7 @@ def treat(given: Mapping[str, Any]) -> None:
     from closedloop.protocols import TreatSettings
     from closedloop.protocols import treat as treat_network
 
-    numbers = numbers_of(TreatSettings, given, read_config(given, "treat"))
+    numbers = numbers_of(TreatSettings, given, read_config(given, "treat").get("training", {}))
     run = run_folder(given, "treat", "-".join(numbers.get("treatment", TreatSettings.treatment)))
     say(f"Run: {run}")
     with Meter("treating") as meter:
