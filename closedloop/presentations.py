@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,3 +139,12 @@ class Answers:
             return np.array(self.window_s, np.float64)
         start, width, n = self.bins_s
         return np.asarray(start + width * np.arange(n + 1), np.float64)
+
+
+@runtime_checkable
+class Beginning(Protocol):
+    """A capability of rigs: it is told that a new run begins, so that runs are not taken for each other."""
+
+    def begin_run(self) -> Mapping[str, Any]:
+        """Makes ready for a new run; returns what is known of the rig in plain values, which is kept with the run."""
+        ...

@@ -117,7 +117,7 @@ class RigSubject(ReadableSubject):
             None if give_up_s is None else check_positive("give_up_s", give_up_s),
             notice,
         )
-        self._session, self._seq = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", 0
+        self._session, self._seq = _session_name(), 0
         self._greet()
         #: Whether it gives spikes; None until it has answered.
         self._fires: bool | None = {"spikes": True, "counts": False}.get(str(self.welcome.get("gives")))
@@ -251,6 +251,13 @@ class RigSubject(ReadableSubject):
         self._seq = seq  # last: what fails is asked for again under the same number
         return answers
 
+    def begin_run(self) -> Mapping[str, Any]:
+        """Begins a session of its own for a new run, which can be resumed whatever else this object is used for."""
+        if self._seq:
+            self._session, self._seq = _session_name(), 0
+            self._greet()
+        return self.welcome
+
     def state(self) -> State:
         """Returns the session and the number of its last block, with what the rig says of itself, for the record."""
         fires = {} if self._fires is None else {"fires": self._fires}
@@ -260,6 +267,11 @@ class RigSubject(ReadableSubject):
         """Goes back to a saved state; the rig is asked who it is when the next block is."""
         self._session, self._seq = str(state["session"]), int(state["seq"])
         self._fires = bool(state["fires"]) if "fires" in state else self._fires
+
+
+def _session_name() -> str:
+    """Returns a name that no other session has, which folders can have, too."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def _way(transport: Transport | str, token_file: str | None, layout: str, units: Any) -> Transport:

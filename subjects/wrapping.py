@@ -27,7 +27,7 @@ from closedloop.interfaces import (
     form_of,
 )
 from closedloop.loop.answers import check_answers
-from closedloop.presentations import Answers, Asked
+from closedloop.presentations import Answers, Asked, Beginning
 from closedloop.readable import ReadableSubject
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
 
@@ -54,6 +54,7 @@ class Wrapper(ReadableSubject, ABC):
     resolution: int
     torch_device: str
     present: Callable[[Asked], Answers]
+    begin_run: Callable[[], Mapping[str, Any]]
 
     def __init__(self, subject: Subject | str | Mapping[str, Any], seed: int, **options: Any) -> None:
         self.subject = as_subject(subject)
@@ -67,6 +68,8 @@ class Wrapper(ReadableSubject, ABC):
             self.torch_device = self.subject.torch_device
         if isinstance(self.subject, Presenting):
             self.present = self._present
+        if isinstance(self.subject, Beginning):
+            self.begin_run = self.subject.begin_run
         self._options = {**options, "seed": check_seed(seed)}
         depth = _depth(self.subject, self.kind)
         self._rng = named_generator(seed, f"{self.kind}-{depth}" if depth else self.kind)

@@ -14,18 +14,18 @@ from closedloop.rigs.transports import listen
 from closedloop.subjects import FunctionSubject
 
 SIDE = 12
-#: What a subject answers at most; its unit 0 and 1 tell the image, whatever multiplies both.
-IMAGES = 50
+#: How many images tell their number.
+IMAGES = 256
 
 
 def marked(numbers):
-    """Images ``(n, 3, SIDE, SIDE)`` whose pixels say their number, from 0 to `IMAGES`."""
-    values = (np.asarray(numbers) * 5 + 2) / np.float32(255)
+    """Images ``(n, 3, SIDE, SIDE)`` whose pixels say their number, from 0 to `IMAGES` - 1."""
+    values = np.asarray(numbers) / np.float32(255)
     return np.broadcast_to(values[:, None, None, None], (len(values), 3, SIDE, SIDE)).astype(np.float32)
 
 
 def number_of(responses):
-    """The numbers of the images that gave these responses ``(n, 2 or more)``; -1 for a lost one."""
+    """The numbers of the images that gave these responses ``(n, 2 or more)``, at any gain; -1 for a lost one."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found = responses[:, 0] / responses[:, 1] - 1
     return np.where(np.isnan(found), -1, np.rint(found)).astype(int)
@@ -35,7 +35,7 @@ def telling(units=4):
     """A subject whose responses tell which image it saw, at any gain."""
 
     def respond(images):
-        number = np.rint((images[:, 0, 0, 0] * 255 - 2) / 5)
+        number = np.rint(images[:, 0, 0, 0] * 255)
         return np.stack([number + 1, np.ones_like(number), *[number + k for k in range(2, units)]], axis=1)
 
     return FunctionSubject(respond, units, name="telling")

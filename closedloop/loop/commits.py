@@ -8,6 +8,7 @@ begins, so a run goes on after a crash at any moment as if nothing had happened.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from closedloop.loop.answers import extended, session_name, with_answers
 from closedloop.loop.contents import Handing, Held
 from closedloop.loop.findings import summary_of
 from closedloop.loop.presenter import Shown
+from closedloop.presentations import Beginning
 from closedloop.recipes import fingerprint, older_fingerprints, plain, same_fingerprint, same_recipe
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
 from closedloop.recording.places import root_of
@@ -46,6 +48,8 @@ _PLACES = ("references", "images", "naturals")
 HELD = "contents"
 #: The file of a run with the state in which a rig was before its first block.
 BEGUN = "rig.npz"
+#: The file of a run with what its rig said of itself: units, screen, clock.
+ABOUT = "rig.json"
 
 
 class Course(Protocol):
@@ -204,12 +208,17 @@ def _begin_as_before(subject: Subject, recording: Recording) -> None:
 
     So the first block is named alike when it is asked for again, and a rig that has shown it does not show it twice.
     """
-    if not (isinstance(subject, Presenting) and isinstance(subject, Stateful)) or recording.path is None:
+    kept = None if recording.path is None else read_kept(recording.path, BEGUN)
+    known: Mapping[str, Any] = {}
+    if kept is None and isinstance(subject, Beginning):
+        with blamed(f"subject {subject.name!r}, begin_run()", SubjectError):
+            known = subject.begin_run()
+    if not (isinstance(subject, Presenting) and isinstance(subject, Stateful)):
         return
-    kept = read_kept(recording.path, BEGUN)
     with blamed(f"subject {subject.name!r}, state()", SubjectError):
         if kept is None:
-            recording.keep(BEGUN, pack_state(subject.state()))
+            about = {ABOUT: (json.dumps(plain(known), indent=1) + "\n").encode()} if known else {}
+            recording.keep_files({**about, BEGUN: pack_state(subject.state())})
         else:
             subject.restore(unpack_state(kept))
 

@@ -55,7 +55,7 @@ class RigClient:
         asked = message("hello", session=session, client=self.name, wants={"encodings": list(self.transport.encodings)})
         end = time.monotonic() + connect_s
         while (left := end - time.monotonic()) > 0:
-            self.transport.send(asked)
+            self._send(asked)
             got = self._answer("welcome", min(left, 2.0))
             if got is not None:
                 return got
@@ -89,7 +89,7 @@ class RigClient:
             SubjectTimeoutError: There was no news for `give_up_s`.
         """
         waiting, damaged = _Waiting(expected_s, self._patience_s), 0
-        self.transport.send(block)
+        self._send(block)
         while True:
             got = self._receive(waiting.left())
             if got is None:
@@ -134,8 +134,15 @@ class RigClient:
             waiting.patient_again(self._patience_s)
 
     def _again(self, block: Message) -> None:
-        self.transport.send(block)
+        self._send(block)
         self.resent += 1
+
+    def _send(self, sent: Message) -> None:
+        """Sends a message; where that cannot be done now, a person is told, and it is sent again after the patience."""
+        try:
+            self.transport.send(sent)
+        except OSError as error:
+            self._tell(f"the rig cannot be reached: {error.strerror or error}")
 
 
 class _Waiting:

@@ -126,8 +126,9 @@ class FaultyListener:
             die()
         if self._happens("mute"):
             return
-        if self._happens("reorder") and self._old and not isinstance(peer, os.PathLike):
-            self._inner.reply(peer, self._old[int(self._rng.integers(len(self._old)))])
+        if self._happens("reorder"):
+            if self._old and not isinstance(peer, os.PathLike):  # in a folder an answer has its place
+                self._inner.reply(peer, self._old[int(self._rng.integers(len(self._old)))])
             trials = list(sent.header["trials"])
             sent = Message({**sent.header, "trials": [trials[i] for i in self._rng.permutation(len(trials))]})
         self._old = [*self._old[-7:], sent]

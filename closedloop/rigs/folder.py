@@ -41,8 +41,18 @@ _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
 
 
 def put(path: Path, data: bytes) -> None:
-    """Writes a file in full under a temporary name, brings it to the disk and renames it, and makes its name last."""
-    replace_file(path, data)
+    """Writes a file in full under a temporary name, brings it to the disk and renames it, and makes its name last.
+
+    Windows lets no file be replaced that somebody has open; then it is tried for a second.
+    """
+    for left in range(20, -1, -1):
+        try:
+            replace_file(path, data)
+            break
+        except PermissionError:
+            if left == 0 or os.name == "posix":
+                raise
+            time.sleep(0.05)
     synchronize(path.parent)
 
 
@@ -105,13 +115,10 @@ class FolderTransport:
 
     def send(self, sent: Message) -> None:
         """Puts a message where the rig finds it. What lies there already, and is the same, stays."""
-        try:
-            if sent.type == "block":
-                self._send_block(sent)
-            else:
-                self._send_hello(sent)
-        except OSError as error:
-            raise RigError(f"cannot write in {self._root} ({error.strerror or error}).") from error
+        if sent.type == "block":
+            self._send_block(sent)
+        else:
+            self._send_hello(sent)
 
     def _send_hello(self, sent: Message) -> None:
         folder = self._root / "sessions" / _safe(sent.header.get("session"))
@@ -288,9 +295,12 @@ class FolderListener:
             raise RigError(f"block {place.name}: {what}", "damaged")
 
     def reply(self, peer: Any, sent: Message) -> None:
-        """Puts an answer beside its question; what nobody waits for any more is not written."""
+        """Puts an answer beside its question.
+
+        One that cannot be written now, since the share is away, is asked for again: its question has no answer yet.
+        """
         place = Path(peer)
-        with suppress(FileNotFoundError):  # who asked has taken the question away
+        with suppress(OSError):
             if place.name.startswith("hello-"):
                 kind = "refused" if sent.type == "error" else "welcome"
                 put(place.with_name(f"{kind}-{place.name.removeprefix('hello-')}"), encoded(sent.header))

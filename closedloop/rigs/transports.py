@@ -23,7 +23,11 @@ class Transport(Protocol):
         ...
 
     def send(self, sent: Message) -> None:
-        """Sends a message, or puts it where the rig finds it."""
+        """Sends a message, or puts it where the rig finds it.
+
+        Raises:
+            OSError: It cannot at this moment.
+        """
         ...
 
     def receive(self, timeout_s: float) -> Message | None:

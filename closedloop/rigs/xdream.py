@@ -66,11 +66,8 @@ class XDreamTransport:
             }
             self._waiting = [message("welcome", session=sent.header["session"], **known)]
             return
-        try:
-            self._own(str(sent.header["session"]))
-            self._write(sent)
-        except OSError as error:
-            raise RigError(f"cannot write in {self._folder} ({error.strerror or error}).") from error
+        self._own(str(sent.header["session"]))
+        self._write(sent)
         self._asked, self._seen = sent, None
 
     def _own(self, session: str) -> None:

@@ -15,7 +15,7 @@ from closedloop.rigs.faults import FAULTS, FaultyListener, parse_faults
 from closedloop.rigs.simulated import SimulatedRig
 from closedloop.subjects import RigSubject
 from tests.rig_child import PROCESSES, rig
-from tests.running_rigs import Running, marked, number_of, telling
+from tests.running_rigs import IMAGES, Running, marked, number_of, telling
 
 #: Those that end the process; they need one of their own.
 CRASHES = {"crash", "crash-after"}
@@ -34,9 +34,9 @@ SHORT = {
 
 def shown(subject, seed):
     """Presents images whose pixels say their number, and returns the recording."""
-    numbers = np.random.default_rng(seed).permutation(40)[:24]
+    numbers = np.random.default_rng(seed).permutation(IMAGES)[:100]  # two blocks, and what is shown again
     with np.errstate(all="ignore"):
-        return present(subject, marked(numbers), resolution=12, repeats=2, seed=seed, progress=False), numbers
+        return present(subject, marked(numbers), resolution=12, seed=seed, progress=False), numbers
 
 
 def check(ds, numbers):

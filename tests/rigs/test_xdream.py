@@ -53,7 +53,7 @@ class Task(threading.Thread):
                 own = [path for path in files if path.name.startswith(block)]
                 self.shown += [path.name for path in own]
                 value = [np.asarray(Image.open(path))[0, 0, 0] for path in own]
-                responses = np.array([[(v - 2) / 5, 7.0] for v in value])
+                responses = np.array([[float(v), 7.0] for v in value])
                 names, responses = self.change([f"C:\\stimuli\\{path.name}" for path in own], responses)
                 partial = self.folder / f"{block}.tmp"
                 self.save(partial, names, responses)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,36 @@ def test_a_finished_run_is_resumed_by_its_name(running, tmp_path):
     subject = load_subject(f"rig:{rig.address}", **OPTIONS)
     present(subject, marked(range(4)), save=tmp_path / "run", progress=False)
     assert resume(tmp_path / "run").sizes["presentation"] == 4
+
+
+def test_each_run_has_a_session_of_its_own_and_what_the_rig_said(running, tmp_path):
+    rig = running(SimulatedRig(telling()), f"folder:{tmp_path / 'exchange'}")
+    subject = RigSubject(rig.address, **OPTIONS)
+    for name in ("one", "two"):
+        present(subject, marked(range(4)), save=tmp_path / name, progress=False)
+    shown = rig.stop()
+    assert [entry[1] for entry in shown] == [1, 1]
+    assert len({entry[0] for entry in shown}) == 2
+    said = json.loads((tmp_path / "two" / "rig.json").read_text())
+    assert said["screen"]["gamma"] == "linear: simulated"
+    assert [unit["id"] for unit in said["units"]] == list(subject.units.neuroid_id)
+
+
+def test_what_cannot_be_sent_now_is_sent_again(caplog):
+    way = Scripted(lambda sent, count: [blank("welcome", units=[{"id": "a"}, {"id": "b"}], encoding="png")])
+    subject = RigSubject(way, resolution=12, patience_s=0.02, on_s=0.001, off_s=0.0)
+    tries = []
+
+    def send(sent):
+        tries.append(sent)
+        if len(tries) < 3:
+            raise OSError(112, "Host is down")
+        way.waiting.append(answer_to(sent))
+
+    way.send = send
+    np.testing.assert_array_equal(subject.record(marked(range(3)))[:, 0], range(3))
+    assert len(tries) == 3
+    assert "the rig cannot be reached: Host is down" in caplog.text
 
 
 def test_large_blocks_go_in_parts(address, running):
