@@ -69,7 +69,11 @@ WITHIN = "training"
 #: Looks in a second of the movie.
 LOOKS_HZ = 1.5
 #: Layers that are followed where none are named, by network.
-FOLLOWED = {"mlp": ("fc1", "fc3", "output"), "resnet": ("block1", "block4", "output")}
+FOLLOWED = {
+    "mlp": ("fc1", "fc3", "output"),
+    "conv": ("conv1", "conv3", "output"),
+    "resnet": ("block1", "block4", "output"),
+}
 
 
 @settings

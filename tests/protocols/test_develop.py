@@ -14,7 +14,9 @@ from closedloop.analysis import development, read_allocation
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError
 from closedloop.loop.protocol import protocol_of
 from closedloop.networks.modules import born
+from closedloop.networks.small import SMALL, small_network
 from closedloop.protocols import DevelopSettings, Training, develop, resume, train
+from closedloop.protocols.develop import FOLLOWED as NAMED
 from closedloop.protocols.develop import moments
 from closedloop.recording.reader import open_recording, read_experiment
 from closedloop.subjects import TorchSubject
@@ -69,6 +71,20 @@ def test_scores_come_from_fresh_presentations_and_beat_the_fixed_set(task, tmp_p
     assert float(row["responses"][1]) == pytest.approx(float(found["response"][2, 1, start]), rel=1e-6)
     assert (found["response"].mean("start") > found["best"]).mean() > 0.5
     assert (found["drive"] > 1).mean() > 0.8
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_every_bundled_network_has_layers_that_are_followed_where_none_are_named(network):
+    layers = dict(small_network(network, 1, 8, 2, 0).named_modules())
+    assert set(NAMED[network]) <= layers.keys()
+
+
+def test_marked_digits_in_colours_are_followed():
+    pytest.importorskip("sklearn")
+    told = {"data": "watermarked-digits", "network": "conv", "steps": 2, "subset": 50, "units": "0,1", "starts": 1}
+    found = develop(**told, looks=2, images=24, examples=12, **PARTS)
+    assert found["layer"].values.tolist() == ["conv1"] * 2 + ["conv3"] * 2 + ["output"] * 2
+    assert np.isfinite(found["drive"]).all()
 
 
 def test_training_goes_on_as_if_nobody_had_looked(task, tmp_path):
