@@ -5,6 +5,7 @@ The parts here take it from one mixin. Subjects, generators and optimizers of ot
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 #: Names in a line; an ellipsis stands for the others.
@@ -84,3 +85,10 @@ def counted(number: int, word: str) -> str:
 def some(names: Any, most: int = _NAMES) -> str:
     """Returns the first names, with an ellipsis for those that are left out."""
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
+
+
+def with_error(value: float, error: float) -> str:
+    """Writes a number with its standard error; alone where the error is not known or 0, and "–" where there is none."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.3g} ± {error:.2g}" if error > 0 else f"{value:.3g}"

@@ -45,6 +45,7 @@ from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
 from closedloop.objectives.naming_units import UnitSpec
+from closedloop.readable import with_error
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import shared
@@ -276,7 +277,7 @@ def _table(found: Sequence[ThreadSummary], seconds: float) -> RunTable:
         *([] if len(targets) == 1 < len(found) else [("target", [s.target for s in found])]),
         ("evolved best ± s.e.", [str(s.evolved) for s in found]),
         ("best natural reference ± s.e.", [str(s.natural) for s in found]),
-        ("evolved ÷ natural", [_pair(s.ratio, s.ratio_sem) for s in found]),
+        ("evolved ÷ natural", [with_error(s.ratio, s.ratio_sem) for s in found]),
         (f"highest score while evolving{raw}", [_finite(s.noisy_maximum) for s in found]),
         ("winner's curse of that image", [_finite(beside(s.curse, s.noisy_maximum)) for s in found]),
         ("presentations", [f"{s.images:,}" for s in found]),
@@ -289,10 +290,6 @@ def _table(found: Sequence[ThreadSummary], seconds: float) -> RunTable:
 
 def _finite(value: float) -> str:
     return f"{value:.4g}" if np.isfinite(value) else "–"
-
-
-def _pair(value: float, error: float) -> str:
-    return f"{value:.3g} ± {error:.2g}" if np.isfinite(value) else "–"
 
 
 def _resume_import(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:

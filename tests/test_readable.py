@@ -9,7 +9,7 @@ from closedloop import CMAES, ImageSet, RandomSearch, Session, Space, Thread, Un
 from closedloop.generators import CPPN, Fourier, FourierMovie, Pixels, Truncated
 from closedloop.objectives import parse_objective
 from closedloop.protocols import evolve
-from closedloop.readable import Readable, counted, some
+from closedloop.readable import Readable, counted, some, with_error
 from closedloop.subjects import FunctionSubject, GaborSubject, MotionEnergySubject, Poisson, TorchSubject
 
 torch = pytest.importorskip("torch")
@@ -105,3 +105,17 @@ def test_without_a_re_test_there_is_no_image():
     ds = evolve(subject, generator, optimizer, images=16, references=None, retest_candidates=0)
     assert "<img" not in summarize(ds)[0]._repr_html_()
     assert "not re-tested" in repr(summarize(ds)[0])
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (1.484, 0.0213, "1.48 ± 0.021"),
+        (1.484, float("nan"), "1.48"),
+        (1.484, 0.0, "1.48"),
+        (float("nan"), 0.1, "–"),
+        (float("inf"), 0.1, "–"),
+    ],
+)
+def test_an_error_that_is_not_known_is_not_shown(value, error, text):
+    assert with_error(value, error) == text

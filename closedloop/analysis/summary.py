@@ -19,7 +19,7 @@ from closedloop.checks import at_door, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import Linear, evaluate, parse_objective
-from closedloop.readable import Readable
+from closedloop.readable import Readable, with_error
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import EVOLUTION, REFERENCE
 from closedloop.recording.lean import lost, responses_at
@@ -110,12 +110,11 @@ class ThreadSummary(Readable):
 
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: the evolved image, if it can be had, beside the numbers."""
-        ratio = "–" if np.isnan(self.ratio) else f"{self.ratio:.3g} ± {self.ratio_sem:.2g}"
         curse = beside(self.curse, self.noisy_maximum)
         rows = {
             "evolved image, re-tested": str(self.evolved),
             "best reference, re-tested": str(self.natural),
-            "evolved ÷ best reference": ratio,
+            "evolved ÷ best reference": with_error(self.ratio, self.ratio_sem),
             "winner’s curse": "–" if np.isnan(curse) else f"{curse:.4g}",
             "presentations": f"{self.images:,} in {self.generations:,} generations",
         }

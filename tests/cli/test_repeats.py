@@ -180,7 +180,7 @@ def words_of(command, draw):
     if command == "evolve":
         return [
             *["evolve", "--subject", GABOR, "--generator", FOURIER, "--images", "120", "--optimizer", "isotropic"],
-            *["--objective", draw.choice(("unit(0)", "unit(1) - 0.25*unit(0)", "abs(unit(2))"))],
+            *["--objective", draw.choice(("unit(0)", "unit(1) - 0.25*unit(0)", "0.5*unit(2) - 1"))],
             *drawn(draw, {**timing, "repeats": (1, 3), "interleave": (0, 3), "retest-repeats": (1, 4)},
                    references=["none"], keep=["best", "all", "none"], drift=["none"]),
         ]  # fmt: skip
