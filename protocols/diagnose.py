@@ -548,6 +548,7 @@ _OF_SUSPECTS: dict[str, tuple[str, Any]] = {
     "suspect": ("int64", -1),
     "speaks_for": ("int64", -1),
     "held_answer": ("int64", -1),
+    "recipient": ("str", ""),
     "donor": ("str", ""),
     "nth_donor": ("int64", -1),
     "window_y": ("int64", -1),

@@ -119,8 +119,10 @@ class Transplants:
         order = np.concatenate([quiet, quiet, donors])
         cut = np.concatenate([which, which, np.arange(len(donors))])
         n = len(images)
+        counts = {PASTED: len(quiet), EXCHANGED: len(quiet), REMOVED: len(donors)}
         facts = {
-            "kind": np.repeat([PASTED, EXCHANGED, REMOVED], [len(quiet), len(quiet), len(donors)]),
+            "kind": np.repeat(list(counts), list(counts.values())),
+            "recipient": np.array([self._ids[i] for i in order]),
             "target": self._targets[order],
             "suspect": np.full(n, unit),
             "speaks_for": np.full(n, speaks_for),
@@ -132,7 +134,8 @@ class Transplants:
         kept = {f"unit-{unit}-{speaks_for}-donor-{i}": taken[i] for i in range(min(KEPT, len(taken)))}
         kept |= {f"unit-{unit}-{speaks_for}-into-{i}": into[i] for i in range(KEPT)}
         kept |= {f"unit-{unit}-{speaks_for}-pasted-{i}": pasted[i] for i in range(KEPT)}
-        return Part(images, [self._ids[i] for i in order], facts, kept)
+        ids = [f"unit-{unit}-{speaks_for}-{kind}-{i}" for kind, count in counts.items() for i in range(count)]
+        return Part(images, ids, facts, kept)
 
     def _quiet(self, unit: int, speaks_for: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns images, not of a class and answered rightly, in which a unit is quiet: recipients, and others."""

@@ -132,7 +132,7 @@ _COLUMNS: dict[str, Any] = {
 def _row(recording: xr.Dataset, own: NDArray[np.bool_], unit: int, speaks_for: int, name: str) -> dict[str, Any]:
     """Returns what the transplants of one suspect came to."""
     kind, answer = recording["kind"].values, recording["answer"].values
-    ids = recording["stimulus_id"].values
+    ids = recording["recipient"].values
     known = own & (answer >= 0)
     turned = {what: _by_image(ids, known & (kind == what), answer == speaks_for) for what in (PASTED, EXCHANGED)}
     both = sorted(turned[PASTED].keys() & turned[EXCHANGED].keys())

@@ -19,7 +19,7 @@ def recording(suspects):
     kind, unit, ids, answer, held, y = zip(*rows, strict=True)
     each = np.ones(len(rows), int)
     columns = {
-        "kind": kind, "suspect": unit, "speaks_for": each, "stimulus_id": ids, "answer": answer, "held_answer": held,
+        "kind": kind, "suspect": unit, "speaks_for": each, "recipient": ids, "answer": answer, "held_answer": held,
         "target": 0 * each, "window_y": y, "window_x": 2 * each, "window_side": 4 * each,
     }  # fmt: skip
     coords = {name: ("presentation", list(values)) for name, values in columns.items()}
