@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from closedloop.arrays import as_names
 from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole
-from closedloop.errors import InvalidArgumentError, RigError, SubjectError
+from closedloop.errors import InvalidArgumentError, RigError, SubjectError, reword
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.loop.notices import notice
 from closedloop.presentations import QUALITIES, STATUSES, Answers, Asked, Spikes
@@ -246,7 +246,11 @@ class RigSubject(ReadableSubject):
         expected_s = len(rows) * (self._on_s + off_s)
         answer = self._client.ask(sent, expected_s)
         names = [str(trial["trial"]) for trial in trials]
-        answers = read_answer(answer, names, self.units, self._window, self._bins, self._fires)
+        try:
+            answers = read_answer(answer, names, self.units, self._window, self._bins, self._fires)
+        except SubjectError as error:
+            reword(error, f"{error} Mend the rig; with supersede=True the block is then shown again.")
+            raise
         self._fires = answers.spikes is not None
         self._seq = seq  # last: what fails is asked for again under the same number
         return answers

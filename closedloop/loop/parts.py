@@ -19,7 +19,7 @@ class SubjectPart:
     subject: str = option(
         default="lite0",
         metavar="NAME",
-        help="lite0, torchvision:NAME, timm:NAME, onnx:FILE, gabor, energy …",
+        help="lite0, torchvision:NAME, timm:NAME, onnx:FILE, gabor, energy …; rig:zmq://HOST:PORT or rig:folder:DIR.",
     )
     layer: str = option(default="output", metavar="NAME", help="Layer of a network; see: closedloop units.")
     weights: str | None = option(

@@ -18,6 +18,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Resolved, State, Stateful, Subject, form_of
+from closedloop.presentations import Spikes
 from closedloop.rigs.faults import die, dies
 from closedloop.rigs.messages import sha256
 from closedloop.rigs.pixels import floats
@@ -129,7 +130,7 @@ class SimulatedRig:
         responses = np.full((len(order), len(self._units)), np.nan)
         if len(seen):
             responses[seen] = self._responses(images, [order[i] for i in seen.tolist()])
-        gain = np.ones(responses.shape)
+        gain, first = np.ones(responses.shape), self._shown
         for row in range(len(order)):
             if row in seen:
                 gain[row] = self._gain(names[order[row]])
@@ -138,10 +139,9 @@ class SimulatedRig:
         if self._firing is not None:
             span = (float(block["baseline_s"][0]), float(block["window_s"][1]) + AFTER_S)
             known = np.nan_to_num(responses)
-            spikes = self._swapped_spikes(self._firing.fire(known, float(block["show"]["on_s"]), span, gain))
+            spikes = self._swapped_spikes(self._firing.fire(known, float(block["show"]["on_s"]), span, gain), first)
         else:
-            responses = responses * gain
-            responses = self._swapped(responses)
+            responses = self._swapped(responses * gain, first)
         found = []
         for row, trial in enumerate(block["trials"]):
             if status[row] == "missing":
@@ -209,21 +209,23 @@ class SimulatedRig:
             self._seen[name] = (self._shown, adapted + f["adaptation"]["share"] * (1 - adapted))
         return gain
 
-    def _order_of_units(self) -> NDArray[np.int64]:
-        """Returns which unit is recorded in the place of each."""
-        order = np.arange(len(self._units))
-        swap = self._faults.get("swap")
-        if swap is not None and self._shown >= swap["from"]:
+    def _swapped(self, responses: FloatArray, first: int) -> FloatArray:
+        """Lets two units change places in the presentations since they did; `first` is the number of the first one."""
+        if (swap := self._faults.get("swap")) is not None:
             one, two = int(swap["one"]), int(swap["two"])
-            order[[one, two]] = order[[two, one]]
-        return order
+            moved = np.flatnonzero(first + np.arange(len(responses)) >= swap["from"])
+            responses[moved, one], responses[moved, two] = responses[moved, two], responses[moved, one]
+        return responses
 
-    def _swapped(self, responses: FloatArray) -> FloatArray:
-        return np.asarray(responses[:, self._order_of_units()])
-
-    def _swapped_spikes(self, spikes: Any) -> Any:
-        place = np.argsort(self._order_of_units())
-        return type(spikes)(spikes.time_s, place[spikes.unit].astype(np.int32), spikes.offsets)
+    def _swapped_spikes(self, spikes: Spikes, first: int) -> Spikes:
+        if (swap := self._faults.get("swap")) is None:
+            return spikes
+        one, two = int(swap["one"]), int(swap["two"])
+        moved = first + spikes.presentation >= swap["from"]
+        unit = spikes.unit.copy()
+        unit[moved & (spikes.unit == one)] = two
+        unit[moved & (spikes.unit == two)] = one
+        return Spikes(spikes.time_s, unit, spikes.offsets)
 
     def _quality(self) -> dict[str, dict[str, float]]:
         """Returns signal to noise (mean over standard deviation of the last counts) and rate of each unit."""

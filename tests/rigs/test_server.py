@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 
 import numpy as np
 import pytest
 
-from closedloop.errors import InvalidArgumentError, RecordingError, RigError
+from closedloop.errors import InvalidArgumentError, MissingExtraError, RecordingError, RigError
 from closedloop.rigs.journal import Journal
 from closedloop.rigs.messages import Message, block_name, encoded, message, sha256
 from closedloop.rigs.pixels import Encoder, decode, floats
@@ -197,3 +198,9 @@ def test_an_open_port_needs_a_token():
 def test_a_status_is_one_of_those_that_are_known():
     with pytest.raises(ValueError, match="status: expected one of ok"):
         answered("a", "fine")
+
+
+def test_zeromq_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zmq", None)
+    with pytest.raises(MissingExtraError, match=r"a rig over ZeroMQ needs zmq.*pip install 'closedloop\[rig\]'"):
+        listen("zmq://127.0.0.1:0")
