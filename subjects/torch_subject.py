@@ -285,13 +285,14 @@ class TorchSubject(ReadableSubject):
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Turns images ``(n, 3, h, w)``, RGB in [0, 1], into responses ``(n, units)`` float32."""
-        images = resize_images(check_images(images), self.resolution)
+        images = check_images(images)
         count = len(images)
         if count == 0:
             return np.empty((0, sum(map(len, self._indices))), np.float32)
         chunk = self._chunk()
         with undisturbed(self.model, self._random) if self._engine.runs_torch else nullcontext():
-            return np.concatenate([self._record_chunk(images[i : i + chunk]) for i in range(0, count, chunk)])
+            parts = (resize_images(images[i : i + chunk], self.resolution) for i in range(0, count, chunk))
+            return np.concatenate([self._record_chunk(part) for part in parts])
 
     def _record_chunk(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Records a chunk; halves it when a GPU has no room."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +33,13 @@ def evolution_coords(columns: Mapping[str, Sequence[str]]) -> dict[str, tuple[st
 
 def experiment_of(recording: xr.Dataset) -> dict[str, Any]:
     """Returns the experiment that a recording carries with it; empty if it carries none."""
-    content = read_yaml_text(str(recording.attrs.get("experiment", "")), "the experiment of this recording")
+    return deepcopy(_read_experiment(str(recording.attrs.get("experiment", ""))))
+
+
+@lru_cache(maxsize=4)
+def _read_experiment(text: str) -> dict[str, Any]:
+    """Reads an experiment once: that of many threads is long, and asked for with each of them."""
+    content = read_yaml_text(text, "the experiment of this recording")
     return content if isinstance(content, dict) else {}
 
 
