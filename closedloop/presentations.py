@@ -20,6 +20,16 @@ ONSET_SOURCES = ("photodiode", "ttl", "flip", "nominal")
 QUALITIES = ("snr", "rate_hz", "artifact_fraction")
 
 
+@runtime_checkable
+class Screened(Protocol):
+    """A capability of subjects: it knows how large its images are to the eye."""
+
+    @property
+    def px_per_deg(self) -> float | None:
+        """Pixels of an image per degree of visual angle; None where that is not known."""
+        ...
+
+
 @dataclass(frozen=True)
 class Asked:
     """A block of presentations, as a subject is asked for it that is `Presenting`.

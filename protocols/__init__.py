@@ -23,6 +23,7 @@ from .explaining import Explanation as Explanation
 from .judge import JudgeSettings, judge
 from .landscape import LandscapeSettings, landscape, stored_planes
 from .lca import AllocationSettings, LossChangeAllocation
+from .map_field import MapFieldSettings, map_field
 from .parameters import stored_parameters
 from .present import PresentSettings, present
 from .resume import resume
@@ -49,6 +50,7 @@ __all__ = [
     "JudgeSettings",
     "LandscapeSettings",
     "LossChangeAllocation",
+    "MapFieldSettings",
     "PresentSettings",
     "RunFigure",
     "RunMovie",
@@ -68,6 +70,7 @@ __all__ = [
     "evolve_elites",
     "judge",
     "landscape",
+    "map_field",
     "present",
     "pure_noise",
     "random_codes",

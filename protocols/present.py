@@ -139,6 +139,8 @@ class Library:
         fingerprint: SHA-256 of the images, so that a run never goes on with others of the same names; empty where
             codes make them.
         rate_hz: Frames per second, of movies in memory.
+        scalars: What else identifies the run, by name; see `closedloop.recording.layout.Layout`.
+        sources: Pictures of which the images are made, kept in the run's folder; None for none.
     """
 
     ids: tuple[str, ...]
@@ -151,6 +153,8 @@ class Library:
     evolutions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     fingerprint: str = ""
     rate_hz: float | None = None
+    scalars: Mapping[str, str | int | float] = field(default_factory=dict)
+    sources: ImageSet | None = None
 
     @classmethod
     def of(cls, images: ImageSet | str | Path | NDArray[Any], resolution: int, form: Form = STILL) -> Library:
@@ -224,6 +228,7 @@ class Presentation:
             "seed": chosen.seed,
             "closedloop_version": version(),
             IMAGE_BITS: 8,
+            **library.scalars,
         }
         coords = {name: _kind_of_column(column) for name, column in library.coords.items()}
         return Layout(capacity, library.latent, self.subject.units, scalars, coords, library.evolutions)
@@ -236,6 +241,7 @@ class Presentation:
             everything = np.arange(len(self._library.ids))
             images = ImageSet(self._library.ids, self._library.read(everything), self._library.rate_hz)
             keep_references(recording, images)
+        keep_references(recording, self._library.sources)
         begin_progress(self._progress, self._done, len(self._order))  # last, for what does not begin is not ended
 
     def show(self) -> Shown | None:

@@ -19,7 +19,7 @@ from closedloop.analysis.errors import answers_of
 from closedloop.errors import ClosedLoopError
 from closedloop.images import write_png
 from closedloop.interfaces import Units
-from closedloop.protocols import RunProtocol, diagnose, evolve, landscape, read_ascent, read_comparison
+from closedloop.protocols import RunProtocol, diagnose, evolve, landscape, map_field, read_ascent, read_comparison
 from tests import planted, small_atlas, small_runs, small_treatments
 
 LISTS = (
@@ -78,6 +78,7 @@ def right(tmp_path_factory):
     evolved = evolve(one, generator, optimizer, save=place / "evolve", keep="all", **sizes)
     codes = np.random.default_rng(0).standard_normal(space.dim)
     planes = landscape(one, generator, codes, planes=["random-random"], steps=3, save=place / "landscape")
+    mapped = map_field(one, steps=5)
     for name in ("ascend", "compare", "elites"):
         small_runs.run(name, place / name)
     elites = open_recording(place / "elites")
@@ -170,6 +171,8 @@ def right(tmp_path_factory):
         ("plot_ascents", "result"): climbed,
         **{(n, "recording"): planes for n in ("plot_landscape", "fit_kent", "landscape_responses", "radial_tuning")},
         ("class_elites", "recording"): elites,
+        **{(n, "recording"): mapped for n in ("fit_field", "field_responses", "plot_field")},
+        ("field_box", "found"): closedloop.analysis.fit_field(mapped),
         "allocation": allocation,
         "allocations": [allocation, allocation],
         "by_layer": allocation["by_layer"],

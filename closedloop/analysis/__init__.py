@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         explanations,
         single_units,
     )
+    from closedloop.analysis.fields import field_box, field_responses, fit_field
     from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
     from closedloop.analysis.natural import naturalness
     from closedloop.analysis.observations import training_change, training_observations
@@ -72,6 +73,9 @@ _HOMES = {
     "explanations": "errors",
     "extreme_parameters": "allocation",
     "fano_factor": "reliability",
+    "field_box": "fields",
+    "field_responses": "fields",
+    "fit_field": "fields",
     "fit_kent": "landscapes",
     "generation_scores": "trajectories",
     "generations_to": "trajectories",
@@ -142,6 +146,9 @@ __all__ = [
     "explanations",
     "extreme_parameters",
     "fano_factor",
+    "field_box",
+    "field_responses",
+    "fit_field",
     "fit_kent",
     "generation_scores",
     "generations_to",

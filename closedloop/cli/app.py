@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "compare",
     "atlas": "atlas",
     "landscape": "landscape",
+    "map-field": "map_field",
     "elites": "elites",
     "lca": "lca",
     "develop": "develop",

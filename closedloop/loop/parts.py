@@ -71,6 +71,19 @@ class GeneratorPart:
 
 
 @settings
+class PlacePart:
+    """Where generated images stand."""
+
+    at_field: Path | None = option(
+        default=None,
+        metavar="RUN",
+        shown="the whole image",
+        help="Run of 'closedloop map-field': generated images fill the receptive field of the unit that they are "
+        "evolved for, two standard deviations to each side, on grey.",
+    )
+
+
+@settings
 class OptimizerPart:
     """What proposes codes."""
 
