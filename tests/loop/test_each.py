@@ -296,3 +296,17 @@ def test_a_subject_of_functions_has_units_too():
     subject = FunctionSubject(lambda x: x.reshape(len(x), -1)[:, :3].astype(float), 3, name="f")
     found = evolve(subject, Fourier(SIDE, 2), "isotropic", units="random:2", references=None, **SMALL)
     assert found.sizes["evolution"] == 2
+
+
+def test_many_units_on_a_gpu():
+    """The same session with network and generator on a GPU; how busy it keeps that is measured by benchmarks/scale.py."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    from closedloop.recipes import matched_generator
+    from closedloop.subjects import load_subject
+
+    subject = load_subject("lite0", layer="output", units="0-7", device="cuda")
+    generator = matched_generator({"name": "native"}, subject)
+    found = evolve(subject, generator, "auto", units="all", references=None, **SMALL)
+    assert np.isfinite([s.evolved.mean for s in summarize(found)]).all()

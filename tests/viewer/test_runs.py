@@ -47,6 +47,31 @@ def test_the_browser_finds_sorts_and_pages(client):
     assert "No run fits" in client.get("/runs?q=nothing-like-that").text
 
 
+def test_a_session_of_many_units_is_shown_as_any_run(tmp_path, monkeypatch):
+    """Its recording is lean: the response of each image's own unit, and of all units to references."""
+    from closedloop.generators import Fourier
+    from closedloop.protocols import evolve
+    from closedloop.subjects import GaborSubject
+
+    subject = GaborSubject(resolution=16, count=8, seed=1)
+    optimizer = {"name": "isotropic", "population": 6}
+    settings = {"images": 12, "retest_repeats": 2, "retest_candidates": 1, "progress": False}
+    evolve(subject, Fourier(16, 2), optimizer, units="all", save=tmp_path / "runs" / "many", **settings)
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path))
+    client = TestClient(create_app(runs=tmp_path / "runs"), base_url="http://127.0.0.1")
+    assert client.get("/api/runs").json()["total"] == 8
+    many = run_id("many")
+    page = client.get(f"/runs/{many}")
+    assert page.status_code == 200
+    assert "unit-7" in page.text
+    live = client.get(f"/api/runs/{many}/live").json()
+    assert {thread["name"] for thread in live["threads"]} == {f"unit-{unit}" for unit in range(8)}
+    assert live["done"] == live["total"] == 96
+    assert client.get(f"/api/runs/{many}/cautions").status_code == 200
+    name = live["threads"][3]["best_id"][-1]
+    assert client.get(f"/api/runs/{many}/pictures/{name}.jpg?size=64&kind=evolved").status_code == 200
+
+
 def test_a_run_of_training_shows_its_movie_and_its_figure(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     from closedloop.protocols import train
