@@ -84,8 +84,10 @@ def with_answers(rows: Rows, told: Answers | None, subject: Subject, block: int,
         unknown = {name: np.full(rows.responses.shape[1], np.nan) for name in QUALITIES}
         return replace(rows, coords={**rows.coords, **blank, **known}, quality=unknown)
     own = {name: np.asarray(getattr(told, name)) for name in ("trial_id", "status", "onset_source", "attempt")}
-    measured = np.asarray(told.onset_s)
-    onset = rows.coords["onset_s"] if np.isnan(measured).all() else measured
+    onset, shown = np.asarray(told.onset_s), own["status"] != "not_shown"
+    if np.isnan(onset).all() and shown.any():  # a rig that measures none
+        onset = np.where(shown, rows.coords["onset_s"], np.nan)
+        own["onset_source"] = np.where(shown, "nominal", "").astype(object)
     edges = told.edges_s if told.bins_s is not None and told.spikes is not None else None
     return replace(
         rows,

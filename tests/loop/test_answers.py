@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -164,6 +166,19 @@ def test_many_units_in_a_lean_recording_keep_all_spikes():
     counted = analysis.counts(ds, (0.05, 0.2)).values[:, 0]
     own = (ds.own_neuroid == "u0").values
     np.testing.assert_array_equal(counted[own], ds.response_own.values[own])
+
+
+def test_a_rig_that_measures_no_onset_has_nominal_ones():
+    class Silent(SmallRig):
+        def present(self, asked):
+            return replace(super().present(asked), onset_s=(), onset_source=())
+
+    ds = session(Silent(lost=0.3)).run()
+    shown = (ds.status != "not_shown").values
+    assert set(ds.onset_source.values[shown]) == {"nominal"}
+    assert set(ds.onset_source.values[~shown]) == {""}
+    np.testing.assert_allclose(ds.onset_s.values[shown], 0.2 * np.flatnonzero(shown))
+    assert np.isnan(ds.onset_s.values[~shown]).all()
 
 
 def test_any_protocol_records_it():
