@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from closedloop.analysis import bootstrap, contender_table
+from closedloop.analysis import contender_table, median_interval
 from closedloop.errors import MissingExtraError
 from closedloop.figures import plot_budgets, plot_contenders
 from closedloop.images.eight_bit import to_bytes
@@ -147,7 +147,7 @@ def report(options: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
             continue
         for budget in found[name]["budget"].values:
             response = found[name]["response"].sel(budget=budget).isel(contender=0, seed=0).values
-            interval = bootstrap(response / white[places(found, n)], np.median, method="percentile")
+            interval = median_interval(response / white[places(found, n)])
             shares[str(budget)] = [rounded(float(interval[key])) for key in ("estimate", "low", "high")]
     print(json.dumps({"evolved_over_whitebox": shares, "units": len(white), "seed": options.seed}))
 

@@ -20,8 +20,8 @@ process of their own that loads the same weights; Horama's range is the network'
 operators, Horama's ``roi_align`` is computed by torch's ``grid_sample``, checked against torchvision's own formula.
 
 Seconds are those of a whole call; under a load of others' the processor's seconds say more. Ratios are medians over
-pairs with a 95 % percentile bootstrap; of responses over the pairs in which both are above 0, while ``wins`` counts
-all. ``memory``: growth of the peak resident size by 16 units of "raw" side by side, and by one image of Lucent's. Pairs
+pairs with a 95 % interval between order statistics; of responses over the pairs in which both are above 0, while
+``wins`` counts all. ``memory``: growth of the peak resident size by 16 units of "raw" side by side, and by one image of Lucent's. Pairs
 that are finished lie in ``--out`` and are not computed again.
 
     python benchmarks/gradients.py [--quick] [--peers DIR] [--steps 512] [--outputs 5] [--hidden 3] [--threads 2]
@@ -49,7 +49,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from closedloop.analysis import bootstrap
+from closedloop.analysis import median_interval
 from closedloop.generators import load_generator
 from closedloop.gradients.methods import LUCID_CONTRAST
 from closedloop.images.eight_bit import quantize
@@ -399,7 +399,7 @@ def stored(part: Path | None, compute: Callable[[], dict[str, Any]]) -> dict[str
 
 def median_ratio(values: list[float]) -> tuple[float, list[float]]:
     """Median and its interval."""
-    found = bootstrap(values, np.median, method="percentile")
+    found = median_interval(values)
     return round(float(found["estimate"]), 3), [round(float(found[side]), 3) for side in ("low", "high")]
 
 

@@ -5,7 +5,7 @@ a run is the noiseless response to the image that was selected, over the largest
 reached for that unit (any optimizer, noise level and seed). Every finished run is a small file in ``--out``, and what
 is there is not run again. Ranks are among the optimizers within a unit, a seed and a noise level; the table holds those
 of these blocks in which every optimizer has run. ``margin`` is `auto` minus the best of the others (by mean score of
-the level), with its 95 % interval from a bootstrap over units; `closedloop.analysis.paired_difference` does the same on
+the level), with its 95 % interval by Student's t over units; `closedloop.analysis.paired_difference` does the same on
 recordings (``--recordings`` keeps them).
 
 The settings of `auto` were chosen on other units: model landscapes of 512 dimensions, the analytic subjects with seed
@@ -46,7 +46,7 @@ import torch
 from cmaes import SepCMA
 
 from closedloop import Space, Unit, load_optimizer, summarize
-from closedloop.analysis import bootstrap
+from closedloop.analysis import mean_interval
 from closedloop.errors import OptimizerError
 from closedloop.files import replace_file
 from closedloop.generators import load_generator
@@ -276,8 +276,8 @@ def margin(scores: FloatArray, units: list[str], names: list[str]) -> dict[str, 
     rival = others[int(np.argmax(scores[:, others].mean(0)))]
     single = scores[:, mine] - scores[:, rival]
     each = np.array([single[np.array(units) == unit].mean() for unit in dict.fromkeys(units)])
-    found = bootstrap(each, method="percentile", resamples=10_000)
-    ends = [float(found[end]) for end in ("low", "high")]  # NaN, which JSON has no word for, of fewer than three units
+    found = mean_interval(each)
+    ends = [float(found[end]) for end in ("low", "high")]  # NaN, which JSON has no word for, of a single unit
     return {
         "rival": names[rival],
         "margin": [None if np.isnan(v) else round(v, 4) for v in (float(single.mean()), *ends)],

@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     from closedloop.analysis.observations import training_change, training_observations
     from closedloop.analysis.pairing import paired_difference
     from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
-    from closedloop.analysis.resampling import benjamini_hochberg, bootstrap, holm, success_rate
+    from closedloop.analysis.resampling import (
+        benjamini_hochberg,
+        bootstrap,
+        holm,
+        mean_interval,
+        median_interval,
+        success_rate,
+    )
     from closedloop.analysis.similarity import cross_driving, embedding, preference_similarity
     from closedloop.analysis.spikes import counts
     from closedloop.analysis.spurious import spurious_units, suspected_units
@@ -89,6 +96,8 @@ _HOMES = {
     "layer_allocations": "allocation",
     "layer_table": "developments",
     "learning_peaks": "synchrony",
+    "mean_interval": "resampling",
+    "median_interval": "resampling",
     "naturalness": "natural",
     "noise_ceiling": "reliability",
     "noise_correlation": "reliability",
@@ -162,6 +171,8 @@ __all__ = [
     "layer_allocations",
     "layer_table",
     "learning_peaks",
+    "mean_interval",
+    "median_interval",
     "naturalness",
     "noise_ceiling",
     "noise_correlation",

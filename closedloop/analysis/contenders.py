@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from closedloop.analysis.ascents import classes_of, is_output
-from closedloop.analysis.resampling import bootstrap
+from closedloop.analysis.resampling import median_interval
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, to_bytes
@@ -119,15 +119,14 @@ def _confidence(recording: xr.Dataset, responses: FloatArray, columns: NDArray[n
 
 
 @at_door
-def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -> xr.Dataset:
-    """Returns the median over units of each measure with a bootstrap interval, for each contender and budget.
+def contender_table(result: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
+    """Returns the median over units of each measure with its interval, for each contender and budget.
 
     The mean over seeds is taken first, for each unit.
 
     Args:
         result: What `closedloop.protocols.compare` returned.
-        level: Confidence level of the intervals.
-        seed: Of the resamples.
+        level: Confidence level of the intervals (see `median_interval`: NaN of fewer than six units).
 
     Returns:
         For each measure `{name}`, `{name}_low` and `{name}_high`; `above_natural`, the share of units whose image beats
@@ -142,7 +141,7 @@ def contender_table(result: xr.Dataset, *, level: float = 0.95, seed: int = 0) -
     found: dict[str, FloatArray] = {}
     for name in ("ratio", "response", "percentile", "confidence", *MEASURES, "feature_distance"):
         values = result[name].transpose("contender", "budget", "seed", "unit").mean("seed").values
-        cells = [[_median(values[i, j], level, seed) for j in range(shape[1])] for i in range(shape[0])]
+        cells = [[_median(values[i, j], level) for j in range(shape[1])] for i in range(shape[0])]
         for k, suffix in enumerate(("", "_low", "_high")):
             found[name + suffix] = np.array([[cell[k] for cell in row] for row in cells])
     best = result["natural_best"]
@@ -171,10 +170,8 @@ def natural_share(result: xr.Dataset) -> xr.DataArray:
 
 
 @at_door
-def advantage(
-    result: xr.Dataset, contender: str, over: str, budget: str, *, level: float = 0.95, seed: int = 0
-) -> xr.Dataset:
-    """Returns the median over units of one contender's response ÷ another's, with a paired bootstrap interval.
+def advantage(result: xr.Dataset, contender: str, over: str, budget: str, *, level: float = 0.95) -> xr.Dataset:
+    """Returns the median over units of one contender's response ÷ another's, with its `median_interval`.
 
     Units whose response to the other's image is not above 0 are left out.
 
@@ -188,14 +185,14 @@ def advantage(
     values = result["response"].mean("seed").sel(budget=budget)
     a, b = values.sel(contender=contender).values, values.sel(contender=over).values
     usable = b > 0
-    return bootstrap(a[usable] / b[usable], np.median, method="percentile", level=level, seed=seed)
+    return median_interval(a[usable] / b[usable], level=level)
 
 
-def _median(values: FloatArray, level: float, seed: int) -> tuple[float, float, float]:
+def _median(values: FloatArray, level: float) -> tuple[float, float, float]:
     known = values[np.isfinite(values)]
     if not len(known):
         return float("nan"), float("nan"), float("nan")
-    found: Any = bootstrap(known, np.median, method="percentile", level=level, seed=seed)
+    found: Any = median_interval(known, level=level)
     return tuple(float(found[key]) for key in ("estimate", "low", "high"))  # type: ignore[return-value]
 
 

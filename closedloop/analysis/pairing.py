@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closedloop.analysis.reasons import scalar
-from closedloop.analysis.resampling import bootstrap
+from closedloop.analysis.resampling import mean_interval
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.summary import fact_of, summarize_thread
 from closedloop.checks import at_door
@@ -25,9 +25,8 @@ def paired_difference(
     by: str = "optimizer",
     relative: bool = True,
     level: float = 0.95,
-    seed: int = 0,
 ) -> xr.Dataset:
-    """Estimates how much further one kind of evolution got than another: the mean over units, with a bootstrap.
+    """Estimates how much further one kind of evolution got than another: the mean over units, with Student's interval.
 
     Two evolutions make a pair if they excited the same units by the same objective and are alike in subject,
     generator, optimizer and seed, but for what is compared. What each got is the mean score of its evolved image in
@@ -40,8 +39,7 @@ def paired_difference(
         by: What is compared: "optimizer", "generator" or "subject".
         relative: Whether differences are parts of the most that any of the evolutions got for those units; otherwise
             they are scores.
-        level: Confidence level.
-        seed: Seed of the resamples (percentile method, 2,000 resamples over units).
+        level: Confidence level of the interval, by Student's t over units (see `mean_interval`).
 
     Returns:
         `estimate` (first − second), `low`, `high`, `n_units` and `n_pairs`; NaN with the reason.
@@ -74,7 +72,7 @@ def paired_difference(
     if not pairs:
         missing = dict.fromkeys(("estimate", "low", "high"), np.nan)
         return scalar({**missing, **counts}, "no pair of evolutions that were re-tested and differ in this alone")
-    found = bootstrap([float(np.mean(d)) for d in differences.values()], method="percentile", level=level, seed=seed)
+    found = mean_interval([float(np.mean(d)) for d in differences.values()], level=level)
     return found.assign(counts)
 
 

@@ -1,4 +1,4 @@
-"""Intervals and tests that several analyses share: bootstrap, Holm's correction, the interval of a rate."""
+"""Intervals and tests that several analyses share: of means, medians, rates; the bootstrap; Holm's correction."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ def bootstrap(
     seed: int = 0,
 ) -> xr.Dataset:
     """Returns the bootstrap interval of a statistic (Efron & Tibshirani 1993, chapters 13 and 14).
+
+    For tens of values. Over few it is too short (of a mean of nine normal values 95 % cover 89 %, "percentile"): means
+    and medians over units have `mean_interval` and `median_interval`.
 
     Args:
         samples: One sample ``(n,)``, or a tuple or list of samples for a statistic of several. NaN is left out; of
@@ -100,6 +103,105 @@ def _uninformative(data: Sequence[FloatArray]) -> str:
     if all((d == d[0]).all() for d in data):
         return "all values are equal, so nothing can be resampled"
     return ""
+
+
+@at_door
+def mean_interval(
+    values: ArrayLike,
+    *,
+    method: Literal["t", "studentized"] = "t",
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Returns the interval of a mean over few values, such as units.
+
+    Student's t covers exactly where values are normal, whatever their number; of skewed ones (exponential) 89 % at
+    n = 6 to 93 % at n = 40. The studentized bootstrap (Efron & Tibshirani 1993, chapter 12.5) covers 93 to 95 % of
+    both, and is longer.
+
+    Args:
+        values: One for each unit, ``(n,)``. NaN is left out.
+        method: "t" or "studentized".
+        level: Confidence level, between 0 and 1.
+        resamples: Number of resamples, of "studentized".
+        seed: Seed of the resamples.
+
+    Returns:
+        `estimate`, `low`, `high`, and the coordinates `level` and `reason`. The interval is NaN, with the reason, for
+        fewer than two values (studentized: five) or values that are all equal.
+
+    Raises:
+        InvalidArgumentError: An argument does not fit.
+    """
+    check_within("level", level, 0.95)
+    if method not in ("t", "studentized"):
+        raise InvalidArgumentError(f"method: expected 't' or 'studentized', got {method!r}.")
+    resamples = check_whole("resamples", resamples, 100)
+    known = _clean_one(values)
+    n, least = len(known), 2 if method == "t" else 5
+    if n == 0:
+        return all_nan(("estimate", "low", "high"), "no value").assign_coords(level=level)
+    estimate, nothing = float(known.mean()), {"low": np.nan, "high": np.nan}
+    if n < least:
+        return scalar({"estimate": estimate, **nothing}, f"fewer than {least} values ({n})", level=level)
+    if (known == known[0]).all():
+        return scalar({"estimate": estimate, **nothing}, "all values are equal", level=level)
+    error = known.std(ddof=1) / np.sqrt(n)
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    if method == "t":
+        low, high = estimate + stats.t.ppf(tails, n - 1) * error
+    else:
+        drawn = known[named_generator(seed, "studentized").integers(0, n, (resamples, n))]
+        errors = drawn.std(1, ddof=1) / np.sqrt(n)
+        varied = errors > 1e-9 * error  # a resample of one value only has no t
+        # t* = (m* - m) / s*, and m - t*(1 - a) s to m - t*(a) s: their equation 12.22.
+        t = np.quantile((drawn.mean(1) - estimate)[varied] / errors[varied], tails)
+        low, high = estimate - t[::-1] * error
+    return scalar({"estimate": estimate, "low": float(low), "high": float(high)}, level=level)
+
+
+@at_door
+def median_interval(values: ArrayLike, *, level: float = 0.95) -> xr.Dataset:
+    """Returns the interval of a median between two of the values: it covers at least `level`, whatever they follow.
+
+    The sign test's (Conover 1999, chapter 3.2): each value lies below the median with probability ½, so that
+    P(x₍ₖ₎ ≤ median ≤ x₍ₙ₊₁₋ₖ₎) = 1 − 2 P(B < k), B binomial (n, ½). Of fewer than six values not even their whole
+    range covers 95 %.
+
+    Args:
+        values: One for each unit, ``(n,)``. NaN is left out.
+        level: Confidence level, between 0 and 1.
+
+    Returns:
+        `estimate`, `low`, `high`, and the coordinates `level`, `covered` (the probability above, at least `level`) and
+        `reason`; the interval is NaN, with the reason, of too few values.
+
+    Raises:
+        InvalidArgumentError: An argument does not fit.
+    """
+    check_within("level", level, 0.95)
+    known = np.sort(_clean_one(values))
+    n = len(known)
+    if n == 0:
+        return all_nan(("estimate", "low", "high"), "no value").assign_coords(level=level, covered=np.nan)
+    estimate = float(np.median(known))
+    k = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # the largest with P(B < k) ≤ (1 - level) / 2
+    covered = 1 - 2 * float(stats.binom.cdf(k - 1, n, 0.5))
+    if k == 0:
+        missing = {"estimate": estimate, "low": np.nan, "high": np.nan}
+        reason = f"too few values ({n}) for a {100 * level:g} % interval of a median"
+        return scalar(missing, reason, level=level, covered=np.nan)
+    ends = {"estimate": estimate, "low": float(known[k - 1]), "high": float(known[n - k])}
+    return scalar(ends, level=level, covered=covered)
+
+
+def _clean_one(values: ArrayLike) -> FloatArray:
+    """Returns the values without NaN, ``(n,)``."""
+    given = real_numbers("values", values)
+    if given.ndim != 1:
+        raise InvalidArgumentError(f"values: expected one for each unit, (n,), got shape {given.shape}.")
+    return given[~np.isnan(given)]
 
 
 @at_door

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from closedloop.analysis.catalogue import catalogue
-from closedloop.analysis.resampling import bootstrap, holm
+from closedloop.analysis.resampling import holm, median_interval
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
@@ -95,7 +95,7 @@ def _failure(folder: Path, place: str) -> str:
 
 
 @at_door
-def axis_effects(table: pd.DataFrame, axis: str, value: str = "ratio", seed: int = 0) -> pd.DataFrame:
+def axis_effects(table: pd.DataFrame, axis: str, value: str = "ratio") -> pd.DataFrame:
     """Compares the values of one axis over all that else differs: medians with intervals, and paired tests.
 
     Rows are paired where they agree in every other axis and in what they maximize, and averaged over all but that: one
@@ -106,12 +106,11 @@ def axis_effects(table: pd.DataFrame, axis: str, value: str = "ratio", seed: int
         table: Of `sweep_table`.
         axis: "optimizer", "generator", "noise" …
         value: A number of the catalogue: "ratio", "evolved" …
-        seed: Of the bootstrap.
 
     Returns:
-        A row for each value of the axis, the highest median first: ``n`` rows, ``median``, ``low`` and ``high`` (95 %
-        percentile bootstrap over rows), ``pairs`` (targets that both have), ``difference`` (median, first minus it),
-        ``p`` and ``p_holm``; NaN where there are too few.
+        A row for each value of the axis, the highest median first: ``n`` rows, ``median``, ``low`` and ``high`` (its
+        95 % interval over rows, `median_interval`), ``pairs`` (targets that both have), ``difference`` (median, first
+        minus it), ``p`` and ``p_holm``; NaN where there are too few.
 
     Raises:
         InvalidArgumentError: No such axis, or no such number.
@@ -126,7 +125,7 @@ def axis_effects(table: pd.DataFrame, axis: str, value: str = "ratio", seed: int
     rows = []
     for name, part in known.groupby(column, sort=False):
         numbers = part[value].to_numpy(float)
-        rows.append({axis: str(name), "n": len(numbers), **interval_of_median(numbers, seed)})
+        rows.append({axis: str(name), "n": len(numbers), **interval_of_median(numbers)})
     result = pd.DataFrame(rows, columns=[axis, "n", "median", "low", "high"]).sort_values(
         "median", ascending=False, ignore_index=True
     )
@@ -138,12 +137,10 @@ def axis_effects(table: pd.DataFrame, axis: str, value: str = "ratio", seed: int
     return result
 
 
-def interval_of_median(values: FloatArray, seed: int) -> dict[str, float]:
-    """Returns the median of values ``(n,)`` with its 95 % interval, by a percentile bootstrap."""
-    if len(values) < 3:
-        return {"median": float(np.median(values)) if len(values) else float("nan"), "low": np.nan, "high": np.nan}
-    found = bootstrap(values, np.median, method="percentile", seed=seed)
-    return {"median": float(np.median(values)), "low": float(found["low"]), "high": float(found["high"])}
+def interval_of_median(values: FloatArray) -> dict[str, float]:
+    """Returns the median of values ``(n,)`` with its 95 % interval, NaN of fewer than six; see `median_interval`."""
+    found = median_interval(values)
+    return {"median": float(found["estimate"]), "low": float(found["low"]), "high": float(found["high"])}
 
 
 def _paired(

@@ -26,7 +26,7 @@ from closedloop.recipes import version
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.report.embedding import picture
-from closedloop.report.wording import HOW_BOOTSTRAPPED, number
+from closedloop.report.wording import number
 
 #: Runs that are shown at each end, and reasons of failures.
 ENDS, REASONS = 6, 10
@@ -85,7 +85,6 @@ def sweep_page(folder: Path, out: Path) -> str:
         folder=str(folder),
         command=shlex.join(["closedloop", "report", str(folder), "--out", str(out)]),
         listing=shlex.join(["closedloop", "runs", str(folder)]),
-        bootstrap=HOW_BOOTSTRAPPED,
     )
 
 
@@ -103,7 +102,7 @@ def _sentences(table: pd.DataFrame, value: str) -> Iterator[str]:
     if not len(numbers):
         yield "No run has come to a number yet."
         return
-    found = interval_of_median(numbers, 0)
+    found = interval_of_median(numbers)
     interval = f" [{found['low']:.3g}, {found['high']:.3g}]" if np.isfinite(found["low"]) else ""
     median = f"the median of {_VALUES[value]} is {found['median']:.3g}{interval}"
     yield f"Over {number(len(numbers))} evolutions {median}, from {numbers.min():.3g} to {numbers.max():.3g}."
@@ -132,7 +131,7 @@ def _tables(table: pd.DataFrame, value: str) -> Iterator[RunTable]:
         rows = [_row(axis, effect) for effect in effects.to_dict("records")]
         columns = [axis, "evolutions", "median", "95 % interval", "units in both", "first − this", "p (Holm)"]
         tests = int(np.isfinite(effects["p"].to_numpy(float)).sum())
-        caption = f"Medians of {_VALUES[value]} with percentile bootstraps over evolutions."
+        caption = f"Medians of {_VALUES[value]} with 95 % intervals over evolutions, between order statistics."
         if tests:
             caption += (
                 " Each is held against the first by Wilcoxon’s signed-rank test over what was maximized, with means "

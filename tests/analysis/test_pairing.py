@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from closedloop import Session, Thread, load_optimizer, summarize
 from closedloop.analysis import concat, paired_difference
@@ -33,7 +34,8 @@ def test_the_mean_of_the_differences_over_the_most_of_each_unit(evolution):
     found = paired_difference(runs(evolution, TABLE), "a", "b")
     parts = [0.2, 0.25, -1 / 6, 0.5]
     assert found["estimate"].item() == pytest.approx(np.mean(parts))
-    assert min(parts) <= found["low"] < found["estimate"] < found["high"] <= max(parts)
+    ends = stats.ttest_1samp(parts, 0).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx((ends.low, ends.high))
     assert (found["n_units"], found["n_pairs"], found["reason"].item()) == (4, 4, "")
     scores = paired_difference(runs(evolution, TABLE), "a", "b", relative=False)
     assert scores["estimate"].item() == pytest.approx((2 + 1 - 1 + 10) / 4)

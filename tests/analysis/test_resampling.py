@@ -1,5 +1,7 @@
 """Intervals and corrections, against scipy, statsmodels, closed forms and their own promise."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from closedloop.analysis import benjamini_hochberg, bootstrap, holm, success_rate
+from closedloop.analysis import (
+    benjamini_hochberg,
+    bootstrap,
+    holm,
+    mean_interval,
+    median_interval,
+    success_rate,
+)
 from closedloop.analysis.resampling import cohens_d, rank_auc
 from closedloop.errors import InvalidArgumentError
 from closedloop.seeds import named_generator
@@ -188,3 +197,66 @@ def test_benjamini_hochberg_leaves_out_what_is_not_known():
     assert benjamini_hochberg([]).shape == (0,)
     with pytest.raises(InvalidArgumentError, match=r"p: expected values in \[0, 1\]"):
         benjamini_hochberg([0.5, 2.0])
+
+
+def _coverage(interval, draw, truth, runs):
+    found = [interval(draw()) for _ in range(runs)]
+    return np.mean([f["low"].item() <= truth <= f["high"].item() for f in found])
+
+
+def test_intervals_over_few_units_cover(rng):
+    """Where a percentile bootstrap covers 85 to 89 %."""
+    for n in (6, 9):
+        assert _coverage(mean_interval, lambda n=n: rng.standard_normal(n), 0, 400) > 0.92
+        assert _coverage(median_interval, lambda n=n: rng.lognormal(size=n), 1, 400) > 0.93
+    studentized = functools.partial(mean_interval, method="studentized", resamples=400)
+    assert _coverage(studentized, lambda: rng.exponential(size=9), 1, 400) > 0.91
+
+
+def test_the_interval_of_a_mean_is_students(rng):
+    values = rng.standard_normal(7)
+    ends = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    found = mean_interval([*values, np.nan], level=0.9)
+    assert (found["low"], found["high"]) == pytest.approx((ends.low, ends.high))
+    assert found["estimate"].item() == pytest.approx(values.mean())
+
+
+def test_the_interval_of_a_median_is_that_of_the_quantile_test(rng):
+    for n in (6, 9, 20, 33):
+        values = rng.standard_normal(n)
+        ends = stats.quantile_test(values, q=0, p=0.5).confidence_interval(0.95)
+        found = median_interval(values)
+        assert (found["low"].item(), found["high"].item()) == (ends.low, ends.high)
+        assert 0.95 <= found["covered"] < 0.98
+
+
+@pytest.mark.parametrize(
+    ("found", "estimate", "reason"),
+    [
+        (lambda: mean_interval([3.0]), 3, "fewer than 2 values (1)"),
+        (lambda: mean_interval([1.0, 2, 3, 4], method="studentized"), 2.5, "fewer than 5 values (4)"),
+        (lambda: mean_interval([2.0, 2, 2]), 2, "all values are equal"),
+        (lambda: mean_interval([np.nan]), np.nan, "no value"),
+        (lambda: median_interval(np.arange(5.0)), 2, "too few values (5) for a 95 % interval of a median"),
+        (lambda: median_interval([]), np.nan, "no value"),
+    ],
+)
+def test_intervals_say_what_is_too_little(found, estimate, reason):
+    result = found()
+    assert result["estimate"].item() == pytest.approx(estimate, nan_ok=True)
+    assert np.isnan([result["low"], result["high"]]).all()
+    assert result["reason"].item() == reason
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mean_interval([1.0, 2], method="BCa"), "method: expected 't' or 'studentized', got 'BCa'"),
+        (lambda: mean_interval([[1.0, 2]]), "values: expected one for each unit"),
+        (lambda: median_interval([[1.0, 2]]), "values: expected one for each unit"),
+        (lambda: median_interval([1.0, 2], level=95), "level: expected a number between 0 and 1"),
+    ],
+)
+def test_intervals_refuse(call, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        call()
