@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import as_names, as_numbers, is_plain
+from closedloop.capability import Capability
 from closedloop.errors import InvalidArgumentError
 from closedloop.presentations import Answers, Asked
 from closedloop.readable import Readable, some
@@ -177,7 +178,7 @@ STILL = Form()
 
 
 @runtime_checkable
-class Generator(Protocol):
+class Generator(Capability, Protocol):
     """Turns codes into images. Same codes, same images; an image does not depend on its neighbours in the batch."""
 
     @property
@@ -201,7 +202,7 @@ class Generator(Protocol):
 
 
 @runtime_checkable
-class Subject(Protocol):
+class Subject(Capability, Protocol):
     """What is studied: shown images, its responses are recorded, and nothing else of it can be touched.
 
     A subject may be slow, noisy and stateful. It never sees a code.
@@ -339,7 +340,7 @@ def _check_column(name: str, column: Any, count: int) -> None:
 
 
 @runtime_checkable
-class Presenting(Protocol):
+class Presenting(Capability, Protocol):
     """A capability of subjects: a rig, which is given a whole block and says what became of each presentation.
 
     It is a `Subject` as well: `record` is for whoever knows of images alone.
@@ -351,7 +352,7 @@ class Presenting(Protocol):
 
 
 @runtime_checkable
-class Differentiable(Protocol):
+class Differentiable(Capability, Protocol):
     """A capability of some subjects and generators: a torch forward pass that keeps the graph."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -363,7 +364,7 @@ class Differentiable(Protocol):
 
 
 @runtime_checkable
-class Layered(Protocol):
+class Layered(Capability, Protocol):
     """A capability of subjects: the same network can be recorded at other layers and units."""
 
     def at(self, layer: str | Sequence[str], units: Any = "all") -> Subject:
@@ -372,7 +373,7 @@ class Layered(Protocol):
 
 
 @runtime_checkable
-class Stateful(Protocol):
+class Stateful(Capability, Protocol):
     """A capability: something whose next answer depends on what came before can be saved and brought back exactly."""
 
     def state(self) -> State:
@@ -385,7 +386,7 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
-class Resolved(Protocol):
+class Resolved(Capability, Protocol):
     """A capability of subjects: it works at a resolution of its own, to which a generator can be matched."""
 
     @property
@@ -406,7 +407,7 @@ def resolution_of(subject: Subject, default: int = RESOLUTION) -> int:
 
 
 @runtime_checkable
-class Channelled(Protocol):
+class Channelled(Capability, Protocol):
     """A capability of subjects and generators: it says whether its images are of colours or grey.
 
     Without it they are of colours.
@@ -419,7 +420,7 @@ class Channelled(Protocol):
 
 
 @runtime_checkable
-class Moving(Protocol):
+class Moving(Capability, Protocol):
     """A capability of subjects and generators: it says whether its images are stills or movies.
 
     Without it they are stills.
@@ -453,7 +454,7 @@ def form_of(part: Subject | Generator) -> Form:
 
 
 @runtime_checkable
-class Located(Protocol):
+class Located(Capability, Protocol):
     """A capability of subjects: it runs on a device of torch, where a generator's images can be made, too."""
 
     @property
@@ -463,7 +464,7 @@ class Located(Protocol):
 
 
 @runtime_checkable
-class Described(Protocol):
+class Described(Capability, Protocol):
     """A capability: something that was loaded by name knows how to be loaded again."""
 
     @property
@@ -473,7 +474,7 @@ class Described(Protocol):
 
 
 @runtime_checkable
-class Fingerprinted(Protocol):
+class Fingerprinted(Capability, Protocol):
     """A capability: something whose answers are decided by weights can tell them from other weights."""
 
     @property
@@ -531,7 +532,7 @@ class OpenedLayer(Protocol):
 
 
 @runtime_checkable
-class Openable(Protocol):
+class Openable(Capability, Protocol):
     """A capability of subjects: networks into whose layers one can look, and reach."""
 
     def opened(self, layer: str | None = None) -> OpenedLayer:
@@ -544,7 +545,7 @@ class Openable(Protocol):
 
 
 @runtime_checkable
-class Wrapping(Protocol):
+class Wrapping(Capability, Protocol):
     """A capability of subjects: one around another, such as noise, which changes what that one answers."""
 
     @property
@@ -554,7 +555,7 @@ class Wrapping(Protocol):
 
 
 @runtime_checkable
-class Answering(Protocol):
+class Answering(Capability, Protocol):
     """A capability of subjects: networks whose answer can be recorded, whatever layer they record."""
 
     def answering(self) -> Subject:
@@ -563,7 +564,7 @@ class Answering(Protocol):
 
 
 @runtime_checkable
-class Encoding(Protocol):
+class Encoding(Capability, Protocol):
     """A capability of generators: a first guess of the code of an image."""
 
     def encode(self, images: NDArray[Any]) -> FloatArray:
@@ -572,7 +573,7 @@ class Encoding(Protocol):
 
 
 @runtime_checkable
-class Optimizer(Protocol):
+class Optimizer(Capability, Protocol):
     """Proposes codes and learns only from their scores. It maximizes.
 
     The calls alternate: `ask`, then `tell` with those codes. `tell` never changes its arguments, and takes NaN
@@ -612,7 +613,7 @@ class Optimizer(Protocol):
 
 
 @runtime_checkable
-class Finite(Protocol):
+class Finite(Capability, Protocol):
     """A capability of optimizers: it knows by itself when it is done."""
 
     @property
@@ -622,7 +623,7 @@ class Finite(Protocol):
 
 
 @runtime_checkable
-class Recommending(Protocol):
+class Recommending(Capability, Protocol):
     """A capability of optimizers: it says which codes it takes for the best, whatever their noisy scores."""
 
     def recommend(self, n: int) -> FloatArray:
@@ -631,7 +632,7 @@ class Recommending(Protocol):
 
 
 @runtime_checkable
-class Budgeted(Protocol):
+class Budgeted(Capability, Protocol):
     """A capability of optimizers: they plan with the number of codes that they may ask for in all."""
 
     @property
@@ -645,7 +646,7 @@ class Budgeted(Protocol):
 
 
 @runtime_checkable
-class Objective(Protocol):
+class Objective(Capability, Protocol):
     """What is to be maximized: responses ``(n, units[, time])`` -> scores ``(n,)``. NaN in, NaN out."""
 
     def __call__(self, responses: Any) -> Any:
@@ -658,7 +659,7 @@ class Objective(Protocol):
 
 
 @runtime_checkable
-class ImageTextModel(Protocol):
+class ImageTextModel(Capability, Protocol):
     """What maps images and texts into one space, such as CLIP; a small adapter of the user's is enough.
 
     Features need not be normalized.
@@ -674,7 +675,7 @@ class ImageTextModel(Protocol):
 
 
 @runtime_checkable
-class View(Protocol):
+class View(Capability, Protocol):
     """Shows pictures of images; same random generator, same pictures."""
 
     @property

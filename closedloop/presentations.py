@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.capability import Capability
+
 #: What may become of a presentation. Every one but the first gives no response.
 STATUSES = ("ok", "fixation_break", "artifact", "dropped_frame", "aborted", "not_shown")
 #: How the onset of an image was measured, the best way first; "" where it was not shown.
@@ -152,7 +154,7 @@ class Answers:
 
 
 @runtime_checkable
-class Beginning(Protocol):
+class Beginning(Capability, Protocol):
     """A capability of rigs: it is told that a new run begins, so that runs are not taken for each other."""
 
     def begin_run(self) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.errors import EXPLAINED, LABELLED
+from closedloop.capability import Capability
 from closedloop.interfaces import OpenedLayer, Subject
 from closedloop.networks.tokens import token_grid
 
@@ -140,7 +141,7 @@ class Peaks:
 
 
 @runtime_checkable
-class _Seeing(Protocol):
+class _Seeing(Capability, Protocol):
     """A subject that knows what part of an image its layers see."""
 
     def receptive_fields(self, layers: Sequence[str] | None = None) -> Sequence[Any]:

@@ -26,6 +26,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from closedloop.capability import Capability
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Described, State
 from closedloop.recipes import fingerprint_of
@@ -45,7 +46,7 @@ _OBJECTS = 1000
 
 
 @runtime_checkable
-class Handing(Protocol):
+class Handing(Capability, Protocol):
     """A capability of courses: parts beside the subject that may be objects without a name."""
 
     @property

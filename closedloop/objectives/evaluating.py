@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from closedloop.capability import Capability
 from closedloop.interfaces import Objective
 
 
 @runtime_checkable
-class ImageObjective(Protocol):
+class ImageObjective(Capability, Protocol):
     """A capability of objectives: where `needs_images` is True the call takes the images besides the responses."""
 
     @property

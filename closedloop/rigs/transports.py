@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from closedloop.capability import Capability
 from closedloop.errors import InvalidArgumentError
 from closedloop.rigs.messages import Message
 
 
 @runtime_checkable
-class Transport(Protocol):
+class Transport(Capability, Protocol):
     """The side of the experiment: sends messages, and takes what comes. It neither waits for answers nor resends."""
 
     @property
