@@ -299,7 +299,7 @@ def test_a_subject_of_functions_has_units_too():
 
 
 def test_many_units_on_a_gpu():
-    """The same session with network and generator on a GPU; how busy it keeps that is measured by benchmarks/scale.py."""
+    """The same session with network and generator on a GPU; benchmarks/scale.py measures how busy it keeps that."""
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
