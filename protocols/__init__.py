@@ -20,6 +20,7 @@ from .diagnose import why_closed as why_closed
 from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
 from .explaining import Explanation as Explanation
+from .gratings import GratingSettings, gratings
 from .judge import JudgeSettings, judge
 from .landscape import LandscapeSettings, landscape, stored_planes
 from .lca import AllocationSettings, LossChangeAllocation
@@ -46,6 +47,7 @@ __all__ = [
     "DevelopSettings",
     "DiagnoseSettings",
     "ElitesSettings",
+    "GratingSettings",
     "Handed",
     "JudgeSettings",
     "LandscapeSettings",
@@ -68,6 +70,7 @@ __all__ = [
     "diagnose",
     "evolve",
     "evolve_elites",
+    "gratings",
     "judge",
     "landscape",
     "map_field",

@@ -254,7 +254,7 @@ def _draw(recording: xr.Dataset, unit: int) -> Figure:
     return plot_field(recording, unit=unit)
 
 
-def _library_again(chosen: MapFieldSettings, pictures: ImageSet | None, content: Any) -> Library:
+def _library_again(chosen: MapFieldSettings, pictures: ImageSet | None, content: Any, subject: Subject) -> Library:
     return field_library(chosen, pictures)
 
 

@@ -141,6 +141,7 @@ class Library:
         rate_hz: Frames per second, of movies in memory.
         scalars: What else identifies the run, by name; see `closedloop.recording.layout.Layout`.
         sources: Pictures of which the images are made, kept in the run's folder; None for none.
+        threads: Of each image what stands in the column `thread`, where they differ.
     """
 
     ids: tuple[str, ...]
@@ -155,13 +156,19 @@ class Library:
     rate_hz: float | None = None
     scalars: Mapping[str, str | int | float] = field(default_factory=dict)
     sources: ImageSet | None = None
+    threads: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """SHA-256 of the images, or of the pictures that they are made of; empty where codes or settings make them."""
+        return self.fingerprint if self.sources is None else self.sources.fingerprint
 
     @classmethod
     def of(cls, images: ImageSet | str | Path | NDArray[Any], resolution: int, form: Form = STILL) -> Library:
         """Returns a library of a folder, read lazily, or of images in memory, for a subject that is shown this form."""
         if isinstance(images, (str, Path)) and str(images) != "bundled":
             ids, paths = folder_images(images)
-            _look_at(paths)
+            look_at(paths)
             return cls(
                 tuple(ids),
                 lambda which: read_images([paths[i] for i in which], resolution, form),
@@ -179,7 +186,7 @@ class Library:
         return cls(known.ids, lambda which: known.images[which], fingerprint=known.fingerprint, rate_hz=known.rate_hz)
 
 
-def _look_at(paths: Sequence[Path]) -> None:
+def look_at(paths: Sequence[Path]) -> None:
     """Reads each image once, so that one that cannot be read is found before a subject is shown anything."""
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it unpacks
         for _ in pool.map(lambda path: read_image(path, 1), paths):
@@ -260,7 +267,7 @@ class Presentation:
         which = block[shown.stimulus]
         soa_s = max(self._settings.soa_s, self._presenter.form.duration_s)
         coords = {
-            "thread": np.full(n, library.thread),
+            "thread": np.array(library.threads)[which] if library.threads else np.full(n, library.thread),
             "generation": np.full(n, self._done // BLOCK, np.int32),
             "kind": np.full(n, library.kind),
             "stimulus_id": np.array(library.ids)[which],

@@ -76,6 +76,7 @@ def resolution_of_none(resolution: int | None) -> int:
 
 
 S = TypeVar("S", bound=ProbeSettings)
+T = TypeVar("T", bound=Timing)
 
 
 def on_screen(chosen: S, subject: Subject) -> S:
@@ -125,7 +126,7 @@ def record_probe(
     name: str,
     subject: Subject,
     library: Library,
-    chosen: ProbeSettings,
+    chosen: Timing,
     said: Mapping[str, Any],
     save: str | Path | None,
     exists: str,
@@ -143,23 +144,22 @@ def record_probe(
         exists: "fail", or "resume".
         progress: See `present`.
     """
-    sources = library.sources
     experiment = {
         "closedloop": version(),
         "protocol": name,
         "subject": recipe(subject),
-        **({"images": REFERENCES} if sources is not None else {}),
+        **({"images": REFERENCES} if library.sources is not None else {}),
         **said,
         **asdict(chosen),
-        "fingerprints": fingerprints(subject=subject, images="" if sources is None else sources.fingerprint),
+        "fingerprints": fingerprints(subject=subject, images=library.told),
     }
     return record(Presentation(subject, library, chosen, progress), experiment, save, exists)
 
 
 def resuming(
-    made: type[S], library_of: Callable[[S, ImageSet | None, Mapping[str, Any]], Library]
+    made: type[T], library_of: Callable[[T, ImageSet | None, Mapping[str, Any], Subject], Library]
 ) -> Callable[[Path, Mapping[str, Any], Handed], xr.Dataset]:
-    """Returns how runs go on whose images a function makes of their settings, their own pictures and their file."""
+    """Returns how runs go on whose images a function makes of settings, own pictures, the file and the subject."""
 
     def go_on(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
         if is_finished(run):
@@ -168,10 +168,8 @@ def resuming(
         chosen = stored_settings(made, content)
         subject = subject_of(run, content, handed)
         sources = stored_images(run, content.get("images"))
-        told = "" if sources is None else sources.fingerprint
-        check_fingerprints(run, content, fingerprints(subject=subject, images=told))
-        return run_course(
-            Presentation(subject, library_of(chosen, sources, content), chosen, handed.progress), Recording.reopen(run)
-        )
+        library = library_of(chosen, sources, content, subject)
+        check_fingerprints(run, content, fingerprints(subject=subject, images=library.told))
+        return run_course(Presentation(subject, library, chosen, handed.progress), Recording.reopen(run))
 
     return go_on

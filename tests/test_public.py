@@ -19,7 +19,16 @@ from closedloop.analysis.errors import answers_of
 from closedloop.errors import ClosedLoopError
 from closedloop.images import write_png
 from closedloop.interfaces import Units
-from closedloop.protocols import RunProtocol, diagnose, evolve, landscape, map_field, read_ascent, read_comparison
+from closedloop.protocols import (
+    RunProtocol,
+    diagnose,
+    evolve,
+    gratings,
+    landscape,
+    map_field,
+    read_ascent,
+    read_comparison,
+)
 from tests import planted, small_atlas, small_runs, small_treatments
 
 LISTS = (
@@ -78,7 +87,7 @@ def right(tmp_path_factory):
     evolved = evolve(one, generator, optimizer, save=place / "evolve", keep="all", **sizes)
     codes = np.random.default_rng(0).standard_normal(space.dim)
     planes = landscape(one, generator, codes, planes=["random-random"], steps=3, save=place / "landscape")
-    mapped = map_field(one, steps=5)
+    mapped, grated = map_field(one, steps=5), gratings(one, orientations=4, frequencies=3)
     for name in ("ascend", "compare", "elites"):
         small_runs.run(name, place / name)
     elites = open_recording(place / "elites")
@@ -172,6 +181,7 @@ def right(tmp_path_factory):
         **{(n, "recording"): planes for n in ("plot_landscape", "fit_kent", "landscape_responses", "radial_tuning")},
         ("class_elites", "recording"): elites,
         **{(n, "recording"): mapped for n in ("fit_field", "field_responses", "plot_field")},
+        **{(n, "recording"): grated for n in ("fit_gratings", "grating_responses", "plot_gratings")},
         ("field_box", "found"): closedloop.analysis.fit_field(mapped),
         "allocation": allocation,
         "allocations": [allocation, allocation],

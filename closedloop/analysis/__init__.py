@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         single_units,
     )
     from closedloop.analysis.fields import field_box, field_responses, fit_field
+    from closedloop.analysis.gratings import fit_gratings, grating_responses
     from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
     from closedloop.analysis.natural import naturalness
     from closedloop.analysis.observations import training_change, training_observations
@@ -83,9 +84,11 @@ _HOMES = {
     "field_box": "fields",
     "field_responses": "fields",
     "fit_field": "fields",
+    "fit_gratings": "gratings",
     "fit_kent": "landscapes",
     "generation_scores": "trajectories",
     "generations_to": "trajectories",
+    "grating_responses": "gratings",
     "holm": "resampling",
     "hurting_layers": "synchrony",
     "images_to": "trajectories",
@@ -158,9 +161,11 @@ __all__ = [
     "field_box",
     "field_responses",
     "fit_field",
+    "fit_gratings",
     "fit_kent",
     "generation_scores",
     "generations_to",
+    "grating_responses",
     "holm",
     "hurting_layers",
     "images_to",

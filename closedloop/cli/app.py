@@ -29,6 +29,7 @@ COMMANDS = {
     "atlas": "atlas",
     "landscape": "landscape",
     "map-field": "map_field",
+    "gratings": "gratings",
     "elites": "elites",
     "lca": "lca",
     "develop": "develop",

@@ -8,6 +8,20 @@ from typing import Any
 
 from closedloop.cli.building import load, named_parts, numbers_of, read_config, subject_recipe, where_of
 from closedloop.cli.console import Meter, say
+from closedloop.loop.settings import option, settings
+
+
+@settings
+class AtFieldPart:
+    """Where stimuli stand."""
+
+    at_field: Path | None = option(
+        default=None,
+        metavar="RUN",
+        shown="--x, --y and --size",
+        help="Run of 'closedloop map-field': stimuli stand in the receptive fields of the units, four standard "
+        "deviations wide.",
+    )
 
 
 def probe(
@@ -17,6 +31,7 @@ def probe(
     given: Mapping[str, Any],
     word: str,
     own: Collection[str] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Loads the subject, does the run, and shows what it found.
 
@@ -27,17 +42,20 @@ def probe(
         given: Options by name.
         word: Ends the name of a free folder.
         own: Options that are handed on as arguments; of a file "images" means the run's own pictures.
+        more: Further arguments.
     """
     from closedloop.cli.show import show_run
 
     content = read_config(given, protocol)
     recipe = subject_recipe(given, content.get("subject"))
-    arguments = {name: given.get(name, content.get(name)) for name in own}
+    arguments = {name: given.get(name, content.get(name)) for name in own} | dict(more or {})
     if "images" in own and "images" not in given and content.get("images"):
         arguments["images"] = own_pictures(Path(given["config"]).parent)
     where = where_of(given, *named_parts(recipe), word)
     subject = load(recipe)
     numbers = numbers_of(made, given, content)
+    if "at_field" in given:
+        numbers |= place_of(given["at_field"], subject.units.neuroid_id, numbers.get("px_per_deg"))
     say(f"Run: {where['save']}")
     with Meter("recording") as meter:
         run(subject, progress=meter, **{k: v for k, v in arguments.items() if v is not None}, **where, **numbers)
@@ -49,3 +67,38 @@ def own_pictures(run: Path) -> Any:
     from closedloop.recording.references import read_references
 
     return read_references(run)
+
+
+def place_of(run: Path, units: Collection[str], px_per_deg: float | None = None) -> dict[str, Any]:
+    """Returns x, y and size of the smallest square around the fields of some units, as a protocol takes them.
+
+    Args:
+        run: Folder of a field's mapping.
+        units: Names of the units.
+        px_per_deg: What was given for the screen; None for that of the mapping.
+
+    Raises:
+        InvalidArgumentError: None of them has a field there.
+        RecordingError: It is no run of a field's mapping.
+    """
+    import numpy as np
+
+    from closedloop.analysis import fit_field
+    from closedloop.errors import InvalidArgumentError
+    from closedloop.images.patterns import Screen
+    from closedloop.recording.reader import open_recording
+
+    found = fit_field(open_recording(run))
+    own = np.isin(found["neuroid_id"].values.astype(str), list(units)) & (found["reason"].values == "")
+    if not own.any():
+        raise InvalidArgumentError(f"at_field: none of the units has a receptive field in {run}; map theirs first.")
+    known = float(found["px_per_deg"])
+    scale = px_per_deg or (known if np.isfinite(known) else None)
+    screen = Screen(int(found["resolution_px"]), scale)
+    rows, columns, reach = (found[name].values[own] for name in ("y_px", "x_px", "sigma_px"))
+    low, high = np.array([rows - 2 * reach, columns - 2 * reach]), np.array([rows + 2 * reach, columns + 2 * reach])
+    row, column = (low.min(1) + high.max(1)) / 2
+    said = {"px_per_deg": scale} if scale is not None else {}
+    size = float((high.max(1) - low.min(1)).max()) / screen.scale
+    place = {"x": float(screen.right(column)), "y": float(screen.up(row)), "size": size}
+    return {**place, "resolution": screen.resolution, **said}
