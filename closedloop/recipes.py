@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from importlib import metadata
 from pathlib import Path
 from types import NoneType, UnionType
@@ -33,6 +34,7 @@ from closedloop.interfaces import (
     Described,
     Generator,
     Located,
+    Presenting,
     Resolved,
     Stateful,
     Subject,
@@ -310,8 +312,8 @@ def _built(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
 class KeptParts:
     """Subjects and generators that stay loaded for the next run, the last ones that were used.
 
-    Those with a state, such as a noisy subject with its random generator, are made anew each time; the subject inside
-    such a one is kept.
+    One with a state, such as a noisy subject with its random generator, is put back to that in which it was made. A rig
+    is no such thing: it is made anew each time.
 
     Args:
         most: How many of each kind stay.
@@ -319,7 +321,7 @@ class KeptParts:
 
     def __init__(self, most: int = 4) -> None:
         self._most = most
-        self._held: dict[str, dict[str, Any]] = {}
+        self._held: dict[str, dict[str, tuple[Any, Any]]] = {}
 
     def made(self, kind: str, name: str, options: Mapping[str, Any]) -> Any:
         """Returns what is kept, or makes it."""
@@ -328,12 +330,15 @@ class KeptParts:
             key = json.dumps([name, options], sort_keys=True)
         except TypeError:  # something that no recipe holds
             return _built(kind, name, **options)
-        part = held.pop(key, None)
+        part, state = held.pop(key, (None, None))
         if part is None:
             part = _built(kind, name, **options)
-            if isinstance(part, Stateful):
+            if isinstance(part, Presenting):
                 return part
-        held[key] = part
+            state = deepcopy(part.state()) if isinstance(part, Stateful) else None
+        elif isinstance(part, Stateful):
+            part.restore(deepcopy(state))
+        held[key] = (part, state)
         for old in list(held)[: -self._most]:
             del held[old]
         return part

@@ -97,7 +97,7 @@ class LocalWorkers:
 
     def start(self, run: PlannedRun, folder: Path) -> None:
         """Hands a run to a worker, if possible to the one that did one of the same subject last."""
-        subject = json.dumps(run.content.get("subject"), sort_keys=True)
+        subject = run.inner
         process = next((p for p in self._idle if p.subject == subject), self._idle[0])
         self._idle.remove(process)
         process.subject = subject

@@ -65,6 +65,11 @@ class PlannedRun:
     images: int = 0
 
     @property
+    def inner(self) -> str:
+        """Its subject without noise, as a text: what a worker keeps warm."""
+        return json.dumps(unwrap(self.content["subject"])[0], sort_keys=True) if "subject" in self.content else ""
+
+    @property
     def place(self) -> str:
         """Its folder below that of the sweep; sharded, so that no folder holds more than some hundred others."""
         return f"{self.id[:2]}/{self.id[2:4]}/{self.id}"
@@ -139,7 +144,10 @@ class _Expansion:
         for chosen in self._combinations():
             for run in self._of(chosen):
                 found.setdefault(run.id, run)
-        return list(found.values())
+        by_subject: dict[str, list[PlannedRun]] = {}
+        for run in found.values():
+            by_subject.setdefault(run.inner, []).append(run)
+        return [run for runs in by_subject.values() for run in runs]
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
         """Yields one value for each axis but units; seeds and what is cheap to change turn fastest."""

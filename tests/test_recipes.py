@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from closedloop import IsotropicES, Plateau, Session, Target, Thread, Unit, Units
+from closedloop import IsotropicES, Plateau, Session, Target, Thread, Unit, Units, recipes
 from closedloop.generators import Fourier, Pixels
 from closedloop.generators.cppn import draw_topology
 from closedloop.loop.experiment import describe_session, read_yaml
@@ -142,3 +142,26 @@ def test_a_file_that_an_older_run_wrote_repeats_it(tmp_path):
     (tmp_path / "old.yaml").write_text(yaml.safe_dump({"closedloop": "0.1.0", **written}))
     assert read_yaml(tmp_path / "new.yaml") == written
     assert read_yaml(tmp_path / "old.yaml")["subject"]["stream"] == 1
+
+
+def test_parts_that_are_kept_are_those_that_were_made_with_their_state_at_its_beginning():
+    noisy = {
+        "spikes": 5.0,
+        "best": 1.0,
+        "seed": 3,
+        "subject": {"name": "gabor", "resolution": 16, "count": 1, "seed": 1},
+    }
+    images = np.random.default_rng(0).random((4, 3, 16, 16), dtype=np.float32)
+    fresh = recipes.build("subjects", "poisson", **noisy).record(images)
+    with recipes.keeping(recipes.KeptParts(2)):
+        first = recipes.build("subjects", "poisson", **noisy)
+        np.testing.assert_array_equal(first.record(images), fresh)
+        again = recipes.build("subjects", "poisson", **noisy)
+        assert again is first
+        np.testing.assert_array_equal(again.record(images), fresh)
+        assert recipes.build("subjects", **noisy["subject"]) is first.subject
+        assert recipes.build("generators", "fourier", cutoff=3) is recipes.build("generators", "fourier", cutoff=3)
+        for seed in (5, 6):  # others take their places
+            recipes.build("subjects", "gabor", resolution=16, count=1, seed=seed)
+        assert recipes.build("subjects", "poisson", **noisy) is not first
+    assert recipes.build("subjects", "poisson", **noisy) is not recipes.build("subjects", "poisson", **noisy)
