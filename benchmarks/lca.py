@@ -114,9 +114,12 @@ def seconds(call: Callable[[], None]) -> float:
     return time.process_time() - before
 
 
-def memory(quick: bool) -> float:
-    """Bytes of a parameter at the peak of a step, the parameter itself included, as Linux counts resident pages."""
-    side = 4000 if quick else 6000
+def memory() -> float:
+    """Bytes of a parameter at the peak of a step, the parameter itself included, as Linux counts resident pages.
+
+    The network has 36 million: what a step holds of a block of parameters at a time, some 80 MB, is then little.
+    """
+    side = 6000
     small = LossChangeAllocation(nn.Linear(4, 4), cross_entropy, (torch.zeros(4, 4), torch.arange(4)))
     small.stepped()  # whatever is loaded and kept with the first step
     inputs, targets = torch.zeros(4, side), torch.arange(4)
@@ -143,7 +146,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer steps, examples and rounds")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    held = memory(options.quick)  # first: what others leave in the process would be counted, or hide some of it
+    held = memory()  # first: what others leave in the process would be counted, or hide some of it
     found = errors(options.quick)
     result = {
         "simpson_cost": round(cost(options.quick), 3),
