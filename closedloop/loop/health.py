@@ -22,8 +22,9 @@ from closedloop.presentations import Answers
 RECENT = 50
 #: Share of lost trials of which it is told, and how far it must change to be told again.
 LOST, LOST_STEP = 0.2, 0.1
-#: Presentations of references over which drift is taken, and how far it must go to be told, and told again.
-REFERENCES, DRIFT_STEP = 20, 0.08
+#: Presentations of references over which drift is taken, how far it must go to be told, and told again, and how many
+#: standard errors that must be, since it is looked at after every block.
+REFERENCES, DRIFT_STEP, SURE = 40, 0.08, 4.0
 #: Blocks whose median is a unit's signal to noise at first, and the share of it below which it fell.
 FIRST_BLOCKS, FELL = 3, 0.5
 
@@ -86,9 +87,13 @@ class Health:
                 self._first[name] = now.copy()
         if len(self._pairs) < REFERENCES // 2:
             return
-        then, now_sum = (sum(column) for column in zip(*self._pairs, strict=True))
-        change = now_sum / then - 1 if then > 0 else 0.0
-        if abs(change - self._drift_told) >= DRIFT_STEP:
+        then, now_too = np.array(self._pairs).T
+        if not then.sum() > 0:
+            return
+        ratio = now_too.sum() / then.sum()
+        error = float(np.sqrt(np.sum((now_too - ratio * then) ** 2)) / then.sum())  # of the ratio, by the delta method
+        change = float(ratio - 1)
+        if abs(change - self._drift_told) >= max(DRIFT_STEP, SURE * error):
             self._drift_told = change
             self._tell(f"reference drift {100 * change:+.0f} % against their first responses")
 

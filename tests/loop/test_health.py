@@ -61,6 +61,22 @@ def test_drift_of_the_references(said):
     assert len(drifts) <= 4
 
 
+@pytest.mark.parametrize(("gain", "told"), [(1.0, 0), (0.5, 1)])
+def test_noise_of_few_spikes_is_no_drift(gain, told):
+    alarmed = 0
+    for seed in range(40):
+        rng, said = np.random.default_rng(seed), []
+        rates, health = rng.exponential(1.5, 80), Health(said.append)
+        for block in range(20):
+            which = np.arange(80) if block == 0 else rng.permutation(80)[:10]
+            counts = rng.poisson((1.0 if block == 0 else gain) * 4 * rates[which])[:, None].astype(float)
+            n = len(which)
+            answers = Answers(status=["ok"] * n, quality={})
+            health.see(answers, counts, [str(i) for i in which], ["reference"] * n, ("u",))
+        alarmed += any("drift" in text for text in said)
+    assert abs(alarmed - 40 * told) <= 4
+
+
 def test_a_unit_that_fades_is_told_once_and_again_after_it_was_back(said):
     for snr in [(4, 4)] * 3 + [(4, 1.5)] * 3 + [(4, 4)] + [(4, 1)]:
         see(said, snr=snr)
