@@ -12,6 +12,7 @@ from .atlas import AtlasSettings, atlas
 from .compare import CompareSettings, compare, read_comparison, transfer
 from .contenders import CONTENDERS, PUBLISHED, Contender
 from .controls import pure_noise, random_codes, shuffled_scores
+from .cross_units import CrossUnitsSettings, cross_units
 from .develop import DevelopSettings, develop
 from .diagnose import DiagnoseSettings, diagnose
 from .diagnose import Study as Study  # what a diagnosis is made of is for the viewer, and no public name
@@ -21,6 +22,7 @@ from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
 from .explaining import Explanation as Explanation
 from .gratings import GratingSettings, gratings
+from .invariance import InvarianceSettings, invariance
 from .judge import JudgeSettings, judge
 from .landscape import LandscapeSettings, landscape, stored_planes
 from .lca import AllocationSettings, LossChangeAllocation
@@ -28,6 +30,7 @@ from .map_field import MapFieldSettings, map_field
 from .parameters import stored_parameters
 from .present import PresentSettings, present
 from .resume import resume
+from .selectivity import SelectivitySettings, selectivity
 from .surveying import LayerSurvey as LayerSurvey
 from .surveying import Survey as Survey
 from .sweep import sweep
@@ -44,11 +47,13 @@ __all__ = [
     "AtlasSettings",
     "CompareSettings",
     "Contender",
+    "CrossUnitsSettings",
     "DevelopSettings",
     "DiagnoseSettings",
     "ElitesSettings",
     "GratingSettings",
     "Handed",
+    "InvarianceSettings",
     "JudgeSettings",
     "LandscapeSettings",
     "LossChangeAllocation",
@@ -59,6 +64,7 @@ __all__ = [
     "RunProtocol",
     "RunSummary",
     "RunTable",
+    "SelectivitySettings",
     "SweepResult",
     "TrainSettings",
     "Training",
@@ -66,11 +72,13 @@ __all__ = [
     "ascend",
     "atlas",
     "compare",
+    "cross_units",
     "develop",
     "diagnose",
     "evolve",
     "evolve_elites",
     "gratings",
+    "invariance",
     "judge",
     "landscape",
     "map_field",
@@ -81,6 +89,7 @@ __all__ = [
     "read_comparison",
     "register",
     "resume",
+    "selectivity",
     "shuffled_scores",
     "stored_parameters",
     "stored_planes",

@@ -142,6 +142,7 @@ class Library:
         scalars: What else identifies the run, by name; see `closedloop.recording.layout.Layout`.
         sources: Pictures of which the images are made, kept in the run's folder; None for none.
         threads: Of each image what stands in the column `thread`, where they differ.
+        at_once: Whether all blocks count as one generation.
     """
 
     ids: tuple[str, ...]
@@ -157,6 +158,7 @@ class Library:
     scalars: Mapping[str, str | int | float] = field(default_factory=dict)
     sources: ImageSet | None = None
     threads: tuple[str, ...] = ()
+    at_once: bool = False
 
     @property
     def told(self) -> str:
@@ -268,7 +270,7 @@ class Presentation:
         soa_s = max(self._settings.soa_s, self._presenter.form.duration_s)
         coords = {
             "thread": np.array(library.threads)[which] if library.threads else np.full(n, library.thread),
-            "generation": np.full(n, self._done // BLOCK, np.int32),
+            "generation": np.full(n, 0 if library.at_once else self._done // BLOCK, np.int32),
             "kind": np.full(n, library.kind),
             "stimulus_id": np.array(library.ids)[which],
             "repeat": shown.repeat.astype(np.int32),

@@ -24,10 +24,12 @@ from closedloop.protocols import (
     diagnose,
     evolve,
     gratings,
+    invariance,
     landscape,
     map_field,
     read_ascent,
     read_comparison,
+    selectivity,
 )
 from tests import planted, small_atlas, small_runs, small_treatments
 
@@ -88,6 +90,8 @@ def right(tmp_path_factory):
     codes = np.random.default_rng(0).standard_normal(space.dim)
     planes = landscape(one, generator, codes, planes=["random-random"], steps=3, save=place / "landscape")
     mapped, grated = map_field(one, steps=5), gratings(one, orientations=4, frequencies=3)
+    sorted_ = selectivity(one, {"a": small_runs.pictures(3), "b": small_runs.pictures(4)}, repeats=2)
+    moved = invariance(one, small_runs.pictures(1)[0], steps=1, rotations=2)
     for name in ("ascend", "compare", "elites"):
         small_runs.run(name, place / name)
     elites = open_recording(place / "elites")
@@ -182,6 +186,10 @@ def right(tmp_path_factory):
         ("class_elites", "recording"): elites,
         **{(n, "recording"): mapped for n in ("fit_field", "field_responses", "plot_field")},
         **{(n, "recording"): grated for n in ("fit_gratings", "grating_responses", "plot_gratings")},
+        **{(n, "recording"): sorted_ for n in ("category_selectivity", "plot_selectivity")},
+        **{(n, "recording"): moved for n in ("tolerance", "tolerance_curves", "plot_tolerance")},
+        ("selectivity", "images"): {"a": small_runs.pictures(3), "b": small_runs.pictures(4)},
+        ("cross_units", "recordings"): {"a": evolved, "b": evolved},
         ("field_box", "found"): closedloop.analysis.fit_field(mapped),
         "allocation": allocation,
         "allocations": [allocation, allocation],

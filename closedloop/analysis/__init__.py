@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         step_shares,
     )
     from closedloop.analysis.atlas import AtlasPages, atlas_table
+    from closedloop.analysis.categories import category_selectivity
     from closedloop.analysis.codes import code_geometry, latent_regression
     from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
     from closedloop.analysis.contenders import advantage, contender_table
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.spikes import counts
     from closedloop.analysis.spurious import spurious_units, suspected_units
     from closedloop.analysis.synchrony import hurting_layers, learning_peaks, peak_synchrony
+    from closedloop.analysis.tolerances import tolerance, tolerance_curves
     from closedloop.analysis.trajectories import generation_scores, generations_to, images_to, success, trajectory
     from closedloop.analysis.treatments import judged_treatments, treatment_accuracy
     from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
@@ -65,7 +67,10 @@ _HOMES = {
     "benjamini_hochberg": "resampling",
     "best_of_k": "comparison",
     "bootstrap": "resampling",
+    "category_selectivity": "categories",
     "class_elites": "elites",
+    "tolerance": "tolerances",
+    "tolerance_curves": "tolerances",
     "class_probabilities": "elites",
     "code_geometry": "codes",
     "confusions": "errors",
@@ -141,6 +146,7 @@ __all__ = [
     "benjamini_hochberg",
     "best_of_k",
     "bootstrap",
+    "category_selectivity",
     "class_elites",
     "class_probabilities",
     "code_geometry",
@@ -201,6 +207,8 @@ __all__ = [
     "success",
     "success_rate",
     "suspected_units",
+    "tolerance",
+    "tolerance_curves",
     "training_change",
     "training_observations",
     "trajectory",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.summary import ThreadSummary, summarize_thread
-from closedloop.interfaces import FloatArray
+from closedloop.analysis.summary import ThreadSummary, summarize_thread, thread_objectives
+from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
+from closedloop.interfaces import FloatArray, Generator
+from closedloop.recording.render import render
+
+#: The kind of presentations of evolved images that are shown to other units; see `closedloop.protocols.cross_units`.
+CROSS = "cross"
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Preferred:
 
     Attributes:
         rows: Presentations that had no part in choosing it, ``(n,)``; of a last generation all its images.
-        basis: "re-test", or "last generation".
+        basis: "re-test", "fresh presentations" (in a run that shows what others found), or "last generation".
         code: ``(latent,)`` without padding: of the image, or the mean of the last generation; None where codes are not
             recorded.
     """
@@ -30,8 +36,10 @@ class Preferred:
 
 def preferred(part: xr.Dataset, name: str, objective: str) -> Preferred:
     """Returns what a thread of a single run found."""
-    summary = summarize_thread(part, name, objective)
     thread, kind, generation = (part[c].values for c in ("thread", "kind", "generation"))
+    if len(again := np.flatnonzero((thread == name) & (kind == CROSS))):
+        return Preferred(again, "fresh presentations", None)
+    summary = summarize_thread(part, name, objective)
     if summary.evolved.n:
         rows = confirmed_rows(part, summary)
         return Preferred(rows, "re-test", _code(part, rows[:1]))
@@ -65,3 +73,32 @@ def _code(part: xr.Dataset, rows: NDArray[np.intp]) -> FloatArray | None:
         return None
     code: FloatArray = part["latent_code"].isel(presentation=rows).values.mean(0)
     return code[~np.isnan(code)]
+
+
+def evolved_picture(
+    recording: xr.Dataset, thread: str | None = None, generators: Mapping[str, Generator] | None = None
+) -> tuple[str, NDArray[np.float32]]:
+    """Returns name and pixels ``(3, h, w)`` of what an evolution found; without a re-test the best-scored image.
+
+    Args:
+        recording: Of one run.
+        thread: Which evolution; needed where there are several.
+        generators: By thread, where the generator was a Python object that has no name.
+
+    Raises:
+        InvalidArgumentError: There are several evolutions and none was named.
+        UnknownNameError: No such evolution.
+        RecordingError: The recording holds no evolution, or nothing that it found.
+    """
+    names = dict(thread_objectives(recording))
+    if thread is None and len(names) > 1:
+        raise InvalidArgumentError(f"thread: the recording has several, {list(names)}; say which one.")
+    if thread is not None and thread not in names:
+        raise UnknownNameError(f"thread: no thread {thread!r} in the recording.{closest(thread, names)}")
+    name = next(iter(names)) if thread is None else thread
+    found = preferred(recording, name, names[name])
+    if not len(found.rows):
+        raise RecordingError(f"recording: thread {name!r} has shown no image yet.")
+    scores = np.nan_to_num(recording["score"].values[found.rows], nan=-np.inf)
+    row = int(found.rows[0] if found.basis == "re-test" else found.rows[np.argmax(scores)])
+    return str(recording["stimulus_id"].values[row]), render(recording, [row], generators=generators)[0]

@@ -106,7 +106,7 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
     if len(chosen.names) < 3:
         return nothing(recording, ("r", "r_sd", "reliability"), TOO_FEW_REPEATED)
     rng = named_generator(seed, "split-half")
-    halves = [_halves(chosen, rng) for _ in range(splits)]
+    halves = [random_halves_of(chosen, rng) for _ in range(splits)]
 
     def measure(values: FloatArray) -> Mapping[str, NDArray[Any]]:
         found = Moments.of(values, chosen)
@@ -128,7 +128,7 @@ def split_half(recording: xr.Dataset, *, kind: Kind = None, splits: int = 100, s
     return per_unit(recording, chosen, measure).assign_coords(splits=splits, seed=seed)
 
 
-def _halves(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
+def random_halves_of(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
     """Returns matrices that sum two random halves of each stimulus's presentations, one left out of an odd number."""
     # Sorted by stimulus, and at random within it: a presentation's place among those of its stimulus, from 0.
     order = np.lexsort((rng.random(len(chosen.rows)), chosen.index))
@@ -138,6 +138,15 @@ def _halves(chosen: Selection, rng: np.random.Generator) -> tuple[Any, Any]:
     half = (counts // 2)[chosen.index]
     first, second = position < half, (position >= half) & (position < 2 * half)
     return tuple(averaging(chosen.index, part, len(counts)) for part in (first, second))
+
+
+def half_means(recording: xr.Dataset, chosen: Selection, summing: Any) -> FloatArray:
+    """Returns means ``(stimuli, units)`` of the presentations that a matrix of `random_halves_of` sums."""
+    found = []
+    for _, values in pieces(recording, chosen.rows):
+        known = ~np.isnan(values)
+        found.append(_mean(summing, np.where(known, values, 0), known.astype(float)))
+    return np.concatenate(found, axis=1)
 
 
 def _lengthening(halves: list[tuple[Any, Any]], present: FloatArray, n: FloatArray) -> FloatArray:

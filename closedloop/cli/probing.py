@@ -32,6 +32,7 @@ def probe(
     word: str,
     own: Collection[str] = (),
     more: Mapping[str, Any] | None = None,
+    recorded: Any = None,
 ) -> None:
     """Loads the subject, does the run, and shows what it found.
 
@@ -41,16 +42,20 @@ def probe(
         made: Its class of settings.
         given: Options by name.
         word: Ends the name of a free folder.
-        own: Options that are handed on as arguments; of a file "images" means the run's own pictures.
+        own: Options that are handed on as arguments; beside a file its run's own pictures stand for the images, or
+            the folder that it names.
         more: Further arguments.
+        recorded: Recipe of the subject where neither an option nor a file names one.
     """
     from closedloop.cli.show import show_run
 
     content = read_config(given, protocol)
-    recipe = subject_recipe(given, content.get("subject"))
-    arguments = {name: given.get(name, content.get(name)) for name in own} | dict(more or {})
-    if "images" in own and "images" not in given and content.get("images"):
-        arguments["images"] = own_pictures(Path(given["config"]).parent)
+    recipe = subject_recipe(given, content.get("subject", recorded))
+    arguments = {name: given.get(name) for name in own} | dict(more or {})
+    taken = {"images", "image"} & set(own)
+    if own and content.get("images") and not (taken & given.keys()):
+        pictures = own_pictures(Path(given["config"]).parent)
+        arguments |= dict.fromkeys(taken, content["images"] if pictures is None else pictures)
     where = where_of(given, *named_parts(recipe), word)
     subject = load(recipe)
     numbers = numbers_of(made, given, content)

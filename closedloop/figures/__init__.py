@@ -19,6 +19,7 @@ from closedloop.figures.allocation import (
 )
 from closedloop.figures.ascents import plot_ascents
 from closedloop.figures.attribution import plot_attributions
+from closedloop.figures.categories import plot_selectivity
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.contenders import plot_budgets, plot_contenders
 from closedloop.figures.development import development_movie, plot_development
@@ -31,6 +32,7 @@ from closedloop.figures.page import plot_evolution
 from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
+from closedloop.figures.tolerances import plot_tolerance
 from closedloop.figures.trajectory import plot_threads, plot_trajectory
 from closedloop.figures.treatments import plot_judgement, plot_treatment
 from closedloop.figures.unit_map import plot_unit_map
@@ -70,9 +72,11 @@ __all__ = [
     "plot_population",
     "plot_reconstruction",
     "plot_reliability",
+    "plot_selectivity",
     "plot_spurious",
     "plot_step_shares",
     "plot_threads",
+    "plot_tolerance",
     "plot_trajectory",
     "plot_treatment",
     "plot_unit_map",
