@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .motion import MotionEnergySubject
     from .noise import Drift, Gain, NegativeBinomial, Poisson, best_natural
     from .onnx_file import OnnxSubject
+    from .replay import Replay
     from .rig import RigSubject
     from .torch_subject import TorchSubject
     from .trained import TrainedSubject
@@ -37,6 +38,7 @@ _HOMES = {
     "OnnxSubject": "onnx_file",
     "Poisson": "noise",
     "Repeated": "wrapping",
+    "Replay": "replay",
     "RigSubject": "rig",
     "TorchSubject": "torch_subject",
     "TrainedSubject": "trained",
@@ -64,6 +66,7 @@ __all__ = [
     "OnnxSubject",
     "Poisson",
     "Repeated",
+    "Replay",
     "RigSubject",
     "TorchSubject",
     "TrainedSubject",
