@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from closedloop.analysis.natural import naturalness
     from closedloop.analysis.observations import training_change, training_observations
     from closedloop.analysis.pairing import paired_difference
+    from closedloop.analysis.pilots import pilot_models
+    from closedloop.analysis.planning import Design, NoiseModel, plan, simulated_power, success_probability, welch_power
     from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
     from closedloop.analysis.resampling import (
         benjamini_hochberg,
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AtlasPages": "atlas",
+    "Design": "planning",
+    "NoiseModel": "planning",
     "advantage": "contenders",
     "allocation_dataset": "allocation",
     "answers_of": "errors",
@@ -112,6 +116,8 @@ _HOMES = {
     "oscillation": "allocation",
     "paired_difference": "pairing",
     "peak_synchrony": "synchrony",
+    "pilot_models": "pilots",
+    "plan": "planning",
     "preference_similarity": "similarity",
     "psth": "tuning",
     "radial_tuning": "landscapes",
@@ -120,25 +126,30 @@ _HOMES = {
     "reference_means": "comparison",
     "selectivity": "reliability",
     "signal_correlation": "tuning",
+    "simulated_power": "planning",
     "single_units": "errors",
     "sparseness": "tuning",
     "split_half": "reliability",
     "spurious_units": "spurious",
     "step_shares": "allocation",
     "success": "trajectories",
+    "success_probability": "planning",
     "success_rate": "resampling",
+    "suspected_units": "spurious",
     "training_change": "observations",
     "training_observations": "observations",
-    "suspected_units": "spurious",
     "trajectory": "trajectories",
     "treatment_accuracy": "treatments",
     "tuning_curve": "tuning",
+    "welch_power": "planning",
     "winners_curse": "comparison",
 }
 __getattr__ = late_import(__name__, _HOMES)
 
 __all__ = [
     "AtlasPages",
+    "Design",
+    "NoiseModel",
     "advantage",
     "allocation_dataset",
     "answers_of",
@@ -190,6 +201,8 @@ __all__ = [
     "oscillation",
     "paired_difference",
     "peak_synchrony",
+    "pilot_models",
+    "plan",
     "preference_similarity",
     "psth",
     "radial_tuning",
@@ -199,12 +212,14 @@ __all__ = [
     "runs",
     "selectivity",
     "signal_correlation",
+    "simulated_power",
     "single_units",
     "sparseness",
     "split_half",
     "spurious_units",
     "step_shares",
     "success",
+    "success_probability",
     "success_rate",
     "suspected_units",
     "tolerance",
@@ -214,6 +229,7 @@ __all__ = [
     "trajectory",
     "treatment_accuracy",
     "tuning_curve",
+    "welch_power",
     "winners_curse",
 ]
 

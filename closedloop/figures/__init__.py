@@ -29,6 +29,7 @@ from closedloop.figures.gratings import plot_gratings
 from closedloop.figures.landscape import plot_landscape
 from closedloop.figures.learning_movie import allocation_movie
 from closedloop.figures.page import plot_evolution
+from closedloop.figures.plan import plot_plan
 from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
@@ -69,6 +70,7 @@ __all__ = [
     "plot_parameter_shares",
     "plot_parameters",
     "plot_peaks",
+    "plot_plan",
     "plot_population",
     "plot_reconstruction",
     "plot_reliability",

@@ -1,0 +1,188 @@
+"""``closedloop plan``: how many images it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from closedloop.cli.console import console, say, tell
+from closedloop.cli.options import Command
+from closedloop.cli.tables import show_table
+from closedloop.errors import InvalidArgumentError
+from closedloop.loop.settings import Timing, option, settings
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from closedloop.analysis.planning import NoiseModel
+
+_MODEL = ("spikes", "fano", "drift", "lost", "start", "ceiling", "pace", "signal", "lift", "spread")
+_LISTS = ("generations", "repeats", "retest_repeats")
+
+
+@settings
+class PlanPart:
+    """What is expected, and which designs are considered."""
+
+    thread: str | None = option(default=None, metavar="NAME", shown="the only one", help="Evolution of the pilot.")
+    spikes: float | None = option(
+        default=None, shown="the pilot's, or 20", help="Spikes in the window at the best reference."
+    )
+    fano: float | None = option(default=None, shown="the pilot's, or 1", help="Variance over mean of the counts.")
+    drift: float | None = option(
+        default=None, shown="the pilot's, or -0.05", help="Relative change of responses in 1,000 presentations."
+    )
+    lost: float | None = option(
+        default=None, shown="the pilot's, or 0.05", help="Probability that a presentation is lost."
+    )
+    start: float | None = option(
+        default=None, shown="the pilot's, or 0.8", help="First generation's mean ÷ response to the best reference."
+    )
+    ceiling: float | None = option(
+        default=None, shown="the pilot's, or 1.3", help="Where generations' means tend to, likewise."
+    )
+    pace: float | None = option(
+        default=None, shown="the pilot's, or 480", help="Different images after which 63 % of the rise are done."
+    )
+    signal: float | None = option(
+        default=None,
+        shown="the pilot's, or 0.25",
+        help="Coefficient of variation of responses to the images of a generation, without noise.",
+    )
+    lift: float | None = option(
+        default=None, shown="the pilot's, or 1", help="Response to the re-tested image ÷ that to its generation."
+    )
+    spread: float | None = option(
+        default=None, shown="0", help="Standard deviation of log(ceiling) over units; 0 for one unit."
+    )
+    generations: str = option(default="5,10,20,30,40,60", metavar="N,N,…", help="Generations to consider.")
+    repeats: str = option(default="1", metavar="N,N,…", help="Presentations of each evolving image to consider.")
+    retest_repeats: str = option(default="10,20,40", metavar="N,N,…", help="Presentations in a re-test to consider.")
+    per_generation: int = option(default=40, least=1, help="Different images in a generation.")
+    success: str = option(
+        default="beats",
+        choices=("beats", "rises"),
+        help="What is a success: the evolved image beats the best reference, or generations rise.",
+    )
+    wanted: float = option(default=0.8, help="Probability of success that is wanted, between 0 and 1.")
+    sure: bool = option(default=False, help="Reach it by the lower end of the interval, which a pilot gives.")
+    alpha: float = option(default=0.05, help="Level of the test.")
+    soa_s: float = option(default=Timing.soa_s, unit="seconds", help="Seconds from one presentation to the next.")
+    resamples: int = option(default=200, least=0, help="Bootstrap resamples of the pilot.")
+    seed: int = option(default=Timing.seed, least=0, help="Of the resamples.")
+    figure: Path | None = option(default=None, metavar="FILE", shown="none", help="Draw it to this file, PNG or PDF.")
+
+
+def plan(
+    given: Mapping[str, Any],
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a pilot run; without one a model is stated.")
+    ] = None,
+) -> None:
+    """Say how many images it will take: the probability of success by design, and the cheapest design."""
+    from closedloop.analysis.planning import Design
+    from closedloop.analysis.planning import plan as planned_for
+
+    chosen = PlanPart(**given)
+    numbers = {name: _numbers(name, getattr(chosen, name)) for name in _LISTS}
+    if chosen.figure is not None and chosen.figure.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise InvalidArgumentError(f"figure: expected a name that ends in .png, .pdf or .svg, got {chosen.figure}.")
+    models = _models(run, chosen)
+    found = planned_for(
+        models,
+        **numbers,
+        design=Design(per_generation=chosen.per_generation),
+        success=chosen.success,  # type: ignore[arg-type]
+        wanted=chosen.wanted,
+        alpha=chosen.alpha,
+        sure=chosen.sure,
+        soa_s=chosen.soa_s,
+    )
+    _show(found, models, run)
+    if chosen.figure is not None:
+        from closedloop.figures.plan import plot_plan
+        from closedloop.figures.style import whole_figure
+
+        whole_figure(plot_plan(found)).savefig(chosen.figure, dpi=150)
+        say(f"Figure: {chosen.figure}")
+
+
+def _models(run: Path | None, chosen: PlanPart) -> list[NoiseModel]:
+    """Returns what is expected: of a pilot with its resamples, or as stated; what was stated takes precedence."""
+    from dataclasses import replace
+
+    from closedloop.analysis.pilots import pilot_models
+    from closedloop.analysis.planning import NoiseModel
+
+    stated = {name: value for name in _MODEL if (value := getattr(chosen, name)) is not None}
+    if run is None:
+        return [NoiseModel(**stated)]
+    from closedloop.recording.reader import open_recording
+
+    with console.status("Reading the pilot …"):
+        models = pilot_models(open_recording(run), chosen.thread, resamples=chosen.resamples, seed=chosen.seed)
+    return [replace(model, **stated) for model in models]
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    """Returns whole numbers of at least 1 from a text such as "5,10,20"."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) >= 1 for word in words):
+        raise InvalidArgumentError(f"{name}: expected whole numbers from 1, such as 5,10,20, got {text!r:.80}.")
+    return [int(word) for word in words]
+
+
+def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None) -> None:
+    """Prints a row for each number of generations and repeats, and the cheapest design."""
+    model = models[0]
+    what = "evolved beats the best reference" if found["success"].item() == "beats" else "generations rise"
+    tell(f"Probability that {what} (one-sided Welch test at {found['alpha'].item():g})", style="bold")
+    several = found.sizes["repeats"] > 1
+    heads = ["generations", *(["repeats"] if several else []), "images", "minutes"]
+    heads += [f"{n} re-tests" for n in found["retest_repeats"].values]
+    rows = []
+    for i, generations in enumerate(found["generations"].values):
+        for j, repeats in enumerate(found["repeats"].values):
+            one = found.isel(generations=i, repeats=j)
+            cells = [str(generations), *([str(repeats)] if several else []), f"{int(one['images'][0]):,}"]
+            minutes = [float(one["minutes"][k]) for k in (0, -1)]
+            cells.append("–".join(dict.fromkeys(f"{value:.0f}" for value in minutes)))
+            rows.append([*cells, *(_cell(one.isel(retest_repeats=k)) for k in range(one.sizes["retest_repeats"]))])
+    show_table(heads, rows, keys=len(heads))
+    source = f"Measured in {run}" if run is not None else "As stated"
+    tell(
+        f"{source}: {model.spikes:.3g} at the best reference, Fano {model.fano:.2f}, drift {model.drift:+.0%} in 1,000 "
+        f"presentations, {model.lost:.0%} lost; generations rise from {model.start:.2f} towards "
+        f"{model.ceiling * model.lift:.2f} of it, 63 % within {model.pace:,.0f} images."
+    )
+    tell(_advice(found))
+
+
+def _cell(one: xr.Dataset) -> str:
+    text = f"{float(one['power']):.2f}"
+    return (
+        text
+        if float(one["low"]) != float(one["low"])
+        else f"{text} [{float(one['low']):.2f}, {float(one['high']):.2f}]"
+    )
+
+
+def _advice(found: xr.Dataset) -> str:
+    """Says which design is the cheapest, or why none is."""
+    place = found["cheapest"].values
+    if (place < 0).any():
+        return f"Cheapest design: none of these; {found['reason'].item()}."
+    best = found.isel(dict(zip(found["axis"].values.tolist(), place.tolist(), strict=True)))
+    sure = ", by the lower end of its interval," if bool(found["sure"]) else ""
+    return (
+        f"Cheapest design that reaches {float(found['wanted']):g}{sure}: {int(best['generations'])} generations of "
+        f"{int(found['per_generation'])} images, each shown {int(best['repeats'])}×, re-tested "
+        f"{int(best['retest_repeats'])}×: {float(best['presentations']):,.0f} presentations, "
+        f"{float(best['minutes']):.0f} min."
+    )
+
+
+COMMAND = Command(plan, (PlanPart,))

@@ -1,0 +1,46 @@
+"""``closedloop plan``: how many images it will take, in a terminal."""
+
+from __future__ import annotations
+
+import pytest
+import xarray as xr
+
+from closedloop import CMAES
+from closedloop.cli import main
+from closedloop.errors import InvalidArgumentError
+from closedloop.figures import plot_plan
+from closedloop.generators import Fourier
+from closedloop.protocols import evolve
+from closedloop.subjects import GaborSubject, Poisson
+
+
+def test_stated(capsys, tmp_path):
+    figure = tmp_path / "plan.png"
+    main(["plan", "--spikes", "30", "--figure", str(figure)])
+    text = capsys.readouterr().out
+    assert "Cheapest design that reaches 0.8: " in text
+    assert figure.stat().st_size > 10_000
+    assert max(map(len, text.splitlines()[1:9])) <= 80
+
+
+def test_a_pilot(capsys, tmp_path):
+    generator = Fourier(16, 2)
+    subject = Poisson(GaborSubject(resolution=16), best=1.0, seed=1)
+    evolve(subject, generator, CMAES(generator.space, population=10), images=80, save=tmp_path / "run", progress=False)
+    main(["plan", str(tmp_path / "run"), "--resamples", "20", "--generations", "4,8", "--repeats", "1,2", "--sure"])
+    text = capsys.readouterr().out
+    assert "Measured in" in text
+    assert text.count("[") == 12
+
+
+def test_refuses(capsys):
+    for words, match in [
+        (["--generations", "5,x"], "generations: expected whole numbers"),
+        (["--figure", "plan.doc"], "figure: expected a name"),
+        (["--success", "wins"], "success"),
+    ]:
+        with pytest.raises(SystemExit):
+            main(["plan", *words])
+        assert match in capsys.readouterr().err
+    with pytest.raises(InvalidArgumentError, match="planned: expected a result of plan"):
+        plot_plan(xr.Dataset())
