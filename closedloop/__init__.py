@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from closedloop.formats import export, to_pynapple, to_rsatoolbox
     from closedloop.images.sets import ImageSet, natural_references
     from closedloop.interfaces import Generator, Objective, Optimizer, Space, Subject, Units
+    from closedloop.loop.sequential import Beats, Futility
     from closedloop.loop.session import Session
     from closedloop.loop.stopping import Plateau, Target
     from closedloop.loop.thread import Thread
@@ -45,6 +46,8 @@ _HOMES = {
     "Mean": "objectives",
     "Objective": "interfaces",
     "Optimizer": "interfaces",
+    "Beats": "loop.sequential",
+    "Futility": "loop.sequential",
     "Plateau": "loop.stopping",
     "RandomSearch": "optimizers",
     "Session": "loop.session",
@@ -124,9 +127,11 @@ sys.meta_path.append(_MovedModules())
 __all__ = [
     "CMAES",
     "Auto",
+    "Beats",
     "ClosedLoopError",
     "Difference",
     "Direction",
+    "Futility",
     "Generator",
     "ImageSet",
     "IsotropicES",

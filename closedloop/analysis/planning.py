@@ -271,11 +271,11 @@ def _drawn(
 def _drawn_counts(mean: FloatArray, fano: float, rng: np.random.Generator) -> FloatArray:
     """Draws counts of the given means and Fano factor; below 1 only as near as a binomial of whole n comes."""
     if fano == 1:
-        return rng.poisson(mean).astype(float)
+        return np.asarray(rng.poisson(mean), float)
     if fano > 1:
-        return rng.poisson(rng.gamma(mean / (fano - 1), fano - 1)).astype(float)
+        return np.asarray(rng.poisson(rng.gamma(mean / (fano - 1), fano - 1)), float)
     n = np.maximum(np.rint(mean / (1 - fano)), np.ceil(mean)).astype(np.int64)
-    return rng.binomial(n, mean / np.maximum(n, 1)).astype(float)
+    return np.asarray(rng.binomial(n, mean / np.maximum(n, 1)), float)
 
 
 def _welch_p(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -149,6 +149,7 @@ def _recipe(experiment: Experiment) -> dict[str, Any]:
 def merge(experiment: Experiment | None, given: Mapping[str, Any]) -> Experiment:
     """Returns an experiment from a file (or the defaults) and the options that were given besides it."""
     from closedloop.loop.experiment import Experiment, parse_experiment
+    from closedloop.loop.sequential import parse_rule
 
     content: dict[str, Any] = {}
     if experiment is not None:
@@ -162,9 +163,10 @@ def merge(experiment: Experiment | None, given: Mapping[str, Any]) -> Experiment
                 thread["optimizer"].pop(name, None)
     content["threads"] = _threads(threads, given)
     content["subject"] = subject_recipe(given, content.get("subject"), DEFAULT_UNIT)
-    if "plateau" in given or "target" in given:
+    if {"plateau", "target", "stop"} & given.keys():
         rules = {"plateau": "generations", "target": "score"}
-        content["stop"] = [{"name": n, key: given[n]} for n, key in rules.items() if n in given]
+        short = [{"name": n, key: given[n]} for n, key in rules.items() if n in given]
+        content["stop"] = [*short, *map(parse_rule, given.get("stop", ()))]
     plain = Experiment.model_fields.keys() - {"subject", "threads", "stop"}
     content |= {name: value for name, value in given.items() if name in plain}
     if content.get("references") == "none":

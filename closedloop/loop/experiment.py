@@ -23,8 +23,9 @@ from closedloop.interfaces import Generator, Optimizer, Space, Subject, Units
 from closedloop.loop import parts
 from closedloop.loop.each import each_unit
 from closedloop.loop.noise import parse_noise, wrap
+from closedloop.loop.sequential import RULES, parse_rule
 from closedloop.loop.settings import Settings, Timing, option_types
-from closedloop.loop.stopping import Plateau, StoppingRule, Target
+from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
 from closedloop.objectives import parse_objective
 from closedloop.objectives.naming_units import UnitSpec
@@ -36,7 +37,6 @@ from closedloop.yaml_text import read_yaml_text
 
 #: Settings that a file says where they are not these: runs of versions before did not know of them.
 _LATER = {"responses": Settings.responses, "failures": Settings.failures}
-_RULES: dict[str, type[Any]] = {"plateau": Plateau, "target": Target}
 
 
 #: Parts of a thread that may stand at the top of a file.
@@ -109,6 +109,8 @@ class Experiment(_Numbers):  # type: ignore[misc, valid-type]
         if not isinstance(content, dict):
             return content
         content = with_noise({k: _named(v) if k == "subject" else v for k, v in content.items()})
+        if isinstance(content.get("stop"), list):
+            content["stop"] = [parse_rule(rule) if isinstance(rule, str) else rule for rule in content["stop"]]
         single = {k: content.pop(k) for k in _SINGLE if k in content}
         if single and content.get("threads"):
             raise ValueError("give either threads, or generator, optimizer and objective at the top")
@@ -311,10 +313,10 @@ def build_rules(experiment: Experiment) -> Sequence[StoppingRule]:
     for rule in experiment.stop:
         if rule.name == OBJECT:
             raise InvalidArgumentError(_from_python("stop", rule))
-        if rule.name not in _RULES:
-            raise InvalidArgumentError(f"stop: expected one of {sorted(_RULES)}, got {rule.name!r}.")
+        if rule.name not in RULES:
+            raise InvalidArgumentError(f"stop: expected one of {sorted(RULES)}, got {rule.name!r}.")
         try:
-            rules.append(_RULES[rule.name](**rule.options))
+            rules.append(RULES[rule.name](**rule.options))
         except TypeError as error:
             raise InvalidArgumentError(f"stop: {rule.name}: {error}.") from error
     return rules
@@ -395,8 +397,7 @@ def _described_gradient(how: GradientSettings) -> dict[str, Any]:
 
 
 def _described_rule(rule: StoppingRule) -> dict[str, Any]:
-    known: Sequence[type[Any]] = (Plateau, Target)
-    if isinstance(rule, tuple(known)):
+    if isinstance(rule, tuple(RULES.values())):
         return {"name": type(rule).__name__.lower(), **vars(rule)}
     what: Any = rule if isinstance(rule, FunctionType) else type(rule)
     return {"name": OBJECT, "description": f"{what.__module__}.{what.__qualname__}"}

@@ -13,6 +13,7 @@ from closedloop.loop.drift_correction import DriftCorrection
 from closedloop.loop.failing import Failing
 from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
+from closedloop.loop.sequential import Naturals
 from closedloop.loop.settings import Settings
 from closedloop.loop.thread import Evolution, Thread
 from closedloop.objectives.evaluating import looks_at_images
@@ -32,6 +33,7 @@ class Learning:
         references: The reference images.
         settings: The session's numbers.
         failing: What becomes of threads that fail.
+        compares: Whether a stopping rule compares threads' images with the references.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Learning:
         references: ReferencePool,
         settings: Settings,
         failing: Failing,
+        compares: bool = False,
     ) -> None:
+        self._compares = compares and len(references) > 0
         self._evolutions, self._references, self._failing = evolutions, references, failing
         self._path = _gradient_path(subject, [e.thread for e in evolutions])
         self._drift = DriftCorrection(settings.drift, settings.drift_memory)
@@ -53,6 +57,8 @@ class Learning:
         self._references.count(block, shown)
         if self._drift.method != "none" and phase in ("survey", "evolve"):
             means = self._without_drift(phase, block, means)
+        if self._compares and phase in ("survey", "evolve"):
+            self._compare(block, shown)
         times = np.bincount(shown.stimulus, minlength=len(block.ids))
         for evolution in self._evolutions:
             own = block.of(evolution.thread.name)
@@ -75,6 +81,20 @@ class Learning:
         elif phase == "select":
             best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
             evolution.winner = (ids[best], codes[best])
+
+    def _compare(self, block: Block, shown: Shown) -> None:
+        """Scores each presentation of a reference for each thread, for rules that compare with them."""
+        places = block.of(REFERENCE)
+        rows = np.flatnonzero(np.isin(shown.stimulus, places))
+        which = dict(zip(places, self._references.numbers(block, places), strict=True))
+        numbers = np.array([which[i] for i in shown.stimulus[rows].tolist()], np.int64)
+        responses = self._drift.correct(shown.responses[rows]) if self._drift.begun else shown.responses[rows]
+        for evolution in self._evolutions:
+            with self._failing.of(evolution):
+                looks = looks_at_images(evolution.thread.objective)
+                scores = evolution.thread.score(responses, block.images[shown.stimulus[rows] if looks else []])
+                known = evolution.naturals or Naturals.none(len(self._references))
+                evolution.naturals = known.with_scores(numbers, scores)
 
     def _without_drift(self, phase: str, block: Block, means: FloatArray) -> FloatArray:
         """Corrects mean responses by what the block's references tell; a re-test compares within one block."""

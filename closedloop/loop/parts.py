@@ -113,6 +113,14 @@ class StopPart:
         default=None, least=2, shown="never", help="Stop when the mean has not risen for this many generations."
     )
     target: float | None = option(default=None, shown="never", help="Stop when a generation's mean reaches this score.")
+    stop: tuple[str, ...] = option(
+        default=(),
+        shown="none",
+        metavar="RULE:NUMBER",
+        help="Stop when sure, several times for several: futility:500:0.05:0.1 (500 more images raise the mean by more "
+        "than 5 % with a probability below 0.1), beats:0.05 (above every reference, with this error over all looks), "
+        "plateau:25, target:3.",
+    )
 
 
 @settings

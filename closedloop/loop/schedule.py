@@ -17,6 +17,7 @@ from closedloop.loop.blocks import PHASES, Block
 from closedloop.loop.ending import EndRequest, ended_on_request
 from closedloop.loop.failing import Failing
 from closedloop.loop.reference_pool import ReferencePool
+from closedloop.loop.sequential import Comparing
 from closedloop.loop.settings import Settings
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Evolution
@@ -226,6 +227,8 @@ def _asked(rule: StoppingRule, evolution: Evolution) -> str | None:
     name = getattr(rule, "__name__", type(rule).__name__)
     with blamed(f"stop: rule {name}, thread {evolution.thread.name!r}", InvalidArgumentError):
         found: Any = rule(list(evolution.history))
+        if found is None and isinstance(rule, Comparing) and evolution.naturals is not None and evolution.history:
+            found = rule.compare(evolution.latest.copy(), evolution.naturals, len(evolution.history))
         if found is not None and not isinstance(found, str):
             raise InvalidArgumentError(f"stop: rule {name}: expected a reason as text, or None, got {found!r:.80}.")
         return found

@@ -34,6 +34,7 @@ from closedloop.loop.progress import SessionMeter
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.rows import SessionRows, kinds_of
 from closedloop.loop.schedule import Schedule
+from closedloop.loop.sequential import Comparing
 from closedloop.loop.settings import Settings, read_settings
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Evolution, Thread
@@ -100,7 +101,8 @@ class Session(Readable):
         self.resolution = max(t.generator.resolution for t in threads)
         self._references = ReferencePool(references, self.resolution, self.form)
         self._failing = Failing(self.evolutions, self.settings.failures == "thread")
-        self._learning = Learning(subject, self.evolutions, self._references, self.settings, self._failing)
+        compares = any(isinstance(rule, Comparing) for rule in self.stop)
+        self._learning = Learning(subject, self.evolutions, self._references, self.settings, self._failing, compares)
         self._schedule = Schedule(self.evolutions, self._references, self.stop, self.settings, self._failing)
         self._stored = SessionRows(subject, self.evolutions, self._references, self.settings)
         chosen = self.settings

@@ -15,6 +15,7 @@ from closedloop.checks import check_part, make_images
 from closedloop.errors import InvalidArgumentError, ObjectiveError, OptimizerError, blamed
 from closedloop.gradients.settings import GradientSettings, Slope
 from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Optimizer, Recommending, State
+from closedloop.loop.sequential import Naturals
 from closedloop.loop.sparing import one_thread
 from closedloop.loop.stopping import Scored
 from closedloop.objectives import Unit, evaluate
@@ -148,6 +149,8 @@ class Evolution:
         climbed: For each step of a gradient method its scores, gradient norms, and pictures shown, ``(3, n)``.
         hold: Weights ``(n,)`` of the distances from an anchor, NaN where not yet measured; None before the first step.
         failed: What went wrong with it, where the session goes on without it; else empty.
+        latest: Scores of the images of the last generation, ``(n,)``.
+        naturals: What is known of the references, where a stopping rule compares with them; else None.
     """
 
     def __init__(self, thread: Thread, candidates: int) -> None:
@@ -163,6 +166,8 @@ class Evolution:
         self.climbed: list[FloatArray] = []
         self.hold: FloatArray | None = None
         self.failed = ""
+        self.latest: FloatArray = np.empty(0)
+        self.naturals: Naturals | None = None
 
     def generate(self, codes: FloatArray) -> NDArray[np.float32]:
         """Makes images of codes ``(n, dim)``, checked: ``(n, 3, h, w)`` in [0, 1]."""
@@ -224,6 +229,7 @@ class Evolution:
         valid = scores[~np.isnan(scores)]
         best, mean = (valid.max(), valid.mean()) if len(valid) else (np.nan, np.nan)
         self.history.append(Scored(float(best), float(mean), self.images))
+        self.latest = scores.copy()
         if len(valid) and whole:  # that of a few codes is not the optimizer's mean
             self.center = codes[~np.isnan(scores)].mean(0)
         pooled = np.concatenate([self.top_scores, scores])
@@ -275,6 +281,7 @@ class Evolution:
             "hold": self.hold,
             "stream": self.thread.gradient.stream,
             **({"failed": self.failed} if self.failed else {}),
+            **({} if self.naturals is None else {"naturals": np.stack(self.naturals), "latest": self.latest}),
         }
 
     def restore(self, state: State) -> None:
@@ -293,6 +300,8 @@ class Evolution:
         climbed = state.get("climbed")  # runs of earlier versions have none
         self.climbed = [] if climbed is None else list(climbed)
         self.hold = state.get("hold")
+        if (naturals := state.get("naturals")) is not None:
+            self.naturals, self.latest = Naturals(*naturals), state["latest"]
 
 
 def _described(objective: Objective) -> str:

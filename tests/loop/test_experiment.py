@@ -163,7 +163,10 @@ def test_rules():
         return list(build_rules(parse_experiment({**SHORT, "stop": list(stop)}, "x")))
 
     assert rules({"name": "plateau"}, {"name": "target", "score": 2.5}) == [Plateau(), Target(2.5)]
-    with pytest.raises(InvalidArgumentError, match=r"stop: expected one of \['plateau', 'target'\], got 'patience'"):
+    with pytest.raises(
+        InvalidArgumentError,
+        match=r"stop: expected one of \['beats', 'futility', 'plateau', 'target'\], got 'patience'",
+    ):
         rules({"name": "patience"})
     with pytest.raises(InvalidArgumentError, match=r"stop: target: .*score"):
         rules({"name": "target"})
