@@ -39,7 +39,7 @@ def test_refuses(capsys):
         (["--figure", "plan.doc"], "figure: expected a name"),
         (["--success", "wins"], "success"),
     ]:
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit, match="2"):
             main(["plan", *words])
         assert match in capsys.readouterr().err
     with pytest.raises(InvalidArgumentError, match="planned: expected a result of plan"):
