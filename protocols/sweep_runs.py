@@ -6,7 +6,9 @@ another's is decided by the lock of its folder alone.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -17,16 +19,18 @@ from typing import Any
 
 from closedloop.errors import ClosedLoopError, FolderBusyError, InvalidArgumentError
 from closedloop.errors import reason as reason_of
-from closedloop.files import remove, replace_file
+from closedloop.files import PARTIAL, remove, replace_file
 from closedloop.loop.commits import is_finished
 from closedloop.loop.protocol import protocol_of
 from closedloop.recipes import KeptParts, keeping
-from closedloop.recording.layout import is_run
+from closedloop.recording.layout import REFERENCES, is_run
 
 #: What can have become of a run: at its end; failed; or in the hands of another process.
 DONE, FAILED, BUSY = "done", "failed", "busy"
 #: Ending of the file beside a run's folder that says why it failed.
 MARK = ".failed.json"
+#: The folder of a sweep with the files that its runs share.
+SHARED = "shared"
 #: Seconds between two words of how far a run is.
 _EVERY_S = 0.5
 
@@ -90,7 +94,40 @@ def do_run(
         return _failed(identity, folder, f"{reason_of(error)}\n{where}", shown[0])
     with suppress(OSError):
         remove(mark_of(folder))
+        if _is_of_sweep(identity, folder):
+            share_files(folder / REFERENCES, folder.parents[2] / SHARED)
     return Outcome(identity, DONE, images=shown[0] - (first[0] if first else 0))
+
+
+def _is_of_sweep(identity: str, folder: Path) -> bool:
+    """Tells whether a run's folder stands where a sweep puts it: ``ab/cd/abcd…``."""
+    return [folder.parent.parent.name, folder.parent.name, folder.name] == [identity[:2], identity[2:4], identity]
+
+
+def share_files(folder: Path, pool: Path) -> None:
+    """Lets the files of a finished run's folder be those of other runs that hold the same: hard links to one copy.
+
+    Each run has its own copies of the references, which are most of its files and bytes. They are never written in
+    place, so that runs can share them; each name stays where it was, with the same content, at every moment.
+
+    Args:
+        folder: Whose files.
+        pool: Where one of each stands, named by its SHA-256; on the same disk.
+
+    Raises:
+        OSError: The disk knows no hard links, or is full; all files are as they were.
+    """
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name = hashlib.sha256(file.read_bytes()).hexdigest()
+        one = pool / name[:2] / name
+        one.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.link(file, one)
+        if os.path.samefile(file, one):
+            continue
+        link = file.with_name(f"{file.name}.{os.getpid()}{PARTIAL}")
+        os.link(one, link)
+        link.replace(file)
 
 
 def _finished(folder: Path) -> bool:

@@ -19,6 +19,7 @@ import yaml
 
 from closedloop import catalogue, open_recording
 from closedloop.errors import InvalidArgumentError
+from closedloop.images import write_png
 from closedloop.loop.protocol import protocol_of
 from closedloop.protocols import sweep
 from closedloop.protocols.sweep_local import LocalWorkers
@@ -33,6 +34,7 @@ from closedloop.protocols.sweep_work import (
     standing,
     write_runs,
 )
+from closedloop.recording.reader import check_kept
 from closedloop.recording.writer import Recording
 
 GABOR = {"name": "gabor", "resolution": 16, "count": 4, "seed": 1}
@@ -105,6 +107,25 @@ def test_a_plan_is_a_file_whose_folder_is_beside_it(tmp_path):
     file.write_text(yaml.safe_dump(SMALL))
     with pytest.raises(InvalidArgumentError, match="out: expected the folder of the sweep"):
         read_plan(file)
+
+
+def test_runs_share_their_references(tmp_path):
+    """One copy on the disk of what all of them keep; each run is whole."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        write_png(pictures / f"{number}.png", rng.random((3, 16, 16), dtype=np.float32))
+    result = quiet({**SMALL, "references": str(pictures)}, tmp_path / "s")
+    assert result.done == 4
+    files = [p for p in (tmp_path / "s").rglob("references/*") if p.suffix == ".png"]
+    assert len(files) == 12
+    assert len({file.stat().st_ino for file in files}) == 3
+    assert {file.stat().st_nlink for file in files} == {5}  # of four runs, and the one that is shared
+    for run in read_plan({**SMALL, "references": str(pictures)}, tmp_path / "s").runs:
+        check_kept(tmp_path / "s" / run.place)
+    assert not list((tmp_path / "s").rglob("*.partial"))
+    assert len(catalogue(tmp_path / "s")) == 4
 
 
 # Failures -------------------------------------------------------------------------------------------------------------
