@@ -21,8 +21,8 @@ operators, Horama's ``roi_align`` is computed by torch's ``grid_sample``, checke
 
 Seconds are those of a whole call; under a load of others' the processor's seconds say more. Ratios are medians over
 pairs with a 95 % interval between order statistics; of responses over the pairs in which both are above 0, while
-``wins`` counts all. ``memory``: growth of the peak resident size by 16 units of "raw" side by side, and by one image of Lucent's. Pairs
-that are finished lie in ``--out`` and are not computed again.
+``wins`` counts all. ``memory``: growth of the peak resident size by 16 units of "raw" side by side, and by one image of
+Lucent's. Pairs that are finished lie in ``--out`` and are not computed again.
 
     python benchmarks/gradients.py [--quick] [--peers DIR] [--steps 512] [--outputs 5] [--hidden 3] [--threads 2]
 """
