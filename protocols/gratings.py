@@ -150,7 +150,8 @@ def grating_library(chosen: GratingSettings) -> Library:
 
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns what each unit prefers, and the curves of the first ones."""
-    found, screen = fit_gratings(recording), Screen.of_recording(recording)
+    found = fit_gratings(recording, units=list(range(min(recording.sizes["neuroid"], _ROWS))))
+    screen = Screen.of_recording(recording)
     names = recorded_titles(recording)
     titles, note = shared(names)
     rows = [_row(found.isel(neuroid=i), title, screen) for i, title in enumerate(titles[:_ROWS])]
@@ -165,7 +166,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     lines = ["Angles of stripes, counterclockwise from horizontal; ± standard error (HC3)."]
     without = [str(reason) for reason in found["reason"].values if reason]
     if without:
-        lines.append(f"{len(without)} of {len(titles)} units lack something, such as: {without[0]}.")
+        lines.append(f"{len(without)} of these {len(rows)} units lack something, such as: {without[0]}.")
     kinds = found["cell"].values.tolist()
     lines.append(f"Simple (F1/F0 above 1): {kinds.count('simple')}; complex: {kinds.count('complex')}.")
     first = np.argsort(found["reason"].values != "", kind="stable")[:_FIGURES]

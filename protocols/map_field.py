@@ -204,7 +204,7 @@ def _patches(chosen: MapFieldSettings, pictures: ImageSet, edges: list[NDArray[n
 
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns where each unit's field is, and the maps of the first ones."""
-    found = fit_field(recording)
+    found = fit_field(recording, units=list(range(min(recording.sizes["neuroid"], _ROWS))))
     screen = Screen.of_recording(recording)
     titles, note = shared(recorded_titles(recording))
     rows = [_row(found.isel(neuroid=i), title, screen) for i, title in enumerate(titles[:_ROWS])]
@@ -220,7 +220,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     none = [str(reason) for reason in found["reason"].values if reason]
     lines = ["Errors are standard errors of the fit (HC3); p is by 499 shuffles of the places."]
     if none:
-        lines.append(f"{len(none)} of {len(titles)} units have no field here, such as: {none[0]}.")
+        lines.append(f"{len(none)} of these {len(rows)} units have no field here, such as: {none[0]}.")
     first = np.argsort(found["reason"].values != "", kind="stable")[:_FIGURES]
     figures = {
         f"field-{unit}": RunFigure(

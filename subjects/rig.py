@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import as_names
-from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole
+from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole, is_number
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError, reword
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.loop.notices import notice
@@ -143,6 +143,14 @@ class RigSubject(ReadableSubject):
         """How `load_subject` makes it again; None for a transport that was built by hand."""
         address = self._client.transport.address
         return {"name": f"rig:{address}", **self._options} if address else None
+
+    @property
+    def px_per_deg(self) -> float | None:
+        """Pixels of an image per degree: by the width that is asked for, else as the rig says of its screen."""
+        if self._show["size_deg"] is not None:
+            return float(self.resolution / self._show["size_deg"])
+        said = (self.welcome.get("screen") or {}).get("px_per_deg")
+        return float(said) if is_number(said) and said > 0 else None
 
     @property
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from closedloop.cli.building import DEFAULT_UNIT
 from closedloop.cli.options import Command
 from closedloop.cli.probing import AtFieldPart, probe
 from closedloop.loop.parts import FilePart, RunPart, SubjectPart, UnitPart
@@ -19,5 +20,7 @@ def gratings(given: Mapping[str, Any]) -> None:
 
 
 COMMAND = Command(
-    gratings, (FilePart, SubjectPart, UnitPart, "closedloop.protocols:GratingSettings", AtFieldPart, RunPart)
+    gratings,
+    (FilePart, SubjectPart, UnitPart, "closedloop.protocols:GratingSettings", AtFieldPart, RunPart),
+    says={"units": f"all, or {DEFAULT_UNIT} of lite0's output"},
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from closedloop.cli.building import DEFAULT_UNIT
 from closedloop.cli.options import Command
 from closedloop.cli.probing import probe
 from closedloop.loop.parts import FilePart, RunPart, SubjectPart, UnitPart
@@ -33,5 +34,7 @@ def map_field(given: Mapping[str, Any]) -> None:
 
 
 COMMAND = Command(
-    map_field, (FilePart, SubjectPart, UnitPart, "closedloop.protocols:MapFieldSettings", PicturesPart, RunPart)
+    map_field,
+    (FilePart, SubjectPart, UnitPart, "closedloop.protocols:MapFieldSettings", PicturesPart, RunPart),
+    says={"units": f"all, or {DEFAULT_UNIT} of lite0's output"},
 )

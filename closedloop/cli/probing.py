@@ -6,7 +6,15 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from closedloop.cli.building import load, named_parts, numbers_of, read_config, subject_recipe, where_of
+from closedloop.cli.building import (
+    DEFAULT_UNIT,
+    load,
+    named_parts,
+    numbers_of,
+    read_config,
+    subject_recipe,
+    where_of,
+)
 from closedloop.cli.console import Meter, say
 from closedloop.loop.settings import option, settings
 
@@ -50,7 +58,7 @@ def probe(
     from closedloop.cli.show import show_run
 
     content = read_config(given, protocol)
-    recipe = subject_recipe(given, content.get("subject", recorded))
+    recipe = subject_recipe(given, content.get("subject", recorded), DEFAULT_UNIT)
     arguments = {name: given.get(name) for name in own} | dict(more or {})
     taken = {"images", "image"} & set(own)
     if own and content.get("images") and not (taken & given.keys()):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from closedloop.cli.building import DEFAULT_UNIT
 from closedloop.cli.options import Command
 from closedloop.cli.probing import probe
 from closedloop.errors import InvalidArgumentError
@@ -36,5 +37,7 @@ def selectivity(given: Mapping[str, Any]) -> None:
 
 
 COMMAND = Command(
-    selectivity, (FilePart, CategoriesPart, SubjectPart, UnitPart, "closedloop.protocols:SelectivitySettings", RunPart)
+    selectivity,
+    (FilePart, CategoriesPart, SubjectPart, UnitPart, "closedloop.protocols:SelectivitySettings", RunPart),
+    says={"units": f"all, or {DEFAULT_UNIT} of lite0's output"},
 )

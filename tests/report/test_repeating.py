@@ -54,7 +54,8 @@ def test_python_objects_cannot_be_repeated_by_a_command(experiment):
 @pytest.mark.parametrize(
     ("protocol", "word"),
     [("present", "record"), ("ascend", "ascend"), ("elites", "elites"), ("landscape", "landscape"),
-     ("compare", "compare"), ("evolve", "evolve")],
+     ("compare", "compare"), ("evolve", "evolve"), ("map_field", "map-field"), ("gratings", "gratings"),
+     ("selectivity", "selectivity"), ("invariance", "invariance")],
 )  # fmt: skip
 def test_every_protocol_is_repeated_by_its_command(protocol, word):
     said = command("run", {"protocol": protocol, "subject": {"name": "gabor"}}, "repeat it, bit for bit")

@@ -54,6 +54,12 @@ def test_blocks_are_shown_and_matched(address, running):
     assert [entry[1] for entry in rig.stop()] == [1]
 
 
+def test_it_says_how_large_its_images_are_to_the_eye(address, running):
+    rig = running(SimulatedRig(telling()), address)
+    assert RigSubject(rig.address, **OPTIONS).px_per_deg == 32.0  # of the simulated screen
+    assert RigSubject(rig.address, size_deg=4.0, **OPTIONS).px_per_deg == 3.0
+
+
 def test_a_session_at_a_rig(address, running, tmp_path):
     gabor = GaborSubject(resolution=12)
     rig = running(SimulatedRig(gabor, Firing(1, (0.05, 0.2), np.array([20.0])), {"lost": {"rate": 0.1}}), address)
