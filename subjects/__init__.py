@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .onnx_file import OnnxSubject
     from .replay import Replay
     from .rig import RigSubject
+    from .served import Served
     from .torch_subject import TorchSubject
     from .trained import TrainedSubject
     from .wrapping import Lossy, Repeated, inner_of
@@ -40,6 +41,7 @@ _HOMES = {
     "Repeated": "wrapping",
     "Replay": "replay",
     "RigSubject": "rig",
+    "Served": "served",
     "TorchSubject": "torch_subject",
     "TrainedSubject": "trained",
     "as_maps": "inside",
@@ -68,6 +70,7 @@ __all__ = [
     "Repeated",
     "Replay",
     "RigSubject",
+    "Served",
     "TorchSubject",
     "TrainedSubject",
     "as_maps",

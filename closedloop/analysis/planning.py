@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -191,6 +191,7 @@ def success_probability(model: NoiseModel, design: Design, success: Success = "b
         success: "beats" the best reference, or "rises" from the first generation to the last.
         alpha: Level of the test: the probability of a success where there is no effect.
     """
+    _check_parts(model, design)
     check_within("alpha", alpha, 0.05)
     _check_success(success)
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES if model.spread else 1)
@@ -237,6 +238,7 @@ def simulated_power(
         `power`, the share of sessions that succeed, with its Wilson interval `low` and `high` (95 %); coordinates
         `runs` and `seed`.
     """
+    _check_parts(model, design)
     check_within("alpha", alpha, 0.05)
     check_whole("runs", runs, 1)
     _check_success(success)
@@ -328,7 +330,8 @@ def plan(
     Raises:
         InvalidArgumentError: An argument does not fit.
     """
-    several = [models] if isinstance(models, NoiseModel) else list(models)
+    whole = isinstance(models, Sequence) and not isinstance(models, str)
+    several = [models] if isinstance(models, NoiseModel) else list(models) if whole else []
     if not several or not all(isinstance(model, NoiseModel) for model in several):
         raise InvalidArgumentError(f"models: expected a NoiseModel or several, got {models!r:.80}.")
     check_within("wanted", wanted, 0.8)
@@ -339,6 +342,7 @@ def plan(
         if not len(values):
             raise InvalidArgumentError(f"{name}: expected at least one number, got none.")
     base = Design() if design is None else design
+    _check_parts(several[0], base)
     shape = tuple(len(values) for values in axes.values())
     found = {name: np.full(shape, np.nan) for name in ("power", "low", "high", "images", "presentations")}
     for place in product(*map(range, shape)):
@@ -378,6 +382,13 @@ def _cheapest(reached: FloatArray, cost: FloatArray, wanted: float) -> tuple[NDA
         return np.full(3, -1), f"no design reaches {wanted:g}; the best one reaches {best:.2f}"
     place = np.unravel_index(int(np.where(enough, cost, np.inf).argmin()), cost.shape)
     return np.array(place, np.int64), ""
+
+
+def _check_parts(model: Any, design: Any) -> None:
+    """Raises InvalidArgumentError unless these are a model and a design."""
+    for name, value, kind in (("model", model, NoiseModel), ("design", design, Design)):
+        if not isinstance(value, kind):
+            raise InvalidArgumentError(f"{name}: expected a {kind.__name__}, got {value!r:.80}.")
 
 
 def _check_success(success: str) -> None:

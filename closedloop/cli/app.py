@@ -44,6 +44,7 @@ COMMANDS = {
     "show": "show",
     "report": "report",
     "rig-sim": "rig_sim",
+    "serve": "serve",
     "plan": "plan",
     "analyze": "analyze",
     "attribute": "attribute",

@@ -1,0 +1,96 @@
+"""``closedloop serve``: hold a session for a rig that drives itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from closedloop.cli.building import run_folder
+from closedloop.cli.console import say, tell
+from closedloop.cli.options import Command
+from closedloop.errors import InvalidArgumentError
+from closedloop.loop.parts import RunPart
+from closedloop.loop.settings import option, settings
+
+#: The subject that waits for a rig which asks.
+SERVED = "served"
+
+
+@settings
+class ServePart:
+    """Where the session is asked."""
+
+    listen: str | None = option(
+        default=None, metavar="HOST:PORT", shown="127.0.0.1:5580", help="Where the rig asks; port 0 for a free one."
+    )
+    journal: Path | None = option(
+        default=None,
+        metavar="FILE",
+        shown="RUN.journal.sqlite",
+        help="What the rig has told; with it the run goes on after a crash of either side.",
+    )
+    token_file: Path | None = option(
+        default=None, metavar="FILE", shown="CLOSEDLOOP_RIG_TOKEN_FILE", help="File of mode 0600 with the token."
+    )
+
+
+def serve(
+    given: Mapping[str, Any],
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT.yaml", help="With 'subject: {name: served, units: 32}'.")
+    ],
+) -> None:
+    """Hold a session for a rig that drives itself: it asks for blocks and tells what became of them, over TCP."""
+    from closedloop.cli.evolve import Bar
+    from closedloop.cli.show import show_run
+    from closedloop.loop.experiment import (
+        build_rules,
+        build_subject,
+        build_threads,
+        parse_experiment,
+        read_experiment_file,
+    )
+    from closedloop.loop.session import Session
+    from closedloop.subjects import Served
+
+    read = read_experiment_file(experiment)
+    if read.subject.name != SERVED:
+        raise InvalidArgumentError(
+            f"experiment: expected 'subject: {{name: {SERVED}, units: 32}}' in {experiment}, got "
+            f"{read.subject.name!r}; other subjects are asked by closedloop evolve."
+        )
+    folder = run_folder({**given, **({} if "out" in given else {"config": experiment})}, SERVED)
+    said = {name: str(given[name]) for name in ServePart.__dataclass_fields__ if name in given}
+    known = {"journal": f"{folder.resolve()}.journal.sqlite", **read.subject.options, **said}
+    content = {**read.model_dump(exclude_unset=True), "subject": {"name": SERVED, **known}}
+    content.pop("fingerprints", None)
+    chosen = parse_experiment(content, str(experiment))
+    subject = build_subject(chosen)
+    if not isinstance(subject, Served):
+        raise InvalidArgumentError(f"experiment: expected the subject {SERVED!r}, got {subject.name!r}.")
+    try:
+        session = Session(
+            subject,
+            build_threads(chosen, subject),
+            references=chosen.references,
+            stop=build_rules(chosen),
+            save=folder,
+            observers=[Bar()],
+            progress=False,
+            **{"exists": given["exists"]} if "exists" in given else {},
+            **chosen.settings,
+        )
+        host = known.get("listen", "127.0.0.1:0").rpartition(":")[0]
+        say(f"Session: {len(subject.units):,} units, at {host}:{subject.port}; journal {known['journal']}")
+        tell("It waits for the rig to ask. Ctrl-C ends it; --exists resume goes on.")
+        session.run()
+        subject.desk.end(session.reason or "the session is over")
+        show_run(folder)
+    finally:
+        subject.close("the session was stopped")
+
+
+COMMAND = Command(serve, (ServePart, RunPart))
