@@ -154,20 +154,20 @@ def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None) -> 
     show_table(heads, rows, keys=len(heads))
     source = f"Measured in {run}" if run is not None else "As stated"
     tell(
-        f"{source}: {model.spikes:.3g} at the best reference, Fano {model.fano:.2f}, drift {model.drift:+.0%} in 1,000 "
-        f"presentations, {model.lost:.0%} lost; generations rise from {model.start:.2f} towards "
-        f"{model.ceiling * model.lift:.2f} of it, 63 % within {model.pace:,.0f} images."
+        f"{source}: {model.spikes:.3g} at the best reference, variance ÷ mean {model.fano:.2f}, drift "
+        f"{model.drift:+.0%} in 1,000 presentations, {model.lost:.0%} lost; generations rise from {model.start:.2f} "
+        f"towards {model.ceiling * model.lift:.2f} of it, 63 % within {model.pace:,.0f} images."
     )
+    if len(models) > 1:
+        tell(
+            f"Behind each probability stands its 95 % interval, of {len(models) - 1} bootstrap resamples of the pilot."
+        )
     tell(_advice(found))
 
 
 def _cell(one: xr.Dataset) -> str:
-    text = f"{float(one['power']):.2f}"
-    return (
-        text
-        if float(one["low"]) != float(one["low"])
-        else f"{text} [{float(one['low']):.2f}, {float(one['high']):.2f}]"
-    )
+    power, low, high = (float(one[name]) for name in ("power", "low", "high"))
+    return f"{power:.2f}" if low != low else f"{power:.2f} {low:.2f}–{high:.2f}"
 
 
 def _advice(found: xr.Dataset) -> str:

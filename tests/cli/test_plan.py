@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import xarray as xr
 
@@ -30,7 +32,8 @@ def test_a_pilot(capsys, tmp_path):
     main(["plan", str(tmp_path / "run"), "--resamples", "20", "--generations", "4,8", "--repeats", "1,2", "--sure"])
     text = capsys.readouterr().out
     assert "Measured in" in text
-    assert text.count("[") == 12
+    assert len(re.findall(r"\d\.\d\d \d\.\d\d–\d\.\d\d", text)) == 12
+    assert "of 20 bootstrap resamples" in text.replace("\n", " ")
 
 
 def test_refuses(capsys):
