@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("loop",),
     ("formats", "rigs"),
     ("analysis",),
+    ("twins",),
     ("figures",),
     ("report",),
     ("",),

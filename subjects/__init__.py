@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .motion import MotionEnergySubject
     from .noise import Drift, Gain, NegativeBinomial, Poisson, best_natural
     from .onnx_file import OnnxSubject
+    from .pooled import Pooled
     from .replay import Replay
     from .rig import RigSubject
     from .served import Served
     from .torch_subject import TorchSubject
     from .trained import TrainedSubject
+    from .twin import Twin
     from .wrapping import Lossy, Repeated, inner_of
 
 #: Networks need torch, and the room imports without it.
@@ -38,12 +40,14 @@ _HOMES = {
     "NormalizationSubject": "analytic",
     "OnnxSubject": "onnx_file",
     "Poisson": "noise",
+    "Pooled": "pooled",
     "Repeated": "wrapping",
     "Replay": "replay",
     "RigSubject": "rig",
     "Served": "served",
     "TorchSubject": "torch_subject",
     "TrainedSubject": "trained",
+    "Twin": "twin",
     "as_maps": "inside",
     "best_natural": "noise",
     "grid_of": "inside",
@@ -67,12 +71,14 @@ __all__ = [
     "NormalizationSubject",
     "OnnxSubject",
     "Poisson",
+    "Pooled",
     "Repeated",
     "Replay",
     "RigSubject",
     "Served",
     "TorchSubject",
     "TrainedSubject",
+    "Twin",
     "as_maps",
     "best_natural",
     "grid_of",

@@ -31,7 +31,7 @@ from closedloop.protocols import (
     read_comparison,
     selectivity,
 )
-from tests import planted, small_atlas, small_runs, small_treatments
+from tests import planted, small_atlas, small_runs, small_treatments, small_twins
 
 LISTS = (
     *("closedloop", "closedloop.analysis", "closedloop.figures", "closedloop.protocols", "closedloop.images"),
@@ -215,6 +215,7 @@ def right(tmp_path_factory):
         **{(n, "recording"): small_treatments.judgement() for n in ("judged_treatments", "plot_judgement")},
         ("treatment_accuracy", "recording"): small_treatments.treatment(),
         ("plot_treatment", "found"): closedloop.analysis.treatment_accuracy(small_treatments.treatment()),
+        ("plot_twin", "table"): small_twins.table(),
         ("AtlasPages", "recording"): paged,
         ("atlas_table", "recording"): paged,
         ("read_allocation", "run"): place / "evolve",

@@ -39,6 +39,7 @@ COMMANDS = {
     "treat": "treat",
     "judge": "judge",
     "record": "record",
+    "fit-twin": "fit_twin",
     "resume": "resume",
     "units": "units",
     "show": "show",

@@ -36,6 +36,7 @@ from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.tolerances import plot_tolerance
 from closedloop.figures.trajectory import plot_threads, plot_trajectory
 from closedloop.figures.treatments import plot_judgement, plot_treatment
+from closedloop.figures.twins import plot_twin
 from closedloop.figures.unit_map import plot_unit_map
 from closedloop.figures.units import plot_cross_driving, plot_reliability
 
@@ -81,5 +82,6 @@ __all__ = [
     "plot_tolerance",
     "plot_trajectory",
     "plot_treatment",
+    "plot_twin",
     "plot_unit_map",
 ]

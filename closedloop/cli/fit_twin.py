@@ -1,0 +1,98 @@
+"""``closedloop fit-twin``: a model of the subject, fitted to what a run recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from closedloop.cli.building import read_named
+from closedloop.cli.console import Meter, free_path, say, tell
+from closedloop.cli.options import Command
+from closedloop.cli.tables import show_table
+from closedloop.loop.settings import option, settings
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Units in the table.
+MOST = 20
+
+
+@settings
+class TwinPart:
+    """What a twin reads, and where it is kept."""
+
+    features: str = option(
+        default="lite0",
+        metavar="NAME",
+        help="Network whose activations are read: lite0, lite1, torchvision:NAME …; random for lite0 with random "
+        "weights, a control; or with options: '{name: lite1, resolution: 128}'.",
+    )
+    layers: str = option(
+        default="auto", metavar="NAMES", help="Its layers, with commas; auto: one for each size of map."
+    )
+    units: str = option(
+        default="all", names=("--unit",), metavar="UNITS", help="Units of the run: 0-9, all, random:8 …"
+    )
+    seed: int = option(default=0, least=0, help="Of random weights, of the parts held out, and of the intervals.")
+    out: Path | None = option(
+        default=None, names=("--save",), metavar="FOLDER", shown="RUN-twin", help="Folder of the twin; it must be new."
+    )
+
+
+def fit_twin(
+    run: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of runs of one subject.")],
+    given: Mapping[str, Any],
+) -> None:
+    """Fit a model to what a run recorded, and say how well it predicts images that it has not seen."""
+    from closedloop.figures import plot_twin
+    from closedloop.figures.style import whole_figure
+    from closedloop.objectives.naming_units import parse_columns
+    from closedloop.recording.reader import open_recording
+    from closedloop.twins import fit_twin as fit
+
+    recordings = [open_recording(one) for one in run]
+    seed = given.get("seed", TwinPart.seed)
+    count = recordings[0].sizes["neuroid"]
+    units = parse_columns(given["units"], count, seed) if "units" in given else None
+    layers = given.get("layers", TwinPart.layers)
+    named = read_named(given.get("features", TwinPart.features))
+    features = named if len(named) > 1 else named["name"]
+    out = given["out"] if "out" in given else free_path(run[0].resolve().with_name(f"{run[0].resolve().name}-twin"))
+    chosen = layers if layers == "auto" else [name.strip() for name in layers.split(",")]
+    with Meter("features") as meter:
+        twin = fit(recordings, features, chosen, units=units, seed=seed, progress=meter)
+    twin.save(out)
+    whole_figure(plot_twin(twin.table)).savefig(out / "twin.png")
+    _show(twin.table)
+    say(f"Twin: {out}    As a subject: --subject twin:{out}")
+
+
+COMMAND = Command(fit_twin, (TwinPart,))
+
+
+def _show(table: xr.Dataset) -> None:
+    """Prints what is known of each unit, the best predicted first."""
+    import numpy as np
+
+    order = np.argsort(-np.nan_to_num(table["r"].values, nan=-2), kind="stable")[:MOST]
+    rows, why = [], set()
+    for i in order:
+        one = table.isel(neuroid=i)
+        low, high, r = (float(one[name]) for name in ("low", "high", "r"))
+        most, share = float(one["ceiling"]), float(one["normalized"])
+        interval = f"{r:.2f} ({low:.2f} to {high:.2f})" if np.isfinite(r) else "–"
+        shown = [f"{value:.2f}" if np.isfinite(value) else "–" for value in (most, share)]
+        inside = f"{float(one['within']):.2f}"
+        rows.append([str(one["neuroid_id"].item()), interval, inside, *shown, f"{int(one['images']):,}"])
+        why |= {f"{one['neuroid_id'].item()}: {reason}." for reason in [str(one["reason"].item())] if reason}
+    show_table(["unit", "held-out r (95 %)", "within", "ceiling", "r ÷ ceiling", "images"], rows)
+    if len(table["neuroid"]) > MOST:
+        tell(f"The best {MOST} of {len(table['neuroid'])} units.")
+    for line in sorted(why)[:MOST]:
+        tell(line)
+    tell("r: correlation of predictions with mean responses to images held out, in five parts; interval over images.")
+    tell("within: r after the mean of each generation was taken out, for later images are better whatever they show.")

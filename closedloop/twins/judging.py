@@ -1,0 +1,107 @@
+"""How well a twin predicts images that it was not fitted to, and how well any model could."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop.analysis.reasons import NOISELESS
+from closedloop.analysis.resampling import bootstrap
+from closedloop.analysis.units import correlations
+from closedloop.interfaces import FloatArray
+from closedloop.seeds import named_generator
+from closedloop.twins.ridge import fit_ridge
+
+#: Parts of the images of which each is predicted from the others.
+FOLDS = 5
+#: Shares of the training images at which the learning curve is measured.
+CURVE = (1 / 8, 1 / 4, 1 / 2, 1.0)
+#: Fewer images than these are fitted to nothing.
+LEAST = 10
+#: Resamples of images for the interval of a correlation.
+RESAMPLES = 1000
+
+
+def held_out(
+    kernels: FloatArray, mean: FloatArray, count: NDArray[np.floating], seed: int
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Predicts each image from other images, for several numbers of these.
+
+    Images are dealt into `FOLDS` parts at random. Noise and layers are chosen anew within each training set.
+
+    Args:
+        kernels: ``(layers, images, images)``.
+        mean: Mean responses, ``(images, units)``.
+        count: Presentations of each image, ``(images,)``.
+        seed: Deals the images.
+
+    Returns:
+        Predictions ``(sizes, images, units)``, and the numbers of images that they were fitted to, ``(sizes,)``,
+        ascending; the last is all but a part.
+    """
+    n = len(mean)
+    rng = named_generator(seed, "twin folds")
+    order = rng.permutation(n)
+    part = np.empty(n, np.int64)
+    part[order] = np.arange(n) % FOLDS
+    most = n - -(-n // FOLDS)
+    sizes = np.unique([max(LEAST // 2, round(most * share)) for share in CURVE])
+    found = np.full((len(sizes), *mean.shape), np.nan)
+    for fold in range(FOLDS):
+        test = np.flatnonzero(part == fold)
+        rest = order[part[order] != fold]
+        for i, size in enumerate(sizes):
+            train = rest if i == len(sizes) - 1 else rest[:size]
+            ridge = fit_ridge(kernels[:, train[:, None], train], mean[train], count[train])
+            found[i, test] = ridge.predict(kernels[:, test[:, None], train])
+    return found, sizes
+
+
+def correlation_interval(predicted: FloatArray, mean: FloatArray, seed: int) -> tuple[float, float, float]:
+    """Returns the correlation over images ``(n,)``, and the ends of its 95 % interval, by resampling images."""
+    r = float(correlations(predicted[:, None], mean[:, None])[0])
+    if not np.isfinite(r):
+        return r, np.nan, np.nan
+    found = bootstrap((predicted, mean), _pearson, paired=True, method="percentile", resamples=RESAMPLES, seed=seed)
+    return r, float(found["low"]), float(found["high"])
+
+
+def within(values: FloatArray, group: NDArray[np.int64]) -> FloatArray:
+    """Returns values ``(n,)`` less the mean of their group.
+
+    In an evolution later images are better, whatever is in them. What is left tells images of one generation apart.
+    """
+    total, count = np.bincount(group, values), np.bincount(group)
+    rest: FloatArray = values - (total / np.maximum(count, 1))[group]
+    return rest
+
+
+def _pearson(x: FloatArray, y: FloatArray, axis: int = -1) -> Any:
+    """Returns Pearson's correlation along an axis; NaN where one does not vary."""
+    x, y = (v - v.mean(axis, keepdims=True) for v in (x, y))
+    size = np.sqrt((x**2).sum(axis) * (y**2).sum(axis))
+    return (x * y).sum(axis) / np.where(size > 0, size, np.nan)
+
+
+def ceiling(mean: FloatArray, count: FloatArray, squares: FloatArray) -> tuple[float, str]:
+    """Returns the highest correlation that a perfect model could reach with mean responses, and why there is none.
+
+    As `closedloop.analysis.noise_ceiling`, for images that were shown unequally often: of the variance of the mean
+    responses, Σ σ² / n_i ÷ images is noise, with σ² pooled over the images that were repeated.
+
+    Args:
+        mean: Mean response of a unit to each image, ``(images,)``.
+        count: Presentations of each, at least 1.
+        squares: Sums of squared deviations from the means.
+    """
+    freedom = float((count - 1).sum())
+    if freedom < 2:
+        return np.nan, "no image was presented twice, so the noise is not known"
+    noise = squares.sum() / freedom
+    if noise <= 1e-10 * float((mean**2).mean()):
+        return 1.0, NOISELESS
+    total = mean.var(ddof=1)
+    share = 1 - noise * (1 / count).mean() / total if total > 0 else 0.0
+    return float(np.sqrt(max(share, 0))), "" if share > 0 else "the noise is as large as all differences between images"
