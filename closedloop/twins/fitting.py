@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -99,6 +99,7 @@ def feature_network(features: str | Mapping[str, Any] | Subject, layers: str | S
         named_layers = layers if isinstance(layers, str) else list(layers)
         made: Subject = recipes.build("subjects", "pooled", network, layers=named_layers)
         return made
+    own: Any = network
     if not isinstance(network, Differentiable):
         raise InvalidArgumentError(
             f"features: expected a network, or a subject with a forward(x) that keeps torch's graph, got "
@@ -108,8 +109,8 @@ def feature_network(features: str | Mapping[str, Any] | Subject, layers: str | S
         raise InvalidArgumentError(
             f"layers: {type(network).__name__} has none; its responses are the features. Leave it out."
         )
-    plain: Any = network
-    return cast("Subject", plain)
+    plain: Subject = own
+    return plain
 
 
 def fit_readout(found: Gathered, features: Subject, seed: int) -> Readout:
