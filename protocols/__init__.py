@@ -37,6 +37,7 @@ from .sweep import sweep
 from .sweep_work import SweepResult
 from .train import Training, TrainSettings, train
 from .treat import TreatSettings, treat
+from .verify import VerifySettings, verify
 
 __all__ = [
     "CONTENDERS",
@@ -69,6 +70,7 @@ __all__ = [
     "TrainSettings",
     "Training",
     "TreatSettings",
+    "VerifySettings",
     "ascend",
     "atlas",
     "compare",
@@ -97,4 +99,5 @@ __all__ = [
     "train",
     "transfer",
     "treat",
+    "verify",
 ]

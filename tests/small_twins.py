@@ -5,7 +5,7 @@ import xarray as xr
 
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Units
-from closedloop.protocols import present
+from closedloop.protocols import present, verify
 from closedloop.subjects import FunctionSubject
 from closedloop.twins import fit_twin
 
@@ -49,3 +49,7 @@ def twin(units=None):
 
 def table() -> xr.Dataset:
     return twin().table
+
+
+def verified() -> xr.Dataset:
+    return verify(lab(), shown(2).images, [0, 1], repeats=3, progress=False)

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.trajectories import generation_scores, generations_to, images_to, success, trajectory
     from closedloop.analysis.treatments import judged_treatments, treatment_accuracy
     from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
+    from closedloop.analysis.verifications import verification
 
 _HOMES = {
     "AtlasPages": "atlas",
@@ -142,6 +143,7 @@ _HOMES = {
     "treatment_accuracy": "treatments",
     "tuning_curve": "tuning",
     "welch_power": "planning",
+    "verification": "verifications",
     "winners_curse": "comparison",
 }
 __getattr__ = late_import(__name__, _HOMES)
@@ -229,6 +231,7 @@ __all__ = [
     "trajectory",
     "treatment_accuracy",
     "tuning_curve",
+    "verification",
     "welch_power",
     "winners_curse",
 ]

@@ -40,6 +40,7 @@ COMMANDS = {
     "judge": "judge",
     "record": "record",
     "fit-twin": "fit_twin",
+    "verify": "verify",
     "resume": "resume",
     "units": "units",
     "show": "show",

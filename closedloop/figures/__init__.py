@@ -39,6 +39,7 @@ from closedloop.figures.treatments import plot_judgement, plot_treatment
 from closedloop.figures.twins import plot_twin
 from closedloop.figures.unit_map import plot_unit_map
 from closedloop.figures.units import plot_cross_driving, plot_reliability
+from closedloop.figures.verification import plot_verification
 
 __all__ = [
     "EVOLVED",
@@ -84,4 +85,5 @@ __all__ = [
     "plot_treatment",
     "plot_twin",
     "plot_unit_map",
+    "plot_verification",
 ]
