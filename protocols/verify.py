@@ -37,6 +37,8 @@ from .stored import check_complete, stored_images, stored_settings, subject_of
 
 #: Its name in the files of runs.
 VERIFY = "verify"
+#: Units that a table is shown of.
+MOST = 20
 #: What `kind` says of its presentations: fresh ones, which nothing was chosen by.
 KIND = "verification"
 
@@ -273,28 +275,27 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns what was promised and what is true, of each unit, and the figure."""
     found = verification(recording)
+    targets = list(dict.fromkeys(map(str, found["target"].values)))
+    tables = [_table(found, target) for target in targets[:MOST]]
+    lines = [_line(found, target) for target in targets]
+    said = "Confirmed responses with 95 % intervals, and what the twin promised."
+    figure = RunFigure(partial(_draw, recording), said)
+    return RunSummary(tables, lines, {"verification": figure}, "Is what was promised true?")
+
+
+def _table(found: xr.Dataset, target: str) -> RunTable:
+    """Returns what was promised and what is true of the images for one unit."""
+    of = found.isel(image=np.flatnonzero(found["target"].values == target))
     rows = []
-    for one in (found.isel(image=i) for i in range(found.sizes["image"])):
-        rows.append(
-            [
-                str(one["target"].item()),
-                str(one["role"].item()),
-                _number(one["predicted"]),
-                _between(one, "confirmed"),
-                _between(one, "gap"),
-            ]
-        )
-    table = RunTable(
-        "Predicted and confirmed",
-        ("unit", "image", "predicted", "confirmed (95 %)", "predicted - confirmed"),
+    for one in (of.isel(image=i) for i in range(of.sizes["image"])):
+        words = str(one["role"].item()), _number(one["predicted"]), _between(one, "confirmed"), _between(one, "gap")
+        rows.append(list(words))
+    return RunTable(
+        f"{target}: predicted and confirmed",
+        ("image", "predicted", "confirmed (95 %)", "gap (95 %)"),
         rows,
-        "Confirmed: mean of fresh presentations, with Student's interval. Predicted: by the twin, no response.",
+        "Confirmed: mean of fresh presentations. Predicted: by the twin, no response. Gap: predicted - confirmed.",
     )
-    lines = [_line(found, str(target)) for target in dict.fromkeys(found["target"].values.tolist())]
-    figure = RunFigure(
-        partial(_draw, recording), "Confirmed responses with 95 % intervals, and what the twin promised."
-    )
-    return RunSummary([table], lines, {"verification": figure}, "Is what was promised true?")
 
 
 def _number(value: Any) -> str:

@@ -49,5 +49,6 @@ def plot_verification(recording: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_xlabel(f"response{'' if several else f' of {targets[0]}'}", fontsize=9)
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     n = found["n"].values
-    caption(ax, f"{n.min()} to {n.max()} fresh presentations of each image; lines: 95 %")
+    times = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
+    caption(ax, f"{times} fresh presentations of each image; lines: 95 %")
     return dress(ax)

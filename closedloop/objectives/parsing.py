@@ -16,10 +16,26 @@ from closedloop.objectives.captions.terms import CaptionDirection, CaptionSimila
 from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, TotalVariation
 from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit
 from closedloop.objectives.nonlinear import Contrast, Cosine, Diversity, Layer, LogProbability, Probability
+from closedloop.objectives.population import OneHot, Pattern, Stretch
 
 
 def _log_probability(column: int, among: Sequence[int] | None = None, *, exact: bool = True) -> Term:
     return LogProbability(column, among if among is None else tuple(among), exact)
+
+
+def _one_hot(
+    column: int,
+    sites: Sequence[int] | None = None,
+    *,
+    baselines: Sequence[float] | None = None,
+    scales: Sequence[float] | None = None,
+) -> Term:
+    levels, ranges = (None if values is None else tuple(values) for values in (baselines, scales))
+    return OneHot(column, None if sites is None else tuple(sites), levels, ranges)
+
+
+def _pattern(wanted: Any, *, scales: Sequence[float] | None = None) -> Term:
+    return Pattern(wanted, None if scales is None else tuple(scales))
 
 
 def _contrast(targets: Any, others: Any, *, temperature: float = Contrast.temperature) -> Term:
@@ -57,6 +73,7 @@ _PLAIN: dict[str, Callable[..., Term]] = {
     "mean": lambda *units: Mean(units),
     "direction": lambda *weights: Direction(weights),
     "difference": Difference,
+    "stretch": Stretch,
     "suppression": Suppression,
     "tv": TotalVariation,
     "alphanorm": AlphaNorm,
@@ -73,7 +90,9 @@ _RICH: dict[str, Callable[..., Term]] = {
     "diversity": Diversity,
     "layer": Layer,
     "logprob": _log_probability,
+    "onehot": _one_hot,
     "openclip": _open_clip,
+    "pattern": _pattern,
     "prob": Probability,
 }
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -89,8 +108,8 @@ def parse_objective(text: str, units: Units | None = None) -> Term:
     """Reads an objective: ``"unit(0)"``, ``"mean(0, 1) - 0.5*unit(2)"``, ``"logprob(7) - 0.25*tv()"``.
 
     Knows numbers, ``+ - * /``, brackets and the functions of `docs/objectives.md`: ``unit, mean, direction, difference,
-    suppression, cosine, layer, prob, logprob, contrast, diversity, tv, alphanorm, l1, l2, sharpness, caption, clip,
-    openclip``. Nothing is executed.
+    suppression, cosine, layer, prob, logprob, contrast, diversity, stretch, onehot, pattern, tv,
+    alphanorm, l1, l2, sharpness, caption, clip, openclip``. Nothing is executed.
 
     Args:
         text: The objective.

@@ -1,0 +1,24 @@
+"""``closedloop verify``: a twin's images, shown to the subject of the run."""
+
+from closedloop.analysis import verification
+from closedloop.cli import main
+from closedloop.protocols import present
+from closedloop.recording.reader import open_recording
+from closedloop.subjects import load_subject
+from tests import small_twins
+
+
+def test_a_twins_images_are_shown_to_the_subject(tmp_path, capsys):
+    run, twin, out = tmp_path / "run", tmp_path / "twin", tmp_path / "verified"
+    subject = load_subject("gabor", resolution=16)
+    present(subject, small_twins.shown(), repeats=2, progress=False, save=run)
+    features = "{name: lite0, resolution: 32, weights: random}"
+    main(["fit-twin", str(run), "--features", features, "--layers", "blocks.0", "--out", str(twin)])
+    steps = ["--steps", "2", "--generator", "fourier", "--repeats", "3"]
+    main(["verify", str(run), "--twin", str(twin), *steps, "--out", str(out)])
+    said = capsys.readouterr().out
+    assert "predicted and confirmed" in said
+    assert "Twin-fooling gap" in said
+    found = verification(open_recording(out))
+    assert found["role"].values[0] == "synthesized"
+    assert (found["n"] == 3).all()
