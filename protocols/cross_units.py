@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from closedloop.analysis.preferred import CROSS, evolved_picture
+from closedloop.analysis.preferred import evolved_picture
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.similarity import Recordings, cross_driving
-from closedloop.analysis.summary import excites_one
+from closedloop.analysis.summary import CROSS, excites_one
 from closedloop.checks import at_door, units_of
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_images

@@ -9,13 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.summary import ThreadSummary, summarize_thread, thread_objectives
+from closedloop.analysis.summary import CROSS, ThreadSummary, summarize_thread, thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator
 from closedloop.recording.render import render
-
-#: The kind of presentations of evolved images that are shown to other units; see `closedloop.protocols.cross_units`.
-CROSS = "cross"
 
 
 @dataclass(frozen=True)

@@ -174,9 +174,16 @@ def summarize(recording: xr.Dataset) -> Summaries:
     return Summaries(summarize_thread(recording, name, objective, gone) for name, objective in threads)
 
 
+#: The kind of presentations of evolved images that are shown to other units; see `closedloop.protocols.cross_units`.
+CROSS = "cross"
+
+
 def is_evolution(recording: xr.Dataset) -> bool:
-    """Tells whether a recording holds evolutions, and not only responses to given images."""
-    return {EVOLUTION, "objective"} <= set(map(str, recording.coords))
+    """Tells whether a recording holds evolutions, and not only responses to given images or to what others evolved."""
+    if not {EVOLUTION, "objective"} <= set(map(str, recording.coords)):
+        return False
+    kinds = recording["kind"].values if "kind" in recording.coords else np.empty(0)
+    return not (len(kinds) and bool((kinds == CROSS).all()))
 
 
 def thread_objectives(recording: xr.Dataset) -> list[tuple[str, str]]:

@@ -180,6 +180,7 @@ def test_the_commands(tmp_path, folders, monkeypatch, capsys):
     ):
         main(["report", run, "--out", f"{run}.html"])
         assert question in (tmp_path / f"{run}.html").read_text()
+    assert "has been re-tested" not in (tmp_path / "cross.html").read_text()  # it is no evolution
     main(["resume", "cross"])
 
 
