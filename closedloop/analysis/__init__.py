@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.categories import category_selectivity
     from closedloop.analysis.codes import code_geometry, latent_regression
     from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
+    from closedloop.analysis.confirmed import success_over_runs
     from closedloop.analysis.contenders import advantage, contender_table
     from closedloop.analysis.developments import development, layer_table
     from closedloop.analysis.drift import reference_drift
@@ -134,6 +135,7 @@ _HOMES = {
     "spurious_units": "spurious",
     "step_shares": "allocation",
     "success": "trajectories",
+    "success_over_runs": "confirmed",
     "success_probability": "planning",
     "success_rate": "resampling",
     "suspected_units": "spurious",
@@ -221,6 +223,7 @@ __all__ = [
     "spurious_units",
     "step_shares",
     "success",
+    "success_over_runs",
     "success_probability",
     "success_rate",
     "suspected_units",

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from closedloop.analysis.confirmed import confirmed_rise
 from closedloop.analysis.reasons import all_nan, scalar
-from closedloop.analysis.resampling import holm
+from closedloop.analysis.resampling import benjamini_hochberg, holm
 from closedloop.analysis.runs import by_thread, check_recording
 from closedloop.analysis.smoothing import smooth
 from closedloop.analysis.summary import single_scores
@@ -212,42 +213,67 @@ def success(
     window: int = WINDOW,
     alpha: float = 0.05,
     permutations: int = 1999,
-    alternative: Literal["end", "maximum"] = "end",
+    alternative: Literal["confirmed", "end", "maximum"] = "confirmed",
     seed: int = 0,
 ) -> xr.Dataset:
-    """Tells whether an evolution succeeded: its last generations against its first.
+    """Tells whether an evolution succeeded, by a re-tested image that no score of its own chose.
 
-    The test of Ponce et al. (2019) and Wang & Ponce: scores of the images of the last two generations against those of
-    the first two (Welch's t-test, two-sided, with t above 0). The best two consecutive generations against the first
-    two would be selected on the very data; its p-value here comes from permutations of the images over all generations
-    that repeat the selection. Permutation p-values are (1 + b) / (1 + permutations), Phipson & Smyth 2010.
+    "confirmed" ranks the fresh presentations of that image (what the optimizer takes for the best, or the mean code of
+    its last generation) among the images of the beginning: the first generation, and those after it until there are 40.
+    Without learning it is one more image of their kind, so p = (1 + #{first ≥ it}) / (1 + #first) holds for shuffled
+    scores, noise and random codes whatever the unit. It is NaN where the code lies much further out than the first
+    ones, and length changes images: length alone may drive a unit. The *winner* is no such image: the best of all that
+    were shown exceeds the first ones without learning, too. It is compared with controls, by `success_over_runs`.
+
+    "end" is the test of Ponce et al. (2019) and Wang & Ponce: scores of the last two generations against the first two
+    (Welch's t-test, two-sided, with t above 0). It shows that late images are answered otherwise than early ones, and
+    does not show that anything was learnt: images of one generation lie around one place, so they are no independent
+    replicates, and of optimizers that were told nonsense 17 to 45 % pass. "maximum": the best two consecutive
+    generations against the first two would be selected on the very data; its p-value comes from permutations of the
+    images over all generations that repeat the selection, and has the same replicates. Permutation p-values are
+    (1 + b) / (1 + permutations), Phipson & Smyth 2010.
 
     Args:
         recording: See `trajectory`.
         thread: Which evolution; None for all, along the dimension ``thread``.
-        window: Generations at the beginning and at the end.
-        alpha: Level of the test after Holm's correction over the evolutions.
+        window: Generations at the beginning and at the end, of "end" and "maximum".
+        alpha: Level of the test after correction over the evolutions.
         permutations: Number of random permutations.
-        alternative: Which test decides: "end" (Welch, last against first) or "maximum" (permutation, best against
-            first).
+        alternative: Which test decides: "confirmed" (corrected by Benjamini & Hochberg, for a rank among 40 never is
+            below .024), "end" or "maximum" (by Holm).
         seed: Seed of the permutations.
 
     Returns:
-        `first`, `last`, `maximum` (mean scores of the windows), `decline` (maximum − last), `t`, `df`, `p`,
-        `p_permutation` (last > first), `p_maximum`, `p_holm` (of the test that decides) and `success` (1 or 0); NaN
-        with the reason where there are too few generations or scores do not vary.
+        `unchosen`, the mean of that image in the selecting re-test, `begin`, `begin_sd` and `n_begin` of the first
+        images' scores, `distance` of the code from the middle of the first ones, over theirs; `p_confirmed`; `winner`,
+        the winner's confirmed mean, `control`, the mean of those of control threads (``shuffled:``, ``noise:``,
+        ``random``) in the same run, `n_controls`; `first`, `last`, `maximum` (mean scores of the windows), `decline`
+        (maximum − last), `t`, `df`, `p`, `p_permutation` (last > first), `p_maximum`; `p_adjusted` of the test that
+        decides, and `success` (1 or 0); NaN
+        with the reason where there are too few generations, scores do not vary, or nothing was re-tested.
     """
     window, permutations = check_whole("window", window, 1), check_whole("permutations", permutations, 1)
     check_within("alpha", alpha, 0.05)
-    if alternative not in ("end", "maximum"):
-        raise InvalidArgumentError(f"alternative: expected 'end' or 'maximum', got {alternative!r}.")
-    found = by_thread(recording, thread, lambda part, name, _: _success(part, name, window, permutations, seed))
-    adjusted = holm(found["p" if alternative == "end" else "p_maximum"].values)
-    rises = found["last" if alternative == "end" else "maximum"] > found["first"]
-    verdict = np.where(np.isnan(adjusted), np.nan, (adjusted < alpha) & rises.values)
+    if alternative not in ("confirmed", "end", "maximum"):
+        raise InvalidArgumentError(f"alternative: expected 'confirmed', 'end' or 'maximum', got {alternative!r}.")
+
+    def measure(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
+        ends, rise = _success(part, name, window, permutations, seed), confirmed_rise(part, name, objective)
+        reason = "; ".join(filter(None, (str(rise["reason"].item()), str(ends["reason"].item()))))
+        return rise.drop_vars("reason").merge(ends.drop_vars("reason")).assign_coords(reason=reason)
+
+    found = by_thread(recording, thread, measure)
+    decides = {"confirmed": "p_confirmed", "end": "p", "maximum": "p_maximum"}[alternative]
+    adjusted = (benjamini_hochberg if alternative == "confirmed" else holm)(found[decides].values)
+    after, before = {"confirmed": ("unchosen", "begin"), "end": ("last", "first"), "maximum": ("maximum", "first")}[
+        alternative
+    ]
+    verdict = np.where(np.isnan(adjusted), np.nan, (adjusted < alpha) & (found[after] > found[before]).values)
     dims = found["p"].dims
-    found = found.assign(p_holm=(dims, adjusted), success=(dims, verdict))
-    return found.assign_coords(alpha=alpha, window=window, permutations=permutations, seed=seed)
+    found = found.assign(p_adjusted=(dims, adjusted), success=(dims, verdict))
+    return found.assign_coords(
+        alpha=alpha, window=window, permutations=permutations, seed=seed, alternative=alternative
+    )
 
 
 #: What `success` measures of one evolution.

@@ -120,13 +120,14 @@ def _tests(recording: xr.Dataset, summary: ThreadSummary) -> dict[str, str]:
         "95 % interval of the ratio",
         "AUC, evolved against references",
         "effect size",
+        "re-tested end against first images",
         "last against first generations",
     )
     if not summary.images:
         return dict.fromkeys(names, NO_NUMBER)
     found = evolved_vs_reference(recording, summary.thread)
     cells = (_range(found, "ratio"), _measure(found, "auc"), _measure(found, "effect_size"))
-    return dict(zip(names, (*cells, _success(recording, summary)), strict=True))
+    return dict(zip(names, (*cells, *_success(recording, summary)), strict=True))
 
 
 def _measure(found: xr.Dataset, name: str) -> str:
@@ -141,10 +142,15 @@ def _range(found: xr.Dataset, name: str) -> str:
     return f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NO_NUMBER
 
 
-def _success(recording: xr.Dataset, summary: ThreadSummary) -> str:
-    """Writes the test of the rise, Holm over the threads that began."""
-    found = success(recording, permutations=1).sel(thread=summary.thread)
-    first, last, p = (float(found[name]) for name in ("first", "last", "p_holm"))
+def _success(recording: xr.Dataset, summary: ThreadSummary) -> tuple[str, str]:
+    """Writes the two tests of the rise: of a re-tested image, and of the generations (Holm over the threads)."""
+    found = success(recording, permutations=1, alternative="end").sel(thread=summary.thread)
+    return _rise(found, "begin", "unchosen", "p_confirmed"), _rise(found, "first", "last", "p_adjusted")
+
+
+def _rise(found: xr.Dataset, before: str, after: str, name: str) -> str:
+    """Writes two means and the p-value of their difference; a dash where it has none."""
+    first, last, p = (float(found[key]) for key in (before, after, name))
     if np.isnan(p):
         return NO_NUMBER
     return f"{number(first)} → {number(last)}, p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"

@@ -92,10 +92,10 @@ def rising(rng, step=1.0, generations=8, images=12):
 
 def test_success_is_welchs_test_of_the_ends(evolution, rng):
     scores = rising(rng, 0.2)
-    found = success(evolution(scores), "main")
+    found = success(evolution(scores), "main", alternative="end")
     expected = stats.ttest_ind(scores[-2:].ravel(), scores[:2].ravel(), equal_var=False)
     assert found["t"].item() == pytest.approx(expected.statistic)
-    assert found["p"].item() == found["p_holm"].item() == pytest.approx(expected.pvalue)
+    assert found["p"].item() == found["p_adjusted"].item() == pytest.approx(expected.pvalue)
     assert found["df"].item() == pytest.approx(expected.df)
     permuted = stats.permutation_test(
         (scores[-2:].ravel(), scores[:2].ravel()), lambda a, b, axis: a.mean(axis) - b.mean(axis),
@@ -108,10 +108,10 @@ def test_success_is_welchs_test_of_the_ends(evolution, rng):
 
 def test_holm_counts_the_evolutions(evolution, rng):
     runs = [evolution(rising(rng, step), seed=i) for i, step in enumerate((0.5, 0.05, 0.0, -0.5))]
-    found = success(concat(runs))
+    found = success(concat(runs), alternative="end")
     assert found["thread"].values.tolist() == [f"{i}/main" for i in range(4)]
     order = np.argsort(found["p"].values)
-    assert found["p_holm"].values[order[0]] == pytest.approx(min(1, 4 * found["p"].values[order[0]]))
+    assert found["p_adjusted"].values[order[0]] == pytest.approx(min(1, 4 * found["p"].values[order[0]]))
     assert found["success"].values.tolist()[::3] == [1, 0]  # the last one falls, significantly
 
 
@@ -131,7 +131,9 @@ def test_false_alarms_of_the_selected_maximum(evolution):
 @pytest.mark.parametrize(("scale", "shift"), [(0.01, 0), (100, -50), (3, 7)])
 def test_units_of_the_response_do_not_matter(evolution, rng, scale, shift):
     scores = rising(rng, 0.1)
-    before, after = (success(evolution(s), "main", permutations=99) for s in (scores, scale * scores + shift))
+    before, after = (
+        success(evolution(s), "main", permutations=99, alternative="end") for s in (scores, scale * scores + shift)
+    )
     for name in ("t", "p", "p_permutation", "p_maximum", "success"):
         assert after[name].item() == pytest.approx(before[name].item())
     times = [generations_to(evolution(s), 0.5, "main")["generations"].item() for s in (scores, scale * scores + shift)]
@@ -139,9 +141,9 @@ def test_units_of_the_response_do_not_matter(evolution, rng, scale, shift):
 
 
 def test_too_little_to_test(evolution):
-    found = success(evolution([[1.0, 2.0]] * 3), "main")
-    assert np.isnan([found["p"], found["success"], found["p_holm"]]).all()
-    assert found["reason"].item() == "3 generations; the test needs at least 4"
+    found = success(evolution([[1.0, 2.0]] * 3), "main", alternative="end")
+    assert np.isnan([found["p"], found["success"], found["p_adjusted"]]).all()
+    assert "3 generations; the test needs at least 4" in found["reason"].item()
     same = success(evolution([[1.0, 1.0]] * 4), "main")
     assert "do not vary" in same["reason"].item()
     assert (same["first"], same["decline"]) == (1, 0)
@@ -163,7 +165,7 @@ def test_seed_decides_the_permutations(evolution, rng):
         ({"window": 0}, "window: expected a whole number of at least 1"),
         ({"permutations": 0}, "permutations: expected a whole number of at least 1"),
         ({"alpha": 5}, "alpha: expected a number between 0 and 1"),
-        ({"alternative": "max"}, "alternative: expected 'end' or 'maximum', got 'max'"),
+        ({"alternative": "max"}, "alternative: expected 'confirmed', 'end' or 'maximum', got 'max'"),
     ],
 )
 def test_wrong_arguments(evolution, options, message):

@@ -68,10 +68,10 @@ def test_numbers_are_those_of_the_function(folder, tmp_path, capsys):
     rows = table(tmp_path / "table.csv")
     assert [row["thread"] for row in rows] == ["a", "b"]
     for name in expected.data_vars:
-        np.testing.assert_array_equal([float(row[name]) for row in rows], expected[name])
+        np.testing.assert_array_equal([float(row[name] or "nan") for row in rows], expected[name])
     out = capsys.readouterr().out
     assert f"{expected['t'].values[0]:.4g}" in out
-    assert "alpha 0.05, permutations 1999, seed 0, window 2" in out
+    assert "alpha 0.05, alternative confirmed, permutations 1999, seed 0, window 2" in out
     assert max(map(len, out.splitlines()[:-1])) <= 80
 
 

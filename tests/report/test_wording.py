@@ -69,7 +69,7 @@ def test_verdicts():
 def test_the_table_says_what_the_analysis_says(run):
     recording = open_recording(run)
     rows = dict(table_rows(recording, summarize(recording)))
-    found, rise = evolved_vs_reference(recording, "red"), success(recording).sel(thread="red")
+    found, rise = evolved_vs_reference(recording, "red"), success(recording, alternative="end").sel(thread="red")
     low, high = float(found["ratio_low"]), float(found["ratio_high"])
     assert rows["95 % interval of the ratio"][0] == f"{low:.3g} to {high:.3g}"
     assert rows["AUC, evolved against references"][0].startswith(f"{float(found['auc']):.3g}")
