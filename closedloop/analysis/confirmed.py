@@ -128,7 +128,8 @@ def _unchosen(part: xr.Dataset, name: str) -> NDArray[np.intp]:
     for end in UNCHOSEN:
         own = np.flatnonzero(again & (ids == f"{name}-{end}"))
         if len(own):
-            return own[generation[own] == generation[own].min()]
+            first: NDArray[np.intp] = own[generation[own] == generation[own].min()]
+            return first
     return np.empty(0, np.intp)
 
 
