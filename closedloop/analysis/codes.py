@@ -130,7 +130,8 @@ def latent_regression(
 ) -> xr.Dataset:
     """Measures how well a linear function of the code predicts the score: ridge with nested cross-validation.
 
-    Images are divided at random into folds. In each training set the strength of the ridge is chosen by the exact
+    Codes are divided at random into folds; a code that was shown again, as elitists do, stays in one fold, so that none
+    is predicted from its own score. In each training set the strength of the ridge is chosen by the exact
     leave-one-out error (Golub, Heath & Wahba 1979); the predictions of the left-out folds give R² and the correlation.
     They say how far scores follow a plane within what this evolution explored.
 
@@ -170,7 +171,11 @@ def _regression(
         return all_nan(names, f"{len(scores)} images with a score; expected at least {max(2 * folds, 10)}")
     if np.ptp(scores) == 0 or np.ptp(codes, axis=0).max(initial=0) == 0:
         return all_nan(names, "all scores, or all codes, are equal")
-    fold = rng.permutation(np.arange(len(scores)) % folds)
+    _, same = np.unique(codes, axis=0, return_inverse=True)
+    different = int(same.max()) + 1
+    if different < folds:
+        return all_nan(names, f"{different} different codes; expected at least {folds}")
+    fold = rng.permutation(np.arange(different) % folds)[same.ravel()]
     predicted = np.empty(len(scores))
     for f in range(folds):
         out = fold == f

@@ -282,7 +282,8 @@ def winners_curse(recording: xr.Dataset, thread: str | None = None) -> xr.Datase
 
     Returns:
         `maximum` (the highest score), `retested` (mean of that image's re-tests), `gap` (their difference), `share`
-        (gap ÷ maximum), and `mean_gap`, `n`: the same gap on average over all re-tested images of the evolution. NaN
+        (gap ÷ maximum), and `mean_gap`, `n`: the same gap on average over all re-tested images of the evolution, from
+        the selecting re-test alone: the confirming one shows again only the image that did best in it. NaN
         with the reason where they were not re-tested.
     """
 
@@ -315,7 +316,9 @@ def _candidate_gaps(part: xr.Dataset, name: str, objective: str) -> FloatArray:
     """Returns the score in the evolution minus the mean re-tested score, of each evolved image re-tested."""
     kind, ids = part["kind"].values, part["stimulus_id"].values
     own = part["thread"].values == name
+    generation = part["generation"].values
     rows = np.flatnonzero(own & (kind == "retest"))
+    rows = rows[generation[rows] == generation[rows].min(initial=np.iinfo(np.int64).max)]
     scores = single_scores(part, objective, rows)
     first = np.flatnonzero(own & (kind == "evolved") & np.isin(ids, ids[rows]))
     before = dict(zip(ids[first], raw_scores(part, objective, first), strict=True))

@@ -263,7 +263,9 @@ def _p_values(p: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def success_rate(success: xr.Dataset | ArrayLike, *, level: float = 0.95) -> xr.Dataset:
     """Returns the share of evolutions that succeeded, with its Bayesian interval under a uniform prior.
 
-    With k of n, the interval lies between quantiles of Beta(k + 1, n + 1 − k), as in Wang & Ponce's analyses.
+    With k of n, the interval lies between quantiles of Beta(k + 1, n + 1 − k), as in Wang & Ponce's analyses. At 0 of n
+    it begins at 0, and at n of n it ends at 1, with the same probability: an interval that left out the rate that was
+    observed could not hold a rate of 0 at all.
 
     Args:
         success: What `success` returned, or a yes or no for each evolution (NaN where it cannot be said).
@@ -281,7 +283,8 @@ def success_rate(success: xr.Dataset | ArrayLike, *, level: float = 0.95) -> xr.
     if n == 0:
         return all_nan(("rate", "low", "high"), "no evolution can be judged").assign(k=0, n=0)
     # The posterior of a rate under a uniform prior, Beta(1, 1), after k successes and n - k failures.
-    low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], k + 1, n + 1 - k)
+    tails = [0, level] if k == 0 else [1 - level, 1] if k == n else [(1 - level) / 2, (1 + level) / 2]
+    low, high = stats.beta.ppf(tails, k + 1, n + 1 - k)
     return scalar({"rate": k / n, "low": float(low), "high": float(high), "k": k, "n": n}, level=level)
 
 

@@ -98,6 +98,8 @@ def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tup
     misfit = max(float((y - mean) @ alpha), 1e-12)
     # Their eq. 5.8 with s² = misfit / n, its best value: -n/2 log s² - ½ log|K + η R|, and their eq. 2.45's last term
     # for a mean that is not known. The sum of the logarithms of a Cholesky factor's diagonal is half of log|K + η R|.
+    # The mean is so integrated out while the amplitude is not; consistent would be n - 1 in place of n, the restricted
+    # likelihood. The difference, ½ log misfit, is one n-th of the first term; it stays so that begun runs go on alike.
     evidence = -0.5 * n * np.log(misfit / n) - float(np.log(np.diag(factor[0])).sum()) - 0.5 * np.log(ones)
     return float(evidence), alpha, mean
 

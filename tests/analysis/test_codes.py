@@ -132,6 +132,15 @@ def test_regression_of_noise_predicts_nothing(evolution, rng):
     assert again["r_squared"].item() != found["r_squared"].item()
 
 
+def test_a_code_shown_again_is_not_predicted_from_itself(evolution, rng):
+    """Codes without any meaning, each shown five times: scores that repeat with them are not predictable."""
+    codes, scores = rng.standard_normal((40, 60)), rng.standard_normal(40)
+    found = latent_regression(evolution(np.tile(scores, (5, 1)), codes=np.tile(codes, (5, 1, 1))), "main")
+    assert found["r_squared"].item() < 0.05
+    few = latent_regression(evolution(np.tile(scores[:4], (5, 1)), codes=np.tile(codes[:4], (5, 1, 1))), "main")
+    assert few["reason"].item() == "4 different codes; expected at least 5"
+
+
 def test_regression_needs_images_and_variation(evolution):
     codes = np.random.default_rng(0).standard_normal((4, 5, 3))
     same = latent_regression(evolution(np.ones((4, 5)), codes=codes), "main")

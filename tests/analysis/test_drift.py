@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy import stats
 from statsmodels.formula.api import ols
 
 from closedloop.analysis import concat, reference_drift
@@ -30,7 +31,7 @@ def test_it_is_the_regression_with_an_intercept_for_each_image(build, rng):
     fit = ols("y ~ g + C(image)", table).fit()
     assert found["slope"].item() == pytest.approx(fit.params["g"])
     assert found["slope_sem"].item() == pytest.approx(fit.bse["g"])
-    assert found["p"].item() == pytest.approx(fit.pvalues["g"])
+    assert found["p_independent"].item() == pytest.approx(fit.pvalues["g"])
     partial = fit.tvalues["g"] / np.sqrt(fit.tvalues["g"] ** 2 + fit.df_resid)
     assert found["correlation"].item() == pytest.approx(partial)
     assert found["change"].item() == pytest.approx(fit.params["g"] * 19 / table["y"].mean())
@@ -40,6 +41,27 @@ def test_a_loss_of_a_tenth_is_found(build, rng):
     found = reference_drift(recorded(build, *session(rng, 60, loss=0.1)))
     assert found["change"].item() == pytest.approx(-0.105, abs=0.02)  # of the mean over the run, which is 5 % lower
     assert found["p"].item() < 0.001
+
+
+def test_a_recording_that_wanders_does_not_drift(build, rng):
+    """An autoregression about one level: a test that takes generations for independent has 30 % false alarms."""
+    found = {"p": [], "p_independent": []}
+    for _ in range(150):
+        wander = np.zeros(40)
+        for g in range(1, 40):
+            wander[g] = 0.6 * wander[g - 1] + 0.8 * rng.standard_normal()
+        g, image, response = session(rng, 40)
+        drift = reference_drift(recorded(build, g, image, response + wander[g]))
+        for name, values in found.items():
+            values.append(drift[name].item())
+    alarms = {name: np.mean(np.array(values) < 0.05) for name, values in found.items()}
+    assert alarms["p"] < 0.16
+    assert alarms["p_independent"] > 0.2
+
+
+def test_p_is_uniform_without_drift(build, rng):
+    p = [reference_drift(recorded(build, *session(rng)))["p"].item() for _ in range(150)]
+    assert stats.kstest(p, "uniform").pvalue > 0.001
 
 
 def test_it_does_not_matter_which_images_were_shown_when(build):

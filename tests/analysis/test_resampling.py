@@ -152,8 +152,11 @@ def test_holm_refuses_what_is_no_probability():
 def test_success_rate():
     found = success_rate([1, 1, 1, np.nan])
     assert (found["rate"], found["k"], found["n"]) == (1, 3, 3)
-    assert found["low"] == pytest.approx(0.025 ** (1 / 4))  # Beta(4, 1): x⁴
-    assert found["high"] == pytest.approx(0.975 ** (1 / 4))
+    assert found["low"] == pytest.approx(0.05 ** (1 / 4))  # Beta(4, 1): x⁴
+    assert found["high"] == 1
+    none = success_rate([0] * 10)
+    assert (none["rate"], none["low"]) == (0, 0)  # the interval holds what was observed
+    assert none["high"] == pytest.approx(1 - 0.05 ** (1 / 11))
     assert success_rate([0, 1])["low"] == pytest.approx(1 - success_rate([0, 1])["high"])
     nothing = success_rate([np.nan])
     assert np.isnan(nothing["rate"])
