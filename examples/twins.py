@@ -25,7 +25,8 @@ subject = load_subject("gain", subject=network, nu=0.5, seed=1)
 generator = load_generator("native", resolution=224)
 
 # 1. Record: an evolution, which learns from codes alone.
-recording = evolve(subject, generator, "auto", images=500, seed=1, save=folder / "evolved")
+optimizer = closedloop.load_optimizer("auto", generator.space, seed=1)
+recording = evolve(subject, generator, optimizer, images=500, seed=1, save=folder / "evolved")
 
 # 2. Fit: a model of what was answered. `within` and the control with random weights say whether it knows the image.
 twin = fit_twin(closedloop.open_recording(folder / "evolved"), features="lite0").save(folder / "twin")
