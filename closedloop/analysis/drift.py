@@ -17,6 +17,7 @@ from closedloop.analysis.units import Moments, Selection, per_unit, select
 from closedloop.checks import at_door
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import RUN
+from closedloop.recording.lean import is_lean
 from closedloop.seeds import named_generator
 
 #: Generations below which it cannot be told whether a recording wanders.
@@ -52,7 +53,8 @@ def reference_drift(recording: xr.Dataset) -> xr.Dataset:
     check_recording(recording, "responses", "generation")
     kinds = set(recording["kind"].values.tolist())
     if "reference" not in kinds:
-        select(recording, None)  # says if it is no recording at all
+        if not is_lean(recording):
+            select(recording, None)  # says if it is no recording at all
         names = ("slope", "slope_sem", "p", "p_independent", "correlation", "change", "cv")
         return nothing(recording, names, "no reference images")
     chosen = _within_runs(recording, select(recording, "reference"))

@@ -10,6 +10,7 @@ import xarray as xr
 
 from closedloop import analysis, summarize
 from closedloop.analysis import concat
+from closedloop.analysis.quality import cautions
 from closedloop.analysis.summary import ThreadSummary
 from closedloop.errors import RecordingError
 from closedloop.formats.export import export
@@ -252,3 +253,9 @@ def test_lean_runs_join_with_each_other_and_with_whole_ones(pair, lossy):
         for name, part in (("a", first), ("b", second)):
             assert [s.evolved for s in summarize(parts[name])] == [s.evolved for s in summarize(part)]
         np.testing.assert_array_equal(lost(joined), np.concatenate([lost(first), lost(second)]))
+
+
+def test_without_references_all_is_told_that_can_be():
+    found = run(references=None)
+    assert np.isnan(analysis.reference_drift(found)["slope"]).all()
+    assert {c.kind for c in cautions(found)} >= {"no-reference"}
