@@ -13,14 +13,14 @@ from closedloop.testing.optimizers import hill, trail
 
 
 class TestShuffledContract(OptimizerContract):
-    learns = False
+    learns, control = False, True
 
     def make(self, space, seed):
         return ShuffledScores(IsotropicES(space, seed), seed)
 
 
 class TestNoiseContract(OptimizerContract):
-    learns = False
+    learns, control = False, True
 
     def make(self, space, seed):
         return NoiseScores(IsotropicES(space, seed), seed)
@@ -47,7 +47,7 @@ class Told:
 class TestShuffledAutoContract(OptimizerContract):
     """An optimizer that learns from the means of generations, too."""
 
-    learns, level_free = False, False  # noise may grow with the response
+    learns, control, level_free = False, True, False  # noise may grow with the response
 
     def make(self, space, seed):
         return ShuffledScores(load_optimizer("auto", space, seed, images=300), seed)

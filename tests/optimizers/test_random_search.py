@@ -9,7 +9,7 @@ from closedloop.testing.optimizers import hill, slope, trail
 
 
 class TestRandomSearchContract(OptimizerContract):
-    learns = False
+    learns, control = False, True
 
     def make(self, space, seed):
         return RandomSearch(space, seed, population=12)
