@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
-from closedloop.errors import InvalidArgumentError, require
+from closedloop.errors import InvalidArgumentError, MissingExtraError, require
 from closedloop.files import complete
 from closedloop.formats.png import frames
 
@@ -37,7 +37,7 @@ def write(recording: xr.Dataset, out: Path, *, size: int = 256, rate_hz: float =
     if not (1 <= size <= 4096 and 0.1 <= rate_hz <= 60):
         raise InvalidArgumentError(f"size, rate_hz: expected 1 to 4096 and 0.1 to 60, got {size!r} and {rate_hz!r}.")
     video = out.suffix.lower() == ".mp4"
-    ffmpeg = require("imageio_ffmpeg", "video", "the format mp4") if video else None
+    ffmpeg = _ffmpeg() if video else None
     with complete(out) as temporary:
         pictures = frames(recording, size, **sources)
         if ffmpeg is None:
@@ -46,13 +46,24 @@ def write(recording: xr.Dataset, out: Path, *, size: int = 256, rate_hz: float =
             _write_mp4(ffmpeg, temporary, pictures, rate_hz)
 
 
+def _ffmpeg() -> str:
+    """Returns the path of ffmpeg."""
+    try:
+        return str(require("imageio_ffmpeg", "video", "the format mp4").get_ffmpeg_exe())
+    except RuntimeError as error:  # it is there for no other system than those that it was packed for
+        raise MissingExtraError(
+            "the format mp4 needs ffmpeg, and the one of imageio-ffmpeg does not run here; name another one by the "
+            "environment variable IMAGEIO_FFMPEG_EXE, or take a name ending in .gif."
+        ) from error
+
+
 def _write_gif(path: Path, pictures: NDArray[np.uint8], rate_hz: float) -> None:
     """Writes frames ``(n, h, w, 3)`` as a GIF that loops; durations are whole milliseconds."""
     first, *rest = [Image.fromarray(picture) for picture in pictures]
     first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000 / rate_hz), loop=0)
 
 
-def _write_mp4(ffmpeg: Any, path: Path, pictures: NDArray[np.uint8], rate_hz: float) -> None:
+def _write_mp4(ffmpeg: str, path: Path, pictures: NDArray[np.uint8], rate_hz: float) -> None:
     """Writes frames ``(n, h, w, 3)`` of even height and width as H.264.
 
     Raises:
@@ -62,7 +73,7 @@ def _write_mp4(ffmpeg: Any, path: Path, pictures: NDArray[np.uint8], rate_hz: fl
     given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(Fraction(rate_hz)), "-i", "-"]
     wanted = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "10", "-f", "mp4", "-threads", "1"]
     done = subprocess.run(
-        [ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-xerror", *given, *wanted, str(path.absolute())],
+        [ffmpeg, "-y", "-v", "error", "-xerror", *given, *wanted, str(path.absolute())],
         input=np.ascontiguousarray(pictures).data,
         capture_output=True,
         check=False,

@@ -60,6 +60,8 @@ def test_a_full_disk_leaves_nothing(run, tmp_path, to, room, tally):
     resource = pytest.importorskip("resource")
     out, soft = tmp_path / f"x{FORMATS[to].suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
     recording = open_recording(run).load()
+    if to == "mp4":  # it is looked for once; some versions write a file as they start
+        pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, soft[1]))
     try:
         with pytest.raises(
