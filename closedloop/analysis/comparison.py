@@ -318,7 +318,7 @@ def _candidate_gaps(part: xr.Dataset, name: str, objective: str) -> FloatArray:
     own = part["thread"].values == name
     generation = part["generation"].values
     rows = np.flatnonzero(own & (kind == "retest"))
-    rows = rows[generation[rows] == generation[rows].min(initial=np.iinfo(np.int64).max)]
+    rows = rows[generation[rows] == min(generation[rows], default=0)]
     scores = single_scores(part, objective, rows)
     first = np.flatnonzero(own & (kind == "evolved") & np.isin(ids, ids[rows]))
     before = dict(zip(ids[first], raw_scores(part, objective, first), strict=True))
