@@ -29,7 +29,7 @@ from .tasks import Task, read_task
 from .train import TRAINING
 from .treat import TestGroups, TreatedSettings, TreatSettings, diagnosis_of, place_of, treat
 from .treating import BEFORE as BEFORE_FILE
-from .treating import OF_UNITS, allocated, parse_treatments
+from .treating import OF_UNITS, Network, allocated, parse_treatments
 
 #: Treatments that are judged where nothing else is said.
 ARMS = (NONE, REWEIGHT, "errors", "evolved", "cut", "ablate", "evolved+ablate", "freeze", "remove")
@@ -108,6 +108,7 @@ class Judging:
     def __init__(self, told: JudgeSettings, task: Task, folder: Path, progress: Progress = None) -> None:
         self.subject = TestGroups(task)
         self._told, self._task, self._folder = told, task, folder
+        Network(told.training(), task, told.share, told.weight).check_layer(told.layer)
         self._progress = as_progress(progress, "judging")
         self._jobs = [(told.seed + i, arm) for i in range(told.seeds) for arm in ("", *told.treatments)]
         self._done = 0

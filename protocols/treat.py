@@ -240,6 +240,7 @@ class Treating:
         self._group = None if told.group is None else read_group(Path(told.group), task)
         if told.start is not None:
             self._take(Path(told.start))
+        self._network.check_layer(told.layer)
         if named := [(name, layer) for name, layer in self._treatments if layer]:  # whether there are such layers
             Network(told.training(), task, told.share, told.weight).treat(named, Seen(), lambda: np.zeros(0, bool))
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.allocation import read_allocation
 from closedloop.analysis.errors import answers_of
 from closedloop.analysis.spurious import PASTED, spurious_units
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.files import complete
 from closedloop.images.eight_bit import from_bytes, write_png
 from closedloop.images.sets import read_images
@@ -295,6 +295,18 @@ class Network:
         told = replace(self.told, freeze=())
         self.optimizer = make_optimizer(told, model)
         self._frozen: list[Any] = []
+
+    def check_layer(self, layer: str | None) -> None:
+        """Looks whether there is a layer whose units can be tested; None is one.
+
+        Raises:
+            UnknownNameError: The network has none of this name.
+        """
+        known = ["output", *(name for name, _ in self.model.named_modules() if name)]
+        if layer is not None and layer.partition("#")[0] not in known:  # "relu#1" is the first call of relu
+            raise UnknownNameError(
+                f"layer: no layer {layer!r} in network {self.told.network!r}.{closest(layer, known)}"
+            )
 
     def _normalized(self, images: NDArray[np.float32]) -> Tensor:
         """Returns images as the network takes them."""

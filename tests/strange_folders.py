@@ -12,8 +12,8 @@ from closedloop.formats.importers.building import read_arrays
 CHANGES = [
     lambda a, rng: a[..., None],
     lambda a, rng: a.ravel()[:1].reshape(()) if a.size else a,
-    lambda a, rng: a[:0],
-    lambda a, rng: a[1:],
+    lambda a, rng: a[:0] if a.ndim else a.ravel()[:0],
+    lambda a, rng: a[1:] if a.ndim else a,
     lambda a, rng: np.concatenate([a, a]) if a.ndim else a,
     lambda a, rng: a.astype(str),
     lambda a, rng: a.astype("S"),

@@ -92,6 +92,7 @@ def test_a_person_is_told_what_does_not_help(run):
     [
         ({"treatments": ("none", "magic")}, "treatment: expected one of none, .* got 'magic'"),
         ({"seeds": 0}, "seeds: expected"),
+        ({"layer": "nowhere"}, "layer: no layer .nowhere. in network"),
         ({"speed": 1}, "speed: no such setting"),
     ],
 )
