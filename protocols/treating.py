@@ -302,7 +302,7 @@ class Network:
         Raises:
             UnknownNameError: The network has none of this name.
         """
-        known = ["output", *(name for name, _ in self.model.named_modules() if name)]
+        known = {"output", *(name for name, _ in self.model.named_modules() if name)}
         if layer is not None and layer.partition("#")[0] not in known:  # "relu#1" is the first call of relu
             raise UnknownNameError(
                 f"layer: no layer {layer!r} in network {self.told.network!r}.{closest(layer, known)}"

@@ -112,6 +112,7 @@ class ErrorsPage:
         by = choice(request, "by", list(GROUPINGS))
         words = text(request, "q", "")
         key = text(request, "group", "")
+        state = self.state()  # before what is shown: a page that was made while the survey ended must ask again
         groups = [group for group in self.groups(by, words) if key in ("", group.key)]
         if key and not groups:
             raise absent(f"group: there is no group {key!r} of {by}; go back to /errors.")
@@ -124,7 +125,7 @@ class ErrorsPage:
             "groups": groups,
             "rows": rows,
             "few": MANY if key else FEW,
-            "state": self.state(),
+            "state": state,
             "why_closed": self.room.why_closed,
             "layer": self.room.layer,
             "pages": self._pages(self.room.layer),
@@ -137,9 +138,10 @@ class ErrorsPage:
         i = self._image(request)
         layer = self._layer(request)
         known = self.room.explained(layer).get(i)
+        state = self.state()
         row = await run_in_threadpool(self.row, i)
         if row is None:
-            return render(request, "error_image.html", title="Errors", row=None, file=self._name(i), state=self.state())
+            return render(request, "error_image.html", title="Errors", row=None, file=self._name(i), state=state)
         errors = [int(j) for j in self.room.errors()]
         beside: dict[str, int | None] = {"before": None, "after": None}
         if i in errors:

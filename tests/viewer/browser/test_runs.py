@@ -119,6 +119,7 @@ def test_a_damaged_run_is_said_beside_the_others(tmp_path, page_of, check_access
     ids = ",".join(run_id(name) for name in ("good", "broken"))
     shown = page_of("/runs", runs=tmp_path / "runs")
     expect(shown.locator("tbody th a")).to_have_count(4)
+    shown.close()  # it would ask for pictures of the damaged one
     (tmp_path / "runs" / "broken" / "COMMITTED.json").write_bytes(b"{}")
     for device in ("desk", "phone"):
         page = page_of(f"/runs/compare?ids={ids}", device=device, runs=tmp_path / "runs")
