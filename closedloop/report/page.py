@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import shlex
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from closedloop.analysis.sweeps import is_sweep
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import complete
-from closedloop.recipes import version
+from closedloop.report.frame import page_of
 from closedloop.report.sweeps import sweep_page
 from closedloop.report.views import Run, run_view, runs_drawings
 from closedloop.report.wording import HOW_BOOTSTRAPPED
@@ -41,15 +36,10 @@ def build_report(runs: Sequence[str | Path], out: str | Path = "report.html") ->
     """
     read = [Run.read(path, label) for path, label in _labelled(runs)]
     views = [run_view(run, place) for place, run in enumerate(read)]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    folder = resources.files("closedloop.report")
-    template = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
     command = ["closedloop", "report", *(str(run.path) for run in read), "--out", str(out)]
-    return template.render(
+    return page_of(
+        "report.html",
         title=views[0].question if len(views) == 1 else f"{len(views)} runs of closedloop",
-        date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        version=version(),
-        style=Markup((folder / "style.css").read_text(encoding="utf-8")),  # ours, and no place for markup
         runs=views,
         together=runs_drawings(read),
         command=shlex.join(command),

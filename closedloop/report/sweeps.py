@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from closedloop.analysis.sweeps import AXIS, axes_of, axis_effects, confounded_axes, interval_of_median, sweep_table
 from closedloop.errors import ClosedLoopError
 from closedloop.interfaces import FloatArray
 from closedloop.loop.protocol import RunTable
-from closedloop.recipes import version
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.report.embedding import picture
+from closedloop.report.frame import page_of
 from closedloop.report.wording import number
 
 #: Runs that are shown at each end, and reasons of failures.
@@ -65,17 +62,12 @@ def sweep_page(folder: Path, out: Path) -> str:
     """
     table = sweep_table(folder)
     value = _compared(table)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    home = resources.files("closedloop.report")
-    template = environment.from_string((home / "sweep.html").read_text(encoding="utf-8"))
     known = table[np.isfinite(table[value].astype(float))].sort_values(value, ascending=False, kind="stable")
     low = known.tail(max(0, min(ENDS, len(known) - ENDS))).iloc[::-1]
     runs = table["run"].nunique()
-    return template.render(
+    return page_of(
+        "sweep.html",
         title=f"A sweep of {number(runs)} run{'s' * (runs != 1)}",
-        date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        version=version(),
-        style=Markup((home / "style.css").read_text(encoding="utf-8")),  # ours, and no place for markup
         sentences=list(_sentences(table, value)),
         notes=list(_notes(table)),
         tables=list(_tables(table, value)),
