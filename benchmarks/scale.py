@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from loop import Clock  # benchmarks/loop.py, which lies beside this file
 
 from closedloop import Session, Thread, load_optimizer
 from closedloop.generators import load_generator
@@ -40,29 +41,6 @@ from closedloop.protocols import sweep
 from closedloop.subjects import load_subject
 
 FOLDER = Path(__file__).parent
-
-
-class Clock:
-    """Times the generations of a session: from the end of the first one to the end of the last."""
-
-    def __init__(self) -> None:
-        self.shown, self.seconds = 0, 0.0
-        self._before: float | None = None
-
-    def begin(self, session: Session) -> None:
-        """Nothing to do."""
-
-    def generation(self, generation: Any) -> None:
-        """Counts a generation of the evolution."""
-        now = time.perf_counter()
-        if generation.phase == "evolve":
-            if self._before is not None:
-                self.shown += len(generation.shown.stimulus)
-                self.seconds += now - self._before
-            self._before = now
-
-    def end(self, session: Session) -> None:
-        """Nothing to do."""
 
 
 def session_rate(subject: Any, threads: list[Thread], images: int) -> float:

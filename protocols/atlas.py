@@ -34,7 +34,7 @@ from closedloop.analysis.atlas import (
 )
 from closedloop.analysis.reasons import ROUNDING
 from closedloop.checks import at_door
-from closedloop.errors import ClosedLoopError, InvalidArgumentError, ObserverError, blamed
+from closedloop.errors import ClosedLoopError, InvalidArgumentError
 from closedloop.images.classes import images_fingerprint, sorted_images
 from closedloop.images.eight_bit import from_bytes, quantize
 from closedloop.images.naturalness import IMAGE_MEASURES, measure
@@ -52,7 +52,7 @@ from closedloop.interfaces import (
 )
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, nothing_more, summarize_responses
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.objectives.naming_units import UnitSpec
@@ -526,9 +526,7 @@ class AtlasCourse:
 
     def committed(self) -> None:
         """Moves the progress on."""
-        if self._progress is not None:
-            with blamed("progress", ObserverError):
-                self._progress(self._steps, self._all_steps, self._part["what"])
+        move_progress(self._progress, self._steps, self._all_steps, self._part["what"])
 
     def end(self) -> None:
         """Ends the progress."""

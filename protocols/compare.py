@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.contenders import comparison_dataset, contender_table
 from closedloop.checks import at_door, check_whole, record_images
-from closedloop.errors import InvalidArgumentError, ObserverError, RecordingError, blamed
+from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.gradients.methods import find_method
 from closedloop.images.eight_bit import from_bytes
 from closedloop.images.naturalness import MEASURES
@@ -31,7 +31,7 @@ from closedloop.interfaces import STILL, FloatArray, State, Stateful, Subject, f
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.progress import Meter, Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.progress import Meter, Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.settings import check_options, option, settings
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
@@ -538,10 +538,11 @@ class Comparison:
 
     def committed(self) -> None:
         """Moves the progress on."""
-        if self._progress is not None and self._done:
+        if self._done:
             job = self._jobs[self._done - 1]
-            with blamed("progress", ObserverError):
-                self._progress(self._done, len(self._jobs), f"{job.contender.label}, {job.budget}, seed {job.seed}")
+            move_progress(
+                self._progress, self._done, len(self._jobs), f"{job.contender.label}, {job.budget}, seed {job.seed}"
+            )
 
     def end(self) -> None:
         """Ends the progress."""

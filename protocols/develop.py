@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.developments import DEVELOP, EARLIER, development, layer_table
 from closedloop.checks import at_door, check_part
-from closedloop.errors import InvalidArgumentError, ObserverError, RecordingError, TrainingError, blamed
+from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError
 from closedloop.images.eight_bit import from_bytes, quantize
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import Budgeted, Generator, State, Subject, form_of, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunMovie, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, read_settings, settings
 from closedloop.optimizers import load_optimizer
@@ -538,9 +538,7 @@ class Development:
 
     def committed(self) -> None:
         """Moves the progress on."""
-        if self._progress is not None:
-            with blamed("progress", ObserverError):
-                self._progress(self._done, self._all, f"step {self._facts['training_step']}")
+        move_progress(self._progress, self._done, self._all, f"step {self._facts['training_step']}")
 
     def end(self) -> None:
         """Gives the training back, and ends the progress."""

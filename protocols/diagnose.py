@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from closedloop.analysis.errors import CORRECT, EXPLAINED, LABELLED, explanations
 from closedloop.analysis.spurious import PREFERRED, spurious_units, suspected_units
 from closedloop.checks import at_door, units_of
-from closedloop.errors import InvalidArgumentError, ObserverError, blamed
+from closedloop.errors import InvalidArgumentError
 from closedloop.images.labelled import Labelled, read_labelled
 from closedloop.images.sets import read_images
 from closedloop.interfaces import STILL, Form, Openable, OpenedLayer, State, Subject, form_of, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunProtocol
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.networks.imagenet import match_classes
@@ -499,9 +499,7 @@ class Diagnosis:
 
     def committed(self) -> None:
         """Moves the progress on."""
-        if self._progress is not None:
-            with blamed("progress", ObserverError):
-                self._progress(*self._far())
+        move_progress(self._progress, *self._far())
 
     def end(self) -> None:
         """Ends the progress."""

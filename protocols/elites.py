@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.elites import ELITES, class_elites, class_probabilities
 from closedloop.checks import at_door, check_whole, make_images
-from closedloop.errors import InvalidArgumentError, ObserverError, OptimizerError, blamed
+from closedloop.errors import InvalidArgumentError, OptimizerError, blamed
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import check_forms
 from closedloop.interfaces import FloatArray, Generator, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.ending import EndRequest, ended_on_request
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import OBJECT, as_recorded, build, fingerprint, generator_of_run, recipe, version
@@ -335,9 +335,8 @@ class Breeding:
 
     def committed(self) -> None:
         """Moves the progress on."""
-        if self.progress is not None and not self._again:
-            with blamed("progress", ObserverError):
-                self.progress(self.optimizer.told, self.settings.images)
+        if not self._again:
+            move_progress(self.progress, self.optimizer.told, self.settings.images)
 
     def end(self) -> None:
         """Ends the progress."""

@@ -12,11 +12,11 @@ import xarray as xr
 
 from closedloop.analysis.treatments import AFTER, BEFORE, JUDGE, NONE, REWEIGHT, judged_treatments, verdict
 from closedloop.checks import at_door
-from closedloop.errors import ObserverError, blamed, require
+from closedloop.errors import require
 from closedloop.interfaces import State
 from closedloop.loop.commits import is_finished, record, run_course
 from closedloop.loop.presenter import Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
 from closedloop.recipes import version
@@ -192,9 +192,7 @@ class Judging:
 
     def committed(self) -> None:
         """Moves the progress on."""
-        if self._progress is not None:
-            with blamed("progress", ObserverError):
-                self._progress(self._done, len(self._jobs))
+        move_progress(self._progress, self._done, len(self._jobs))
 
     def end(self) -> None:
         """Ends the progress."""

@@ -14,13 +14,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.checks import at_door, check_any_images
-from closedloop.errors import InvalidArgumentError, ObserverError, blamed
+from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_image, read_images
 from closedloop.interfaces import STILL, FloatArray, Form, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Presenter, Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunProtocol, nothing_more
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recipes import recipe, version
@@ -288,9 +288,7 @@ class Presentation:
 
     def committed(self) -> None:
         """Moves the progress on."""
-        if self._progress is not None:
-            with blamed("progress", ObserverError):
-                self._progress(self._done, len(self._order))
+        move_progress(self._progress, self._done, len(self._order))
 
     def end(self) -> None:
         """Ends the progress."""

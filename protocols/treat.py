@@ -19,11 +19,11 @@ import xarray as xr
 
 from closedloop.analysis.treatments import TREAT, group_sizes, treatment_accuracy
 from closedloop.checks import at_door
-from closedloop.errors import InvalidArgumentError, ObserverError, blamed, require
+from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import State, Units
 from closedloop.loop.commits import is_finished, record, run_course
 from closedloop.loop.presenter import Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
+from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, read_settings, settings
 from closedloop.recipes import version
@@ -342,9 +342,7 @@ class Treating:
 
     def committed(self) -> None:
         """Moves the progress on."""
-        if self._progress is not None:
-            with blamed("progress", ObserverError):
-                self._progress(*self._far())
+        move_progress(self._progress, *self._far())
 
     def end(self) -> None:
         """Keeps the network, and ends the progress."""

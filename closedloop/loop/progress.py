@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from closedloop.errors import InvalidArgumentError
+from closedloop.errors import InvalidArgumentError, ObserverError, blamed
 from closedloop.loop import notices
 
 if TYPE_CHECKING:
@@ -218,6 +218,17 @@ def begin_progress(progress: Callable[..., None] | None, done: int, total: int) 
     """Shows the bar or the first line of a protocol that begins, or goes on, with so much done."""
     if isinstance(progress, Meter):
         progress.move(done, total)
+
+
+def move_progress(progress: Callable[..., None] | None, *told: Any) -> None:
+    """Tells whoever watches how much is done, of how much, and what was done last.
+
+    Raises:
+        ObserverError: A function that was handed over raised.
+    """
+    if progress is not None:
+        with blamed("progress", ObserverError):
+            progress(*told)
 
 
 def end_progress(progress: Callable[..., None] | None) -> None:
