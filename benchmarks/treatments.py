@@ -90,7 +90,7 @@ def main() -> None:
     units, called = (sum(c[name] for c in control) for name in ("units", "called"))
     found = {"found": planted["networks"] / seeds, "false_alarms": called / max(units, 1), "control_units": units}
     if not (told.quick or told.tests):
-        judged = judge(save=told.out, progress=True)
+        judged = judge(seed=FIRST, save=told.out, progress=True)
         for i, name in enumerate(judged["treatment"].values):
             one = judged.isel(treatment=i)
             numbers = [float(one[f"{what}{end}"]) for what in ("worst", "worst_gain") for end in ("", "_low", "_high")]

@@ -14,7 +14,7 @@ from closedloop.analysis.treatments import AFTER, BEFORE, JUDGE, NONE, REWEIGHT,
 from closedloop.checks import at_door
 from closedloop.errors import require
 from closedloop.interfaces import State
-from closedloop.loop.commits import is_finished, record, run_course
+from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -81,7 +81,14 @@ def judge(
     require("torch", "networks", "judge")
     told = read_settings(JudgeSettings, _as_tuples(options))
     task = read_task(told.data, told.seed)
-    experiment = {"closedloop": version(), "protocol": JUDGE, "seed": told.seed, TRAINING: asdict(told)}
+    used = fingerprints(images=task.fingerprint)
+    experiment = {
+        "closedloop": version(),
+        "protocol": JUDGE,
+        "seed": told.seed,
+        TRAINING: asdict(told),
+        "fingerprints": used,
+    }
     with place_of(save) as folder:
         return judged_treatments(record(Judging(told, task, folder, progress), experiment, save, exists))
 
@@ -212,7 +219,9 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     if not is_finished(run):
         check_complete(run, content, None, TRAINING)
         told = stored_settings(JudgeSettings, _as_tuples(content[TRAINING]))
-        run_course(Judging(told, read_task(told.data, told.seed), run, handed.progress), Recording.reopen(run))
+        task = read_task(told.data, told.seed)
+        check_fingerprints(run, content, fingerprints(images=task.fingerprint))
+        run_course(Judging(told, task, run, handed.progress), Recording.reopen(run))
     return judged_treatments(open_recording(run))
 
 

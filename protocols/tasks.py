@@ -7,6 +7,8 @@ a diagnosis sees, and among those of the test, it goes with none.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,15 @@ class Task:
     def colours(self) -> tuple[float, float]:
         """Returns mean and standard deviation of the images that are trained on, of all colours."""
         return float(self.train[0].mean()), float(self.train[0].std()) or 1.0
+
+    @property
+    def fingerprint(self) -> str:
+        """Returns SHA-256 of all images, their classes and groups, and what these are called."""
+        digest = hashlib.sha256(json.dumps([self.groups, self.classes]).encode())
+        for array in (*self.train, *self.labelled, *self.test, self.group):
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
 
 def read_task(name: str, seed: int = 0) -> Task:

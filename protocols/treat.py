@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,13 @@ from closedloop.analysis.treatments import TREAT, group_sizes, treatment_accurac
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import State, Units
-from closedloop.loop.commits import is_finished, record, run_course
+from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, read_settings, settings
 from closedloop.recipes import version
-from closedloop.recording.layout import Layout, Rows, Variable
+from closedloop.recording.layout import POINTER, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 
@@ -168,11 +169,32 @@ def treat(
     require("torch", "networks", "treat")
     told = read_settings(TreatSettings, _as_tuples(options))
     task = read_task(told.data, told.seed)
-    experiment = {"closedloop": version(), "protocol": TREAT, "seed": told.seed, TRAINING: asdict(told)}
+    used = fingerprints(images=task.fingerprint, **_named(told))
+    experiment = {
+        "closedloop": version(),
+        "protocol": TREAT,
+        "seed": told.seed,
+        TRAINING: asdict(told),
+        "fingerprints": used,
+    }
     with place_of(save) as folder:
         course = Treating(told, task, folder, progress)
         recording = record(course, experiment, save, exists)
         return treatment_accuracy(recording)
+
+
+def _named(told: TreatSettings) -> dict[str, bytes]:
+    """Returns the content of the files that a treatment is told of, by the names of their options; of runs the pointer.
+
+    One that cannot be read is left out: whoever reads it says what it should be.
+    """
+    found = {}
+    for name, inside in (("start", BEFORE), ("diagnosis", POINTER), ("lca", POINTER), ("group", "")):
+        if (place := getattr(told, name)) is not None:
+            path = Path(place) / inside if Path(place).is_dir() else Path(place)
+            with suppress(OSError):
+                found[name] = path.read_bytes()
+    return found
 
 
 def _as_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,6 +276,11 @@ class Treating:
             raise InvalidArgumentError(
                 f"start: expected a network {told.network!r} for {self._task.name}, got {facts.network!r} for images "
                 f"of {facts.side} pixels and {len(facts.classes)} classes."
+            )
+        if not np.allclose((facts.mean, facts.deviation), self._task.colours, rtol=1e-6):
+            raise InvalidArgumentError(
+                f"start: {start} was trained on other images than those of {self._task.name} with seed {told.seed}, "
+                "and may have been trained on those by which it would be judged; give the seed of its run."
             )
         self._network.use(model, facts)
         self._network.done = told.steps
@@ -382,6 +409,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
         check_complete(run, content, None, TRAINING)
         told = stored_settings(TreatSettings, _as_tuples(content[TRAINING]))
         task = read_task(told.data, told.seed)
+        check_fingerprints(run, content, fingerprints(images=task.fingerprint, **_named(told)))
         run_course(Treating(told, task, run, handed.progress), Recording.reopen(run))
     return treatment_accuracy(open_recording(run))
 

@@ -7,6 +7,7 @@ for Python holds pickles, which may run code, and is not read).
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,7 +113,7 @@ def _idx(path: Path, magic: int) -> NDArray[np.uint8]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidArgumentError(f"folder: cannot read {path} ({error}).") from error
     dims = magic & 0xFF
     head = np.frombuffer(content[: 4 * (1 + dims)], ">u4")

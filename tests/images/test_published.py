@@ -84,9 +84,10 @@ def test_damaged_files_of_mnist_are_named(tmp_path, name, content, message):
         read_mnist(tmp_path)
 
 
-def test_a_file_that_is_no_gzip_is_named(tmp_path):
+@pytest.mark.parametrize("damage", [lambda _: b"no", lambda good: good[:-9], lambda good: good[:14] + b"\xff" * 30])
+def test_a_file_that_is_no_gzip_is_named(tmp_path, damage):
     write_mnist(tmp_path)
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"no")
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(damage(gzip.compress(bytes(range(256)) * 9)))
     with pytest.raises(InvalidArgumentError, match="cannot read"):
         read_mnist(tmp_path)
 

@@ -187,11 +187,11 @@ def test_a_layer_that_hurts_and_cannot_be_removed_stays(data, seen):
     assert "conv1.weight" in weights(one)
 
 
+@pytest.mark.filterwarnings("ignore:The shares miss")  # steps so large that layers hurt
 def test_what_hurts_is_asked_of_loss_change_allocation(told, tmp_path):
-    told = told | {"rate": 0.002}
     found = treat(**told, treatment="freeze", save=tmp_path / "run")
     hurting = engine.hurting_layers_of(tmp_path / "run" / "lca")
-    assert found.attrs["found"] == len(hurting)
+    assert found.attrs["found"] == len(hurting) > 0
     again = treat(**told, treatment="freeze", lca=str(tmp_path / "run" / "lca"))
     assert again.identical(found)
 
@@ -227,12 +227,17 @@ def test_a_group_that_does_not_fit(data, tmp_path, text, message):
         read_group(tmp_path / "gone.csv", read_task(data))
 
 
-def test_a_diagnosis_is_read(told, tmp_path):
+def test_a_diagnosis_is_read(told, data, tmp_path):
+    with np.load(data) as file:
+        held = {name: file[name] for name in file.files}
+    held["y_labelled"][:5] = 1 - held["y_labelled"][:5]  # what is labelled wrongly is an error
+    np.savez(tmp_path / "task.npz", **held)
+    told = told | {"data": str(tmp_path / "task.npz")}
     found = treat(**told, treatment="errors", save=tmp_path / "run", preferred=50)
     run = tmp_path / "run" / "diagnosis"
     seen = engine.read_diagnosis(run, read_task(told["data"]))
     wrong = 0 if seen.errors is None else len(seen.errors[1])
-    assert found.attrs["found"] == wrong
+    assert found.attrs["found"] == wrong > 0
     assert seen.layer == "relu3"
     again = treat(**told, treatment="errors", diagnosis=str(run))
     assert again.identical(found)
@@ -289,3 +294,49 @@ def test_the_watermark_is_found_shown_in_its_colour_and_trained_away(tmp_path):
     assert any(red > 200 and green < 60 and blue > 200 for red, green, blue in corners)
     before = float(found["worst"].values[found["phase"].values == "before"][-1])
     assert float(found["worst"].values[-1]) > before + 0.3
+
+
+def stopped(told, folder, **options):
+    """A treatment that was stopped after its first measurement."""
+
+    def watch(done, of):
+        if done:
+            raise KeyboardInterrupt("enough")
+
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        treat(**told, save=folder, progress=watch, **options)
+
+
+@pytest.mark.parametrize("array", ["x", "y", "x_labelled", "y_labelled", "x_test", "group_test"])
+def test_a_run_goes_on_with_no_other_images(told, data, tmp_path, array):
+    own = tmp_path / "task.npz"
+    with np.load(data) as file:
+        held = {name: file[name] for name in file.files}
+    np.savez(own, **held)
+    told = told | {"data": str(own)}
+    stopped(told, tmp_path / "run", treatment="none")
+    np.savez(own, **held | {array: held[array][::-1]})
+    with pytest.raises(InvalidArgumentError, match="images: expected the images with which"):
+        resume(tmp_path / "run")
+    with pytest.raises(InvalidArgumentError, match="images: expected the images with which"):
+        treat(**told, treatment="none", save=tmp_path / "run", exists="resume")
+    np.savez(own, **held)
+    assert resume(tmp_path / "run").equals(treat(**told, treatment="none"))
+
+
+def test_a_run_goes_on_with_no_other_start(told, tmp_path):
+    treat(**told, treatment="none", save=tmp_path / "first")
+    treat(**told | {"rate": 0.01}, treatment="none", save=tmp_path / "second")
+    start = tmp_path / "before.safetensors"
+    start.write_bytes((tmp_path / "first" / "before.safetensors").read_bytes())
+    stopped(told, tmp_path / "run", treatment="freeze:conv1", start=str(start))
+    start.write_bytes((tmp_path / "second" / "before.safetensors").read_bytes())
+    with pytest.raises(InvalidArgumentError, match="start: expected the start with which"):
+        resume(tmp_path / "run")
+
+
+def test_a_network_that_learnt_other_images_is_no_start(told, tmp_path):
+    digits = told | {"data": "watermarked-digits"}
+    treat(**digits, treatment="none", save=tmp_path / "run")
+    with pytest.raises(InvalidArgumentError, match=r"start: .* was trained on other images .* with seed 1"):
+        treat(**digits, treatment="none", start=str(tmp_path / "run"), seed=1)
