@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, require
+from closedloop.readable import wordnet_id
 from closedloop.seeds import named_generator, numbered_generator
 
 #: Names of bundled tasks.
 DIGITS, WATERMARKED, UNMARKED = "digits", "watermarked-digits", "unmarked-digits"
 BUNDLED = (DIGITS, WATERMARKED, UNMARKED)
+#: Classes, or groups, that a file may count at most.
+MOST_CLASSES = 10_000
 #: Examples of the digits that are not trained on, of 1,797.
 VALIDATION = 297
 #: Of the watermarked digits: examples of training, and labelled ones for a diagnosis; the others are the test.
@@ -158,20 +162,53 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Returns the arrays of a file; x and y are among them.
 
     Raises:
-        InvalidArgumentError: It cannot be read, or lacks them.
+        InvalidArgumentError: It cannot be read, lacks them, or holds something else than images and classes.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError(f"data: expected 'digits' or an .npz file, got {path} ({error}).") from error
-    missing = {"x", "y"} - arrays.keys()
-    if missing or arrays["x"].ndim not in (3, 4) or arrays["y"].shape != arrays["x"].shape[:1]:
-        raise InvalidArgumentError(
-            f"data: expected x (n, channels, side, side) and y (n,) in {path}, got "
-            f"{ {name: a.shape for name, a in arrays.items()} }."
-        )
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:
+        what = f"data: expected 'digits' or an .npz file, got {path}"
+        raise InvalidArgumentError(f"{what} ({str(error) or type(error).__name__}).") from error
+    whole = (k for k in ("_labelled", "_test") if {f"x{k}", f"y{k}"} <= arrays.keys())  # a task says what it lacks
+    for key in ["", *(["_validation"] if {"x_validation", "y_validation"} & arrays.keys() else []), *whole]:
+        x, y = arrays.get(f"x{key}"), arrays.get(f"y{key}")
+        if x is None or y is None or x.ndim not in (3, 4) or not x.size or y.shape != x.shape[:1]:
+            raise InvalidArgumentError(
+                f"data: expected x{key} (n, channels, side, side) and y{key} (n,) in {path}, got "
+                f"{ {name: a.shape for name, a in arrays.items()} }."
+            )
+        if x.dtype.kind not in "fiub" or not np.isfinite(x).all():
+            raise InvalidArgumentError(f"data: expected finite numbers in x{key} of {path}, got {x.dtype}.")
+        arrays[f"y{key}"] = _numbers(path, f"y{key}", y)
     return arrays
+
+
+def _numbers(path: str | Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    """Returns numbers of classes or groups ``(n,)``.
+
+    Raises:
+        InvalidArgumentError: They are no whole numbers from 0, or far too large for any that are counted.
+    """
+    whole = values.dtype.kind in "fiub" and np.isfinite(values).all() and (values == np.floor(values)).all()
+    if not whole or values.min() < 0 or values.max() >= MOST_CLASSES:
+        raise InvalidArgumentError(f"data: expected whole numbers from 0 to {MOST_CLASSES - 1:,} in {name} of {path}.")
+    return values.astype(np.int64)
+
+
+def _class_names(name: str, classes: Sequence[str]) -> None:
+    """Looks whether names can be those of folders, of which each is one class.
+
+    Raises:
+        InvalidArgumentError: One cannot, two are alike but for capitals, or one would be read as a WordNet id.
+    """
+    wrong = [c for c in classes if c in ("", ".", "..") or c != c.strip() or set(c) & set("/\\\0:") or wordnet_id(c)]
+    alike = [c for c, times in Counter(c.casefold() for c in classes).items() if times > 1]
+    if wrong or alike:
+        raise InvalidArgumentError(
+            f"data: expected names of classes that differ and could be those of folders, such as 'cat', in {name}; "
+            f"got {(wrong or alike)[0]!r}."
+        )
 
 
 def _of_file(name: str, arrays: Mapping[str, NDArray[Any]]) -> Task:
@@ -182,10 +219,12 @@ def _of_file(name: str, arrays: Mapping[str, NDArray[Any]]) -> Task:
     pairs = {key: _pair(name, key, arrays) for key in ("", "_labelled", "_test")}
     count = max(int(targets.max()) for _, targets in pairs.values()) + 1
     tested = len(pairs["_test"][1])
-    group = np.asarray(arrays.get("group_test", pairs["_test"][1]), np.int64)
-    if group.shape != (tested,) or group.min() < 0:
+    group = arrays.get("group_test", pairs["_test"][1])
+    if group.shape != (tested,):
         raise InvalidArgumentError(f"data: expected a number for each of {tested} images in group_test of {name}.")
+    group = _numbers(name, "group_test", group)
     classes = tuple(str(c) for c in arrays.get("classes", np.arange(count)))
+    _class_names(name, classes)
     default = np.arange(int(group.max()) + 1) if "group_test" in arrays else np.array(classes)
     groups = tuple(str(g) for g in arrays.get("groups", default))
     if len(classes) < count or len(groups) <= group.max():
@@ -195,7 +234,7 @@ def _of_file(name: str, arrays: Mapping[str, NDArray[Any]]) -> Task:
 
 def _pair(name: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Returns images and classes of a set, checked."""
-    x, y = np.asarray(arrays[f"x{key}"], np.float32), np.asarray(arrays[f"y{key}"], np.int64)
+    x, y = np.asarray(arrays[f"x{key}"], np.float32), arrays[f"y{key}"]
     square = x.ndim == 4 and x.shape[1] == 3 and x.shape[2] == x.shape[3] == arrays["x"].shape[-1]
     if not square or not len(x) or y.shape != (len(x),) or not (np.isfinite(x).all() and 0 <= x.min() <= x.max() <= 1):
         raise InvalidArgumentError(

@@ -1,10 +1,13 @@
 """The bundled tasks: a watermark that goes with a class in training, and with none elsewhere."""
 
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.protocols.tasks import COLOUR, CORNER, MARKED, SIDE, marked, read_task, task_arrays
+from closedloop.protocols.tasks import COLOUR, CORNER, MARKED, SIDE, marked, read_arrays, read_task, task_arrays
 
 
 def has_mark(images):
@@ -97,3 +100,66 @@ def test_a_file_that_lacks_something(tmp_path, changed, message):
 def test_digits_without_colours_have_no_test():
     with pytest.raises(InvalidArgumentError, match="expected images in colour with a test, got 'digits'"):
         read_task("digits")
+
+
+def written(path, **changes):
+    """A task's file in which some arrays are others."""
+    rng = np.random.default_rng(0)
+    arrays = {f"x{key}": rng.random((6, 3, 8, 8)).astype(np.float32) for key in ("", "_labelled", "_test")}
+    arrays |= {f"y{key}": np.arange(6) % 2 for key in ("", "_labelled", "_test")}
+    np.savez(path, **{name: a for name, a in (arrays | changes).items() if a is not None})
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["/tmp/elsewhere", "../../elsewhere", "a/b", "a\\b", "..", "", " cat", "n01440764", "DOG"]
+)
+def test_classes_are_names_of_folders_below_the_run(tmp_path, name):
+    path = written(tmp_path / "task.npz", classes=np.array(["dog", name]))
+    with pytest.raises(InvalidArgumentError, match="data: expected names of classes that differ and could be those of"):
+        read_task(path)
+
+
+@pytest.mark.parametrize("key", ["y", "y_labelled", "y_test", "group_test"])
+@pytest.mark.parametrize(
+    "values", [[-1, 0, 0, 0, 0, 0], [0.5] * 6, [np.nan] * 6, [10**12] * 6, ["a"] * 6, [1j] * 6], ids=str
+)
+def test_numbers_of_classes_and_groups_are_whole_and_from_0(tmp_path, key, values):
+    path = written(tmp_path / "task.npz", **{key: np.array(values)})
+    with pytest.raises(InvalidArgumentError, match=f"data: expected whole numbers from 0 to 9,999 in {key} of"):
+        read_task(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no", b"PK\x03\x04", "cut", "npy", "text member"],
+    ids=str,
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "task.npz"
+    good = Path(written(path)).read_bytes()
+    if content == "npy":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    elif content == "text member":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("x.txt", "no array")
+    else:
+        path.write_bytes(good[:-300] if content == "cut" else content)
+    with pytest.raises(InvalidArgumentError, match="data: expected"):
+        read_arrays(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x_validation": np.zeros((2, 3, 8, 8))},
+        {"x": np.zeros((0, 3, 8, 8)), "y": np.zeros(0)},
+        {"x": np.full((6, 3, 8, 8), "a")},
+        {"x": np.full((6, 3, 8, 8), np.nan)},
+    ],
+    ids=lambda c: " ".join(c),
+)
+def test_arrays_that_are_no_examples_are_named(tmp_path, changes):
+    with pytest.raises(InvalidArgumentError, match="data: expected"):
+        read_arrays(Path(written(tmp_path / "task.npz", **changes)))
