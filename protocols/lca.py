@@ -278,7 +278,7 @@ class LossChangeAllocation:
         accounts, splits = self._allocator.advance(kept)
         if self.steps_done % self.settings.check == 0:
             self._allocator.check_assumptions(self.steps_done // self.settings.check)
-        self._missed += accounts[TRAIN].residual
+        self._missed += abs(accounts[TRAIN].residual)
         self._moved += abs(accounts[TRAIN].after - accounts[TRAIN].before)
         self._pending.append(self._row(accounts, splits))
         if len(self._pending) >= self.settings.every:
@@ -303,6 +303,7 @@ class LossChangeAllocation:
         """
         if not self.finished and self._recording is not None:
             self.commit()
+            self._allocator.check_others()
             if self.steps_done:
                 self._recording.finish({} if self._save is None else self._state(), reason)
             self.finished = self.steps_done > 0
@@ -332,7 +333,7 @@ class LossChangeAllocation:
             self.close(commit=kind is None)
 
     def _warn(self) -> None:
-        if self.settings.rule != "first-order" and abs(self._missed) > MISSED * self._moved + ROUNDING:
+        if self.settings.rule != "first-order" and self._missed > MISSED * self._moved + ROUNDING:
             warnings.warn(
                 f"The shares miss {self._missed:.3g} of changes of the loss by {self._moved:.3g} in all; take "
                 "rule='adaptive-simpson' with a smaller tolerance.",

@@ -124,6 +124,11 @@ class Allocator:
         every_parameter: bool = False,
     ) -> None:
         self.model, self.rule, self.tolerance, self._batch_norm = model, rule, tolerance, batch_norm
+        if strange := [name for name, p in model.named_parameters() if p.is_complex()]:
+            raise InvalidArgumentError(
+                f"model: expected real parameters, got complex ones such as {strange[0]!r}; hold their real and "
+                "imaginary parts as parameters (torch.view_as_real)."
+            )
         every = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
         names = [name for name, p in every.items() if p.requires_grad or every_parameter]
         if not names:
@@ -131,6 +136,8 @@ class Allocator:
                 "model: expected parameters that are trained, got none that asks for a gradient; "
                 "say requires_grad_(True), or parameters='all'."
             )
+        if lost := [name for name in names if not every[name].isfinite().all()]:
+            raise InvalidArgumentError(f"model: expected finite parameters, got NaN or infinity in {lost[0]!r}.")
         self.parameters: list[Tensor] = [every[name] for name in names]
         self.tensors = parameter_tensors(model, names)
         self._others = {name: p for name, p in every.items() if name not in set(names)}
@@ -148,6 +155,7 @@ class Allocator:
         with self._evaluating():
             made.losses = whole.add_gradient(self.parameters, made.gradient)
             whole.check_same_point(0, made.losses)
+            whole.check_mean()
         made.loss = whole.mean(made.losses)
         _check_finite(whole.name, made.loss, 0)
         return made
@@ -177,12 +185,27 @@ class Allocator:
         Raises:
             TrainingError: One was changed; the error names it.
         """
+        self._check_members()
         for tensor, parameter, before in zip(self.tensors, self.parameters, self._previous, strict=True):
             if not torch.equal(parameter.data, before):
                 raise TrainingError(
                     f"step {self.steps}: {tensor.name!r} was changed elsewhere, between the end of the last step and "
                     "the beginning of this one, so that nobody would be credited for it. Do it within the step's "
                     "block, or use lca.stepped() after everything that changes parameters."
+                )
+
+    def _check_members(self) -> None:
+        """Raises unless the network still consists of the parameters that it had at the beginning."""
+        now = {name: p for name, p in self.model.named_parameters() if p.is_floating_point()}
+        names = (tensor.name for tensor in self.tensors)
+        known = dict(zip(names, self.parameters, strict=True)) | self._others
+        for name in known | now:
+            if now.get(name) is not known.get(name):
+                what = "is gone" if name not in now else "is new" if name not in known else "is another tensor"
+                raise TrainingError(
+                    f"step {self.steps}: {name!r} {what} since the beginning, and nobody would be credited for what it "
+                    "does: a layer was replaced, added or removed. Change weights in place, or share out what follows "
+                    "by another LossChangeAllocation."
                 )
 
     def check_assumptions(self, turn: int) -> None:
@@ -194,14 +217,19 @@ class Allocator:
         Raises:
             TrainingError: One of these is not as it should be; the error says which.
         """
-        self._check_others()
+        self.check_others()
         for ledger in self._ledgers.values():
             ledger.whole.check_same_data(turn)
         with self._evaluating():
             for ledger in self._ledgers.values():
                 ledger.whole.check_same_point(turn, ledger.losses)
 
-    def _check_others(self) -> None:
+    def check_others(self) -> None:
+        """Raises where a parameter was changed that is not shared out.
+
+        Raises:
+            TrainingError: One was; the error names it.
+        """
         now = self._hash_others()
         moved = [name for name, known in self._others_are.items() if now[name] != known]
         if moved:
@@ -228,6 +256,7 @@ class Allocator:
         Raises:
             TrainingError: Examples were changed, or a loss is not finite.
         """
+        self._check_members()
         for ledger in self._ledgers.values():
             ledger.whole.check_same_data()
         for spare, parameter in zip(self._spare, self.parameters, strict=True):
@@ -331,11 +360,18 @@ class Allocator:
             both = torch.stack(counts).sum(0)
             helped.append(both[0])
             hurt.append(both[1])
+        sums = torch.cat(columns).cpu().numpy()
+        if not np.isfinite(sums).all():
+            raise TrainingError(
+                f"step {self.steps + 1}: the loss of {ledger.whole.name} is finite, but its gradient is not, so that "
+                "nothing can be shared out; look for a root, a logarithm or a division at 0 in the loss. What was "
+                "recorded before is safe."
+            )
         made = Account(
             ledger.loss,
             ledger.new_loss,
             ledger.drift,
-            torch.cat(columns).cpu().numpy(),
+            sums,
             torch.stack(helped).cpu().numpy().astype(np.int32),
             torch.stack(hurt).cpu().numpy().astype(np.int32),
             torch.cat(shares).numpy() if series else None,
@@ -369,7 +405,9 @@ class Allocator:
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
         """Runs the network as losses are defined; all of it is put back."""
-        with undisturbed(self.model), torch.inference_mode(False), torch.enable_grad():
+        device = self.parameters[0].device.type
+        whole = torch.autocast(device, enabled=False)  # a block of the training loop's would serve weights of before
+        with undisturbed(self.model), torch.inference_mode(False), torch.enable_grad(), whole:
             modes = {m: m.training for m in self.model.modules() if self._trains(m)}
             try:
                 for module in modes:

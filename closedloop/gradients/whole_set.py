@@ -105,7 +105,11 @@ class WholeSet:
 
     def _loss(self, i: int) -> Tensor:
         """Returns the mean loss of a chunk."""
-        inputs, targets = self._part(self._inputs, i), self._part(self._targets, i)
+        return self._loss_of(slice(self._edges[i], self._edges[i + 1]))
+
+    def _loss_of(self, part: slice) -> Tensor:
+        """Returns the mean loss of some examples."""
+        inputs, targets = self._part(self._inputs, part), self._part(self._targets, part)
         try:
             outputs = _call(self._model, inputs)
             loss = self._loss_fn(outputs, targets)
@@ -113,7 +117,7 @@ class WholeSet:
             raise
         except Exception as error:
             raise InvalidArgumentError(
-                f"{self.name}: the loss of examples {self._edges[i]} to {self._edges[i + 1] - 1} cannot be computed "
+                f"{self.name}: the loss of examples {part.start} to {part.stop - 1} cannot be computed "
                 f"({reason(error)}); expected loss_fn(model(inputs), targets) to be a scalar."
             ) from error
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -122,8 +126,26 @@ class WholeSet:
             )
         return loss.reshape(())
 
-    def _part(self, values: Any, i: int) -> Any:
-        part = slice(self._edges[i], self._edges[i + 1])
+    def check_mean(self) -> None:
+        """Raises where the loss of some examples is their sum, which chunks cannot be averaged from.
+
+        Raises:
+            InvalidArgumentError: It is.
+        """
+        half = (self._edges[1] - self._edges[0]) // 2
+        if half:
+            parts = slice(0, 2 * half), slice(0, half), slice(half, 2 * half)
+            with torch.no_grad():
+                both, *halves = (self._loss_of(part).double().item() for part in parts)
+            # A mean is about half of the sum of the halves' means, a sum is the sum; batch norm may blur it.
+            if abs(sum(halves)) > 1e-12 and both / sum(halves) > 0.75:
+                raise InvalidArgumentError(
+                    f"loss_fn: expected the mean loss of the examples, got one of {self.name} that grows with their "
+                    f"number: {halves[0]:.4g} and {halves[1]:.4g} for two halves, {both:.4g} for both; use "
+                    "reduction='mean'."
+                )
+
+    def _part(self, values: Any, part: slice) -> Any:
         return _mapped(values, lambda tensor: tensor[part].to(self._device, non_blocking=True))
 
     def check_same_point(self, i: int, losses: Sequence[float]) -> None:

@@ -241,3 +241,97 @@ def test_the_order_of_calls():
         lca.stepped()
     with pytest.raises(InvalidArgumentError, match="of: expected one of 'train', got 'test'"):
         lca.total("test")
+
+
+def small(seed=0):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    return model, (torch.randn(12, 4), torch.arange(12) % 3)
+
+
+@pytest.mark.parametrize("chunk", [2, 5, 12])
+def test_a_sum_over_examples_is_no_mean(chunk):
+    model, data = small()
+    with pytest.raises(InvalidArgumentError, match=r"loss_fn: expected the mean loss .* reduction='mean'"):
+        LossChangeAllocation(model, nn.CrossEntropyLoss(reduction="sum"), data, chunk=chunk)
+    LossChangeAllocation(model, nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.2])), data, chunk=chunk)
+
+
+@pytest.mark.parametrize("within", [True, False])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.__setitem__(2, nn.Linear(5, 3)), "'2.weight' is another tensor"),
+        (lambda m: setattr(m[0], "bias", None), "'0.bias' is gone"),
+        (lambda m: m.append(nn.Linear(3, 3)), "'3.weight' is new"),
+    ],
+)
+def test_a_network_of_other_parts_is_named(change, message, within):
+    model, data = small()
+    lca = LossChangeAllocation(model, cross_entropy, data)
+    if not within:
+        change(model)
+    with pytest.raises(TrainingError, match=message), lca.step():
+        change(model)
+
+
+def test_a_gradient_that_is_not_finite_is_named():
+    model, data = small()
+
+    def loss(outputs, targets):  # at 0 the root has no finite slope
+        return cross_entropy(outputs, targets) + (0 * outputs).square().sum(1).sqrt().mean()
+
+    lca = LossChangeAllocation(model, loss, data)
+    with pytest.raises(TrainingError, match="step 1: the loss of train is finite, but its gradient is not"):
+        lca.stepped()
+
+
+def test_complex_parameters_are_refused():
+    model, data = small()
+    model.register_parameter("phase", nn.Parameter(torch.zeros(3, dtype=torch.complex64)))
+    with pytest.raises(InvalidArgumentError, match="model: expected real parameters, got complex ones such as 'phase'"):
+        LossChangeAllocation(model, cross_entropy, data)
+
+
+def test_a_layer_that_thaws_is_named_at_the_end():
+    model, data = small()
+    model[0].requires_grad_(False)
+    lca = LossChangeAllocation(model, cross_entropy, data)
+    with lca.step(), torch.no_grad():
+        model[0].weight.add_(0.1)
+        model[2].weight.add_(0.1)
+    with pytest.raises(TrainingError, match=r"'0.weight' was changed, which did not ask for a gradient"):
+        lca.finish()
+
+
+def test_parameters_that_are_not_finite_are_refused():
+    model, data = small()
+    model.register_parameter("spare", nn.Parameter(torch.full((2,), torch.nan)))
+    with pytest.raises(InvalidArgumentError, match="model: expected finite parameters, got NaN or infinity in 'spare'"):
+        LossChangeAllocation(model, cross_entropy, data)
+
+
+def test_a_block_of_mixed_precision_changes_no_share():
+    totals = []
+    for mixed in (False, True):
+        model, data = small()
+        lca = LossChangeAllocation(model, cross_entropy, data)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            cross_entropy(model(data[0]), data[1])  # weights are kept in bfloat16 by now
+            with lca.step(), torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(0.7)
+        totals.append((lca.total(), lca.losses["train"]))
+    assert totals[0] == totals[1]
+
+
+def test_residuals_that_cancel_are_told():
+    model, data = small()
+    model[1] = nn.ReLU()
+    with LossChangeAllocation(model, cross_entropy, data, rule="trapezoid") as lca:
+        for sign in (1, -1) * 4:
+            with lca.step(), torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(3.0 * sign)
+        with pytest.warns(AllocationWarning, match="The shares miss"):
+            lca.finish()
