@@ -19,6 +19,7 @@ from closedloop.loop.sequential import Naturals
 from closedloop.loop.sparing import one_thread
 from closedloop.loop.stopping import Scored
 from closedloop.objectives import Unit, evaluate
+from closedloop.optimizers.base import averaged
 from closedloop.readable import Readable
 from closedloop.recording.layout import REFERENCE
 
@@ -162,6 +163,8 @@ class Evolution:
         self.top_scores = np.empty(0)
         self.top_codes = np.empty((0, thread.generator.space.dim))
         self.center = thread.generator.space.center
+        self.average: FloatArray | None = None
+        self.centers = 0
         self.winner: tuple[str, FloatArray] | None = None
         self.climbed: list[FloatArray] = []
         self.hold: FloatArray | None = None
@@ -232,6 +235,7 @@ class Evolution:
         self.latest = scores.copy()
         if len(valid) and whole:  # that of a few codes is not the optimizer's mean
             self.center = codes[~np.isnan(scores)].mean(0)
+            self.average, self.centers = averaged(self.average, self.center, self.centers), self.centers + 1
         pooled = np.concatenate([self.top_scores, scores])
         order = np.argsort(-pooled, kind="stable")  # NaN last
         keep = [i for i in order[: self.candidates] if not np.isnan(pooled[i])]
@@ -247,11 +251,12 @@ class Evolution:
         self.thread.tell(np.concatenate([codes, asked[len(codes) :]]), told)
 
     def finalists(self) -> tuple[list[str], FloatArray]:
-        """Returns what is worth a re-test: the best-scored codes, and the center of the last generation.
+        """Returns what is worth a re-test: one more than `candidates`, whatever the optimizer.
 
-        Under noise the best-scored code owes its score to luck; the center, which no single score chose, is often
-        better. An optimizer that recommends codes is asked for them, and only the best-scored one is shown beside them.
-        A gradient method is taken at its word: what it ends with. Of a thread that failed the best-scored ones remain.
+        Under noise the best-scored code owes its score to luck; a mean, which no single score chose, is often better.
+        An optimizer that recommends codes is asked for them; of others it is the center of the last generation and the
+        average of the last centers. The rest are the best-scored codes, one at least. A gradient method is taken at its
+        word: what it ends with. Of a thread that failed the best-scored ones remain.
         """
         name = self.thread.name
         if self.failed:
@@ -260,11 +265,15 @@ class Evolution:
             codes = self.ask()
             return [f"{name}-last-{i:03d}" for i in range(len(codes))], codes
         if len(codes := self.thread.recommend(self.candidates)):
-            top = self.top_codes[:1]
+            top = self.top_codes[: self.candidates + 1 - len(codes)]
             codes = codes[~np.any(np.all(np.isclose(codes[:, None], top, rtol=1e-4, atol=1e-6), axis=2), axis=1)]
-            ids = [*self.top_ids[:1], *(f"{name}-recommended-{i:03d}" for i in range(len(codes)))]
+            ids = [*self.top_ids[: len(top)], *(f"{name}-recommended-{i:03d}" for i in range(len(codes)))]
             return ids, np.concatenate([top, codes])
-        return [*self.top_ids, f"{name}-center"], np.concatenate([self.top_codes, self.center[None]])
+        means = {"center": self.center, **({} if self.average is None else {"average": self.average})}
+        names = list(means)[: max(self.candidates, 1)]
+        top = self.top_codes[: self.candidates + 1 - len(names)]
+        ids = [*self.top_ids[: len(top)], *(f"{name}-{end}" for end in names)]
+        return ids, np.concatenate([top, *(means[end][None] for end in names)])
 
     def state(self) -> State:
         """Returns all of the above, with the optimizer's state."""
@@ -276,6 +285,8 @@ class Evolution:
             "top_scores": self.top_scores,
             "top_codes": self.top_codes,
             "center": self.center,
+            "average": self.average,
+            "centers": self.centers,
             "winner": None if self.winner is None else {"id": self.winner[0], "code": self.winner[1]},
             "climbed": np.stack(self.climbed) if self.climbed else None,
             "hold": self.hold,
@@ -295,6 +306,7 @@ class Evolution:
         self.history = [Scored(float(b), float(m), int(i)) for b, m, i in state["history"]]
         self.top_ids = list(state["top_ids"])
         self.top_scores, self.top_codes, self.center = state["top_scores"], state["top_codes"], state["center"]
+        self.average, self.centers = state.get("average"), int(state.get("centers", 0))  # older runs have none
         winner = state["winner"]
         self.winner = None if winner is None else (winner["id"], winner["code"])
         climbed = state.get("climbed")  # runs of earlier versions have none

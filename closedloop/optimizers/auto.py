@@ -35,7 +35,14 @@ from closedloop.optimizers.auto_surrogate import (
     noise_profile,
     squared_distances,
 )
-from closedloop.optimizers.base import AskTell, check_budget, check_population, check_start, exponent_of
+from closedloop.optimizers.base import (
+    AskTell,
+    averaged,
+    check_budget,
+    check_population,
+    check_start,
+    exponent_of,
+)
 
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8
@@ -204,9 +211,7 @@ class Auto(AskTell):
             return
         surrogate = self._fit()
         self._m, slope = self._climb(surrogate)
-        # Weights that rise linearly over the first means; then the memory of an exponential average of 1 / 0.05.
-        new = max(0.05, 2 / (self._k + 2))
-        self._average = self._m if self._average is None else self._average + new * (self._m - self._average)
+        self._average = averaged(self._average, self._m, self._k)
         self._k += 1
         self._weigh(slope)
 

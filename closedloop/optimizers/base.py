@@ -100,6 +100,55 @@ class AskTell(ReadableOptimizer, ABC):
         restore_generator(self._rng, state["rng"])
 
 
+class MeanSearch(AskTell):
+    """An evolution strategy: it searches around a mean, which it recommends with the average of its last means."""
+
+    _average: FloatArray | None = None
+    _moves: int = 0
+
+    @abstractmethod
+    def _mean(self) -> FloatArray | None:
+        """Returns the mean ``(dim,)`` around which it searches; None before the first scores made one."""
+
+    def tell(self, codes: FloatArray, scores: FloatArray, gradients: FloatArray | None = None) -> None:
+        """Learns from the scores ``(n,)``, NaN where lost; has the mean that follows take part in the average."""
+        super().tell(codes, scores, gradients)
+        mean = self._mean()
+        if mean is not None and not np.isnan(scores).all():
+            self._average = averaged(self._average, mean, self._moves)
+            self._moves += 1
+
+    def recommend(self, n: int) -> FloatArray:
+        """Returns the mean, then the average of the last means, ``(≤ n, dim)``; none before it has learnt."""
+        mean = self._mean()
+        if mean is None or self._average is None:
+            return np.empty((0, self.space.dim))
+        return self._placed(np.stack([mean, self._average])[:n])
+
+    def _placed(self, codes: FloatArray) -> FloatArray:
+        """Moves means ``(n, dim)`` to where codes lie: within the bounds."""
+        return self.space.clip(codes)
+
+    def state(self) -> State:
+        """Returns what `AskTell` saves, and the average of the means."""
+        return {**super().state(), "average": _copied(self._average), "moves": self._moves}
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state; one of an older version has no average, and recommends nothing yet."""
+        super().restore(state)
+        self._average, self._moves = _copied(state.get("average")), int(state.get("moves", 0))
+
+
+def averaged(average: FloatArray | None, mean: FloatArray, k: int) -> FloatArray:
+    """Adds a mean ``(dim,)`` to the running average of the ``k`` means before it (Polyak & Juditsky 1992).
+
+    Weights rise linearly over the first 40 means; then the average forgets exponentially, one in 20 at a time.
+    """
+    if average is None:
+        return mean.copy()
+    return average + max(0.05, 2 / (k + 2)) * (mean - average)
+
+
 def _copied(value: Any) -> Any:
     """Copies an array; returns anything else as it is."""
     return value.copy() if isinstance(value, np.ndarray) else value

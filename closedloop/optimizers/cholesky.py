@@ -17,7 +17,7 @@ import numpy as np
 from closedloop.checks import at_door, check_positive, check_whole
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
-    AskTell,
+    MeanSearch,
     check_population,
     check_start,
     cumulative_step,
@@ -28,7 +28,7 @@ from closedloop.optimizers.base import (
 
 
 @final
-class CholeskyCMAES(AskTell):
+class CholeskyCMAES(MeanSearch):
     """CMA-ES without rank-μ update. Memory O(dim · generations / `every`), at most that of four matrices.
 
     The paper's first generation is the start code alone; here it is a sample around it, since one score teaches
@@ -76,6 +76,10 @@ class CholeskyCMAES(AskTell):
         self._v: FloatArray = np.empty((0, space.dim))
         self._inverse_u: FloatArray = self._u.copy()
         self._inverse_v: FloatArray = self._v.copy()
+
+    def _mean(self) -> FloatArray:
+        """Returns m ``(dim,)``."""
+        return self._m
 
     def _propose(self) -> FloatArray:
         """Draws λ codes ``(λ, dim)``, x = m + σ z A with z ~ N(0, I)."""

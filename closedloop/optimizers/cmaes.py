@@ -17,6 +17,7 @@ from closedloop.checks import at_door, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import (
+    averaged,
     check_population,
     check_start,
     check_state,
@@ -130,6 +131,8 @@ class CMAES(ReadableOptimizer):
         self._options |= {} if start is None else {"start": self._first[0].tolist()}
         self._asked: FloatArray | None = None
         self._before: State | None = None
+        self._average: FloatArray | None = None
+        self._moves = 0
 
     def _strategy(self, start: FloatArray, sigma: float, population: int | None) -> Any:
         """Makes a strategy of pycma before its first generation; every draw comes from this optimizer's generator."""
@@ -172,10 +175,22 @@ class CMAES(ReadableOptimizer):
             self._es.number_of_solutions_asked = 0
             return
         costs = np.where(lost, -np.median(scores[~lost]), -scores)  # pycma minimizes
-        center = self._es.gp.pheno(self._es.mean, into_bounds=self._es.boundary_handler.repair)
+        center = self._mean()
         told = [center.copy() if gone else code.copy() for gone, code in zip(lost, codes, strict=True)]
         with _unwarned():
             self._es.tell(told, costs.tolist())
+        self._average = averaged(self._average, self._mean(), self._moves)
+        self._moves += 1
+
+    def _mean(self) -> FloatArray:
+        """Returns the mean m as a code ``(dim,)``."""
+        return np.array(self._es.gp.pheno(self._es.mean, into_bounds=self._es.boundary_handler.repair), dtype=float)
+
+    def recommend(self, n: int) -> FloatArray:
+        """Returns the mean, then the average of the last means, ``(≤ n, dim)``; none before it has learnt."""
+        if self._average is None:
+            return np.empty((0, self.space.dim))
+        return self.space.clip(np.stack([self._mean(), self._average])[:n])
 
     def state(self) -> State:
         """Returns mean, step size, covariance, paths and random generator as they were before a pending `ask`.
@@ -183,7 +198,8 @@ class CMAES(ReadableOptimizer):
         Drawing the pending codes again brings back all that pycma remembers of them until `tell`.
         """
         snapshot = self._snapshot() if self._before is None else _copy(self._before)
-        return {**snapshot, "pending": self._asked is not None, "dim": self.space.dim}
+        means = {"average": _copy(self._average), "moves": self._moves}
+        return {**snapshot, **means, "pending": self._asked is not None, "dim": self.space.dim}
 
     def _snapshot(self) -> State:
         """Copies all of the strategy that changes, and the random generator."""
@@ -217,6 +233,8 @@ class CMAES(ReadableOptimizer):
                 setattr(es.gp, name, _copy(value))
             es.gp.tf_pheno, es.gp.tf_geno, es.gp.isidentity = es._tfp, es._tfg, False
         self._asked, self._before = None, None
+        # A state of an older version has no average, and recommends nothing yet.
+        self._average, self._moves = _copy(state.get("average")), int(state.get("moves", 0))
         restore_generator(self._rng, state["rng"])
         if state["pending"]:
             self.ask()

@@ -11,12 +11,12 @@ from typing import final
 
 from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
-from closedloop.optimizers.base import AskTell, check_population, check_start
+from closedloop.optimizers.base import MeanSearch, check_population, check_start
 from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
 
 
 @final
-class FDGD(AskTell):
+class FDGD(MeanSearch):
     """Steps along g = mean(s u), with directions u ~ N(0, I) and standardized scores s. O(dim) memory.
 
     For antithetic pairs g is the mean of ``(f(x + r u) - f(x - r u)) u / 2``, over the spread of the scores, so that
@@ -61,6 +61,10 @@ class FDGD(AskTell):
         )
         self.population, self.lr, self.antithetic = int(population), lr, antithetic
         self.radius = radius * space.scale
+
+    def _mean(self) -> FloatArray:
+        """Returns x ``(dim,)``."""
+        return self._x
 
     def _propose(self) -> FloatArray:
         """Draws codes ``(population, dim)`` x + r u."""

@@ -72,6 +72,10 @@ class HessianCMA(ReadableOptimizer):
         _, scores = check_tell(None if asked is None else self._codes(asked), codes, scores)
         self._inner.tell(self._inner.ask(), scores)
 
+    def recommend(self, n: int) -> FloatArray:
+        """Returns the mean, then the average of the last means, ``(≤ n, dim)``; none before it has learnt."""
+        return self._codes(self._inner.recommend(2))[:n]  # a product of other shape has other rounding
+
     def state(self) -> State:
         """Returns the state of the strategy in the axes' coordinates."""
         return self._inner.state()

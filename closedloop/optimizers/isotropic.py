@@ -14,7 +14,7 @@ import numpy as np
 from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
-    AskTell,
+    MeanSearch,
     check_population,
     check_start,
     cumulative_step,
@@ -25,7 +25,7 @@ from closedloop.optimizers.base import (
 
 
 @final
-class IsotropicES(AskTell):
+class IsotropicES(MeanSearch):
     """(μ/μ_w, λ) evolution strategy with cumulative step-size adaptation.
 
     Lost codes are left out of the ranking.
@@ -60,6 +60,10 @@ class IsotropicES(AskTell):
         super().__init__(space, seed, population=self.population, sigma=sigma, start=first)
         self._sigma = sigma * space.scale
         self._p: FloatArray = np.zeros(space.dim)
+
+    def _mean(self) -> FloatArray:
+        """Returns m ``(dim,)``."""
+        return self._m
 
     def _propose(self) -> FloatArray:
         """Draws λ codes ``(λ, dim)``, x = m + σ z with z ~ N(0, I)."""

@@ -13,12 +13,12 @@ import numpy as np
 
 from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
-from closedloop.optimizers.base import AskTell, check_population, check_start
+from closedloop.optimizers.base import MeanSearch, check_population, check_start
 from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
 
 
 @final
-class NES(AskTell):
+class NES(MeanSearch):
     """Follows the natural gradient of the expected score of N(μ, σ² I). O(dim) memory.
 
     A lost code takes its mirror image with it.
@@ -70,6 +70,10 @@ class NES(AskTell):
         self.population, self.antithetic = int(population), antithetic
         self.lr, self.radius_lr = lr, radius_lr
         self._sigma = radius * space.scale
+
+    def _mean(self) -> FloatArray:
+        """Returns μ ``(dim,)``."""
+        return self._mu
 
     def _propose(self) -> FloatArray:
         """Draws codes ``(population, dim)`` μ + σ u."""

@@ -13,7 +13,7 @@ import numpy as np
 from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
-    AskTell,
+    MeanSearch,
     check_population,
     check_start,
     expected_norm,
@@ -22,7 +22,7 @@ from closedloop.optimizers.base import (
 
 
 @final
-class SeparableCMA(AskTell):
+class SeparableCMA(MeanSearch):
     """(μ/μ_w, λ)-CMA-ES with a diagonal covariance. Lost codes are left out of the ranking.
 
     Args:
@@ -56,6 +56,10 @@ class SeparableCMA(AskTell):
         self._c: FloatArray = np.ones(space.dim)
         self._ps: FloatArray = np.zeros(space.dim)
         self._pc: FloatArray = np.zeros(space.dim)
+
+    def _mean(self) -> FloatArray:
+        """Returns m ``(dim,)``."""
+        return self._m
 
     def _propose(self) -> FloatArray:
         """Draws λ codes ``(λ, dim)``, x = m + σ D z with D² = C and z ~ N(0, I)."""

@@ -16,7 +16,7 @@ from closedloop.checks import at_door, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
-    AskTell,
+    MeanSearch,
     check_budget,
     check_choice,
     check_population,
@@ -30,7 +30,7 @@ PUBLISHED_GENERATIONS = 75
 
 
 @final
-class SphereCMA(AskTell):
+class SphereCMA(MeanSearch):
     """Weighted recombination on a sphere; the angle of the samples decays by a schedule. O(dim) memory.
 
     The first generation are random codes on the sphere; each later one is the mean's own code and ``population`` codes
@@ -110,6 +110,14 @@ class SphereCMA(AskTell):
             return 15 + 1 / (0.0017 * step + 0.0146)
         first, last = 50.0, 7.33  # geometric between the two, as in the paper's ``exp``
         return float(first * (last / first) ** min(k / max(self.generations - 1, 1), 1.0))
+
+    def _mean(self) -> FloatArray | None:
+        """Returns x ``(dim,)``, from the middle of the prior; None before the first scores."""
+        return self._x
+
+    def _placed(self, codes: FloatArray) -> FloatArray:
+        """Moves means ``(n, dim)`` from the middle of the prior out to the sphere, and within the bounds."""
+        return self.space.clip(self.space.center + self._to_sphere(codes))
 
     def _propose(self) -> FloatArray:
         """Returns mean and codes around it, ``(population + 1, dim)``; at first random codes ``(population, dim)``."""

@@ -78,12 +78,16 @@ def test_history_and_the_best_over_generations():
     assert found.top_scores.tolist() == [5, 4]
     np.testing.assert_array_equal(found.top_codes, [first[1], second[0]])
     ids, codes = found.finalists()
-    assert ids == ["g0-1", "g1-0", "main-center"]
-    np.testing.assert_array_equal(codes[-1], second[[0, 2]].mean(0))
+    assert ids == ["g0-1", "main-center", "main-average"]
+    np.testing.assert_array_equal(codes[0], first[1])
+    np.testing.assert_array_equal(codes[1], second[[0, 2]].mean(0))
+    np.testing.assert_allclose(codes[2], (first.mean(0) + 2 * codes[1]) / 3)  # the newer of two means counts twice
+    found.candidates = 1
+    assert found.finalists()[0] == ["g0-1", "main-center"]
 
 
 def test_an_optimizer_that_recommends_is_asked():
-    """Its codes are finalists, and the best-scored one, whose luck is measured."""
+    """Its codes are finalists, and as many best-scored ones as make one more than the candidates."""
 
     class Sure(RandomSearch):
         def recommend(self, n):
@@ -102,7 +106,9 @@ def test_an_optimizer_that_recommends_is_asked():
     with pytest.raises(InvalidArgumentError, match="codes"):
         found.finalists()
     Sure.recommend = lambda self, n: np.empty((0, 1))
-    assert found.finalists()[0] == ["g0-1", "g0-2", "main-center"]
+    assert found.finalists()[0] == ["g0-1", "main-center", "main-average"]
+    Sure.recommend = lambda self, n: np.full((1, 1), 0.25)
+    assert found.finalists()[0] == ["g0-1", "g0-2", "main-recommended-000"]
 
 
 def test_ties_go_to_the_first():

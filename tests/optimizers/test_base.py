@@ -8,7 +8,7 @@ import pytest
 from closedloop.errors import CallOrderError, InvalidArgumentError, UnknownNameError
 from closedloop.interfaces import Space
 from closedloop.optimizers import load_optimizer
-from closedloop.optimizers.base import check_start, check_tell, cumulative_step, field_population, log_weights
+from closedloop.optimizers.base import averaged, check_start, check_tell, cumulative_step, field_population, log_weights
 from closedloop.testing.optimizers import answer, hill
 
 STEPPING = ["cma", "cma-diagonal", "cholesky-cma", "separable-cma", "isotropic"]
@@ -173,3 +173,44 @@ def test_the_path_keeps_its_length_on_chance():
         lengths.append(np.linalg.norm(p))
     assert np.mean(lengths[100:]) == pytest.approx(50**0.5, rel=0.03)
     assert abs(log_factor / 4000) < 0.01
+
+
+@pytest.mark.parametrize(
+    "name", ["cma", "cma-diagonal", "cholesky-cma", "separable-cma", "isotropic", "sphere-cma", "nes", "fdgd"]
+)
+def test_strategies_recommend_their_mean_and_the_average_of_their_means(name):
+    """On a noisy slope the average lies between means, and a lost generation is none."""
+    space, rng = Space(12), np.random.default_rng(0)
+    optimizer, means = load_optimizer(name, space, 0, images=400), []
+    for _ in range(8):
+        codes = optimizer.ask()
+        optimizer.tell(codes, codes[:, 0] + rng.standard_normal(len(codes)))
+        means.append(optimizer.recommend(1)[0])
+    expected = means[0]
+    for k, mean in enumerate(means[1:], start=1):
+        expected = averaged(expected, mean, k)
+    found = optimizer.recommend(9)
+    np.testing.assert_array_equal(found[0], means[-1])
+    if name != "sphere-cma":  # whose average is brought out to the sphere
+        np.testing.assert_allclose(found[1], expected, atol=1e-12)
+    np.testing.assert_allclose(found[1] / np.linalg.norm(found[1]), expected / np.linalg.norm(expected), atol=1e-12)
+    codes = optimizer.ask()
+    optimizer.tell(codes, np.full(len(codes), np.nan))
+    np.testing.assert_array_equal(optimizer.recommend(2), found)
+
+
+def test_the_average_weighs_means_linearly_and_then_forgets():
+    means = np.random.default_rng(0).standard_normal((60, 3))
+    average = None
+    for k, mean in enumerate(means[:39]):
+        average = averaged(average, mean, k)
+    np.testing.assert_allclose(average, np.arange(1, 40) @ means[:39] / np.arange(1, 40).sum())
+    np.testing.assert_allclose(averaged(average, means[39], 39), 0.95 * average + 0.05 * means[39])
+
+
+def test_a_state_without_an_average_recommends_nothing():
+    optimizer = load_optimizer("isotropic", Space(4), 0)
+    answer(optimizer, optimizer.ask(), hill(Space(4)))
+    old = {key: value for key, value in optimizer.state().items() if key not in ("average", "moves")}
+    optimizer.restore(old)
+    assert optimizer.recommend(2).shape == (0, 4)
