@@ -30,6 +30,7 @@ from .map_field import MapFieldSettings, map_field
 from .parameters import stored_parameters
 from .present import PresentSettings, present
 from .resume import resume
+from .search_natural import SearchSettings, search_natural
 from .selectivity import SelectivitySettings, selectivity
 from .surveying import LayerSurvey as LayerSurvey
 from .surveying import Survey as Survey
@@ -65,6 +66,7 @@ __all__ = [
     "RunProtocol",
     "RunSummary",
     "RunTable",
+    "SearchSettings",
     "SelectivitySettings",
     "SweepResult",
     "TrainSettings",
@@ -91,6 +93,7 @@ __all__ = [
     "read_comparison",
     "register",
     "resume",
+    "search_natural",
     "selectivity",
     "shuffled_scores",
     "stored_parameters",

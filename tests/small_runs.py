@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from closedloop import IsotropicES, Session, Thread, Unit
@@ -11,6 +13,8 @@ from closedloop.protocols import evolve_elites, landscape, present
 from closedloop.subjects import FunctionSubject, GaborSubject
 
 SIDE = 16
+#: 24 gratings of 16 × 16 pixels in two folders.
+POOL = Path(__file__).parent / "data" / "pool"
 
 
 class Cut:
@@ -46,6 +50,10 @@ def cells():
 def classifier():
     weights = np.random.default_rng(3).standard_normal((3 * SIDE**2, 3)).astype(np.float32) / SIDE
     return FunctionSubject(lambda x: np.array([i.ravel() @ weights for i in x]).reshape(-1, 3), 3, name="linear")
+
+
+def cell():
+    return GaborSubject(resolution=SIDE, count=1, seed=1)
 
 
 def network():
@@ -138,6 +146,14 @@ def _atlas(subject, save, exists):
     return atlas(subject, None, methods, naturals=pictures(70), budget=60, top=2, save=save, exists=exists)
 
 
+def _search_natural(subject, save, exists):
+    from closedloop.protocols import search_natural
+
+    options = {"budget": 18, "start": 10, "batch": 4, "retest_candidates": 2, "retest_repeats": 2}
+    features = {"name": "gabor", "resolution": SIDE, "count": 12, "seed": 3}
+    return search_natural(subject, POOL, features=features, **options, save=save, exists=exists)
+
+
 #: Of each protocol: its subject, its call with (subject, save, exists), and after how many blocks it is cut off.
 RUNS = {
     "evolve": (cells, _evolve, 3),
@@ -147,6 +163,7 @@ RUNS = {
     "ascend": (network, _ascend, 3),
     "compare": (network, _compare, 2),
     "atlas": (layers, _atlas, 2),
+    "search_natural": (cell, _search_natural, 3),
 }
 
 

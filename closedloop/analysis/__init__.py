@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         median_interval,
         success_rate,
     )
+    from closedloop.analysis.searches import natural_search, search_regret
     from closedloop.analysis.similarity import cross_driving, embedding, preference_similarity
     from closedloop.analysis.spikes import counts
     from closedloop.analysis.spurious import spurious_units, suspected_units
@@ -112,6 +113,7 @@ _HOMES = {
     "learning_peaks": "synchrony",
     "mean_interval": "resampling",
     "median_interval": "resampling",
+    "natural_search": "searches",
     "naturalness": "natural",
     "noise_ceiling": "reliability",
     "noise_correlation": "reliability",
@@ -126,6 +128,7 @@ _HOMES = {
     "read_allocation": "allocation",
     "reference_drift": "drift",
     "reference_means": "comparison",
+    "search_regret": "searches",
     "selectivity": "reliability",
     "signal_correlation": "tuning",
     "simulated_power": "planning",
@@ -199,6 +202,7 @@ __all__ = [
     "learning_peaks",
     "mean_interval",
     "median_interval",
+    "natural_search",
     "naturalness",
     "noise_ceiling",
     "noise_correlation",
@@ -214,6 +218,7 @@ __all__ = [
     "reference_drift",
     "reference_means",
     "runs",
+    "search_regret",
     "selectivity",
     "signal_correlation",
     "simulated_power",

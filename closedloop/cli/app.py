@@ -39,6 +39,7 @@ COMMANDS = {
     "treat": "treat",
     "judge": "judge",
     "record": "record",
+    "search-natural": "search_natural",
     "fit-twin": "fit_twin",
     "verify": "verify",
     "resume": "resume",

@@ -31,6 +31,7 @@ from closedloop.figures.learning_movie import allocation_movie
 from closedloop.figures.page import plot_evolution
 from closedloop.figures.plan import plot_plan
 from closedloop.figures.population import plot_code_plane, plot_population
+from closedloop.figures.searches import plot_natural_search
 from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.tolerances import plot_tolerance
@@ -68,6 +69,7 @@ __all__ = [
     "plot_judgement",
     "plot_landscape",
     "plot_layer_totals",
+    "plot_natural_search",
     "plot_neurons",
     "plot_parameter_shares",
     "plot_parameters",

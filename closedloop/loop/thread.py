@@ -120,22 +120,39 @@ class Thread(Readable):
         Raises:
             ObjectiveError: The objective raised, gave another number of scores, infinity, or no numbers.
         """
-        whose = f"thread {self.name!r}: its objective {_described(self.objective)}"
-        with blamed(whose, ObjectiveError):
-            found = evaluate(self.objective, responses.copy(), images)
-        scores = as_numbers(whose, found, lost=True, error=ObjectiveError).astype(float)
-        if scores.shape != (len(responses),) or np.isinf(scores).any():
-            raise ObjectiveError(
-                f"{whose}: expected {len(responses)} finite scores (or NaN) from its objective, got shape "
-                f"{scores.shape}{' with infinity' if np.isinf(scores).any() else ''}."
-            )
-        return scores
+        return checked_scores(self.objective, responses, images, f"thread {self.name!r}: its")
 
     @contextmanager
     def _optimizing(self, call: str) -> Iterator[None]:
         whose = f"thread {self.name!r}: optimizer {self.optimizer.name!r}, {call}"
         with blamed(whose, OptimizerError), one_thread():
             yield
+
+
+def checked_scores(
+    objective: Objective, responses: FloatArray, images: NDArray[np.float32], whose: str = "the"
+) -> FloatArray:
+    """Returns the scores ``(n,)`` of mean responses ``(n, units[, time])`` to images ``(n, 3, h, w)``, checked.
+
+    Args:
+        objective: What is maximized.
+        responses: NaN where all presentations were lost.
+        images: What was shown.
+        whose: Whose objective it is, for the error.
+
+    Raises:
+        ObjectiveError: The objective raised, gave another number of scores, infinity, or no numbers.
+    """
+    named = f"{whose} objective {_described(objective)}"
+    with blamed(named, ObjectiveError):
+        found = evaluate(objective, responses.copy(), images)
+    scores = as_numbers(named, found, lost=True, error=ObjectiveError).astype(float)
+    if scores.shape != (len(responses),) or np.isinf(scores).any():
+        raise ObjectiveError(
+            f"{named}: expected {len(responses)} finite scores (or NaN) from its objective, got shape "
+            f"{scores.shape}{' with infinity' if np.isinf(scores).any() else ''}."
+        )
+    return scores
 
 
 @final

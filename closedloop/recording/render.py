@@ -256,9 +256,21 @@ def _read_named(source: ImageSet | str | Path, names: set[str], part: xr.Dataset
     stored = read_references(Path(source)) or stored_references(Path(source))
     if stored is not None:
         return dict(zip(stored.ids, stored.images, strict=True))
-    ids, paths = folder_images(source)  # only what is asked for: a folder may hold more than memory
     side = _resolution(part)
-    return {n: read_images([p], side, form)[0] for n, p in zip(ids, paths, strict=True) if n in names}
+    inside = {name: Path(source) / name for name in names if _is_within(Path(source), name)}
+    if len(inside) < len(names):  # only what is asked for: a folder may hold more than memory
+        ids, paths = folder_images(source)
+        inside |= {name: path for name, path in zip(ids, paths, strict=True) if name in names}
+    return {name: read_images([path], side, form)[0] for name, path in inside.items()}
+
+
+def _is_within(folder: Path, name: str) -> bool:
+    """Tells whether a name is the path of a file in a folder, as a search of a large one names its images."""
+    place = Path(name)
+    try:
+        return not place.is_absolute() and ".." not in place.parts and (folder / place).is_file()
+    except OSError:  # no disk can hold it
+        return False
 
 
 def _resolution(part: xr.Dataset) -> int:

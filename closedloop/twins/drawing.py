@@ -76,4 +76,5 @@ class Posterior:
         rest = (self.y - self.bias)[:, None] - x @ before - noise
         # With P = τ² · share, τ² leaves the product: share · Xᵀ (X · share · Xᵀ + λ / n)⁻¹.
         covariance = (x * share) @ x.T + np.diag(ratio / self.count)
-        return before + share[:, None] * (x.T @ linalg.solve(covariance, rest, assume_a="pos"))
+        found: FloatArray = before + share[:, None] * (x.T @ linalg.solve(covariance, rest, assume_a="pos"))
+        return found

@@ -115,8 +115,8 @@ def feature_network(features: str | Mapping[str, Any] | Subject, layers: str | S
 
 def fit_readout(found: Gathered, features: Subject, seed: int) -> Readout:
     """Fits the readout of every unit, and judges it by images that were held out."""
-    x, mean, scale = _standardized(found.features)
-    columns = _layers(features)
+    x, mean, scale = standardized(found.features)
+    columns = layer_columns(features)
     kernels = np.stack([x[:, at].astype(float) @ x[:, at].T / max(len(at), 1) for at in columns.values()])
     units = found.mean.shape[1]
     weights, bias = np.zeros((x.shape[1], units), np.float32), np.zeros(units, np.float32)
@@ -168,19 +168,24 @@ def fit_readout(found: Gathered, features: Subject, seed: int) -> Readout:
     )
 
 
-def _standardized(
+def standardized(
     features: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Returns features with mean 0 and variance 1 over images, their means, and what multiplied them."""
+    mean, scale = standardization(features)
+    return ((features - mean) * scale).astype(np.float32), mean, scale
+
+
+def standardization(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns the mean of each feature over images, and 1 / its standard deviation; 0 for one that does not vary."""
     mean = features.mean(0, dtype=float)
     sd = features.std(0, dtype=float)
     varies = sd > 1e-6 * np.maximum(np.abs(mean), 1e-6)
     scale = np.where(varies, 1 / np.where(varies, sd, 1), 0)
-    x = ((features - mean) * scale).astype(np.float32)
-    return x, mean.astype(np.float32), scale.astype(np.float32)
+    return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def _layers(features: Subject) -> dict[str, NDArray[np.int64]]:
+def layer_columns(features: Subject) -> dict[str, NDArray[np.int64]]:
     """Returns the columns of each layer of the features; one layer where they name none."""
     named = features.units.coords.get("layer")
     names = ["features"] * len(features.units) if named is None else [str(name) for name in named]

@@ -1,0 +1,96 @@
+"""``closedloop search-natural``: which of many photographs drive a unit most, by showing few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from closedloop.cli.building import (
+    DEFAULT_UNIT,
+    load,
+    named_parts,
+    numbers_of,
+    read_config,
+    read_named,
+    subject_recipe,
+    where_of,
+)
+from closedloop.cli.console import Meter, say
+from closedloop.cli.options import Command
+from closedloop.errors import InvalidArgumentError
+from closedloop.loop.parts import FilePart, ObjectivePart, RunPart, SubjectPart, UnitPart
+from closedloop.loop.settings import option, settings
+
+
+@settings
+class PoolPart:
+    """What is searched, and by which features."""
+
+    images: Path | None = option(
+        default=None,
+        metavar="FOLDER",
+        shown="required",
+        help="Folder of images, up to a million; those in folders within it count, too.",
+    )
+    features: str = option(
+        default="lite0",
+        metavar="NAME",
+        help="Network whose activations tell images apart: lite0, lite1, torchvision:NAME …; random for lite0 with "
+        "random weights, a control; or with options: '{name: lite1, resolution: 128}'.",
+    )
+    layers: str = option(
+        default="auto", metavar="NAMES", help="Its layers, with commas; auto: one for each size of map."
+    )
+    cache: Path | None = option(
+        default=None, metavar="FOLDER", shown="the user's", help="Where features are kept between searches."
+    )
+
+
+def search_natural(given: Mapping[str, Any]) -> None:
+    """Look for the photographs of a large folder that drive a unit most, and show few of them."""
+    from closedloop.cli.show import show_run
+    from closedloop.protocols import SearchSettings
+    from closedloop.protocols import search_natural as search
+    from closedloop.twins.pool import Folder
+
+    content = read_config(given, "search_natural")
+    images = given.get("images", content.get("images"))
+    if images is None:
+        raise InvalidArgumentError("images: expected a folder of images, got none; say which one with --images.")
+    Folder.of(images)  # before the subject is loaded
+    recipe = subject_recipe(given, content.get("subject"), DEFAULT_UNIT)
+    where = where_of(given, *named_parts(recipe), "search")
+    subject = load(recipe)
+    named = read_named(given.get("features", content.get("features", PoolPart.features)))
+    layers = given.get("layers", PoolPart.layers)
+    say(f"Run: {where['save']}")
+    with Meter("searching") as meter:
+        search(
+            subject,
+            images,
+            objective=given.get("objective", content.get("objective")),
+            features=named if len(named) > 1 else named["name"],
+            layers=layers if layers == PoolPart.layers else [name.strip() for name in layers.split(",")],
+            cache=given.get("cache"),
+            progress=meter,
+            **where,
+            **numbers_of(SearchSettings, given, content),
+        )
+    show_run(where["save"])
+
+
+COMMAND = Command(
+    search_natural,
+    (
+        FilePart,
+        PoolPart,
+        SubjectPart,
+        UnitPart,
+        ObjectivePart,
+        "closedloop.protocols:SearchSettings",
+        RunPart,
+    ),
+    defaults={"units": DEFAULT_UNIT},
+    says={"objective": "the response of the only unit"},
+)
