@@ -69,10 +69,12 @@ def sprite_of(maps: NDArray[np.float32], gamma: float = 1.0, individual: float =
     size = np.abs(unit) ** gamma if gamma != 1 else np.abs(unit)
     grey = 127.5 + 127.5 * np.sign(unit) * size if signed else 255 * np.where(unit > 0, size, 0)
     pixels = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
-    tiles = pixels if by == 1 else pixels.repeat(by, 1).repeat(by, 2)
-    sheet, columns, rows = arranged(tiles)
-    jpeg = encode_jpeg(Image.fromarray(sheet), QUALITY)
-    return Sprite(jpeg, (tiles.shape[1], tiles.shape[2]), columns, rows, signed, scale)
+    sheet, columns, rows = arranged(pixels)
+    picture = Image.fromarray(sheet)
+    if by > 1:  # the sheet is enlarged as a whole, which is quicker than each tile
+        picture = picture.resize((by * picture.width, by * picture.height), Image.Resampling.NEAREST)
+    tile = by * pixels.shape[1], by * pixels.shape[2]
+    return Sprite(encode_jpeg(picture, QUALITY), tile, columns, rows, signed, scale)
 
 
 def sprite_of_pictures(pictures: NDArray[np.uint8]) -> Sprite:
