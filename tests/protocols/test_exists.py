@@ -13,6 +13,8 @@ from closedloop.optimizers import load_optimizer
 from closedloop.protocols import ascend, evolve, evolve_elites, landscape, present
 from closedloop.recording.reader import open_recording, read_pointer
 from closedloop.subjects import FunctionSubject, GaborSubject, Poisson
+from tests.small_runs import RUNS, call_again, cut_off
+from tests.small_runs import run as small_run
 
 
 class Stop:
@@ -141,3 +143,25 @@ def test_a_subject_that_lost_its_state(tmp_path):
     plain = FunctionSubject(lambda shown: shown.mean((1, 2, 3))[:, None], units=noisy().units)
     with pytest.raises(InvalidArgumentError, match=r"subject: .*(no state|got another)"):
         resume(tmp_path / "run", subject=plain)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_of_every_protocol_the_same_call_goes_on_and_then_returns(name, tmp_path):
+    small_run(name, tmp_path / "whole")
+    whole = open_recording(tmp_path / "whole").load()
+    cut_off(name, tmp_path / "run")
+    assert not read_pointer(tmp_path / "run")["finished"]
+    call_again(name, tmp_path / "run")
+    on = open_recording(tmp_path / "run").load()
+    assert on.sizes == whole.sizes
+    for data in whole.data_vars:
+        np.testing.assert_array_equal(on[data].values, whole[data].values, err_msg=data)
+
+    def kept():  # of each file when it was last written, but for the lock, which is taken to look
+        return {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file() and p.name != "LOCK"}
+
+    before = kept()
+    call_again(name, tmp_path / "run")
+    assert kept() == before
+    with pytest.raises(RecordingError, match="save: expected a new or empty folder"):
+        small_run(name, tmp_path / "run")
