@@ -176,12 +176,12 @@ class Schedule:
         reason = evolution.ended or next((text for rule in self._stop if (text := _asked(rule, evolution))), "")
         if not reason and asked and evolution.history:  # before its first generation there is nothing to re-test
             reason = ended_on_request(self.index - 1)
-        if not reason:
-            codes, fit = evolution.ask(), (images - evolution.images) // self._settings.repeats
+        fit = (images - evolution.images) // self._settings.repeats
+        if not reason and (fit > 0 or self.older):  # with nothing left, some optimizers cannot even be asked
+            codes = evolution.ask()
             if len(codes) <= fit or (fit > 0 and not (self.older or evolution.climbs)):
                 return codes[:fit]
-            reason = f"budget: {evolution.images} of {images} images"
-        self.reasons[name] = reason
+        self.reasons[name] = reason or f"budget: {evolution.images} of {images} images"
         return None
 
     def _retested(self, parts: Sequence[Part], best: int) -> Block:

@@ -231,6 +231,16 @@ def test_the_budget_is_never_exceeded(images, repeats, shown):
     assert (found["kind"].values == "evolved").sum() == shown
 
 
+def test_an_optimizer_is_not_asked_for_codes_that_no_budget_is_left_for(monkeypatch):
+    """Some fail at it: those of nevergrad that were told a budget, once it is used up."""
+    thread, calls = fourier(), []
+    propose = type(thread.optimizer)._propose
+    monkeypatch.setattr(type(thread.optimizer), "_propose", lambda self: calls.append(1) or propose(self))
+    found = run(Spy(), [thread], images=24)
+    assert len(calls) == 24 // 6
+    assert (found["kind"].values == "evolved").sum() == 24
+
+
 @pytest.mark.filterwarnings("ignore:subject 'spy'. not a single response")
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_the_budget_holds_with_lost_presentations_too(share):
