@@ -291,6 +291,8 @@ def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> t
     AscendSettings(**numbers)
     subject, columns = climbed(content["subject"], units)
     whole = {"method": AscendSettings.method, **content, "subject": subject}
+    if whole.get("references") == "none":
+        del whole["references"]
     return whole | ({"unit": columns} if units else {}), PRESENTATIONS * max(len(units), 1)
 
 

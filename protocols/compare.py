@@ -55,7 +55,7 @@ from .contenders import (
     run_contender,
 )
 from .stored import check_complete, stored_images, subject_of
-from .sweep_plan import check_entries, climbed
+from .sweep_plan import check_entries, whole_layer
 
 #: Stands as `protocol` in a run's file.
 COMPARE = "compare"
@@ -251,13 +251,15 @@ def _cells(row: xr.Dataset) -> list[str]:
     ]
 
 
-#: What others must know of comparisons.
 #: What a plan may say of a comparison, besides its subject and its units.
 _PLANNED = ("contenders", "budgets", "count", "seed", "naturals")
 
 
 def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> tuple[dict[str, Any], int]:
-    """Returns the experiment of a comparison in a sweep, and about how many images it takes."""
+    """Returns the experiment of a comparison in a sweep, and about how many images it takes.
+
+    The whole layer is recorded: which images are alike is said by all of its units, however few share a run.
+    """
     check_entries(content, _PLANNED, COMPARE)
     if not units:
         raise InvalidArgumentError(
@@ -265,7 +267,7 @@ def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> t
         )
     methods = [_contender(method) for method in content.get("contenders", CONTENDERS)]
     budgets = content.get("budgets", [PUBLISHED])
-    subject, columns = climbed(content["subject"], units)
+    subject, columns = whole_layer(content["subject"], units)
     CompareSettings(count=content.get("count", CompareSettings.count))
     told = {"subject": subject, "units": columns, "contenders": [asdict(m) for m in methods], "budgets": budgets}
     each = sum(1000 if budget == PUBLISHED else check_whole("budgets", budget, 1) for budget in budgets)
@@ -292,6 +294,7 @@ def _begin(content: Mapping[str, Any], save: Path, told: Callable[[int], None]) 
     )
 
 
+#: What others must know of comparisons.
 PROTOCOL = RunProtocol(COMPARE, _resume, _summary, command="compare", planned=_planned, begin=_begin)
 
 

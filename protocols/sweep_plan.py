@@ -2,7 +2,8 @@
 
 A plan is a mapping, as YAML has it. What every run has in common stands in it as in a run's ``experiment.yaml``, and
 each axis is a plural: ``units``, ``seeds``, ``generators``, ``optimizers``, ``noises``, ``subjects``, ``layers``,
-``methods``, ``protocols``, ``objectives``, and further settings under ``vary``. All combinations are runs. A run's name
+``methods``, ``protocols``, ``objectives``, and further settings under ``vary``. All combinations are runs. What is no
+product of axes is a list of plans under ``plans``: each says what it has besides the entries above it. A run's name
 is the SHA-256 of its experiment, so that the same run has the same folder in whatever plan it stands, and what a plan
 gains or loses leaves all other runs where they are.
 """
@@ -42,6 +43,8 @@ AXES = {
     "noises": "noise",
     "seeds": "seed",
 }
+#: The entry of a plan that holds several, each with what it has besides.
+_PARTS = "plans"
 #: Entries of a plan that are no part of an experiment.
 _OWN = ("out", "together", "vary", *AXES)
 #: Hexadecimal digits of a run's name: of 10⁶ runs two have the same with a probability below 10⁻¹².
@@ -110,7 +113,30 @@ def make_plan(content: Mapping[str, Any], out: Path, where: str = "plan") -> Pla
     Raises:
         InvalidArgumentError: An entry cannot be read, or a run's experiment does not fit; the error names it.
     """
-    return Plan(out, _Expansion(content, where).runs())
+    found: dict[str, PlannedRun] = {}
+    for part, name in _parts(content, where):
+        for run in _Expansion(part, name).runs():
+            found.setdefault(run.id, run)
+    by_subject: dict[str, list[PlannedRun]] = {}
+    for run in found.values():
+        by_subject.setdefault(run.inner, []).append(run)
+    return Plan(out, [run for runs in by_subject.values() for run in runs])
+
+
+def _parts(content: Mapping[str, Any], where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yields the plans that a plan consists of, each with what they have in common, and what errors call it."""
+    if _PARTS not in content:
+        yield content, where
+        return
+    common, parts = {name: value for name, value in content.items() if name != _PARTS}, content[_PARTS]
+    if not isinstance(parts, (list, tuple)) or not parts or not all(isinstance(part, Mapping) for part in parts):
+        raise InvalidArgumentError(
+            f"{where}: plans: expected a list of plans, such as - {{layer: output, units: 0-9}}, got {parts!r:.80}."
+        )
+    for number, part in enumerate(parts, 1):
+        for name in {"out", _PARTS} & part.keys():
+            raise InvalidArgumentError(f"{where}: plans: {name} stands above all plans, not in number {number}.")
+        yield {**common, **part}, f"{where}: plans: number {number}"
 
 
 class _Expansion:
@@ -139,15 +165,10 @@ class _Expansion:
                 f"{self._where}: together: expected how many units share a session, 0 for all, got {self._together!r}."
             )
 
-    def runs(self) -> list[PlannedRun]:
-        found: dict[str, PlannedRun] = {}
+    def runs(self) -> Iterator[PlannedRun]:
+        """Yields the runs of all combinations; the same run more than once where two are the same."""
         for chosen in self._combinations():
-            for run in self._of(chosen):
-                found.setdefault(run.id, run)
-        by_subject: dict[str, list[PlannedRun]] = {}
-        for run in found.values():
-            by_subject.setdefault(run.inner, []).append(run)
-        return [run for runs in by_subject.values() for run in runs]
+            yield from self._of(chosen)
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
         """Yields one value for each axis but units; seeds and what is cheap to change turn fastest."""
@@ -277,8 +298,17 @@ def with_units(subject: Mapping[str, Any], units: Sequence[str]) -> tuple[dict[s
 def climbed(subject: Mapping[str, Any], units: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
     """Returns the same for gradient methods: of an output all units are recorded, so that a confidence is known."""
     inner, _ = unwrap(subject)
-    whole = inner.get("layer", SubjectPart.layer) == SubjectPart.layer and all(unit.isdigit() for unit in units)
-    return (dict(subject), [int(unit) for unit in units]) if whole else with_units(subject, units)
+    output = inner.get("layer", SubjectPart.layer) == SubjectPart.layer
+    return whole_layer(subject, units) if output else with_units(subject, units)
+
+
+def whole_layer(subject: Mapping[str, Any], units: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
+    """Returns the recipe of a subject that records all units of its layer, and the columns of those that are named.
+
+    Units at places of their own are none of a layer's row of channels; of these, they alone are recorded.
+    """
+    channels = all(unit.isdigit() for unit in units)
+    return (dict(subject), [int(unit) for unit in units]) if channels else with_units(subject, units)
 
 
 def check_entries(content: Mapping[str, Any], known: Collection[str], protocol: str) -> None:

@@ -72,6 +72,21 @@ def test_climbing_and_comparing_are_runs_too():
         {"protocol": "ascend", "subject": GABOR, "units": "0-1", "methods": ["raw", "tv"], "steps": 8}, Path("out")
     )
     assert [run.content["unit"] for run in ascents.runs] == [[0], [1], [0], [1]]
+    said = {**SMALL, "protocol": "ascend", "units": "0", "method": "raw", "steps": 8}
+    said.pop("images")
+    (one,) = make_plan(said, Path("out")).runs  # none are none, as for an evolution
+    assert "references" not in one.content
+
+
+def test_a_comparison_sees_the_whole_layer_and_an_ascent_its_units():
+    """Which images are alike is said by all units of a layer, whoever shares the run."""
+    base = {"subject": {"name": "lite0", "layer": "blocks.1"}, "units": "3,7"}
+    compared = make_plan({**base, "protocol": "compare", "contenders": ["raw"], "together": 0}, Path("out")).runs
+    assert [run.content["subject"] for run in compared] == [base["subject"]]
+    assert compared[0].content["units"] == [3, 7]
+    climbed = make_plan({**base, "protocol": "ascend", "method": "raw", "together": 0}, Path("out")).runs
+    assert climbed[0].content["subject"] == {**base["subject"], "units": "3,7"}
+    assert climbed[0].content["unit"] == [0, 1]
 
 
 def test_a_comparison_has_methods_of_its_own():
@@ -89,6 +104,12 @@ def test_a_comparison_has_methods_of_its_own():
         ({"seeds": []}, "seeds: expected a list of values"),
         ({"optimizers": "auto"}, "optimizers: expected a list of values"),
         ({"imagse": 3}, "imagse"),
+        ({"plans": []}, "plans: expected a list of plans"),
+        ({"plans": {"units": "0"}}, "plans: expected a list of plans"),
+        ({"plans": ["0-1"]}, "plans: expected a list of plans"),
+        ({"plans": [{"units": "0", "out": "there"}]}, "plans: out stands above all plans, not in number 1"),
+        ({"plans": [{"units": "0"}, {"plans": []}]}, "plans: plans stands above all plans, not in number 2"),
+        ({"seed": 0, "plans": [{"units": "0"}, {"seeds": [1]}]}, "number 2: expected seeds or seed, got both"),
         ({"vary": {"images": 3}}, "vary: images: expected a list"),
         ({"vary": {"images": [3]}}, "'images' stands elsewhere"),
         ({"vary": [1]}, "vary: expected settings"),
@@ -106,6 +127,22 @@ def test_what_does_not_fit_is_said_before_anything_is_written(entries, match):
     base = {k: v for k, v in SMALL.items() if k not in entries.get("vary", {}) or entries["vary"] == {"images": [3]}}
     with pytest.raises((InvalidArgumentError, UnknownNameError), match=match):
         make_plan({**base, **entries}, Path("out"))
+
+
+def test_what_is_no_product_is_a_list_of_plans():
+    """Each has the entries above it, and its own before them; a run that two of them have is one."""
+    found = plan(
+        seeds=[0, 1],
+        plans=[
+            {"units": "0"},
+            {"units": "2", "optimizers": ["nes"], "images": 60},
+            {"units": "0-1", "seeds": [1]},
+        ],
+    )
+    facts = [(run.facts["unit"], run.facts["seed"], run.images) for run in found.runs]
+    assert facts == [("0", "0", 24), ("0", "1", 24), ("2", "0", 60), ("2", "1", 60), ("1", "1", 24)]
+    assert found.runs[2].content["optimizer"] == {"name": "nes"}
+    assert {run.id for run in plan(units="0", seeds="0-1").runs} < {run.id for run in found.runs}
 
 
 def test_further_settings_vary():
