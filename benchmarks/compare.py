@@ -5,7 +5,7 @@ at three budgets of images; ``whitebox`` is Adam on the same codes, two codes a 
 methods climb with their published generators at an equal budget of forward-equivalents (a backward pass counts 2), and
 at each method's own published budget (that of MACO, 8,192 crops, for fewer units). The white-box optimum is the highest
 response that Adam, DGN-AM or PPGN reached through native. What counts is the response to the last image, 8 bits, shown
-afresh. Parts that are finished lie in ``--out`` and are not run again.
+afresh. The comparisons are the runs of a sweep in ``--out``: what is finished there is not run again.
 
     python benchmarks/compare.py [--quick] [--units 8] [--maco-units 1] [--photographs DIR] [--out DIR]
 """
@@ -15,12 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from closedloop.analysis import contender_table, median_interval
@@ -28,7 +27,8 @@ from closedloop.errors import MissingExtraError
 from closedloop.figures import plot_budgets, plot_contenders
 from closedloop.images.eight_bit import to_bytes
 from closedloop.images.sets import natural_references
-from closedloop.protocols import Contender, compare, transfer
+from closedloop.protocols import Contender, read_comparison, sweep, transfer
+from closedloop.protocols.sweep_work import read_plan
 from closedloop.subjects import load_subject
 
 DEPTHS = ("blocks.1", "blocks.3", "blocks.4", "blocks.5", "output")
@@ -48,24 +48,10 @@ def draw_units(depth: str, n: int) -> list[int]:
     return list(load_subject("lite0", layer=depth, units=f"random:{n}", seed=7).units.coords["channel"])
 
 
-def one(options: argparse.Namespace, depth: str, units: list[int], methods: Any, budgets: Any) -> xr.Dataset:
-    """A comparison at one depth; the columns are channels."""
-    subject = load_subject("lite0", layer=depth, units="all")
-    name = "-".join([depth, str(len(units)), *(str(b) for b in budgets), str(len(methods))])
-    naturals = "bundled" if options.photographs is None else options.photographs
-    began = time.time()
-    found = compare(
-        subject, units, methods, budgets=budgets, seeds=(options.seed,), naturals=naturals, save=options.out / name,
-        progress=lambda done, of, what: print(f"{depth}: {done}/{of} {what} {time.time() - began:.0f} s", flush=True),
-    )  # fmt: skip
-    return found.assign_coords(depth=("unit", [depth] * len(units)))
-
-
 def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
-    """All comparisons, most important ones first."""
-    found: dict[str, list[xr.Dataset]] = {}
+    """All comparisons, a run for each part and depth; the columns are channels."""
     units = {depth: draw_units(depth, options.units) for depth in options.depths}
-    plans: dict[str, tuple[Any, Any, int]] = {
+    parts: dict[str, tuple[Any, Any, int]] = {
         "evolved": ((EVOLVED,), options.budgets[:-1], options.units),
         "whitebox": ((WHITEBOX,), (options.white,), options.units),
         "gradients": (GRADIENTS, (options.equal,), options.gradient_units),
@@ -73,15 +59,35 @@ def gather(options: argparse.Namespace) -> dict[str, xr.Dataset]:
         "published": (SHORT, (options.white,), options.published_units),
         "maco": (("maco",), (options.white,), options.maco_units),
     }
-    for name in options.only or plans:
-        methods, budgets, n = plans[name]
-        if n == 0:
-            continue
-        found[name] = [one(options, depth, units[depth][:n], methods, budgets) for depth in options.depths]
-    return {
-        name: xr.concat(parts, "unit", data_vars="minimal", coords="minimal", compat="override")
-        for name, parts in found.items()
+    chosen = [name for name in options.only or parts if parts[name][2]]
+    naturals = {} if options.photographs is None else {"naturals": str(options.photographs.resolve())}
+    common = {"protocol": "compare", "subject": "lite0", "together": 0, "seed": options.seed, **naturals}
+    plans = {
+        (name, depth): {**common, "layers": [depth], **entries(*parts[name][:2], units[depth][: parts[name][2]])}
+        for name in chosen
+        for depth in options.depths
     }
+    result = sweep({"plans": list(plans.values())}, options.out, workers=options.workers, scheduler=options.scheduler)
+    if result.failed:
+        raise SystemExit("\n".join(f"{run} failed: {why}" for run, why in result.failed.items()))
+    found = {}
+    for name in chosen:
+        runs = [one(options.out, depth, plans[name, depth]) for depth in options.depths]
+        found[name] = xr.concat(runs, "unit", data_vars="minimal", coords="minimal", compat="override")
+    return found
+
+
+def entries(methods: Any, budgets: Any, units: list[int]) -> dict[str, Any]:
+    """The entries of a plan for some units of one depth."""
+    contenders = [method if isinstance(method, str) else asdict(method) for method in methods]
+    return {"contenders": contenders, "budgets": list(budgets), "units": ",".join(map(str, units))}
+
+
+def one(out: Path, depth: str, plan: dict[str, Any]) -> xr.Dataset:
+    """The result of one run of the sweep."""
+    (run,) = read_plan(plan, out).runs
+    found = read_comparison(out / run.place)
+    return found.assign_coords(depth=("unit", [depth] * found.sizes["unit"]))
 
 
 def print_table(found: dict[str, xr.Dataset]) -> None:
@@ -108,7 +114,9 @@ def main() -> None:
         "--maco-units", type=int, default=1, help="units of each depth at MACO's published budget, or 0"
     )
     parser.add_argument("--photographs", type=Path, default=None, help="natural images; default the bundled ones")
-    parser.add_argument("--out", type=Path, default=None, help="folder of parts; also to go on")
+    parser.add_argument("--out", type=Path, default=None, help="folder of the sweep; also to go on")
+    parser.add_argument("--workers", type=int, help="runs at a time; default one for each core")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler, instead")
     parser.add_argument(
         "--only", nargs="+", default=None, help="evolved, whitebox, gradients, deep, published, maco; no last line"
     )
@@ -120,7 +128,6 @@ def main() -> None:
         options.published_units = options.maco_units = 0
         options.budgets, options.equal, options.white, options.depths = (90, 180, 240), 60, 80, ("blocks.3", "output")
     options.out = Path(tempfile.mkdtemp()) if options.out is None else options.out
-    torch.set_flush_denormal(True)
     found = gather(options)
     print_table(found)
     if options.only is None:

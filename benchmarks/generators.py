@@ -2,9 +2,10 @@
 
 Each row evolves every unit with ``--images`` images by ``--optimizer`` and no noise; the score is the response to the
 8-bit image that was picked, shown afresh. ``random`` is random search in native; ``whitebox`` is gradient ascent in
-native on the subject itself, the ceiling that a black box cannot see. Natural crops come from ``--photographs`` (a
-folder; default the bundled ones), random squares of at least 0.45 of the shorter side. Parts that are finished lie in
-``--out`` and are not computed again.
+native on the subject itself, the ceiling that a black box cannot see: that of benchmarks/compare.py, Adam on the codes,
+two codes a unit, the better one taken. Natural crops come from ``--photographs`` (a folder; default the bundled ones),
+random squares of at least 0.45 of the shorter side. Evolutions and ascents are the runs of a sweep in ``--out``: what
+is finished there is not run again, and responses to natural crops are kept beside them.
 
     python benchmarks/generators.py [--quick] [--photographs DIR] [--units 8] [--rows native fourier …]
 """
@@ -14,21 +15,22 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from compare import draw_units  # benchmarks/compare.py, which lies beside this file
 from matplotlib.figure import Figure
 
-from closedloop import load_optimizer
+from closedloop import catalogue, open_recording
 from closedloop.analysis import median_interval
-from closedloop.generators import TrainingSettings, load_generator
+from closedloop.generators import TrainingSettings
 from closedloop.generators.training import cut_crops
-from closedloop.gradients.redirected import InwardClamp
-from closedloop.images.eight_bit import quantize
+from closedloop.images.resizing import resize_images
+from closedloop.protocols import sweep
+from closedloop.protocols.sweep_work import read_plan
 from closedloop.recipes import OPTIMIZER
+from closedloop.recording.pictures import Pictures
 from closedloop.references import __path__ as references
 from closedloop.subjects import load_subject
 
@@ -37,8 +39,10 @@ ROWS = ("native", "fourier", "pixels", "cppn", "random", "whitebox")
 CHUNK = 160
 #: Units of each depth on the sheet.
 SHOWN = 3
-#: Gradient ascent: codes from the prior of which the best begins, and steps of Adam.
-STARTS, STEPS, RATE = 16, 100, 0.1
+#: The generator of each row, where it is not the row's name.
+MADE_BY = {"random": "native", "whitebox": "native", "pixels": {"name": "pixels", "resolution": 64}}
+#: Side in pixels of the pictures on the sheet.
+SIDE = 224
 
 
 def natural(subjects: dict[str, Any], folder: Path, n: int) -> dict[str, np.ndarray]:
@@ -55,68 +59,45 @@ def natural(subjects: dict[str, Any], folder: Path, n: int) -> dict[str, np.ndar
     return {depth: np.concatenate(p) for depth, p in parts.items()}
 
 
-def evolve(subject: Any, generator: Any, optimizer: str, images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Responses to each unit's picked image, and the images."""
-    n = len(subject.units)
-    searches = [load_optimizer(optimizer, generator.space, seed=seed + i, images=images) for i in range(n)]
-    best, picked = np.full(n, -np.inf), np.zeros((n, 3, subject.resolution, subject.resolution), np.float32)
-    shown = 0
-    while True:
-        asked = [search.ask() for search in searches]
-        if shown + len(asked[0]) > images:
-            break
-        shown += len(asked[0])
-        for i, (search, codes) in enumerate(zip(searches, asked, strict=True)):
-            drawn = quantize(generator(codes))
-            scores = subject.record(drawn)[:, i].astype(float)
-            search.tell(codes, scores)
-            if scores.max() > best[i]:
-                best[i], picked[i] = scores.max(), drawn[scores.argmax()]
-    return np.diag(subject.record(picked)).astype(float), picked
-
-
-def ascend(subject: Any, generator: Any, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same by gradient ascent on the codes: the best image on Adam's way."""
-    n = len(subject.units)
-    codes = generator.space.sample(STARTS, np.random.default_rng(seed))
-    first = codes[subject.record(generator(codes)).argmax(0)]
-    code = torch.tensor(first, dtype=torch.float32, requires_grad=True)
-    adam = torch.optim.Adam([code], lr=RATE)
-    best, picked = np.full(n, -np.inf), np.zeros((n, 3, subject.resolution, subject.resolution), np.float32)
-    for _ in range(steps):
-        with InwardClamp():
-            images = generator.forward(code)
-        responses = torch.diagonal(subject.forward(images))
-        code.grad = -torch.autograd.grad(responses.sum(), code)[0]
-        adam.step()
-        better = responses.detach().numpy() > best
-        best[better], picked[better] = responses.detach().numpy()[better], images.detach().numpy()[better]
-    picked = quantize(picked)
-    return np.diag(subject.record(picked)).astype(float), picked
-
-
-def measure(row: str, subject: Any, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """One row for one depth: responses to the picked images, and the images."""
-    name = "native" if row in ("random", "whitebox") else row
-    size = 64 if name == "pixels" else subject.resolution
-    generator = load_generator(name, resolution=size)
-    if name == "pixels":
-        generator = Enlarged(generator, subject.resolution)
+def plans(row: str, units: dict[str, list[int]], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The plans of one row, one for each depth."""
+    made = {"subject": "lite0", "generator": MADE_BY.get(row, row), "seed": options.seed, "references": "none"}
     if row == "whitebox":
-        return ascend(subject, generator, options.steps, options.seed)
-    return evolve(subject, generator, "random" if row == "random" else options.optimizer, options.images, options.seed)
+        how = {
+            "protocol": "ascend",
+            "method": "adam",
+            "copies": 2,
+            **({"steps": options.steps} if options.steps else {}),
+        }
+    else:
+        optimizer = "random" if row == "random" else options.optimizer
+        how = {"optimizer": optimizer, "images": options.images, "keep": "none"}
+    return [{**made, **how, "layers": [depth], "units": ",".join(map(str, some))} for depth, some in units.items()]
 
 
-class Enlarged:
-    """Pixels at the subject's resolution, so that pictures have one size."""
+def run_rows(units: dict[str, list[int]], options: argparse.Namespace) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Does the runs of all rows; returns responses to the picked images ``(units,)``, and the images, of each row."""
+    parts = {row: plans(row, units, options) for row in options.rows}
+    whole = {"plans": [plan for some in parts.values() for plan in some]}
+    result = sweep(whole, options.out, workers=options.workers, scheduler=options.scheduler)
+    if result.failed:
+        raise SystemExit("\n".join(f"{run} failed: {why}" for run, why in result.failed.items()))
+    table = catalogue(options.out).set_index("path")
+    found = {}
+    for row, some in parts.items():
+        places = [run.place for plan in some for run in in_order(plan, options.out)]
+        pictures = [Pictures(open_recording(options.out / place))(table["evolved_image"][place]) for place in places]
+        images = [
+            resize_images(picture[None].astype(np.float32).transpose(0, 3, 1, 2) / 255, SIDE) for picture in pictures
+        ]
+        found[row] = table["evolved"][places].to_numpy(float), np.concatenate(images)
+    return found
 
-    def __init__(self, inner: Any, resolution: int) -> None:
-        self.inner, self.space, self.resolution, self.name = inner, inner.space, resolution, inner.name
 
-    def __call__(self, codes: np.ndarray) -> np.ndarray:
-        """Each pixel as often as needed."""
-        index = np.arange(self.resolution) * self.inner.resolution // self.resolution
-        return self.inner(codes)[:, :, index][:, :, :, index]
+def in_order(plan: dict[str, Any], out: Path) -> list[Any]:
+    """The runs of a plan of one depth, in the order of its units."""
+    runs = {run.facts["unit"]: run for run in read_plan(plan, out).runs}
+    return [runs[unit] for unit in plan["units"].split(",")]
 
 
 def write_sheet(path: Path, pictures: dict[str, np.ndarray], ratios: dict[str, np.ndarray], ids: list[str]) -> None:
@@ -156,37 +137,28 @@ def main() -> None:
     parser.add_argument("--optimizer", default=OPTIMIZER)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, help="runs at a time; default one for each core")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler, instead")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    options.steps = STEPS
+    options.steps = None  # as published
     depths = DEPTHS
     if options.quick:
         depths, options.units, options.images, options.crops = ("blocks.3", "output"), 1, 120, 160
         options.rows, options.steps = ["native", "fourier", "whitebox"], 6
-    out = options.out or Path(tempfile.mkdtemp(prefix="generators-"))
+    options.out = out = options.out or Path(tempfile.mkdtemp(prefix="generators-"))
     out.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    subjects = {d: load_subject("lite0", layer=d, units=f"random:{options.units}", seed=7) for d in depths}
+    units = {depth: draw_units(depth, options.units) for depth in depths}
+    subjects = {depth: load_subject("lite0", layer=depth, units=some) for depth, some in units.items()}
     ids = [name for subject in subjects.values() for name in subject.units.neuroid_id]
     cached = out / f"natural-{options.crops}.npz"
     if not cached.exists():
         np.savez(cached, **natural(subjects, options.photographs, options.crops))
     responses = np.concatenate([np.load(cached)[d] for d in depths], axis=1)
-    reached, pictures = {}, {}
-    for row in options.rows:
-        scores, images = [], []
-        for depth, subject in subjects.items():
-            part = out / f"{row}-{depth}.npz"
-            if not part.exists():
-                result = measure(row, subject, options)
-                np.savez(part, score=result[0], image=(result[1] * 255).round().astype(np.uint8))
-                print(f"{time.monotonic() - began:6.0f} s  {row} {depth}", flush=True)
-            stored = np.load(part)
-            scores.append(stored["score"])
-            images.append(stored["image"].astype(np.float32) / 255)
-        reached[row], pictures[row] = np.concatenate(scores), np.concatenate(images)
+    found = run_rows(units, options)
+    reached = {row: scores for row, (scores, _) in found.items()}
     ratios = {row: values / responses.max(0) for row, values in reached.items()}
-    write_sheet(out / "sheet.png", pictures, ratios, ids)
+    write_sheet(out / "sheet.png", {row: images for row, (_, images) in found.items()}, ratios, ids)
     print(f"units: {', '.join(ids)}")
     print(json.dumps(table(reached, responses, depths, options)))
 

@@ -2,12 +2,14 @@
 
 Each run is a session: an evolution under noise, then fresh presentations that select among the candidates. The score of
 a run is the noiseless response to the image that was selected, over the largest that any of the runs that are asked for
-reached for that unit (any optimizer, noise level and seed). Every finished run is a small file in ``--out``, and what
-is there is not run again. Ranks are among the optimizers within a unit, a seed and a noise level; the table holds those
-of these blocks in which every optimizer has run. ``margin`` is `auto` minus the best of the others (by mean score of
-the level), with its 95 % interval by Student's t over units; `closedloop.analysis.paired_difference` does the same on
-recordings (``--recordings`` keeps them). All optimizers have as many candidates re-tested: means that they recommend
-(of those that recommend none the session takes the means of generations), and the codes that scored best.
+reached for that unit (any optimizer, noise level and seed). The runs are a sweep in ``--out``: what is finished there
+is not run again, and ``closedloop runs`` and ``closedloop report`` say what it holds. An optimizer that fails before
+its images are used up is run again with those that it had shown. Ranks are among the optimizers within a unit, a seed
+and a noise level; the table holds those of these blocks in which every optimizer has run. ``margin`` is `auto` minus
+the best of the others (by mean score of the level), with its 95 % interval by Student's t over units;
+`closedloop.analysis.paired_difference` does the same on the recordings. All optimizers have as many candidates
+re-tested: means that they recommend (of those that recommend none the session takes the means of generations), and the
+codes that scored best.
 
 The settings of `auto` were chosen on other units: model landscapes of 512 dimensions, the analytic subjects with seed
 11, lite0 at 32 and 64 pixels with Fourier images and pixels (blocks.3 31, blocks.4 17, blocks.5 40, output 600), and
@@ -20,7 +22,7 @@ start of the optimizer left out; ``over_cma_full`` is the time over that of pycm
 
     python benchmarks/optimizers.py [--quick]
     python benchmarks/optimizers.py --subject lite0 --units blocks.4:30 output:971 --out runs/lite0
-    python benchmarks/optimizers.py --subject lite0 --device cuda --jobs 16
+    python benchmarks/optimizers.py --subject lite0 --device cuda --workers 16
 """
 
 from __future__ import annotations
@@ -29,34 +31,27 @@ import argparse
 import itertools
 import json
 import os
-import shutil
 import statistics
+import sys
 import time
 import tracemalloc
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
-from multiprocessing import get_context
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
-import torch
-from cmaes import SepCMA
 
-from closedloop import Space, Unit, load_optimizer, summarize
+from closedloop import Space, catalogue, load_optimizer, open_recording
 from closedloop.analysis import mean_interval
-from closedloop.errors import OptimizerError
-from closedloop.files import replace_file
-from closedloop.generators import load_generator
+from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
-from closedloop.optimizers.base import MeanSearch
-from closedloop.protocols import evolve
+from closedloop.protocols import sweep
+from closedloop.protocols.sweep_plan import PlannedRun
+from closedloop.protocols.sweep_work import read_plan
 from closedloop.recipes import matched_generator
-from closedloop.subjects import Gain, Poisson, load_subject
-from closedloop.subjects.noise import best_natural
+from closedloop.recording.reader import read_pointer
+from closedloop.subjects import load_subject
 
 #: Those that are compared; "cmaes:SepCMA" and nevergrad's are other people's programs.
 OPTIMIZERS = [
@@ -87,167 +82,152 @@ UNITS = {
     "lite0": drawn_units(6),
 }
 FULL, OWN = "cma (full)", "auto (4 x 10)"
-#: Images that an optimizer lasts for, by name and dimensions, where it fails before the budget is used up. Nevergrad's
-#: CMA does so above 300 dimensions, at a generation that depends on neither the scores nor the seed.
-LASTS: dict[tuple[str, int], int] = {}
+#: The analytic subjects of each kind.
+ANALYTIC = {"resolution": 32, "count": 8, "seed": 1}
+#: Generators by the name that `--generator` has for them; native draws 128 pixels, whatever the subject looks at.
+GENERATORS: dict[str, dict[str, Any]] = {"native": {"name": "native", "resolution": 128}}
+#: Images that are shown to a subject at once, where scores are taken.
+BATCH = 40
+#: A package beside this file that adds the optimizer "cmaes", to this program and to the workers of a sweep.
+OTHERS = Path(__file__).parent / "others"
+#: How often an optimizer that fails is run again, with the images that it had shown.
+TRIES = 3
+
+#: A block of runs that differ in the optimizer alone: seed, unit and noise level; and a run of it.
+Block = tuple[int, str, str]
+Run = tuple[Block, str]
 
 
-@final
-class Separable(MeanSearch):
-    """CyberAgent's SepCMA, with its default settings."""
+def plan(arguments: Any, more: Iterable[tuple[Run, int]] = ()) -> dict[str, Any]:
+    """The sweep of all runs, a part for each layer of lite0 or each kind of analytic subject.
 
-    name = "cmaes:SepCMA"
-
-    def __init__(self, space: Space, seed: int) -> None:
-        super().__init__(space, seed)
-        bounds = np.tile([space.low, space.high], (space.dim, 1)) if space.bounded else None
-        self._inner = SepCMA(space.center, space.scale, bounds=bounds, seed=seed)
-
-    def _mean(self) -> FloatArray:
-        return np.array(self._inner._mean)
-
-    def _propose(self) -> FloatArray:
-        return np.stack([self._inner.ask() for _ in range(self._inner.population_size)])
-
-    def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
-        self._inner.tell([(code, -float(score)) for code, score in zip(codes, scores, strict=True)])
-
-
-@final
-@dataclass(frozen=True)
-class Problem:
-    """A unit to excite: its subject, the generator, and the best natural response."""
-
-    subject: Any
-    column: int
-    generator: Any
-    best: float
-
-    def noisy(self, level: str, seed: int) -> Any:
-        """The subject with one of the noise levels around it."""
-        kind, _, number = level.partition("-")
-        if kind == "none":
-            return self.subject
-        if kind == "gain":
-            return Gain(self.subject, float(number), seed=seed)
-        return Poisson(self.subject, float(number), best=self.best, seed=seed)
+    Args:
+        arguments: Of the command line.
+        more: Further runs, with another number of images than all others.
+    """
+    asked: dict[str, list[str]] = {}
+    for unit in arguments.units:
+        asked.setdefault(unit.partition(":")[0], []).append(unit)
+    whole = {"noises": arguments.noise, "seeds": list(seeds(arguments)), "optimizers": arguments.optimizers}
+    parts = [{**place(arguments, units), **whole} for units in asked.values()]
+    for ((seed, unit, level), name), images in more:
+        one = {"noises": [level], "seeds": [seed], "optimizers": [name], "images": images}
+        parts.append({**place(arguments, [unit]), **one})
+    return {
+        "generator": generator(arguments),
+        "images": arguments.images, "references": "none", "keep": "none",
+        "plans": [{**part, "noises": [level.replace("-", ":") for level in part["noises"]]} for part in parts],
+    }  # fmt: skip
 
 
-@lru_cache(maxsize=40)
-def problem(subject: str, unit: str, pixels: int, device: str, generator: str = "native") -> Problem:
-    """The problem of a unit's name, ``layer:unit`` of lite0 or ``kind:number`` of the analytic subjects."""
-    where, _, number = unit.partition(":")
-    if subject == "lite0":
-        network = load_subject("lite0", layer=where, units=[int(number)], resolution=pixels, device=device)
-        made = native(device) if generator == "native" else matched_generator({"name": generator}, network)
-        return Problem(network, 0, made, max(float(best_natural(network)[0]), 1e-6))
-    neurons = load_subject(where, resolution=32, count=8, seed=1)
-    best = float(best_natural(neurons)[int(number)])
-    return Problem(neurons, int(number), load_generator("fourier", resolution=32), best)
+def place(arguments: Any, units: list[str]) -> dict[str, Any]:
+    """The entries of a plan for some units of one layer, or of one kind."""
+    where, numbers = units[0].partition(":")[0], ",".join(unit.partition(":")[2] for unit in units)
+    if arguments.subject == "lite0":
+        return {"subject": lite0(arguments), "layers": [where], "units": numbers}
+    return {"subjects": [{"name": where, **ANALYTIC}], "units": numbers}
 
 
-@lru_cache(maxsize=1)
-def native(device: str) -> Any:
-    """The generator of lite0's problems, where no other is asked for."""
-    return load_generator("native", device=device)
+def lite0(arguments: Any) -> dict[str, Any]:
+    """The recipe of lite0 as it is asked for."""
+    device = {} if arguments.device == "cpu" else {"device": arguments.device}
+    return {"name": "lite0", "resolution": arguments.pixels, **device}
 
 
-def build(name: str, space: Space, seed: int, images: int) -> Any:
-    """The optimizer of a name."""
-    return Separable(space, seed) if name == Separable.name else load_optimizer(name, space, seed, images=images)
+def seeds(arguments: Any) -> range:
+    """The seeds, none of which had a part in choosing the settings of `auto`."""
+    return range(1000, 1000 + arguments.seeds)
 
 
-def run_one(what: Problem, name: str, level: str, seed: int, images: int, save: Path | None) -> dict[str, Any]:
-    """Noiseless response of the image that one session selects; one that fails is scored for what it had shown."""
-    start, key = time.perf_counter(), (name, what.generator.space.dim)
-    while True:
-        shown = min(images, LASTS.get(key, images))
-        optimizer = build(name, what.generator.space, seed, images)
-        if save is not None and save.exists():  # left by a run that did not come to its end
-            shutil.rmtree(save)
-        try:
-            recording = evolve(
-                what.noisy(level, seed), what.generator, optimizer, objective=Unit(what.column), references=None,
-                keep="none", images=shown, seed=seed, save=save,
-            )  # fmt: skip
+def blocks(arguments: Any) -> Iterator[Block]:
+    """Seed, unit and noise level of each block."""
+    yield from itertools.product(seeds(arguments), arguments.units, arguments.noise)
+
+
+def named(run: PlannedRun) -> Run:
+    """What a run of the sweep is."""
+    where = run.facts["layer"] if "layer" in run.facts else json.loads(run.inner)["name"]
+    unit, level = f"{where}:{run.facts['unit']}", run.facts["noise"].replace(":", "-")
+    return (int(run.facts["seed"]), unit, level), run.facts["optimizer"]
+
+
+def run_all(arguments: Any) -> dict[Run, PlannedRun]:
+    """Does what is not done yet, and returns the finished runs; one that fails is run again for what it had shown."""
+    more: list[tuple[Run, int]] = []
+    done: dict[Run, PlannedRun] = {}
+    for _ in range(TRIES):
+        content = plan(arguments, more)
+        result = sweep(content, arguments.out, workers=arguments.workers, scheduler=arguments.scheduler)
+        runs = read_plan(content, arguments.out).runs
+        done = {named(run): run for run in runs if run.id not in result.failed}
+        failed = {named(run): run for run in runs if run.id in result.failed}  # the last try of each
+        lasted = {run: shown(arguments.out / failed[run].place) for run in failed.keys() - done.keys()}
+        for run, images in lasted.items():
+            print(f"{run}: failed after {images} images: {result.failed[failed[run].id][:200]}", flush=True)
+        shorter = [(run, images) for run, images in lasted.items() if images and (run, images) not in more]
+        if not shorter:
             break
-        except OptimizerError:
-            LASTS[key] = shown - getattr(optimizer, "population", 40)
-    selected = summarize(recording)[0].evolved.stimulus_id
-    rows = np.flatnonzero(recording["stimulus_id"].values == selected)[:1]
-    code = recording["latent_code"].values[rows, : what.generator.space.dim]
-    score = float(what.subject.record(what.generator(code))[0, what.column]) if len(rows) else float("nan")
-    return {"score": score, "images": shown, "seconds": round(time.perf_counter() - start, 1)}
+        more += shorter
+    return done
 
 
-def blocks(arguments: Any) -> Iterator[tuple[int, str, str]]:
-    """Seed, unit and noise level, in the order in which they are run."""
-    seeds = range(1000, 1000 + arguments.seeds)
-    yield from itertools.product(seeds, arguments.units, arguments.noise)
+def shown(folder: Path) -> int:
+    """Images that a run had shown before it failed; 0 of one that showed none."""
+    try:
+        return int(read_pointer(folder)["n_presentations"])
+    except RecordingError:
+        return 0
 
 
-def part(arguments: Any, name: str, block: tuple[int, str, str]) -> Path:
-    """The file of one run."""
-    seed, unit, level = block
-    lite0 = arguments.subject == "lite0"
-    how = f"-{arguments.pixels}px" if lite0 else ""
-    how += f"-{arguments.generator}" if lite0 and arguments.generator != "native" else ""
-    text = f"{arguments.subject}{how}-{unit}-{level}-{name}-{seed}-{arguments.images}".replace(":", "_")
-    return Path(arguments.out) / f"{text}.json"
+def noiseless(arguments: Any, where: str) -> tuple[Any, Any]:
+    """The subject, answering for all units of a layer or a kind, and the generator: what scores are taken with."""
+    if arguments.subject == "lite0":
+        subject = load_subject(**lite0(arguments), layer=where, units="all")
+    else:
+        subject = load_subject(where, **ANALYTIC)
+    return subject, matched_generator(generator(arguments), subject)
 
 
-def run_all(arguments: Any) -> None:
-    """Runs what is not there yet, until the time is used up; several at a time in processes of their own."""
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    runs, end = itertools.product(blocks(arguments), arguments.optimizers), time.time() + 60 * arguments.minutes
-    left = [(arguments, end, block, name) for block, name in runs if not part(arguments, name, block).exists()]
-    if arguments.jobs == 1:
-        for one in left:
-            run_part(one)
-        return
-    with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), prepare_process) as pool:
-        list(pool.map(run_part, left))
+def generator(arguments: Any) -> dict[str, Any]:
+    """The recipe of the generator."""
+    return GENERATORS.get(arguments.generator, {"name": arguments.generator})
 
 
-def prepare_process() -> None:
-    """One thread for each process."""
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
+def all_scores(arguments: Any, runs: dict[Run, PlannedRun]) -> dict[Run, float]:
+    """The noiseless response to the image that each run selected; NaN where it selected none."""
+    selected = dict(zip(*(catalogue(arguments.out)[name] for name in ("path", "evolved_image")), strict=True))
+    codes: dict[str, dict[Run, FloatArray]] = {}
+    for run, planned in runs.items():
+        recording = open_recording(arguments.out / planned.place)
+        rows = np.flatnonzero(recording["stimulus_id"].values == selected[planned.place])[:1]
+        if len(rows):
+            codes.setdefault(run[0][1].partition(":")[0], {})[run] = recording["latent_code"].values[rows[0]]
+    found = dict.fromkeys(runs, float("nan"))
+    for where, own in codes.items():
+        subject, made = noiseless(arguments, where)
+        every = list(own)
+        for some in (every[i : i + BATCH] for i in range(0, len(every), BATCH)):
+            responses = subject.record(made(np.stack([own[run][: made.space.dim] for run in some])))
+            columns = [int(run[0][1].partition(":")[2]) for run in some]
+            found |= dict(zip(some, responses[np.arange(len(some)), columns].astype(float).tolist(), strict=True))
+    return found
 
 
-def run_part(one: tuple[Any, float, tuple[int, str, str], str]) -> None:
-    """One run, stored in its file, unless the time is used up."""
-    arguments, end, block, name = one
-    if time.time() > end:
-        return
-    seed, unit, level = block
-    file = part(arguments, name, block)
-    what = problem(arguments.subject, unit, arguments.pixels, arguments.device, arguments.generator)
-    save = file.with_suffix("") if arguments.recordings else None
-    found = run_one(what, name, level, seed, arguments.images, save)
-    replace_file(file, json.dumps(found).encode())
-    print(f"{level:11s} {name:16s} {unit} seed {seed}: {found['score']:.4g} in {found['seconds']} s", flush=True)
-
-
-def read_all(arguments: Any) -> tuple[list[tuple[int, str, str]], FloatArray]:
-    """The complete blocks, and normalized scores ``(blocks, optimizers)``."""
+def normalized(arguments: Any, scores: dict[Run, float]) -> tuple[list[Block], FloatArray]:
+    """The complete blocks, and scores over the largest of their unit ``(blocks, optimizers)``."""
     best: dict[str, float] = {}
-    complete, rows = [], []
-    for block in blocks(arguments):
-        files = [part(arguments, name, block) for name in arguments.optimizers]
-        scores = [json.loads(f.read_text())["score"] if f.exists() else None for f in files]
-        reached = [s for s in scores if s is not None and np.isfinite(s)]
-        best[block[1]] = max([best.get(block[1], 1e-12), *reached])
-        if None not in scores:
-            complete.append(block)
-            rows.append(scores)
-    normal = [np.array(row) / best[block[1]] for block, row in zip(complete, rows, strict=True)]
-    return complete, np.array(normal, dtype=float).reshape(len(complete), len(arguments.optimizers))
+    for (_, unit, _), _ in scores:
+        best[unit] = 1e-12
+    for ((_, unit, _), _), score in scores.items():
+        best[unit] = max(best[unit], score if np.isfinite(score) else 0.0)
+    complete = [b for b in blocks(arguments) if all((b, name) in scores for name in arguments.optimizers)]
+    rows = [[scores[block, name] / best[block[1]] for name in arguments.optimizers] for block in complete]
+    return complete, np.array(rows, dtype=float).reshape(len(complete), len(arguments.optimizers))
 
 
-def compare(arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def compare(arguments: Any, reached: dict[Run, float]) -> tuple[dict[str, Any], dict[str, Any]]:
     """For each noise level: mean score and rank of the optimizers, and the margin of `auto`; and that over all."""
-    found, scores = read_all(arguments)
+    found, scores = normalized(arguments, reached)
     scores = np.maximum(np.nan_to_num(scores), 0)
     ranks = (
         1
@@ -352,9 +332,8 @@ def read_arguments() -> Any:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS)
-    parser.add_argument("--minutes", type=float, default=1e6, help="begin no further run after so long")
-    parser.add_argument("--recordings", action="store_true", help="keep the recording of each run beside its file")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of one thread")
+    parser.add_argument("--workers", type=int, help="runs at a time; default one for each core")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler, instead")
     parser.add_argument("--device", default="cpu", help="where lite0 and native run, such as cuda")
     parser.add_argument("--no-overhead", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/optimizers"))
@@ -369,14 +348,20 @@ def read_arguments() -> Any:
     return arguments
 
 
+def add_others() -> None:
+    """Lets this program, and the workers that it begins, know the package beside this file."""
+    sys.path.insert(0, str(OTHERS))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(OTHERS), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def main() -> None:
     """Runs both parts; the last line is one JSON object."""
     warnings.simplefilter("ignore")
+    add_others()
     arguments = read_arguments()
     dims = [512] if arguments.quick else [512, 4096]
     costs = {} if arguments.no_overhead else all_overheads(dims, arguments.optimizers, 3 if arguments.quick else 21)
-    run_all(arguments)
-    table, average = compare(arguments)
+    table, average = compare(arguments, all_scores(arguments, run_all(arguments)))
     show(table)
     if average:
         print(f"\nall levels: auto minus {average['rival']}: {average['margin']}")
