@@ -123,7 +123,7 @@ def _generator(given: Generator | str | None) -> Generator | None:
 
 
 def _folder(name: str, given: str | Path | None) -> Path | None:
-    """A folder that was given, with all links followed.
+    """Returns a folder that was given, with all links followed.
 
     Raises:
         InvalidArgumentError: It is not there.
@@ -137,7 +137,7 @@ def _folder(name: str, given: str | Path | None) -> Path | None:
 
 
 def _own(present: list[Part]) -> list[BaseRoute]:
-    """What every viewer has: the way in, its health, and the package's files."""
+    """Returns the routes that every viewer has: the way in, its health, and the package's files."""
 
     async def begin(request: Request) -> Response:
         return RedirectResponse(present[0].begins if present else "/api/health", 307)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from closedloop.errors import ClosedLoopError, closest
 
+W = TypeVar("W", bound=str)
 #: Bytes of the largest JSON body.
 MOST_JSON = 64 * 1024
 
@@ -32,12 +33,12 @@ class RequestError(ClosedLoopError):
 
 
 def absent(what: str) -> RequestError:
-    """The error for something that is not there, status 404."""
+    """Returns the error for something that is not there, status 404."""
     return RequestError(what, 404)
 
 
 def text(request: Request, name: str, default: str | None = None, most: int = 200) -> str:
-    """A parameter of the query: up to `most` characters, none of them a control character.
+    """Returns a parameter of the query: up to `most` characters, none of them a control character.
 
     Args:
         request: The request.
@@ -56,20 +57,21 @@ def text(request: Request, name: str, default: str | None = None, most: int = 20
     return value
 
 
-def choice(request: Request, name: str, known: Sequence[str], default: str | None = None) -> str:
-    """A parameter of the query that is one of the known words.
+def choice(request: Request, name: str, known: Sequence[W], default: str | None = None) -> W:
+    """Returns a parameter of the query that is one of the known words.
 
     Raises:
         RequestError: It is none of them.
     """
     value = text(request, name, known[0] if default is None else default)
-    if value not in known:
+    found = next((word for word in known if word == value), None)
+    if found is None:
         raise RequestError(f"{name}: no {name} {value!r:.60}.{closest(value, known)}")
-    return value
+    return found
 
 
 def whole(request: Request, name: str, default: int | None, least: int, most: int) -> int:
-    """A parameter of the query that is a whole number in ``[least, most]``.
+    """Returns a parameter of the query that is a whole number in ``[least, most]``.
 
     Raises:
         RequestError: It is missing, no number, or out of range.
@@ -85,7 +87,7 @@ def whole(request: Request, name: str, default: int | None, least: int, most: in
 
 
 def number(request: Request, name: str, default: float, least: float, most: float) -> float:
-    """A parameter of the query that is a number in ``[least, most]``.
+    """Returns a parameter of the query that is a number in ``[least, most]``.
 
     Raises:
         RequestError: It is none.
@@ -111,7 +113,7 @@ def _real(name: str, value: Any, least: float, most: float) -> float:
 
 
 async def body_json(request: Request, known: Sequence[str] = ()) -> dict[str, Any]:
-    """The JSON object that a request carries.
+    """Returns the JSON object that a request carries.
 
     Args:
         request: Its content type must be application/json.
@@ -143,7 +145,7 @@ def _no_constant(name: str) -> float:
 
 
 def entry_number(body: Mapping[str, Any], name: str, default: float, least: float, most: float) -> float:
-    """An entry of a JSON body that is a number in ``[least, most]``.
+    """Returns an entry of a JSON body that is a number in ``[least, most]``.
 
     Raises:
         RequestError: It is none.
@@ -152,7 +154,7 @@ def entry_number(body: Mapping[str, Any], name: str, default: float, least: floa
 
 
 def entry_whole(body: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:
-    """An entry of a JSON body that is a whole number in ``[least, most]``.
+    """Returns an entry of a JSON body that is a whole number in ``[least, most]``.
 
     Raises:
         RequestError: It is none.
@@ -164,7 +166,7 @@ def entry_whole(body: Mapping[str, Any], name: str, default: int, least: int, mo
 
 
 def entry_numbers(body: Mapping[str, Any], name: str, least: float, most: float, length: int) -> list[float]:
-    """An entry of a JSON body that is a list of at most `length` numbers in ``[least, most]``; empty where absent.
+    """Returns an entry of a JSON body, a list of at most `length` numbers in ``[least, most]``; empty where absent.
 
     Raises:
         RequestError: It is none.

@@ -37,15 +37,15 @@ class Addresses(Protocol):
     """Where the links of a page lead."""
 
     def layer(self, layer: str) -> str:
-        """The page of a layer."""
+        """Returns the address of a layer's page."""
         ...
 
     def unit(self, layer: str, key: str) -> str:
-        """The page of a unit."""
+        """Returns the address of a unit's page."""
         ...
 
     def picture(self, book: Book, name: str) -> str:
-        """A picture, by the name that `Book.encoded` knows."""
+        """Returns the address of a picture, by the name that `Book.encoded` knows."""
         ...
 
 
@@ -225,7 +225,7 @@ class Shelf:
     _corrected: dict[str, tuple[tuple[AtlasPages, ...], list[dict[str, float]]]] = field(default_factory=dict)
 
     def corrected(self, layer: str) -> dict[tuple[int, str], float]:
-        """The p-value of each image that was made for a layer, by its book's number and its name.
+        """Returns the p-value of each image that was made for a layer, by its book's number and its name.
 
         Corrected for the images of all books together, since they are shown together.
         """

@@ -6,7 +6,7 @@ import io
 import json
 import time
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class Back:
     ms: float
 
     def info(self) -> str:
-        """What a header says of it, as JSON: the size of the largest value, and why there may be none."""
+        """Returns what a header says of it, as JSON: the size of the largest value, and why there may be none."""
         largest = float(np.abs(self.values).max(initial=0.0))
         facts: dict[str, Any] = {"scale": largest, "score": self.score, "ms": self.ms}
         if largest == 0:
@@ -74,8 +74,8 @@ def propagated(sight: Sight, stimulus: Stimulus, layer: str, channel: int, at: t
     return Back(values[0], float(scores[0]), ms)
 
 
-def drawn(back: Back, way: str, rate_hz: float | None, quick: bool) -> tuple[bytes, str]:
-    """What came back as a file, and its content type: a PNG, or a JPEG where it is to be quick; of movies a WebP.
+def drawn(back: Back, way: Filter, rate_hz: float | None, quick: bool) -> tuple[bytes, str]:
+    """Draws what came back as a PNG, a JPEG where it is to be quick, or a WebP of a movie; returns it and its type.
 
     Args:
         back: What came back.
@@ -85,7 +85,7 @@ def drawn(back: Back, way: str, rate_hz: float | None, quick: bool) -> tuple[byt
     """
     values = back.values if back.values.ndim == 4 else back.values[None]
     coloured = np.repeat(values, 3, 1) if values.shape[1] == 1 else values
-    pictures = to_bytes(attribution_pictures(coloured, cast("Filter", way)))
+    pictures = to_bytes(attribution_pictures(coloured, way))
     if back.values.ndim == 4:
         return encode_webp(pictures, rate_hz or 10.0), "image/webp"
     picture = Image.fromarray(np.ascontiguousarray(pictures[0].transpose(1, 2, 0)))

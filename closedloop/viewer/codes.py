@@ -49,7 +49,7 @@ class Codes:
         return image_metric(self.generator, k, codes=2)[1]
 
     def facts(self) -> dict[str, Any]:
-        """What the interface of the server says of it."""
+        """Returns what the interface of the server says of it."""
         return {
             "generator": self.generator.name,
             "dim": self.generator.space.dim,
@@ -60,7 +60,7 @@ class Codes:
     def code(
         self, amounts: list[float], seed: int, morph: tuple[int, int, float] | None = None, step: float = 0
     ) -> FloatArray:
-        """A code ``(1, dim)``.
+        """Returns a code ``(1, dim)``.
 
         Args:
             amounts: How far along each direction, in standard deviations of the prior; those that are missing are 0.
@@ -83,12 +83,12 @@ class Codes:
         return np.asarray(self.generator.space.sample(1, named_generator(seed, name))[0])
 
     def image(self, code: FloatArray) -> NDArray[np.float32]:
-        """The image ``(1, channels, h, w)`` in [0, 1], or the movie, of a code."""
+        """Makes the image ``(1, channels, h, w)`` in [0, 1], or the movie, of a code."""
         return self.generator(code)
 
 
 def arc(first: FloatArray, second: FloatArray, share: float) -> FloatArray:
-    """The point between two codes on the arc that leads from one to the other, of a length between theirs.
+    """Returns the point between two codes on the arc from one to the other, of a length between theirs.
 
     In many dimensions draws from a normal prior have nearly one length, and the straight line between two leaves it.
     """

@@ -256,7 +256,7 @@ class ErrorsPage:
         return file
 
     def state(self) -> dict[str, Any]:
-        """How far survey and explanations are."""
+        """Returns how far survey and explanations are."""
         room = self.room
         explained = len(room.explained())
         return {
@@ -269,13 +269,13 @@ class ErrorsPage:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """What the page says of each error: the surest first."""
+        """Returns what the page says of each error: the surest first."""
         found = self.room.found()
         rows = [self._row(found, int(at)) for at in np.flatnonzero(found["wrong"].values)]
         return sorted(rows, key=lambda row: -row["confidence"])
 
     def row(self, i: int) -> dict[str, Any] | None:
-        """What the page says of one image; None where it was not answered yet."""
+        """Returns what the page says of one image; None where it was not answered yet."""
         found = self.room.found()
         at = np.flatnonzero(found["image"].values == self._name(i))
         return self._row(found, int(at[0])) if len(at) else None
@@ -347,7 +347,7 @@ class ErrorsPage:
         ]
 
     async def _units(self, i: int, layer: str, known: Explanation) -> list[dict[str, Any]]:
-        """The units whose ablation lowers wrong against right most, with what they look like."""
+        """Returns the units whose ablation lowers wrong against right most, with what they look like."""
         order = [int(u) for u in np.argsort(-known.effect, kind="stable")[:UNITS]]
         looked = self.room.looked(layer)
         boxes, best = await self.room.ask(
@@ -388,7 +388,7 @@ class ErrorsPage:
             return {}
 
     async def _layers(self, layer: str) -> list[str]:
-        """The layers that one can choose; one that is not listed stands first where it is shown."""
+        """Returns the layers that one can choose; one that is not listed stands first where it is shown."""
         known = await self.room.ask(("errors", "layers"), lambda: self.room.layers)
         return [*([] if layer in known else [layer]), *known]
 

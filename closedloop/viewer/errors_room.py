@@ -114,7 +114,7 @@ class ErrorsRoom:
             looked.explained.clear()  # what was asked for before was held against the means of fewer images
 
     def outputs(self, i: int) -> NDArray[np.float32]:
-        """The outputs for an image, ``(classes,)``; NaN where it was not answered yet."""
+        """Returns the outputs for an image, ``(classes,)``; NaN where it was not answered yet."""
         found: NDArray[np.float32] = self._outputs[i]
         return found
 
@@ -123,12 +123,12 @@ class ErrorsRoom:
         return np.flatnonzero(self._survey.wrong)
 
     def explained(self, layer: str = "") -> dict[int, Explanation]:
-        """The explanations so far, by the image's number."""
+        """Returns the explanations so far, by the image's number."""
         looked = self._looked.get(layer or self.layer)
         return {} if looked is None else looked.explained
 
     def _now(self) -> tuple[xr.Dataset, xr.Dataset]:
-        """What is known, computed once for as long as nothing is added."""
+        """Computes what is known, once for as long as nothing is added."""
         key = (self.done, len(self.explained()))
         known = self._known
         if known is None or known[0] != key:
@@ -139,11 +139,11 @@ class ErrorsRoom:
         return known[1:]
 
     def recording(self) -> xr.Dataset:
-        """What is known, as a run of `diagnose` holds it; see `closedloop.analysis.errors`."""
+        """Returns what is known, as a run of `diagnose` holds it; see `closedloop.analysis.errors`."""
         return self._now()[0]
 
     def found(self) -> xr.Dataset:
-        """The answers so far; see `closedloop.analysis.answers_of`."""
+        """Returns the answers so far; see `closedloop.analysis.answers_of`."""
         return self._now()[1]
 
     async def ask(self, lane: object, do: Callable[[], T]) -> T:
@@ -151,7 +151,7 @@ class ErrorsRoom:
         return await self._desk.run(lane, do)
 
     def known_layer(self, layer: str) -> LayerSurvey | None:
-        """A layer that images were shown to already."""
+        """Returns a layer that images were shown to already; None for another one."""
         return self._looked.get(layer)
 
     async def explanation(self, i: int, layer: str) -> Explanation:
@@ -170,7 +170,7 @@ class ErrorsRoom:
         return self.looked(layer).explain(i, answer, rival)
 
     def looked(self, layer: str) -> LayerSurvey:
-        """A layer that was shown images: by the survey, or another one now.
+        """Returns a layer that was shown images: by the survey, or another one now.
 
         Raises:
             ClosedLoopError: There is no such layer.

@@ -66,7 +66,7 @@ class Entry:
     read: Callable[[bool], Stimulus]
 
     def facts(self) -> dict[str, str]:
-        """What a list says of it."""
+        """Returns what a list says of it."""
         return {"id": self.id, "title": self.title, "source": self.source}
 
 
@@ -103,14 +103,14 @@ class Inputs:
         return lambda stretch: self.decoded(path, "", stretch)
 
     def listed(self) -> list[dict[str, str]]:
-        """All inputs: what was dropped or made last comes first, then those of the folder, and the bundled ones."""
+        """Lists all inputs: what was dropped last comes first, then those of the folder, and the bundled ones."""
         with self._lock:
             recent = [entry.facts() for entry in reversed(self._dropped.values()) if entry.source == "dropped"]
         fixed = sorted(self._fixed.values(), key=lambda entry: entry.source, reverse=True)
         return [*recent, *(entry.facts() for entry in fixed)]
 
     def stimulus(self, name: str, stretch: bool = False) -> Stimulus:
-        """An input as the subject is shown it, in 8 bits.
+        """Returns an input as the subject is shown it, in 8 bits.
 
         Raises:
             RequestError: There is none of that name, or no longer.
@@ -132,7 +132,7 @@ class Inputs:
         return made
 
     def known(self, name: str, stretch: bool = False) -> bool:
-        """Whether an input can be shown without decoding anything."""
+        """Returns whether an input can be shown without decoding anything."""
         with self._lock:
             return (name, stretch) in self._pinned or (name, stretch) in self._fitted
 
@@ -174,7 +174,7 @@ class Inputs:
         return entry
 
     def decoded(self, source: Path | bytes, ending: str, stretch: bool) -> Stimulus:
-        """A picture as the subject is shown it: its central square, or all of it stretched, in colours or grey.
+        """Decodes a picture as the subject is shown it: its central square, or all of it stretched, in colours or grey.
 
         For a subject of movies a file of as many frames is the movie, and any other picture a still that is held.
 
@@ -199,13 +199,13 @@ class Inputs:
         return self.as_shown(resize_images(square, self.resolution)[None])
 
     def as_shown(self, images: NDArray[np.float32]) -> Stimulus:
-        """One image ``(1, 3, h, w)`` in [0, 1], or movie, in the form that the subject is shown, in 8 bits."""
+        """Turns one image ``(1, 3, h, w)`` in [0, 1], or movie, into the form that the subject is shown, in 8 bits."""
         fit = resize_images(images, self.resolution)
         return to_bytes(np.asarray(shown_as(in_colours(fit, self.form), self.form))[0])
 
 
 def ending_of(kind: str) -> str:
-    """The ending that promises what a content type does.
+    """Returns the ending that promises what a content type does.
 
     Raises:
         RequestError: It is none of `TYPES`.
@@ -217,7 +217,7 @@ def ending_of(kind: str) -> str:
 
 
 def picture(stimulus: Stimulus, form: Form, size: int | None = None) -> tuple[bytes, str]:
-    """A stimulus as a file for the browser, and its content type: a JPEG, or a movie in WebP.
+    """Encodes a stimulus for the browser, a JPEG, or a movie in WebP; returns it and its content type.
 
     Args:
         stimulus: What the subject is shown.
@@ -233,7 +233,7 @@ def picture(stimulus: Stimulus, form: Form, size: int | None = None) -> tuple[by
 
 
 def encode_jpeg(drawn: Image.Image, quality: int, **options: Any) -> bytes:
-    """A picture as a JPEG."""
+    """Encodes a picture as a JPEG."""
     buffer = io.BytesIO()
     settings: Mapping[str, Any] = {"quality": quality, **options}
     drawn.save(buffer, format="JPEG", **settings)

@@ -132,7 +132,7 @@ class Jobs:
                 self._changed.notify_all()
 
     def _turn(self, job: Job) -> bool:
-        """Whether a job is the next, and there is room for it."""
+        """Returns whether a job is the next, and there is room for it."""
         waiting = [other for other in self._jobs if other.state == "queued"]
         running = sum(j.process is not None and j.process.returncode is None for j in self._jobs)  # cancelled ones, too
         return running < AT_ONCE and bool(waiting) and waiting[0] is job

@@ -149,7 +149,7 @@ class Follower:
         with self._guard:
             state = run_state(self.path, self._pointer)
             threads = [self._thread(curve, since) for curve in self._curves.values()]
-            return dict(finite({
+            told = {
                 "state": state,
                 "reason": str(self._pointer.get("reason", "")),
                 "commits": self.commits,
@@ -160,7 +160,8 @@ class Follower:
                 **self._ending(state),
                 "threads": threads,
                 "references": self._baseline.since(since),
-            }))  # fmt: skip
+            }
+        return dict(finite(told))
 
     def _thread(self, curve: Curve, since: int) -> dict[str, Any]:
         new = curve.since(since)
@@ -220,10 +221,10 @@ class Follower:
     def tables(self) -> list[dict[str, Any]]:
         """Returns the tables of a run that evolves nothing, as its protocol makes them."""
         made = self._summary()
-        return [] if made is None else [
+        return [
             {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows], "caption": t.caption}
-            for t in made.tables
-        ]  # fmt: skip
+            for t in (made.tables if made is not None else ())
+        ]
 
     def _summary(self) -> RunSummary | None:
         """Returns what a protocol shows of a run that evolves nothing, made once for what is committed."""
@@ -242,10 +243,10 @@ class Follower:
     def drawings(self) -> list[dict[str, str]]:
         """Returns the movies and figures of a run that evolves nothing: the names of their files, and their words."""
         made = self._summary()
-        return [] if made is None else [
-            *({"file": f"{name}.webp", "caption": movie.caption} for name, movie in made.movies.items()),
-            *({"file": f"{name}.png", "caption": figure.caption} for name, figure in made.figures.items()),
-        ]  # fmt: skip
+        if made is None:
+            return []
+        movies = [{"file": f"{name}.webp", "caption": movie.caption} for name, movie in made.movies.items()]
+        return movies + [{"file": f"{name}.png", "caption": drawn.caption} for name, drawn in made.figures.items()]
 
     def drawing(self, file: str) -> bytes | None:
         """Returns a movie or a figure of what is committed now as a file; None for one that there is not."""

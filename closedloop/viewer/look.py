@@ -99,7 +99,7 @@ class Asked:
 
 
 def _asked_for(request: Request) -> Asked:
-    """What a request asks for.
+    """Returns what a request asks for.
 
     Raises:
         RequestError: A parameter is none.
@@ -145,7 +145,7 @@ class Window:
         return Codes(self.shown.generator or _native())
 
     async def page(self, request: Request) -> Response:
-        """The page."""
+        """Sends the page."""
         return render(request, "look.html")
 
     async def _asked(self, request: Request, kind: str, do: Callable[[], T]) -> T:
@@ -154,7 +154,7 @@ class Window:
         return await self.desk.run((kind, tab) if tab else object(), do)
 
     async def about(self, request: Request) -> Response:
-        """The subject and its layers."""
+        """Says what the subject is, and its layers."""
         return JSONResponse(await self.desk.run(object(), self._facts))
 
     def _facts(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Window:
     # --- inputs
 
     async def inputs_listed(self, request: Request) -> Response:
-        """All inputs."""
+        """Lists all inputs."""
         return JSONResponse(self.inputs.listed())
 
     async def input_dropped(self, request: Request) -> Response:
@@ -189,7 +189,7 @@ class Window:
         return JSONResponse(entry.facts())
 
     async def input_drawn(self, request: Request) -> Response:
-        """An input as a picture."""
+        """Sends an input as a picture."""
         size = whole(request, "size", 0, 0, 1024)
         stretch = choice(request, "fit", FITS) == "stretch"
 
@@ -208,7 +208,7 @@ class Window:
     # --- codes
 
     async def codes_about(self, request: Request) -> Response:
-        """The generator."""
+        """Says which generator makes inputs."""
         return JSONResponse(await self.desk.run(object(), lambda: self.codes.facts()))
 
     async def code_made(self, request: Request) -> Response:
@@ -229,7 +229,7 @@ class Window:
     # --- looking
 
     async def look(self, request: Request) -> Response:
-        """All channels of a layer for an input, or for the picture in the body, which is not kept."""
+        """Shows all channels of a layer for an input, or for the picture in the body, which is not kept."""
         asked = _asked_for(request)
         see = await self._seeing(request, asked.layer)
         if asked.sort == "selectivity":
@@ -239,7 +239,7 @@ class Window:
         return Response(content, media_type="application/octet-stream")
 
     def _answer(self, asked: Asked, stimulus: Stimulus, seen: Seen) -> bytes:
-        """The header and the sprite."""
+        """Returns the header and the sprite."""
         order = self.sight.order(asked.sort, seen, asked.layer)
         header: dict[str, Any] = {
             "layer": asked.layer,
@@ -258,7 +258,7 @@ class Window:
         return packed(header | sprite.facts(), sprite.jpeg)
 
     def _driven(self, asked: Asked, stimulus: Stimulus, seen: Seen) -> Any:
-        """How the value of the origin changes with what the layer gives; without one the strongest class is it."""
+        """Returns how the origin's value changes with what the layer gives; without one the strongest class is it."""
         layer, unit, at = asked.origin
         if not layer:
             known = self.sight.layers()[-1]["name"] if seen.answer is None else "output"
@@ -267,7 +267,7 @@ class Window:
         return self.sight.driven(stimulus, asked.layer, layer, unit, *place)
 
     def _patterns(self, layer: str, order: Any) -> tuple[Sprite, list[int]]:
-        """The preferred stimuli of a layer's channels, and the channels that have none."""
+        """Returns the preferred stimuli of a layer's channels, and the channels that have none."""
         key = (layer, self.shown.stamps)
         if self._patterned[0] != key:  # they are read from the disk, and made small, once for as long as none is added
             found = preferred(self.shown, layer)
@@ -279,12 +279,12 @@ class Window:
         return sprite_of_pictures(np.stack(tiles)), [c for c in order.tolist() if c not in known]
 
     def _foreign(self) -> str:
-        """What is to be known of atlases whose patterns are not shown."""
+        """Says what is to be known of atlases whose patterns are not shown."""
         books = [] if self.shown.shelf is None else self.shown.shelf.books
         return next(filter(None, map(self.shown.foreign, books)), "")
 
     async def _seeing(self, request: Request, layer: str) -> Callable[[], tuple[Stimulus, Seen]]:
-        """What looks at the picture that a request carries or names; asks the model when it is called."""
+        """Returns what looks at the picture that a request carries or names; it asks the model when it is called."""
         stretch = choice(request, "fit", FITS) == "stretch"
         name = request.query_params.get("input")
         if name is not None:
@@ -298,7 +298,7 @@ class Window:
         return see
 
     async def _carried(self, request: Request, stretch: bool) -> Callable[[], Stimulus]:
-        """What decodes the picture in a request's body."""
+        """Returns what decodes the picture in a request's body."""
         ending = ending_of(request.headers.get("content-type", ""))
         content = await request.body()
         return lambda: self.inputs.decoded(content, ending, stretch)
@@ -318,7 +318,7 @@ class Window:
         return seen
 
     def _unit(self, seen: Seen, layer: str, unit: int, at: tuple[int, int]) -> dict[str, Any]:
-        """What is said of the selected unit, which is the strongest one where none was named."""
+        """Returns what is said of the selected unit, which is the strongest one where none was named."""
         channel = int(np.nanargmax(np.nan_to_num(seen.peaks, nan=-np.inf))) if unit < 0 else unit
         y, x = place_of(seen, channel, at)
         value = float(seen.maps[channel, y, x])
@@ -339,7 +339,7 @@ class Window:
             self.desk.later(self.sight.settle)
 
     async def selectivity(self, request: Request) -> Response:
-        """How selective each channel of a layer is among the bundled photographs."""
+        """Says how selective each channel of a layer is among the bundled photographs."""
         layer = asked_text(request, "layer")
         values = await self._measured(layer)
         return JSONResponse({"layer": layer, "values": _plain(values), "images": len(self._photographs())})
@@ -348,7 +348,7 @@ class Window:
         return [entry["id"] for entry in self.inputs.listed() if entry["source"] == "bundled"]
 
     async def _measured(self, layer: str) -> Any:
-        """Selectivity of a layer's channels, measured now if it was not; others may ask the model meanwhile."""
+        """Returns the selectivity of a layer's channels, measured now if it was not, while others may ask the model."""
         known = self.sight.selectivity(layer)
         if known is not None:
             return known
@@ -363,7 +363,7 @@ class Window:
         return [self.sight.see(self.inputs.stimulus(name), layer).peaks for name in names]
 
     async def back(self, request: Request) -> Response:
-        """One unit at one position propagated back to the pixels."""
+        """Propagates one unit at one position back to the pixels."""
         layer = asked_text(request, "layer")
         unit = whole(request, "unit", None, 0, 10**7)
         at = whole(request, "y", -1, -1, 10**5), whole(request, "x", -1, -1, 10**5)
@@ -383,14 +383,14 @@ class Window:
     def _place(
         self, stimulus: Stimulus, layer: str, unit: int, at: tuple[int, int], known: tuple[str, bool] | None
     ) -> tuple[int, int]:
-        """Where a unit is propagated back from: the position that was named, or where it is strongest."""
+        """Returns where a unit is propagated back from: the position that was named, or where it is strongest."""
         if known is None:
             return place_of(self.sight.see(stimulus, layer), unit, at)
         return place_of(self._remembered(*known, layer), unit, at)
 
 
 def place_of(seen: Seen, channel: int, at: tuple[int, int]) -> tuple[int, int]:
-    """A position in a layer's map: the one that is named, or where the channel is strongest.
+    """Returns a position in a layer's map: the one that is named, or where the channel is strongest.
 
     Raises:
         RequestError: No such channel or position.
@@ -404,7 +404,7 @@ def place_of(seen: Seen, channel: int, at: tuple[int, int]) -> tuple[int, int]:
 
 
 def packed(header: dict[str, Any], content: bytes) -> bytes:
-    """One answer: the length of a JSON header in 4 bytes, big-endian, the header, and a picture."""
+    """Packs one answer: the length of a JSON header in 4 bytes, big-endian, the header, and a picture."""
     words = json.dumps(header, allow_nan=False).encode()
     return len(words).to_bytes(4, "big") + words + content
 
@@ -415,7 +415,7 @@ def _plain(values: Any) -> list[float | None]:
 
 
 def _morph(body: dict[str, Any]) -> tuple[int, int, float] | None:
-    """The two seeds and the share between them that a body names.
+    """Returns the two seeds and the share between them that a body names.
 
     Raises:
         RequestError: It names something else.
@@ -431,7 +431,7 @@ def _morph(body: dict[str, Any]) -> tuple[int, int, float] | None:
 
 
 def _native() -> Generator:
-    """The native generator.
+    """Loads the native generator.
 
     Raises:
         RequestError: It cannot be loaded; the page then has no codes.

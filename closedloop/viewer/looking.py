@@ -63,7 +63,7 @@ class Seen:
         return largest
 
     def peak(self, channel: int) -> tuple[int, int]:
-        """Row and column of a channel's largest value."""
+        """Returns row and column of a channel's largest value."""
         y, x = np.unravel_index(int(np.argmax(np.nan_to_num(self.maps[channel], nan=-np.inf))), self.maps.shape[1:])
         return int(y), int(x)
 
@@ -103,11 +103,11 @@ class Sight(ABC):
 
     @abstractmethod
     def layers(self) -> list[dict[str, Any]]:
-        """The layers, in the order in which they run, as the interface of the server words them."""
+        """Lists the layers, in the order in which they run, as the interface of the server words them."""
 
     @abstractmethod
     def see(self, stimulus: Stimulus, layer: str) -> Seen:
-        """What a layer gives for an image.
+        """Returns what a layer gives for an image.
 
         Raises:
             UnknownNameError: No such layer.
@@ -115,14 +115,14 @@ class Sight(ABC):
 
     @abstractmethod
     def forward(self, layer: str, channel: int, y: int, x: int) -> Callable[[Tensor], Tensor]:
-        """A function from images to the values ``(n,)`` of one unit at one position, with torch's graph kept.
+        """Returns a function from images to the values ``(n,)`` of one unit at one position, with torch's graph kept.
 
         Raises:
             UnknownNameError: No such layer.
         """
 
     def driven(self, stimulus: Stimulus, layer: str, origin: str, channel: int, y: int, x: int) -> NDArray[np.float32]:
-        """How the value of one unit changes with each value of a layer before it, ``(channels, rows, columns)``.
+        """Returns how a unit's value changes with each value of a layer before it, ``(channels, rows, columns)``.
 
         Args:
             stimulus: What is shown.
@@ -139,7 +139,7 @@ class Sight(ABC):
         raise RequestError(f"mode: {self.inner.name} cannot be looked into; it has no layers to propagate back to.")
 
     def _answered(self, channel: int) -> Callable[[Tensor], Tensor]:
-        """A function from images to the response ``(n,)`` of one recorded unit; its mean over time."""
+        """Returns a function from images to the response ``(n,)`` of one recorded unit; its mean over time."""
 
         def one(images: Tensor) -> Tensor:
             network: Any = self.inner
@@ -149,11 +149,11 @@ class Sight(ABC):
         return one
 
     def box(self, layer: str, channel: int, y: int, x: int) -> list[int] | None:
-        """What a unit sees, ``[y0, x0, y1, x1]`` in pixels, half-open; None where it is not known."""
+        """Returns what a unit sees, ``[y0, x0, y1, x1]`` in pixels, half-open; None where it is not known."""
         return None
 
     def label(self, layer: str, channel: int) -> str:
-        """What a unit stands for; "" where that is not known."""
+        """Returns what a unit stands for; "" where that is not known."""
         return ""
 
     def settle(self) -> bool:
@@ -161,7 +161,7 @@ class Sight(ABC):
         return False
 
     def top(self, answer: NDArray[np.float32] | None) -> list[tuple[str, float]] | None:
-        """The most probable classes with their probabilities; None where classes have no names."""
+        """Returns the most probable classes with their probabilities; None where classes have no names."""
         labels = self.labels
         if answer is None or labels is None or len(labels) != len(answer) or not np.isfinite(answer).all():
             return None
@@ -169,11 +169,11 @@ class Sight(ABC):
         return [(str(labels[i]), float(chances[i])) for i in np.argsort(-chances)[:TOP]]
 
     def selectivity(self, layer: str) -> NDArray[np.float32] | None:
-        """Selectivity of each channel as far as it was measured; None before."""
+        """Returns the selectivity of each channel as far as it was measured; None before."""
         return self._selectivity.get(layer)
 
     def measure(self, layer: str, peaks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Lifetime sparseness of each channel over images, kept for later.
+        """Measures the lifetime sparseness of each channel over images, and keeps it for later.
 
         Args:
             layer: The layer.
@@ -187,7 +187,7 @@ class Sight(ABC):
         return values
 
     def order(self, sort: str, seen: Seen, layer: str) -> NDArray[np.intp]:
-        """The channels in the order in which they are shown."""
+        """Returns the channels in the order in which they are shown."""
         if sort == "index":
             return np.arange(len(seen.maps))
         by = seen.peaks if sort == "activation" else self._selectivity[layer]
@@ -336,7 +336,7 @@ class BoxSight(Sight):
 
 
 def listed_layers(subject: Subject) -> tuple[str, ...]:
-    """The layers within a network, in the order in which they run; none of what cannot be looked into."""
+    """Lists the layers within a network, in the order in which they run; none of what cannot be looked into."""
     sight = sight_of(subject)
     return sight.inside.names if isinstance(sight, NetworkSight) else ()
 
@@ -352,20 +352,20 @@ def value_at(found: Tensor, channel: int, y: int, x: int) -> Tensor:
 
 
 def responses_layer(subject: Subject) -> dict[str, Any]:
-    """The facts of the layer "responses"."""
+    """Returns the facts of the layer "responses"."""
     count = len(subject.units)
     facts = {"name": RESPONSES, "kind": type(subject).__name__, "shape": [count], "channels": count}
     return {**facts, "grid": None, "rf": None, "output": True}
 
 
 def unit_name(subject: Subject, column: int) -> str:
-    """What a recorded unit stands for, or else its name."""
+    """Returns what a recorded unit stands for, or else its name."""
     labels = subject.units.coords.get("label", ())
     return str(labels[column] if len(labels) and labels[column] else subject.units.neuroid_id[column])
 
 
 def recorded(subject: Subject, stimulus: Stimulus) -> Seen:
-    """What a subject answers; responses in time are a row for each unit."""
+    """Asks a subject what it answers; responses in time are a row for each unit."""
     image = from_bytes(stimulus)[None]
     start = time.perf_counter()
     responses = check_responses(subject.record(image), 1, len(subject.units), subject.name)
@@ -377,7 +377,7 @@ def recorded(subject: Subject, stimulus: Stimulus) -> Seen:
 
 
 def sight_of(subject: Subject) -> Sight:
-    """A subject as it is looked at."""
+    """Returns a subject as it is looked at."""
     if "torch" in sys.modules:  # without it there is no network
         from closedloop.subjects import TorchSubject
 

@@ -159,7 +159,7 @@ def check_token(token: str | None) -> None:
 
 
 def policy() -> str:
-    """The content-security policy of pages: their own files, and pictures that they hold themselves."""
+    """Returns the content-security policy of pages: their own files, and pictures that they hold themselves."""
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
         "connect-src 'self'; font-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'self'"
@@ -167,7 +167,7 @@ def policy() -> str:
 
 
 def _host_name(text: str) -> str:
-    """The name in a Host header, in lower case and without port; "" for what is none."""
+    """Returns the name in a Host header, in lower case and without port; "" for what is none."""
     try:
         return (urlsplit(f"//{text}").hostname or "").rstrip(".")
     except ValueError:
@@ -175,7 +175,7 @@ def _host_name(text: str) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether an address to listen at can be reached from this computer alone."""
+    """Returns whether an address to listen at can be reached from this computer alone."""
     try:
         return address == "localhost" or ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -200,7 +200,7 @@ def _check_origin(request: Request) -> None:
 
 
 def _place(origin: str) -> str:
-    """Host and port of an origin, in lower case; "" for an opaque one."""
+    """Returns host and port of an origin, in lower case; "" for an opaque one."""
     scheme, _, place = origin.lower().partition("://")
     return place if scheme in ("http", "https") else ""
 
@@ -246,7 +246,7 @@ def _measured(receive: Receive) -> Receive:
 
 
 def refusal(request: Request, error: Exception) -> Response:
-    """The answer to a request that cannot be served: JSON below ``/api``, else a page; only the server's end is a 5xx.
+    """Answers a request that cannot be served: JSON below ``/api``, else a page; only the server's end is a 5xx.
 
     Args:
         request: What was asked.
@@ -271,13 +271,13 @@ def _status(error: Exception) -> tuple[int, str, dict[str, str]]:
 
 
 def _refused_by_the_disk(error: OSError) -> str:
-    """What is said of a file that is gone, may not be read or cannot be written, or a disk that is full."""
+    """Says of a file that it is gone, may not be read or cannot be written, or that a disk is full."""
     where = f" ({error.filename})" if error.filename else ""
     return f"disk: {error.strerror or type(error).__name__}{where}; mend that, and open the page again."
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Starlette's handler for errors of ours, of its own, and of the disk."""
+    """Handles errors of ours, of Starlette's own, and of the disk."""
     return refusal(request, error)
 
 

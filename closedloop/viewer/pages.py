@@ -20,7 +20,7 @@ STATIC = Path(__file__).parent / "static"
 
 @cache
 def environment() -> Environment:
-    """The environment of all templates; what stands in them is escaped, and a misspelt name is an error."""
+    """Returns the environment of all templates; what stands in them is escaped, and a misspelt name is an error."""
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -31,7 +31,7 @@ def environment() -> Environment:
 
 
 def static_address(path: str) -> str:
-    """The address of a file of the package; another version has another address, so that browsers may keep it."""
+    """Returns the address of a file of the package; it names the version, so that browsers may keep the file."""
     return f"/static/{path}?v={version()}"
 
 
@@ -42,7 +42,7 @@ def render_text(
     root: str = "/",
     **context: Any,
 ) -> str:
-    """A template as text, for the server or for a folder of files.
+    """Renders a template as text, for the server or for a folder of files.
 
     Args:
         name: Its file in `TEMPLATES`.
@@ -56,7 +56,7 @@ def render_text(
 
 
 def render(request: Request, name: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """A template as an answer; it knows the viewer's parts, its subject, and the path that was asked for.
+    """Renders a template as an answer; it knows the viewer's parts, its subject, and the path that was asked for.
 
     Args:
         request: What was asked.

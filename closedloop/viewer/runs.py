@@ -98,10 +98,8 @@ class Runs:
     def counts(self) -> dict[str, int]:
         """Returns how many runs there are in each state."""
         index = self.index()
-        known = {} if index is None else {
-            row["state"]: row["n"] for row in index.rows("SELECT state, count(*) AS n FROM runs GROUP BY state")
-        }  # fmt: skip
-        return {state: known.get(state, 0) for state in STATES}
+        told = [] if index is None else index.rows("SELECT state, count(*) AS n FROM runs GROUP BY state")
+        return dict.fromkeys(STATES, 0) | {row["state"]: row["n"] for row in told}
 
     def path_of(self, identity: str) -> Path:
         """Returns where a run is.
@@ -198,7 +196,7 @@ class _RunPages:
         self._drawing = asyncio.Lock()  # many pictures that are made again one by one must not take all threads
 
     async def listed(self, request: Request) -> Response:
-        """A page of the catalogue as JSON."""
+        """Sends a page of the catalogue as JSON."""
         return JSONResponse(await run_in_threadpool(self._listed, request))
 
     def _listed(self, request: Request) -> dict[str, Any]:
@@ -208,16 +206,22 @@ class _RunPages:
         return {"total": total, "offset": wanted.offset, "limit": PAGE, "states": self._runs.counts(), "rows": told}
 
     async def browser(self, request: Request) -> Response:
-        """The browser of runs."""
+        """Shows the browser of runs."""
         answer = await run_in_threadpool(self._listed, request)
         asked = {name: request.query_params.get(name, "") for name in ("q", "state", "where", "sort")}
         asked["sort"] = asked["sort"] or "-when"
-        return render(request, "runs.html", title="Runs", folder=self._runs.folder.name, asked=asked, **answer,
-                      page=1 + answer["offset"] // PAGE, pages=max(1, -(-answer["total"] // PAGE)),
-                      jobs=self._jobs.all())  # fmt: skip
+        context: dict[str, Any] = {
+            **answer,
+            "folder": self._runs.folder.name,
+            "asked": asked,
+            "page": 1 + answer["offset"] // PAGE,
+            "pages": max(1, -(-answer["total"] // PAGE)),
+            "jobs": self._jobs.all(),
+        }
+        return render(request, "runs.html", title="Runs", **context)
 
     async def page(self, request: Request) -> Response:
-        """One run."""
+        """Shows one run."""
         identity = request.path_params["id"]
         job = self._jobs.of_run(identity)
         if job is not None and not job.plain()["begun"]:
@@ -247,7 +251,7 @@ class _RunPages:
         }
 
     async def comparison(self, request: Request) -> Response:
-        """Several runs on one axis."""
+        """Shows several runs on one axis."""
         names = await run_in_threadpool(self._names, _ids(request))
         return render(request, "runs_compare.html", title="Runs compared", runs=names)
 
@@ -268,7 +272,7 @@ class _RunPages:
         return found
 
     async def compared(self, request: Request) -> Response:
-        """The curves of several runs as JSON."""
+        """Sends the curves of several runs as JSON."""
         return JSONResponse(await run_in_threadpool(self._compared, _ids(request)))
 
     def _compared(self, ids: list[str]) -> dict[str, Any]:
@@ -286,24 +290,24 @@ class _RunPages:
         return {**told, **curves, "findings": findings, "problem": ""}
 
     async def report(self, request: Request) -> Response:
-        """The report of a run; it is a page of its own, and may do nothing."""
+        """Sends the report of a run; it is a page of its own, and may do nothing."""
         path = await run_in_threadpool(self._runs.path_of, request.path_params["id"])
         page = await run_in_threadpool(build_report, [path], f"{path.name}.html")
         return HTMLResponse(page, headers={"Content-Security-Policy": _REPORT})
 
     async def live(self, request: Request) -> Response:
-        """Where a run stands, as JSON."""
+        """Says where a run stands, as JSON."""
         since = whole(request, "since", -2, -2, 2**31)
         follower = await run_in_threadpool(self._runs.follower, request.path_params["id"])
         return JSONResponse(await run_in_threadpool(follower.snapshot, since))
 
     async def cautions(self, request: Request) -> Response:
-        """What makes a run's numbers less than they seem, as JSON."""
+        """Says what makes a run's numbers less than they seem, as JSON."""
         follower = await run_in_threadpool(self._runs.follower, request.path_params["id"])
         return JSONResponse(await run_in_threadpool(follower.cautions))
 
     async def events(self, request: Request) -> Response:
-        """The same as a stream, with every commit until the run is over."""
+        """Sends the same as a stream, with every commit until the run is over."""
         since = whole(request, "since", -2, -2, 2**31)
         follower = await run_in_threadpool(self._runs.follower, request.path_params["id"])
         return StreamingResponse(_stream(follower, since), media_type="text/event-stream")
@@ -315,7 +319,7 @@ class _RunPages:
         return JSONResponse({"asked": True}, 202)
 
     async def picture(self, request: Request) -> Response:
-        """A picture of a run."""
+        """Sends a picture of a run."""
         size = whole(request, "size", 224, 16, 1024)
         reference = choice(request, "kind", ("evolved", "reference")) == "reference"
         asked = (request.path_params["id"], request.path_params["name"], reference, size)
@@ -326,7 +330,7 @@ class _RunPages:
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
 
     async def drawing(self, request: Request) -> Response:
-        """A movie or a figure of a run, of what is committed."""
+        """Sends a movie or a figure of a run, of what is committed."""
         follower = await run_in_threadpool(self._runs.follower, request.path_params["id"])
         file = request.path_params["file"]
         data = await run_in_threadpool(follower.drawing, file)
@@ -336,7 +340,7 @@ class _RunPages:
         return Response(data, media_type=kind, headers={"Cache-Control": "private, no-cache"})
 
     async def jobs_listed(self, request: Request) -> Response:
-        """All jobs."""
+        """Lists all jobs."""
         return JSONResponse(self._jobs.all())
 
     async def start(self, request: Request) -> Response:
@@ -346,7 +350,7 @@ class _RunPages:
         return JSONResponse(job.plain(), 202)
 
     async def job(self, request: Request) -> Response:
-        """One job."""
+        """Says where one job stands."""
         return JSONResponse(self._jobs.find(request.path_params["number"]).plain())
 
     async def cancel(self, request: Request) -> Response:

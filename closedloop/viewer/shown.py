@@ -72,7 +72,7 @@ class Shown:
         return f"This atlas is of another {name} than the one that is looked at here: other weights, or other options."
 
     def _same_recipe(self, held: Any) -> bool:
-        """Whether an atlas's subject has the recipe of this one, whatever is recorded; true where none is held."""
+        """Returns whether an atlas's subject has this one's recipe, whatever is recorded; true where none is held."""
         if not isinstance(held, Mapping) or self.inner is None:
             return True
         known = [unwrap(held)[0], recipe(self.inner)]

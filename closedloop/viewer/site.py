@@ -140,10 +140,10 @@ class _Site:
         return count
 
     def _page(self, name: str, root: str, made: Any, *what: str) -> None:
+        subject = self._shelf.books[0].subject
         render = partial(
-            render_text, static=lambda path: f"{root}static/{path}", root=root, scripts=False,
-            subject=self._shelf.books[0].subject,
-        )  # fmt: skip
+            render_text, static=lambda path: f"{root}static/{path}", root=root, scripts=False, subject=subject
+        )
         self._put(name, made(render, self._shelf, *what, _Files(self, root)).encode())
 
     def _put(self, name: str, data: bytes) -> None:
@@ -153,15 +153,15 @@ class _Site:
         path.write_bytes(data)
 
     def layer_file(self, layer: str) -> str:
-        """The file of a layer's page; of "" that of all layers."""
+        """Returns the file of a layer's page; of "" that of all layers."""
         return f"{self._names[layer]}/index.html" if layer else "index.html"
 
     def unit_file(self, layer: str, key: str) -> str:
-        """The file of a unit's page."""
+        """Returns the file of a unit's page."""
         return f"{self._names[layer]}/{self._units[layer][key]}.html"
 
     def picture_file(self, book: Book, name: str) -> str:
-        """The file of a picture, which is written when it is first asked for."""
+        """Returns the file of a picture, which is written when it is first asked for."""
         path = f"pictures/{book.number}/{name}.webp"
         if path not in self._written:
             self._written.add(path)
@@ -178,15 +178,15 @@ class _Files:
         self._site, self._root = site, root
 
     def layer(self, layer: str) -> str:
-        """The page of a layer; of "" that of all layers."""
+        """Returns the address of a layer's page; of "" that of all layers."""
         return self._root + self._site.layer_file(layer)
 
     def unit(self, layer: str, key: str) -> str:
-        """The page of a unit."""
+        """Returns the address of a unit's page."""
         return self._root + self._site.unit_file(layer, key)
 
     def picture(self, book: Book, name: str) -> str:
-        """A picture of a page."""
+        """Returns the address of a picture of a page."""
         return self._root + self._site.picture_file(book, name)
 
 

@@ -41,7 +41,7 @@ class Sprite:
     scale: float
 
     def facts(self) -> dict[str, Any]:
-        """What a header says of it."""
+        """Returns what a header says of it."""
         return {
             "tile": list(self.tile),
             "columns": self.columns,
@@ -91,7 +91,7 @@ def hatched(side: int) -> NDArray[np.uint8]:
 
 
 def shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A picture ``(h, w, 3)`` as ``(side, side, 3)``."""
+    """Resizes a picture ``(h, w, 3)`` to ``(side, side, 3)``."""
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
 
 

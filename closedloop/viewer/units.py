@@ -83,15 +83,15 @@ class Served:
     """Addresses on this server; whatever stands in a name, it stays one part of the path."""
 
     def layer(self, layer: str) -> str:
-        """The page of a layer; of "" that of all layers."""
+        """Returns the address of a layer's page; of "" that of all layers."""
         return f"/units/{quote(layer, safe='')}" if layer else "/units"
 
     def unit(self, layer: str, key: str) -> str:
-        """The page of a unit."""
+        """Returns the address of a unit's page."""
         return f"{self.layer(layer)}/{quote(key, safe='')}"
 
     def picture(self, book: Book, name: str) -> str:
-        """A picture of a page."""
+        """Returns the address of a picture of a page."""
         return f"/api/atlas/{book.number}/{name}.webp"
 
 
@@ -107,7 +107,7 @@ class UnitPages:
         self._shelf, self._shown, self._to = shelf, shown, Served()
 
     def page(self, request: Request) -> Response:
-        """The list of layers, a layer, or a unit, as the parts of the path say."""
+        """Shows the list of layers, a layer, or a unit, as the parts of the path say."""
         parts = _parts(request)
         foreign = next(filter(None, map(self._shown.foreign, self._shelf.books)), "")
         jobs = not foreign and any(getattr(route, "path", "") == JOBS for route in request.app.routes)
@@ -127,7 +127,7 @@ class UnitPages:
         raise absent("there is nothing at this address; a unit's is /units/LAYER/UNIT.")
 
     def picture(self, request: Request) -> Response:
-        """A picture of a page."""
+        """Sends a picture of a page."""
         place, name = request.path_params["book"], request.path_params["name"]
         found = self._shelf.books[place].encoded(name) if place < len(self._shelf.books) else None
         if found is None:
@@ -140,7 +140,7 @@ def _response(page: Response) -> Response:
 
 
 def _parts(request: Request) -> list[str]:
-    """The parts of the path below ``/units``, taken apart before they are decoded: a name may hold a slash."""
+    """Returns the parts of the path below ``/units``, taken apart before they are decoded: a name may hold a slash."""
     raw: bytes = request.scope.get("raw_path") or quote(request.url.path).encode()
     path = raw.partition(b"?")[0].decode("ascii", "replace")
     try:
