@@ -53,9 +53,9 @@ class Layers:
         return np.array([[(i * w).sum() for w in self._weights] for i in images])
 
 
-def photographs(folder: Path) -> Path:
+def photographs(folder: Path, seed: int = 1) -> Path:
     """Puts pictures of three classes into a folder."""
-    images = np.random.default_rng(1).integers(0, 256, (30, 3, SIDE, SIDE)).astype(np.float32) / np.float32(255)
+    images = np.random.default_rng(seed).integers(0, 256, (30, 3, SIDE, SIDE)).astype(np.float32) / np.float32(255)
     for i, image in enumerate(images):
         place = folder / ("cat", "dog", "red fox")[i % 3]
         place.mkdir(parents=True, exist_ok=True)

@@ -347,6 +347,14 @@ class AtlasPages:
         kept = {str(name): group for name, group in groups.items() if len(group) >= _LEAST_OF_CLASS}
         return list(kept), list(kept.values())
 
+    def differing(self, layer: str) -> dict[str, float]:
+        """Returns the p-value of the difference between classes of each unit of a layer, by the unit's name.
+
+        Empty for another layer, and where natural images are not sorted into classes.
+        """
+        units = self.keys.get(layer, {}) if len(set(self._naturals[2]) - {""}) > 1 else {}
+        return dict(zip(units, self._tested[layer][1].tolist(), strict=True)) if units else {}
+
     def tuning(self, layer: str, key: str) -> Tuning:
         """Returns how a unit's responses differ between classes; empty where there are not two classes."""
         column = self.column(layer, key)
@@ -526,6 +534,25 @@ def corrected(atlases: Sequence[AtlasPages], layer: str) -> list[dict[str, float
     values = benjamini_hochberg(np.array([p for own in raw for p in own.values()]))
     ends = np.cumsum([len(own) for own in raw])[:-1]
     return [dict(zip(own, part.tolist(), strict=True)) for own, part in zip(raw, np.split(values, ends), strict=True)]
+
+
+def corrected_classes(atlases: Sequence[AtlasPages], layer: str, sets: Sequence[str]) -> list[dict[str, float]]:
+    """Returns the p-values of differences between classes, corrected for all units of a layer together.
+
+    By Holm over all atlases, by the unit's name for each; what is read side by side is one family of tests.
+
+    Args:
+        atlases: Their pages.
+        layer: The layer.
+        sets: Which natural images each was made with; one unit with one set in two atlases is one test.
+    """
+    tests = {
+        (which, key): p for one, which in zip(atlases, sets, strict=True) for key, p in one.differing(layer).items()
+    }
+    adjusted = dict(zip(tests, holm(list(tests.values())).tolist(), strict=True))
+    return [
+        {key: adjusted[which, key] for key in one.differing(layer)} for one, which in zip(atlases, sets, strict=True)
+    ]
 
 
 def _kruskal(names: list[str], groups: list[FloatArray]) -> tuple[float, float]:

@@ -18,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from closedloop.analysis.atlas import ATLAS, AtlasPages, UnitPage, attribution_name, corrected, natural_name
+from closedloop.analysis.atlas import (
+    ATLAS,
+    AtlasPages,
+    UnitPage,
+    attribution_name,
+    corrected,
+    corrected_classes,
+    natural_name,
+)
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
 from closedloop.figures.tiles import stretched
 from closedloop.interfaces import RESOLUTION
@@ -102,6 +110,17 @@ class Book:
     def experiment(self) -> dict[str, Any]:
         """What repeats it."""
         return dict(read_experiment(self.run))
+
+    @property
+    def photographs(self) -> str:
+        """Which natural images it was made with: SHA-256 of them, or where none was noted, where they came from."""
+        held = self.experiment.get("fingerprints") or {}
+        return str(held.get("naturals") or self.experiment.get("naturals"))
+
+    @property
+    def photographs_from(self) -> str:
+        """The name of the folder of its natural images, or "bundled"."""
+        return Path(str(self.experiment.get("naturals"))).name
 
     @property
     def subject(self) -> str:
@@ -236,6 +255,16 @@ class Shelf:
         return {
             (book.number, name): p for book, own in zip(self.books, known[1], strict=True) for name, p in own.items()
         }
+
+    def classes_corrected(self, layer: str) -> dict[tuple[str, str], float]:
+        """Returns the p-value of the difference between classes, by the set of photographs and the unit's name.
+
+        Corrected for the units of the layer and the sets together, since they are shown together.
+        """
+        books = [book for book in self.books if layer in book.pages.keys]
+        sets = [book.photographs for book in books]
+        found = corrected_classes([book.pages for book in books], layer, sets)
+        return {(which, key): p for which, own in zip(sets, found, strict=True) for key, p in own.items()}
 
     @property
     def layers(self) -> dict[str, dict[str, list[Book]]]:

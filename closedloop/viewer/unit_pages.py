@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from closedloop.networks.imagenet import class_words
 from closedloop.report.wording import number, true_minus, with_error
 from closedloop.viewer.atlases import Addresses, Book, Shelf, histogram
 
+T = TypeVar("T", Made, Photograph)
 #: Classes that a page lists.
 CLASSES = 12
+#: How attributions were made, in words.
+_ATTRIBUTED = {"guided-backprop": "guided backpropagation", "gradient": "the gradient"}
 #: P-values below this are written as "< 0.001".
 _LEAST_P = 0.001
 
@@ -72,14 +75,14 @@ def layer_page(render: Render, shelf: Shelf, layer: str, to: Addresses, **more: 
         shelf.books[0].pages.column(layer, "")  # says which there are
     cards = [_card(layer, key, books, to) for key, books in (units or {}).items()]
     books = [book for book in shelf.books if layer in book.pages.keys]
+    sets = {book.photographs: book.pages.natural_n for book in books}
     return render(
         "atlas.html",
         title=layer,
         layer=layer,
         cards=cards,
         methods=[row for book in books for row in _method_rows(book, layer, shelf.corrected(layer))],
-        natural_n=books[0].pages.natural_n,
-        unit_words=_where(books[0].pages.unit(layer, next(iter(books[0].pages.keys[layer])))),
+        natural_n=sum(sets.values()),
         up=to.layer(""),
         **more,
     )
@@ -87,25 +90,31 @@ def layer_page(render: Render, shelf: Shelf, layer: str, to: Addresses, **more: 
 
 def _card(layer: str, key: str, books: Sequence[Book], to: Addresses) -> dict[str, Any]:
     """Returns what a card of a unit shows: its best image that was made, its best photograph, two numbers."""
-    book = books[0]
-    column = book.pages.keys[layer][key]
-    made = [(b, one) for b in books for one in b.pages.made(b.pages.column(layer, key))]
-    made.sort(key=lambda pair: -np.nan_to_num(pair[1].response.mean, nan=-np.inf))
-    best, warnings = book.pages.best(column), book.pages.warnings(column)
-    top = made[0] if made else None
+    columns = {book.number: book.pages.keys[layer][key] for book in books}
+    made = _highest((book, one) for book in books for one in book.pages.made(columns[book.number]))
+    best = _highest((book, one) for book in books for one in book.pages.best(columns[book.number])[:1])
+    high, natural = (float("nan") if found is None else found[1].response.mean for found in (made, best))
+    ratio = high / natural if natural > 0 else float("nan")
+    first = books[0]
+    warnings = first.pages.warnings(columns[first.number])
     return {
         "key": key,
         "address": to.unit(layer, key),
-        "made": "" if top is None else to.picture(top[0], _made_name(top[1], top[0].pages.column(layer, key))),
-        "method": "" if top is None else _method(top[1]),
-        "natural": to.picture(book, f"crop-{natural_name(best[0].number)}-{column}") if best else "",
-        "response": "–" if top is None else number(top[1].response.mean, 3),
-        "best_natural": number(best[0].response.mean, 3) if best else "–",
-        "ratio": "" if top is None or not np.isfinite(top[1].ratio) else f"×{top[1].ratio:.2g}",
-        "sort": 0.0 if top is None or not np.isfinite(top[1].ratio) else top[1].ratio,
-        "sparseness": np.nan_to_num(book.pages.sparseness(column)),
+        "made": "" if made is None else to.picture(made[0], _made_name(made[1], columns[made[0].number])),
+        "method": "" if made is None else _method(made[1]),
+        "natural": "" if best is None else to.picture(best[0], _crop_name(best[1], columns[best[0].number])),
+        "response": number(high, 3),
+        "best_natural": number(natural, 3),
+        "ratio": f"×{ratio:.2g}" if np.isfinite(ratio) else "",
+        "sort": ratio if np.isfinite(ratio) else 0.0,
+        "sparseness": np.nan_to_num(first.pages.sparseness(columns[first.number])),
         "flag": warnings[0].partition(":")[0] if warnings else "",
     }
+
+
+def _highest(found: Iterable[tuple[Book, T]]) -> tuple[Book, T] | None:
+    """Returns what drives a unit most, with its atlas; None for none."""
+    return max(found, key=lambda e: np.nan_to_num(e[1].response.mean, nan=-np.inf), default=None)
 
 
 def _method_rows(book: Book, layer: str, adjusted: Mapping[tuple[int, str], float]) -> list[dict[str, str]]:
@@ -145,6 +154,11 @@ def unit_page(render: Render, shelf: Shelf, layer: str, key: str, to: Addresses,
     made.sort(key=lambda e: -np.nan_to_num(e[2].response.mean, nan=-np.inf))
     keys = list(shelf.layers[layer])
     at, size, adjusted = keys.index(key), book.resolution, shelf.corrected(layer)
+    names = _set_names([b for b, _ in known])
+    tiles = [
+        _made_tile(i, b, one, p, to, adjusted[b.number, one.stimulus_id], names[b.photographs])
+        for i, (b, p, one) in enumerate(made, 1)
+    ]
     return render(
         "unit.html",
         title=page.title,
@@ -156,26 +170,61 @@ def unit_page(render: Render, shelf: Shelf, layer: str, key: str, to: Addresses,
         framed=page.field not in (None, (0, 0, size, size)),
         subject=book.subject,
         where=_where(page),
-        made=[
-            _made_tile(i, b, one, p, to, adjusted[b.number, one.stimulus_id]) for i, (b, p, one) in enumerate(made, 1)
-        ],
-        best=[_natural_tile(book, one, page, to) for one in page.best],
-        worst=[_natural_tile(book, one, page, to) for one in page.worst],
-        attributed={"guided-backprop": "guided backpropagation", "gradient": "the gradient"}.get(page.attributed, ""),
-        histogram=histogram(page, [one.response.mean for *_, one in made]),
-        facts=_facts(page),
-        classes=_classes(page.tuning),
-        tuning=_tuning_words(page.tuning, len(book.pages.keys[layer])),
-        natural_n=f"{book.pages.natural_n:,}",
+        noiseless=all(p.noiseless for _, p in known),
+        made=tiles,
+        sets=_sets(shelf, layer, key, known, names, [one.response.mean for *_, one in made], to),
         tests=len(adjusted),
         up=to.layer(layer),
         top=to.layer(""),
         before=to.unit(layer, keys[at - 1]) if at else "",
         after=to.unit(layer, keys[at + 1]) if at + 1 < len(keys) else "",
-        run=str(book.run.name),
-        seed=book.experiment.get("seed", 0),
+        runs=[f"{b.run.name}, seed {b.experiment.get('seed', 0)}" for b, _ in known],
         **more,
     )
+
+
+def _set_names(books: Sequence[Book]) -> dict[str, str]:
+    """Returns what each set of photographs is called where there are several; nothing is needed to tell one."""
+    sets = {book.photographs: book.photographs_from for book in books}
+    if len(sets) == 1:
+        return dict.fromkeys(sets, "")
+    called = list(sets.values())
+    return {
+        which: name if called.count(name) == 1 else f"{name} ({1 + called[:i].count(name)})"
+        for i, (which, name) in enumerate(sets.items())
+    }
+
+
+def _sets(
+    shelf: Shelf,
+    layer: str,
+    key: str,
+    known: Sequence[tuple[Book, UnitPage]],
+    names: Mapping[str, str],
+    made: Sequence[float],
+    to: Addresses,
+) -> list[dict[str, Any]]:
+    """Returns what is said of each set of photographs that the unit was shown, once for each."""
+    corrected, found = shelf.classes_corrected(layer), []
+    tests = sum(np.isfinite(p) for p in corrected.values())
+    for which, name in names.items():
+        book, page = next((b, p) for b, p in known if b.photographs == which)
+        tuning = replace(page.tuning, p_adjusted=corrected.get((which, key), np.nan))
+        found.append(
+            {
+                "name": name,
+                "unit": page,
+                "natural_n": f"{book.pages.natural_n:,}",
+                "best": [_natural_tile(book, one, page, to) for one in page.best],
+                "worst": [_natural_tile(book, one, page, to) for one in page.worst],
+                "attributed": _ATTRIBUTED.get(page.attributed, ""),
+                "histogram": histogram(page, made),
+                "facts": _facts(page),
+                "classes": _classes(tuning),
+                "tuning": _tuning_words(tuning, tests, len(names)),
+            }
+        )
+    return found
 
 
 def _where(page: UnitPage) -> str:
@@ -191,14 +240,17 @@ def _method(made: Made) -> str:
     return words if made.label in (made.method, "evolved") else f"{words}: {made.label}"
 
 
-def _made_tile(place: int, book: Book, made: Made, page: UnitPage, to: Addresses, adjusted: float) -> Tile:
+def _made_tile(
+    place: int, book: Book, made: Made, page: UnitPage, to: Addresses, adjusted: float, photographs: str
+) -> Tile:
+    of = f" of {photographs}" if photographs else ""
     factor = book.contrast(made.stimulus_id, page.column)
     flags = [("shown with contrast ×" + f"{factor:.1f}", "")] if factor > 1 else []
     flags += [(made.failure.partition(":")[0], "warn")] if made.failure else []
-    flags += [("above every photograph", "accent")] if made.percentile >= 100 else []
+    flags += [(f"above every photograph{of}", "accent")] if made.percentile >= 100 else []
     outside = ", ".join(MEASURE_WORDS[name] for name in made.outside)
     facts = [
-        ("among photographs", f"above {number(made.percentile, 4)} % of them"),
+        ("among photographs", f"above {number(made.percentile, 4)} % {of.strip() or 'of them'}"),
         ("÷ best photograph", true_minus(number(made.ratio, 3))),
         ("rank test", f"{_p(made.p)}, corrected {_p(adjusted)}"),
         ("settings", f"{made.told}; {made.generator}, seed {made.seed}"),
@@ -222,14 +274,18 @@ def _made_name(made: Made, column: int) -> str:
     return f"made-{made.stimulus_id}-{column}"
 
 
+def _crop_name(one: Photograph, column: int) -> str:
+    """Returns the name of what a unit sees of a photograph, given its column in the same atlas."""
+    return f"crop-{natural_name(one.number)}-{column}"
+
+
 def _natural_tile(book: Book, one: Photograph, page: UnitPage, to: Addresses) -> Tile:
-    name = natural_name(one.number)
     return Tile(
-        picture=to.picture(book, f"crop-{name}-{page.column}"),
+        picture=to.picture(book, _crop_name(one, page.column)),
         alt=f"{one.stimulus_id}, what the unit sees of it",
         number=_response(one.response),
         lines=(one.stimulus_id.replace("_", " "),),
-        whole=to.picture(book, f"whole-{name}-0"),
+        whole=to.picture(book, f"whole-{natural_name(one.number)}-0"),
         beside=to.picture(book, f"attribution-{one.place}-{page.column}") if page.attributed else "",
     )
 
@@ -280,12 +336,22 @@ def _classes(tuning: Tuning) -> list[dict[str, Any]]:
     ]
 
 
-def _tuning_words(tuning: Tuning, units: int) -> str:
+def _tuning_words(tuning: Tuning, tests: int, sets: int = 1) -> str:
+    """Returns in words whether classes differ.
+
+    Args:
+        tuning: It.
+        tests: For how many tests its p-value is corrected: of each unit of the layer, with each set of photographs.
+        sets: How many such sets there are.
+    """
     if not tuning.classes:
         return ""
     more = len(tuning.classes) - CLASSES
     listed = f" The {CLASSES} classes with the highest means; {more} more were tested." if more > 0 else ""
+    over = (
+        f"{tests} units of the layer" if sets == 1 else f"{tests} pairs of a unit of the layer and a set of photographs"
+    )
     return (
         f"Kruskal–Wallis over {len(tuning.classes)} classes: H = {number(tuning.h, 3)}, {_p(tuning.p_adjusted)} (Holm "
-        f"over {units} units of the layer), ε² = {number(tuning.epsilon_squared, 2)}.{listed}"
+        f"over {over}), ε² = {number(tuning.epsilon_squared, 2)}.{listed}"
     )

@@ -16,6 +16,7 @@ from closedloop.subjects import FunctionSubject, GaborSubject, Lossy
 from closedloop.viewer import create_app
 from closedloop.viewer.shown import Shown
 from closedloop.viewer.units import preferred
+from tests.viewer.clients import client_of
 
 LAYER, ODD = "/units/a%2Fb.c", "/units/odd%231%3F"
 
@@ -161,3 +162,35 @@ def test_an_older_atlas_is_told_by_its_recipe():
 def test_a_folder_without_an_atlas_is_refused(tmp_path):
     with pytest.raises(InvalidArgumentError, match="atlas: expected the folder of a run of closedloop atlas"):
         create_app(atlas=tmp_path)
+
+
+def test_each_set_of_photographs_has_its_panels_and_is_shown_once(run, tmp_path):
+    several = tmp_path / "several"
+    several.mkdir()
+    naturals, others = (
+        small_atlas.photographs(tmp_path / name, seed) for name, seed in (("naturals", 1), ("others", 7))
+    )
+    for name, folder, seed in (("a", naturals, 0), ("b", others, 0), ("c", naturals, 5)):
+        small_atlas.fill(several / name, folder, seed=seed)
+    page = unescape(client_of(atlas=several).get(f"{LAYER}/0").text)
+    assert page.count('class="histogram"') == 2
+    assert "Responses to 30 photographs of naturals" in page
+    assert "Responses to 30 photographs of others" in page
+    assert page.count('class="photo"') == 12
+    assert page.count("Kruskal–Wallis over 3 classes") == 2
+    assert "(Holm over 6 pairs of a unit of the layer and a set of photographs)" in page
+    assert page.count('class="card flush"') == 6
+    assert "% of others" in page
+    assert len(re.findall(r'id="([^"]+)"', page)) == len(set(re.findall(r'id="([^"]+)"', page)))
+    layer = unescape(client_of(atlas=several).get(LAYER).text)
+    assert "its best of 60 photographs" in layer
+
+
+def test_a_card_holds_what_it_divides(run, tmp_path):
+    page = unescape(client_of(atlas=run.parent).get(LAYER).text)
+    found = re.findall(
+        r'class="evolved">([^<]+)</span> <span class="natural">([^<]+)</span> <span class="soft">×([^<]+)<', page
+    )
+    assert found
+    for made, natural, ratio in found:
+        assert float(made) / float(natural) == pytest.approx(float(ratio), rel=0.06)
