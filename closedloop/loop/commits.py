@@ -28,6 +28,7 @@ from closedloop.interfaces import Presenting, State, Stateful, Subject
 from closedloop.loop.answers import extended, session_name, with_answers
 from closedloop.loop.contents import Handing, Held
 from closedloop.loop.findings import summary_of
+from closedloop.loop.notices import kept
 from closedloop.loop.presenter import Shown
 from closedloop.presentations import Beginning
 from closedloop.recipes import fingerprint, older_fingerprints, plain, same_fingerprint, same_recipe
@@ -152,7 +153,7 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
             _restore(course, saved)
         course.begin(recording)
         try:
-            with _saying_what_is_safe(recording):
+            with kept(recording), _saying_what_is_safe(recording):
                 while (shown := course.show()) is not None:
                     recording.check(shown.responses)  # before anything is learnt from them
                     rows = with_answers(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.interfaces import FloatArray
-from closedloop.loop.notices import notice
+from closedloop.loop.notices import Notice, notice
 from closedloop.presentations import Answers
 
 #: Presentations over which the share of lost ones is taken.
@@ -75,7 +75,8 @@ class Health:
         better = self._lost_told > 0 and share < LOST / 2
         if worse or better:
             self._lost_told = share if worse else 0.0
-            self._tell(f"lost trials now {100 * share:.0f} % ({sum(self._lost)} of the last {len(self._lost)})")
+            words = f"lost trials now {100 * share:.0f} % ({sum(self._lost)} of the last {len(self._lost)})"
+            self._tell(Notice(words, "lost trials", well=better))
 
     def _see_references(self, names: list[str], responses: FloatArray) -> None:
         for name, now in zip(names, responses, strict=True):
@@ -95,7 +96,8 @@ class Health:
         change = float(ratio - 1)
         if abs(change - self._drift_told) >= max(DRIFT_STEP, SURE * error):
             self._drift_told = change
-            self._tell(f"reference drift {100 * change:+.0f} % against their first responses")
+            words = f"reference drift {100 * change:+.0f} % against their first responses"
+            self._tell(Notice(words, "drift", well=abs(change) < DRIFT_STEP))
 
     def _see_snr(self, snr: NDArray[np.float64], units: tuple[str, ...]) -> None:
         if len(self._snr) < FIRST_BLOCKS:
@@ -105,7 +107,8 @@ class Health:
         for unit in np.flatnonzero(np.isfinite(first) & np.isfinite(snr) & (first > 0)).tolist():
             fell = snr[unit] < FELL * first[unit]
             if fell and unit not in self._faded:
-                self._tell(f"SNR of unit {units[unit]} fell from {first[unit]:.2g} to {snr[unit]:.2g}")
+                words = f"SNR of unit {units[unit]} fell from {first[unit]:.2g} to {snr[unit]:.2g}"
+                self._tell(Notice(words, f"SNR of unit {units[unit]}"))
             if fell:
                 self._faded.add(unit)
             elif snr[unit] > 0.75 * first[unit]:

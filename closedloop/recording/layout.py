@@ -37,6 +37,8 @@ LOCK, NAMES, CHECKSUMS = "LOCK", "ids.json", "CHECKSUMS"
 
 #: By this file another process asks a run to end; see `closedloop.loop.ending`.
 END = "END"
+#: What a person was told while a run went on, a line of JSON each; see `closedloop.recording.notes`.
+NOTICES = "NOTICES.jsonl"
 #: What a run found, in a few numbers; see `closedloop.recording.summaries`.
 SUMMARY = "SUMMARY.json"
 

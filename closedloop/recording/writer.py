@@ -9,6 +9,7 @@ A run's folder::
       state/           optimizer, random generators and progress after the last two generations
       images/          PNG of the best image of each generation (or of all)
       references/      PNG of the reference images, exactly as shown
+      NOTICES.jsonl    what a person was told while it went on, if anything: `closedloop.recording.notes`
       SUMMARY.json     what a finished run found, for catalogues: `closedloop.recording.summaries`
       CHECKSUMS        SHA-256 of each file of data.zarr that does not change any more, and of those beside it
       COMMITTED.json   how many rows and checksums count; replacing this file is the only commit
@@ -62,6 +63,7 @@ from closedloop.recording.layout import (
     EXPERIMENT,
     IMAGES,
     LOCK,
+    NOTICES,
     POINTER,
     REFERENCES,
     SCHEMA,
@@ -73,6 +75,7 @@ from closedloop.recording.layout import (
     writing,
 )
 from closedloop.recording.lean import responses_of
+from closedloop.recording.notes import add_note, notes_size
 from closedloop.recording.ownership import OwnFolder
 from closedloop.recording.places import is_packed
 from closedloop.recording.pointer import pointer_bytes
@@ -316,6 +319,19 @@ class Recording:
             replace_files({path: missing[path] for path in others if path is not None})
             if last is not None:
                 put_file(last, missing[last])
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether a person was told anything so far."""
+        return self.path is not None and notes_size(self.path) > 0
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Adds to what a person was told; nothing of it counts, so what cannot be written ends no experiment."""
+        if self.path is None:
+            return
+        with suppress(OSError, RecordingError):
+            self._check_own()
+            add_note(self.path, entry)
 
     def _list_kept(self, sums: Sequence[Sum]) -> None:
         """Writes down the checksums of files that are kept from the beginning, before the files themselves."""
@@ -572,6 +588,7 @@ def _born(path: Path) -> set[str]:
         POINTER + PARTIAL,
         EARLIER,
         END,
+        NOTICES,
     }
     with suppress(RecordingError, ValueError):
         names |= {name.partition("/")[0] for name in kept_sums(path) or ()}

@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from closedloop.errors import RigError, SubjectTimeoutError
+from closedloop.loop.notices import Notice
 from closedloop.rigs.messages import Message, message
 from closedloop.rigs.transports import Transport
 
 #: Seconds of silence after which a person is told of it, and after which again.
 SILENT_S = 5.0
+#: What notices of it are about.
+SILENCE = "silence"
 #: How often a block is sent again that the rig calls damaged.
 DAMAGED = 3
 #: Seconds between two askings of a rig that is busy.
@@ -142,7 +145,7 @@ class RigClient:
         try:
             self.transport.send(sent)
         except OSError as error:
-            self._tell(f"the rig cannot be reached: {error.strerror or error}")
+            self._tell(Notice(f"the rig cannot be reached: {error.strerror or error}", SILENCE))
 
 
 class _Waiting:
@@ -179,12 +182,12 @@ class _Waiting:
         """Tells how long it has been silent, every few seconds."""
         if self.silent_s - self._said >= SILENT_S:
             self._said = self.silent_s
-            tell(f"rig silent for {self._said:.0f} s")
+            tell(Notice(f"rig silent for {self._said:.0f} s", SILENCE))
 
     def say_that_it_is_back(self, tell: Callable[[str], None]) -> None:
         """Tells that there is news again, where silence was told of."""
         if self._said:
-            tell("the rig answers again")
+            tell(Notice("the rig answers again", SILENCE, well=True))
             self._said = 0.0
 
 

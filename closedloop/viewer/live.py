@@ -27,11 +27,13 @@ from closedloop.loop.protocol import EVOLVE, RunSummary, shown_protocol
 from closedloop.loop.settings import Settings
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import EVOLUTION, EXPERIMENT, POINTER, REFERENCE
+from closedloop.recording.notes import Note, notes_size, read_notes
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.places import is_packed
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
 from closedloop.recording.summaries import finite
 from closedloop.viewer.curves import Baseline, Curve
+from closedloop.viewer.runs_words import told_words
 
 #: Seconds of which the speed of a run is taken, and for which its pictures stay open.
 _RECENT_S, _PICTURES_S = 60.0, 30.0
@@ -65,6 +67,7 @@ class Follower:
         self._pace: list[tuple[float, int]] = []
         self._made: tuple[int, RunSummary] | None = None
         self._drawn: dict[str, bytes] = {}
+        self._notes: tuple[int, list[Note]] | None = None
 
     @property
     def commits(self) -> int:
@@ -160,8 +163,16 @@ class Follower:
                 **self._ending(state),
                 "threads": threads,
                 "references": self._baseline.since(since),
+                "notices": told_words(self._told(), state == "running"),
             }
         return dict(finite(told))
+
+    def _told(self) -> list[Note]:
+        """Returns what a person was told while it went on, read again where that has grown."""
+        size = notes_size(self.path)
+        if self._notes is None or self._notes[0] != size:
+            self._notes = (size, read_notes(self.path))
+        return self._notes[1]
 
     def _thread(self, curve: Curve, since: int) -> dict[str, Any]:
         new = curve.since(since)

@@ -369,7 +369,7 @@ async def _stream(follower: Follower, since: int) -> AsyncIterator[str]:
         except ClosedLoopError as error:
             yield f"event: problem\ndata: {json.dumps({'error': str(error)})}\n\n"
             return
-        now = json.dumps([snapshot[name] for name in ("state", "commits", "asked_to_end")])
+        now = json.dumps([*(snapshot[name] for name in ("state", "commits", "asked_to_end")), snapshot["notices"][:1]])
         if now != before:
             yield f"data: {json.dumps(snapshot)}\n\n"
             before, said = now, time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from closedloop.loop import notices
 from closedloop.loop.health import Health
 from closedloop.loop.progress import Meter
 from closedloop.presentations import Answers
+from closedloop.recording.notes import read_notes
 from tests.loop.test_answers import session
 from tests.small_rig import SmallRig
 
@@ -111,3 +113,33 @@ def test_a_session_at_a_rig_that_loses_trials_says_so(monkeypatch):
     monkeypatch.setattr("closedloop.loop.progress.stream", lambda: out)
     session(SmallRig(lost=0.4), progress=True).run()
     assert "Attention: lost trials now" in out.getvalue()
+
+
+def test_what_is_said_is_kept_with_the_run_and_with_no_other(tmp_path):
+    session(SmallRig(lost=0.4), save=tmp_path / "run", progress=False).run()
+    found = read_notes(tmp_path / "run")
+    assert found[0].text.startswith("lost trials now")
+    assert found[0].about == "lost trials"
+    assert not found[0].well
+    assert abs(found[0].at_s - time.time()) < 60
+    notices.notice("after it")
+    assert read_notes(tmp_path / "run") == found
+    session(SmallRig(lost=0.0), save=tmp_path / "well", progress=False).run()
+    assert [entry.name for entry in (tmp_path / "well").iterdir() if entry.name.startswith("NOTICES")] == []
+
+
+def test_a_notice_that_cannot_be_kept_ends_no_run(tmp_path, monkeypatch):
+    def full(run, entry):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("closedloop.recording.writer.add_note", full)
+    assert session(SmallRig(lost=0.4), save=tmp_path / "run", progress=False).run().sizes["presentation"]
+
+
+def test_what_is_over_says_so(said):
+    see(said, ("ok",) * 7 + ("aborted",) * 3)
+    for _ in range(5):
+        see(said)
+    see(said, gain=0.5)
+    assert [(text.about, text.well) for text in said.said[:2]] == [("lost trials", False), ("lost trials", True)]
+    assert {text.about for text in said.said[2:]} <= {"drift"}

@@ -194,3 +194,43 @@ def test_a_network_that_learns_is_drawn_again_while_it_does(tmp_path, page_of, c
     loaded(page, movie)
     lca.finish()
     expect(page.locator("#state")).to_contain_text("finished")
+
+
+@pytest.mark.parametrize(("device", "theme"), [("desk", "light"), ("phone", "dark")])
+def test_what_a_person_at_a_rig_is_told_stands_above_all_else_until_it_is_over(
+    tmp_path, page_of, check_accessible, check_width, photograph, device, theme
+):
+    import time
+
+    from closedloop.recording.notes import add_note
+    from closedloop.recording.ownership import OwnFolder
+
+    def tell(text, about, well=False, ago=0.0):
+        add_note(run, {"at_s": time.time() - ago, "text": text, "about": about, "well": well})
+
+    run = small_runs.cut_off("evolve", tmp_path / "runs" / "rig")
+    tell("lost trials now 31 % (15 of the last 50)", "lost trials", ago=200_000)
+    own = OwnFolder(run)
+    page = page_of(f"/runs/{run_id('rig')}", device=device, theme=theme, runs=tmp_path / "runs")
+    standing, aloud = page.locator("#standing p"), page.locator("#aloud")
+    expect(standing).to_have_count(1)
+    expect(standing.locator("time")).to_have_text(re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"))
+    expect(aloud).to_have_text("Attention: lost trials now 31 % (15 of the last 50)")
+    tell("rig silent for 5 s", "silence", ago=5)
+    expect(standing).to_have_count(2)
+    expect(aloud).to_have_text("Attention: rig silent for 5 s")
+    tell("rig silent for 10 s", "silence")
+    expect(standing.first).to_have_text(
+        re.compile(r"Rig silent for 10 s since \d\d:\d\d:\d\d, last told at \d\d:\d\d:\d\d")
+    )
+    expect(aloud).to_have_text("Attention: rig silent for 5 s")  # it is not said again with every number
+    check_accessible(page)
+    check_width(page)
+    photograph(page, f"run-told-{device}-{theme}", full=True)
+    tell("the rig answers again", "silence", well=True)
+    expect(standing).to_have_count(1)
+    expect(aloud).to_have_text("the rig answers again")
+    expect(page.locator("#told-list li")).to_have_count(3)
+    own.release()
+    expect(page.locator("#standing")).to_be_hidden()
+    expect(page.locator("#told-list li").first).to_contain_text("The rig answers again")

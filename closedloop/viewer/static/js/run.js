@@ -49,6 +49,7 @@ function take(snapshot) {
   showStrips();
   showPopulation(performance.now());
   showReferences();
+  showTold(snapshot.notices);
   lookForCautions(performance.now());
   drawAgain(snapshot, performance.now());
 }
@@ -180,6 +181,40 @@ function showReferences() {
   else drawnDrift = plot($("#drift"), { title: "Drift of the references", y: { label: "change of score", log: null }, height: 160, ...options });
 }
 
+/** A time of day, with the date where that is not today's. */
+function clock(seconds) {
+  const at = new Date(1000 * seconds);
+  const two = (n) => String(n).padStart(2, "0");
+  const day = at.toDateString() === new Date().toDateString() ? "" : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} `;
+  return h("time", { datetime: at.toISOString() }, `${day}${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`);
+}
+
+const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
+/** A triangle with a mark, or a tick: what is wrong and what is over differ by shape, and not by colour alone. */
+const sign = (well) => h("svg", { class: "sign", viewBox: "0 0 20 20", width: "16", height: "16", "aria-hidden": "true" },
+  ...(well ? ["M4 10.5l4 4 8-9"] : ["M10 2.5L18.5 17h-17z", "M10 8v4", "M10 14.4v.2"]).map((d) => h("path", { d })));
+
+const aloud = new Map(); // what was said last of each thing, numbers aside: a screen reader hears of it once
+
+/** Shows what a person was told while the run went on: what stands in boxes above all else, all of it in a list below. */
+function showTold(notices) {
+  const standing = notices.filter((one) => one.stands);
+  $("#standing").hidden = !standing.length;
+  fill($("#standing"), standing.map((one) => h("p", { class: "notice warn attention" }, sign(false), h("span", {}, h("b", {}, capital(one.text)),
+    one.from_s < one.at_s - 1 ? [" since ", clock(one.from_s), ", last told at ", clock(one.at_s)] : [" at ", clock(one.at_s)]))));
+  $("#told").hidden = !notices.length;
+  keep($("#told-list"), notices, (one) => JSON.stringify(one), (one) => h("li", { class: one.well ? "well" : "", dataset: { key: JSON.stringify(one) } },
+    clock(one.at_s), sign(one.well), h("span", {}, capital(one.text))));
+  for (const one of [...notices].reverse()) {
+    if (!one.stands && !aloud.has(one.about)) continue; // it was over before the page came
+    const words = `${one.well} ${one.text.replace(/[0-9.,+−-]+/g, "")}`;
+    if (aloud.get(one.about) === words) continue;
+    aloud.set(one.about, words);
+    say($("#aloud"), `${one.stands ? "Attention: " : ""}${one.text}`);
+  }
+}
+
 let warned = -Infinity;
 
 /** Asks now and then for what makes the numbers less than they seem; it takes longer than all else. */
@@ -208,7 +243,7 @@ page.addEventListener("error", (event) => {
 function look(snapshot) {
   if (snapshot.commits < commits) return location.reload();
   commits = snapshot.commits;
-  const now = JSON.stringify([snapshot.state, snapshot.commits, snapshot.asked_to_end]);
+  const now = JSON.stringify([snapshot.state, snapshot.commits, snapshot.asked_to_end, snapshot.notices[0]]);
   if (now !== before) take(snapshot);
   before = now;
   return undefined;
