@@ -29,7 +29,7 @@ from closedloop.errors import ClosedLoopError, InvalidArgumentError
 from closedloop.loop.ending import run_state
 from closedloop.loop.findings import run_facts
 from closedloop.recording.evolutions import experiment_of
-from closedloop.recording.layout import EXPERIMENT, POINTER, is_run
+from closedloop.recording.layout import DATA, EARLIER, EXPERIMENT, IMAGES, POINTER, REFERENCES, STATES, is_run
 from closedloop.recording.places import PACKED, is_packed, root_of
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
 from closedloop.recording.summaries import read_summary
@@ -38,6 +38,8 @@ from closedloop.recording.summaries import read_summary
 VERSION = 1
 #: Folders below folders in which runs are looked for.
 DEPTH = 12
+#: Folders of a run that hold what it recorded itself.
+_RECORDED = frozenset((DATA, STATES, IMAGES, REFERENCES, EARLIER))
 #: Runs whose rows are written together.
 _TOGETHER = 500
 #: What is known of a run, and of each of its threads, with the types of the columns.
@@ -339,6 +341,34 @@ def look_around(folder: Path, known: Any = ()) -> Iterator[Seen]:
                 yield run
             elif folder_to_enter and depth < DEPTH:
                 waiting.append((entry.path, name + "/", depth + 1))
+
+
+def runs_within(run: Path, deep: int = 3) -> list[str]:
+    """Returns the runs that a run holds in its folder, such as a training within a development, by relative path.
+
+    No link is followed. What the run itself records is not looked into.
+
+    Args:
+        run: Its folder.
+        deep: How many folders below folders are looked at.
+    """
+    found, waiting = [], [(str(run), "", 1)]
+    while waiting:
+        place, prefix, depth = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                inside = [e for e in entries if e.name not in _RECORDED and e.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        for entry in inside:
+            if not _can_be_said(entry.name):
+                continue
+            name = prefix + entry.name
+            if is_run(entry.path):
+                found.append(name)
+            if depth < deep:
+                waiting.append((entry.path, f"{name}/", depth + 1))
+    return sorted(found)
 
 
 def _can_be_said(name: str) -> bool:

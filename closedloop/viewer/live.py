@@ -251,6 +251,22 @@ class Follower:
             self._made, self._drawn = (commits, made), {}
         return made
 
+    def lines(self) -> list[str]:
+        """Returns what must be known before the numbers of a run that evolves nothing are trusted."""
+        made = self._summary()
+        return [] if made is None else [str(line) for line in made.lines]
+
+    def question(self) -> str:
+        """Returns what a run that evolves nothing asked; "" where its protocol does not say."""
+        made = self._summary()
+        return "" if made is None else made.question
+
+    @property
+    def subject(self) -> str:
+        """The name of the subject of what was looked at last; "" before anything is committed."""
+        held = None if self._recording is None else self._recording.coords.get("subject")
+        return "" if held is None or held.size != 1 else str(held.item())
+
     def drawings(self) -> list[dict[str, str]]:
         """Returns the movies and figures of a run that evolves nothing: the names of their files, and their words."""
         made = self._summary()

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Route
 
 from closedloop.analysis.catalogue import COLUMNS, Wanted, found
-from closedloop.analysis.run_index import STATES, RunIndex
+from closedloop.analysis.run_index import STATES, RunIndex, run_id, runs_within
 from closedloop.errors import ClosedLoopError
 from closedloop.loop.ending import request_end
 from closedloop.loop.protocol import EVOLVE
@@ -104,18 +104,44 @@ class Runs:
     def path_of(self, identity: str) -> Path:
         """Returns where a run is.
 
+        Args:
+            identity: The run's id; of one that lies within another run, that one's id, a dot, and the id of its path
+                within that.
+
         Raises:
             RequestError: There is no such run in the folder; status 404.
         """
-        index = self.index()
-        path = None if index is None else index.path_of(identity)
-        if path is None and index is not None:
-            path = index.path_of(identity) if self.index(now=True) else None
+        outer, dot, inner = identity.partition(".")
+        path = self._outer(outer)
+        if path is not None and dot:
+            path = next((path / name for name in runs_within(path) if run_id(name) == inner), None)
         if path is None:
             raise absent(
                 f"run: there is no run {identity[:40]!r} in {self.folder.name}; it may have been moved or removed."
             )
         return path
+
+    def _outer(self, identity: str) -> Path | None:
+        """Returns where a run of the index is; None for none."""
+        index = self.index()
+        path = None if index is None else index.path_of(identity)
+        if path is None and index is not None:
+            path = index.path_of(identity) if self.index(now=True) else None
+        return path
+
+    def within(self, identity: str) -> list[dict[str, str]]:
+        """Returns the runs that a run holds in its folder: their ids, paths within it, and protocols."""
+        outer, _, inner = identity.partition(".")
+        path = self._outer(outer)
+        if path is None or not path.is_dir():
+            return []
+        names = runs_within(path)
+        own = next((name + "/" for name in names if inner and run_id(name) == inner), "")
+        return [
+            {"id": f"{outer}.{run_id(name)}", "name": name.removeprefix(own), "protocol": _protocol_in(path / name)}
+            for name in names
+            if name.startswith(own) and name != own
+        ]
 
     def follower(self, identity: str) -> Follower:
         """Returns who follows a run."""
@@ -239,16 +265,25 @@ class _RunPages:
             snapshot, problem = {"state": "interrupted", "presentations": 0, "reason": ""}, str(error)
         told = {"protocol": str(content.get("protocol", EVOLVE)), "called": path.name, "place": str(path)}
         rows = self._runs.rows_of(identity, snapshot["state"])
-        tables = [] if problem else self._runs.follower(identity).tables()
-        drawings = [] if problem else self._runs.follower(identity).drawings()
+        follower = None if problem else self._runs.follower(identity)
         return {
             **told,
             "problem": problem,
-            "tables": tables,
-            "drawings": drawings,
+            "shown_to": rows[0]["subject"] if rows else follower.subject if follower is not None else "",
+            "question": "" if follower is None else follower.question(),
+            "tables": [] if follower is None else follower.tables(),
+            "lines": [] if follower is None else follower.lines(),
+            "drawings": [] if follower is None else follower.drawings(),
+            "within": self._runs.within(identity),
+            "outer": self._outer_of(identity),
             "snapshot": snapshot,
             "rows": [row_words(row) for row in rows],
         }
+
+    def _outer_of(self, identity: str) -> dict[str, str] | None:
+        """Returns id and name of the run that a run lies within; None for one that lies in the folder itself."""
+        outer, dot, _ = identity.partition(".")
+        return {"id": outer, "name": self._runs.path_of(outer).name} if dot else None
 
     async def comparison(self, request: Request) -> Response:
         """Shows several runs on one axis."""
@@ -358,6 +393,14 @@ class _RunPages:
         job = self._jobs.find(request.path_params["number"])
         await run_in_threadpool(self._jobs.cancel, job)
         return JSONResponse(job.plain())
+
+
+def _protocol_in(run: Path) -> str:
+    """Returns the protocol of a run; "" where it cannot be read."""
+    try:
+        return str(read_experiment(run).get("protocol", EVOLVE))
+    except ClosedLoopError:
+        return ""
 
 
 async def _stream(follower: Follower, since: int) -> AsyncIterator[str]:

@@ -218,3 +218,40 @@ def test_a_run_that_has_not_begun_has_a_page_that_waits(tmp_path, monkeypatch):
     assert "It waits for its turn." in client.get(f"/runs/{job['run']}").text
     client.post(f"/api/jobs/{job['id']}/cancel")
     assert "It ended before there was anything to see." in client.get(f"/runs/{job['run']}").text
+
+
+def test_a_treatment_says_what_must_be_known_and_leads_to_the_runs_within_it(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from closedloop.protocols import treat
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((40, 3, 8, 8)).astype(np.float32), np.arange(40) % 2
+    parts = {"x": x, "y": y, "x_labelled": x[:20], "y_labelled": y[:20], "x_test": x, "y_test": y, "group_test": y}
+    np.savez(tmp_path / "task.npz", **parts)
+    told = {"data": str(tmp_path / "task.npz"), "network": "conv", "steps": 10, "more": 2, "every": 2, "batch": 8}
+    treat(**told, treatment="errors", suspects=1, preferred=20, save=tmp_path / "runs" / "treated")
+    (tmp_path / "runs" / "treated" / "linked").symlink_to(tmp_path / "runs" / "treated" / "diagnosis")
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path))
+    client = TestClient(create_app(runs=tmp_path / "runs"), base_url="http://127.0.0.1")
+    assert client.get("/api/runs").json()["total"] == 1
+    treated = run_id("treated")
+    page = client.get(f"/runs/{treated}").text
+    assert "The treatment made use of" in page
+    assert f'/runs/{treated}.{run_id("diagnosis")}">diagnosis</a>' in page
+    assert "linked" not in page
+    inner = client.get(f"/runs/{treated}.{run_id('diagnosis')}").text
+    assert "diagnose on " in inner
+    assert f'href="/runs/{treated}">treated</a>' in inner
+    assert client.get(f"/api/runs/{treated}.{run_id('diagnosis')}/live").json()["state"] == "finished"
+    for other in (f"{treated}.{run_id('linked')}", f"{treated}.", f"{run_id('x')}.{run_id('diagnosis')}", ".x"):
+        assert client.get(f"/runs/{other}").status_code == 404
+
+
+def test_a_run_that_died_before_anything_was_committed_says_so(tmp_path, monkeypatch):
+    small_runs.cut_off("present", tmp_path / "runs" / "born", blocks=1)
+    (tmp_path / "runs" / "born" / "COMMITTED.json").unlink()
+    monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path))
+    client = TestClient(create_app(runs=tmp_path / "runs"), base_url="http://127.0.0.1")
+    page = client.get(f"/runs/{run_id('born')}").text
+    assert "before anything was committed" in page
+    assert ">Report<" not in page

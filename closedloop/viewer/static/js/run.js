@@ -80,6 +80,11 @@ function showState(snapshot) {
   $("#bar").value = snapshot.done;
   $("#bar").hidden = !snapshot.total;
   say($("#done"), snapshot.total ? `${snapshot.done.toLocaleString("en")} of ${snapshot.total.toLocaleString("en")}` : snapshot.done.toLocaleString("en"));
+  // What trains, or shows given images, evolves none: then it is counted what was recorded.
+  const evolves = snapshot.threads.length > 0 || snapshot.total !== null;
+  say($("#done-of"), evolves ? "evolved images" : "rows recorded");
+  $("#generation-figure").hidden = !evolves;
+  if (!evolves) say($("#done"), snapshot.presentations.toLocaleString("en"));
   say($("#generation"), snapshot.kind === "retest" ? "re-tests" : snapshot.generation < 0 ? "survey" : String(snapshot.generation));
   say($("#rate"), number(snapshot.state === "running" ? snapshot.per_s : null, 3));
   say($("#left"), duration(snapshot.left_s));
