@@ -40,8 +40,8 @@ GROUPINGS = {"confusion": "Confusion", "confidence": "Confidence", "cluster": "D
 BANDS = ((0.9, "0.9 and above"), (0.7, "0.7 to 0.9"), (0.5, "0.5 to 0.7"), (0.0, "below 0.5"))
 #: Errors of a group that are shown before the rest is asked for, and then.
 FEW, MANY = 12, 600
-#: Units that are shown of one image, and classes.
-UNITS, CLASSES = 6, 5
+#: Units that are shown of one image, those of which a box is drawn on it, and classes.
+UNITS, BOXES, CLASSES = 6, 3, 5
 #: Bytes of a ZIP that are read together.
 _PART = 2**18
 #: What is said of each image in numbers.
@@ -155,6 +155,7 @@ class ErrorsPage:
             "layers": await self._layers(layer),
             "pages": await run_in_threadpool(self._pages, layer),
             "units": units,
+            "boxes": _boxes(units or []),
             "known": known,
             "why_closed": self.room.why_closed,
             "size": self.room.study.resolution,
@@ -419,6 +420,14 @@ class ErrorsPage:
     def _means_n(self, layer: str) -> int:
         looked = self.room.known_layer(layer)
         return 0 if looked is None else looked.means.count
+
+
+def _boxes(units: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[int, int, int, int], str]]:
+    """Returns where the first units answer most, and which do so there: several of one box are named together."""
+    found: dict[tuple[int, int, int, int], list[str]] = {}
+    for unit in units[:BOXES]:
+        found.setdefault(tuple(unit["box"]), []).append(str(unit["unit"]))
+    return [(box, ", ".join(names)) for box, names in found.items()]
 
 
 def _confused(rows: Sequence[dict[str, Any]], found: xr.Dataset) -> list[Group]:

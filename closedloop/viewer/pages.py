@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from closedloop.recipes import version
+from closedloop.report.wording import true_minus
 
 #: Where the files of the package lie.
 TEMPLATES = Path(__file__).parent / "templates"
@@ -21,13 +22,15 @@ STATIC = Path(__file__).parent / "static"
 @cache
 def environment() -> Environment:
     """Returns the environment of all templates; what stands in them is escaped, and a misspelt name is an error."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["minus"] = true_minus
+    return made
 
 
 def static_address(path: str) -> str:
