@@ -8,11 +8,11 @@ from itertools import product
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
 
 from closedloop.analysis.reasons import all_nan, scalar, words
 from closedloop.analysis.resampling import mean_interval
 from closedloop.analysis.runs import concat, evolutions
+from closedloop.analysis.students import students_p
 from closedloop.analysis.summary import fact_of, raw_scores, single_scores, summarize_thread
 from closedloop.checks import at_door, check_whole, check_within
 from closedloop.interfaces import FloatArray
@@ -219,7 +219,7 @@ def success_over_runs(
         "low": float(ends["low"]),
         "high": float(ends["high"]),
         "p": sign_flip(values, permutations, seed),
-        "p_t": float(stats.ttest_1samp(values, 0, alternative="greater").pvalue) if np.ptp(values) > 0 else np.nan,
+        "p_t": float(students_p(values, alternative="greater")),
         "n": len(values),
     }
     return scalar(result, str(ends["reason"].item()), against=against, level=level)

@@ -10,13 +10,22 @@ from scipy import stats
 
 from closedloop.analysis.allocation import oscillation, step_shares
 from closedloop.analysis.resampling import holm
+from closedloop.analysis.students import students_interval, students_p
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
 from closedloop.checks import at_door, check_within
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import FloatArray
 
 #: Numbers that end a training, as attributes of its shares: losses and accuracies by the name of the set.
 ENDS = ("loss_", "accuracy_")
+#: What an observation can be; intervals of its mean are cut there.
+WITHIN = {
+    "helping": (0, 1),
+    "helping_of_moving": (0, 1),
+    "sign_changes": (0, 1),
+    "synchrony": (0, np.inf),
+    "synchrony_p": (0, 1),
+    "missed": (0, np.inf),
+}
 
 
 @at_door
@@ -32,7 +41,8 @@ def training_observations(allocations: Sequence[xr.Dataset], level: float = 0.95
         the mean share of parameters that help in a step; ``helping_of_moving``, of those that help or hurt;
         ``sign_changes``, the mean over neurons of the part of steps from one to the next in which a share changes its
         sign; ``synchrony``, how many times more often than by chance peaks of learning coincide, and ``synchrony_p``;
-        ``missed``, the part of the loss's change that the shares miss. NaN in a run where too few peaks are found.
+        ``missed``, the part of the loss's change that the shares miss. NaN in a run where too few peaks are found. The
+        intervals are cut where an observation cannot be: shares below 0 and above 1, ratios below 0.
         ``synchrony_p`` has Fisher's combined p in the place of its mean, and no interval.
 
     Raises:
@@ -44,7 +54,9 @@ def training_observations(allocations: Sequence[xr.Dataset], level: float = 0.95
     rows = [_observed(one) for one in allocations]
     names = list(rows[0])
     values = np.array([[row[name] for row in rows] for name in names])
-    mean, low, high = students_interval(values, level)
+    mean, low, high = np.stack(
+        [students_interval(row, level, within=WITHIN[name]) for name, row in zip(names, values, strict=True)]
+    ).T
     p = values[names.index("synchrony_p")]
     known = p[~np.isnan(p)]
     place = names.index("synchrony_p")
@@ -79,17 +91,6 @@ def _observed(allocation: xr.Dataset) -> dict[str, float]:
     }
 
 
-def students_interval(values: FloatArray, level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Returns means over the last axis, and where Student's interval of each ends; NaN for less than two values."""
-    known = ~np.isnan(values)
-    n = known.sum(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(known, values, 0).sum(-1) / n
-        spread = np.sqrt((np.where(known, values - mean[..., None], 0) ** 2).sum(-1) / (n - 1))
-        half = stats.t.ppf((1 + level) / 2, n - 1) * spread / np.sqrt(n)
-    return mean, mean - half, mean + half
-
-
 @at_door
 def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], level: float = 0.95) -> xr.Dataset:
     """Returns what a change of training does to its end: differences over pairs with the same seed.
@@ -102,7 +103,7 @@ def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], 
     Returns:
         Over ``measure`` (``loss_train``, ``accuracy_validation`` …): ``plain`` and ``changed``, the means; of changed
         less plain ``difference``, ``low``, ``high`` (Student's interval over pairs), ``p`` (paired t-test, two-sided)
-        and ``p_holm``, corrected over the measures; ``pairs``.
+        and ``p_holm``, corrected over the measures; ``pairs``. Interval and p are NaN where all differences are alike.
 
     Raises:
         InvalidArgumentError: Fewer than two pairs, or other seeds.
@@ -118,9 +119,7 @@ def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], 
         raise InvalidArgumentError("plain: expected what closedloop.protocols.train returned, with losses at the end.")
     before, after = (np.array([[run.attrs[name] for run in runs] for name in both]) for runs in (plain, changed))
     difference, low, high = students_interval(after - before, level)
-    same = np.ptp(after - before, axis=1) == 0  # of which a t-test can say nothing
-    p = np.full(len(both), np.nan)
-    p[~same] = stats.ttest_rel(after[~same], before[~same], axis=1).pvalue
+    p = students_p(after - before)
     numbers = {
         "plain": before.mean(1),
         "changed": after.mean(1),

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from closedloop.analysis.reasons import all_nan, scalar
+from closedloop.analysis.students import half_width
 from closedloop.checks import at_door, check_flag, check_whole, check_within, real_numbers
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
@@ -148,10 +149,11 @@ def mean_interval(
     if (known == known[0]).all():
         return scalar({"estimate": estimate, **nothing}, "all values are equal", level=level)
     error = known.std(ddof=1) / np.sqrt(n)
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "t":
-        low, high = estimate + stats.t.ppf(tails, n - 1) * error
+        half = half_width(error, n - 1, level)
+        low, high = estimate - half, estimate + half
     else:
+        tails = np.array([(1 - level) / 2, (1 + level) / 2])
         drawn = known[named_generator(seed, "studentized").integers(0, n, (resamples, n))]
         errors = drawn.std(1, ddof=1) / np.sqrt(n)
         varied = errors > 1e-9 * error  # a resample of one value only has no t

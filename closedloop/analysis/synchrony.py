@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from closedloop.analysis.resampling import holm
+from closedloop.analysis.students import students_interval, students_p
 from closedloop.checks import at_door, check_whole, check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
@@ -106,6 +106,7 @@ def hurting_layers(allocations: Sequence[xr.Dataset], level: float = 0.95) -> xr
     Returns:
         ``mean`` of the layers' sums of shares, ``low`` and ``high`` (Student's interval over runs), ``p`` (one-sided
         t-test that the mean is above 0), ``p_holm`` (corrected for the number of layers) and ``runs``, ``(layer,)``.
+        Interval and p are NaN where all runs are alike, as those of a layer that is frozen.
 
     Raises:
         InvalidArgumentError: Fewer than two runs, or of networks with different layers.
@@ -117,17 +118,15 @@ def hurting_layers(allocations: Sequence[xr.Dataset], level: float = 0.95) -> xr
             f"allocations: expected at least two runs of one network, got {len(layers)} with layers {set(layers)}."
         )
     totals = np.stack([one["by_layer"].sum("step").values for one in allocations])
-    n, mean, error = len(totals), totals.mean(0), stats.sem(totals, axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = stats.t.sf(mean / error, n - 1)  # H₁: mean > 0
-    half = stats.t.ppf((1 + level) / 2, n - 1) * error
+    mean, low, high = students_interval(totals.T, level)
+    p = students_p(totals.T, alternative="greater")
     return xr.Dataset(
         {
             "mean": ("layer", mean),
-            "low": ("layer", mean - half),
-            "high": ("layer", mean + half),
+            "low": ("layer", low),
+            "high": ("layer", high),
             "p": ("layer", p),
             "p_holm": ("layer", holm(p)),
         },
-        {"layer": allocations[0]["layer"].values, "level": level, "runs": n},
+        {"layer": allocations[0]["layer"].values, "level": level, "runs": len(totals)},
     )

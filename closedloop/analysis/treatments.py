@@ -7,21 +7,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
 
 from closedloop.analysis.resampling import holm
+from closedloop.analysis.students import students_interval, students_p
 from closedloop.checks import at_door, check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 
 #: Stand as `protocol` in a run's file.
 TREAT, JUDGE = "treat", "judge"
-#: Rows of a judgement: the network before its treatment, and after it.
-BEFORE, AFTER = "before", "after"
+#: The network before its treatment, while it is under it, and, of a judgement, after it.
+BEFORE, TREATED, AFTER = "before", "treated", "after"
 #: Treatments that others are held against: more steps alone, and plain reweighting.
 NONE, REWEIGHT = "none", "reweight"
 #: Seeds below which no interval is given.
 FEWEST = 3
+#: What accuracies, and their differences, can be; intervals are cut there.
+SHARES, GAINS = (0.0, 1.0), (-1.0, 1.0)
 
 
 def group_sizes(recording: xr.Dataset) -> NDArray[np.int64]:
@@ -84,7 +86,8 @@ def judged_treatments(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
         of steps; `worst_over_reweight`, over plain reweighting; `p`, two-sided, that `worst_gain` is 0, and `p_holm`,
         corrected over treatments; `used`, the share of seeds in which it found something to use; ``(treatment, seed)``
         `overall_by_seed` and `worst_by_seed`, ``(treatment, group)`` `accuracy`, the mean. As scalars `overall_before`
-        and `worst_before`. NaN where fewer than three seeds are done.
+        and `worst_before`. Intervals are cut at 0 and 1, those of gains at -1 and 1; they and p are NaN where fewer
+        than three seeds are done, or where the numbers of all seeds are alike.
 
     Raises:
         InvalidArgumentError: It is no such run.
@@ -105,15 +108,15 @@ def judged_treatments(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
         "used": ("treatment", np.array([_used(recording, arm, whole) for arm in arms])),
     }
     for i, what in enumerate(("overall", "worst")):
-        found |= _columns(what, [pairs[arm][i] for arm in arms], level)
+        found |= _columns(what, [pairs[arm][i] for arm in arms], level, SHARES)
         if NONE in by:
-            found |= _columns(f"{what}_gain", [pairs[arm][i] - pairs[NONE][i] for arm in arms], level)
-        middle, low, high = interval(overall_and_worst(before, sizes)[i], level)
-        found |= {f"{what}_before": middle, f"{what}_before_low": low, f"{what}_before_high": high}
+            found |= _columns(f"{what}_gain", [pairs[arm][i] - pairs[NONE][i] for arm in arms], level, GAINS)
+        own = _columns("", [overall_and_worst(before, sizes)[i]], level, SHARES)
+        found |= {f"{what}_before{end}": float(value[0]) for end, (_, value) in own.items()}
     if REWEIGHT in by:
-        found |= _columns("worst_over_reweight", [pairs[arm][1] - pairs[REWEIGHT][1] for arm in arms], level)
+        found |= _columns("worst_over_reweight", [pairs[arm][1] - pairs[REWEIGHT][1] for arm in arms], level, GAINS)
     if NONE in by:
-        p = np.array([np.nan if arm == NONE else _p(pairs[arm][1] - pairs[NONE][1]) for arm in arms])
+        p = students_p(np.stack([pairs[arm][1] - pairs[NONE][1] for arm in arms]), fewest=FEWEST)
         found |= {"p": ("treatment", p), "p_holm": ("treatment", holm(p))}
     coords = {"treatment": arms, "seed": whole, "group": recording["neuroid_id"].values}
     made = xr.Dataset(found, coords).assign_coords(group_size=("group", sizes))
@@ -147,32 +150,10 @@ def _used(recording: xr.Dataset, arm: str, seeds: list[int]) -> float:
     return float((recording["found"].values[own] > 0).mean()) if own.any() else float("nan")
 
 
-def _columns(name: str, samples: list[FloatArray], level: float) -> dict[str, Any]:
+def _columns(name: str, samples: list[FloatArray], level: float, within: tuple[float, float]) -> dict[str, Any]:
     """Returns means and intervals of samples, one for each treatment."""
-    numbers = np.array([interval(values, level) for values in samples]).reshape(len(samples), 3)
-    names = (name, f"{name}_low", f"{name}_high")
-    return {one: ("treatment", numbers[:, i]) for i, one in enumerate(names)}
-
-
-def interval(values: FloatArray, level: float = 0.95) -> tuple[float, float, float]:
-    """Returns mean and Student's interval of values ``(n,)``; NaN for bounds of fewer than three."""
-    if not len(values):
-        return float("nan"), float("nan"), float("nan")
-    mean = float(values.mean())
-    if len(values) < FEWEST:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
-    return mean, mean - half, mean + half
-
-
-def _p(values: FloatArray) -> float:
-    """Returns the two-sided p of the t-test that a mean is 0; 1 where all values are 0."""
-    if len(values) < FEWEST:
-        return float("nan")
-    error = float(stats.sem(values))
-    if error == 0:
-        return 1.0 if values.mean() == 0 else 0.0
-    return float(2 * stats.t.sf(abs(float(values.mean())) / error, len(values) - 1))
+    ends = students_interval(np.stack(samples), level, fewest=FEWEST, within=within)
+    return {f"{name}{end}": ("treatment", values) for end, values in zip(("", "_low", "_high"), ends, strict=True)}
 
 
 def verdict(low: float, high: float) -> str:

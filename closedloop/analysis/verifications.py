@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
 
+from closedloop.analysis.students import half_width
 from closedloop.analysis.units import Moments, pieces, select
 from closedloop.checks import at_door, check_within
 from closedloop.errors import RecordingError
@@ -55,7 +55,7 @@ def verification(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     at = (np.arange(len(own)), own)
     confirmed, error, count = mean[at], sem[at], n[at]
     predicted = recording["predicted"].values[first].astype(float)
-    half = stats.t.ppf((1 + level) / 2, np.maximum(count - 1, 1)) * error
+    half = half_width(error, np.maximum(count - 1, 1), level)
     natural = np.array([_row(role, target, name) for name in target])
     beyond, width = _welch(confirmed, error, count, natural, level)
     order = np.lexsort((np.array([_ORDER.index(r) if r in _ORDER else len(_ORDER) for r in role]), own))
@@ -110,6 +110,6 @@ def _welch(
     # ν = (a + b)² / (a² / (n - 1) + b² / (m - 1)), a and b being squared standard errors.
     below = a**2 / np.maximum(n - 1, 1) + b**2 / np.maximum(n[other] - 1, 1)
     freedom = np.where(below > 0, total**2 / np.where(below > 0, below, 1), 1)
-    half: FloatArray = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total)
+    half: FloatArray = half_width(np.sqrt(total), freedom, level)
     same = other == np.arange(len(other))
     return mean - mean[other], np.where(same, 0, half)

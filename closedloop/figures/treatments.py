@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closedloop.analysis.treatments import NONE, judged_treatments, verdict
+from closedloop.analysis.treatments import NONE, TREATED, judged_treatments, verdict
 from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, line_style, new_axes
 
@@ -30,7 +30,7 @@ def plot_treatment(found: xr.Dataset, ax: Axes | None = None) -> Axes:
         label = f"{group} ({int(found['group_size'][i])})"
         ax.plot(step, found["accuracy"].values[:, i], lw=1.4, label=label, **line_style(i))
     ax.plot(step, found["overall"].values, color=INK, lw=2.2, alpha=0.5, label="overall")
-    begun = np.flatnonzero(found["phase"].values == "treated")
+    begun = np.flatnonzero(found["phase"].values == TREATED)
     if len(begun):
         ax.axvline(step[begun[0]], color=INK, lw=0.8, ls=":")
     ax.set_ylim(0, 1.02)

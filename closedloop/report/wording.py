@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from closedloop.analysis import evolved_vs_reference, naturalness, success
+from closedloop.analysis.students import half_width
 from closedloop.analysis.summary import Estimate, ThreadSummary, beside
 from closedloop.images.naturalness import MEASURE_WORDS
 
@@ -43,8 +43,7 @@ def interval(value: Estimate, level: float = 0.95) -> str:
     """Writes the confidence interval of a mean, by Student's t with n − 1 degrees of freedom; a dash below n = 2."""
     if value.n < 2:
         return NO_NUMBER
-    # mean ± t((1 + level) / 2; n − 1) · s.e.m.
-    half = float(stats.t.ppf((1 + level) / 2, value.n - 1)) * value.sem
+    half = float(half_width(value.sem, value.n - 1, level))
     return f"{number(value.mean - half)} to {number(value.mean + half)}"
 
 

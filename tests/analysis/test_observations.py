@@ -4,7 +4,6 @@ import xarray as xr
 from scipy import stats
 
 from closedloop.analysis import training_change, training_observations
-from closedloop.analysis.observations import students_interval
 from closedloop.errors import InvalidArgumentError
 
 
@@ -45,13 +44,11 @@ def test_what_is_known_is_observed():
     assert float(same["mean"][4]) < 1e-4  # Fisher's, of both seeds
 
 
-def test_students_interval_is_that_of_scipy():
-    values = np.array([[1.0, 2, 4, np.nan], [3, 3, 3, 3]])
-    mean, low, high = students_interval(values, 0.9)
-    expected = stats.ttest_1samp([1.0, 2, 4], 0).confidence_interval(0.9)
-    np.testing.assert_allclose([low[0], high[0]], [expected.low, expected.high])
-    np.testing.assert_allclose([mean[1], low[1], high[1]], 3)
-    assert np.isnan(students_interval(np.ones((1, 1)), 0.9)[1]).all()
+def test_no_interval_reaches_where_nothing_can_be():
+    found = training_observations([shares(seed, together=seed == 1) for seed in range(2)])
+    assert float(found["low"][3]) == 0  # two ratios, 1 and 4: Student's interval alone would go far below 0
+    assert float(found["high"][3]) > 10
+    assert ((found["low"][:3] >= 0) & (found["high"][:3] <= 1)).sum() == 1  # the shares that do not vary have none
 
 
 def ended(seed, loss, accuracy):
@@ -71,6 +68,10 @@ def test_a_change_of_training_is_judged_over_pairs():
         stats.ttest_rel([r.attrs["loss_train"] for r in changed], [r.attrs["loss_train"] for r in plain]).pvalue
     )
     assert np.isnan(found["p"][1])  # all alike: no test can be made
+    raised = [ended(i, 0.7, 0.6 + i / 10) for i in range(6)], [ended(i, 0.7, 0.7 + i / 10) for i in range(6)]
+    found = training_change(*raised).set_index(measure="measure").sel(measure="accuracy_validation")
+    assert float(found["difference"]) == pytest.approx(0.1)  # by all alike, but for rounding
+    assert np.isnan([found[name] for name in ("low", "high", "p", "p_holm")]).all()
 
 
 def test_other_input_is_named():

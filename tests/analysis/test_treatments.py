@@ -6,7 +6,7 @@ import xarray as xr
 from scipy import stats
 
 from closedloop.analysis import judged_treatments, treatment_accuracy
-from closedloop.analysis.treatments import interval, verdict
+from closedloop.analysis.treatments import verdict
 from closedloop.errors import InvalidArgumentError
 from tests.small_treatments import ARMS, SEEDS, accuracies, judgement
 
@@ -60,13 +60,19 @@ def test_other_recordings_are_refused():
             function(xr.Dataset())
 
 
-def test_the_interval_covers():
-    rng = np.random.default_rng(0)
-    draws = rng.normal(0.2, 0.1, (2000, 5))
-    low, high = np.array([interval(one)[1:] for one in draws]).T
-    assert 0.94 < ((low < 0.2) & (high > 0.2)).mean() < 0.96
-    assert np.isnan(interval(np.array([0.1, 0.2]))[1])
-    assert np.isnan(interval(np.array([]))[0])
+def test_the_same_gain_with_every_seed_says_nothing_of_chance():
+    same = [[[0.9, worst]] * 5 for worst in (0.3, 0.4, 0.3)]
+    found = judged_treatments(judgement(ARMS, SEEDS, same))
+    np.testing.assert_allclose(found["worst_gain"], [0, 0.1, 0], atol=1e-12)
+    assert np.isnan([found[name] for name in ("worst_gain_low", "worst_gain_high", "p", "p_holm")]).all()
+
+
+def test_no_accuracy_is_said_to_lie_below_none_or_above_all():
+    worst = [0.0, 0.0, 0.0, 0.1, 0.0], [1.0, 1.0, 0.9, 1.0, 1.0], [0.5] * 5
+    found = judged_treatments(judgement(ARMS, SEEDS, [[[1.0, w] for w in arm] for arm in worst]))
+    assert float(found["worst_low"][0]) == 0
+    assert float(found["worst_high"][1]) == 1
+    assert float(found["worst_gain_high"][1]) <= 1
 
 
 @pytest.mark.parametrize(
