@@ -5,7 +5,9 @@ The subject is the one that was handed over, or the one that the file names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +17,21 @@ from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Subject
 from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.protocol import Handed
+from closedloop.loop.settings import read_settings
 from closedloop.recording.layout import EXPERIMENT, REFERENCES
 from closedloop.recording.references import read_references
 
 T = TypeVar("T")
+
+
+@contextmanager
+def folder_of(save: str | Path | None) -> Iterator[Path]:
+    """Gives the folder of a run, or, of one that is kept in memory, one that is gone afterwards."""
+    if save is not None:
+        yield Path(save)
+        return
+    with tempfile.TemporaryDirectory(prefix="closedloop-") as made:
+        yield Path(made)
 
 
 def check_complete(run: Path, content: Mapping[str, Any], made: type[Any] | None, *names: str) -> None:
@@ -36,7 +49,7 @@ def check_complete(run: Path, content: Mapping[str, Any], made: type[Any] | None
 def stored_settings(made: type[T], content: Mapping[str, Any]) -> T:
     """Returns the numbers of a class of settings from an experiment file; defaults where an older version had none."""
     known: Mapping[str, Any] = made.__dataclass_fields__  # type: ignore[attr-defined]
-    return made(**{name: content[name] for name in known if name in content})
+    return read_settings(made, {name: content[name] for name in known if name in content})
 
 
 def subject_of(run: Path, content: Mapping[str, Any], handed: Handed) -> Subject:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from closedloop.checks import check_flag, check_whole, is_number
+from closedloop.checks import check_flag, check_whole, is_number, is_whole
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import BUDGET
 from closedloop.loop.drift_correction import METHODS
@@ -108,6 +109,10 @@ def _check_option(entry: Field[Any], kind: type[Any], value: Any) -> None:
     elif kind is float and not (is_number(value) and np.isfinite(value) and (not facts["unit"] or value > 0)):
         wanted = f"{facts['unit']} above 0" if facts["unit"] else "a finite number"
         raise InvalidArgumentError(f"{name}: expected {wanted}, got {value!r}.")
+    elif kind is str and not isinstance(value, str):
+        raise InvalidArgumentError(f"{name}: expected a text, got {value!r:.80}.")
+    elif get_origin(kind) is tuple and not (isinstance(value, tuple) and all(isinstance(v, str) for v in value)):
+        raise InvalidArgumentError(f"{name}: expected a text, or several in a list, got {value!r:.80}.")
     else:
         check_choice(entry, value)
 
@@ -219,6 +224,9 @@ class Settings(Timing):
 def read_settings(made: type[T], given: Mapping[str, Any]) -> T:
     """Returns settings of a class from values by name.
 
+    A file's list, or a single text, stands for several texts; among these a whole number, and a path anywhere, for its
+    text.
+
     Raises:
         InvalidArgumentError: There is no such setting (with what a misspelt one may have meant), or a value does not
             fit.
@@ -227,4 +235,16 @@ def read_settings(made: type[T], given: Mapping[str, Any]) -> T:
     for name in given:
         if name not in known:
             raise InvalidArgumentError(f"{name}: no such setting.{closest(name, known)}")
-    return made(**given)
+    types = option_types(made)
+    return made(**{name: _as_told(types[name][0], value) for name, value in given.items()})
+
+
+def _as_told(kind: Any, value: Any) -> Any:
+    """Returns a value in the type of its definition, where it came in that of a file or of a path."""
+    if kind is str and isinstance(value, PurePath):
+        return str(value)
+    if get_origin(kind) is not tuple:
+        return value
+    several = value if isinstance(value, (list, tuple)) else [value]
+    found = tuple(str(one) if isinstance(one, PurePath) or is_whole(one) else one for one in several)
+    return found if all(isinstance(one, str) for one in found) else value

@@ -20,6 +20,7 @@ class Some:
     on: bool = option(default=False, help="Whether.")
     where: Path | None = option(default=None, help="Where.")
     words: tuple[str, ...] = option(default=(), help="Some words.")
+    name: str | None = option(default=None, help="A name.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -33,6 +34,7 @@ def test_types_and_whether_none_is_allowed():
         "on": (bool, False),
         "where": (Path, True),
         "words": (tuple[str, ...], False),
+        "name": (str, True),
     }
 
 
@@ -50,11 +52,27 @@ def test_the_texts_become_the_docstring():
         ({"kind": "d"}, "kind: expected 'a', 'b' or 'c', got 'd'"),
         ({"on": 1}, "on: expected"),
         ({"m": 1}, "m: no such setting"),
+        ({"words": 0.5}, "words: expected a text, or several in a list, got 0.5"),
+        ({"words": None}, "words: expected a text, or several in a list, got None"),
+        ({"words": ["a", True]}, r"words: expected a text, or several in a list, got \['a', True\]"),
+        ({"words": {"a": 1}}, "words: expected a text, or several in a list, got {'a': 1}"),
+        ({"name": 5}, "name: expected a text, got 5"),
+        ({"name": ["a"]}, r"name: expected a text, got \['a'\]"),
     ],
 )
 def test_every_value_is_checked_by_its_definition(given, message):
     with pytest.raises(InvalidArgumentError, match=message):
         read_settings(Some, given)
+
+
+def test_a_list_a_single_text_and_a_path_stand_for_texts():
+    for told in (["a", "b"], ("a", "b"), [Path("a"), "b"]):
+        assert read_settings(Some, {"words": told}).words == ("a", "b")
+    for told in ("a", Path("a")):
+        assert read_settings(Some, {"words": told, "name": told}).words == ("a",)
+    assert read_settings(Some, {"words": [0, "10"]}).words == ("0", "10")
+    assert read_settings(Some, {"words": 7}).words == ("7",)
+    assert read_settings(Some, {"name": Path("a"), "where": Path("a")}) == Some(name="a", where=Path("a"))
 
 
 def test_what_depends_on_another_setting_is_checked_too():
