@@ -33,7 +33,7 @@ from closedloop.seeds import generator_state, named_generator, restore_generator
 
 from .diagnosed import summarize_diagnosis
 from .explaining import Explanation, Means, explain
-from .spurious import DONORS, RECIPIENTS, Part, Transplants, preferred
+from .spurious import DONORS, RECIPIENTS, Part, Transplants, preferred, spread
 from .stored import check_complete, stored_settings, subject_of
 from .surveying import Survey
 
@@ -331,7 +331,8 @@ class Diagnosis:
         if self._study.opened is None:
             return np.empty(0, np.int64)
         known, chosen = self._survey, self._settings
-        return np.concatenate([_spread(known.wrong, chosen.most or len(known)), _spread(known.right, chosen.controls)])
+        wrong, right = (np.flatnonzero(which).astype(np.int64) for which in (known.wrong, known.right))
+        return np.concatenate([spread(wrong, chosen.most or len(known)), spread(right, chosen.controls)])
 
     def learn(self, shown: Shown) -> Rows:
         """Returns the rows of the images that were shown, and goes on to the next."""
@@ -565,14 +566,6 @@ def _missing(n: int, coords: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 def _pairs(found: xr.Dataset) -> list[tuple[int, int]]:
     """Returns units, and the classes that they speak for."""
     return list(zip(found["unit"].values.tolist(), found["speaks_for"].values.tolist(), strict=True))
-
-
-def _spread(wanted: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
-    """Returns the numbers of the wanted entries, at most so many, evenly spread."""
-    found = np.flatnonzero(wanted).astype(np.int64)
-    if len(found) <= most:
-        return found
-    return found[np.linspace(0, len(found) - 1, most).round().astype(np.int64)] if most else found[:0]
 
 
 #: What others must know of diagnoses.

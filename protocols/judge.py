@@ -12,7 +12,7 @@ import xarray as xr
 
 from closedloop.analysis.treatments import AFTER, BEFORE, JUDGE, NONE, REWEIGHT, judged_treatments, verdict
 from closedloop.checks import at_door
-from closedloop.errors import require
+from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import State
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Shown
@@ -24,12 +24,11 @@ from closedloop.recording.layout import Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 
-from .stored import check_complete, stored_settings
+from .stored import check_complete, folder_of, stored_settings
 from .tasks import Task, read_task
 from .train import TRAINING
-from .treat import TestGroups, TreatedSettings, TreatSettings, diagnosis_of, place_of, treat
-from .treating import BEFORE as BEFORE_FILE
-from .treating import OF_UNITS, Network, allocated, parse_treatments
+from .treat import TestGroups, TreatedSettings, TreatSettings, diagnosis_of, treat
+from .treating import UNTREATED, Network, allocated, needs_allocation, needs_diagnosis, parse_treatments
 
 #: Treatments that are judged where nothing else is said.
 ARMS = (NONE, REWEIGHT, "errors", "evolved", "cut", "ablate", "evolved+ablate", "freeze", "remove")
@@ -50,8 +49,14 @@ class JudgeSettings(TreatedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for words in self.treatments:
-            parse_treatments(words.split("+"))
+        arms = [frozenset(_parts(words)) for words in self.treatments]
+        if len(set(arms)) < len(arms) or not arms:
+            raise InvalidArgumentError(f"treatments: expected one or more, each once, got {list(self.treatments)}.")
+
+
+def _parts(arm: str) -> list[tuple[str, str]]:
+    """Returns the treatments that are tried together, and the layers that they name."""
+    return parse_treatments(arm.split("+"))
 
 
 @at_door
@@ -79,7 +84,7 @@ def judge(
         RecordingError: The folder exists, or cannot be written.
     """
     require("torch", "networks", "judge")
-    told = read_settings(JudgeSettings, _as_tuples(options))
+    told = read_settings(JudgeSettings, options)
     task = read_task(told.data, told.seed)
     used = fingerprints(images=task.fingerprint)
     experiment = {
@@ -89,15 +94,8 @@ def judge(
         TRAINING: asdict(told),
         "fingerprints": used,
     }
-    with place_of(save) as folder:
+    with folder_of(save) as folder:
         return judged_treatments(record(Judging(told, task, folder, progress), experiment, save, exists))
-
-
-def _as_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(options)
-    if isinstance(found.get("treatments"), (list, tuple)):
-        found["treatments"] = tuple(found["treatments"])
-    return found
 
 
 class Judging:
@@ -115,7 +113,10 @@ class Judging:
     def __init__(self, told: JudgeSettings, task: Task, folder: Path, progress: Progress = None) -> None:
         self.subject = TestGroups(task)
         self._told, self._task, self._folder = told, task, folder
-        Network(told.training(), task, told.share, told.weight).check_layer(told.layer)
+        network = Network(told.training(), task, told.share, told.weight)
+        network.check_layer(told.layer)
+        for arm in told.treatments:
+            network.check_treatments(_parts(arm))
         self._progress = as_progress(progress, "judging")
         self._jobs = [(told.seed + i, arm) for i in range(told.seeds) for arm in ("", *told.treatments)]
         self._done = 0
@@ -143,7 +144,7 @@ class Judging:
         if self._done == len(self._jobs):
             return None
         seed, arm = self._jobs[self._done]
-        accuracy = self._treated(seed, arm) if arm else self._trained(seed)
+        accuracy = self._treated(seed, arm) if arm not in ("", NONE) else self._trained(seed, arm)
         none = np.zeros(1, np.int64)
         return Shown(none, none, accuracy[None])
 
@@ -154,28 +155,26 @@ class Judging:
         """Returns what is said of all trainings of a seed."""
         return {f.name: getattr(self._told, f.name) for f in fields(TreatedSettings)} | {"seed": seed}
 
-    def _trained(self, seed: int) -> Any:
-        """Trains a network without any treatment; returns accuracies before it would begin."""
+    def _trained(self, seed: int, arm: str) -> Any:
+        """Trains a network without any treatment, once; returns accuracies before one would begin, or at the end."""
         found = treat(treatment=(NONE,), save=self._place(seed), exists="resume", **self._options(seed))
         before = np.flatnonzero(found["phase"].values == BEFORE)[-1]
         self._found = 0
-        return found["accuracy"].values[before]
+        return found["accuracy"].values[-1 if arm else before]
 
     def _treated(self, seed: int, arm: str) -> Any:
         """Trains the network of a seed on under a treatment; returns accuracies at the end."""
         place, options = self._place(seed), self._options(seed)
-        if not (place / BEFORE_FILE).is_file():
-            self._trained(seed)
-        treatments = parse_treatments(arm.split("+"))
-        names = {name for name, _ in treatments}
-        task = read_task(self._told.data, seed)
+        if not (place / UNTREATED).is_file():
+            self._trained(seed, "")
+        treatments, task = _parts(arm), read_task(self._told.data, seed)
         used: dict[str, Any] = {}
-        if names & {*OF_UNITS, "errors"}:
+        if needs_diagnosis(treatments):
             told = TreatSettings(treatment=(NONE,), **options)
             used["diagnosis"] = str(diagnosis_of(told, task, place))
-        if any(name in ("freeze", "remove") and not layer for name, layer in treatments):
+        if needs_allocation(treatments):
             used["lca"] = str(allocated(place, TreatedSettings(**options).training(), task))
-        start = str(place / BEFORE_FILE)
+        start = str(place / UNTREATED)
         found = treat(treatment=tuple(arm.split("+")), start=start, **used, **options)
         self._found = int(found.attrs["found"])
         return found["accuracy"].values[-1]
@@ -218,7 +217,7 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     """Goes on with a judgement; returns what a finished one came to."""
     if not is_finished(run):
         check_complete(run, content, None, TRAINING)
-        told = stored_settings(JudgeSettings, _as_tuples(content[TRAINING]))
+        told = stored_settings(JudgeSettings, content[TRAINING])
         task = read_task(told.data, told.seed)
         check_fingerprints(run, content, fingerprints(images=task.fingerprint))
         run_course(Judging(told, task, run, handed.progress), Recording.reopen(run))
@@ -301,7 +300,7 @@ def _lines(found: xr.Dataset) -> list[str]:
         "helps": "Better in the worst group than as many steps without: {}.",
         "hurts": "Worse in the worst group than as many steps without: {}.",
         "no effect shown": "No effect on the worst group was shown: {}.",
-        "not known": "Too few seeds are done to say whether these help: {}.",
+        "not known": "It is not known whether these help, for too few seeds are done, or all gained the same: {}.",
     }
     lines = [said[word].format(", ".join(names)) for word, names in words.items()]
     lower = [str(n) for i, n in enumerate(found["treatment"].values) if float(found["overall_gain_high"][i]) < 0]

@@ -62,11 +62,15 @@ class Window:
     x: int
     side: int
 
+    @property
+    def place(self) -> tuple[slice, slice, slice]:
+        """Returns what indexes it in an image ``(3, h, w)``."""
+        return slice(None), slice(self.y, self.y + self.side), slice(self.x, self.x + self.side)
+
     def paste(self, into: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns an image ``(3, h, w)`` with this window of another one."""
         made = into.copy()
-        rows, columns = slice(self.y, self.y + self.side), slice(self.x, self.x + self.side)
-        made[:, rows, columns] = image[:, rows, columns]
+        made[self.place] = image[self.place]
         return made
 
 
@@ -142,7 +146,7 @@ class Transplants:
         right = np.flatnonzero((self._targets != speaks_for) & (self._answers == self._targets))
         order = right[np.argsort(self._activity[right, unit], kind="stable")]
         quiet = np.sort(order[: len(order) // 2])
-        return _spread(quiet[::2], RECIPIENTS), _spread(quiet[1::2], RECIPIENTS)
+        return spread(quiet[::2], RECIPIENTS), spread(quiet[1::2], RECIPIENTS)
 
     def _window(self, unit: int, image: NDArray[np.float32], instead: NDArray[np.float32]) -> Window:
         """Returns the window of an image whose loss silences a unit most: it is exchanged for those of other images."""
@@ -166,7 +170,7 @@ class Transplants:
         return place // self._opened.grid[1], place % self._opened.grid[1]
 
 
-def _spread(found: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def spread(found: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Returns at most so many of these numbers, evenly spread."""
     return found if len(found) <= most else found[np.linspace(0, len(found) - 1, most).round().astype(np.int64)]
 

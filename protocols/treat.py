@@ -7,10 +7,9 @@ measured in each group of a test. Everything follows from the seed, so that a ru
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from closedloop.analysis.treatments import TREAT, group_sizes, treatment_accuracy
+from closedloop.analysis.treatments import BEFORE, NONE, TREAT, TREATED, group_sizes, treatment_accuracy
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import State, Units
@@ -32,19 +31,21 @@ from closedloop.recording.layout import POINTER, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 
-from .stored import check_complete, stored_settings
+from .stored import check_complete, folder_of, stored_settings
 from .tasks import WATERMARKED, Task, read_task
 from .train import TRAINING, TrainSettings
 from .treating import (
-    BEFORE,
-    OF_UNITS,
     TREATMENTS,
+    UNTREATED,
+    Findings,
     Network,
-    Seen,
     allocated,
+    check_diagnosed,
     diagnosed,
     early_errors,
     hurting_layers_of,
+    needs_allocation,
+    needs_diagnosis,
     parse_treatments,
     read_diagnosis,
     read_group,
@@ -167,7 +168,7 @@ def treat(
         RecordingError: The folder exists, or cannot be written.
     """
     require("torch", "networks", "treat")
-    told = read_settings(TreatSettings, _as_tuples(options))
+    told = read_settings(TreatSettings, options)
     task = read_task(told.data, told.seed)
     used = fingerprints(images=task.fingerprint, **_named(told))
     experiment = {
@@ -177,7 +178,7 @@ def treat(
         TRAINING: asdict(told),
         "fingerprints": used,
     }
-    with place_of(save) as folder:
+    with folder_of(save) as folder:
         course = Treating(told, task, folder, progress)
         recording = record(course, experiment, save, exists)
         return treatment_accuracy(recording)
@@ -189,35 +190,12 @@ def _named(told: TreatSettings) -> dict[str, bytes]:
     One that cannot be read is left out: whoever reads it says what it should be.
     """
     found = {}
-    for name, inside in (("start", BEFORE), ("diagnosis", POINTER), ("lca", POINTER), ("group", "")):
+    for name, inside in (("start", UNTREATED), ("diagnosis", POINTER), ("lca", POINTER), ("group", "")):
         if (place := getattr(told, name)) is not None:
             path = Path(place) / inside if Path(place).is_dir() else Path(place)
             with suppress(OSError):
                 found[name] = path.read_bytes()
     return found
-
-
-def _as_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns options with the list of treatments as a tuple; a single one may stand for itself."""
-    found = dict(options)
-    if isinstance(found.get("treatment"), (list, str)):
-        named = found["treatment"]
-        found["treatment"] = (named,) if isinstance(named, str) else tuple(named)
-    return found
-
-
-class place_of:  # noqa: N801 - it is called like a function
-    """The folder in which diagnosis and networks lie: that of the run, or one that is gone afterwards."""
-
-    def __init__(self, save: str | Path | None) -> None:
-        self._save, self._made = save, None if save is not None else tempfile.TemporaryDirectory(prefix="closedloop-")
-
-    def __enter__(self) -> Path:
-        return Path(self._made.name) if self._made is not None else Path(str(self._save))
-
-    def __exit__(self, *_error: object) -> None:
-        if self._made is not None:
-            self._made.cleanup()
 
 
 class TestGroups:
@@ -263,15 +241,35 @@ class Treating:
         if told.start is not None:
             self._take(Path(told.start))
         self._network.check_layer(told.layer)
-        if named := [(name, layer) for name, layer in self._treatments if layer]:  # whether there are such layers
-            Network(told.training(), task, told.share, told.weight).treat(named, Seen(), lambda: np.zeros(0, bool))
+        self._network.check_treatments(self._treatments)
+        self._read_told()
+
+    def _read_told(self) -> None:
+        """Reads the runs that were named, before anything is trained; what does not fit is an error."""
+        told = self._told
+        if told.lca is not None:
+            hurting_layers_of(Path(told.lca), self._network.layers)
+        if told.diagnosis is not None:
+            read_diagnosis(Path(told.diagnosis), self._task)
+            if told.start is not None:
+                check_diagnosed(Path(told.diagnosis), _file_of(Path(told.start)))
 
     def _take(self, start: Path) -> None:
         """Begins with a network that was trained."""
         from closedloop.networks.kept import read_network
 
-        model, facts = read_network(start / BEFORE if start.is_dir() else start)
+        model, facts = read_network(_file_of(start))
         told = self._told
+        if facts.removed or facts.held:
+            raise InvalidArgumentError(
+                f"start: expected a network that was not treated yet, got {start}, of which "
+                f"{'layers were removed' if facts.removed else 'units are held'}; give the {UNTREATED} of its run."
+            )
+        if facts.steps not in (0, told.steps):  # files of older versions do not say
+            raise InvalidArgumentError(
+                f"start: expected a network that was trained for steps={told.steps}, got {start} after {facts.steps}; "
+                "give the steps of its run, and its untreated network."
+            )
         if (facts.network, facts.side, facts.classes) != (told.network, self._task.side, self._task.classes):
             raise InvalidArgumentError(
                 f"start: expected a network {told.network!r} for {self._task.name}, got {facts.network!r} for images "
@@ -313,11 +311,11 @@ class Treating:
         if network.done >= told.steps + told.more:
             return None
         trained = network.done >= told.steps
-        if trained and not self._begun and self._rows and self._phase == "before":
+        if trained and not self._begun and self._rows and self._phase == BEFORE:
             self._treat()
         elif not (trained and not self._begun):
             network.advance(told.every)
-        self._phase = "treated" if self._begun else "before"
+        self._phase = TREATED if self._begun else BEFORE
         none = np.zeros(1, np.int64)
         return Shown(none, none, network.accuracies()[None])
 
@@ -329,26 +327,22 @@ class Treating:
 
         told, network = self._told, self._network
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_network(self._folder / BEFORE, network.model, network.facts)
+        write_network(self._folder / UNTREATED, network.model, network.facts)
         early = partial(early_errors, told.training(), self._task)
-        network.treat(self._treatments, self._seen(), early)
+        network.treat(self._treatments, self._found(), early)
         self._begun = True
 
-    def _seen(self) -> Seen:
+    def _found(self) -> Findings:
         """Returns what the treatment asks for: units, errors, and layers that hurt."""
-        told, names = self._told, [name for name, _ in self._treatments]
-        seen = Seen()
-        if {*OF_UNITS, "errors"} & set(names) and not (names == ["errors"] and self._group is not None):
-            seen = read_diagnosis(self._diagnosis(), self._task)
-        hurting = seen.hurting
-        if any(name in ("freeze", "remove") and not layer for name, layer in self._treatments):
+        told, found = self._told, Findings()
+        if needs_diagnosis(self._treatments, self._group is not None):
+            if told.diagnosis is not None:
+                check_diagnosed(Path(told.diagnosis), self._folder / UNTREATED)
+            found = read_diagnosis(diagnosis_of(told, self._task, self._folder), self._task)
+        if needs_allocation(self._treatments):
             run = Path(told.lca) if told.lca is not None else allocated(self._folder, told.training(), self._task)
-            hurting = hurting_layers_of(run)
-        errors = seen.errors if self._group is None else self._group
-        return Seen(seen.layer, seen.evolved, seen.cut, errors, hurting)
-
-    def _diagnosis(self) -> Path:
-        return diagnosis_of(self._told, self._task, self._folder)
+            found = replace(found, hurting=hurting_layers_of(run, self._network.layers))
+        return found if self._group is None else replace(found, errors=self._group)
 
     def learn(self, shown: Shown) -> Rows:
         """Returns the row of a measurement."""
@@ -388,11 +382,16 @@ class Treating:
         from closedloop.networks.kept import read_network
 
         if state["begun"]:
-            self._network.use(*read_network(self._folder / BEFORE))
+            self._network.use(*read_network(self._folder / UNTREATED))
             early = partial(early_errors, self._told.training(), self._task)
-            self._network.treat(self._treatments, self._seen(), early)
+            self._network.treat(self._treatments, self._found(), early)
         self._network.restore(state["network"])
         self._begun, self._rows, self._phase = bool(state["begun"]), int(state["rows"]), str(state["phase"])
+
+
+def _file_of(start: Path) -> Path:
+    """Returns the file of the network that is begun with: of a run's folder the untreated one."""
+    return start / UNTREATED if start.is_dir() else start
 
 
 def diagnosis_of(told: TreatSettings, task: Task, folder: Path) -> Path:
@@ -400,14 +399,14 @@ def diagnosis_of(told: TreatSettings, task: Task, folder: Path) -> Path:
     if told.diagnosis is not None:
         return Path(told.diagnosis)
     numbers = {"suspects": told.suspects, "preferred": told.preferred, "seed": told.seed, "layer": told.layer}
-    return diagnosed(folder, task, folder / BEFORE, **numbers)
+    return diagnosed(folder, task, folder / UNTREATED, **numbers)
 
 
 def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:
     """Goes on with a treatment; returns what a finished one came to."""
     if not is_finished(run):
         check_complete(run, content, None, TRAINING)
-        told = stored_settings(TreatSettings, _as_tuples(content[TRAINING]))
+        told = stored_settings(TreatSettings, content[TRAINING])
         task = read_task(told.data, told.seed)
         check_fingerprints(run, content, fingerprints(images=task.fingerprint, **_named(told)))
         run_course(Treating(told, task, run, handed.progress), Recording.reopen(run))
@@ -428,7 +427,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
 def _table(found: xr.Dataset) -> RunTable:
     """Returns a row for each group."""
     phase = found["phase"].values
-    before, treated = np.flatnonzero(phase == "before"), np.flatnonzero(phase == "treated")
+    before, treated = np.flatnonzero(phase == BEFORE), np.flatnonzero(phase == TREATED)
     points = [before[-1] if len(before) else None, *(treated[[0, -1]] if len(treated) else (None, None))]
     rows = []
     groups = [f"{g} ({n})" for g, n in zip(found["group"].values, group_sizes(found), strict=True)]
@@ -442,7 +441,7 @@ def _table(found: xr.Dataset) -> RunTable:
 
 def _lines(found: xr.Dataset) -> list[str]:
     """Says what the treatment made use of."""
-    if "treated" not in found["phase"].values or found.attrs["treatment"] == "none":
+    if TREATED not in found["phase"].values or found.attrs["treatment"] == NONE:
         return []
     count = int(found.attrs["found"])
     if not count:

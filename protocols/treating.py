@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,14 +14,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.allocation import read_allocation
-from closedloop.analysis.errors import answers_of
+from closedloop.analysis.errors import answers_of, class_names
 from closedloop.analysis.spurious import PASTED, spurious_units
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.files import complete
 from closedloop.images.eight_bit import from_bytes, write_png
 from closedloop.images.sets import read_images
 from closedloop.interfaces import FloatArray, State
-from closedloop.recipes import build
+from closedloop.recipes import build, fingerprint, same_fingerprint
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording, read_experiment
 from closedloop.seeds import numbered_generator
@@ -30,7 +30,16 @@ from .diagnose import diagnose
 from .lca import LossChangeAllocation
 from .spurious import ASCENDED, EVOLVED, Window
 from .tasks import Task
-from .train import TrainSettings, batch_rows, frozen_parameters, make_optimizer
+from .train import (
+    TrainSettings,
+    answered,
+    batch_rows,
+    frozen_parameters,
+    hold,
+    in_parts,
+    learn_from,
+    make_optimizer,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,7 +64,7 @@ OF_UNITS = ("evolved", "cut", "ablate")
 #: Share of the steps before the treatment after which plain reweighting looks for errors.
 EARLY = 0.2
 #: Names in the folder of a run.
-LABELLED_FOLDER, DIAGNOSIS, ALLOCATION, BEFORE = "labelled", "diagnosis", "lca", "before.safetensors"
+LABELLED_FOLDER, DIAGNOSIS, ALLOCATION, UNTREATED = "labelled", "diagnosis", "lca", "before.safetensors"
 #: Labelled images that define the loss of which it is asked which layers hurt, at most.
 SUBSET = 200
 
@@ -74,9 +83,22 @@ def parse_treatments(words: Sequence[str]) -> list[tuple[str, str]]:
                 f"treatment: expected one of {', '.join(TREATMENTS)}, freeze:LAYER or remove:LAYER, got {word!r}."
             )
         found.append((name, layer))
-    if not found or ("none" in words and len(found) > 1):
-        raise InvalidArgumentError(f"treatment: expected 'none' alone, or one or more others, got {list(words)}.")
+    if not found or ("none" in words and len(found) > 1) or len(set(found)) < len(found):
+        raise InvalidArgumentError(
+            f"treatment: expected 'none' alone, or one or more others, each once, got {list(words)}."
+        )
     return found
+
+
+def needs_diagnosis(treatments: Sequence[tuple[str, str]], group: bool = False) -> bool:
+    """Tells whether treatments use a diagnosis; `errors` alone does not where the group of them was handed over."""
+    names = {name for name, _ in treatments}
+    return bool(names & set(OF_UNITS)) or ("errors" in names and not (names == {"errors"} and group))
+
+
+def needs_allocation(treatments: Sequence[tuple[str, str]]) -> bool:
+    """Tells whether treatments use loss change allocation: they freeze or remove layers, and name none."""
+    return any(name in ("freeze", "remove") and not layer for name, layer in treatments)
 
 
 @dataclass(frozen=True)
@@ -97,8 +119,8 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was seen of a network before it is treated.
+class Findings:
+    """What was found in a network before it is treated.
 
     Attributes:
         layer: Where the spurious units are.
@@ -172,23 +194,48 @@ def allocated(folder: Path, told: TrainSettings, task: Task) -> Path:
     return made
 
 
-def hurting_layers_of(run: Path) -> tuple[str, ...]:
-    """Returns the layers whose learning raised the loss, on labelled images where it was shared out on these, too."""
+def hurting_layers_of(run: Path, layers: Collection[str]) -> tuple[str, ...]:
+    """Returns the layers whose learning raised the loss, on labelled images where it was shared out on these, too.
+
+    Args:
+        run: A run of loss change allocation.
+        layers: All layers of the network that is treated.
+
+    Raises:
+        InvalidArgumentError: It is of a network with other layers.
+        RecordingError: It is no such run, or not finished.
+    """
     of = "validation" if "validation" in read_experiment(run).get("losses", {}) else "train"
+    if not open_recording(run).attrs["finished"]:
+        raise RecordingError(f"lca: expected a finished run of loss change allocation, got {run}; go on with it first.")
     totals = read_allocation(run, of)["by_layer"].sum("step")
+    named = totals["layer"].values.tolist()
+    if not set(named) <= set(layers):
+        raise InvalidArgumentError(
+            f"lca: expected a run of the network that is treated, with layers such as {', '.join(list(layers)[:4])}, "
+            f"got {run} of one with {', '.join(map(str, named[:4]))}."
+        )
     return tuple(str(name) for name in totals["layer"].values[totals.values > 0])
 
 
-def read_diagnosis(run: Path, task: Task) -> Seen:
+def read_diagnosis(run: Path, task: Task) -> Findings:
     """Returns what a diagnosis saw: spurious units, what they answer to, and the errors.
 
     Raises:
-        RecordingError: It is none that is finished.
+        InvalidArgumentError: It is of a network with other classes.
+        RecordingError: It is none that is finished, or its images are gone.
     """
     recording = open_recording(run)
     if read_experiment(run).get("protocol") != "diagnose" or not recording.attrs["finished"]:
         raise RecordingError(f"diagnosis: expected a finished run of diagnose, got {run}.")
+    if (classes := tuple(class_names(recording))) != task.classes:
+        raise InvalidArgumentError(
+            f"diagnosis: expected one of a network with the {len(task.classes)} classes of {task.name}, "
+            f"{', '.join(task.classes[:3])} …, got {run} with {len(classes)}, {', '.join(classes[:3])} …."
+        )
     labelled = Path(read_experiment(run)["images"])
+    if not labelled.is_dir():
+        raise RecordingError(f"diagnosis: the images of {run} are gone from {labelled}; put them back there.")
     answers = answers_of(recording)
     wrong = answers.isel(image=np.flatnonzero(answers["wrong"].values))
     errors = None
@@ -197,16 +244,34 @@ def read_diagnosis(run: Path, task: Task) -> Seen:
         errors = pictures, wrong["target"].values.astype(np.int64)
     layer = str(recording["diagnosed_layer"].values.flat[0])
     if "suspect" not in recording.coords:
-        return Seen(layer, errors=errors)
+        return Findings(layer, errors=errors)
     found = spurious_units(recording)
     own = [found.isel(suspect=i) for i in np.flatnonzero(found["spurious"].values)]
     evolved = [_wanted(recording, one) for one in own]
-    return Seen(
+    return Findings(
         layer,
         tuple(feature for feature in evolved if feature is not None),
         tuple(_cut(recording, one, labelled, task.side) for one in own),
         errors,
     )
+
+
+def check_diagnosed(run: Path, network: Path) -> None:
+    """Raises unless a diagnosis is one of a network.
+
+    Args:
+        run: The diagnosis.
+        network: The network's file.
+
+    Raises:
+        InvalidArgumentError: It is of another network, whose units are others.
+    """
+    known = (read_experiment(run).get("fingerprints") or {}).get("subject", "")
+    if not same_fingerprint(known, fingerprint(build("subjects", f"treated:{network}"))):
+        raise InvalidArgumentError(
+            f"diagnosis: expected one of the network that is treated, got {run} of another: its units are not the ones "
+            "that were tested there. Leave --diagnosis out, or give the network that was diagnosed with --start."
+        )
 
 
 def _feature(one: xr.Dataset, images: NDArray[np.float32]) -> Feature:
@@ -278,8 +343,8 @@ class Network:
         from closedloop.networks.kept import Facts, built
 
         mean, deviation = self.task.colours
-        self.facts = Facts(self.told.network, self.task.side, self.task.classes, mean, deviation)
-        self.use(built(self.facts, self.told.seed), self.facts)
+        facts = Facts(self.told.network, self.task.side, self.task.classes, mean, deviation)
+        self.use(built(facts, self.told.seed), facts)
         self._x = self._normalized(self.task.train[0])
         self._y = torch.from_numpy(self.task.train[1])
         self._test = self._normalized(self.task.test[0])
@@ -289,9 +354,21 @@ class Network:
         self.loss = float("nan")
         self.found = 0
 
+    @property
+    def facts(self) -> Facts:
+        """Returns what must be known of it besides its weights."""
+        return replace(self._facts, steps=self.done)
+
+    @property
+    def layers(self) -> list[str]:
+        """Returns the layers whose parameters learn, as loss change allocation names them."""
+        from closedloop.networks.tensors import layers_of
+
+        return layers_of(self.model)
+
     def use(self, model: nn.Module, facts: Facts) -> None:
         """Takes a network, with a fresh optimizer."""
-        self.model, self.facts = model, facts
+        self.model, self._facts = model, facts
         told = replace(self.told, freeze=())
         self.optimizer = make_optimizer(told, model)
         self._frozen: list[Any] = []
@@ -307,6 +384,16 @@ class Network:
             raise UnknownNameError(
                 f"layer: no layer {layer!r} in network {self.told.network!r}.{closest(layer, known)}"
             )
+
+    def check_treatments(self, treatments: Sequence[tuple[str, str]]) -> None:
+        """Looks whether there are the layers that treatments name, on a network of its own.
+
+        Raises:
+            InvalidArgumentError: There is none of this name, or it cannot be removed.
+        """
+        if named := [(name, layer) for name, layer in treatments if layer]:
+            other = Network(self.told, self.task, self.share, self.weight)
+            other.treat(named, Findings(), lambda: np.zeros(0, bool))
 
     def _normalized(self, images: NDArray[np.float32]) -> Tensor:
         """Returns images as the network takes them."""
@@ -329,20 +416,12 @@ class Network:
             steps: How many.
             around: Is entered around what changes the weights.
         """
-        from torch.nn.functional import cross_entropy
-
         total = 0.0
         for _ in range(steps):
-            x, y = self._batch(self.done)
-            self.model.train()
-            self.optimizer.zero_grad(set_to_none=True)
-            loss: Any = cross_entropy(self.model(x), y)
-            loss.backward()
-            for parameter in self._frozen:
-                parameter.grad = None  # neither momentum nor weight decay moves it then
+            total += learn_from(self.model, self.optimizer, *self._batch(self.done))
+            hold(self._frozen)
             with around():
                 self.optimizer.step()
-            total += float(loss.detach())
             self.done += 1
         self.loss = total / max(1, steps)
 
@@ -372,17 +451,16 @@ class Network:
         That image is of another class than the one that the feature speaks for. The label stays: it is right.
         """
         which = int(rng.integers(len(self._features)))
-        feature, window = self._features[which], self._features[which].window
-        rows, columns = slice(window.y, window.y + window.side), slice(window.x, window.x + window.side)
+        feature = self._features[which]
         if rng.random() < 0.5:
             image = self._pasted[which][rng.integers(len(feature.images))]
         else:
             image = self._x[rng.choice(self._others[feature.speaks_for])]
         made = x.clone()
-        made[:, rows, columns] = image[:, rows, columns]
+        made[feature.window.place] = image[feature.window.place]
         return made
 
-    def treat(self, treatments: list[tuple[str, str]], seen: Seen, early: Callable[[], NDArray[np.bool_]]) -> None:
+    def treat(self, treatments: list[tuple[str, str]], seen: Findings, early: Callable[[], NDArray[np.bool_]]) -> None:
         """Begins the treatment: from now on every step is under it.
 
         Args:
@@ -412,11 +490,11 @@ class Network:
             self._errors = self._normalized(seen.errors[0]), torch.from_numpy(seen.errors[1])
             self.found += len(seen.errors[1])
 
-    def _change(self, seen: Seen, names: Sequence[str], layers: Mapping[str, Sequence[str]]) -> None:
+    def _change(self, seen: Findings, names: Sequence[str], layers: Mapping[str, Sequence[str]]) -> None:
         """Changes the network itself: removes layers, holds units, freezes; the optimizer begins anew."""
         from closedloop.networks.small import hold_channels, remove_layer
 
-        model, facts = self.model, self.facts
+        model, facts = self.model, self._facts
         for layer in layers["remove"]:
             try:
                 remove_layer(model, layer, self._x[:2])
@@ -447,7 +525,7 @@ class Network:
         handle = self.model.get_submodule(layer).register_forward_hook(lambda _m, _i, output: seen.append(output))
         try:
             with undisturbed(self.model), torch.no_grad():
-                for part in _parts(self._x):
+                for part in in_parts(self._x):
                     self.model(part)
         finally:
             handle.remove()
@@ -455,12 +533,7 @@ class Network:
 
     def named(self, which: Tensor) -> NDArray[np.int64]:
         """Returns the classes that normalized images are given, ``(n,)``, in evaluation mode."""
-        import torch
-
-        from closedloop.networks.modules import undisturbed
-
-        with undisturbed(self.model), torch.no_grad():
-            found: NDArray[np.int64] = torch.cat([self.model(part).argmax(1) for part in _parts(which)]).numpy()
+        found: NDArray[np.int64] = answered(self.model, which).numpy()
         return found
 
     def wrong(self) -> NDArray[np.bool_]:
@@ -493,11 +566,6 @@ class Network:
         restore_part(self.model, state["model"])
         restore_part(self.optimizer, state["optimizer"])
         self.done, self.loss = int(state["done"]), float(state["loss"])
-
-
-def _parts(images: Any) -> Any:
-    """Returns images in parts that are named together."""
-    return images.split(500)
 
 
 def early_errors(told: TrainSettings, task: Task) -> NDArray[np.bool_]:

@@ -76,6 +76,26 @@ def test_a_judgement_that_was_stopped_goes_on_as_if_it_had_not(few, tmp_path, st
     assert resume(tmp_path / "run").attrs["seeds"] == 2
 
 
+def test_training_without_a_treatment_is_done_once(told, tmp_path, monkeypatch):
+    module, done = import_module("closedloop.protocols.judge"), []
+
+    def counted(**options):
+        done.append(options["treatment"])
+        return treat(**options)
+
+    monkeypatch.setattr(module, "treat", counted)
+    found = judge(**told | {"treatments": ("reweight", "none")}, seeds=1, save=tmp_path / "run")
+    assert done == [("none",), ("reweight",), ("none",)]
+    alone = open_recording(tmp_path / "run" / "seed-0")  # the second is that run, which was done by then
+    assert float(found["overall_by_seed"].sel(treatment="none", seed=0)) == pytest.approx(
+        float(alone["responses"].values[-1] @ alone["group_size"].values / 40)
+    )
+    assert sorted(p.name for p in (tmp_path / "run" / "seed-0").glob("*.safetensors")) == [
+        "before.safetensors",
+        "network.safetensors",
+    ]
+
+
 def test_a_person_is_told_what_does_not_help(run):
     content = read_experiment(run)
     summary = protocol_of(content, "run").summary(run, open_recording(run))
@@ -102,7 +122,7 @@ def test_each_treatment_stands_in_the_sentence_of_its_verdict():
         "Better in the worst group than as many steps without: cut.",
         "Worse in the worst group than as many steps without: remove.",
         "No effect on the worst group was shown: freeze.",
-        "Too few seeds are done to say whether these help: ablate.",
+        "It is not known whether these help, for too few seeds are done, or all gained the same: ablate.",
         "Overall accuracy falls under: remove.",
     ]
 
@@ -113,6 +133,13 @@ def test_each_treatment_stands_in_the_sentence_of_its_verdict():
         ({"treatments": ("none", "magic")}, "treatment: expected one of none, .* got 'magic'"),
         ({"seeds": 0}, "seeds: expected"),
         ({"layer": "nowhere"}, "layer: no layer .nowhere. in network"),
+        ({"treatments": ("none", "freeze:conv9")}, "freeze: expected a layer of conv1, .* got 'conv9'"),
+        ({"treatments": ("none", "errors+remove:conv1")}, "remove: expected a layer whose output has the shape"),
+        ({"treatments": ("none", "cut+evolved", "evolved+cut")}, "treatments: expected one or more, each once"),
+        ({"treatments": ("none", "cut+cut")}, "one or more others, each once, got .'cut', 'cut'."),
+        ({"treatments": ()}, "treatments: expected one or more"),
+        ({"treatments": 5}, "treatment: expected one of none, .* got '5'"),
+        ({"treatments": {"none": 1}}, "treatments: expected a text, or several in a list, got {'none': 1}"),
         ({"speed": 1}, "speed: no such setting"),
     ],
 )

@@ -17,7 +17,7 @@ from closedloop.protocols import treating as engine
 from closedloop.protocols.spurious import Window
 from closedloop.protocols.tasks import read_task
 from closedloop.protocols.train import TrainSettings
-from closedloop.protocols.treating import Feature, Network, Seen, early_errors, parse_treatments, read_group
+from closedloop.protocols.treating import Feature, Findings, Network, early_errors, parse_treatments, read_group
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording, read_experiment
 
@@ -57,7 +57,7 @@ def seen():
     images[:, 0] = 1
     errors = np.full((4, 3, 8, 8), 0.5, np.float32), np.array([0, 0, 1, 1])
     feature = Feature(3, 1, Window(6, 6, 2), images)
-    return Seen("relu3", (feature,), (feature,), errors, ("conv2",))
+    return Findings("relu3", (feature,), (feature,), errors, ("conv2",))
 
 
 def network(data, **changes):
@@ -91,6 +91,15 @@ def test_a_start_is_gone_on_from_as_if_it_had_been_trained_here(told, tmp_path):
     found = treat(**told, treatment="none", start=str(tmp_path / "run"))
     assert found["phase"].values.tolist() == ["before", "treated", "treated"]
     np.testing.assert_array_equal(found["accuracy"].values, whole["accuracy"].values[1:])
+    assert [read_network(tmp_path / "run" / f"{name}.safetensors")[1].steps for name in ("before", "network")] == [
+        20,
+        30,
+    ]
+    for steps, name in ((10, ""), (20, "network.safetensors")):
+        with pytest.raises(
+            InvalidArgumentError, match=f"start: expected a network that was trained for steps={steps}, "
+        ):
+            treat(**told | {"steps": steps}, treatment="none", start=str(tmp_path / "run" / name))
     with pytest.raises(InvalidArgumentError, match="start: expected a network 'mlp'"):
         treat(**{**told, "network": "mlp"}, treatment="none", start=str(tmp_path / "run"))
 
@@ -144,7 +153,7 @@ def test_early_errors_are_drawn_more_often(data):
     one = network(data, weight=50)
     wrong = np.zeros(60, bool)
     wrong[7] = True
-    one.treat([("reweight", "")], Seen(), early=lambda: wrong)
+    one.treat([("reweight", "")], Findings(), early=lambda: wrong)
     drawn = sum(int((image == one._x[7]).all()) for step in range(20) for image in one._batch(step)[0])
     assert 40 < drawn < 150  # of 200 some 92
     assert early_errors(one.told, one.task).shape == (60,)
@@ -190,7 +199,9 @@ def test_a_layer_that_hurts_and_cannot_be_removed_stays(data, seen):
 @pytest.mark.filterwarnings("ignore:The shares miss")  # steps so large that layers hurt
 def test_what_hurts_is_asked_of_loss_change_allocation(told, tmp_path):
     found = treat(**told, treatment="freeze", save=tmp_path / "run")
-    hurting = engine.hurting_layers_of(tmp_path / "run" / "lca")
+    with pytest.raises(InvalidArgumentError, match=r"lca: expected a run of the network .* such as fc1, fc2"):
+        treat(**told | {"network": "mlp"}, treatment="freeze", lca=str(tmp_path / "run" / "lca"), progress=pytest.fail)
+    hurting = engine.hurting_layers_of(tmp_path / "run" / "lca", network(told["data"]).layers)
     assert found.attrs["found"] == len(hurting) > 0
     again = treat(**told, treatment="freeze", lca=str(tmp_path / "run" / "lca"))
     assert again.identical(found)
@@ -241,6 +252,22 @@ def test_a_diagnosis_is_read(told, data, tmp_path):
     assert seen.layer == "relu3"
     again = treat(**told, treatment="errors", diagnosis=str(run))
     assert again.identical(found)
+    start = {"start": str(tmp_path / "run"), "diagnosis": str(run)}
+    np.testing.assert_array_equal(treat(**told, treatment="errors", **start)["accuracy"][-1], found["accuracy"][-1])
+    other = told | {"rate": 0.01}
+    with pytest.raises(InvalidArgumentError, match="diagnosis: expected one of the network that is treated"):
+        treat(**other, treatment="errors", diagnosis=str(run), save=tmp_path / "other")
+    treat(**other, treatment="none", save=tmp_path / "begun")
+    start = {"start": str(tmp_path / "begun"), "diagnosis": str(run)}
+    with pytest.raises(InvalidArgumentError, match="diagnosis: expected one of the network that is treated"):
+        treat(**other, treatment="errors", **start, progress=pytest.fail)  # before anything is trained
+    held["classes"] = np.array(["left", "right"])
+    np.savez(tmp_path / "renamed.npz", **held)
+    other = told | {"data": str(tmp_path / "renamed.npz"), "diagnosis": str(run)}
+    with pytest.raises(InvalidArgumentError, match=r"diagnosis: expected one .* with the 2 classes of .* left"):
+        treat(**other, treatment="errors", progress=pytest.fail)
+    with pytest.raises(RecordingError, match="diagnosis: expected a finished run of diagnose"):
+        treat(**told, treatment="errors", diagnosis=str(tmp_path / "run"), progress=pytest.fail)
     with pytest.raises(RecordingError, match="diagnosis: expected a finished run of diagnose"):
         engine.read_diagnosis(tmp_path / "run", read_task(told["data"]))
 
@@ -254,6 +281,12 @@ def test_a_person_sees_before_at_once_and_after(told, tmp_path):
     assert [row[0] for row in table.rows][-2:] == ["overall", "worst"]
     assert summary.lines == ["The treatment made use of 1 units, examples or layers that were found."]
     assert summary.figures["treatment"].draw() is not None
+
+
+def test_a_treated_network_is_no_start(told, tmp_path):
+    treat(**told, treatment="remove:conv2", save=tmp_path / "run")
+    with pytest.raises(InvalidArgumentError, match=r"start: expected a network that was not treated .* were removed"):
+        treat(**told | {"steps": 30}, treatment="none", start=str(tmp_path / "run" / "network.safetensors"))
 
 
 def test_treatments_are_read():
