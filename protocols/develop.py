@@ -275,13 +275,11 @@ class _Place:
     Attributes:
         look: Number of the look.
         part: Number of its next part: the fixed set, the jobs, and last the images of earlier looks.
-        block: Number of the next commit.
         presentations: Images shown so far, with all repeats.
     """
 
     look: int = 0
     part: int = 0
-    block: int = 0
     presentations: int = 0
 
 
@@ -311,16 +309,17 @@ class Development:
         references: Any = None,
         progress: Callable[..., None] | None = None,
     ) -> None:
+        from closedloop.networks.tensors import layers_of
+
         self._prepared, self._settings, self._progress = prepared, chosen, progress
         self.moments = moments(chosen, prepared.settings.steps)
-        seen = Seen.by(prepared.training) if prepared.training.subject is None or references is None else None
-        self.subject = prepared.training.subject or _subject(prepared, chosen, seen)
+        self.subject = prepared.training.subject or _subject(prepared, chosen)
         check_part("subject", self.subject)
-        self.references, self._classes = _fixed_set(prepared, chosen, self.subject, references, seen)
+        self.references, self._classes = _fixed_set(prepared, chosen, self.subject, references)
         self.generator = _generator(generator, self.subject)
         self.strategy = {"name": strategy} if isinstance(strategy, str) else plain(dict(strategy))
         _check_budget(self.strategy, self.generator, chosen.images)
-        self._layers = _parameter_layers(prepared.training.model)
+        self._layers = layers_of(prepared.training.model)
         self._presenter = Presenter(self.subject)
         self._order = named_generator(prepared.settings.seed, "order")
         columns = list(range(len(self.subject.units)))
@@ -408,6 +407,11 @@ class Development:
         return self._at.look * self._parts + self._at.part
 
     @property
+    def _block(self) -> int:
+        """Number of the next commit: the first look has one part less, for no images are earlier."""
+        return self._done - (self._at.look > 0)
+
+    @property
     def _all(self) -> int:
         return len(self.moments) * self._parts
 
@@ -468,7 +472,6 @@ class Development:
         else:
             facts = self._of_earlier()
         rows = self._rows(shown, facts, arrays)
-        self._at.block += 1
         self._at.presentations += len(shown.stimulus)
         self._at.part += 1
         if self._at.part == self._parts - (self._at.look == 0):  # nothing is earlier than the first look
@@ -522,7 +525,7 @@ class Development:
         columns |= {name: np.full(n, self._facts[name]) for name in ("training_step", "loss")}
         missing = {name: np.full(n, fill) for name, (_, fill) in layout.coords.items() if name not in columns}
         coords = {
-            "generation": np.full(n, self._at.block, np.int32),
+            "generation": np.full(n, self._block, np.int32),
             "repeat": shown.repeat.astype(np.int32),
             "onset_s": self._at.presentations + np.arange(n, dtype=float),
             **columns,
@@ -549,16 +552,17 @@ class Development:
 
     def _leave_nothing(self) -> None:
         """Removes the training of a run that holds nothing yet."""
-        if self._folder is not None and not self._at.block:
+        if self._folder is not None and not self._block:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def state(self) -> State:
         """Returns all that is needed to go on identically; the network's is in the run of its training."""
-        return {"place": vars(self._at).copy(), "order": generator_state(self._order)}
+        return {"place": vars(self._at).copy(), "order": generator_state(self._order), "answers": self._answers}
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
-        self._at = _Place(**{name: int(value) for name, value in state["place"].items()})
+        self._at = _Place(**{name: int(state["place"][name]) for name in vars(self._at)})
+        self._answers = state.get("answers")  # older versions did not keep them
         restore_generator(self._order, state["order"])
 
 
@@ -582,17 +586,15 @@ def moments(chosen: DevelopSettings, steps: int) -> tuple[int, ...]:
     return tuple(sorted({*map(int, words), steps}))
 
 
-def _subject(prepared: Prepared, chosen: DevelopSettings, seen: Seen | None) -> Subject:
+def _subject(prepared: Prepared, chosen: DevelopSettings) -> Subject:
     """Returns the network that is trained as a subject."""
-    told = prepared.settings
+    told, seen = prepared.settings, Seen.by(prepared.training)
     if chosen.layers is not None:
         layers = [word.strip() for word in chosen.layers.split(",") if word.strip()]
     elif not prepared.handed and told.script is None:
         layers = list(FOLLOWED[told.network])
     else:
         layers = ["output"]
-    if seen is None:
-        seen = Seen.by(prepared.training)
     subject: Subject = build(
         "subjects",
         "trained",
@@ -610,13 +612,13 @@ def _subject(prepared: Prepared, chosen: DevelopSettings, seen: Seen | None) -> 
 
 
 def _fixed_set(
-    prepared: Prepared, chosen: DevelopSettings, subject: Subject, references: Any, seen: Seen | None
+    prepared: Prepared, chosen: DevelopSettings, subject: Subject, references: Any
 ) -> tuple[ImageSet, list[str]]:
     """Returns the fixed set of images, and the class of each; "" where it is not known."""
     if references is not None:
         found = as_image_set(references, resolution_of(subject), form_of(subject), "references")
         return found, [""] * len(found)
-    training, seen = prepared.training, seen or Seen.by(prepared.training)
+    training, seen = prepared.training, Seen.by(prepared.training)
     inputs, targets = next(iter(training.losses.values()), training.data)
     rows = np.sort(named_generator(prepared.settings.seed, "examples").permutation(len(inputs))[: chosen.examples])
     named = [str(int(t)) for t in targets[rows]] if _are_classes(targets) else [""] * len(rows)
@@ -646,14 +648,6 @@ def _check_budget(strategy: Mapping[str, Any], generator: Generator, images: int
         raise InvalidArgumentError(
             f"images: expected at least one generation of {optimizer.name}, {need}, got {images}."
         )
-
-
-def _parameter_layers(model: Any) -> list[str]:
-    """Returns the layers whose parameters learn, as loss change allocation names them."""
-    from closedloop.networks.tensors import parameter_tensors
-
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    return list(dict.fromkeys(tensor.layer for tensor in parameter_tensors(model, names)))
 
 
 #: What others must know of developments.

@@ -71,6 +71,12 @@ def parameter_tensors(model: nn.Module, names: Sequence[str]) -> list[ParameterT
     return [_described(name, own[name], modules[name.rpartition(".")[0]]) for name in names]
 
 
+def layers_of(model: nn.Module) -> list[str]:
+    """Returns the layers whose parameters ask for a gradient, in their order."""
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return list(dict.fromkeys(tensor.layer for tensor in parameter_tensors(model, names)))
+
+
 def _described(name: str, parameter: Tensor, module: nn.Module) -> ParameterTensor:
     place, _, last = name.rpartition(".")
     place, _, inside = place.partition(".parametrizations.") if ".parametrizations." in place else (place, "", "")

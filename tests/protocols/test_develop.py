@@ -13,6 +13,7 @@ from torch import nn
 from closedloop.analysis import development, read_allocation
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError
 from closedloop.loop.protocol import protocol_of
+from closedloop.loop.settings import read_settings
 from closedloop.networks.modules import born
 from closedloop.networks.small import SMALL, small_network
 from closedloop.protocols import DevelopSettings, Training, develop, resume, train
@@ -194,7 +195,7 @@ def test_a_training_of_ones_own_is_followed_and_its_recording_goes_on(tmp_path):
     assert develop(own_training(), **told, save=tmp_path / "run", exists="resume").identical(found)
 
 
-def test_a_subject_of_ones_own_needs_images_and_must_follow_the_weights():
+def test_a_subject_of_ones_own_needs_images_and_must_follow_the_weights(tmp_path):
     def subject(model):
         return TorchSubject(model, resolution=4, mean=(0, 0, 0), std=(1, 1, 1), engine="eager")
 
@@ -208,6 +209,10 @@ def test_a_subject_of_ones_own_needs_images_and_must_follow_the_weights():
     def older(model):
         return subject(born(lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), 1))
 
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        develop(own_training(older), references=pictures, **told, save=tmp_path / "run", progress=stop_at(4))
+    with pytest.raises(TrainingError, match="expected other responses than before the last 3 steps of training"):
+        develop(own_training(older), references=pictures, **told, save=tmp_path / "run", exists="resume")
     with pytest.raises(TrainingError, match="expected other responses than before the last 3 steps of training"):
         develop(own_training(older), references=pictures, **told)
 
@@ -229,7 +234,7 @@ def test_nothing_is_left_of_a_run_that_fails_before_its_first_look(task, tmp_pat
     [({"looks": 5}, (0, 6, 25, 56, 100)), ({"at": ("7", "3, 50")}, (3, 7, 50, 100)), ({"at": (0, 100)}, (0, 100))],
 )
 def test_looks_come_closer_at_the_beginning_or_where_they_are_said(told, expected):
-    assert moments(DevelopSettings(**told), 100) == expected
+    assert moments(read_settings(DevelopSettings, told), 100) == expected
 
 
 @pytest.mark.parametrize(
