@@ -107,14 +107,15 @@ class LossChangeAllocation:
         subset: So many examples, drawn once by `seed`, define the loss instead of all; the recording says so.
         seed: See there, and a name of this run.
         optimizer: Its state is saved and put back with the run's, its weight decay gives the line of L2, and its
-            groups stand beside the neurons.
+            groups stand beside the neurons. Further optimizers go into `carry`; they count in both, too.
         carry: What else the training loop draws on, by name, to be saved and put back: what has ``state_dict()``, such
             as a schedule, a generator of torch (``torch.default_generator`` where the loop uses the global one) or of
             numpy.
         save: Folder of the run; None keeps it in memory.
         exists: What to do if there is such a run: "fail", or "resume": then `steps_done` says where to go on.
         label: Of the network, for tables and figures.
-        experiment: Further entries of the run's file, such as what repeats it.
+        changes: What was done to the training, in words, such as "output frozen"; likewise.
+        experiment: Further entries of the run's file, such as what repeats it, with names of their own.
 
     Raises:
         InvalidArgumentError: An argument does not fit; nothing is written.
@@ -146,6 +147,7 @@ class LossChangeAllocation:
         save: str | Path | None = None,
         exists: str = "fail",
         label: str = "",
+        changes: str = "",
         experiment: Mapping[str, Any] | None = None,
     ) -> None:
         require("torch", "networks", "LossChangeAllocation")
@@ -159,9 +161,11 @@ class LossChangeAllocation:
             check=check,
             capacity=capacity,
         )
-        self._optimizer, self._seed = optimizer, check_seed(seed)
+        self._changes, self._seed = changes, check_seed(seed)
         self._carried = {**({} if optimizer is None else {"optimizer": optimizer}), **(carry or {})}
         self._carried_state()
+        kept = {id(part): part for part in self._carried.values() if hasattr(part, "param_groups")}
+        self._groups = [group for optimizer in kept.values() for group in optimizer.param_groups]
         network = _network(model)
         sets = self._sets(network, loss_fn, data, losses or {}, subset)
         self._content = {
@@ -173,8 +177,13 @@ class LossChangeAllocation:
             "subset": subset,
             "seed": self._seed,
             "losses": {name: {"examples": one.examples, "sha256": one.fingerprint} for name, one in sets.items()},
-            **plain(experiment or {}),
         }
+        own = plain(dict(experiment or {}))
+        if taken := sorted(own.keys() & self._content.keys()):
+            raise InvalidArgumentError(
+                f"experiment: expected entries with names of their own, got {taken[0]!r}, which the run says itself."
+            )
+        self._content |= own
         self._pending: list[dict[str, Any]] = []
         self._within, self._missed, self._moved = False, 0.0, 0.0
         self._begin(network, sets, save, exists)
@@ -192,6 +201,7 @@ class LossChangeAllocation:
             own = isinstance(value, tuple) and len(value) == 2 and callable(value[0])
             wanted[name] = (value[0], _pair(name, value[1])) if own else (loss_fn, _pair(name, value))
         made = {name: WholeSet(name, network, f, *pair, self.settings.chunk) for name, (f, pair) in wanted.items()}
+        self._whole = made[TRAIN].examples
         if subset is not None:
             whole = made[TRAIN]
             if check_whole("subset", subset, 1) > whole.examples:
@@ -229,7 +239,7 @@ class LossChangeAllocation:
                 recording.check_units(self._units())
                 self._restore(saved)
         except BaseException:
-            recording.close()
+            recording.discard()
             raise
 
     @property
@@ -300,19 +310,23 @@ class LossChangeAllocation:
 
         Args:
             reason: Why it ended.
+
+        Raises:
+            CallOrderError: Before the first step; the folder of a run that has just begun is then gone.
         """
-        if not self.finished and self._recording is not None:
+        if not self.finished and self._recording is not None and self.steps_done:
             self.commit()
             self._allocator.check_others()
-            if self.steps_done:
-                self._recording.finish({} if self._save is None else self._state(), reason)
-            self.finished = self.steps_done > 0
+            self._recording.finish({} if self._save is None else self._state(), reason)
+            self.finished = True
             self._recording.close()
             self._warn()
+        elif not self.finished:
+            self.close()
         return self.dataset()
 
     def close(self, commit: bool = True) -> None:
-        """Gives the folder back, without an end: the run can go on.
+        """Gives the folder back, without an end: the run can go on. One without a step leaves nothing.
 
         Args:
             commit: Whether what is left is committed before. Not in the middle of a step, whose optimizer may have
@@ -321,7 +335,7 @@ class LossChangeAllocation:
         if self._recording is not None and not self.finished:
             if commit:
                 self.commit()
-            self._recording.close()
+            (self._recording.close if self.steps_done else self._recording.discard)()
 
     def __enter__(self) -> Self:
         return self
@@ -377,7 +391,7 @@ class LossChangeAllocation:
 
     def _units(self) -> Units:
         """Returns the neurons' parts of tensors: the columns of the recording."""
-        tensors, groups = self._allocator.tensors, self._groups()
+        tensors, groups = self._allocator.tensors, self._group_of()
         parts = [(t, i) for t in tensors for i in range(t.neurons)]
         columns: dict[str, list[Any]] = {
             "layer": [t.layer for t, _ in parts],
@@ -389,12 +403,10 @@ class LossChangeAllocation:
         }
         return Units(tuple(f"{t.name}[{i}]" for t, i in parts), {name: tuple(v) for name, v in columns.items()})
 
-    def _groups(self) -> dict[str, int]:
-        """Returns the optimizer's group of each parameter, by name."""
-        if self._optimizer is None:
-            return {}
+    def _group_of(self) -> dict[str, int]:
+        """Returns the group of each parameter, by name; those of further optimizers follow the first one's."""
         names = {id(p): name for name, p in self._allocator.model.named_parameters()}
-        groups = enumerate(self._optimizer.param_groups)
+        groups = enumerate(self._groups)
         return {names[id(p)]: i for i, group in groups for p in group["params"] if id(p) in names}
 
     def _layout(self) -> Layout:
@@ -417,6 +429,12 @@ class LossChangeAllocation:
             "closedloop_version": version(),
             "rule": self.settings.rule,
             "losses": " ".join(names),
+            "examples": int(self._content["losses"][TRAIN]["examples"]),
+            "examples_whole": self._whole,
+            "chunk": self.settings.chunk,
+            "batch_norm": self.settings.batch_norm if self._allocator.normalizes else "none",
+            "dropout": "off",
+            "changes": self._changes,
         }
         return Layout(self.settings.capacity, 0, self._units(), scalars, variables=variables)
 
@@ -449,11 +467,11 @@ class LossChangeAllocation:
         return Rows(coords, shares, np.empty((n, 0)), np.full(n, np.nan), variables=values)
 
     def _l2(self) -> float:
-        """Returns ½ Σ λ |θ|² over the optimizer's groups; NaN where none was handed over."""
-        if self._optimizer is None:
+        """Returns ½ Σ λ |θ|² over the groups of all optimizers; NaN where none was handed over."""
+        if not self._groups:
             return float("nan")
         total = 0.0
-        for group in self._optimizer.param_groups:
+        for group in self._groups:
             decay = float(group.get("weight_decay") or 0.0)
             total += sum(decay * float(p.detach().double().square().sum()) for p in group["params"] if decay)
         return total / 2

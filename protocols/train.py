@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import ModuleType
@@ -94,6 +95,8 @@ class TrainSettings:
         check_options(self)
         if self.l2 < 0:
             raise InvalidArgumentError(f"l2: expected a weight decay of at least 0, got {self.l2}.")
+        if twice := [layer for layer in self.remove if self.remove.count(layer) > 1]:
+            raise InvalidArgumentError(f"remove: expected each layer once, got {twice[0]!r} twice.")
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,21 @@ class Prepared:
         return self.settings.network if self.settings.script is None else self.settings.script
 
     @property
+    def changes(self) -> str:
+        """What is done to layers, and with which weights it begins, in words; "" for nothing."""
+        told = self.settings
+        frozen = (word.partition("@") for word in told.freeze)
+        own = {"rate": told.layer_rate, "momentum": told.layer_momentum}
+        pairs = ((what, *word.partition("=")[::2]) for what, words in own.items() for word in words)
+        words = [
+            *(f"{layer} removed" for layer in told.remove),
+            *(f"{layer} frozen" + (f" from step {since} on" if sign else "") for layer, sign, since in frozen),
+            *(f"{layer} with {what} {value}" for what, layer, value in pairs),
+            *([f"begun with the weights of {told.start}"] if told.start is not None else []),
+        ]
+        return "; ".join(words)
+
+    @property
     def content(self) -> dict[str, Any]:
         """What repeats it, for a run's file; of one that was handed over what else must be as it was."""
         shared = {name: getattr(self.shared, name) for name in OF_ALLOCATION}
@@ -246,7 +264,8 @@ class Prepared:
             save=save,
             exists=exists,
             label=self.label,
-            experiment={name: value for name, value in self.content.items() if name not in OF_ALLOCATION},
+            changes=self.changes,
+            experiment={name: value for name, value in self.content.items() if name not in (*OF_ALLOCATION, "seed")},
             **{name: getattr(self.shared, name) for name in OF_ALLOCATION},
         )
 
@@ -262,8 +281,7 @@ class Prepared:
         try:
             for step in range(lca.steps_done, until):
                 self.training.learn(step)
-                for parameter in (p for since, held in self.frozen.items() if since <= step for p in held):
-                    parameter.grad = None  # neither momentum nor weight decay moves it then
+                hold(p for since, held in self.frozen.items() if since <= step for p in held)
                 with lca.step():
                     self.training.optimizer.step()
                 if watching is not None:
@@ -283,10 +301,7 @@ def _bundled(told: TrainSettings) -> tuple[Training, dict[str, Any]]:
 
     def learn(step: int) -> None:
         rows = batch_rows(told.seed, step, told.batch, len(inputs))
-        model.train()
-        optimizer.zero_grad(set_to_none=True)
-        loss: Any = cross_entropy(model(inputs[rows]), targets[rows])
-        loss.backward()
+        learn_from(model, optimizer, inputs[rows], targets[rows])
 
     return Training(model, cross_entropy, (inputs, targets), optimizer, learn, data), begun
 
@@ -333,15 +348,41 @@ def batch_rows(seed: int, step: int, batch: int, examples: int) -> NDArray[np.in
     return order[place * batch : (place + 1) * batch]
 
 
-def accuracy(model: nn.Module, inputs: Any, targets: Any) -> float:
-    """Returns the share of examples that a network names rightly, in evaluation mode."""
+def learn_from(model: nn.Module, optimizer: Any, inputs: Any, targets: Any) -> float:
+    """Puts the gradients of a batch's cross entropy where the optimizer finds them; returns the loss."""
+    from torch.nn.functional import cross_entropy
+
+    model.train()
+    optimizer.zero_grad(set_to_none=True)
+    loss: Any = cross_entropy(model(inputs), targets)
+    loss.backward()
+    return float(loss.detach())
+
+
+def hold(parameters: Iterable[Any]) -> None:
+    """Keeps parameters from the optimizer's next step: without a gradient neither momentum nor decay moves them."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def answered(model: nn.Module, inputs: Any) -> Any:
+    """Returns the classes that a network gives to examples, ``(n,)``, in evaluation mode."""
     import torch
 
     from closedloop.networks.modules import undisturbed
 
     with undisturbed(model), torch.no_grad():
-        named = torch.cat([model(part).argmax(1) for part in inputs.split(500)])
-    return float((named == targets).double().mean())
+        return torch.cat([model(part).argmax(1) for part in in_parts(inputs)])
+
+
+def in_parts(inputs: Any) -> Any:
+    """Returns examples in parts that go through a network together."""
+    return inputs.split(500)
+
+
+def accuracy(model: nn.Module, inputs: Any, targets: Any) -> float:
+    """Returns the share of examples that a network names rightly, in evaluation mode."""
+    return float((answered(model, inputs) == targets).double().mean())
 
 
 def _examples(name: str, seed: int) -> dict[str, tuple[Any, Any]]:
@@ -396,27 +437,59 @@ def _load(model: nn.Module, run: str) -> str:
     return made.hexdigest()
 
 
-def _own(option: str, words: Sequence[str], sign: str, model: nn.Module) -> dict[str, str]:
-    """Returns what was said of layers: name and value."""
+def _own(option: str, words: Sequence[str], sign: str, model: nn.Module) -> dict[str, str | None]:
+    """Returns what was said of layers: name and value; None where none was said.
+
+    Raises:
+        InvalidArgumentError: There is no such layer with parameters, or it, or one that holds it, is named twice.
+    """
     layers = [name for name, module in model.named_modules() if name and any(True for _ in module.parameters())]
-    found = {}
+    found: dict[str, str | None] = {}
     for word in words:
-        name, _, value = word.partition(sign)
+        name, said, value = word.partition(sign)
         if name not in layers:
             raise InvalidArgumentError(f"{option}: expected a layer of {', '.join(layers)}, got {word!r}.")
-        try:
-            float(value or 0)
-        except ValueError:
-            raise InvalidArgumentError(f"{option}: expected LAYER{sign}NUMBER, got {word!r}.") from None
-        found[name] = value
+        _check_apart(option, name, found)
+        found[name] = value if said else None
     return found
 
 
+def _check_apart(option: str, name: str, others: Iterable[str]) -> None:
+    """Raises where a layer is one of others, or a part of one, or holds one."""
+    for other in others:
+        if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}."):
+            same = "twice" if name == other else f"beside {other!r}, with which it shares parameters"
+            raise InvalidArgumentError(f"{option}: expected each layer once, got {name!r} {same}.")
+
+
 def frozen_parameters(told: TrainSettings, model: nn.Module) -> dict[int, list[Any]]:
-    """Returns the parameters that are frozen, by the step from which on they are."""
+    """Returns the parameters that are frozen, by the step from which on they are.
+
+    Raises:
+        InvalidArgumentError: There is no such layer, or the step is none of the training.
+    """
     found: dict[int, list[Any]] = {}
     for name, since in _own("freeze", told.freeze, "@", model).items():
-        found.setdefault(int(float(since or 0)), []).extend(model.get_submodule(name).parameters())
+        if since is not None and not (since.isascii() and since.isdecimal() and int(since) < told.steps):
+            raise InvalidArgumentError(
+                f"freeze: expected LAYER@STEP, a whole number from 0 to {told.steps - 1}, got '{name}@{since}'."
+            )
+        found.setdefault(int(since or 0), []).extend(model.get_submodule(name).parameters())
+    return found
+
+
+def _own_numbers(option: str, words: Sequence[str], model: nn.Module) -> dict[str, float]:
+    """Returns the numbers that were said of layers, by name."""
+    found = {}
+    for name, value in _own(option, words, "=", model).items():
+        try:
+            found[name] = float(value or math.nan)
+        except ValueError:
+            found[name] = math.nan
+        if not math.isfinite(found[name]):
+            raise InvalidArgumentError(
+                f"{option}: expected LAYER=NUMBER, a finite one, got {name if value is None else f'{name}={value}'!r}."
+            )
     return found
 
 
@@ -424,14 +497,16 @@ def make_optimizer(told: TrainSettings, model: nn.Module) -> Any:
     """Returns the optimizer, with a group for each layer that has a rate or a momentum of its own."""
     import torch
 
-    rates = _own("layer_rate", told.layer_rate, "=", model)
-    momenta = _own("layer_momentum", told.layer_momentum, "=", model)
+    rates = _own_numbers("layer_rate", told.layer_rate, model)
+    momenta = _own_numbers("layer_momentum", told.layer_momentum, model)
+    for layer in momenta:
+        _check_apart("layer_momentum", layer, rates.keys() - {layer})
     own = list(dict.fromkeys([*rates, *momenta]))
     of = {id(p): name for name in own for p in model.get_submodule(name).parameters()}
     groups = []
     for name in (None, *own):
         parameters = [p for p in model.parameters() if of.get(id(p)) == name]
-        rate, momentum = float(rates.get(name or "", told.rate)), float(momenta.get(name or "", told.momentum))
+        rate, momentum = rates.get(name or "", told.rate), momenta.get(name or "", told.momentum)
         if not 0 <= momentum < 1 or not rate >= 0:
             raise InvalidArgumentError(
                 f"rate, momentum: expected numbers of at least 0, momentum below 1, got {rate} and {momentum}."

@@ -30,6 +30,8 @@ LCA = "lca"
 SERIES = {"int8": "int8", "float16": "float16", "float32": "float32"}
 #: Kinds of parameters.
 PARTS = ("kernel", "bias", "norm")
+#: What a recording says of the loss that is shared out, and of what was done to the training; older ones lack it.
+DEFINITION = ("examples", "examples_whole", "chunk", "batch_norm", "dropout", "changes")
 
 
 def encode_series(shares: FloatArray, sizes: Sequence[int], form: str) -> tuple[NDArray[Any], FloatArray]:
@@ -80,7 +82,9 @@ def allocation_dataset(recording: xr.Dataset, of: str = "train") -> xr.Dataset:
         ``drift`` (what moving buffers did before it), ``reconstructed`` (the loss as start, shares and drift have it),
         ``splits`` and ``l2``; ``helped``, ``hurt`` and ``still`` (parameters with a share below, above and at 0)
         ``(step, layer)``; ``parameters`` ``(layer,)``; and, where every parameter was recorded, ``by_parameter``
-        ``(step, parameter)`` with the coordinate ``parameter_layer``.
+        ``(step, parameter)`` with the coordinate ``parameter_layer``. Attributes: what was trained, the rule, what the
+        loss is (``examples`` of ``examples_whole``, ``chunk``, ``batch_norm``, ``dropout``), and what was done to
+        layers, in words (``changes``).
 
     Raises:
         RecordingError: It is another recording, or has no such loss.
@@ -118,13 +122,34 @@ def allocation_dataset(recording: xr.Dataset, of: str = "train") -> xr.Dataset:
             "neuron_layer": ("neuron", np.array(layers, dtype=object)[cells[0]]),
             "neuron_index": ("neuron", cells[1]),
         },
-        {"of": of, **{name: recording[name].item() for name in ("subject", "seed", "rule")}},
+        {
+            "of": of,
+            **{name: recording[name].item() for name in ("subject", "seed", "rule")},
+            **{name: recording[name].item() for name in DEFINITION if name in recording.coords},
+        },
     )
     if f"series_{of}" in recording:
         kept = decode_series(recording[f"series_{of}"].values, recording[f"scale_{of}"].values, sizes.tolist())
         found["by_parameter"] = (("step", "parameter"), kept)
     places = np.array(layers, dtype=object)[np.repeat(tensor_layer, sizes)]
     return found.assign_coords(parameter_layer=("parameter", places)) if "by_parameter" in found else found
+
+
+def definition(allocation: xr.Dataset) -> str:
+    """Says what loss was shared out, and what was done to the training; "" for recordings of older versions."""
+    told = allocation.attrs
+    if not set(DEFINITION) <= told.keys():
+        return ""
+    some = f"{told['examples']:,} of {told['examples_whole']:,}"
+    examples = some if told["examples"] < told["examples_whole"] else f"all {told['examples_whole']:,}"
+    norm = {
+        "none": "",
+        "batch": f", batch norm by the statistics of chunks of at most {told['chunk']:,}",
+        "frozen": ", batch norm by its running statistics",
+    }[told["batch_norm"]]
+    # Further losses are over sets of their own, of which nothing is left out.
+    mean = f"mean loss over {examples} examples" if told["of"] == "train" else f"mean loss over all of {told['of']}"
+    return f"{mean}, dropout {told['dropout']}{norm}" + (f". Training: {told['changes']}" if told["changes"] else "")
 
 
 def _courses(recording: xr.Dataset, of: str, change: FloatArray) -> dict[str, Any]:

@@ -129,8 +129,13 @@ class Allocator:
                 f"model: expected real parameters, got complex ones such as {strange[0]!r}; hold their real and "
                 "imaginary parts as parameters (torch.view_as_real)."
             )
-        every = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
-        names = [name for name, p in every.items() if p.requires_grad or every_parameter]
+        if kept := [name for name, p in model.named_parameters() if p.is_inference()]:
+            raise InvalidArgumentError(
+                f"model: expected parameters that gradients can reach, got {kept[0]!r}, which was made in "
+                "torch.inference_mode(); make the network outside of it, or load its weights into one that was."
+            )
+        every = _floating(model)
+        names = [name for name, p in every.items() if p.numel() and (p.requires_grad or every_parameter)]
         if not names:
             raise InvalidArgumentError(
                 "model: expected parameters that are trained, got none that asks for a gradient; "
@@ -145,7 +150,7 @@ class Allocator:
         self.steps = 0
         self._previous = [_copy(p) for p in self.parameters]
         self._spare = [torch.empty_like(p) for p in self._previous]
-        self._buffers = [b.detach().clone() for b in self._fixed_buffers()]
+        self._buffers = {name: b.detach().clone() for name, b in self._fixed_buffers().items()}
         self._ledgers = {name: self._opened(whole) for name, whole in sets.items()}
 
     def _opened(self, whole: WholeSet) -> _Ledger:
@@ -196,7 +201,7 @@ class Allocator:
 
     def _check_members(self) -> None:
         """Raises unless the network still consists of the parameters that it had at the beginning."""
-        now = {name: p for name, p in self.model.named_parameters() if p.is_floating_point()}
+        now = _floating(self.model)
         names = (tensor.name for tensor in self.tensors)
         known = dict(zip(names, self.parameters, strict=True)) | self._others
         for name in known | now:
@@ -279,7 +284,8 @@ class Allocator:
         buffers = self._fixed_buffers()
         for ledger in self._ledgers.values():
             ledger.drift = 0.0
-        if all(torch.equal(now, known) for now, known in zip(buffers, self._buffers, strict=True)):
+        known = self._buffers
+        if buffers.keys() == known.keys() and all(torch.equal(now, known[name]) for name, now in buffers.items()):
             return
         with self._moved(0.0):
             for ledger in self._ledgers.values():
@@ -287,7 +293,7 @@ class Allocator:
                     gradient.zero_()
                 loss = ledger.whole.mean(ledger.whole.add_gradient(self.parameters, ledger.gradient))
                 ledger.drift, ledger.loss = loss - ledger.loss, loss
-        self._buffers = [b.detach().clone() for b in buffers]
+        self._buffers = {name: buffer.detach().clone() for name, buffer in buffers.items()}
 
     def _integrate(self) -> tuple[float, int]:
         """Turns each ledger's first gradient into the sum of gradients along the way; returns its factor, intervals."""
@@ -379,13 +385,18 @@ class Allocator:
         ledger.loss, ledger.gradient, ledger.end = ledger.new_loss, ledger.end, []
         return made
 
-    def _fixed_buffers(self) -> list[Tensor]:
+    @property
+    def normalizes(self) -> bool:
+        """Whether the network has batch norm, whose statistics are part of the loss."""
+        return any(isinstance(module, _BatchNorm) for module in self.model.modules())
+
+    def _fixed_buffers(self) -> dict[str, Tensor]:
         """Buffers on which losses depend: without those that the mode of batch norm does not read."""
-        found = []
-        for module in self.model.modules():
+        found: dict[str, Tensor] = {}
+        for place, module in self.model.named_modules():
             batch = isinstance(module, _BatchNorm) and self._batch_norm == "batch"
             own = {} if batch else dict(module.named_buffers(recurse=False))
-            found += [buffer for name, buffer in own.items() if name != "num_batches_tracked"]
+            found |= {f"{place}.{name}": buffer for name, buffer in own.items() if name != "num_batches_tracked"}
         return found
 
     @contextmanager
@@ -443,10 +454,28 @@ class Allocator:
             "steps": self.steps,
             "parameters": [tensor_array(t) for t in self._previous],
             "buffers": {name: tensor_array(b) for name, b in self.model.named_buffers()},
-            "fixed": [tensor_array(b) for b in self._buffers],
+            "fixed": {name: tensor_array(b) for name, b in self._buffers.items()},
             "others": {name: known.hex() for name, known in self._others_are.items()},
             "ledgers": ledgers,
         }
+
+    def _restore_buffers(self, saved: Mapping[str, Any]) -> None:
+        """Puts the network's buffers to saved ones; registers those that it makes itself when it is first run.
+
+        Raises:
+            InvalidArgumentError: The run's network had others.
+        """
+        own = dict(self.model.named_buffers())
+        modules = dict(self.model.named_modules())
+        strange = [n for n in saved if n not in own and n.rpartition(".")[0] not in modules] + [*(own.keys() - saved)]
+        if strange:
+            raise InvalidArgumentError(f"model: expected the buffers of the run's network, got others: {strange[0]!r}.")
+        for name, values in saved.items():
+            if name in own:
+                _set(own[name].data, values)
+            else:
+                made = torch.from_numpy(np.array(values)).to(self._previous[0].device)
+                modules[name.rpartition(".")[0]].register_buffer(name.rpartition(".")[2], made)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes back to a saved state, and puts the network's parameters and buffers there.
@@ -462,16 +491,27 @@ class Allocator:
         for parameter, before, saved in zip(self.parameters, self._previous, state["parameters"], strict=True):
             _set(before, saved)
             parameter.data.copy_(before)
-        for name, buffer in self.model.named_buffers():
-            _set(buffer.data, state["buffers"][name])
-        for buffer, saved in zip(self._buffers, state["fixed"], strict=True):
-            _set(buffer, saved)
+        self._restore_buffers(state["buffers"])
+        fixed = state["fixed"]  # runs of older versions have a list of them
+        known = fixed if isinstance(fixed, Mapping) else dict(zip(self._buffers, fixed, strict=True))
+        buffers = self._fixed_buffers()
+        self._buffers = {name: _like(buffers[name], values) for name, values in known.items() if name in buffers}
         for name, ledger in self._ledgers.items():
             own = state["ledgers"][name]
             ledger.loss = float(own["loss"])
             for what in ("gradient", *_BOOKED):
                 for tensor, saved in zip(getattr(ledger, what), own[what], strict=True):
                     _set(tensor, saved)
+
+
+def _floating(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the parameters that can be shared out, by name."""
+    return {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+
+
+def _like(tensor: Tensor, saved: Any) -> Tensor:
+    """Returns saved values in the type and at the place of a tensor."""
+    return array_tensor(saved, str(tensor.dtype).removeprefix("torch.")).to(tensor.device)
 
 
 #: Types of what a ledger keeps of each parameter; None for that of the parameter, at least float32.
@@ -509,4 +549,4 @@ def _zeros(like: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def _set(tensor: Tensor, saved: Any) -> None:
-    tensor.copy_(array_tensor(saved, str(tensor.dtype).removeprefix("torch.")))
+    tensor.copy_(_like(tensor, saved))

@@ -135,8 +135,7 @@ class WholeSet:
         half = (self._edges[1] - self._edges[0]) // 2
         if half:
             parts = slice(0, 2 * half), slice(0, half), slice(half, 2 * half)
-            with torch.no_grad():
-                both, *halves = (self._loss_of(part).double().item() for part in parts)
+            both, *halves = (self._loss_of(part).double().item() for part in parts)
             # A mean is about half of the sum of the halves' means, a sum is the sum; batch norm may blur it.
             if abs(sum(halves)) > 1e-12 and both / sum(halves) > 0.75:
                 raise InvalidArgumentError(
@@ -146,7 +145,11 @@ class WholeSet:
                 )
 
     def _part(self, values: Any, part: slice) -> Any:
-        return _mapped(values, lambda tensor: tensor[part].to(self._device, non_blocking=True))
+        def moved(tensor: Tensor) -> Tensor:
+            one = tensor[part].to(self._device, non_blocking=True)
+            return one.clone() if one.is_inference() else one  # no gradient may reach what inference mode made
+
+        return _mapped(values, moved)
 
     def check_same_point(self, i: int, losses: Sequence[float]) -> None:
         """Raises unless a chunk has the loss again that it had at these parameters.
@@ -159,8 +162,8 @@ class WholeSet:
             TrainingError: It has another one: something in the loss is random.
         """
         i %= self.chunks
-        with torch.no_grad():
-            again = [self._loss(i).double().item() for _ in range(2)]
+        # With gradients, as it was computed then: without them attention takes another way, which pads differently.
+        again = [self._loss(i).double().item() for _ in range(2)]
         known = losses[i]
         if any(not math.isclose(known, one, rel_tol=SAME_LOSS, abs_tol=1e-9) for one in again if math.isfinite(one)):
             raise TrainingError(
@@ -218,6 +221,11 @@ def _as_tensors(name: str, values: Any) -> Any:
         found = torch.as_tensor(values)
     except Exception as error:
         raise InvalidArgumentError(f"{name}: expected a tensor, got {_shown(values)} ({reason(error)}).") from error
+    if found.layout != torch.strided or found.is_nested or found.is_quantized:
+        raise InvalidArgumentError(
+            f"{name}: expected a dense tensor, from which rows can be taken, got a sparse, nested or quantized one; "
+            "hand over tensor.to_dense(), or a padded or dequantized one."
+        )
     if found.ndim == 0:
         raise InvalidArgumentError(f"{name}: expected a tensor with a row for each example, got a single number.")
     return found

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from closedloop.analysis import read_allocation
+from closedloop.analysis.allocation import definition
 from closedloop.errors import AllocationWarning, CallOrderError, InvalidArgumentError, RecordingError, TrainingError
 from closedloop.networks.modules import born
 from closedloop.protocols import LossChangeAllocation
@@ -241,6 +242,130 @@ def test_the_order_of_calls():
         lca.stepped()
     with pytest.raises(InvalidArgumentError, match="of: expected one of 'train', got 'test'"):
         lca.total("test")
+
+
+def test_nothing_hides_what_the_run_says_of_itself(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="experiment: expected entries with names of their own, got 'rule'"):
+        Loop(tmp_path / "run", experiment={"rule": "magic", "note": "a"})
+    assert not (tmp_path / "run").exists()
+    assert Loop(experiment={"note": "a"}).lca._content["note"] == "a"
+
+
+@pytest.mark.parametrize("end", ["finish", "close", "block"])
+def test_a_run_without_a_step_leaves_nothing(tmp_path, end):
+    lca = Loop(tmp_path / "run").lca
+    if end == "finish":
+        with pytest.raises(CallOrderError, match="no step was shared out yet"):
+            lca.finish()
+    elif end == "close":
+        lca.close()
+    else:
+        with lca:
+            pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_weight_decay_of_all_optimizers_counts_once():
+    model, data = small()
+    one, two = (torch.optim.SGD(model[i].parameters(), lr=0.1, weight_decay=d) for i, d in ((0, 0.2), (2, 0.4)))
+    lca = LossChangeAllocation(model, cross_entropy, data, optimizer=one, carry={"again": one, "other": two})
+    lca.stepped()
+    size = [sum(float(p.detach().double().square().sum()) for p in model[i].parameters()) for i in (0, 2)]
+    assert float(lca.dataset().l2[0]) == pytest.approx(0.1 * size[0] + 0.2 * size[1])
+    assert set(lca._recording.dataset()["parameter_group"].values.tolist()) == {0, 1}
+
+
+def test_what_the_loss_is_and_what_was_done_to_layers_is_told(tmp_path):
+    loop = Loop(tmp_path / "run", subset=30, changes="3 frozen").run(1)
+    told = loop.lca.finish().attrs
+    wanted = {"examples": 30, "examples_whole": 120, "chunk": 50, "batch_norm": "batch", "dropout": "off"}
+    assert wanted.items() <= told.items()
+    assert told["changes"] == "3 frozen"
+    assert read_allocation(tmp_path / "run").attrs == told
+    assert definition(loop.lca.dataset()) == (
+        "mean loss over 30 of 120 examples, dropout off, batch norm by the statistics of chunks of at most 50. "
+        "Training: 3 frozen"
+    )
+    model, data = small()
+    lca = LossChangeAllocation(model, cross_entropy, data)
+    lca.stepped()
+    assert definition(lca.dataset()) == "mean loss over all 12 examples, dropout off"
+    assert definition(lca.dataset().assign_attrs(of="other")).startswith("mean loss over all of other")
+    assert definition(lca.dataset().drop_attrs()) == ""
+
+
+class Lazy(nn.Module):
+    """Makes a buffer when it is first run, as some tables of positions are."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+
+    def forward(self, x):
+        if not hasattr(self, "factor"):
+            self.register_buffer("factor", torch.full((1,), 2.0))
+        return self.factor * self.inner(x)
+
+
+def lazy(steps, save=None, exists="fail"):
+    model, data = born(Lazy, 0), small()[1]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    lca = LossChangeAllocation(
+        model, cross_entropy, data, optimizer=optimizer, save=save, exists=exists, every=1, batch_norm="frozen"
+    )
+    for _ in range(lca.steps_done, steps):
+        optimizer.zero_grad()
+        cross_entropy(model(data[0]), data[1]).backward()
+        with lca.step():
+            optimizer.step()
+    return lca
+
+
+def test_a_buffer_that_is_made_in_the_first_run_is_one_of_the_network(tmp_path):
+    whole = lazy(4).finish()
+    assert np.abs(whole.drift.values).max() == 0
+    lazy(2, tmp_path / "run").close()
+    assert lazy(4, tmp_path / "run", "resume").finish().identical(whole)
+
+
+def test_parameters_without_a_number_are_left_alone():
+    model, data = small()
+    model.register_parameter("none", nn.Parameter(torch.zeros(0, 3)))
+    lca = LossChangeAllocation(model, cross_entropy, data)
+    with lca.step(), torch.no_grad():
+        model[2].weight.mul_(0.9)
+    assert lca.dataset().layer.values.tolist() == ["0", "2"]
+    assert lca.finish().residual.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_what_gradients_cannot_reach_is_named():
+    data = small()[1]
+    with torch.inference_mode():
+        model, inputs = nn.Linear(4, 3), data[0] + 0
+    with pytest.raises(InvalidArgumentError, match=r"got 'weight', which was made in torch.inference_mode"):
+        LossChangeAllocation(model, cross_entropy, data)
+    with pytest.raises(InvalidArgumentError, match="train: inputs: expected a dense tensor"):
+        LossChangeAllocation(small()[0], cross_entropy, (data[0].to_sparse(), data[1]))
+    losses = [LossChangeAllocation(small()[0], cross_entropy, (x, data[1])).losses for x in (data[0], inputs)]
+    assert losses[0] == losses[1]
+
+
+def test_attention_that_pads_another_way_without_gradients_is_not_called_random():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+            self.output = nn.Linear(8, 3)
+
+        def forward(self, x, padding):
+            return self.output(self.encoder(x, src_key_padding_mask=padding).mean(1))
+
+    model, padding = born(Words, 0), torch.zeros(12, 5, dtype=torch.bool)
+    padding[:, 3:] = True
+    data = torch.randn(12, 5, 8, generator=torch.Generator().manual_seed(0)), padding
+    lca = LossChangeAllocation(model, cross_entropy, (data, torch.arange(12) % 3), check=1)
+    lca.stepped()
+    assert lca.total() == 0
 
 
 def small(seed=0):

@@ -117,7 +117,27 @@ def test_a_loop_of_ones_own_is_shown_and_not_resumed(tmp_path):
     ("options", "message"),
     [
         ({"freeze": ("fc9",)}, "freeze: expected a layer of fc1, fc2, fc3, output, got 'fc9'"),
-        ({"layer_rate": ("fc1=quick",)}, "layer_rate: expected LAYER=NUMBER, got 'fc1=quick'"),
+        *(
+            (
+                {"freeze": (f"fc1@{since}",)},
+                f"freeze: expected LAYER@STEP, a whole number from 0 to 5, got 'fc1@{since}'",
+            )
+            for since in ("1.5", "-1", "6", "", "nan", "²")
+        ),
+        ({"freeze": ("fc1", "fc1@2")}, "freeze: expected each layer once, got 'fc1' twice"),
+        ({"freeze": 5}, "freeze: expected a layer of fc1, fc2, fc3, output, got '5'"),
+        ({"freeze": 0.5}, "freeze: expected a text, or several in a list, got 0.5"),
+        *(
+            ({"layer_rate": (word,)}, f"layer_rate: expected LAYER=NUMBER, a finite one, got '{word}'")
+            for word in ("fc1=quick", "fc1=nan", "fc1=inf", "fc1=", "fc1")
+        ),
+        ({"layer_momentum": ("fc1=0.1", "fc1=0.2")}, "layer_momentum: expected each layer once, got 'fc1' twice"),
+        (
+            {"network": "resnet", "layer_rate": ("block1=0.1",), "layer_momentum": ("block1.conv1=0",)},
+            "layer_momentum: expected each layer once, got 'block1.conv1' beside 'block1', with which it shares",
+        ),
+        ({"remove": ("fc2", "fc2")}, "remove: expected each layer once, got 'fc2' twice"),
+        ({"data": 5}, "data: expected a text, got 5"),
         ({"momentum": -1.0}, "momentum below 1, got 0.05 and -1.0"),
         ({"data": "nowhere.npz"}, "data: expected 'digits' or an .npz file, got nowhere.npz"),
         ({"chunk": 0}, "chunk: expected"),
