@@ -37,6 +37,7 @@ from .surveying import Survey as Survey
 from .sweep import sweep
 from .sweep_work import SweepResult
 from .train import Training, TrainSettings, train
+from .trainings import SeedsSettings, train_seeds
 from .treat import TreatSettings, treat
 from .verify import VerifySettings, verify
 
@@ -67,6 +68,7 @@ __all__ = [
     "RunSummary",
     "RunTable",
     "SearchSettings",
+    "SeedsSettings",
     "SelectivitySettings",
     "SweepResult",
     "TrainSettings",
@@ -100,6 +102,7 @@ __all__ = [
     "stored_planes",
     "sweep",
     "train",
+    "train_seeds",
     "transfer",
     "treat",
     "verify",

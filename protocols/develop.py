@@ -60,7 +60,7 @@ from .contenders import POINTS, TOGETHER, evolve_units
 from .lca import LossChangeAllocation
 from .seen import Seen
 from .stored import check_complete, stored_images, stored_settings
-from .train import OF_ALLOCATION, TRAINING, Prepared, Training
+from .train import OF_ALLOCATION, TRAINING, Prepared, Training, goes_on_alone, repeated_with
 
 #: Stands for examples of the training itself as the fixed set of images.
 EXAMPLES = "examples"
@@ -656,5 +656,7 @@ PROTOCOL = RunProtocol(
     _resume,
     _summary,
     command="develop",
+    repeats=repeated_with,
+    resumes=goes_on_alone,
     analyses={"development": Analysis(development, "unit", {}, ("image", "carried"))},
 )

@@ -252,6 +252,11 @@ class LossChangeAllocation:
         """Each loss after the last step, by name; before the first one that of the network as it was handed over."""
         return self._allocator.losses
 
+    @property
+    def layers(self) -> list[str]:
+        """The layers whose parameters are shared out, in their order."""
+        return list(dict.fromkeys(tensor.layer for tensor in self._allocator.tensors))
+
     @contextmanager
     def step(self) -> Iterator[None]:
         """Is entered around what changes the parameters: ``with lca.step(): optimizer.step()``.

@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.allocation import LCA, layer_allocations, read_allocation, step_shares
+from closedloop.analysis.allocation import LCA, definition, layer_allocations, read_allocation, step_shares
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
 from closedloop.checks import at_door, check_fields
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError, blamed, require
@@ -176,6 +176,18 @@ def train(
     training = prepared.training
     sets = {"train": training.data, **training.losses}
     return found.assign_attrs({f"accuracy_{name}": accuracy(training.model, *pair) for name, pair in sets.items()})
+
+
+def check_training(options: Mapping[str, Any]) -> None:
+    """Looks whether a training can begin, without taking a step.
+
+    Args:
+        options: As for `train`.
+
+    Raises:
+        InvalidArgumentError: An option does not fit.
+    """
+    Prepared.told(options).allocation(None, "fail").close()
 
 
 @dataclass(frozen=True)
@@ -421,10 +433,9 @@ def _load(model: nn.Module, run: str) -> str:
 
     import torch
 
-    recording = open_recording(run)
-    state = read_state(run) or {}
     if read_experiment(run).get("protocol") != LCA:
         raise RecordingError(f"start: expected a run of loss change allocation, got {run}.")
+    recording, state = open_recording(run), read_state(run) or {}
     names = list(dict.fromkeys(recording["parameter_tensor"].values.tolist()))
     held = dict(zip(names, state["allocator"]["parameters"], strict=True)) | state["allocator"]["buffers"]
     try:
@@ -539,6 +550,22 @@ def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset
     return open_recording(run)
 
 
+def repeated_with(experiment: Mapping[str, Any]) -> Sequence[str] | None:
+    """Returns what a command needs besides a run's file to train again: its script, which no file may start.
+
+    None for a training that was handed over in Python.
+    """
+    if TRAINING not in experiment:
+        return None
+    script = experiment[TRAINING].get("script")
+    return ("--script", script) if script else ()
+
+
+def goes_on_alone(experiment: Mapping[str, Any]) -> bool:
+    """Tells whether a run's file is enough to go on with its training."""
+    return repeated_with(experiment) == ()
+
+
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns what each layer came to, how exact that is, and the page of figures."""
     from functools import partial
@@ -550,7 +577,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     question = f"Who helped and who hurt while {found.attrs['subject']} was trained?"
     words = "The network while it learns: each neuron a square, blue where it helps, orange where it hurts."
     movies = {"allocation": RunMovie(partial(allocation_movie, found), MOVIE_HZ, words)}
-    return RunSummary([_table(found)], _lines(found), figures, question, movies)
+    return RunSummary([_table(found)], _lines(found), figures, question, movies, steady=False, rows="steps of training")
 
 
 def _table(found: xr.Dataset) -> RunTable:
@@ -566,7 +593,9 @@ def _table(found: xr.Dataset) -> RunTable:
         for one in (layers.isel(layer=i) for i in range(layers.sizes["layer"]))
     ]
     columns = ("layer", "parameters", "change", "help %", "hurt %", "nothing %")
+    said = definition(found)
     caption = f"change of the loss ({found.attrs['of']}) that each layer came to; below 0 it helped"
+    caption += f". The loss: {said}" if said else ""
     return RunTable(f"Loss change allocation of {found.attrs['subject']}", columns, rows, caption)
 
 
@@ -601,4 +630,4 @@ def _lines(found: xr.Dataset) -> list[str]:
 
 
 #: What others must know of runs of loss change allocation.
-PROTOCOL = RunProtocol(LCA, _resume, _summary, command="lca")
+PROTOCOL = RunProtocol(LCA, _resume, _summary, command="lca", repeats=repeated_with, resumes=goes_on_alone)

@@ -39,7 +39,13 @@ if TYPE_CHECKING:
     from closedloop.analysis.gratings import fit_gratings, grating_responses
     from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
     from closedloop.analysis.natural import naturalness
-    from closedloop.analysis.observations import training_change, training_observations
+    from closedloop.analysis.observations import (
+        trained_change,
+        trained_layers,
+        trained_observations,
+        training_change,
+        training_observations,
+    )
     from closedloop.analysis.pairing import paired_difference
     from closedloop.analysis.pilots import pilot_models
     from closedloop.analysis.planning import Design, NoiseModel, plan, simulated_power, success_probability, welch_power
@@ -142,6 +148,9 @@ _HOMES = {
     "success_probability": "planning",
     "success_rate": "resampling",
     "suspected_units": "spurious",
+    "trained_change": "observations",
+    "trained_layers": "observations",
+    "trained_observations": "observations",
     "training_change": "observations",
     "training_observations": "observations",
     "trajectory": "trajectories",
@@ -234,6 +243,9 @@ __all__ = [
     "suspected_units",
     "tolerance",
     "tolerance_curves",
+    "trained_change",
+    "trained_layers",
+    "trained_observations",
     "training_change",
     "training_observations",
     "trajectory",

@@ -11,9 +11,10 @@ from scipy import stats
 from closedloop.analysis.allocation import oscillation, step_shares
 from closedloop.analysis.resampling import holm
 from closedloop.analysis.students import students_interval, students_p
-from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
+from closedloop.analysis.synchrony import layer_means, learning_peaks, peak_synchrony
 from closedloop.checks import at_door, check_within
 from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import FloatArray
 
 #: Numbers that end a training, as attributes of its shares: losses and accuracies by the name of the set.
 ENDS = ("loss_", "accuracy_")
@@ -26,6 +27,12 @@ WITHIN = {
     "synchrony_p": (0, 1),
     "missed": (0, np.inf),
 }
+
+
+#: What is observed of a training.
+OBSERVED = tuple(WITHIN)
+#: Stands as `protocol` in the file of a run of several trainings.
+TRAININGS = "lca-seeds"
 
 
 @at_door
@@ -51,9 +58,14 @@ def training_observations(allocations: Sequence[xr.Dataset], level: float = 0.95
     check_within("level", level, 0.95)
     if not allocations:
         raise InvalidArgumentError("allocations: expected at least one run, got none.")
-    rows = [_observed(one) for one in allocations]
-    names = list(rows[0])
-    values = np.array([[row[name] for row in rows] for name in names])
+    rows = [observed(one) for one in allocations]
+    values = np.array([[row[name] for row in rows] for name in OBSERVED])
+    return _observations(values, [one.attrs.get("seed", -1) for one in allocations], level)
+
+
+def _observations(values: FloatArray, seeds: Sequence[int], level: float) -> xr.Dataset:
+    """Returns what was observed in each of several trainings ``(observation, run)``, with means and intervals."""
+    names = list(OBSERVED)
     mean, low, high = np.stack(
         [students_interval(row, level, within=WITHIN[name]) for name, row in zip(names, values, strict=True)]
     ).T
@@ -69,12 +81,12 @@ def training_observations(allocations: Sequence[xr.Dataset], level: float = 0.95
             "low": ("observation", low),
             "high": ("observation", high),
         },
-        {"observation": names, "seed": ("run", [one.attrs.get("seed", -1) for one in allocations]), "level": level},
+        {"observation": names, "seed": ("run", list(seeds)), "level": level},
     )
 
 
-def _observed(allocation: xr.Dataset) -> dict[str, float]:
-    """Returns what was observed in one run."""
+def observed(allocation: xr.Dataset) -> dict[str, float]:
+    """Returns what was observed in one run, by the names in `OBSERVED`."""
     shares = step_shares(allocation)
     change = float(allocation["change"].sum())
     ratio = p = np.nan
@@ -118,6 +130,11 @@ def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], 
     if not both:
         raise InvalidArgumentError("plain: expected what closedloop.protocols.train returned, with losses at the end.")
     before, after = (np.array([[run.attrs[name] for run in runs] for name in both]) for runs in (plain, changed))
+    return _change(before, after, both, level)
+
+
+def _change(before: FloatArray, after: FloatArray, measures: Sequence[str], level: float) -> xr.Dataset:
+    """Returns what a change does to measures ``(measure, pair)``."""
     difference, low, high = students_interval(after - before, level)
     p = students_p(after - before)
     numbers = {
@@ -131,5 +148,84 @@ def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], 
     }
     return xr.Dataset(
         {name: ("measure", value) for name, value in numbers.items()},
-        {"measure": both, "level": level, "pairs": len(plain)},
+        {"measure": list(measures), "level": level, "pairs": before.shape[1]},
     )
+
+
+def changes_of(recording: xr.Dataset) -> list[str]:
+    """Returns the changes that a run of `closedloop.protocols.train_seeds` compares, in their order."""
+    return [words for words in dict.fromkeys(recording["change"].values.tolist()) if words]
+
+
+def seeds_of(recording: xr.Dataset, change: str = "") -> list[int]:
+    """Returns the seeds with which a run's trainings are done, plain or with a change."""
+    found: list[int] = recording["run_seed"].values[recording["change"].values == change].tolist()
+    return found
+
+
+def _of(recording: xr.Dataset, sort: str, change: str, seeds: Sequence[int]) -> tuple[list[str], FloatArray]:
+    """Returns measures of a sort, and their values ``(measure, seed)``."""
+    if not {"change", "run_seed", "measure", "sort"} <= set(map(str, recording.coords)):
+        raise InvalidArgumentError(
+            "recording: expected a run of train_seeds, with the coordinates change, run_seed and measure."
+        )
+    own = np.flatnonzero(recording["sort"].values == sort)
+    keys = zip(recording["change"].values.tolist(), recording["run_seed"].values.tolist(), strict=True)
+    at = {key: row for row, key in enumerate(keys)}
+    rows = [at[(change, seed)] for seed in seeds]
+    return recording["measure"].values[own].tolist(), recording["responses"].values[np.ix_(rows, own)].T.astype(float)
+
+
+@at_door
+def trained_observations(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
+    """Returns what was observed in the plain trainings of a run of `closedloop.protocols.train_seeds`.
+
+    Args:
+        recording: The run.
+        level: Of the intervals.
+
+    Returns:
+        See `training_observations`.
+    """
+    check_within("level", level, 0.95)
+    seeds = seeds_of(recording)
+    _, values = _of(recording, "observed", "", seeds)
+    return _observations(values, seeds, level)
+
+
+@at_door
+def trained_layers(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
+    """Returns which layers hurt, net, in the plain trainings of a run of `closedloop.protocols.train_seeds`.
+
+    Args:
+        recording: The run.
+        level: Of the intervals.
+
+    Returns:
+        See `closedloop.analysis.hurting_layers`; and ``by_seed`` ``(layer, seed)``.
+    """
+    check_within("level", level, 0.95)
+    seeds = seeds_of(recording)
+    layers, totals = _of(recording, "layer", "", seeds)
+    return layer_means(totals, layers, level).assign(by_seed=(("layer", "seed"), totals)).assign_coords(seed=seeds)
+
+
+@at_door
+def trained_change(recording: xr.Dataset, change: str, level: float = 0.95) -> xr.Dataset:
+    """Returns what a change does to the end of training, over the pairs of a run of `train_seeds` that are done.
+
+    Args:
+        recording: The run.
+        change: As it was said, one of ``recording["change"]``.
+        level: Of the intervals.
+
+    Returns:
+        See `training_change`; and ``by_seed`` ``(measure, seed)``, the differences.
+    """
+    check_within("level", level, 0.95)
+    if change not in (known := changes_of(recording)):
+        raise InvalidArgumentError(f"change: expected one of {known}, got {change!r}.")
+    both = [seed for seed in seeds_of(recording, change) if seed in seeds_of(recording)]
+    (measures, before), (_, after) = (_of(recording, "end", words, both) for words in ("", change))
+    found = _change(before, after, measures, level)
+    return found.assign(by_seed=(("measure", "seed"), after - before)).assign_coords(seed=both)

@@ -117,9 +117,14 @@ def hurting_layers(allocations: Sequence[xr.Dataset], level: float = 0.95) -> xr
         raise InvalidArgumentError(
             f"allocations: expected at least two runs of one network, got {len(layers)} with layers {set(layers)}."
         )
-    totals = np.stack([one["by_layer"].sum("step").values for one in allocations])
-    mean, low, high = students_interval(totals.T, level)
-    p = students_p(totals.T, alternative="greater")
+    totals = np.stack([one["by_layer"].sum("step").values for one in allocations], 1)
+    return layer_means(totals, allocations[0]["layer"].values.tolist(), level)
+
+
+def layer_means(totals: FloatArray, layers: Sequence[str], level: float) -> xr.Dataset:
+    """Returns what layers came to over runs ``(layer, run)``: means, intervals, and the test that they hurt."""
+    mean, low, high = students_interval(totals, level)
+    p = students_p(totals, alternative="greater")
     return xr.Dataset(
         {
             "mean": ("layer", mean),
@@ -128,5 +133,5 @@ def hurting_layers(allocations: Sequence[xr.Dataset], level: float = 0.95) -> xr
             "p": ("layer", p),
             "p_holm": ("layer", holm(p)),
         },
-        {"layer": allocations[0]["layer"].values, "level": level, "runs": len(totals)},
+        {"layer": np.array(layers, dtype=object), "level": level, "runs": totals.shape[1]},
     )

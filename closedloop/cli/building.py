@@ -117,8 +117,8 @@ def columns_of(text: str, subject: Subject, given: Mapping[str, Any]) -> list[in
     return parse_columns(text, len(subject.units), given.get("seed", Timing.seed))
 
 
-def read_config(given: Mapping[str, Any], protocol: str) -> dict[str, Any]:
-    """Returns the entries of the file that was given, of a run of one protocol; none where none was given.
+def read_config(given: Mapping[str, Any], protocol: str, *others: str) -> dict[str, Any]:
+    """Returns the entries of the file that was given, of a run of one protocol or of others; none where none was given.
 
     Raises:
         InvalidArgumentError: It cannot be read, is of another protocol, or holds what no name can load.
@@ -130,7 +130,7 @@ def read_config(given: Mapping[str, Any], protocol: str) -> dict[str, Any]:
     path = Path(given["config"])
     content = read_yaml(path)
     held = content.get("protocol")
-    if held != protocol:
+    if held not in (protocol, *others):
         said = "it is none" if held is None else f"it is of {held!r}"
         raise InvalidArgumentError(f"config: expected the experiment.yaml of a run of {protocol}, got {path}: {said}.")
     check_loadable({name: part for name, part in content.items() if name not in given}, path)
@@ -146,6 +146,21 @@ def check_loadable(content: Mapping[str, Any], path: Path) -> None:
     for name, part in content.items():
         if isinstance(part, Mapping) and part.get("name") == OBJECT:
             raise InvalidArgumentError(by_hand(part, f"config: the {name} of {path}", "repeat the run from Python"))
+
+
+def training_of(given: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the file that was given says of a training; nothing where none was given.
+
+    Raises:
+        InvalidArgumentError: It says something else than options by name.
+    """
+    held = content.get("training", {})
+    if not isinstance(held, Mapping):
+        raise InvalidArgumentError(
+            f"config: expected options by name under training in {given['config']}, such as steps: 300, "
+            f"got {held!r:.60}."
+        )
+    return dict(held)
 
 
 def numbers_of(made: type[Any], given: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,6 @@ def develop(given: Mapping[str, Any]) -> None:
         for name in ("generator", "strategy")
     }
     where = where_of(given, "develop", told.get("network", "mlp"))
-    told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
     with Meter("developing") as meter:
         follow(references=_references(given, content), progress=meter, **where, **parts, **told)
     show_run(where["save"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from closedloop.cli.building import numbers_of, read_config, run_folder
+from closedloop.cli.building import numbers_of, read_config, run_folder, training_of
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.loop.parts import FilePart, RunPart
+from closedloop.loop.settings import read_settings
 
 
 def judge(given: Mapping[str, Any]) -> None:
@@ -17,8 +18,8 @@ def judge(given: Mapping[str, Any]) -> None:
     from closedloop.protocols import JudgeSettings
     from closedloop.protocols import judge as judge_treatments
 
-    numbers = numbers_of(JudgeSettings, given, read_config(given, "judge").get("training", {}))
-    run = run_folder(given, "judge", numbers.get("network", JudgeSettings.network))
+    numbers = training_of(given, read_config(given, "judge")) | numbers_of(JudgeSettings, given, {})
+    run = run_folder(given, "judge", read_settings(JudgeSettings, numbers).network)
     say(f"Run: {run}")
     with Meter("judging") as meter:
         judge_treatments(save=run, exists=given.get("exists", "fail"), progress=meter, **numbers)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from closedloop.cli.building import numbers_of, read_config, run_folder
+from closedloop.cli.building import numbers_of, read_config, run_folder, training_of
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.loop.parts import FilePart, RunPart
+from closedloop.loop.settings import read_settings
 
 
 def treat(given: Mapping[str, Any]) -> None:
@@ -17,8 +18,8 @@ def treat(given: Mapping[str, Any]) -> None:
     from closedloop.protocols import TreatSettings
     from closedloop.protocols import treat as treat_network
 
-    numbers = numbers_of(TreatSettings, given, read_config(given, "treat").get("training", {}))
-    run = run_folder(given, "treat", "-".join(numbers.get("treatment", TreatSettings.treatment)))
+    numbers = training_of(given, read_config(given, "treat")) | numbers_of(TreatSettings, given, {})
+    run = run_folder(given, "treat", "-".join(read_settings(TreatSettings, numbers).treatment))
     say(f"Run: {run}")
     with Meter("treating") as meter:
         treat_network(save=run, exists=given.get("exists", "fail"), progress=meter, **numbers)

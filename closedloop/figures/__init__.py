@@ -35,6 +35,7 @@ from closedloop.figures.searches import plot_natural_search
 from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.tolerances import plot_tolerance
+from closedloop.figures.trainings import plot_trainings
 from closedloop.figures.trajectory import plot_threads, plot_trajectory
 from closedloop.figures.treatments import plot_judgement, plot_treatment
 from closedloop.figures.twins import plot_twin
@@ -83,6 +84,7 @@ __all__ = [
     "plot_step_shares",
     "plot_threads",
     "plot_tolerance",
+    "plot_trainings",
     "plot_trajectory",
     "plot_treatment",
     "plot_twin",
