@@ -316,7 +316,14 @@ def _begin(content: Mapping[str, Any], save: Path, told: Callable[[int], None]) 
 
 
 PROTOCOL = RunProtocol(
-    ASCEND, _resume, _summary, command="ascend", findings=thread_findings, planned=_planned, begin=_begin
+    ASCEND,
+    _resume,
+    _summary,
+    command="ascend",
+    repeats=lambda experiment: None if experiment.get("start") else (),  # its image is in no file
+    findings=thread_findings,
+    planned=_planned,
+    begin=_begin,
 )
 
 

@@ -233,7 +233,10 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     words = "Accuracy in the worst group after each treatment."
     figure = RunFigure(lambda: whole_figure(plot_judgement(recording)), words)
     tables = [_accuracies(found), *([_gains(found)] if "worst_gain" in found else [])]
-    return RunSummary(tables, _lines(found), {"judgement": figure}, "Which treatments help?")
+    question = "Which treatments help?"
+    return RunSummary(
+        tables, _lines(found), {"judgement": figure}, question, steady=False, rows="accuracies of networks"
+    )
 
 
 def _accuracies(found: xr.Dataset) -> RunTable:

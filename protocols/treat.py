@@ -421,7 +421,10 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     found = treatment_accuracy(recording)
     words = "Accuracy in each group of the test; the treatment begins at the line."
     figure = RunFigure(lambda: whole_figure(plot_treatment(found)), words)
-    return RunSummary([_table(found)], _lines(found), {"treatment": figure}, "Does the treatment help?")
+    question = "Does the treatment help?"
+    return RunSummary(
+        [_table(found)], _lines(found), {"treatment": figure}, question, steady=False, rows="measurements of accuracy"
+    )
 
 
 def _table(found: xr.Dataset) -> RunTable:

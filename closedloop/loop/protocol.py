@@ -129,6 +129,7 @@ class RunSummary:
         movies: By the name of its file without an ending.
         steady: Whether the subject stays the same; else a report does not say which images each unit likes best, and
             how reliable it is, over the whole run.
+        rows: What was recorded, in the plural, where that is no presentation of an image: "steps of training".
     """
 
     tables: Sequence[RunTable] = ()
@@ -137,6 +138,7 @@ class RunSummary:
     question: str = ""
     movies: Mapping[str, RunMovie] = field(default_factory=dict)
     steady: bool = True
+    rows: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,16 @@ def summarize_responses(run: Path, recording: xr.Dataset) -> RunSummary:
     return RunSummary([table])
 
 
+def by_its_file(experiment: Mapping[str, Any]) -> Sequence[str] | None:
+    """Returns nothing: a run's file says all."""
+    return ()
+
+
+def always(experiment: Mapping[str, Any]) -> bool:
+    """Says yes, of any run."""
+    return True
+
+
 def no_findings(recording: xr.Dataset) -> Sequence[Mapping[str, Any]] | None:
     """Returns no threads: a run of something else than evolutions."""
     return ()
@@ -204,6 +216,10 @@ class RunProtocol:
         section: Returns what stands in a report, beside what any report says of evolutions and recorded images; None
             for what `summary` returns.
         command: The command of closedloop that repeats a run by ``--config FILE --out FOLDER``; empty for none.
+        repeats: Returns what else that command needs for a run, such as ``["--script", "mine.py:made"]``, given its
+            experiment file; None where no command repeats this one.
+        resumes: Tells whether ``closedloop resume`` goes on with a run of such an experiment file. Where it does not,
+            the command does with ``--exists resume``, if it repeats it.
         analyses: Analyses of its own, by the name that ``closedloop analyze --what`` takes.
         ends: Whether its runs can be ended on request before their plan is used up, see `closedloop.loop.ending`.
         planned: Returns the experiment of a run in a sweep in its canonical form, and about how many images it takes;
@@ -220,6 +236,8 @@ class RunProtocol:
     summary: Callable[[Path, xr.Dataset], RunSummary] = summarize_responses
     section: Callable[[Path, xr.Dataset], RunSummary] | None = None
     command: str = ""
+    repeats: Callable[[Mapping[str, Any]], Sequence[str] | None] = by_its_file
+    resumes: Callable[[Mapping[str, Any]], bool] = always
     analyses: Mapping[str, Analysis] = field(default_factory=dict)
     ends: bool = False
     findings: Callable[[xr.Dataset], Sequence[Mapping[str, Any]] | None] = no_findings

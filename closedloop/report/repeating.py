@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from closedloop.errors import UnknownNameError
-from closedloop.loop.protocol import protocol_of
+from closedloop.loop.protocol import RunProtocol, protocol_of
 from closedloop.recipes import OBJECT
 from closedloop.recording.layout import EXPERIMENT
 from closedloop.yaml_text import yaml_text
@@ -32,23 +32,25 @@ def commands(run: Path, experiment: Mapping[str, Any], finished: bool) -> list[t
     """Says what each command does, and how it is typed; for an export its experiment is to be saved first."""
     export = run.is_file()
     out, config = (run.stem, EXPERIMENT) if export else (str(run), str(run / EXPERIMENT))
-    command = _command(experiment, str(run))
-    found: dict[str, Sequence[str]] = {} if finished or export else {"go on with it": ["resume", str(run)]}
-    if command:
-        found["repeat it, bit for bit"] = [command, "--config", config, "--out", f"{out}-again"]
+    protocol = _protocol(experiment, str(run))
+    more = protocol.repeats(experiment) if protocol is not None and protocol.command else None
+    again = None if protocol is None or more is None else [protocol.command, "--config", config, *more]
+    found: dict[str, Sequence[str]] = {}
+    if not finished and not export:
+        if protocol is None or protocol.resumes(experiment):
+            found["go on with it"] = ["resume", str(run)]
+        elif again is not None:
+            found["go on with it"] = [*again, "--exists", "resume", "--out", str(run)]
+    if again is not None:
+        found["repeat it, bit for bit"] = [*again, "--out", f"{out}-again"]
     found = {} if objects(experiment) else found
     found |= {} if export else {"see table and figure": ["show", str(run)]}
     return [(what, shlex.join(["closedloop", *words])) for what, words in found.items()]
 
 
-def _command(experiment: Mapping[str, Any], where: str) -> str:
-    """Returns the command of closedloop that repeats a run from its file; empty where there is none.
-
-    An ascent from an image is repeated with that image alone, which its file does not name.
-    """
-    if experiment.get("start"):
-        return ""
+def _protocol(experiment: Mapping[str, Any], where: str) -> RunProtocol | None:
+    """Returns the protocol of a run; None where it is not known here."""
     try:
-        return protocol_of(experiment, where).command
+        return protocol_of(experiment, where)
     except UnknownNameError:
-        return ""
+        return None

@@ -215,10 +215,10 @@ def run_view(run: Run, place: int) -> RunView:
         path=str(run.path),
         exported=run.path.is_file(),
         question=section.question or _question(run.recording, everyone),
-        sentences=_sentences(run.recording, summaries, len(everyone)),
-        facts=list(_facts(run)),
+        sentences=_sentences(run.recording, summaries, len(everyone), section.rows),
+        facts=list(_facts(run, section.rows)),
         cautions=[*(found if len(everyone) <= MANY else together(found)), *_picture_cautions(run.pictures)],
-        checks=CHECKS if evolution else CHECKS[:3],
+        checks=CHECKS if evolution else CHECKS[:1] if section.rows else CHECKS[:3],
         columns=[s.thread for s in summaries],
         rows=table_rows(run.recording, summaries) if summaries else [],
         threads=threads,
@@ -252,8 +252,10 @@ def _picture_cautions(pictures: Pictures) -> Iterator[Caution]:
         yield Caution("missing-pictures", "", f"some pictures cannot be shown: {reason}", serious=False)
 
 
-def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary], threads: int) -> list[str]:
+def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary], threads: int, rows: str = "") -> list[str]:
     """Writes what was found, a sentence for each thread; of many for those that are shown."""
+    if rows:
+        return [_rows(recording, rows)]
     if not summaries:
         return [_recorded(recording)]
     if threads > len(summaries):
@@ -265,6 +267,12 @@ def _sentences(recording: xr.Dataset, summaries: list[ThreadSummary], threads: i
     found = [verdict(s, reference_count(recording)) for s in summaries]
     several = len(summaries) > 1
     return [f"{s.thread}: {text}" if several else text for s, text in zip(summaries, found, strict=True)]
+
+
+def _rows(recording: xr.Dataset, rows: str) -> str:
+    """Describes in one sentence a run in which no images were shown."""
+    subject = recording["subject"].item() if "subject" in recording.coords else "a network"
+    return f"{number(recording.sizes['presentation'])} {rows} were recorded, of {subject}."
 
 
 def _recorded(recording: xr.Dataset) -> str:
@@ -305,8 +313,13 @@ def _question(recording: xr.Dataset, summaries: list[ThreadSummary]) -> str:
     return f"What does {targets[0]} want to see?" if single else f"What drives {targets[0]}?"
 
 
-def _facts(run: Run) -> Iterator[tuple[str, str]]:
-    """Yields what was run, as pairs of name and value."""
+def _facts(run: Run, rows: str) -> Iterator[tuple[str, str]]:
+    """Yields what was run, as pairs of name and value.
+
+    Args:
+        run: The run.
+        rows: What was recorded where no images were shown, see `RunSummary`.
+    """
     ds = run.recording
     units = recorded_titles(ds)
     if "subject" in ds.coords:
@@ -314,7 +327,25 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     form = recorded_form(ds)
     if form != STILL:
         yield "stimuli", form.describe()
-    yield "recorded", f"{len(units)} unit{'s' * (len(units) != 1)}: {_some(units)}"
+    if rows:
+        yield "recorded", f"{number(ds.sizes['presentation'])} {rows}"
+    else:
+        yield "recorded", f"{len(units)} unit{'s' * (len(units) != 1)}: {_some(units)}"
+        yield from _shown(run)
+    if "seed" in ds.coords:
+        yield "seed", _seeds(run)
+    if "elapsed_s" in ds.attrs:
+        yield "time", f"{ds.attrs['elapsed_s']:.0f} s of running"
+    finished = bool(ds.attrs.get("finished", 1))
+    whole = "all was done" if rows else "all was shown"
+    yield "ended", (str(ds.attrs.get("reason", "")) or whole) if finished else "not finished"
+    if "closedloop_version" in ds.coords:
+        yield "closedloop", str(ds["closedloop_version"].item())
+
+
+def _shown(run: Run) -> Iterator[tuple[str, str]]:
+    """Yields which images were shown, and what made them."""
+    ds = run.recording
     for name in [n for n in ("generator", "optimizer") if n in ds.coords]:
         yield name, "; ".join(dict.fromkeys(ds[name].values.tolist()))
     count = reference_count(ds)
@@ -325,14 +356,6 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     words = {"reference": "of references", "retest": "re-tests", "landscape": "of the landscape"}
     shown = [(words.get(kind, kind), int((kinds == kind).sum())) for kind in ("evolved", *words)]
     yield "presentations", f"{number(len(kinds))}: " + ", ".join(f"{number(n)} {name}" for name, n in shown if n)
-    if "seed" in ds.coords:
-        yield "seed", _seeds(run)
-    if "elapsed_s" in ds.attrs:
-        yield "time", f"{ds.attrs['elapsed_s']:.0f} s of running"
-    finished = bool(ds.attrs.get("finished", 1))
-    yield "ended", (str(ds.attrs.get("reason", "")) or "all was shown") if finished else "not finished"
-    if "closedloop_version" in ds.coords:
-        yield "closedloop", str(ds["closedloop_version"].item())
 
 
 def _seeds(run: Run) -> str:
