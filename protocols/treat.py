@@ -446,10 +446,19 @@ def _lines(found: xr.Dataset) -> list[str]:
     """Says what the treatment made use of."""
     if TREATED not in found["phase"].values or found.attrs["treatment"] == NONE:
         return []
-    count = int(found.attrs["found"])
+    count, names = int(found.attrs["found"]), [word.partition(":")[0] for word in found.attrs["treatment"].split("+")]
+    what = " or ".join(kind for kind, own in _USED.items() if own & set(names))
     if not count:
-        return ["Nothing was found that the treatment could use: no spurious unit, error or layer. It changed nothing."]
-    return [f"The treatment made use of {count} units, examples or layers that were found."]
+        return [f"Nothing was found that the treatment could use: no {what}. It changed nothing."]
+    return [f"The treatment made use of {count} {what}."]
+
+
+#: What treatments make use of.
+_USED = {
+    "spurious units": {"evolved", "cut", "ablate"},
+    "errors": {"reweight", "errors"},
+    "layers": {"freeze", "remove"},
+}
 
 
 #: What others must know of treatments.

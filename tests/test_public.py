@@ -31,7 +31,7 @@ from closedloop.protocols import (
     read_comparison,
     selectivity,
 )
-from tests import planted, small_atlas, small_runs, small_treatments, small_twins
+from tests import planted, small_atlas, small_runs, small_trainings, small_treatments, small_twins
 
 LISTS = (
     *("closedloop", "closedloop.analysis", "closedloop.figures", "closedloop.protocols", "closedloop.images"),
@@ -39,6 +39,7 @@ LISTS = (
 )
 #: Nouns, which are implemented and not called, and an exception, which may say anything.
 UNCALLED = {"ClosedLoopError", "Generator", "Objective", "Optimizer", "Subject", "Axes"}
+TRAINED = ("trained_change", "trained_layers", "trained_observations", "plot_trainings")
 WRONG = {
     "None": lambda: None,
     "a number": lambda: 3,
@@ -215,6 +216,8 @@ def right(tmp_path_factory):
         **{(n, "recording"): small_treatments.judgement() for n in ("judged_treatments", "plot_judgement")},
         ("treatment_accuracy", "recording"): small_treatments.treatment(),
         ("plot_treatment", "found"): closedloop.analysis.treatment_accuracy(small_treatments.treatment()),
+        **{(n, "recording"): small_trainings.trainings() for n in TRAINED},
+        "change": "freeze=$out$",
         ("plot_twin", "table"): small_twins.table(),
         **{(n, "recording"): small_twins.verified() for n in ("verification", "plot_verification")},
         **{(n, "recording"): small_runs.run("search_natural") for n in ("natural_search", "plot_natural_search")},

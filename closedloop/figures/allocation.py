@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from closedloop.analysis.allocation import (
     PARTS,
+    definition,
     extreme_parameters,
     layer_allocations,
     of_allocation,
@@ -23,11 +24,14 @@ from closedloop.analysis.allocation import (
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, colour_bar, dress, line_style, new_axes
+from closedloop.interfaces import FloatArray
 
 #: Colours of what helps, what hurts, and what does nothing.
 HELPS, HURTS, NOTHING = NATURAL, EVOLVED, "#BBBBBB"
 #: From what helps to what hurts.
 HELP_TO_HURT = LinearSegmentedColormap.from_list("help-to-hurt", [HELPS, "white", HURTS])
+#: Layers whose courses are named.
+NAMED = 10
 #: Percentile of the sizes of shares at which the colours of a heat map end.
 BRIGHTEST = 99
 
@@ -41,6 +45,8 @@ def plot_allocation(allocation: xr.Dataset) -> Figure:
         f"Loss change allocation: {told['subject']}, loss of {told['of']}, rule {told['rule']}, seed {told['seed']}"
     )
     figure.suptitle(heading, fontsize=11, weight="bold", color=INK, x=0.02, ha="left", parse_math=False)
+    if said := definition(allocation):
+        figure.supxlabel(f"The loss: {said}.", fontsize=8.5, color=INK, x=0.02, ha="left", parse_math=False, wrap=True)
     grid = figure.add_gridspec(3, 2)
     inner = grid[0, 0].subgridspec(2, 1, height_ratios=[3, 1])
     loss = figure.add_subplot(inner[0])
@@ -83,11 +89,13 @@ def plot_layer_totals(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax)
     layers = layer_allocations(allocation)
     names, place = _names(layers), np.arange(layers.sizes["layer"])
-    looks = zip(PARTS, (NATURAL, "#E69F00", "#CC79A7"), (-0.25, 0, 0.25), strict=True)
-    for part, colour, shift in looks:
-        values = layers[part].values
-        if values.any():
-            ax.barh(place + shift, values, 0.24, color=colour, label=part)
+    values = np.stack([layers[part].values for part in PARTS])
+    there = values != 0
+    width = 0.8 / np.maximum(there.sum(0), 1)  # what a layer has shares its row
+    shift = (np.cumsum(there, 0) - 1 - (there.sum(0) - 1) / 2) * width
+    for i, colour in enumerate((NATURAL, "#E69F00", "#CC79A7")):
+        if (own := there[i]).any():
+            ax.barh((place + shift[i])[own], values[i, own], 0.9 * width[own], color=colour, label=PARTS[i])
     ax.plot(layers["total"].values, place, "D", color=INK, ms=4, label="all")
     ax.axvline(0, color=INK, lw=0.6)
     ax.set_yticks(place, names)
@@ -101,17 +109,47 @@ def plot_layer_totals(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 @of_allocation
 def plot_cumulative(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Draws what each layer came to up to each step."""
+    """Draws what each layer came to up to each step; of many layers those are named that came to most."""
     ax = new_axes(ax)
+    step, names = allocation["step"].values, _names(allocation)
     sums = allocation["by_layer"].cumsum("step").values
-    for i, name in enumerate(_names(allocation)):
-        ax.plot(allocation["step"].values, sums[:, i], lw=1.3, label=name, **line_style(i))
+    named = np.argsort(-np.abs(sums[-1]), kind="stable")[:NAMED]
+    for i in range(len(names)):
+        own = np.flatnonzero(named == i)
+        look = line_style(int(own[0])) if len(own) else {"color": NOTHING, "ls": "-"}
+        ax.plot(step, sums[:, i], lw=1.3 if len(own) else 0.8, zorder=2 if len(own) else 1, **look)
+    _name_ends(ax, step[-1], {names[i]: (sums[-1, i], line_style(n)["color"]) for n, i in enumerate(named)}, sums)
     ax.axhline(0, color=INK, lw=0.6)
     ax.set_xlabel("step", fontsize=9)
     ax.set_ylabel("change of the loss up to here", fontsize=9)
-    ax.legend(frameon=False, fontsize=7, ncols=1 + len(sums[0]) // 8)
-    caption(ax, "layers, cumulative")
+    others = len(names) - len(named)
+    caption(ax, "layers, cumulative" + (f"; grey: {others} that came to less" if others else ""))
     return dress(ax)
+
+
+def _name_ends(ax: Axes, last: float, ends: dict[str, tuple[float, str]], sums: FloatArray) -> None:
+    """Writes names beside the ends of lines, a line of text apart at least.
+
+    Args:
+        ax: Where.
+        last: Where lines end.
+        ends: By name, how high a line ends, and its colour.
+        sums: All heights, which make the axis.
+    """
+    low, high = min(float(sums.min()), 0.0), max(float(sums.max()), 0.0)
+    gap = 0.062 * ((high - low) or 1.0)
+    order = sorted(ends, key=lambda name: ends[name][0])
+    places = [ends[name][0] for name in order]
+    for i in range(1, len(places)):  # from below to above
+        places[i] = max(places[i], places[i - 1] + gap)
+    if (over := (places[-1] if places else high) - max(high, low + gap * (len(places) - 1))) > 0:
+        places[-1:] = [places[-1] - over]
+        for i in range(len(places) - 2, -1, -1):  # and back, where there is no more room above
+            places[i] = min(places[i], places[i + 1] - gap)
+    for name, place in zip(order, places, strict=True):
+        where = ax.get_yaxis_transform()
+        ax.text(1.01, place, name, color=ends[name][1], fontsize=7, va="center", transform=where, parse_math=False)
+    ax.set_xlim(right=last)
 
 
 @of_allocation
@@ -211,6 +249,11 @@ def plot_parameters(allocation: xr.Dataset, count: int = 5, seed: int = 0, ax: A
         for i in range(found.sizes["parameter"]):
             course = found["course"].sel(sort=sort).values[i]
             ax.plot(found["step"].values, course, color=colour, lw=0.9, label=sort if i == 0 else None)
+    # What hurts is often far less than what helps: beyond the worst ones the axis is logarithmic.
+    edge = float(np.abs(found["course"].sel(sort="worst")).max())
+    if 0 < edge < np.abs(found["course"].values).max() / 3:
+        ax.set_yscale("symlog", linthresh=edge, linscale=1.5)
+        ax.axhline(-edge, color=NOTHING, lw=0.6, ls=":")
     ax.axhline(0, color=INK, lw=0.6)
     ax.set_xlabel("step", fontsize=9)
     ax.set_ylabel("change of the loss up to here", fontsize=9)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -33,6 +36,8 @@ _COLUMNS = (
 def plot_spurious(recording: xr.Dataset) -> Figure:
     """Draws a row for each unit that was found to be spurious; where none was, for the first ones that were tested.
 
+    What a unit wants to see was looked for where it is spurious alone; a column without a picture is left out.
+
     Args:
         recording: A run of `closedloop.protocols.diagnose`, from its folder, where the pictures lie.
     """
@@ -40,20 +45,27 @@ def plot_spurious(recording: xr.Dataset) -> Figure:
     chosen = np.flatnonzero(found["spurious"].values)
     chosen = (chosen if len(chosen) else np.arange(found.sizes["suspect"]))[:ROWS]
     pictures = Pictures(recording)
-    size = (1.15 * len(_COLUMNS) + 1.6, 1.35 * max(1, len(chosen)) + 0.6)
+    rows = [found.isel(suspect=int(i)) for i in chosen]
+    kept = [{name: pictures.kept(f"{_called(one)}-{name}") for name, _ in _COLUMNS} for one in rows]
+    columns = [column for column in _COLUMNS if any(images[column[0]] is not None for images in kept)] or _COLUMNS
+    size = (1.15 * len(columns) + 1.6, 1.35 * max(1, len(chosen)) + 0.6)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
-    grid = figure.subplots(max(1, len(chosen)), len(_COLUMNS), squeeze=False)
-    for row, i in zip(grid, chosen, strict=False):
-        _draw_unit(row, recording, found.isel(suspect=int(i)), pictures)
-    for ax, (_, title) in zip(grid[0], _COLUMNS, strict=True):
+    grid = figure.subplots(max(1, len(chosen)), len(columns), squeeze=False)
+    for row, one, images in zip(grid, rows, kept, strict=False):
+        _draw_unit(row, recording, one, {name: images[name] for name, _ in columns})
+    for ax, (_, title) in zip(grid[0], columns, strict=True):
         ax.set_title(title, fontsize=7.5, color=INK, parse_math=False)
     return figure
 
 
-def _draw_unit(row: np.ndarray, recording: xr.Dataset, one: xr.Dataset, pictures: Pictures) -> None:
+def _called(one: xr.Dataset) -> str:
+    """Returns how the pictures of a unit begin."""
+    return f"unit-{int(one['unit'])}-{int(one['speaks_for'])}"
+
+
+def _draw_unit(row: np.ndarray, recording: xr.Dataset, one: xr.Dataset, images: Mapping[str, Any]) -> None:
     unit, speaks_for = int(one["unit"]), int(one["speaks_for"])
-    for ax, (name, _) in zip(row, _COLUMNS, strict=True):
-        image = pictures.kept(f"unit-{unit}-{speaks_for}-{name}")
+    for ax, (name, image) in zip(row, images.items(), strict=True):
         draw_picture(ax, image)
         if image is not None:
             ax.images[0].set_interpolation("nearest" if image.shape[0] <= 64 else "lanczos")

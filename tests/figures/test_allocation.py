@@ -65,6 +65,43 @@ def test_each_figure_says_its_numbers(draw, words, allocation, tmp_path):
     ax.figure.savefig(tmp_path / "one.png", dpi=30)
 
 
+def test_of_many_layers_those_are_named_that_came_to_most(allocation):
+    many = xr.concat([allocation["by_layer"].isel(layer=0) * n for n in range(20)], "layer").transpose("step", "layer")
+    many = xr.Dataset({"by_layer": many.assign_coords(layer=[f"l{n}" for n in range(20)])}, attrs=allocation.attrs)
+    ax = figures.plot_cumulative(many)
+    assert ax.get_legend() is None  # it lay over the lines
+    assert {text.get_text() for text in ax.texts} == {f"l{n}" for n in range(10, 20)}
+    assert all(text.get_position()[0] > 1 for text in ax.texts)
+    places = sorted(text.get_position()[1] for text in ax.texts)
+    low, high = ax.get_ylim()
+    assert min(np.diff(places)) > 0.05 * (high - low)
+    assert low <= places[0]
+    assert places[-1] <= high
+    assert "grey: 10 that came to less" in ax.get_title(loc="left")
+
+
+def test_what_hurts_little_is_seen_beside_what_helps_much(allocation):
+    values = allocation["by_parameter"].values.copy()
+    values[:, :5] = -np.abs(values[:, :5]) * 1000
+    ax = figures.plot_parameters(allocation.assign(by_parameter=(("step", "parameter"), values)))
+    assert ax.get_yscale() == "symlog"
+    assert figures.plot_parameters(allocation).get_yscale() == "linear"
+
+
+def test_what_the_loss_is_stands_on_the_page(allocation):
+    told = {
+        "examples": 5,
+        "examples_whole": 9,
+        "chunk": 3,
+        "batch_norm": "batch",
+        "dropout": "off",
+        "changes": "a frozen",
+    }
+    figure = figures.plot_allocation(allocation.assign_attrs(told))
+    assert "mean loss over 5 of 9 examples, dropout off, batch norm by" in figure.get_supxlabel()
+    assert "a frozen" in figure.get_supxlabel()
+
+
 def test_colours_show_neurons_up_to_the_percentile(allocation):
     ax = figures.plot_neurons(allocation, "$out$")
     shown = allocation.by_neuron.values[:, 3:]

@@ -279,7 +279,7 @@ def test_a_person_sees_before_at_once_and_after(told, tmp_path):
     (table,) = summary.tables
     assert table.columns == ("group", "before", "at once", "at the end")
     assert [row[0] for row in table.rows][-2:] == ["overall", "worst"]
-    assert summary.lines == ["The treatment made use of 1 units, examples or layers that were found."]
+    assert summary.lines == ["The treatment made use of 1 layers."]
     assert summary.figures["treatment"].draw() is not None
 
 
