@@ -1,7 +1,8 @@
 """Spurious units found, units called so wrongly, and treatments judged: the numbers of docs/treatments.md.
 
 * ``found``: share of networks trained with the watermark in which at least one unit is called spurious, and of the
-  units called so those whose window lies on the watermark (nobody but this script knows where it is).
+  units called so those whose window covers a quarter of the watermark or more (nobody but this script knows where it
+  is; windows lie two pixels apart, and a quarter is what one that is off by a step in both directions covers).
 * ``false_alarms``: share of the units tested that are called spurious in networks that were trained with the watermark
   on half of all images, whatever their class: it says nothing there. Networks are stopped early, too, for a trained one
   has so few errors that hardly a unit is tested.
@@ -30,6 +31,8 @@ from closedloop.protocols.treat import TreatedSettings
 from closedloop.protocols.treating import Network, diagnosed
 
 STOPPED = (60, 120, 300)
+#: Share of the watermark that a window covers which is said to lie on it.
+QUARTER = 0.25
 #: Seeds of networks whose units are tested: others than those with which the test was made.
 FIRST = 100
 
@@ -47,13 +50,17 @@ def tested(data: str, steps: int, seed: int) -> dict[str, Any]:
         recording = open_recording(run).load()
     found = spurious_units(recording)
     called = found.isel(suspect=found["spurious"].values)
-    middle = SIDE - CORNER / 2
-    near = np.all([abs(called[name].values + called["side"].values / 2 - middle) <= 2 for name in "yx"], axis=0)
+    # Rows and columns that a window shares with the watermark, which ends with the image.
+    shared = [
+        np.minimum(called[n].values + called["side"].values, SIDE) - np.maximum(called[n].values, SIDE - CORNER)
+        for n in "yx"
+    ]
+    covered = np.prod(np.maximum(shared, 0), axis=0) / CORNER**2
     return {
         "wrong": float(answers_of(recording)["wrong"].mean()),
         "tested": found.sizes["suspect"],
         "called": called.sizes["suspect"],
-        "on_watermark": int(near.sum()),
+        "on_watermark": int((covered >= QUARTER).sum()),
         "largest": float((found["turned"] - found["turned_control"]).max()) if found.sizes["suspect"] else float("nan"),
     }
 

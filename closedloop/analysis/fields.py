@@ -9,10 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.fitting import LEVEL, Grouped, Search, error_of, search
-from closedloop.analysis.runs import check_recording
-from closedloop.analysis.units import means, select, unit_coords
+from closedloop.analysis.units import means, stimuli, unit_coords
 from closedloop.checks import at_door, check_positive
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen
 from closedloop.interfaces import FloatArray
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
@@ -110,17 +109,8 @@ def field_responses(recording: xr.Dataset) -> tuple[FloatArray, FloatArray, NDAr
     Raises:
         RecordingError: It is none of a field's mapping.
     """
-    check_recording(recording, "responses")
-    if not set(COLUMNS) <= set(map(str, recording.coords)):
-        raise RecordingError(
-            f"recording: expected a receptive field's mapping, with {', '.join(COLUMNS)} on presentations; record one "
-            "with closedloop.protocols.map_field."
-        )
-    chosen = select(recording, FIELD)
-    first = chosen.rows[np.searchsorted(chosen.index, np.arange(len(chosen.names)))]
-    y, x, sd = (recording[name].values[first].astype(float) for name in COLUMNS[:3])
-    shown = recording["shown"].values[first].astype(str)
-    return means(recording, chosen), np.stack([y, x, sd]), shown.astype(object)
+    chosen, (*places, shown) = stimuli(recording, FIELD, COLUMNS, "a receptive field's mapping", "map_field")
+    return means(recording, chosen), np.stack(places).astype(float), shown.astype(str).astype(object)
 
 
 def combined(y: FloatArray, places: FloatArray, shown: NDArray[Any]) -> tuple[FloatArray, FloatArray, NDArray[np.intp]]:

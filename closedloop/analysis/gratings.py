@@ -10,10 +10,8 @@ import numpy as np
 import xarray as xr
 
 from closedloop.analysis.fitting import LEVEL, Grouped, Search, error_of, search
-from closedloop.analysis.runs import check_recording
-from closedloop.analysis.units import means, select, unit_coords
+from closedloop.analysis.units import means, stimuli, unit_coords
 from closedloop.checks import at_door
-from closedloop.errors import RecordingError
 from closedloop.images.patterns import Screen
 from closedloop.interfaces import FloatArray
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
@@ -140,15 +138,8 @@ def grating_responses(recording: xr.Dataset) -> GratingTable:
     Raises:
         RecordingError: It is no recording of gratings.
     """
-    check_recording(recording, "responses")
-    if not set(COLUMNS) <= set(map(str, recording.coords)):
-        raise RecordingError(
-            f"recording: expected responses to gratings, with {', '.join(COLUMNS)} on presentations; record them with "
-            "closedloop.protocols.gratings."
-        )
-    chosen = select(recording, GRATING)
-    first = chosen.rows[np.searchsorted(chosen.index, np.arange(len(chosen.names)))]
-    values = np.stack([recording[name].values[first].astype(float) for name in COLUMNS])
+    chosen, columns = stimuli(recording, GRATING, COLUMNS, "responses to gratings", "gratings")
+    values = np.stack(columns).astype(float)
     table, drawn = means(recording, chosen), ~np.isnan(values[0])
     axes = [np.unique(v[drawn]) for v in values]
     responses = np.full((*map(len, axes), table.shape[1]), np.nan)

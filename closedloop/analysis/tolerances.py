@@ -8,10 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.runs import check_recording
-from closedloop.analysis.units import Moments, pieces, select, unit_coords
+from closedloop.analysis.units import Moments, pieces, stimuli, unit_coords
 from closedloop.checks import at_door, check_whole, check_within
-from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.seeds import named_generator
@@ -40,17 +38,11 @@ def tolerance_curves(recording: xr.Dataset, *, units: UnitSpec | None = None) ->
     Raises:
         RecordingError: It is no recording of an invariance.
     """
-    check_recording(recording, "responses")
-    if not {FACTOR, AMOUNT} <= set(map(str, recording.coords)):
-        raise RecordingError(
-            "recording: expected an image at several places, sizes and rotations, with 'factor' and 'amount' on "
-            "presentations; record it with closedloop.protocols.invariance."
-        )
+    what = "an image at several places, sizes and rotations"
+    chosen, noted = stimuli(recording, INVARIANCE, (FACTOR, AMOUNT), what, "invariance")
+    factor, amount = noted[0].astype(str), noted[1].astype(float)
     if units is not None:
         recording = recording.isel(neuroid=parse_columns(units, recording.sizes["neuroid"]))
-    chosen = select(recording, INVARIANCE)
-    first = chosen.rows[np.searchsorted(chosen.index, np.arange(len(chosen.names)))]
-    factor, amount = recording[FACTOR].values[first].astype(str), recording[AMOUNT].values[first].astype(float)
     moments = [Moments.of(v, chosen) for _, v in pieces(recording, chosen.rows)]
     columns = {n: np.concatenate([getattr(m, n) for m in moments], axis=1) for n in ("mean", "sem", "n")}
     blank = columns["mean"][factor == BLANK].mean(0) if (factor == BLANK).any() else np.zeros(columns["mean"].shape[1])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from closedloop.analysis.reasons import ROUNDING
-from closedloop.analysis.runs import contents
+from closedloop.analysis.runs import check_recording, contents
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import RUN
@@ -47,6 +47,35 @@ class Selection:
         many = self.counts >= least
         kept = many[self.index]
         return Selection(self.rows[kept], (np.cumsum(many) - 1)[self.index[kept]], self.names[many])
+
+
+def stimuli(
+    recording: xr.Dataset, kind: str, columns: Sequence[str], what: str, protocol: str
+) -> tuple[Selection, list[NDArray[Any]]]:
+    """Selects what a protocol showed, grouped by stimulus, and returns what is noted of each.
+
+    Args:
+        recording: See `closedloop.open_recording`.
+        kind: Of its presentations.
+        columns: Coordinates of presentations.
+        what: It is, in words, for the error.
+        protocol: Which records it.
+
+    Returns:
+        The selection, and each column's value for each stimulus ``(n,)``.
+
+    Raises:
+        RecordingError: It is a recording of something else.
+    """
+    check_recording(recording, "responses")
+    if not set(columns) <= set(map(str, recording.coords)):
+        raise RecordingError(
+            f"recording: expected {what}, with {', '.join(columns)} on presentations; record it with "
+            f"closedloop.protocols.{protocol}."
+        )
+    chosen = select(recording, kind)
+    first = chosen.rows[np.searchsorted(chosen.index, np.arange(len(chosen.names)))]
+    return chosen, [recording[name].values[first] for name in columns]
 
 
 def select(recording: xr.Dataset, kind: Kind, *, by: str = "stimulus_id", natural: bool = False) -> Selection:
