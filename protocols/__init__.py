@@ -21,6 +21,7 @@ from .diagnose import why_closed as why_closed
 from .elites import ElitesSettings, evolve_elites
 from .evolve import evolve
 from .explaining import Explanation as Explanation
+from .fronts import FrontSettings
 from .gratings import GratingSettings, gratings
 from .invariance import InvarianceSettings, invariance
 from .judge import JudgeSettings, judge
@@ -28,10 +29,13 @@ from .landscape import LandscapeSettings, landscape, stored_planes
 from .lca import AllocationSettings, LossChangeAllocation
 from .map_field import MapFieldSettings, map_field
 from .parameters import stored_parameters
+from .pareto import pareto
 from .present import PresentSettings, present
 from .resume import resume
 from .search_natural import SearchSettings, search_natural
 from .selectivity import SelectivitySettings, selectivity
+from .stretch_and_squeeze import StretchSettings, stretch_and_squeeze
+from .stretch_and_squeeze import stored_reference as stored_reference
 from .surveying import LayerSurvey as LayerSurvey
 from .surveying import Survey as Survey
 from .sweep import sweep
@@ -54,6 +58,7 @@ __all__ = [
     "DevelopSettings",
     "DiagnoseSettings",
     "ElitesSettings",
+    "FrontSettings",
     "GratingSettings",
     "Handed",
     "InvarianceSettings",
@@ -70,6 +75,7 @@ __all__ = [
     "SearchSettings",
     "SeedsSettings",
     "SelectivitySettings",
+    "StretchSettings",
     "SweepResult",
     "TrainSettings",
     "Training",
@@ -88,6 +94,7 @@ __all__ = [
     "judge",
     "landscape",
     "map_field",
+    "pareto",
     "present",
     "pure_noise",
     "random_codes",
@@ -100,6 +107,7 @@ __all__ = [
     "shuffled_scores",
     "stored_parameters",
     "stored_planes",
+    "stretch_and_squeeze",
     "sweep",
     "train",
     "train_seeds",

@@ -154,6 +154,23 @@ def _search_natural(subject, save, exists):
     return search_natural(subject, POOL, features=features, **options, save=save, exists=exists)
 
 
+def _pareto(subject, save, exists):
+    from closedloop.protocols import pareto
+
+    options = {"images": 18, "population": 8, "retest_candidates": 2, "retest_repeats": 2}
+    return pareto(
+        subject, Pixels(SIDE), ["unit(0)", "-1*unit(1)"], references=pictures(4), save=save, exists=exists, **options
+    )
+
+
+def _stretch_and_squeeze(subject, save, exists):
+    from closedloop.protocols import stretch_and_squeeze
+
+    code = np.random.default_rng(1).standard_normal(Fourier(SIDE, 2).space.dim)
+    options = {"images": 14, "population": 6, "retest_candidates": 2, "retest_repeats": 2}
+    return stretch_and_squeeze(subject, Fourier(SIDE, 2), code, save=save, exists=exists, **options)
+
+
 #: Of each protocol: its subject, its call with (subject, save, exists), and after how many blocks it is cut off.
 RUNS = {
     "evolve": (cells, _evolve, 3),
@@ -164,6 +181,8 @@ RUNS = {
     "compare": (network, _compare, 2),
     "atlas": (layers, _atlas, 2),
     "search_natural": (cell, _search_natural, 3),
+    "pareto": (cells, _pareto, 2),
+    "stretch_and_squeeze": (cell, _stretch_and_squeeze, 2),
 }
 
 

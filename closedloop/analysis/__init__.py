@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         single_units,
     )
     from closedloop.analysis.fields import field_box, field_responses, fit_field
+    from closedloop.analysis.fronts import pareto_front
     from closedloop.analysis.gratings import fit_gratings, grating_responses
     from closedloop.analysis.landscapes import distance_to_peak, fit_kent, kent, landscape_responses, radial_tuning
     from closedloop.analysis.natural import naturalness
@@ -125,6 +126,7 @@ _HOMES = {
     "noise_correlation": "reliability",
     "oscillation": "allocation",
     "paired_difference": "pairing",
+    "pareto_front": "fronts",
     "peak_synchrony": "synchrony",
     "pilot_models": "pilots",
     "plan": "planning",
@@ -217,6 +219,7 @@ __all__ = [
     "noise_correlation",
     "oscillation",
     "paired_difference",
+    "pareto_front",
     "peak_synchrony",
     "pilot_models",
     "plan",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.summary import CROSS, ThreadSummary, summarize_thread, thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator
-from closedloop.recording.render import render
+from closedloop.recording.render import recorded_generator, render
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,34 @@ def evolved_picture(
         UnknownNameError: No such evolution.
         RecordingError: The recording holds no evolution, or nothing that it found.
     """
+    row = _found(recording, thread)[1]
+    return str(recording["stimulus_id"].values[row]), render(recording, [row], generators=generators)[0]
+
+
+def evolved_reference(recording: xr.Dataset, thread: str | None = None) -> tuple[Generator, FloatArray, str]:
+    """Returns the generator, the code ``(dim,)`` of what an evolution found, and its objective, to search around it.
+
+    Args:
+        recording: Of one run.
+        thread: Which evolution; needed where there are several.
+
+    Raises:
+        InvalidArgumentError: There are several evolutions and none was named, or its generator has no name.
+        UnknownNameError: No such evolution.
+        RecordingError: The recording holds no evolution, or nothing that it found.
+    """
+    name, row = _found(recording, thread)
+    generator = recorded_generator(recording, name)
+    if generator is None:
+        raise InvalidArgumentError(
+            f"generator: that of thread {name!r} was a Python object without a name; hand it over in Python."
+        )
+    code: FloatArray = recording["latent_code"].values[row].astype(float)
+    return generator, code[: generator.space.dim], dict(thread_objectives(recording))[name]
+
+
+def _found(recording: xr.Dataset, thread: str | None) -> tuple[str, int]:
+    """Returns the name of an evolution, and the row of a presentation of what it found."""
     names = dict(thread_objectives(recording))
     if thread is None and len(names) > 1:
         raise InvalidArgumentError(f"thread: the recording has several, {list(names)}; say which one.")
@@ -97,5 +125,4 @@ def evolved_picture(
     if not len(found.rows):
         raise RecordingError(f"recording: thread {name!r} has shown no image yet.")
     scores = np.nan_to_num(recording["score"].values[found.rows], nan=-np.inf)
-    row = int(found.rows[0] if found.basis == "re-test" else found.rows[np.argmax(scores)])
-    return str(recording["stimulus_id"].values[row]), render(recording, [row], generators=generators)[0]
+    return name, int(found.rows[0] if found.basis == "re-test" else found.rows[np.argmax(scores)])

@@ -42,6 +42,8 @@ COMMANDS = {
     "search-natural": "search_natural",
     "fit-twin": "fit_twin",
     "verify": "verify",
+    "stretch-and-squeeze": "stretch_and_squeeze",
+    "pareto": "pareto",
     "resume": "resume",
     "units": "units",
     "show": "show",

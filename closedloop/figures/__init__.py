@@ -25,6 +25,7 @@ from closedloop.figures.contenders import plot_budgets, plot_contenders
 from closedloop.figures.development import development_movie, plot_development
 from closedloop.figures.elites import best_elites, plot_elites, plot_elites_course
 from closedloop.figures.fields import plot_field
+from closedloop.figures.fronts import plot_front
 from closedloop.figures.gratings import plot_gratings
 from closedloop.figures.landscape import plot_landscape
 from closedloop.figures.learning_movie import allocation_movie
@@ -66,6 +67,7 @@ __all__ = [
     "plot_evolution",
     "plot_evolved_vs_reference",
     "plot_field",
+    "plot_front",
     "plot_gratings",
     "plot_judgement",
     "plot_landscape",

@@ -42,8 +42,10 @@ def plot_natural_search(recording: xr.Dataset) -> Figure:
         ax = figure.add_subplot(grid[1, place])
         draw_picture(ax, picture)
         won = name == str(found["winner"].item())
-        text = f"{float(found['confirmed']):.3g}  confirmed" if won else f"{mean:.3g}"
-        ax.set_title(text, fontsize=9, color=NATURAL if won else INK, weight="bold" if won else "normal")
+        text = f"{float(found['confirmed']):.3g}" if won else f"{mean:.3g}"
+        ax.set_title(text, fontsize=9, color=EVOLVED if won else INK, weight="bold" if won else "normal")
+        if won:
+            ax.text(0.5, -0.04, "confirmed", ha="center", va="top", fontsize=8, color=EVOLVED, transform=ax.transAxes)
     return figure
 
 
