@@ -12,6 +12,7 @@ from .atlas import AtlasSettings, atlas
 from .compare import CompareSettings, compare, read_comparison, transfer
 from .contenders import CONTENDERS, PUBLISHED, Contender
 from .controls import pure_noise, random_codes, shuffled_scores
+from .controversial import ControversialSettings, controversial
 from .cross_units import CrossUnitsSettings, cross_units
 from .develop import DevelopSettings, develop
 from .diagnose import DiagnoseSettings, diagnose
@@ -54,6 +55,7 @@ __all__ = [
     "AtlasSettings",
     "CompareSettings",
     "Contender",
+    "ControversialSettings",
     "CrossUnitsSettings",
     "DevelopSettings",
     "DiagnoseSettings",
@@ -84,6 +86,7 @@ __all__ = [
     "ascend",
     "atlas",
     "compare",
+    "controversial",
     "cross_units",
     "develop",
     "diagnose",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .analytic import EnergySubject, GaborSubject, NormalizationSubject
     from .function import FunctionSubject
     from .inside import Inside, as_maps, grid_of
+    from .joined import Joined
     from .layers import Layer, layers_of
     from .loading import load_subject
     from .motion import MotionEnergySubject
@@ -33,6 +34,7 @@ _HOMES = {
     "GaborSubject": "analytic",
     "Inside": "inside",
     "Gain": "noise",
+    "Joined": "joined",
     "Layer": "layers",
     "Lossy": "wrapping",
     "MotionEnergySubject": "motion",
@@ -64,6 +66,7 @@ __all__ = [
     "GaborSubject",
     "Gain",
     "Inside",
+    "Joined",
     "Layer",
     "Lossy",
     "MotionEnergySubject",

@@ -171,6 +171,16 @@ def _stretch_and_squeeze(subject, save, exists):
     return stretch_and_squeeze(subject, Fourier(SIDE, 2), code, save=save, exists=exists, **options)
 
 
+def _controversial(subject, save, exists):
+    from closedloop.protocols import controversial
+
+    models = [GaborSubject(resolution=SIDE, orientation_deg=angle) for angle in (0.0, 90.0)]
+    options = {"copies": 2, "steps": 3, "naturals": 3, "repeats": 2}
+    return controversial(
+        models, 0, subject, Fourier(SIDE, 2), references=pictures(5), save=save, exists=exists, **options
+    )
+
+
 #: Of each protocol: its subject, its call with (subject, save, exists), and after how many blocks it is cut off.
 RUNS = {
     "evolve": (cells, _evolve, 3),
@@ -183,6 +193,7 @@ RUNS = {
     "search_natural": (cell, _search_natural, 3),
     "pareto": (cells, _pareto, 2),
     "stretch_and_squeeze": (cell, _stretch_and_squeeze, 2),
+    "controversial": (cell, _controversial, 2),
 }
 
 

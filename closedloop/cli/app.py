@@ -42,6 +42,7 @@ COMMANDS = {
     "search-natural": "search_natural",
     "fit-twin": "fit_twin",
     "verify": "verify",
+    "controversial": "controversial",
     "stretch-and-squeeze": "stretch_and_squeeze",
     "pareto": "pareto",
     "resume": "resume",

@@ -22,6 +22,7 @@ from closedloop.figures.attribution import plot_attributions
 from closedloop.figures.categories import plot_selectivity
 from closedloop.figures.comparison import plot_evolved_vs_reference
 from closedloop.figures.contenders import plot_budgets, plot_contenders
+from closedloop.figures.controversies import plot_controversy
 from closedloop.figures.development import development_movie, plot_development
 from closedloop.figures.elites import best_elites, plot_elites, plot_elites_course
 from closedloop.figures.fields import plot_field
@@ -59,6 +60,7 @@ __all__ = [
     "plot_budgets",
     "plot_code_plane",
     "plot_contenders",
+    "plot_controversy",
     "plot_cross_driving",
     "plot_cumulative",
     "plot_development",

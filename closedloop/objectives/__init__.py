@@ -13,7 +13,7 @@ from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, Tota
 from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit
 from closedloop.objectives.nonlinear import Contrast, Cosine, Diversity, Layer, LogProbability, Probability
 from closedloop.objectives.parsing import parse_objective
-from closedloop.objectives.population import OneHot, Pattern, Stretch
+from closedloop.objectives.population import Controversial, OneHot, Pattern, Stretch
 
 __all__ = [
     "L1",
@@ -23,6 +23,7 @@ __all__ = [
     "CaptionSimilarity",
     "Combination",
     "Contrast",
+    "Controversial",
     "Cosine",
     "Difference",
     "Direction",

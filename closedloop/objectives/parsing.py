@@ -16,7 +16,7 @@ from closedloop.objectives.captions.terms import CaptionDirection, CaptionSimila
 from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, TotalVariation
 from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit
 from closedloop.objectives.nonlinear import Contrast, Cosine, Diversity, Layer, LogProbability, Probability
-from closedloop.objectives.population import OneHot, Pattern, Stretch
+from closedloop.objectives.population import Controversial, OneHot, Pattern, Stretch
 
 
 def _log_probability(column: int, among: Sequence[int] | None = None, *, exact: bool = True) -> Term:
@@ -32,6 +32,13 @@ def _one_hot(
 ) -> Term:
     levels, ranges = (None if values is None else tuple(values) for values in (baselines, scales))
     return OneHot(column, None if sites is None else tuple(sites), levels, ranges)
+
+
+def _controversial(
+    column: int, against: int, *, baselines: Sequence[float] | None = None, scales: Sequence[float] | None = None
+) -> Term:
+    levels, ranges = (None if values is None else tuple(values) for values in (baselines, scales))
+    return Controversial(column, against, levels, ranges)
 
 
 def _pattern(wanted: Any, *, scales: Sequence[float] | None = None) -> Term:
@@ -86,6 +93,7 @@ _RICH: dict[str, Callable[..., Term]] = {
     "caption": _caption,
     "clip": _clip,
     "contrast": _contrast,
+    "controversial": _controversial,
     "cosine": Cosine,
     "diversity": Diversity,
     "layer": Layer,
@@ -108,7 +116,7 @@ def parse_objective(text: str, units: Units | None = None) -> Term:
     """Reads an objective: ``"unit(0)"``, ``"mean(0, 1) - 0.5*unit(2)"``, ``"logprob(7) - 0.25*tv()"``.
 
     Knows numbers, ``+ - * /``, brackets and the functions of `docs/objectives.md`: ``unit, mean, direction, difference,
-    suppression, cosine, layer, prob, logprob, contrast, diversity, stretch, onehot, pattern, tv,
+    suppression, cosine, layer, prob, logprob, contrast, diversity, stretch, onehot, pattern, controversial, tv,
     alphanorm, l1, l2, sharpness, caption, clip, openclip``. Nothing is executed.
 
     Args:

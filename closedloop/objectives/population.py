@@ -122,6 +122,52 @@ class Pattern(Term):
         return Pattern({columns[c]: v for c, v in self._by_column.items()}, self.scales)
 
 
+@final
+@dataclass(frozen=True)
+class Controversial(Term):
+    """One response high and another one not above its baseline: z_a - 2 max(z_b, 0).
+
+    Responses are those of two models of one unit, in standard deviations over natural images. What drives both alike
+    scores below 0, and how far the second falls below its baseline does not matter: many units are silent there.
+
+    Attributes:
+        column: The response that is to be high.
+        against: The one that is not.
+        baselines: Mean of each over natural images, `column` first; None for 0.
+        scales: Standard deviation of each, likewise; None for 1.
+    """
+
+    column: int
+    against: int
+    baselines: tuple[float, ...] | None = None
+    scales: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        both = several_columns([self.column, self.against], "controversial")
+        object.__setattr__(self, "column", both[0])
+        object.__setattr__(self, "against", both[1])
+        for name in ("baselines", "scales"):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name), both, positive=name == "scales"))
+
+    def __call__(self, responses: Any, images: Any = None) -> Any:
+        """Turns responses ``(n, units[, time])`` into scores ``(n,)``."""
+        z = _standardized(selected(responses, self.columns, self.describe), self.baselines, self.scales)
+        return z[:, 0] - 2 * z[:, 1].clip(min=0)
+
+    def describe(self) -> str:
+        """Writes ``controversial(0, 1)``, or ``controversial(0, 1, baselines=[0.5, 1.0], scales=[2.0, 1.0])``."""
+        return f"controversial({self.column}, {self.against}{_named(self.baselines, self.scales)})"
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Both."""
+        return self.column, self.against
+
+    def moved(self, columns: Sequence[int]) -> Controversial:
+        """Returns the same responses at their new places."""
+        return Controversial(columns[self.column], columns[self.against], self.baselines, self.scales)
+
+
 def _numbers(
     name: str, values: Sequence[float] | None, sites: tuple[int, ...] | None, positive: bool
 ) -> tuple[float, ...] | None:

@@ -362,7 +362,8 @@ def _seeds(run: Run) -> str:
     """Writes the seed of the session, and those of optimizers that differ from it."""
     session = str(run.recording["seed"].item())
     threads = run.experiment.get("threads") or [run.experiment]
-    own = {str(t.get("name", "main")): t.get("optimizer", {}).get("seed") for t in threads if isinstance(t, dict)}
+    parts = {str(t.get("name", "main")): t.get("optimizer") for t in threads if isinstance(t, dict)}
+    own = {name: part.get("seed") for name, part in parts.items() if isinstance(part, dict)}
     other = ", ".join(f"{name} {seed}" for name, seed in own.items() if seed is not None and str(seed) != session)
     return f"{session} (optimizers: {other})" if other else session
 

@@ -1,4 +1,4 @@
-"""``closedloop pareto`` and ``stretch-and-squeeze``: runs are shown, and their files repeat them."""
+"""``closedloop pareto``, ``stretch-and-squeeze`` and ``controversial``: runs are shown, and their files repeat them."""
 
 import pytest
 import yaml
@@ -48,3 +48,17 @@ def test_around_an_evolved_image(work, capsys):
     assert repeats("stretch-and-squeeze", work)
     assert "expected the folder of an evolution's run, or --config FILE" in fails(["stretch-and-squeeze"], capsys)
     assert "no thread 'x'" in fails(["stretch-and-squeeze", "evolved", "--thread", "x"], capsys)
+
+
+def test_two_models_disagree(work, capsys):
+    models = [
+        word
+        for angle in (0.0, 90.0)
+        for word in ("--model", f"{{name: gabor, resolution: 16, orientation_deg: {angle}}}")
+    ]
+    sizes = ["--copies", "1", "--steps", "3", "--naturals", "3", "--repeats", "2"]
+    main(["controversial", *models, "--subject", ONE, "--generator", FOURIER, *sizes, "--out", "run"])
+    assert "Images about which the models disagree" in capsys.readouterr().out
+    assert repeats("controversial", work)
+    assert "models: expected two" in fails(["controversial", *models[:2]], capsys)
+    assert "model_units: expected one or two" in fails(["controversial", *models, "--model-units", "a"], capsys)

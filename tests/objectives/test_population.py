@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.objectives import OneHot, Pattern, Stretch, Unit, parse_objective
+from closedloop.objectives import Controversial, OneHot, Pattern, Stretch, Unit, parse_objective
 
 #: Two sites whose preferred directions have a cosine of 0.8, and a third at right angles to both.
 SITES = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
@@ -47,12 +47,22 @@ def test_a_pattern_is_met_where_responses_are_as_wanted(points):
     assert Pattern([1, 2], scales=[1, 2])(np.array([[1.0, 2.0], [2.0, 4.0]])).tolist() == [0, -1]
 
 
+def test_what_is_controversial_is_high_in_one_and_low_in_the_other():
+    """What drives both scores below 0, and silence of the other is no merit."""
+    scores = Controversial(0, 1)(np.array([[9.0, 8.0], [1.0, -8.0], [4.0, 0.0], [4.0, -2.0]]))
+    assert scores.tolist() == [-7, 1, 4, 4]
+    with pytest.raises(InvalidArgumentError, match="controversial: expected one or more different units"):
+        Controversial(1, 1)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "onehot(1)",
         "onehot(1, [1, 2])",
         "onehot(1, [1, 2], baselines=[0.5, 1.0], scales=[2.0, 1.0])",
+        "controversial(0, 1)",
+        "controversial(3, 1, baselines=[0.5, 1.0], scales=[2.0, 1.0])",
         "pattern([0.5, 1.0])",
         "pattern({3: 1.0, 7: 0.0}, scales=[2.0, 1.0])",
     ],
