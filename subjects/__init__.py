@@ -9,6 +9,7 @@ from closedloop.errors import late_import
 
 if TYPE_CHECKING:
     from .analytic import EnergySubject, GaborSubject, NormalizationSubject
+    from .displayed import Displayed
     from .function import FunctionSubject
     from .inside import Inside, as_maps, grid_of
     from .joined import Joined
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Networks need torch, and the room imports without it.
 _HOMES = {
+    "Displayed": "displayed",
     "Drift": "noise",
     "EnergySubject": "analytic",
     "FunctionSubject": "function",
@@ -60,6 +62,7 @@ _HOMES = {
 __getattr__ = late_import(__name__, _HOMES)
 
 __all__ = [
+    "Displayed",
     "Drift",
     "EnergySubject",
     "FunctionSubject",

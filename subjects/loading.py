@@ -17,7 +17,7 @@ def load_subject(name: str, **options: Any) -> Subject:
         name: "lite0" (embedded; "lite1", "lite2" with the extra `lite`), "torchvision:NAME", "timm:NAME",
             "onnx:FILE", the analytic "gabor", "energy" and "normalization", or a plug-in's. Noise around another one,
             given as ``subject={"name": …, **options}``: "poisson", "negative-binomial", "gain", "drift", "lossy",
-            "repeated". A rig: "rig:zmq://HOST:PORT", "rig:folder:DIR". A
+            "repeated"; a screen, "displayed". A rig: "rig:zmq://HOST:PORT", "rig:folder:DIR". A
             recording: "replay:RUN".
         **options: For networks those of `TorchSubject` (`layer`, `units`, `engine`, `device` …) and `weights`: a
             local file (``.safetensors`` or a state dictionary ``.pt``), or "random" for an untrained network.

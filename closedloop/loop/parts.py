@@ -32,7 +32,7 @@ class SubjectPart:
         shown="none",
         metavar="KIND:NUMBER",
         help="Noise around the subject: poisson:20 (spikes), negative-binomial:20:0.1, gain:0.2, drift, lossy:0.05, "
-        "repeated:5 …; several times for several, the first innermost.",
+        "repeated:5; a screen: displayed:mean=0.5:rms=0.2 …; several times for several, the first innermost.",
     )
 
 

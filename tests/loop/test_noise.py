@@ -45,7 +45,7 @@ def test_a_file_may_have_it_in_words():
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("poison:20", "no noise named 'poison'.*Did you mean 'poisson'.*Known: drift, gain, lossy"),
+        ("poison:20", "no noise named 'poison'.*Did you mean 'poisson'.*Known: displayed, drift, gain, lossy"),
         ("gabor", "no noise named 'gabor'"),
         ("lossy:0.1:0.2", "'lossy:0.1:0.2' has too many numbers; lossy takes: rate"),
         ("gain:mu=1", "gain has no option 'mu'. Did you mean 'nu'"),
