@@ -45,6 +45,9 @@ class RigPart:
     token_file: Path | None = option(
         default=None, metavar="FILE", shown="CLOSEDLOOP_RIG_TOKEN_FILE", help="File of mode 0600 with the token."
     )
+    lsl: str | None = option(
+        default=None, metavar="STREAM", shown="none", help="Send markers to LabStreamingLayer by this name (extra lsl)."
+    )
     seed: int = option(default=Timing.seed, least=0, help="Of spikes and of what goes wrong.")
 
 
@@ -52,8 +55,9 @@ def rig_sim(given: Mapping[str, Any]) -> None:
     """Play a rig: show images to a subject, answer with spikes, and let go wrong what goes wrong at rigs."""
     from closedloop.rigs.faults import FaultyListener, parse_faults
     from closedloop.rigs.journal import Journal
+    from closedloop.rigs.markers import MarkedRig, Markers
     from closedloop.rigs.messages import read_token
-    from closedloop.rigs.server import RigServer
+    from closedloop.rigs.server import RigServer, Shows
     from closedloop.rigs.simulated import SimulatedRig
     from closedloop.rigs.transports import listen
 
@@ -63,9 +67,10 @@ def rig_sim(given: Mapping[str, Any]) -> None:
         raise InvalidArgumentError(f"spikes, pace: expected numbers from 0, got {chosen.spikes}, {chosen.pace}.")
     subject = load(subject_recipe(given, units=given.get("units", DEFAULT_UNIT)))
     rig = SimulatedRig(subject, _firing(subject, chosen), faults, chosen.seed, chosen.pace)
+    shows: Shows = rig if chosen.lsl is None else MarkedRig(rig, Markers(chosen.lsl))
     journal, listener = Journal(chosen.journal), listen(chosen.listen, token)
     try:
-        server = RigServer(rig, FaultyListener(listener, faults, chosen.seed), journal)
+        server = RigServer(shows, FaultyListener(listener, faults, chosen.seed), journal)
         port = getattr(listener, "port", None)
         place = chosen.listen if port is None else f"{chosen.listen.rpartition(':')[0]}:{port}"
         words = f"{len(subject.units):,} unit" + ("s" if len(subject.units) > 1 else "")
