@@ -15,18 +15,16 @@ from numpy.typing import NDArray
 from closedloop.arrays import as_names
 from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole, is_number
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError, reword
-from closedloop.interfaces import FloatArray, State, Units
+from closedloop.interfaces import FloatArray, State
 from closedloop.loop.notices import notice
-from closedloop.presentations import QUALITIES, STATUSES, Answers, Asked, Spikes
+from closedloop.presentations import QUALITIES, Answers, Asked, Spikes
 from closedloop.readable import ReadableSubject
 from closedloop.rigs.client import RigClient
 from closedloop.rigs.messages import PROTOCOL, Message, block_name, encoded, read_token, sha256
 from closedloop.rigs.pixels import Encoder
+from closedloop.rigs.reading import check_welcome, read_answer, units_of_welcome
 from closedloop.rigs.transports import Transport, connect, parse_address
 from closedloop.rigs.xdream import XDreamTransport
-
-#: What a rig says of each unit that stands elsewhere in a recording, or changes from block to block.
-_NOT_COLUMNS = ("id", *QUALITIES)
 
 
 @final
@@ -126,7 +124,7 @@ class RigSubject(ReadableSubject):
 
     def _greet(self) -> None:
         """Asks the rig who it is, for the session under way."""
-        self.welcome: Mapping[str, Any] = self._client.hello(self._session, self._connect_s)
+        self.welcome: Mapping[str, Any] = check_welcome(self._client.hello(self._session, self._connect_s))
         known = self._client.transport.encodings
         chosen = self._encoding or str(self.welcome.get("encoding"))
         if chosen not in known:
@@ -255,7 +253,7 @@ class RigSubject(ReadableSubject):
         answer = self._client.ask(sent, expected_s)
         names = [str(trial["trial"]) for trial in trials]
         try:
-            answers = read_answer(answer, names, self.units, self._window, self._bins, self._fires)
+            answers = read_answer(answer, names, self.units.neuroid_id, self._window, self._bins, self._fires)
         except SubjectError as error:
             reword(error, f"{error} Mend the rig; with supersede=True the block is then shown again.")
             raise
@@ -307,138 +305,6 @@ def _way(transport: Transport | str, token_file: str | None, layout: str, units:
 def rig(transport: str, **options: Any) -> RigSubject:
     """Connects to a rig, by its address; see `RigSubject`."""
     return RigSubject(transport, **options)
-
-
-def units_of_welcome(welcome: Mapping[str, Any]) -> Units:
-    """Returns the units of a rig: their names, and as columns what is said of every one of them in one value.
-
-    Raises:
-        SubjectError: There are none, or they have no names.
-    """
-    said = welcome.get("units")
-    if not isinstance(said, list) or not said or not all(isinstance(unit, dict) and "id" in unit for unit in said):
-        raise SubjectError("rig: expected units with an id each in its welcome, got none; look at the rig's settings.")
-    names = [name for name in said[0] if name not in _NOT_COLUMNS and all(_is_plain(unit.get(name)) for unit in said)]
-    return Units(
-        tuple(str(unit["id"]) for unit in said), {name: tuple(unit[name] for unit in said) for name in sorted(names)}
-    )
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
-
-
-def read_answer(
-    answer: Mapping[str, Any],
-    trials: Sequence[str],
-    units: Units,
-    window_s: Sequence[float],
-    bins_s: Sequence[float] | None = None,
-    fires: bool | None = None,
-) -> Answers:
-    """Returns what a rig answered, matched by the names of the trials; one that it does not name was not shown.
-
-    Args:
-        answer: The header of its message.
-        trials: Names of the trials, in the order in which they were asked for.
-        units: What it records.
-        window_s: Where spikes are counted.
-        bins_s: In which bins.
-        fires: Whether it gives spikes, where that is known: an answer in which all is lost does not tell.
-
-    Raises:
-        SubjectError: It names an unknown trial, or one twice; or an entry is none.
-    """
-    known: dict[str, Mapping[str, Any]] = {}
-    for entry in _list(answer, "trials"):
-        name = entry.get("trial") if isinstance(entry, dict) else None
-        if name not in trials:
-            raise SubjectError(f"rig: expected a trial of this block, such as {trials[0]!r}, got {name!r:.80}.")
-        if name in known:
-            raise SubjectError(f"rig: expected each trial once, got {name!r} twice.")
-        known[str(name)] = entry
-    entries = [known.get(name, {"status": "not_shown"}) for name in trials]
-    status = [entry.get("status", "ok") for entry in entries]
-    if wrong := next((word for word in status if word not in STATUSES), None):
-        raise SubjectError(f"rig: expected a status of {', '.join(STATUSES)}, got {wrong!r:.80}.")
-    fired = fires if fires is not None else not any("counts" in entry for entry in entries)
-    onset = [entry.get("onset_s") for entry in entries]
-    try:
-        return Answers(
-            status=status,
-            responses=None if fired else _counts(entries, len(units), bins_s),
-            spikes=_spikes(entries) if fired else None,
-            trial_id=list(trials),
-            onset_s=np.array([np.nan if value is None else float(value) for value in onset]),
-            onset_source=[
-                "" if v is None else e.get("onset_source", "nominal") for e, v in zip(entries, onset, strict=True)
-            ],
-            attempt=[int(entry.get("attempt", answer.get("attempt", 1))) for entry in entries],
-            window_s=(float(window_s[0]), float(window_s[1])),
-            bins_s=None if bins_s is None else (float(bins_s[0]), float(bins_s[1]), int(bins_s[2])),
-            quality=_quality(answer.get("quality"), units),
-        )
-    except (TypeError, ValueError) as error:
-        raise SubjectError(f"rig: expected numbers in its answer, got something else ({error}).") from error
-
-
-def _list(answer: Mapping[str, Any], name: str) -> list[Any]:
-    found = answer.get(name)
-    if isinstance(found, dict):  # MATLAB's jsonencode makes one of a single entry
-        return [found]
-    if not isinstance(found, list):
-        raise SubjectError(f"rig: expected a list of {name} in its answer, got {found!r:.80}.")
-    return found
-
-
-def _several(values: Any) -> list[Any]:
-    """Returns values as a list: MATLAB's jsonencode makes a bare number of a list of one."""
-    return list(values) if isinstance(values, list) else [values]
-
-
-def _spikes(entries: Sequence[Mapping[str, Any]]) -> Spikes:
-    """Returns the spikes of all trials, in their order in time."""
-    times, units, number = [], [], []
-    for entry in entries:
-        time_s = np.asarray(_several(entry.get("spike_s", [])), np.float64)
-        unit = np.asarray(_several(entry.get("spike_unit", [])), np.int64)
-        if time_s.shape != unit.shape or time_s.ndim != 1:
-            raise SubjectError(
-                f"rig: trial {entry.get('trial')!r}: expected a unit for each of {len(time_s)} spikes, got {len(unit)}."
-            )
-        order = np.argsort(time_s, kind="stable")
-        times.append(time_s[order])
-        units.append(unit[order])
-        number.append(len(time_s))
-    offsets = np.concatenate([[0], np.cumsum(number)]).astype(np.int64)
-    return Spikes(np.concatenate(times), np.concatenate(units).astype(np.int32), offsets)
-
-
-def _counts(entries: Sequence[Mapping[str, Any]], units: int, bins_s: Sequence[float] | None) -> FloatArray:
-    """Returns counts ``(n, units[, time])``, NaN where a trial has none."""
-    shape = (units,) if bins_s is None else (units, int(bins_s[2]))
-    found = np.full((len(entries), *shape), np.nan)
-    for row, entry in enumerate(entries):
-        if "counts" in entry:
-            counts = np.asarray([np.nan if c is None else c for c in _several(entry["counts"])], np.float64)
-            if counts.shape != shape:
-                raise SubjectError(
-                    f"rig: expected counts of shape {shape} for trial {entry.get('trial')!r}, got {counts.shape}."
-                )
-            found[row] = counts
-    return found
-
-
-def _quality(said: Any, units: Units) -> dict[str, NDArray[np.float64]]:
-    """Returns what a rig says of its units after this block; NaN where it says nothing."""
-    known = said if isinstance(said, dict) else {}
-    found = {name: np.full(len(units), np.nan) for name in QUALITIES}
-    for place, unit in enumerate(units.neuroid_id):
-        entry = known.get(unit)
-        for name, value in entry.items() if isinstance(entry, dict) else ():
-            if name in QUALITIES and value is not None:
-                found[name][place] = float(value)
-    return found
 
 
 def _together(answers: Sequence[Answers]) -> Answers:

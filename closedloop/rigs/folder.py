@@ -267,8 +267,10 @@ class FolderListener:
             self._waited(place, "its block.json is not the one of which READY holds the SHA-256.")
             return None
         header = decoded(content)
-        parts = []
-        for entry in header.get("images", []):
+        entries, parts = header.get("images", []), []
+        if not isinstance(entries, list):
+            raise RigError(f"block: expected a list of images, got {entries!r:.60}.", "malformed")
+        for entry in entries:
             name = str(entry.get("sha256")) if isinstance(entry, dict) else ""
             part = _read(place / "images" / f"{_safe(name)}.png")
             if part is None or sha256(part) != name:

@@ -72,7 +72,7 @@ def decoded(content: bytes) -> dict[str, Any]:
     if len(content) > LARGEST_HEADER:
         raise RigError(f"expected a header of at most {LARGEST_HEADER} bytes, got {len(content)}.", "too_large")
     try:
-        header = json.loads(content, parse_constant=_refuse_constant)
+        header = json.loads(content, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RigError(f"expected a header in JSON, got something else ({error}).", "malformed") from error
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
@@ -84,7 +84,8 @@ def decoded(content: bytes) -> dict[str, Any]:
     return header
 
 
-def _refuse_constant(word: str) -> Any:
+def refuse_constant(word: str) -> Any:
+    """Refuses NaN and Infinity, which Python's library would read; for its argument `parse_constant`."""
     raise ValueError(f"{word} is no JSON")
 
 

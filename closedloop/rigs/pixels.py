@@ -67,9 +67,11 @@ def decode(encoding: str, entry: Mapping[str, Any], part: bytes | memoryview) ->
         if encoding == "png":
             with open_picture(bytes(part), ".png") as opened:
                 return np.asarray(opened.convert("RGB"))
-        shape = (int(entry["height"]), int(entry["width"]), 3)
-        return np.frombuffer(part, np.uint8).reshape(shape)
-    except (ValueError, KeyError, TypeError, OSError, InvalidArgumentError) as error:
+        height, width = entry["height"], entry["width"]
+        if type(height) is not int or type(width) is not int or min(height, width) < 1:
+            raise ValueError(f"height and width of {height!r:.40} and {width!r:.40}")
+        return np.frombuffer(part, np.uint8).reshape(height, width, 3)
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, InvalidArgumentError) as error:
         raise RigError(
             f"image {entry.get('id')!r:.80}: expected {encoding}, got something else ({error}).", "malformed"
         ) from error

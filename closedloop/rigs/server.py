@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, final
+from typing import Any, Protocol, TypeGuard, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.errors import RigError
+from closedloop.arrays import is_plain
+from closedloop.checks import is_number
+from closedloop.errors import RigError, SubjectError
 from closedloop.interfaces import Stateful
 from closedloop.presentations import STATUSES
 from closedloop.rigs.journal import Entry, Journal
 from closedloop.rigs.messages import Message, block_name, decoded, encoded, message, refusal
 from closedloop.rigs.pixels import ENCODINGS, decode
+from closedloop.rigs.reading import read_answer, units_of_welcome
 from closedloop.rigs.transports import Listener
 
+#: The longest name of a session, in letters, the highest number of a block, the longest time within one in seconds, and
+#: the most bins.
+LONGEST_NAME, LAST_SEQ, LONGEST_S, MOST_BINS = 200, 2**53, 86_400.0, 100_000
 #: Seconds between two messages of progress, at least.
 PROGRESS_S = 0.5
 #: Tells how many presentations of how many were shown, and what else there is to say.
@@ -82,8 +88,9 @@ class RigServer:
         try:
             self._answer(peer, asked)
         except RigError as error:
-            known = {name: asked.header[name] for name in ("session", "seq") if name in asked.header}
-            self._listener.reply(peer, refusal(error, **known))
+            session, seq = asked.header.get("session"), asked.header.get("seq")
+            known = {"session": session} if is_session(session) else {}
+            self._listener.reply(peer, refusal(error, **known, **({"seq": seq} if _is_seq(seq) else {})))
         return True
 
     def _answer(self, peer: Any, asked: Message) -> None:
@@ -95,14 +102,12 @@ class RigServer:
             raise RigError(f"expected hello or block, got {asked.type!r:.40}.", "unknown")
 
     def _welcome(self, asked: Message) -> Message:
-        session = asked.header.get("session")
-        if not isinstance(session, str) or not session:
-            raise RigError("hello: expected a session.", "malformed")
-        self.sessions[session] = str(asked.header.get("client", ""))
-        wants = (
-            asked.header.get("wants", {}).get("encodings", []) if isinstance(asked.header.get("wants"), dict) else []
-        )
-        encoding = next((name for name in wants if name in ENCODINGS), None)
+        session, wants = asked.header.get("session"), asked.header.get("wants")
+        if not is_session(session):
+            raise RigError(f"hello: expected a session, got {session!r:.60}.", "malformed")
+        self.sessions[session] = str(asked.header.get("client", ""))[:80]
+        wants = wants.get("encodings") if isinstance(wants, dict) else None
+        encoding = next((name for name in wants if name in ENCODINGS), None) if isinstance(wants, list) else None
         if encoding is None:
             raise RigError(
                 f"hello: expected one of the encodings {', '.join(ENCODINGS)}, got {wants!r:.80}.", "version"
@@ -132,14 +137,35 @@ class RigServer:
 
         found = self._shows.show(header, images, attempt, tell)
         answer = message("answer", session=session, seq=seq, block=block, attempt=attempt, **found)
+        content = self._checked(header, answer)
         state = self._shows.state() if isinstance(self._shows, Stateful) else None
-        self._journal.finish(session, seq, block, encoded(answer.header), state)
+        self._journal.finish(session, seq, block, content, state)
         self._listener.reply(peer, answer)
+
+    def _checked(self, block: Mapping[str, Any], answer: Message) -> bytes:
+        """Returns an answer as it is written down, if the other side can read it: what is written down stays."""
+        try:
+            names = [str(trial["trial"]) for trial in block["trials"]]
+            units = units_of_welcome(self._shows.welcome()).neuroid_id
+            read_answer(answer.header, names, units, block["window_s"], block.get("bins_s"))
+            return encoded(answer.header)
+        except (SubjectError, ValueError, TypeError) as error:
+            raise RigError(f"what the rig's program says of this block cannot be read: {error}", "unknown") from error
 
     def _known(self, session: str, seq: int, block: str) -> bytes | None:
         """Returns the answer to a block that was shown; None for any other."""
         entries: list[Entry] = self._journal.entries(session, seq)
         return next((entry.answer for entry in entries if entry.block == block), None)
+
+
+def is_session(value: Any) -> TypeGuard[str]:
+    """Tells whether a value is the name of a session: a text of one line that can be written down."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and is_plain(value)
+
+
+def _is_seq(value: Any) -> TypeGuard[int]:
+    """Tells whether a value is the number of a block."""
+    return type(value) is int and 1 <= value <= LAST_SEQ
 
 
 def check_block(header: Mapping[str, Any], parts: int) -> tuple[str, int, str]:
@@ -150,21 +176,46 @@ def check_block(header: Mapping[str, Any], parts: int) -> tuple[str, int, str]:
     """
     session, seq, block = (header.get(name) for name in ("session", "seq", "block"))
     images, trials = header.get("images"), header.get("trials")
-    if not isinstance(session, str) or type(seq) is not int or seq < 1 or not isinstance(block, str):
+    if not is_session(session) or not _is_seq(seq) or not isinstance(block, str):
         raise RigError("block: expected a session, a number from 1 and a name.", "malformed")
     if header.get("encoding") not in ENCODINGS:
         raise RigError(f"block: expected an encoding of {', '.join(ENCODINGS)}.", "malformed")
     if not isinstance(images, list) or not all(isinstance(entry, dict) for entry in images) or len(images) != parts:
         raise RigError(f"block: expected an entry for each of {parts} images.", "malformed")
     fits = isinstance(trials, list) and all(isinstance(t, dict) and type(t.get("image")) is int for t in trials)
-    if not fits or not all(0 <= t["image"] < len(images) for t in trials or ()):
+    if not fits or not trials or not all(0 <= t["image"] < len(images) for t in trials):
         raise RigError("block: expected trials that name an image each.", "malformed")
-    names = [t.get("trial") for t in trials or ()]
-    if len(set(map(str, names))) < len(names) or not all(isinstance(name, str) for name in names):
+    names = [t.get("trial") for t in trials]
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise RigError("block: expected trials with different names.", "malformed")
-    if block_name(header) != block:
+    _check_timing(header)
+    try:
+        name = block_name(header)
+    except ValueError as error:
+        raise RigError(f"block: expected plain text and finite numbers, got others ({error}).", "malformed") from None
+    if name != block:
         raise RigError("block: its name is not the SHA-256 of its header.", "damaged")
     return session, seq, block
+
+
+def _check_timing(header: Mapping[str, Any]) -> None:
+    """Raises RigError unless a block says how long images are shown, and when spikes are wanted."""
+    show = header.get("show")
+    if not isinstance(show, dict) or not all(_seconds(show.get(name), 0) for name in ("on_s", "off_s")):
+        raise RigError(f"block: show: expected on_s and off_s in seconds, got {show!r:.80}.", "malformed")
+    for name in ("window_s", "baseline_s"):
+        pair = header.get(name)
+        if not isinstance(pair, list) or len(pair) != 2 or not all(map(_seconds, pair)) or not pair[0] < pair[1]:
+            raise RigError(f"block: {name}: expected begin < end in seconds, got {pair!r:.80}.", "malformed")
+    bins = header.get("bins_s")
+    fits = isinstance(bins, list) and len(bins) == 3 and all(map(_seconds, bins[:2])) and type(bins[2]) is int
+    if bins is not None and not (fits and bins[1] > 0 and 1 <= bins[2] <= MOST_BINS):
+        raise RigError(f"block: bins_s: expected begin, width and number, got {bins!r:.80}.", "malformed")
+
+
+def _seconds(value: Any, least: float = -LONGEST_S) -> bool:
+    """Tells whether a value is a number of seconds that an experiment can mean."""
+    return is_number(value) and bool(least <= value <= LONGEST_S)
 
 
 def answered(

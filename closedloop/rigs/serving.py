@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.images.eight_bit import encode_png, from_bytes
-from closedloop.presentations import STATUSES
 from closedloop.rigs.journal import Journal
-from closedloop.rigs.messages import Message
+from closedloop.rigs.messages import Message, encoded, refuse_constant
 from closedloop.rigs.pixels import ENCODINGS
+from closedloop.rigs.reading import read_answer
 from closedloop.rigs.server import RigServer, Tell
 
 #: Name and version of the protocol; what stands behind the slash changes when an older client would misunderstand.
@@ -125,7 +125,7 @@ class Desk:
                 self._changed.wait_for(lambda: self._ready() or self.reason is not None, self.patience_s)
             if not self._ready() or self._block is None or self._block["block"] != block:
                 raise RigError("tell: this block is not the one that is to be shown; ask for it again.", "conflict")
-            self._answer = _checked(self._block, answer, self._attempt)
+            self._answer = _checked(self._block, answer, self._attempt, self._said)
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._kept == block or self.reason is not None, 60):
                 raise RigError("tell: the answer was not written down within 60 s; tell it again.", "busy")
@@ -139,7 +139,7 @@ class Desk:
             if self._block is None or self._answer is not None:
                 return {}
             names = ("session", "seq", "block", "phase", "generation")
-            return {**{name: self._block[name] for name in names}, "attempt": self._attempt}
+            return {**{name: self._block.get(name) for name in names}, "attempt": self._attempt}
 
     def end(self, reason: str) -> None:
         """Says that there is nothing more to show."""
@@ -148,24 +148,35 @@ class Desk:
             self._changed.notify_all()
 
 
-def _checked(block: Mapping[str, Any], answer: Mapping[str, Any], attempt: int) -> dict[str, Any]:
-    """Returns trials and quality of an answer, if all trials are the block's, each once and with a known status."""
+def _checked(
+    block: Mapping[str, Any], answer: Mapping[str, Any], attempt: int, said: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns trials and quality of an answer, if the session can read them: what is written down stays.
+
+    Args:
+        block: The block that it is the answer to.
+        answer: What the client said.
+        attempt: Which one it is, where it does not say so.
+        said: What is said of the rig: its units, and whether it gives spikes.
+
+    Raises:
+        RigError: It cannot ("malformed").
+    """
     trials = answer.get("trials")
     trials = [trials] if isinstance(trials, dict) else trials  # MATLAB makes one of a single entry
-    known = {trial["trial"] for trial in block["trials"]}
     if not isinstance(trials, list) or not all(isinstance(entry, dict) for entry in trials):
         raise RigError("tell: expected a list of trials, each with a name and what it brought.", "malformed")
-    names = [entry.get("trial") for entry in trials]
-    if wrong := next((name for name in names if name not in known), None):
-        raise RigError(f"tell: expected trials of this block, got {wrong!r:.60}.", "malformed")
-    if len(set(map(str, names))) < len(names) or None in names:
-        raise RigError("tell: expected each trial once, with its name.", "malformed")
-    if wrong := next((e.get("status") for e in trials if e.get("status", "ok") not in STATUSES), None):
-        raise RigError(f"tell: expected a status of {', '.join(STATUSES)}, got {wrong!r:.60}.", "malformed")
     more = {name: answer[name] for name in ("quality", "rig_clock_s") if name in answer}
-    said = answer.get("attempt", attempt)  # of a client that was handed it before this side died
-    which = said if type(said) is int and said >= 1 else attempt
-    return {"trials": [{"attempt": which, **entry} for entry in trials], **more}
+    told = answer.get("attempt", attempt)  # of a client that was handed it before this side died
+    which = told if type(told) is int and told >= 1 else attempt
+    found = {"trials": [{"attempt": which, **entry} for entry in trials], **more}
+    names, units = [trial["trial"] for trial in block["trials"]], [str(unit["id"]) for unit in said["units"]]
+    try:
+        encoded(found)
+        read_answer(found, names, units, block["window_s"], block.get("bins_s"), said.get("gives") == "spikes")
+    except (SubjectError, ValueError) as error:
+        raise RigError(f"tell: {str(error).removeprefix('rig: ')}", "malformed") from error
+    return found
 
 
 @final
@@ -326,7 +337,7 @@ class Talk:
     def _greet(self, asked: Mapping[str, Any]) -> None:
         if asked.get("proto") != PROTOCOL:
             raise RigError(f"expected {PROTOCOL}, got {asked.get('proto')!r:.60}; update the older side.", "version")
-        said = str(asked.get("token") or "").encode()
+        said = str(asked.get("token") or "").encode(errors="replace")
         if self._token is not None and not hmac.compare_digest(said, self._token):
             raise RigError("the token differs from that of the session; give both sides the same.", "auth")
         self._client = str(asked.get("client") or "client")[:80]
@@ -372,7 +383,7 @@ def _read(line: bytes) -> dict[str, Any]:
     if len(line) > LONGEST:
         raise RigError(f"expected lines of at most {LONGEST} bytes.", "too_large")
     try:
-        asked = json.loads(line)
+        asked = json.loads(line, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RigError(f"expected a line of JSON, got something else ({error!s:.80}).", "malformed") from error
     if not isinstance(asked, dict) or not isinstance(asked.get("type"), str):

@@ -81,9 +81,9 @@ class XDreamTransport:
             if any(self._folder.glob("block*.*")):
                 raise RigError(f"{self._folder} holds blocks already; clear it, or name an empty folder.", "conflict")
             put_file(file, session.encode())
-        elif file.read_text() != session:
+        elif (other := file.read_text("utf-8")) != session:
             raise RigError(
-                f"{self._folder} holds blocks of another session, {file.read_text()}; clear it, or name an empty one.",
+                f"{self._folder} holds blocks of another session, {other}; clear it, or name an empty one.",
                 "conflict",
             )
 

@@ -55,7 +55,9 @@ def block(seq=1, numbers=(1, 2), session="s", encoding="rgb8", **changes):
     ]
     trials = [{"trial": f"{seq}-{i}", "image": i} for i in range(len(parts))]
     header = message("block", session=session, seq=seq, encoding=encoding, images=images, trials=trials).header
-    header = {**header, **changes}
+    show = {"on_s": 0.1, "off_s": 0.1, "size_deg": None, "position_deg": None, "background": 0.5}
+    times = {"show": show, "window_s": [0.05, 0.2], "baseline_s": [-0.1, 0.0], "bins_s": None}
+    header = {**header, **times, **changes}
     return Message({"block": block_name(header), **header}, parts)
 
 

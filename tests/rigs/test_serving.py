@@ -131,10 +131,10 @@ def test_it_greets_and_refuses(talk):
     ("trials", "text"),
     [
         ("none", "expected a list of trials"),
-        ([{"trial": "z"}], "expected trials of this block"),
-        ([{"trial": "a"}, {"trial": "a"}], "each trial once"),
+        ([{"trial": "z"}], "expected a trial of this block"),
+        ([{"trial": "a"}, {"trial": "a"}], "expected each trial once"),
         ([{"trial": "a", "status": "great"}], "expected a status"),
-        ([{"status": "ok"}], "each trial once, with its name"),
+        ([{"status": "ok"}], "expected a trial of this block"),
     ],
 )
 def test_wrong_answers_are_refused_and_the_block_stays(talk, trials, text):
@@ -144,6 +144,7 @@ def test_wrong_answers_are_refused_and_the_block_stays(talk, trials, text):
         "session": "s",
         "seq": 1,
         "phase": "",
+        "window_s": [0.05, 0.2],
         "generation": 0,
         "images": [],
         "trials": [{"trial": "a"}],

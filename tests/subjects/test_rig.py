@@ -12,10 +12,10 @@ from closedloop.errors import InvalidArgumentError, RigError, SubjectError, Subj
 from closedloop.generators import Fourier
 from closedloop.interfaces import Presenting
 from closedloop.protocols import present, resume
+from closedloop.rigs.reading import read_answer, units_of_welcome
 from closedloop.rigs.simulated import SimulatedRig
 from closedloop.rigs.spiking import Firing
 from closedloop.subjects import GaborSubject, Lossy, Repeated, RigSubject, load_subject
-from closedloop.subjects.rig import read_answer, units_of_welcome
 from closedloop.testing import SubjectContract
 from tests.running_rigs import Running, Scripted, blank, marked, number_of, telling
 from tests.small_rig import SmallRig
@@ -243,7 +243,7 @@ def test_progress_extends_patience_and_is_no_answer():
         ({"trials": [{"trial": "000001-0000", "counts": [1, 1]}] * 2}, "expected each trial once"),
         ({"trials": [{"trial": "000001-0000", "counts": [1, 1], "status": "fine"}]}, "expected a status of ok"),
         ({"trials": [{"trial": "000001-0000", "counts": [1]}]}, r"expected counts of shape \(2,\)"),
-        ({"trials": [{"trial": "000001-0000", "counts": ["x", 1]}]}, "expected numbers in its answer"),
+        ({"trials": [{"trial": "000001-0000", "counts": ["x", 1]}]}, "expected numbers as counts of trial"),
         ({"trials": None}, "expected a list of trials"),
     ],
 )
@@ -284,7 +284,7 @@ def test_spikes_as_matlab_writes_them():
     """One entry comes as a bare value, and a single trial without a list around it."""
     units = units_of_welcome({"units": [{"id": 1}, {"id": 2}]})
     trial = {"trial": "t0", "onset_s": 3.5, "onset_source": "ttl", "spike_s": 0.1, "spike_unit": 1}
-    answers = read_answer({"trials": trial, "attempt": 2}, ["t0", "t1"], units, (0.05, 0.2))
+    answers = read_answer({"trials": trial, "attempt": 2}, ["t0", "t1"], units.neuroid_id, (0.05, 0.2))
     assert list(answers.status) == ["ok", "not_shown"]
     assert (answers.spikes.time_s.tolist(), answers.spikes.unit.tolist()) == ([0.1], [1])
     assert list(answers.attempt) == [2, 2]
