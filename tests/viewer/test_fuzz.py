@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import small_atlas
+from closedloop.analysis.run_index import run_id
+from closedloop.recording.notes import add_note
+from tests import small_atlas, small_runs
 from tests.viewer.clients import client_of, picture_file
 
 SECRET = b"kept to myself"
@@ -15,12 +17,15 @@ METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 NAMES = (
     *("layer", "unit", "y", "x", "sort", "boost", "individual", "mode", "input", "method", "filter", "fit", "size"),
     *("title", "from_layer", "from_unit", "token", "v", "page", "q", "group", "by", "where", "ids"),
+    *("since", "state", "kind"),
 )
 VALUES = (
     *("responses", "output", "2", "-1", "0", "1e9", "nan", "activation", "selectivity", "backward", "patterns", "norm"),
     *("..", "%2e%2e", "..%2f", "%2fetc%2fpasswd", "....//", "..\\", "secret.txt", "%00", "a.jpg", "~", "C:", ""),
     *("a%2Fb.c", "a/b.c", "10%401%2C3", "odd#1?", "made-evolved-0-0-0", "whole-natural-0-0", "9" * 5000),
     *("class", "cluster", "alone", "once"),
+    *(run_id("done"), run_id("seen"), run_id("cut"), f"{run_id('cut')}.{run_id('inner')}", run_id("out")),
+    *(f"{run_id('done')},{run_id('seen')}", "running", "-evolved", "evolved>1", "image-00000", "evolved", "reference"),
 )
 BODIES = (
     *(b"", b"x", b"{}", b"[]", b'{"amounts": [1], "seed": 1}', b'{"seed": "x"}'),
@@ -37,7 +42,7 @@ def addresses(app):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Folders of pictures and an atlas, and a file beside them that nobody may see."""
+    """Folders of pictures, runs and an atlas, and a file beside them that nobody may see."""
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "secret.txt").write_bytes(SECRET)
     (folder / "images").mkdir()
@@ -48,7 +53,13 @@ def place(tmp_path_factory):
         (folder / "labelled" / label).mkdir(parents=True)
         (folder / "labelled" / label / "a.jpg").write_bytes(picture_file())
     small_atlas.fill(folder / "atlas", small_atlas.photographs(folder / "photographs"))
-    (folder / "runs").mkdir()
+    for made in ("evolve", "present"):
+        small_runs.run(made, folder / "runs" / {"evolve": "done", "present": "seen"}[made])
+    small_runs.cut_off("evolve", folder / "runs" / "cut")
+    small_runs.cut_off("present", folder / "runs" / "cut" / "inner")
+    add_note(folder / "runs" / "cut", {"at_s": 1.0, "text": "<b>rig silent</b>", "about": "silence"})
+    (folder / "runs" / "seen" / "NOTICES.jsonl").symlink_to(folder / "secret.txt")
+    (folder / "runs" / "out").symlink_to(folder)
     return folder
 
 
@@ -76,7 +87,7 @@ bodies = st.one_of(
 )
 
 
-@settings(max_examples=350, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_request_is_the_servers_fault(client, data):
     path = data.draw(st.sampled_from(addresses(client.app)))
