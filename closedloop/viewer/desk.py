@@ -18,6 +18,8 @@ from closedloop.errors import ClosedLoopError
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
+#: Threads in which a model computes now.
+_COMPUTING: set[threading.Thread] = set()
 
 
 class SupersededError(ClosedLoopError):
@@ -124,7 +126,16 @@ class Desk:
                 call = self._waiting.pop(next(iter(self._waiting)))
             if call.future is not None and call.future.cancelled():
                 continue
-            call.answer(*_called(call.do))
+            _COMPUTING.add(threading.current_thread())
+            try:
+                call.answer(*_called(call.do))
+            finally:
+                _COMPUTING.discard(threading.current_thread())
+
+
+def computing() -> list[threading.Thread]:
+    """Returns the threads in which a model computes now; Python cannot end while they do, and its libraries abort."""
+    return list(_COMPUTING)
 
 
 def _called(do: Callable[[], T]) -> tuple[T | None, ClosedLoopError | None]:

@@ -24,6 +24,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Generator, Subject
 from closedloop.viewer.app import create_app
+from closedloop.viewer.desk import computing
 from closedloop.viewer.manners import JUPYTER, is_local
 
 #: The port that is tried first where none was asked for, and how many behind it.
@@ -139,18 +140,25 @@ def serve(app: Starlette, listening: socket.socket, opened: str | None = None) -
 
 
 def leave() -> None:
-    """Ends the process where a request's thread still works, such as at a report; Python would wait for it.
+    """Ends the process where a thread still works: at a report, for which Python would wait, or at a model's call.
 
-    Call it last, after `serve`. What ends with the process, such as runs that a page began, is ended as always.
+    A network's engine that is torn down while it computes would abort the process, with a message of its own. Call it
+    last, after `serve`. What ends with the process, such as runs that a page began, is ended as always.
     """
-    working = [thread for thread in threading.enumerate() if thread.name == _WORKER]
+    working = [*(thread for thread in threading.enumerate() if thread.name == _WORKER), *computing()]
     until = time.monotonic() + _PATIENCE_S
     for thread in working:
-        thread.join(max(0.0, until - time.monotonic()))
-    if any(thread.is_alive() for thread in working):
+        _wait(thread, until)
+    if computing() or any(thread.is_alive() for thread in working if thread.name == _WORKER):
         atexit._run_exitfuncs()
         sys.stdout.flush()
         os._exit(0)
+
+
+def _wait(thread: threading.Thread, until: float) -> None:
+    """Waits until a thread has ended, or its model has answered, or it is later than a time."""
+    while thread.is_alive() and (thread.name == _WORKER or thread in computing()) and time.monotonic() < until:
+        thread.join(0.02)
 
 
 def _open(server: uvicorn.Server, address: str) -> None:

@@ -11,9 +11,14 @@ from closedloop.viewer.desk import Desk, ModelFailedError, SupersededError
 
 def test_the_newest_of_a_lane_wins_and_others_are_served():
     async def play():
-        desk, gate, done = Desk(), threading.Event(), []
-        first = asyncio.create_task(desk.run("a", gate.wait))
-        await asyncio.sleep(0.02)
+        desk, begun, gate, done = Desk(), threading.Event(), threading.Event(), []
+
+        def hold():
+            begun.set()
+            gate.wait(60)
+
+        first = asyncio.create_task(desk.run("a", hold))
+        assert await asyncio.to_thread(begun.wait, 60)
         old = asyncio.create_task(desk.run("a", lambda: done.append("old")))
         other = asyncio.create_task(desk.run("b", lambda: done.append("other")))
         await asyncio.sleep(0.02)

@@ -153,3 +153,29 @@ def test_answers_do_not_wait_for_an_acknowledgement():
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+LEAVING = """
+import sys, threading, time
+from closedloop.viewer.desk import Desk
+from closedloop.viewer.serving import leave
+begun = threading.Event()
+def call():
+    begun.set()
+    time.sleep(float(sys.argv[1]))
+Desk().later(call)
+begun.wait(20)
+start = time.monotonic()
+leave()
+print("went on", time.monotonic() - start < 0.25)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "printed"), [(30, ""), (0.05, "went on True\n")])
+def test_a_process_leaves_while_a_model_computes_and_waits_for_nothing_else(seconds, printed):
+    """An engine that Python tears down in the middle of a call aborts the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING, str(seconds)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == printed
+    assert done.stderr == ""
