@@ -269,6 +269,27 @@ def check_name(kind: str, name: str) -> None:
         raise UnknownNameError(f"{kind[:-1]}: no {kind[:-1]} named {name!r}.{closest(head, known)}")
 
 
+def check_recipe(kind: str, known: Any) -> None:
+    """Looks at the name of a recipe, and at the names and types of its options, without making anything.
+
+    Raises:
+        UnknownNameError: No such name.
+        InvalidArgumentError: It is no recipe, it does not take one of the options, or one has another type.
+        MissingExtraError: What it needs is not installed.
+    """
+    if not isinstance(known, Mapping) or not isinstance(known.get("name"), str):
+        raise InvalidArgumentError(f"{kind[:-1]}: expected a name, or a name with options, got {known!r:.80}.")
+    name, given = known["name"], {str(key): value for key, value in known.items() if key != "name"}
+    check_name(kind, name)
+    factory, what = find(kind, name), f"{kind[:-1]} {name!r}"
+    taken = inspect.signature(factory).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        for option in given:
+            if option not in taken:
+                raise InvalidArgumentError(f"{what}: it has no option {option!r}.{closest(option, taken)}")
+    _check_types(what, factory, given)
+
+
 def build(kind: str, name: str, *arguments: Any, **options: Any) -> Any:
     """Calls what a name stands for.
 

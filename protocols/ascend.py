@@ -17,7 +17,7 @@ from closedloop.analysis.ascents import ASCEND, ascent_dataset, classes_of, is_o
 from closedloop.analysis.findings import thread_findings
 from closedloop.checks import at_door, check_images, check_whole, encode_images
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
+from closedloop.gradients.methods import METHODS, Request, check_method, find_method, make_plan
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, Objective, Subject, resolution_of
@@ -27,7 +27,7 @@ from closedloop.loop.experiment import load_recorded_subject
 from closedloop.loop.progress import ImageCount
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.session import Session
-from closedloop.loop.settings import option, settings
+from closedloop.loop.settings import check_options, option, settings
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
 from closedloop.objectives.naming_units import UnitSpec, columns_text, parse_columns
@@ -41,7 +41,7 @@ from closedloop.seeds import check_seed
 
 from .evolve import default_objective
 from .stored import check_complete, stored_images, subject_of
-from .sweep_plan import check_entries, climbed
+from .sweep_plan import check_entries, climbed, look_at
 
 #: Presentations of an ascent, about, where `every` is not given.
 PRESENTATIONS = 50
@@ -286,9 +286,19 @@ _PLANNED = (*_HANDED, "generator", "method", "options")
 def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> tuple[dict[str, Any], int]:
     """Returns the experiment of an ascent in a sweep, and about how many images it shows."""
     check_entries(content, _PLANNED, ASCEND)
-    find_method(content.get("method", AscendSettings.method))
-    numbers = {name: content[name] for name in ("steps", "every", "copies", "seed") if name in content}
-    AscendSettings(**numbers)
+    name, options = content.get("method", AscendSettings.method), content.get("options", {})
+    if not isinstance(name, str) or not isinstance(options, Mapping):
+        raise InvalidArgumentError(
+            f"method, options: expected a name, and a mapping, got {name!r} and {options!r:.80}."
+        )
+    if check_method(name, options).needs_start:
+        raise InvalidArgumentError(
+            f"method: expected one that begins by itself, got {name!r}, which begins at an image."
+        )
+    check_options(AscendSettings(**{n: content[n] for n in ("steps", "every", "copies", "seed") if n in content}))
+    if content.get("generator") is not None:
+        named = content["generator"]
+        look_at("generators", {"name": named} if isinstance(named, str) else named)
     subject, columns = climbed(content["subject"], units)
     whole = {"method": AscendSettings.method, **content, "subject": subject}
     if whole.get("references") == "none":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from hashlib import sha256
 from itertools import product
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.contenders import comparison_dataset, contender_table
 from closedloop.checks import at_door, check_whole, record_images
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.gradients.methods import find_method
 from closedloop.images.eight_bit import from_bytes
 from closedloop.images.naturalness import MEASURES
@@ -55,7 +55,7 @@ from .contenders import (
     run_contender,
 )
 from .stored import check_complete, stored_images, subject_of
-from .sweep_plan import check_entries, whole_layer
+from .sweep_plan import check_entries, look_at, whole_layer
 
 #: Stands as `protocol` in a run's file.
 COMPARE = "compare"
@@ -265,18 +265,43 @@ def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> t
         raise InvalidArgumentError(
             "units: expected the units of a comparison, got none; name them, such as units: 0-9."
         )
-    methods = [_contender(method) for method in content.get("contenders", CONTENDERS)]
-    budgets = content.get("budgets", [PUBLISHED])
+    methods = _contenders(content.get("contenders", CONTENDERS))
+    budgets, seed = content.get("budgets", [PUBLISHED]), content.get("seed", 0)
+    if not isinstance(budgets, (list, tuple)):
+        raise InvalidArgumentError(f"budgets: expected a list, such as [published, 3000], got {budgets!r:.80}.")
+    _check_choices(methods, budgets, content.get("count", CompareSettings.count), [seed])
     subject, columns = whole_layer(content["subject"], units)
-    CompareSettings(count=content.get("count", CompareSettings.count))
     told = {"subject": subject, "units": columns, "contenders": [asdict(m) for m in methods], "budgets": budgets}
-    each = sum(1000 if budget == PUBLISHED else check_whole("budgets", budget, 1) for budget in budgets)
+    each = sum(1000 if budget == PUBLISHED else int(budget) for budget in budgets)
     return {**content, **told}, each * len(methods) * len(columns)
+
+
+def _contenders(named: Any) -> list[Contender]:
+    """Returns the contenders that a plan names, each looked at as far as it can be before it runs."""
+    if not isinstance(named, (list, tuple)):
+        raise InvalidArgumentError(
+            f"contenders: expected a list of methods, such as [raw, evolved], got {named!r:.80}."
+        )
+    found = [_contender(method) for method in named]
+    for one in found:
+        if one.method == EVOLVE:
+            look_at("optimizers", {"name": one.optimizer, **one.options})
+        if one.generator is not None:
+            look_at("generators", {"name": one.generator} if isinstance(one.generator, str) else one.generator)
+    return found
 
 
 def _contender(method: Any) -> Contender:
     """Returns a contender from its name, or from what a file says of it."""
-    return Contender(**method) if isinstance(method, Mapping) else as_contender(method)
+    if not isinstance(method, Mapping):
+        return as_contender(method)
+    known = [entry.name for entry in fields(Contender)]
+    for name in method:
+        if name not in known:
+            raise InvalidArgumentError(f"contenders: one has no entry {name!r}.{closest(str(name), known)}")
+    if not {"label", "method"} <= method.keys():
+        raise InvalidArgumentError(f"contenders: expected a label and a method of each, got {dict(method)!r:.80}.")
+    return Contender(**method)
 
 
 def _begin(content: Mapping[str, Any], save: Path, told: Callable[[int], None]) -> xr.Dataset:
@@ -308,6 +333,14 @@ def _check(
 ) -> list[int]:
     """Returns the columns; raises for what does not fit before anything is run."""
     columns = parse_columns(units, len(subject.units))
+    _check_choices(contenders, budgets, count, seeds)
+    return columns
+
+
+def _check_choices(
+    contenders: Sequence[Contender], budgets: Sequence[int | str], count: str, seeds: Sequence[int]
+) -> None:
+    """Raises for what does not fit, whatever the subject."""
     labels = [c.label for c in contenders]
     if not labels or len(set(labels)) != len(labels):
         raise InvalidArgumentError(f"methods: expected one or more with different labels, got {labels}.")
@@ -324,7 +357,6 @@ def _check(
         raise InvalidArgumentError(f"budgets, seeds: expected at least one each, got {budgets!r} and {seeds!r}.")
     for seed in seeds:
         check_seed(seed)
-    return columns
 
 
 class Job(NamedTuple):

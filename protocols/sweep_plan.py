@@ -13,9 +13,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ from closedloop.loop.experiment import load_recorded_subject, parse_experiment, 
 from closedloop.loop.noise import unwrap, wrap
 from closedloop.loop.parts import GeneratorPart, OptimizerPart, SubjectPart
 from closedloop.loop.protocol import EVOLVE, RunProtocol, protocol_of
+from closedloop.loop.settings import Settings, read_settings
+from closedloop.objectives import parse_objective
 from closedloop.objectives.naming_units import columns_text, read_columns
-from closedloop.recipes import check_name, plain
+from closedloop.recipes import check_name, check_recipe, plain
 
 #: Each axis, and what it is for one run.
 AXES = {
@@ -47,6 +51,10 @@ AXES = {
 _PARTS = "plans"
 #: Entries of a plan that are no part of an experiment.
 _OWN = ("out", "together", "vary", *AXES)
+#: Runs that a plan may have: what holds their list, and who looks at it, are one process.
+MOST_RUNS = 1_000_000
+#: Entries that name a folder of images, or one of these.
+_FOLDERS, _NO_FOLDERS = ("references", "naturals"), ("bundled", "none")
 #: Hexadecimal digits of a run's name: of 10⁶ runs two have the same with a probability below 10⁻¹².
 _DIGITS = 20
 
@@ -97,26 +105,36 @@ class Plan:
 
 
 def run_name(content: Mapping[str, Any]) -> str:
-    """Returns the name of a run: digits of SHA-256 of its experiment's canonical text (sorted keys, no spaces)."""
-    text = json.dumps(plain(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    """Returns the name of a run: digits of SHA-256 of its experiment's canonical text (sorted keys, no spaces).
+
+    Raises:
+        InvalidArgumentError: A number of it is not finite.
+    """
+    try:
+        text = json.dumps(plain(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    except ValueError:
+        raise InvalidArgumentError(f"plan: expected finite numbers, got {plain(content)!r:.300}.") from None
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
-def make_plan(content: Mapping[str, Any], out: Path, where: str = "plan") -> Plan:
+def make_plan(content: Mapping[str, Any], out: Path, where: str = "plan", beside: Path = Path()) -> Plan:
     """Expands a plan into its runs; all of them are checked, and nothing is written.
 
     Args:
         content: The plan's entries.
         out: The folder of the sweep.
         where: The plan, for errors.
+        beside: Where relative folders of images are looked for first: that of the plan's file.
 
     Raises:
         InvalidArgumentError: An entry cannot be read, or a run's experiment does not fit; the error names it.
     """
     found: dict[str, PlannedRun] = {}
     for part, name in _parts(content, where):
-        for run in _Expansion(part, name).runs():
+        for run in _Expansion(part, name, beside).runs():
             found.setdefault(run.id, run)
+            if len(found) > MOST_RUNS:
+                raise _too_many(where)
     by_subject: dict[str, list[PlannedRun]] = {}
     for run in found.values():
         by_subject.setdefault(run.inner, []).append(run)
@@ -142,8 +160,11 @@ def _parts(content: Mapping[str, Any], where: str) -> Iterator[tuple[Mapping[str
 class _Expansion:
     """A plan on the way to its runs; subjects are loaded once where only they know their units."""
 
-    def __init__(self, content: Mapping[str, Any], where: str) -> None:
-        self._where = where
+    def __init__(self, content: Mapping[str, Any], where: str, beside: Path) -> None:
+        self._where, self._beside = where, beside
+        for name in content:
+            if not isinstance(name, str):
+                raise InvalidArgumentError(f"{where}: expected entries with a name, got {name!r:.80}.")
         self._fixed = {name: value for name, value in content.items() if name not in _OWN}
         self._together = content.get("together", 1)
         self._axes = {name: _values(name, content[name]) for name in AXES if name in content}
@@ -164,11 +185,27 @@ class _Expansion:
             raise InvalidArgumentError(
                 f"{self._where}: together: expected how many units share a session, 0 for all, got {self._together!r}."
             )
+        axes = [values for axis, values in self._axes.items() if axis != "units"]
+        if math.prod(len(values) for values in (*axes, *self._vary.values())) > MOST_RUNS:
+            raise _too_many(self._where)
 
     def runs(self) -> Iterator[PlannedRun]:
-        """Yields the runs of all combinations; the same run more than once where two are the same."""
+        """Yields the runs of all combinations.
+
+        Raises:
+            InvalidArgumentError: Two are the same experiment: what they differ in has no effect.
+        """
+        known: dict[str, Mapping[str, str]] = {}
         for chosen in self._combinations():
-            yield from self._of(chosen)
+            for run in self._of(chosen):
+                other = known.setdefault(run.id, run.facts)
+                if other != run.facts:
+                    axis = next(name for name in run.facts if other.get(name) != run.facts[name])
+                    raise InvalidArgumentError(
+                        f"{self._where}: {axis}: expected values that make a difference, but with {other.get(axis)!r} "
+                        f"and {run.facts[axis]!r} the experiment is the same; does another entry say what it is?"
+                    )
+                yield run
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
         """Yields one value for each axis but units; seeds and what is cheap to change turn fastest."""
@@ -178,15 +215,22 @@ class _Expansion:
 
     def _of(self, chosen: Mapping[str, Any]) -> Iterator[PlannedRun]:
         """Yields the runs of one combination: one for each unit, or for some of them together."""
-        content = {**self._fixed, **chosen}
-        protocol = protocol_of({"protocol": content.get("protocol", EVOLVE)}, self._where)
+        content = self._with_folders({**self._fixed, **chosen})
+        named = content.get("protocol", EVOLVE)
+        if not isinstance(named, str):
+            raise InvalidArgumentError(f"{self._where}: protocol: expected a name, such as evolve, got {named!r:.80}.")
+        protocol = _protocol(named, self._where)
         facts = {name: _words(value) for name, value in chosen.items()}
         content["subject"] = self._subject(content)
         content.pop("layer", None)
         noise = content.pop("noise", None)
-        if noise not in (None, "none", []):
-            content["noise"] = [noise] if isinstance(noise, str) else list(noise)
-        content = with_noise(content)
+        words = [] if noise in (None, "none") else [noise] if isinstance(noise, str) else noise
+        if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+            raise InvalidArgumentError(
+                f"{self._where}: noise: expected words such as poisson:20, or a list of them, got {noise!r:.80}."
+            )
+        content = with_noise({**content, "noise": list(words)})
+        _check_subject(content["subject"])
         groups: Sequence[Sequence[str]] = [()]
         if "units" in self._axes:
             units = self._named_units(content["subject"], self._axes["units"])
@@ -196,9 +240,26 @@ class _Expansion:
             known = facts | ({"unit": group[0] if len(group) == 1 else f"{len(group)} units"} if group else {})
             yield _planned(protocol, content, group, known, self._together == 1, self._where)
 
+    def _with_folders(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the entries with folders of images that are found whoever does the run, and wherever."""
+        found = dict(content)
+        for name in _FOLDERS:
+            named = content.get(name)
+            if not isinstance(named, str) or named in _NO_FOLDERS:
+                continue
+            places = [place for place in (self._beside / named, Path(named)) if place.is_dir()]
+            if not places:
+                raise InvalidArgumentError(f"{self._where}: {name}: expected a folder of images, got {named!r:.200}.")
+            found[name] = str(places[0].resolve())
+        return found
+
     def _subject(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the recipe of a combination's subject, with its layer."""
         named = content.get("subject", SubjectPart.subject)
+        if not isinstance(named, (str, Mapping)):
+            raise InvalidArgumentError(
+                f"{self._where}: subject: expected a name, or a name with options, got {named!r:.80}."
+            )
         inner, noise = unwrap({"name": named} if isinstance(named, str) else dict(named))
         if "layer" in content:
             inner["layer"] = content["layer"]
@@ -211,7 +272,7 @@ class _Expansion:
         """
         text = ",".join(str(item) for item in spec)
         if re.fullmatch(r"[\d,\s-]+", text):
-            return list(dict.fromkeys(str(column) for column in read_columns(text)))
+            return list(dict.fromkeys(str(column) for column in _whole_numbers("units", text)))
         inner, _ = unwrap(subject)
         key = json.dumps([plain(inner), text], sort_keys=True)
         if key not in self._units:
@@ -219,10 +280,56 @@ class _Expansion:
         return self._units[key]
 
 
+def _too_many(where: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{where}: expected at most {MOST_RUNS:,} runs, got more; make several plans of it.")
+
+
+def _check_subject(recipe: Mapping[str, Any]) -> None:
+    """Looks at the recipe of a subject and of the noise around it, as far as that can be without making it."""
+    inner, noise = unwrap(recipe)
+    for part in (inner, *noise):
+        look_at("subjects", part)
+
+
+def look_at(kind: str, recipe: Any) -> None:
+    """Does what `check_recipe` does, of many runs with the same part once."""
+    _looked_at(kind, json.dumps(plain(recipe), sort_keys=True))
+
+
+@cache
+def _looked_at(kind: str, text: str) -> None:
+    check_recipe(kind, json.loads(text))
+
+
+@cache
+def _takes_units(subject: str) -> bool:
+    """Tells whether a subject records the units that it is told; a look-up reads all packages that are installed."""
+    return recipes.has_option("subjects", subject, "units")
+
+
+@cache
+def _parsed(objective: str) -> None:
+    parse_objective(objective)
+
+
+@cache
+def _protocol(name: str, where: str) -> RunProtocol:
+    check_name("protocols", name)
+    return protocol_of({"protocol": name}, where)
+
+
+def _whole_numbers(name: str, text: str) -> list[int]:
+    """Returns the numbers of a text such as "0-9, 12"; there are not more than a plan may have runs."""
+    for first, last in re.findall(r"(\d+)\s*-\s*(\d+)", text):
+        if int(last) - int(first) >= MOST_RUNS:
+            raise InvalidArgumentError(f"{name}: expected at most {MOST_RUNS:,} numbers, got {text!r:.80}.")
+    return read_columns(text)
+
+
 def _asked_units(recipe: Mapping[str, Any], text: str, where: str) -> list[str]:
     """Loads a subject, and returns the names of the units that a text stands for."""
     inner = dict(recipe)
-    if not recipes.has_option("subjects", str(inner["name"]), "units"):
+    if not _takes_units(str(inner["name"])):
         subject = load_recorded_subject(inner, where)
         return [str(one.column) for one in each_unit(subject.units, text, 0)]
     subject = load_recorded_subject({**inner, "units": text}, where)
@@ -266,7 +373,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _values(name: str, value: Any) -> list[Any]:
     """Returns the values of an axis: a list, or for seeds and units a text such as "0-9"."""
     if name == "seeds" and isinstance(value, str) and re.fullmatch(r"[\d,\s-]+", value):
-        return [int(seed) for seed in read_columns(value)]
+        return _whole_numbers(name, value)
     if name in ("units", "seeds") and isinstance(value, (str, int)) and not isinstance(value, bool):
         return [value]
     if not isinstance(value, (list, tuple)) or not value:
@@ -290,7 +397,7 @@ def _words(value: Any) -> str:
 def with_units(subject: Mapping[str, Any], units: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
     """Returns the recipe of a subject that records some units, and their columns among its responses."""
     inner, noise = unwrap(subject)
-    if not units or not recipes.has_option("subjects", str(inner["name"]), "units"):
+    if not units or not _takes_units(str(inner["name"])):
         return dict(subject), [int(unit) for unit in units]
     return wrap({**inner, "units": ",".join(units)}, noise), list(range(len(units)))
 
@@ -333,10 +440,11 @@ def planned_evolution(content: Mapping[str, Any], units: Sequence[str], alone: b
     if each and {"objective", "threads"} & whole.keys():
         raise InvalidArgumentError("together: expected no objective and no threads, for each unit is one's objective.")
     experiment = parse_experiment(whole, "plan")
-    check_name("subjects", unwrap(whole["subject"])[0]["name"])
+    read_settings(Settings, experiment.settings)
     for thread in experiment.threads:
-        check_name("generators", thread.generator.name)
-        check_name("optimizers", thread.optimizer.name)
+        look_at("generators", thread.generator.model_dump())
+        look_at("optimizers", thread.optimizer.model_dump())
+        _parsed(thread.objective)
     found = experiment.model_dump(exclude_defaults=True)
     if len(experiment.threads) == 1:
         found |= {k: v for k, v in found.pop("threads")[0].items() if k != "name"}

@@ -83,7 +83,7 @@ def read_plan(plan: Mapping[str, Any] | str | Path, out: str | Path | None = Non
     if path.suffix == ".jsonl":
         return Plan(Path(out) if out is not None else path.parent, read_runs(path))
     content = read_yaml(path)
-    return make_plan(content, _folder(out, content.get("out"), path.parent), str(path))
+    return make_plan(content, _folder(out, content.get("out"), path.parent), str(path), path.parent)
 
 
 def _folder(given: str | Path | None, named: Any, beside: Path) -> Path:

@@ -20,7 +20,7 @@ class Separable(MeanSearch):
     """
 
     name = "cmaes:SepCMA"
-    memory = ("scores",)
+    memory = ("scores", "seed")
 
     def __init__(self, space: Space, seed: int = 0) -> None:
         super().__init__(space, seed)
@@ -45,6 +45,7 @@ class Separable(MeanSearch):
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state, by asking and telling again."""
+        self._seed = int(state["seed"])
         self._begin()
         for scores in state["scores"]:
             self._learn(self._propose(), scores)

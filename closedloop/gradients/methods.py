@@ -124,6 +124,23 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
+def check_method(name: str, options: Mapping[str, Any]) -> Method:
+    """Returns the method of a name, which takes these options.
+
+    Raises:
+        UnknownNameError: There is none.
+        InvalidArgumentError: It does not take one of the options.
+    """
+    method = find_method(name)
+    for option in options:
+        if option not in method.options:
+            raise InvalidArgumentError(
+                f"{option}: method {name!r} has no such option.{closest(option, method.options)}"
+                + (f" It takes: {', '.join(method.options)}." if method.options else "")
+            )
+    return method
+
+
 def make_plan(name: str, request: Request) -> Plan:
     """Makes a method ready.
 
@@ -131,13 +148,7 @@ def make_plan(name: str, request: Request) -> Plan:
         UnknownNameError: No such method.
         InvalidArgumentError: It does not take one of the options, or does not fit the generator.
     """
-    method = find_method(name)
-    for option in request.options:
-        if option not in method.options:
-            raise InvalidArgumentError(
-                f"{option}: method {name!r} has no such option.{closest(option, method.options)}"
-                + (f" It takes: {', '.join(method.options)}." if method.options else "")
-            )
+    method = check_method(name, request.options)
     if method.needs_start and request.start is None:
         raise InvalidArgumentError(f"start: expected an image for {name!r}, which begins at one, got None.")
     return method.plan(request, **{**method.options, **request.options})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,32 @@ def test_a_comparison_has_methods_of_its_own():
         ({"seeds": []}, "seeds: expected a list of values"),
         ({"optimizers": "auto"}, "optimizers: expected a list of values"),
         ({"imagse": 3}, "imagse"),
+        ({1: 2}, "expected entries with a name, got 1"),
+        ({"subject": 3}, "subject: expected a name, or a name with options, got 3"),
+        ({"subject": {"resolution": 16}}, "subject: expected a name, or a name with options"),
+        ({"subject": {"name": "gabor", "resoluton": 16}}, "subject 'gabor': it has no option 'resoluton'"),
+        ({"units": "0-99999999999"}, "units: expected at most 1,000,000 numbers"),
+        ({"seeds": "0-3000000000"}, "seeds: expected at most 1,000,000 numbers"),
+        ({"seeds": "0-99999", "vary": {"repeats": list(range(1, 12))}}, "expected at most 1,000,000 runs"),
+        ({"seeds": [-1]}, "seed: expected a whole number of at least 0, got -1"),
+        ({"images": 0}, "images: expected a whole number of at least 1, got 0"),
+        ({"protocols": [3]}, "protocol: expected a name, such as evolve, got 3"),
+        ({"noises": [20]}, "noise: expected words such as poisson:20"),
+        ({"noises": [{"poisson": 20}]}, "noise: expected words such as poisson:20"),
+        ({"noises": ["poisson:abc"]}, "subject 'poisson': spikes: expected a number, got 'abc'"),
+        ({"optimizers": [{"name": "cma", "populaton": 40}]}, "optimizer 'cma': it has no option 'populaton'"),
+        (
+            {"optimizers": [{"name": "cma", "population": "many"}]},
+            "optimizer 'cma': population: expected a whole number",
+        ),
+        ({"generator": {"name": "fourier", "cutof": 2}}, "generator 'fourier': it has no option 'cutof'"),
+        ({"objectives": ["unit(0) +"]}, "objective: expected an expression"),
+        (
+            {"units": "0-1", "objectives": ["unit(1)"]},
+            "unit: expected values that make a difference, but with '0' and '1'",
+        ),
+        ({"references": "nowhere"}, "references: expected a folder of images, got 'nowhere'"),
+        ({"vary": {"soa_s": [float("inf")]}}, "soa_s: expected seconds above 0, got inf"),
         ({"plans": []}, "plans: expected a list of plans"),
         ({"plans": {"units": "0"}}, "plans: expected a list of plans"),
         ({"plans": ["0-1"]}, "plans: expected a list of plans"),
@@ -143,6 +170,50 @@ def test_what_is_no_product_is_a_list_of_plans():
     assert facts == [("0", "0", 24), ("0", "1", 24), ("2", "0", 60), ("2", "1", 60), ("1", "1", 24)]
     assert found.runs[2].content["optimizer"] == {"name": "nes"}
     assert {run.id for run in plan(units="0", seeds="0-1").runs} < {run.id for run in found.runs}
+
+
+@pytest.mark.parametrize(
+    ("entries", "match"),
+    [
+        ({"protocol": "ascend", "method": "raw", "options": {"rte": 3}}, "rte: method 'raw' has no such option"),
+        ({"protocol": "ascend", "method": "raw", "options": [3]}, "method, options: expected a name, and a mapping"),
+        ({"protocol": "ascend", "method": "accentuate"}, "method: expected one that begins by itself"),
+        ({"protocol": "ascend", "method": "raw", "steps": 0}, "steps: expected a whole number of at least 1, got 0"),
+        ({"protocol": "ascend", "method": "raw", "generator": "fuorier"}, "no generator named 'fuorier'"),
+        ({"protocol": "compare", "budgets": 100}, "budgets: expected a list"),
+        ({"protocol": "compare", "budgets": [3]}, "budgets: expected a whole number of at least 50, got 3"),
+        ({"protocol": "compare", "seed": -2}, "seed: expected a whole number of at least 0"),
+        ({"protocol": "compare", "count": "steps"}, "count: expected"),
+        ({"protocol": "compare", "naturals": "nowhere"}, "naturals: expected a folder of images"),
+        ({"protocol": "compare", "contenders": "raw"}, "contenders: expected a list of methods"),
+        ({"protocol": "compare", "contenders": [{"nme": "raw"}]}, "contenders: one has no entry 'nme'"),
+        ({"protocol": "compare", "contenders": [{"label": "a"}]}, "contenders: expected a label and a method"),
+        (
+            {"protocol": "compare", "contenders": [{"label": "a", "method": "evolve", "optimizer": "atuo"}]},
+            "no optimizer named 'atuo'",
+        ),
+    ],
+)
+def test_so_is_what_does_not_fit_a_method(entries, match):
+    with pytest.raises((InvalidArgumentError, UnknownNameError), match=match):
+        make_plan({"subject": GABOR, "units": "0", **entries}, Path("out"))
+
+
+def test_folders_of_images_are_found_beside_the_plan(tmp_path):
+    """A worker may stand anywhere."""
+    (tmp_path / "pictures").mkdir()
+    (run,) = make_plan({**SMALL, "units": "0", "references": "pictures"}, Path("out"), beside=tmp_path).runs
+    assert run.content["references"] == str(tmp_path / "pictures")
+
+
+def test_many_runs_are_planned_without_a_look_at_each_package(monkeypatch):
+    """What is installed is read once for each part, and not for each run."""
+    reads = []
+    entry_points = metadata.entry_points
+    monkeypatch.setattr(metadata, "entry_points", lambda **group: reads.append(group) or entry_points(**group))
+    found = plan(units="0-3", seeds="0-9", optimizers=["isotropic", "nes"])
+    assert len(found.runs) == 80
+    assert len(reads) < 40
 
 
 def test_further_settings_vary():
