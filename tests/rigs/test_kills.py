@@ -11,7 +11,7 @@ import pytest
 
 from closedloop.recording.reader import open_recording
 from closedloop.rigs.journal import Journal
-from tests.rig_child import PROCESSES, ask, rig
+from tests.rig_child import PROCESSES, ask, drive, hold, rig
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name != "posix", reason="SIGKILL and forkserver")]
 #: What goes wrong besides.
@@ -105,3 +105,82 @@ def test_killed_at_any_moment(way, tmp_path, counted, tally):
         runs += 1
         tally(f"kills at a rig, {way}", killed)
     tally(f"blocks shown twice and marked, {way}", twice)
+
+
+class Served:
+    """A session that is held, and a rig that drives itself, which can be killed and begun again."""
+
+    def __init__(self, folder):
+        self.folder, self.notes = folder / "run", folder / "notes"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.processes = {}
+        for side in ("session", "client"):
+            self.begin(side)
+
+    def begin(self, side):
+        target, arguments = (hold, (self.port, self.folder)) if side == "session" else (drive, (self.port, self.notes))
+        self.processes[side] = PROCESSES.Process(target=target, args=arguments, daemon=True)
+        self.processes[side].start()
+
+    @property
+    def finished(self):
+        return self.processes["session"].exitcode == 0
+
+    def kill(self, side):
+        """Kills one side and begins it anew; False where the session was over before."""
+        self.processes[side].kill()
+        self.processes[side].join(10)
+        if self.processes["session"].exitcode == 0:
+            return False
+        self.begin(side)
+        return True
+
+    def end(self):
+        self.processes["session"].join(240)
+        assert self.finished
+        self.processes["client"].kill()
+        self.processes["client"].join(10)
+        return open_recording(self.folder).load(), [line.split() for line in self.notes.read_text().splitlines()]
+
+
+def check_served(ds, whole, notes):
+    """The recording is that of a run without kills; what was told is never shown again, and what was says so."""
+    for name in set(whole.variables) - {"session", "attempt", "day"}:
+        np.testing.assert_array_equal(ds[name].values, whole[name].values, err_msg=str(name))
+    told, attempts = set(), {}
+    for what, seq, *attempt in notes:
+        if what == "told":
+            told.add(seq)
+            continue
+        assert seq not in told
+        assert int(attempt[0]) > attempts.get(seq, 0)
+        attempts[seq] = int(attempt[0])
+    of_block = np.array([int(name.partition("-")[0]) for name in ds.trial_id.values])
+    shown = ds.status.values == "ok"
+    assert all(1 <= ds.attempt.values[i] <= attempts[str(of_block[i])] for i in np.flatnonzero(shown))
+    return sum(n > 1 for n in attempts.values())
+
+
+def test_served_and_killed_at_any_moment(tmp_path, counted, tally):
+    (tmp_path / "whole").mkdir()
+    whole, notes = Served(tmp_path / "whole").end()
+    assert check_served(whole, whole, notes) == 0
+    assert 0.7 < (whole.status == "ok").mean() < 1
+    rng = np.random.default_rng(12)
+    left = {side: counted(quick=2, reduced=10, full=100) for side in ("session", "client")}
+    runs = 0
+    while any(left.values()):
+        folder = tmp_path / f"run-{runs}"
+        folder.mkdir()
+        served = Served(folder)
+        while not served.finished and any(left.values()):
+            time.sleep(rng.uniform(0.02, 0.8))
+            side = rng.choice([name for name, n in left.items() if n])
+            if not served.finished and served.kill(side):
+                left[side] -= 1
+                tally("kills of a session that is served, and of its client")
+        twice = check_served(*((found := served.end())[0], whole, found[1]))
+        tally("blocks that a driving rig showed twice and marked", twice)
+        runs += 1
