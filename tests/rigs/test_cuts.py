@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import select
 import socket
 import threading
@@ -20,10 +21,11 @@ pytest.importorskip("zmq")
 
 
 class Proxy:
-    """Hands bytes on after a delay; cut, it closes what is open and refuses what comes."""
+    """Hands bytes on after a delay, and sometimes loses some with the connection; cut, it refuses what comes."""
 
-    def __init__(self, port, delay_s=0.0):
+    def __init__(self, port, delay_s=0.0, loss=0.0):
         self.target, self.delay_s, self.cut = port, delay_s, threading.Event()
+        self.loss, self.rng, self.lost = loss, random.Random(3), 0
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.port = self.listening.getsockname()[1]
         self.ended = threading.Event()
@@ -50,6 +52,11 @@ class Proxy:
                     if not data:
                         return
                     time.sleep(self.delay_s)
+                    if self.rng.random() < self.loss:
+                        self.lost += 1
+                        data = data[: self.rng.randrange(len(data))]  # the rest never comes
+                        (two if source is one else one).sendall(data)
+                        return
                     (two if source is one else one).sendall(data)
 
     def close(self):
@@ -61,7 +68,7 @@ class Proxy:
 
 def test_a_cable_that_is_pulled_and_put_back_changes_nothing(counted):
     running = Running(SimulatedRig(telling()), "zmq://127.0.0.1:0")
-    proxy = Proxy(running.listener.port, delay_s=0.002)
+    proxy = Proxy(running.listener.port, delay_s=0.002, loss=0.05)
     told = []
     notices.listen(told.append)
     try:
@@ -75,6 +82,7 @@ def test_a_cable_that_is_pulled_and_put_back_changes_nothing(counted):
             np.testing.assert_array_equal(number_of(subject.record(marked(numbers))), numbers)
             timer.cancel()
         assert subject.told["resent"] >= 1
+        assert proxy.lost >= 1
         subject.close()
     finally:
         notices.leave(told.append)
