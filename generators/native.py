@@ -19,9 +19,10 @@ from torch import Tensor
 from closedloop.checks import check_images
 from closedloop.errors import WeightsError
 from closedloop.files import replace_file
-from closedloop.images.resizing import resize_images
+from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.modules import born
+from closedloop.networks.resampling import resampled
 from closedloop.networks.weights import fill
 from closedloop.readable import ReadableGenerator
 
@@ -109,6 +110,13 @@ class Native(ReadableGenerator):
     def forward(self, codes: Tensor) -> Tensor:
         """Does the same in torch; keeps the graph and the precision of ``codes``."""
         return self._decoder.forward(codes)
+
+    def encoding(self, images: Tensor) -> Tensor:
+        """Images ``(n, 3, h, w)`` in [0, 1], of any size -> codes ``(n, dim)`` of images like them; graph kept."""
+        x = images.to(self._decoder.device)
+        if x.shape[2:] != (self._model.size, self._model.size):
+            x = resampled(x, *(resize_matrix(side, self._model.size) for side in x.shape[2:]))
+        return self._model.encode(x * 2 - 1)
 
     @torch.no_grad()
     def encode(self, images: NDArray[Any]) -> FloatArray:

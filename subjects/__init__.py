@@ -10,6 +10,7 @@ from closedloop.errors import late_import
 if TYPE_CHECKING:
     from .analytic import EnergySubject, GaborSubject, NormalizationSubject
     from .displayed import Displayed
+    from .encoder import Encoder
     from .function import FunctionSubject
     from .inside import Inside, as_maps, grid_of
     from .joined import Joined
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Displayed": "displayed",
     "Drift": "noise",
+    "Encoder": "encoder",
     "EnergySubject": "analytic",
     "FunctionSubject": "function",
     "GaborSubject": "analytic",
@@ -64,6 +66,7 @@ __getattr__ = late_import(__name__, _HOMES)
 __all__ = [
     "Displayed",
     "Drift",
+    "Encoder",
     "EnergySubject",
     "FunctionSubject",
     "GaborSubject",

@@ -29,6 +29,8 @@ FEATURES = "lite0"
 RESOLUTION = 96
 #: The feature network that is a control: lite0 with random weights.
 RANDOM = "random"
+#: Generators whose encoder is taken where they are named as features.
+ENCODED = ("native",)
 
 
 @at_door
@@ -53,9 +55,9 @@ def fit_twin(
 
     Args:
         recording: What `closedloop.open_recording` or a protocol returned, or several of one subject.
-        features: "lite0", or "lite1", "lite2" (extra `lite`), "torchvision:NAME" …; "random" for lite0 with random
-            weights, a control; a recipe ``{"name": …, **options}``; a `TorchSubject`; or any other differentiable
-            subject, whose responses are then the features as they are.
+        features: "lite0", or "lite1", "lite2" (extra `lite`), "torchvision:NAME" …; "native" for the encoder of that
+            generator; "random" for lite0 with random weights, a control; a recipe ``{"name": …, **options}``; a
+            `TorchSubject`; or any other differentiable subject, whose responses are then the features as they are.
         layers: Names of layers, or "auto": of the network's blocks the last one of each size of map. Not for a
             subject whose responses are the features.
         units: Columns of the responses; None for all.
@@ -87,7 +89,9 @@ def fit_twin(
 def feature_network(features: str | Mapping[str, Any] | Subject, layers: str | Sequence[str], seed: int) -> Subject:
     """Returns what turns images into features; see `fit_twin`."""
     network: Any = features
-    if isinstance(features, str):
+    if isinstance(features, str) and features in ENCODED:
+        network = {"name": "encoder", "generator": features}
+    elif isinstance(features, str):
         name = FEATURES if features == RANDOM else features
         control = {"weights": "random", "seed": seed} if features == RANDOM else {}
         recipes.check_name("subjects", name)
