@@ -43,6 +43,7 @@ from closedloop.optimizers.base import (
     check_start,
     exponent_of,
 )
+from closedloop.optimizers.shell import Shell
 
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8
@@ -111,28 +112,27 @@ class Auto(AskTell):
         check_budget(images)
         check_population(population, 2)
         first = None if start is None else check_start(start, space)
-        # From some 16 dimensions on, a draw of N(0, I) lies near the sphere of radius √dim.
-        self.shell = not space.bounded and space.dim >= 16
-        if first is not None and self.shell and np.allclose(first, space.center):
+        self.shell = Shell(space)
+        if first is not None and self.shell.curved and np.allclose(first, space.center):
             raise InvalidArgumentError(
                 "start: expected a code away from the middle of the prior; the middle has no direction."
             )
         super().__init__(space, seed, images=images, population=int(population), start=first)
         self.images, self.population = BUDGET if images is None else int(images), int(population)
         self.window = max(remembered_codes(space.dim), 2 * self.population)
-        self.first = first_angle_deg(space.dim) if self.shell else 35.0
-        self._unit = space.scale * np.sqrt(space.dim)
+        self.first = first_angle_deg(space.dim) if self.shell.curved else 35.0
         self._x = np.empty((0, space.dim), np.float32)
         self._y, self._expected = np.empty(0), np.empty(0)
         self._alpha: FloatArray | None = None
         self._d = np.empty((0, 0), np.float32)
         self._w, self._relevance = np.ones(space.dim), np.zeros(space.dim)
-        self._m = None if first is None else self._inside((first - space.center) / self._unit)
+        self._m = None if first is None else self.shell.inside(self.shell.units(first))
         self._laws: NDArray[np.int_] = np.array([4, 6, 0])
         self._mean, self._k, self._used = 0.0, 0, 0
         self._doubt, self._pairs = 0.0, 0
         self._average: FloatArray | None = None
         self._exponent = 0
+        self._heard: tuple[FloatArray, FloatArray] = (np.empty((0, space.dim)), np.empty(0))
 
     @property
     def budget(self) -> int | None:
@@ -165,6 +165,13 @@ class Auto(AskTell):
         average = state.get("m") if state.get("k") else None
         super().restore({"doubt": 0.0, "pairs": 0, "average": average, "exponent": 0, **state})
 
+    def hear(self, codes: FloatArray, scores: FloatArray) -> None:
+        """Takes codes ``(n, dim)`` that others proposed, with their scores ``(n,)``; NaN where lost.
+
+        The `tell` that follows learns from them, too. They count towards the budget.
+        """
+        self._heard = (np.array(codes, float), np.array(scores, float))
+
     def recommend(self, n: int) -> FloatArray:
         """Returns up to ``n`` codes it takes for the best, best first, ``(≤ n, dim)``; none before it has learnt.
 
@@ -173,7 +180,7 @@ class Auto(AskTell):
         if self._m is None or self._average is None:
             return np.empty((0, self.space.dim))
         remembered = self._x[np.argsort(-self._expected, kind="stable")].astype(float)
-        return self._codes(self._inside(np.vstack([self._m, self._average, remembered])[:n]))
+        return self.shell.codes(self.shell.inside(np.vstack([self._m, self._average, remembered])[:n]))
 
     def _propose(self) -> FloatArray:
         """Returns codes around the mean, or draws, ``(population, dim)``; in every third generation one comes twice."""
@@ -185,27 +192,30 @@ class Auto(AskTell):
     def _around(self) -> FloatArray:
         """Returns codes around the mean in mirrored pairs, ``(population, dim)``; draws from the prior at first."""
         if self._m is None:
-            drawn = (self.space.sample(self.population, self._rng) - self.space.center) / self._unit
-            return self._codes(self._inside(drawn))
+            drawn = self.shell.units(self.space.sample(self.population, self._rng))
+            return self.shell.codes(self.shell.inside(drawn))
         z, half = self._rng.standard_normal((self.population, self.space.dim)), self.population // 2
         z[half : 2 * half] = -z[:half]  # mirrored pairs: what is even in z cancels in the slope
         angle = np.radians(self.angle_deg())
-        if not self.shell:
+        if not self.shell.curved:
             # ‖z‖ ≈ √dim, so that a sample is the angle in radians away, in units of the shell.
-            return self._codes(self._inside(self._m + angle / np.sqrt(self.space.dim) * z))
+            return self.shell.codes(self.shell.inside(self._m + angle / np.sqrt(self.space.dim) * z))
         z -= np.outer(z @ self._m, self._m)  # into the tangent plane at m, then to length 1
         z /= np.linalg.norm(z, axis=1, keepdims=True)
         # Exponential map: from m along the great circle in the direction z, by the angle.
-        return self._codes(np.cos(angle) * self._m + np.sin(angle) * z)
+        return self.shell.codes(np.cos(angle) * self._m + np.sin(angle) * z)
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
         """Describes the scores anew and moves the mean to the top of the description."""
-        self._used += len(scores)
-        kept = ~np.isnan(scores)
-        if not kept.any():
+        (others, of_others), self._heard = self._heard, (self._heard[0][:0], np.empty(0))
+        self._used += len(scores) + len(of_others)
+        kept, heard = ~np.isnan(scores), ~np.isnan(of_others)
+        if not kept.any() and not heard.any():
             return
-        codes, scores = self._join(codes[kept], self._in_unit(scores[kept]))
-        self._remember(((codes - self.space.center) / self._unit).astype(np.float32), scores)
+        told = self._in_unit(np.append(scores[kept], of_others[heard]))
+        codes, scores = self._join(codes[kept], told[: kept.sum()])
+        codes, scores = np.concatenate([codes, others[heard]]), np.append(scores, told[kept.sum() :])
+        self._remember(self.shell.units(codes).astype(np.float32), scores)
         if self._y.max() == self._y.min():
             self._alpha = None
             return
@@ -288,19 +298,19 @@ class Auto(AskTell):
         Starts at the mean or at the most promising of the remembered codes, and takes ``steps`` steps at most. A step
         that leads up makes the next 1.3 times as long; one that does not is taken back and halved.
         """
-        m: FloatArray = self._inside(self._x[int(np.argmax(self._expected))].astype(float))
+        m: FloatArray = self.shell.inside(self._x[int(np.argmax(self._expected))].astype(float))
         value, slope = surrogate.value_and_slope(m)
         if self._m is not None:
             other, other_slope = surrogate.value_and_slope(self._m)
             if other >= value:
                 m, value, slope = self._m, other, other_slope
-        first, size = self._tangent(slope, m), 0.2  # a step in units of the shell: 0.2 is 11°
+        first, size = self.shell.tangent(slope, m), 0.2  # a step in units of the shell: 0.2 is 11°
         for _ in range(steps):
-            uphill = self._tangent(slope, m)
+            uphill = self.shell.tangent(slope, m)
             length = float(np.linalg.norm(uphill))
             if length == 0 or size < 1e-3:
                 break
-            there = self._inside(m + size / length * uphill)
+            there = self.shell.inside(m + size / length * uphill)
             higher, next_slope = surrogate.value_and_slope(there)
             if higher > value:
                 m, value, slope, size = there, higher, next_slope, 1.3 * size
@@ -315,20 +325,3 @@ class Auto(AskTell):
         self._relevance = (1 - new) * self._relevance + new * (slope / LENGTHS[self._laws[0]] ** 2) ** 2 / self._w
         if self._k % JUDGED_EVERY == 0 and (mean := self._relevance.mean()) > 0:
             self._w = 1 - learnt + learnt * self._relevance / mean  # with mean 1, and never below 1 - learnt
-
-    def _tangent(self, slope: FloatArray, m: FloatArray) -> FloatArray:
-        """Returns the part of a slope ``(dim,)`` along which one may go from ``m``: on a shell, that tangent to it."""
-        return np.asarray(slope - (slope @ m) * m) if self.shell else slope
-
-    def _inside(self, x: FloatArray) -> FloatArray:
-        """Moves codes ``(…, dim)``, in units of the shell, into the space or onto its shell."""
-        if self.space.bounded:
-            return np.asarray((self.space.clip(self.space.center + self._unit * x) - self.space.center) / self._unit)
-        length = np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-300)
-        # Without a shell up to the outer end of the prior: ‖N(0, I)‖ / √dim is 1 ± 1 / √(2 dim); three of these.
-        end = 1.0 if self.shell else np.minimum(length, 1 + 3 / np.sqrt(2 * self.space.dim))
-        return np.asarray(x / length * end)
-
-    def _codes(self, x: FloatArray) -> FloatArray:
-        """Turns codes in units of the shell into codes in the space, ``(n, dim)``."""
-        return self.space.clip(self.space.center + self._unit * x)
