@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,3 +181,39 @@ def _climbs(text: str) -> bool:
 
 #: Control characters, the ends of lines that Unicode knows besides, and lone surrogates.
 _STRANGE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+@final
+class LateColumns(Mapping[str, tuple[Any, ...]]):
+    """Columns of units of which some are computed when one of them is first asked for.
+
+    Args:
+        known: Those that cost nothing.
+        names: Names of the others.
+        compute: Returns the others.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str, tuple[Any, ...]],
+        names: Sequence[str],
+        compute: Callable[[], Mapping[str, tuple[Any, ...]]],
+    ) -> None:
+        self.known, self._names, self._compute = known, tuple(names), compute
+
+    @cached_property
+    def _late(self) -> Mapping[str, tuple[Any, ...]]:
+        return self._compute()
+
+    def __getitem__(self, name: str) -> tuple[Any, ...]:
+        return self._late[name] if name in self._names else self.known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.known or name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.known
+        yield from self._names
+
+    def __len__(self) -> int:
+        return len(self.known) + len(self._names)

@@ -7,16 +7,15 @@ generators that state it have images of one grey channel, ``(n, 1, h, w)``, or m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.arrays import as_names, as_numbers, is_plain
+from closedloop.arrays import LateColumns, as_names, as_numbers, is_plain
 from closedloop.capability import Capability
 from closedloop.errors import InvalidArgumentError
 from closedloop.presentations import Answers, Asked
@@ -226,42 +225,6 @@ class Subject(Capability, Protocol):
         ...
 
 
-@final
-class LateColumns(Mapping[str, tuple[Any, ...]]):
-    """Columns of units of which some are computed when one of them is first asked for.
-
-    Args:
-        known: Those that cost nothing.
-        names: Names of the others.
-        compute: Returns the others.
-    """
-
-    def __init__(
-        self,
-        known: Mapping[str, tuple[Any, ...]],
-        names: Sequence[str],
-        compute: Callable[[], Mapping[str, tuple[Any, ...]]],
-    ) -> None:
-        self.known, self._names, self._compute = known, tuple(names), compute
-
-    @cached_property
-    def _late(self) -> Mapping[str, tuple[Any, ...]]:
-        return self._compute()
-
-    def __getitem__(self, name: str) -> tuple[Any, ...]:
-        return self._late[name] if name in self._names else self.known[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.known or name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self.known
-        yield from self._names
-
-    def __len__(self) -> int:
-        return len(self.known) + len(self._names)
-
-
 #: Names that a recording gives to dimensions, coordinates and variables of its own; columns of units have others.
 RECORDED = frozenset(
     {
@@ -272,7 +235,7 @@ RECORDED = frozenset(
         *("evolution", "evolution_thread", "generator", "generator_sha256", "generator_recipe", "optimizer"),
         *("objective", "plane", "theta_deg", "phi_deg", "clipped", "tv", "spectral_slope", "high_frequency"),
         *("natural_distance", "code_norm", "code_at_bound", "rgb", "run_seed", "failure", "best_response"),
-        *("forwards", "forward_equivalents", "feature_distance", "curve_cost", "curve_response"),
+        *("proposed_by", "forwards", "forward_equivalents", "feature_distance", "curve_cost", "curve_response"),
     }
 )
 
@@ -642,6 +605,28 @@ class Budgeted(Capability, Protocol):
 
     def plan(self, images: int) -> None:
         """Plans with a budget of `images` codes, at least 1; before the first `ask`."""
+        ...
+
+
+@runtime_checkable
+class Sighted(Capability, Protocol):
+    """A capability of optimizers: they look at the images of codes, and not at their scores alone.
+
+    A session calls `see` once, before the first `ask`, or before `restore` where it goes on. What was seen is no part
+    of the saved state: that holds codes and scores, of which images are made again.
+    """
+
+    def see(self, generator: Generator) -> None:
+        """Takes the generator that turns its codes into the images that are shown."""
+        ...
+
+
+@runtime_checkable
+class Attributing(Capability, Protocol):
+    """A capability of optimizers: they say of codes how they were found, where they have more than one way."""
+
+    def proposers(self, codes: FloatArray) -> list[str]:
+        """Returns a word for each of the codes ``(n, dim)``, such as "twin" or "codes"; "" for one not of its own."""
         ...
 
 

@@ -25,7 +25,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError, TrainingErro
 from closedloop.images.eight_bit import from_bytes, quantize
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet, as_image_set
-from closedloop.interfaces import Budgeted, Generator, State, Subject, form_of, resolution_of
+from closedloop.interfaces import Budgeted, Generator, Sighted, State, Subject, form_of, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
@@ -644,6 +644,8 @@ def _check_budget(strategy: Mapping[str, Any], generator: Generator, images: int
     optimizer = load_optimizer(str(named.pop("name", "")), generator.space, seed=0, **named)
     if isinstance(optimizer, Budgeted) and optimizer.budget is None:
         optimizer.plan(images)
+    if isinstance(optimizer, Sighted):
+        optimizer.see(generator)
     if (need := len(optimizer.ask())) > images:
         raise InvalidArgumentError(
             f"images: expected at least one generation of {optimizer.name}, {need}, got {images}."

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.findings import thread_findings
+from closedloop.analysis.provenance import proposers_in_words
 from closedloop.analysis.quality import cautions, together
 from closedloop.analysis.summary import ThreadSummary, beside, is_evolution, summarize
 from closedloop.checks import at_door, check_part, units_of
@@ -212,6 +213,8 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     if len(found) > MANY:
         return _summary_of_many(run, recording, found)
     lines = [f"Ended:  {reason}"] if (reason := str(recording.attrs.get("reason", ""))) else []
+    words = {s.thread: proposers_in_words(recording, s.thread) for s in found}
+    lines += [f"Images of {thread}:  {text}" for thread, text in words.items() if text]
     lines += [str(caution) for caution in cautions(recording, Pictures(recording), str(run))]
     names = ["summary"] if len(found) == 1 else [f"summary-{s.thread}" for s in found]
     figures = {name: RunFigure(partial(plot_evolution, run, s.thread)) for name, s in zip(names, found, strict=True)}

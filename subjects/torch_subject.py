@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from closedloop.arrays import LateColumns
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, SubjectError, reason
 from closedloop.images.resizing import resize_images, resize_matrix
-from closedloop.interfaces import FloatArray, LateColumns, State, Units
+from closedloop.interfaces import FloatArray, State, Units
 from closedloop.loop.parts import SubjectPart, UnitPart
 from closedloop.networks.engines import OneByOne, build_engine, probe_batch
 from closedloop.networks.modules import as_network, dtype_of, same_buffers, undisturbed

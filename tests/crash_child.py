@@ -90,6 +90,25 @@ def session(folder, references):
     )  # fmt: skip
 
 
+def seers():
+    """Two evolutions that look at images: `auto` with eyes, and a twin, each with a small network's activations."""
+    from closedloop import load_optimizer
+
+    pixels = Pixels(resolution=SIDE)
+    makes = {"auto": {"population": 8}, "twin": {"population": 8, "initial": 8}}
+    return [
+        Thread(pixels, load_optimizer(name, pixels.space, 4, features=network(), **options), Unit(i), name)
+        for i, (name, options) in enumerate(makes.items())
+    ]
+
+
+def seeing(folder, references):
+    return Session(
+        NoisyCells(), seers(), references=references, save=folder, observers=[Told()], seed=5, images=48,
+        interleave=2, retest_candidates=2, retest_repeats=2,
+    )  # fmt: skip
+
+
 def perform(command):
     folder, references = Path(command["folder"]), command["references"]
     if command.get("die_at") is not None:
@@ -107,6 +126,10 @@ def perform(command):
         )  # fmt: skip
     elif command["action"] == "climb on":
         resume(folder, subject=network(), observers=[Told()])
+    elif command["action"] == "see":
+        seeing(folder, references).run()
+    elif command["action"] == "see on":
+        resume(folder, subject=NoisyCells(), threads=seers(), observers=[Told()])
     elif command["action"] == "small":
         from tests import small_runs
 

@@ -377,6 +377,24 @@ def test_killed_while_climbing_by_gradients(references, tmp_path):
         server.close()
 
 
+def test_killed_while_a_twin_proposes(references, tmp_path):
+    """The state holds no features: the process that goes on looks at all images again."""
+    server = Server("torch")
+    try:
+        assert server.perform("see", tmp_path / "whole", references)[0] == 0
+        folder, action = tmp_path / "run", "see"
+        for number in (3, 2):
+            code, _ = server.perform(action, folder, references, die_at=number, before=False, ending="COMMITTED.json")
+            assert code == -signal.SIGKILL
+            action = "see on"
+        assert server.perform(action, folder, references)[0] == 0
+        found = open_recording(folder).load()
+        assert_equal(found, open_recording(tmp_path / "whole").load())
+        assert {"prior", "codes", "twin"} <= set(found["proposed_by"].values)
+    finally:
+        server.close()
+
+
 def test_a_reader_never_meets_an_error(server, references, whole, tmp_path):
     """Opens the run again and again while it is written; lengths only grow, and every value is already right."""
     folder, lengths, problems, done = tmp_path / "run", [], [], threading.Event()

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.pairing import paired_difference
     from closedloop.analysis.pilots import pilot_models
     from closedloop.analysis.planning import Design, NoiseModel, plan, simulated_power, success_probability, welch_power
+    from closedloop.analysis.provenance import proposers
     from closedloop.analysis.reliability import fano_factor, noise_ceiling, noise_correlation, selectivity, split_half
     from closedloop.analysis.resampling import (
         benjamini_hochberg,
@@ -133,6 +134,7 @@ _HOMES = {
     "pilot_models": "pilots",
     "plan": "planning",
     "preference_similarity": "similarity",
+    "proposers": "provenance",
     "psth": "tuning",
     "radial_tuning": "landscapes",
     "read_allocation": "allocation",
@@ -227,6 +229,7 @@ __all__ = [
     "pilot_models",
     "plan",
     "preference_similarity",
+    "proposers",
     "psth",
     "radial_tuning",
     "read_allocation",

@@ -17,7 +17,7 @@ from closedloop.analysis.summary import single_scores
 from closedloop.checks import at_door, check_whole, check_within, is_number
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
-from closedloop.recording.layout import REFERENCE
+from closedloop.recording.layout import PROPOSED, REFERENCE
 from closedloop.seeds import named_generator
 
 #: Generations that are pooled at the beginning and at the end.
@@ -30,7 +30,8 @@ def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset
 
     Returns:
         ``score (generation, image)``; over images ``mean``, ``sd``, ``best`` and ``best_id``; and ``images``, the
-        number of evolved presentations up to and with the generation.
+        number of evolved presentations up to and with the generation. Where the run says how codes were found, also
+        ``proposed_by (generation, image)``.
 
     Raises:
         RecordingError: The thread has no evolved image.
@@ -44,9 +45,12 @@ def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset
     numbers, count = np.unique(generation, return_counts=True)
     first = [np.unique(ids[generation == g], return_index=True) for g in numbers]
     table = np.full((len(numbers), max(len(names) for names, _ in first)), np.nan)
-    names = np.full(table.shape, "", dtype=object)
+    names, ways = (np.full(table.shape, "", dtype=object) for _ in range(2))
+    said = recording[PROPOSED].values[own] if PROPOSED in recording.coords else None
     for row, (g, (own_names, index)) in enumerate(zip(numbers, first, strict=True)):
         table[row, : len(index)], names[row, : len(index)] = score[generation == g][index], own_names
+        if said is not None:
+            ways[row, : len(index)] = said[generation == g][index]
     best = np.argmax(np.where(np.isnan(table), -np.inf, table), axis=1)
     rows = np.arange(len(numbers))
     mean, spread, _ = _moments(table)
@@ -58,6 +62,7 @@ def generation_scores(recording: xr.Dataset, thread: str = "main") -> xr.Dataset
             "best": ("generation", table[rows, best]),
             "best_id": ("generation", names[rows, best]),
             "images": ("generation", np.cumsum(count)),
+            **({} if said is None else {PROPOSED: (("generation", "image"), ways)}),
         },
         coords={"generation": numbers},
     )

@@ -25,6 +25,8 @@ from closedloop.recording.layout import REFERENCE
 EVOLVED = "#D55E00"
 #: Colour of what belongs to natural images.
 NATURAL = "#0072B2"
+#: Colour of what a model of the subject proposed.
+TWIN = "#009E73"
 #: Colour of words and of the lines around axes.
 INK = "#333333"
 #: Colours of threads, in their order; then they begin again with other dashes.

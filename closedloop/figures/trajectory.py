@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.analysis import generation_scores
+from closedloop.analysis.provenance import BY_TWIN
 from closedloop.analysis.summary import ThreadSummary, summarize
 from closedloop.checks import at_door
 from closedloop.errors import RecordingError
@@ -16,6 +17,7 @@ from closedloop.figures.style import (
     EVOLVED,
     INK,
     NATURAL,
+    TWIN,
     caption,
     dress,
     line_style,
@@ -53,17 +55,20 @@ def plot_trajectory(
     ax = new_axes(ax, (7.2, 5.0) if pictures else (6.0, 3.8))
     shown, mean, sd = scores["images"].values, scores["mean"].values, scores["sd"].values
     every = scores["score"].values
-    ax.plot(
-        np.repeat(shown, every.shape[1]),
-        every.ravel(),
-        ".",
-        ms=2.5,
-        alpha=0.3,
-        color=EVOLVED,
-        mec="none",
-        rasterized=True,
-        label="_each image",
-    )
+    ways = scores["proposed_by"].values if "proposed_by" in scores else np.full(every.shape, "")
+    for way in dict.fromkeys(ways.ravel().tolist()):
+        at = ways == way
+        ax.plot(
+            np.repeat(shown, every.shape[1])[at.ravel()],
+            every[at],
+            ".",
+            ms=6 if way == BY_TWIN else 2.5,
+            alpha=0.8 if way == BY_TWIN else 0.3,
+            color=TWIN if way == BY_TWIN else EVOLVED,
+            mec="none",
+            rasterized=True,
+            label="proposed by the twin" if way == BY_TWIN else "_each image",
+        )
     ax.fill_between(shown, mean - sd, mean + sd, color=EVOLVED, alpha=0.22, lw=0, label="± 1 s.d. over images")
     ax.plot(shown, mean, color=EVOLVED, lw=2, label="generation mean")
     ax.set_xlabel("evolved images shown")

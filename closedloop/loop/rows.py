@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from closedloop.checks import units_of
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.naturalness import coords_of, presentation_coords
-from closedloop.interfaces import FloatArray, Presenting, Subject, form_of
+from closedloop.interfaces import Attributing, FloatArray, Presenting, Subject, form_of
 from closedloop.loop.blocks import Block
 from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
@@ -20,7 +20,7 @@ from closedloop.loop.settings import Settings
 from closedloop.loop.sparing import one_thread
 from closedloop.loop.thread import Evolution, Thread
 from closedloop.recipes import fingerprint, recipe, version
-from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, Layout, Rows, form_scalars
+from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, PROPOSED, REFERENCE, Layout, Rows, form_scalars
 from closedloop.recording.lean import OWN_UNIT
 
 
@@ -75,6 +75,7 @@ class SessionRows:
         self._references, self._settings = references, settings
         self._form = form_of(subject)
         self._latent = max(e.thread.generator.space.dim for e in evolutions)
+        self._attributed = any(isinstance(e.thread.optimizer, Attributing) for e in evolutions)
         self._own = own_columns([e.thread for e in evolutions], subject) if settings.responses == "own" else None
 
     def layout(self) -> Layout:
@@ -98,7 +99,8 @@ class SessionRows:
                 IMAGE_BITS: 8,
             },
             coords=coords_of([e.thread.generator.space for e in self._evolutions])
-            | ({} if self._own is None else {OWN_UNIT: ("str", "")}),
+            | ({} if self._own is None else {OWN_UNIT: ("str", "")})
+            | ({PROPOSED: ("str", "")} if self._attributed else {}),
             evolutions=self._identified(),
             lean=self._own is not None,
         )
@@ -149,6 +151,8 @@ class SessionRows:
             own_column = np.array([self._own.get(thread, -1) for thread in block.threads])[stimulus]
             names = np.array([*self._subject.units.neuroid_id, ""], dtype=object)  # that of column -1 is empty
             coords[OWN_UNIT] = names[own_column]
+        if self._attributed:
+            coords[PROPOSED] = self._proposers(block)[stimulus]
         return Rows(
             coords,
             shown.responses,
@@ -158,6 +162,15 @@ class SessionRows:
             self._form.rate_hz,
             own=own_column,
         )
+
+    def _proposers(self, block: Block) -> NDArray[np.object_]:
+        """Returns how the code of each image of a block was found; empty for references."""
+        found = np.full(len(block.ids), "", object)
+        for evolution in self._evolutions:
+            own = block.of(evolution.thread.name)
+            if own and not evolution.failed:
+                found[own] = evolution.thread.proposers(np.stack([c for i in own if (c := block.codes[i]) is not None]))
+        return found
 
     def _naturalness(self, block: Block) -> dict[str, FloatArray]:
         """Measures how natural each image of a block looks; see `closedloop.images.naturalness`."""

@@ -21,7 +21,7 @@ from closedloop.checks import check_flag, check_part, units_of
 from closedloop.errors import CallOrderError, InvalidArgumentError, ObserverError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet
-from closedloop.interfaces import Budgeted, FloatArray, Presenting, State, Subject, form_of
+from closedloop.interfaces import Budgeted, FloatArray, Presenting, Sighted, State, Subject, form_of
 from closedloop.loop.answers import today
 from closedloop.loop.blocks import Block, Generation, Observer
 from closedloop.loop.commits import check_fingerprints, fingerprints, record, run_course
@@ -161,6 +161,7 @@ class Session(Readable):
         if self.presentations or self.phase == "done":
             raise CallOrderError("session: it has run already; build a new one, with new optimizers.")
         self._hand_out_budget()
+        self._show_generators()
         self._schedule.check_budget()
         return record(self, self._described(), self.save, self.exists)
 
@@ -173,6 +174,7 @@ class Session(Readable):
             saved = recording.state()
             if saved is None or "budgeted" in saved:  # sessions of older versions left budgets to their optimizers
                 self._hand_out_budget()
+            self._show_generators()
         except BaseException:
             recording.close()
             raise
@@ -199,6 +201,14 @@ class Session(Readable):
                     UserWarning,
                     stacklevel=3,
                 )
+
+    def _show_generators(self) -> None:
+        """Shows every optimizer that looks at images the generator that makes them."""
+        for evolution in self.evolutions:
+            optimizer, name = evolution.thread.optimizer, evolution.thread.name
+            if isinstance(optimizer, Sighted):
+                with blamed(f"thread {name!r}: optimizer {optimizer.name!r}, see()", OptimizerError):
+                    optimizer.see(evolution.thread.generator)
 
     def _described(self) -> Mapping[str, Any]:
         """Returns what repeats the run, for its folder, with fingerprints of all that was handed over."""

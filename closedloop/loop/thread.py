@@ -14,7 +14,16 @@ from closedloop.arrays import as_numbers
 from closedloop.checks import check_part, make_images
 from closedloop.errors import InvalidArgumentError, ObjectiveError, OptimizerError, blamed
 from closedloop.gradients.settings import GradientSettings, Slope
-from closedloop.interfaces import Finite, FloatArray, Generator, Objective, Optimizer, Recommending, State
+from closedloop.interfaces import (
+    Attributing,
+    Finite,
+    FloatArray,
+    Generator,
+    Objective,
+    Optimizer,
+    Recommending,
+    State,
+)
 from closedloop.loop.sequential import Naturals
 from closedloop.loop.sparing import one_thread
 from closedloop.loop.stopping import Scored
@@ -103,6 +112,13 @@ class Thread(Readable):
         with self._optimizing("recommend()"):
             codes = as_numbers("codes", self.optimizer.recommend(n))
             return self.generator.space.check(codes)[:n] if codes.size else none
+
+    def proposers(self, codes: FloatArray) -> list[str]:
+        """Returns in a word how each of codes ``(n, dim)`` was found; empty ones where the optimizer does not say."""
+        if not isinstance(self.optimizer, Attributing):
+            return [""] * len(codes)
+        with self._optimizing("proposers()"):
+            return [str(word) for word in self.optimizer.proposers(codes.copy())]
 
     def saved(self) -> State:
         """Returns the optimizer's state."""

@@ -16,15 +16,16 @@ SIAM Journal on Control and Optimization).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import BUDGET, FloatArray, Space, State
+from closedloop.interfaces import BUDGET, FloatArray, Space, State, Subject
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
     NOISES,
@@ -44,7 +45,10 @@ from closedloop.optimizers.base import (
     exponent_of,
 )
 from closedloop.optimizers.shell import Shell
+from closedloop.recipes import build
 
+#: By which name `auto` with a feature network is found, on a floor above.
+SIGHTED = "auto-with-eyes"
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8
 
@@ -60,6 +64,33 @@ def first_angle_deg(dim: int) -> float:
     35° up to 600 dimensions; beyond them it grows with a power of them to 50° at 4,096 and more.
     """
     return float(min(35.0 * max(1.0, dim / 600) ** 0.186, 50.0))
+
+
+def auto(
+    space: Space,
+    seed: int = 0,
+    *,
+    images: int | None = None,
+    population: int = 10,
+    start: FloatArray | None = None,
+    features: str | Mapping[str, Any] | Subject | None = None,
+) -> Any:
+    """Makes `Auto`; with a feature network one with eyes: `closedloop.twins.auto_with_eyes.SightedAuto`.
+
+    Args:
+        space: See `Auto`.
+        seed: See `Auto`.
+        images: See `Auto`.
+        population: See `Auto`.
+        start: See `Auto`.
+        features: What a twin reads, such as "lite1"; see `closedloop.twins.fit_twin`. None for codes alone.
+    """
+    options: dict[str, Any] = {"images": images, "population": population, "start": start}
+    return (
+        Auto(space, seed, **options)
+        if features is None
+        else build("optimizers", SIGHTED, space, seed, features=features, **options)
+    )
 
 
 @final

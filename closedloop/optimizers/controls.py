@@ -15,7 +15,17 @@ import numpy as np
 
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import Budgeted, Described, FloatArray, Optimizer, Recommending, Space, State
+from closedloop.interfaces import (
+    Attributing,
+    Budgeted,
+    Described,
+    FloatArray,
+    Optimizer,
+    Recommending,
+    Sighted,
+    Space,
+    State,
+)
 from closedloop.optimizers.loading import load_optimizer
 from closedloop.readable import ReadableOptimizer
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
@@ -41,6 +51,10 @@ class _Control(ReadableOptimizer, ABC):
         self.name = f"{self.kind}:{optimizer.name}"
         self._seed = check_seed(seed)
         self._rng = named_generator(seed, self.kind)
+        if isinstance(optimizer, Sighted):
+            self.see = optimizer.see
+        if isinstance(optimizer, Attributing):
+            self.proposers = optimizer.proposers
 
     @property
     def recipe(self) -> Mapping[str, Any] | None:

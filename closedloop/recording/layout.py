@@ -57,6 +57,10 @@ PRESENTATION: dict[str, tuple[str, Any]] = {
 }
 
 
+#: The coordinate that says how the code of an image was found, in runs whose optimizer has more than one way.
+PROPOSED = "proposed_by"
+
+
 #: The dimensions along which a recording grows: presentations; the spikes of a rig; its blocks.
 PRESENTATIONS, SPIKE, BLOCK = "presentation", "spike", "block"
 #: What a recording with spikes has beside its columns; `spike_start` and `spike_count` are of each presentation.

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from closedloop.analysis import evolved_vs_reference, naturalness, success
+from closedloop.analysis.provenance import proposers_in_words
 from closedloop.analysis.students import half_width
 from closedloop.analysis.summary import Estimate, ThreadSummary, beside
 from closedloop.images.naturalness import MEASURE_WORDS
@@ -92,8 +93,15 @@ def table_rows(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[tu
         ("evolved images shown", [number(s.images) for s in summaries]),
         ("generations", [number(s.generations) for s in summaries]),
         ("presentations without a response", [number(s.lost) for s in summaries]),
+        *_proposers(recording, summaries),
         ("names of the two images", [_names(s) for s in summaries]),
     ]
+
+
+def _proposers(recording: xr.Dataset, summaries: list[ThreadSummary]) -> list[tuple[str, list[str]]]:
+    """Returns a row that says who proposed the images, where the run says it."""
+    words = [proposers_in_words(recording, s.thread) for s in summaries]
+    return [("who proposed the images", [word or NO_NUMBER for word in words])] if any(words) else []
 
 
 def natural_rows(recording: xr.Dataset, summary: ThreadSummary) -> list[tuple[str, list[str]]]:

@@ -1,0 +1,381 @@
+"""A twin that is fitted while an experiment goes on, and says what to show next.
+
+It is told codes and scores, looks at the images of the codes, and keeps a Bayesian readout of their features
+(`closedloop.twins.posterior`). What it proposes are the tops of draws from that posterior (Thompson 1933): each draw is
+climbed through generator and feature network, from the most promising of the codes that were shown. How far it may go
+from there is decided by how well it has predicted images before they were shown.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closedloop import recipes
+from closedloop.checks import make_images, record_images
+from closedloop.errors import CallOrderError, InvalidArgumentError, WeightsError
+from closedloop.images.eight_bit import quantize
+from closedloop.interfaces import STILL, Differentiable, FloatArray, Generator, Space, State, Subject, form_of
+from closedloop.optimizers.base import exponent_of
+from closedloop.optimizers.shell import Shell
+from closedloop.twins.fitting import layer_columns, standardization
+from closedloop.twins.posterior import Beliefs, KernelPosterior, believe, score_noise
+
+#: Images that it remembers; beyond them the oldest quarter is forgotten.
+MOST = 1200
+#: Images that decide about noise and layers, at most.
+JUDGES = 300
+#: One step of a climb, in degrees, and the number of steps of one that is trusted as far as any.
+STEP_DEG, STEPS = 5.0, 12
+#: Skill at which it is trusted as far as any; noise keeps that of a perfect model below 1.
+FULL_SKILL = 0.3
+#: Newest images by which skill is measured; and what is believed before: a correlation, worth so many images.
+SKILL_OF, PRIOR_SKILL, PRIOR_IMAGES = 100, 0.25, 40
+#: Codes from which climbs begin.
+STARTS = 30
+#: Candidates for each draw where nothing can be differentiated.
+SCREENED = 12
+#: Newest images by which the width of intervals is corrected, and the least number.
+WIDTH_OF, WIDTH_LEAST = 200, 20
+#: The standard normal quantile of a two-sided interval of 90 %.
+Z90 = 1.6448536269514722
+_ROWS = ("codes", "scores", "predicted", "spread", "covered", "expected", "profile")
+
+
+@final
+class OnlineTwin:
+    """Learns scores of codes from their images, and proposes codes.
+
+    Args:
+        space: Where codes are searched.
+        features: Turns images into features.
+    """
+
+    def __init__(self, space: Space, features: Subject) -> None:
+        self.shell, self.features = Shell(space), features
+        self.generator: Generator | None = None
+        self._columns = list(layer_columns(features).values())
+        self._codes = np.empty((0, space.dim))
+        self._scores, self._predicted, self._spread, self._covered = (np.empty(0) for _ in range(4))
+        self._expected, self._profile = np.empty(0), np.empty(0)
+        self._sizes: list[int] = []
+        self._judged = 0
+        self._beliefs: Beliefs | None = None
+        self._forget_fit()
+
+    def _forget_fit(self) -> None:
+        """Drops what follows from codes and scores."""
+        self._seen = np.empty((0, 0), np.float32)  # features (n, features), as they are
+        self._x = np.empty((0, 0), np.float32)  # standardized
+        self._kernel = np.empty((0, 0))
+        self._center, self._scale, self._scales = (np.empty(0, np.float32) for _ in range(3))
+        self._posterior: KernelPosterior | None = None
+        self._stale = len(self._codes) > 0
+
+    def see(self, generator: Generator) -> None:
+        """Takes the generator of the images.
+
+        Raises:
+            InvalidArgumentError: It makes other images than colour stills, or of other codes.
+        """
+        if form_of(generator) != STILL:
+            raise InvalidArgumentError(
+                f"generator: expected one of colour stills, got {form_of(generator).describe()}; a twin reads colours."
+            )
+        if generator.space != self.shell.space:
+            raise InvalidArgumentError(
+                f"generator: expected one of {self.shell.space}, got {generator.space}; build the optimizer with "
+                "generator.space."
+            )
+        self.generator = generator
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has learnt anything."""
+        self._replay()
+        return self._posterior is not None
+
+    @property
+    def skill(self) -> float:
+        """Correlation of scores with what was predicted of them before, within generations; shrunken towards 0.25.
+
+        Of the newest images; as long as few were predicted, it is what is believed of a twin beforehand.
+        """
+        known = np.flatnonzero(np.isfinite(self._scores) & np.isfinite(self._predicted))[-SKILL_OF:]
+        group = np.repeat(np.arange(len(self._sizes)), self._sizes)[known]
+        unit = exponent_of(self._scores[known])
+        y, f = (np.ldexp(values[known], -unit) for values in (self._scores, self._predicted))
+        count = np.maximum(np.bincount(group), 1)
+        y, f = (v - (np.bincount(group, v) / count)[group] for v in (y, f)) if len(known) else (y, f)
+        size = float(np.sqrt((y**2).sum() * (f**2).sum()))
+        r = float((y * f).sum()) / size if size > 0 else 0.0
+        return (PRIOR_IMAGES * PRIOR_SKILL + len(known) * r) / (PRIOR_IMAGES + len(known))
+
+    @property
+    def coverage(self) -> tuple[int, int]:
+        """How many scores lay in the 90 % intervals that were predicted for them, and of how many."""
+        known = self._covered[np.isfinite(self._covered)]
+        return int(known.sum()), len(known)
+
+    @property
+    def promises(self) -> tuple[FloatArray, FloatArray]:
+        """What was predicted of each remembered code before it was shown, ``(n,)``, and its score; NaN where none."""
+        return self._predicted.copy(), self._scores.copy()
+
+    def steps(self) -> int:
+        """Returns the steps of a climb: 1 for a twin without skill, 12 from a skill of 0.3 on."""
+        return int(np.clip(round(STEPS * self.skill / FULL_SKILL), 1, STEPS))
+
+    # Learning ----------------------------------------------------------------------------------------------------
+
+    def learn(self, codes: FloatArray, scores: FloatArray) -> None:
+        """Learns from a generation: codes ``(n, dim)`` and scores ``(n,)``, NaN where lost."""
+        self._replay()
+        found = self._look(codes)
+        self._foresee(found, scores)
+        self._codes, self._scores = np.concatenate([self._codes, codes]), np.append(self._scores, scores)
+        mean = self._known_scores().mean() if np.isfinite(self._scores).any() else np.nan
+        foreseen = self._predicted[len(self._profile) :]
+        self._expected = np.append(self._expected, np.where(np.isfinite(foreseen), foreseen, mean))
+        self._profile = np.append(self._profile, np.ones(len(scores)))
+        self._seen = np.concatenate([self._seen, found]) if len(self._seen) else found
+        self._sizes.append(len(codes))
+        self._forget_oldest()
+        if self._judged and len(self._sizes) < max(self._judged + 1, int(1.25 * self._judged)):
+            self._grow(len(codes))
+        else:
+            self._judge()
+        self._fit(anew=True)
+
+    def _shown_generator(self) -> Generator:
+        """Returns the generator that it was shown.
+
+        Raises:
+            CallOrderError: It was shown none.
+        """
+        if self.generator is None:
+            raise CallOrderError(
+                "twin: expected see(generator) before the first ask(), for it looks at images; a session calls it."
+            )
+        return self.generator
+
+    def _look(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Returns features ``(n, features)`` of the images of codes, as they are shown."""
+        images = quantize(make_images(self._shown_generator(), codes))
+        return record_images(self.features, images, "features: ").astype(np.float32)
+
+    def _foresee(self, found: NDArray[np.float32], scores: FloatArray) -> None:
+        """Notes what is predicted of a generation, before it is learnt, and whether its scores lie in the intervals."""
+        none = np.full(len(scores), np.nan)
+        mean, spread, covered = none, none, none
+        if self._posterior is not None:
+            unit = exponent_of(self._known_scores())
+            x = self._standardized(found)
+            mean = self._posterior.mean(x)
+            power = self._beliefs.power if self._beliefs else 0
+            together = np.append(self._posterior.expected, mean)
+            noise = score_noise(together, power)[len(together) - len(mean) :]
+            spread = self._posterior.spread(x, noise)
+            mean, spread = np.ldexp(mean, unit), np.ldexp(spread, unit)
+            with np.errstate(invalid="ignore"):
+                inside = np.abs(scores - mean) <= Z90 * self._width() * spread
+            covered = np.where(np.isnan(scores), np.nan, inside)
+        self._predicted = np.append(self._predicted, mean)
+        self._spread, self._covered = np.append(self._spread, spread), np.append(self._covered, covered)
+
+    def _width(self) -> float:
+        """Returns by what intervals are multiplied, so that 90 % of the last scores would have lain in theirs."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = np.abs(self._scores - self._predicted) / self._spread
+        ratio = ratio[np.isfinite(ratio)][-WIDTH_OF:]
+        return float(np.quantile(ratio, 0.9)) / Z90 if len(ratio) >= WIDTH_LEAST else 1.0
+
+    def _forget_oldest(self) -> None:
+        """Forgets a quarter of the images, by whole generations, when there are too many."""
+        if len(self._scores) <= MOST:
+            return
+        gone, first = 0, 0
+        while gone < MOST // 4:
+            gone, first = gone + self._sizes[first], first + 1
+        self._sizes = self._sizes[first:]
+        for name in _ROWS:
+            setattr(self, f"_{name}", getattr(self, f"_{name}")[gone:])
+        self._seen = self._seen[gone:]
+        self._judged = 0
+
+    def _judge(self) -> None:
+        """Standardizes features anew, over all images, and lets the evidence choose noise and layers."""
+        self._judged = len(self._sizes)
+        self._standardize()
+        known = np.flatnonzero(~np.isnan(self._scores))
+        y = self._known_scores()
+        if len(y) > 1 and y.max() > y.min():
+            y, expected = (np.ldexp(v[known], -exponent_of(y)) for v in (self._scores, self._expected))
+            at = np.unique(np.linspace(0, len(known) - 1, min(JUDGES, len(known))).round().astype(int))
+            self._beliefs = believe(self._x[known[at]], self._columns, y[at], expected[at])
+        self._relate()
+
+    def _standardize(self) -> None:
+        """Makes the features of the images that were there at the last judgement have mean 0 and variance 1."""
+        base = self._seen[: sum(self._sizes[: self._judged])]
+        self._center, self._scale = standardization(base)
+        self._x = self._standardized(base)
+
+    def _standardized(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray((found - self._center) * self._scale)
+
+    def _relate(self) -> None:
+        """Computes the kernel of the standardized images."""
+        shares = np.full(len(self._columns), 1 / len(self._columns)) if self._beliefs is None else self._beliefs.shares
+        self._scales = np.zeros(self._x.shape[1], np.float32)
+        for share, at in zip(shares, self._columns, strict=True):
+            self._scales[at] = share / max(len(at), 1)
+        self._kernel = ((self._x * self._scales) @ self._x.T).astype(float)
+
+    def _grow(self, count: int) -> None:
+        """Adds the next ``count`` images to standardized features and kernel."""
+        n = len(self._x)
+        new = self._standardized(self._seen[n : n + count])
+        self._x = np.concatenate([self._x, new])
+        rows = ((new * self._scales) @ self._x.T).astype(float)
+        self._kernel = np.block([[self._kernel, rows[:, :n].T], [rows[:, :n], rows[:, n:]]])
+
+    def _known_scores(self) -> FloatArray:
+        return self._scores[~np.isnan(self._scores)]
+
+    def _fit(self, anew: bool) -> None:
+        """Fits the readout; with the noise of each image that follows from the last fit, or as it was."""
+        known, y, self._posterior = ~np.isnan(self._scores), self._known_scores(), None
+        if self._beliefs is None or len(y) < 2 or y.max() == y.min():
+            return
+        unit = exponent_of(y)
+        if anew:
+            expected = np.ldexp(self._expected[known], -unit)
+            self._profile = np.ones(len(known))
+            self._profile[known] = score_noise(expected, self._beliefs.power)
+        kernel, x = (self._kernel, self._x) if known.all() else (self._kernel[np.ix_(known, known)], self._x[known])
+        y, profile = np.ldexp(y, -unit), self._profile[known]
+        self._posterior = KernelPosterior(x, kernel, self._scales, y, profile, self._beliefs.ratio)
+        if anew:
+            # Not what was fitted to a score itself: a noise that follows the score would explain everything.
+            self._expected[known] = np.ldexp(self._posterior.left_out(), unit)
+
+    # Proposing ---------------------------------------------------------------------------------------------------
+
+    def propose(self, count: int, rng: np.random.Generator) -> FloatArray:
+        """Returns codes ``(count, dim)``: the top of the posterior's mean, then those of draws from it."""
+        posterior = self._fitted()
+        weights = np.concatenate([posterior.weights[None], posterior.draw(count - 1, rng)])
+        return self.shell.codes(self._climbed(weights, rng))
+
+    def top(self) -> FloatArray:
+        """Returns the code ``(dim,)`` that the posterior's mean takes for the best, near one that was shown."""
+        return np.asarray(self.shell.codes(self._climbed(self._fitted().weights[None], None))[0])
+
+    def best_shown(self, n: int) -> FloatArray:
+        """Returns up to ``n`` codes that were shown, by what is expected of them, best first, ``(≤ n, dim)``."""
+        posterior = self._fitted()
+        codes = self._codes[~np.isnan(self._scores)][np.argsort(-posterior.expected, kind="stable")]
+        return np.asarray(codes[np.sort(np.unique(codes, axis=0, return_index=True)[1])][:n])
+
+    def _fitted(self) -> KernelPosterior:
+        self._replay()
+        if self._posterior is None:
+            raise CallOrderError("twin: expected a generation with different scores before it proposes any code.")
+        return self._posterior
+
+    def _climbed(self, weights: NDArray[np.float32], rng: np.random.Generator | None) -> FloatArray:
+        """Returns tops of readouts ``(n, features)``, in units of the shell; by screening where nothing is smooth."""
+        posterior = self._fitted()
+        known = np.flatnonzero(~np.isnan(self._scores))
+        promising = known[np.argsort(-posterior.expected, kind="stable")[:STARTS]]
+        start = promising[(self._x[promising] @ weights.T).argmax(0)]
+        x = self.shell.inside(self.shell.units(self._codes[start]))
+        if isinstance(self.generator, Differentiable) and isinstance(self.features, Differentiable):
+            return self._uphill(x, weights * self._scale)
+        return x if rng is None else self._screened(x, promising, weights, rng)
+
+    def _uphill(self, x: FloatArray, weights: NDArray[np.float32]) -> FloatArray:
+        """Climbs from codes ``(n, dim)``, each along its readout's slope; a step that does not lead up is halved."""
+        from closedloop.gradients.readouts import ReadoutPath
+
+        path, size = ReadoutPath(self._shown_generator(), self.features), np.full(len(x), np.radians(STEP_DEG))
+        values, slopes = path.slopes(self.shell.codes(x), weights)
+        for _ in range(self.steps()):
+            uphill = self.shell.tangents(slopes, x)
+            uphill = uphill / np.maximum(np.linalg.norm(uphill, axis=1, keepdims=True), 1e-300)
+            there = self.shell.moved(x, uphill, size)
+            higher, next_slopes = path.slopes(self.shell.codes(there), weights)
+            up = higher > values
+            x, values = np.where(up[:, None], there, x), np.where(up, higher, values)
+            slopes, size = np.where(up[:, None], next_slopes, slopes), np.where(up, size, size / 2)
+        return x
+
+    def _screened(
+        self, x: FloatArray, promising: NDArray[np.int64], weights: NDArray[np.float32], rng: np.random.Generator
+    ) -> FloatArray:
+        """Returns the best of many candidates for each readout, no two the same: turned codes, and mixtures of two."""
+        count, dim = SCREENED * len(x), x.shape[1]
+        near = np.repeat(x, SCREENED, 0)
+        others = self.shell.inside(self.shell.units(self._codes[rng.choice(promising, count)]))
+        towards = np.where(np.arange(count)[:, None] % 2, others - near, 0)
+        away = towards + rng.standard_normal((count, dim)) * (np.where(towards.any(1), 0.3, 1) / np.sqrt(dim))[:, None]
+        away = self.shell.tangents(away, near)
+        away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-300)
+        angles = np.radians(STEP_DEG) * self.steps() * rng.random(count)
+        candidates = self.shell.moved(near, away, angles)
+        found = np.concatenate([self._look(self.shell.codes(c)) for c in np.split(candidates, len(x))])
+        values = self._standardized(found) @ weights.T
+        chosen: list[int] = []
+        for column in values.T:
+            chosen.append(next(int(i) for i in np.argsort(-column, kind="stable") if i not in chosen))
+        return candidates[chosen]
+
+    # State -------------------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Returns codes and scores, what was predicted of them, and what the evidence chose; no features."""
+        beliefs = self._beliefs
+        return {
+            **{name: getattr(self, f"_{name}").copy() for name in _ROWS},
+            "sizes": np.array(self._sizes, np.int64),
+            "judged": self._judged,
+            "beliefs": None if beliefs is None else np.array([*beliefs.shares, beliefs.ratio, beliefs.power]),
+            "features": recipes.fingerprint(self.features),
+        }
+
+    def restore(self, state: State) -> None:
+        """Goes back to a saved state; features are computed again when they are asked for.
+
+        Raises:
+            WeightsError: The feature network is another one now.
+        """
+        now, then = recipes.fingerprint(self.features), str(state["features"])
+        if now and then and not recipes.same_fingerprint(now, then):
+            raise WeightsError(
+                f"twin: its feature network {self.features.name!r} has other weights or layers ({now[:20]}…) than when "
+                f"the run was recorded ({then[:20]}…)."
+            )
+        for name in _ROWS:
+            setattr(self, f"_{name}", np.array(state[name], float))
+        self._sizes, self._judged = [int(s) for s in state["sizes"]], int(state["judged"])
+        told = state["beliefs"]
+        self._beliefs = None if told is None else Beliefs(np.array(told[:-2]), float(told[-2]), int(told[-1]))
+        self._forget_fit()
+
+    def _replay(self) -> None:
+        """Computes again what a restored state leaves out, in the same steps, so that it is the same bit by bit."""
+        if not self._stale:
+            return
+        self._stale = False
+        ends = np.cumsum(self._sizes)
+        self._seen = np.concatenate(
+            [self._look(self._codes[e - s : e]) for s, e in zip(self._sizes, ends, strict=True)]
+        )
+        self._standardize()
+        self._relate()
+        for size in self._sizes[self._judged :]:
+            self._grow(size)
+        self._fit(anew=False)
