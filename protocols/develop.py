@@ -581,7 +581,7 @@ def moments(chosen: DevelopSettings, steps: int) -> tuple[int, ...]:
         between = np.linspace(0, 1, chosen.looks) ** 2  # the time between two looks grows
         return tuple(dict.fromkeys(int(step) for step in np.rint(steps * between)))
     words = [word.strip() for entry in chosen.at for word in str(entry).split(",") if word.strip()]
-    if not all(word.isdigit() and int(word) <= steps for word in words):
+    if not all(word.isascii() and word.isdecimal() and int(word) <= steps for word in words):
         raise InvalidArgumentError(f"at: expected steps from 0 to {steps}, such as 0,10,100, got {chosen.at!r}.")
     return tuple(sorted({*map(int, words), steps}))
 

@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from closedloop.errors import RecordingError
+from closedloop.errors import ClosedLoopError, RecordingError, reword
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Subject
 from closedloop.loop.experiment import load_recorded_subject
@@ -22,6 +22,17 @@ from closedloop.recording.layout import EXPERIMENT, REFERENCES
 from closedloop.recording.references import read_references
 
 T = TypeVar("T")
+
+
+@contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Puts the name of an argument before the errors about what it names, where they do not say it."""
+    try:
+        yield
+    except ClosedLoopError as error:
+        if not str(error).startswith(f"{argument}: "):
+            reword(error, f"{argument}: {error}")
+        raise
 
 
 @contextmanager

@@ -173,7 +173,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     whole = (k for k in ("_labelled", "_test") if {f"x{k}", f"y{k}"} <= arrays.keys())  # a task says what it lacks
     for key in ["", *(["_validation"] if {"x_validation", "y_validation"} & arrays.keys() else []), *whole]:
         x, y = arrays.get(f"x{key}"), arrays.get(f"y{key}")
-        if x is None or y is None or x.ndim not in (3, 4) or not x.size or y.shape != x.shape[:1]:
+        if x is None or y is None or x.ndim not in (3, 4) or not x.size or y.shape != x.shape[:1] or not _square(x):
             raise InvalidArgumentError(
                 f"data: expected x{key} (n, channels, side, side) and y{key} (n,) in {path}, got "
                 f"{ {name: a.shape for name, a in arrays.items()} }."
@@ -182,6 +182,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             raise InvalidArgumentError(f"data: expected finite numbers in x{key} of {path}, got {x.dtype}.")
         arrays[f"y{key}"] = _numbers(path, f"y{key}", y)
     return arrays
+
+
+def _square(x: NDArray[Any]) -> bool:
+    return bool(x.shape[-1] == x.shape[-2])
 
 
 def _numbers(path: str | Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
@@ -218,6 +222,8 @@ def _of_file(name: str, arrays: Mapping[str, NDArray[Any]]) -> Task:
         raise InvalidArgumentError(f"data: expected {', '.join(missing)} in {name}, too, for a diagnosis and a test.")
     pairs = {key: _pair(name, key, arrays) for key in ("", "_labelled", "_test")}
     count = max(int(targets.max()) for _, targets in pairs.values()) + 1
+    if count < 2:
+        raise InvalidArgumentError(f"data: expected two classes or more in {name}, got one.")
     tested = len(pairs["_test"][1])
     group = arrays.get("group_test", pairs["_test"][1])
     if group.shape != (tested,):

@@ -33,6 +33,7 @@ from closedloop.recording.reader import open_recording, read_experiment, read_st
 from closedloop.seeds import numbered_generator
 
 from .lca import AllocationSettings, LossChangeAllocation
+from .stored import naming
 from .tasks import task_arrays
 
 if TYPE_CHECKING:
@@ -307,6 +308,7 @@ def _bundled(told: TrainSettings) -> tuple[Training, dict[str, Any]]:
     from torch.nn.functional import cross_entropy
 
     data = _examples(told.data, told.seed)
+    check_batch(told.batch, len(data["train"][0]))
     model, begun = _built(told, data)
     optimizer = make_optimizer(told, model)
     inputs, targets = data.pop("train")
@@ -350,6 +352,18 @@ def _module(place: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def check_batch(batch: int, examples: int) -> None:
+    """Raises where a batch is larger than what is trained on.
+
+    Raises:
+        InvalidArgumentError: With both numbers.
+    """
+    if batch > examples:
+        raise InvalidArgumentError(
+            f"batch: expected at most {examples}, the examples that are trained on, got {batch}; say a smaller one."
+        )
 
 
 def batch_rows(seed: int, step: int, batch: int, examples: int) -> NDArray[np.int64]:
@@ -433,15 +447,21 @@ def _load(model: nn.Module, run: str) -> str:
 
     import torch
 
-    if read_experiment(run).get("protocol") != LCA:
+    with naming("start"):
+        held_by = read_experiment(run).get("protocol")
+        recording, state = open_recording(run), read_state(run) or {}
+    if held_by != LCA:
         raise RecordingError(f"start: expected a run of loss change allocation, got {run}.")
-    recording, state = open_recording(run), read_state(run) or {}
     names = list(dict.fromkeys(recording["parameter_tensor"].values.tolist()))
     held = dict(zip(names, state["allocator"]["parameters"], strict=True)) | state["allocator"]["buffers"]
     try:
         model.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in held.items()})
     except RuntimeError as error:
-        raise InvalidArgumentError(f"start: expected a run of this network, got {run} ({error}).") from error
+        layers = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in names))
+        raise InvalidArgumentError(
+            f"start: expected a run of this network, for images of this size and as many classes, got {run}, of one "
+            f"with the layers {layers}; say its network, and its data."
+        ) from error
     made = hashlib.sha256()
     for name in sorted(held):
         made.update(np.ascontiguousarray(held[name]).tobytes())

@@ -20,7 +20,7 @@ from closedloop.analysis.observations import (
     trained_observations,
 )
 from closedloop.checks import at_door
-from closedloop.errors import ClosedLoopError, InvalidArgumentError, closest, reword
+from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import State, Units
 from closedloop.loop.commits import is_finished, record, run_course
 from closedloop.loop.presenter import Shown
@@ -32,8 +32,17 @@ from closedloop.recording.layout import Layout, Rows
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 
-from .stored import check_complete, folder_of, stored_settings
-from .train import OF_ALLOCATION, TRAINING, Prepared, TrainSettings, goes_on_alone, repeated_with, train
+from .stored import check_complete, folder_of, naming, stored_settings
+from .train import (
+    OF_ALLOCATION,
+    TRAINING,
+    Prepared,
+    TrainSettings,
+    check_training,
+    goes_on_alone,
+    repeated_with,
+    train,
+)
 
 #: Level of p, corrected, below which a sentence says that something is there.
 LEVEL = 0.05
@@ -80,7 +89,7 @@ def changed_option(words: str, said: Mapping[str, Any]) -> dict[str, Any]:
         if name not in types or name in ("seed", "script") or not sign:
             raise InvalidArgumentError(
                 f"against: expected OPTION=VALUE, an option of training such as freeze=output, got {word!r}."
-                f"{closest(name, list(types))}"
+                f"{closest(name, [known for known in types if known not in ('seed', 'script')])}"
             )
         kind = types[name][0]
         held = found.get(name) or ()
@@ -195,12 +204,9 @@ class Trainings:
         if twice := [words for words, p in zip(self._chosen.against, places, strict=True) if places.count(p) > 1]:
             raise InvalidArgumentError(f"against: expected changes that differ, got {twice[0]!r} twice, or nearly so.")
         for words, options in self._said.items():
-            try:
-                if words:
-                    Prepared.told(options).allocation(None, "fail").close()
-            except ClosedLoopError as error:
-                reword(error, f"against {words!r}: {error}")
-                raise
+            if words:
+                with naming(f"against {words!r}"):
+                    check_training(options)
 
     @property
     def content(self) -> dict[str, Any]:

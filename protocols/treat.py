@@ -31,7 +31,7 @@ from closedloop.recording.layout import POINTER, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 
-from .stored import check_complete, folder_of, stored_settings
+from .stored import check_complete, folder_of, naming, stored_settings
 from .tasks import WATERMARKED, Task, read_task
 from .train import TRAINING, TrainSettings
 from .treating import (
@@ -248,9 +248,11 @@ class Treating:
         """Reads the runs that were named, before anything is trained; what does not fit is an error."""
         told = self._told
         if told.lca is not None:
-            hurting_layers_of(Path(told.lca), self._network.layers)
+            with naming("lca"):
+                hurting_layers_of(Path(told.lca), self._network.layers)
         if told.diagnosis is not None:
-            read_diagnosis(Path(told.diagnosis), self._task)
+            with naming("diagnosis"):
+                read_diagnosis(Path(told.diagnosis), self._task)
             if told.start is not None:
                 check_diagnosed(Path(told.diagnosis), _file_of(Path(told.start)))
 
@@ -258,14 +260,15 @@ class Treating:
         """Begins with a network that was trained."""
         from closedloop.networks.kept import read_network
 
-        model, facts = read_network(_file_of(start))
+        with naming("start"):
+            model, facts = read_network(_file_of(start))
         told = self._told
         if facts.removed or facts.held:
             raise InvalidArgumentError(
                 f"start: expected a network that was not treated yet, got {start}, of which "
                 f"{'layers were removed' if facts.removed else 'units are held'}; give the {UNTREATED} of its run."
             )
-        if facts.steps not in (0, told.steps):  # files of older versions do not say
+        if facts.steps not in (0, told.steps):  # files of older versions do not say it
             raise InvalidArgumentError(
                 f"start: expected a network that was trained for steps={told.steps}, got {start} after {facts.steps}; "
                 "give the steps of its run, and its untreated network."
@@ -279,6 +282,11 @@ class Treating:
             raise InvalidArgumentError(
                 f"start: {start} was trained on other images than those of {self._task.name} with seed {told.seed}, "
                 "and may have been trained on those by which it would be judged; give the seed of its run."
+            )
+        if facts.seed not in (-1, told.seed):  # as steps, not known of older versions
+            raise InvalidArgumentError(
+                f"start: expected a network that was trained with seed={told.seed}, got {start} with {facts.seed}; "
+                "give the seed of its run."
             )
         self._network.use(model, facts)
         self._network.done = told.steps

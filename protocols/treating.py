@@ -29,11 +29,13 @@ from closedloop.seeds import numbered_generator
 from .diagnose import diagnose
 from .lca import LossChangeAllocation
 from .spurious import ASCENDED, EVOLVED, Window
+from .stored import folder_of
 from .tasks import Task
 from .train import (
     TrainSettings,
     answered,
     batch_rows,
+    check_batch,
     frozen_parameters,
     hold,
     in_parts,
@@ -77,8 +79,8 @@ def parse_treatments(words: Sequence[str]) -> list[tuple[str, str]]:
     """
     found = []
     for word in words:
-        name, _, layer = str(word).partition(":")
-        if name not in TREATMENTS or (layer and name not in ("freeze", "remove")):
+        name, sign, layer = str(word).partition(":")
+        if name not in TREATMENTS or (sign and not (layer and name in ("freeze", "remove"))):
             raise InvalidArgumentError(
                 f"treatment: expected one of {', '.join(TREATMENTS)}, freeze:LAYER or remove:LAYER, got {word!r}."
             )
@@ -343,7 +345,9 @@ class Network:
         from closedloop.networks.kept import Facts, built
 
         mean, deviation = self.task.colours
-        facts = Facts(self.told.network, self.task.side, self.task.classes, mean, deviation)
+        check_batch(self.told.batch, len(self.task.train[1]))
+        seed = self.told.seed
+        facts = Facts(self.told.network, self.task.side, self.task.classes, mean, deviation, seed=seed)
         self.use(built(facts, self.told.seed), facts)
         self._x = self._normalized(self.task.train[0])
         self._y = torch.from_numpy(self.task.train[1])
@@ -377,13 +381,20 @@ class Network:
         """Looks whether there is a layer whose units can be tested; None is one.
 
         Raises:
+            InvalidArgumentError: Its units cannot be held, such as those of the output.
             UnknownNameError: The network has none of this name.
         """
+        from closedloop.networks.kept import write_network
+
         known = {"output", *(name for name, _ in self.model.named_modules() if name)}
         if layer is not None and layer.partition("#")[0] not in known:  # "relu#1" is the first call of relu
             raise UnknownNameError(
                 f"layer: no layer {layer!r} in network {self.told.network!r}.{closest(layer, known)}"
             )
+        if layer is not None:
+            with folder_of(None) as place:
+                write_network(place / UNTREATED, self.model, self.facts)
+                build("subjects", f"treated:{place / UNTREATED}").opened(layer)
 
     def check_treatments(self, treatments: Sequence[tuple[str, str]]) -> None:
         """Looks whether there are the layers that treatments name, on a network of its own.

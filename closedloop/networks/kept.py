@@ -30,7 +30,8 @@ class Facts:
         classes: What its outputs are called.
         mean: Of its images, all colours; it is subtracted.
         deviation: Their standard deviation, which divides.
-        steps: Steps that it was trained.
+        steps: Steps that it was trained; 0 where that is not known.
+        seed: Of its weights and batches; −1 where that is not known.
         removed: Layers in whose place the identity stands.
         held: Layer of which channels are held at their means; "" for none.
         channels: Which.
@@ -45,6 +46,7 @@ class Facts:
     removed: tuple[str, ...] = ()
     held: str = ""
     channels: tuple[int, ...] = ()
+    seed: int = -1
 
 
 def built(facts: Facts, seed: int = 0, places: tuple[int, ...] = ()) -> nn.Module:

@@ -81,7 +81,7 @@ def test_changes_of_training_are_compared_over_seeds(task, capsys):
         ("rate=-1", "against 'rate=-1': rate: expected a rate above 0, got -1.0"),
         ("remove=fc1", "against 'remove=fc1': remove: expected a layer whose output has the shape of its input"),
         ("subset=99", "against 'subset=99': subset: expected at most 40 examples, got 99"),
-        ("start=nowhere", "against 'start=nowhere': nowhere"),
+        ("start=nowhere", "against 'start=nowhere': start: nowhere"),
         ("network=vgg", "against 'network=vgg': network: expected 'mlp', 'conv' or 'resnet', got 'vgg'"),
     ],
 )

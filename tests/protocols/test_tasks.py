@@ -84,6 +84,7 @@ def test_a_file_of_ones_own(tmp_path):
     ("changed", "message"),
     [
         ({"x_test": None}, "data: expected x_test in"),
+        ({f"y{key}": np.zeros(6) for key in ("", "_labelled", "_test")}, "data: expected two classes or more in"),
         ({"x_labelled": np.zeros((6, 1, 4, 4))}, r"images x_labelled \(n, 3, side, side\)"),
         ({"x_test": np.full((6, 3, 4, 4), 2.0)}, r"RGB in \[0, 1\]"),
         ({"y_test": np.arange(5)}, r"y_test \(n,\)"),
@@ -157,6 +158,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
         {"x": np.zeros((0, 3, 8, 8)), "y": np.zeros(0)},
         {"x": np.full((6, 3, 8, 8), "a")},
         {"x": np.full((6, 3, 8, 8), np.nan)},
+        {"x": np.zeros((6, 3, 8, 6))},
     ],
     ids=lambda c: " ".join(c),
 )

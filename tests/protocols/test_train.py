@@ -69,6 +69,8 @@ def test_a_layer_is_removed_and_the_rest_trained_on(task, tmp_path):
     assert len(held) == 8
     with pytest.raises(InvalidArgumentError, match="start: expected a run of this network"):
         train(**task, network="resnet", start=str(tmp_path / "whole"))
+    with pytest.raises(RecordingError, match="start: nowhere: not a run of closedloop"):
+        train(**task, start="nowhere")
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(task, tmp_path):
@@ -138,6 +140,7 @@ def test_a_loop_of_ones_own_is_shown_and_not_resumed(tmp_path):
         ),
         ({"remove": ("fc2", "fc2")}, "remove: expected each layer once, got 'fc2' twice"),
         ({"data": 5}, "data: expected a text, got 5"),
+        ({"batch": 41}, "batch: expected at most 40, the examples that are trained on, got 41"),
         ({"momentum": -1.0}, "momentum below 1, got 0.05 and -1.0"),
         ({"data": "nowhere.npz"}, "data: expected 'digits' or an .npz file, got nowhere.npz"),
         ({"chunk": 0}, "chunk: expected"),

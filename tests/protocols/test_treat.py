@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from closedloop.analysis import spurious_units
-from closedloop.errors import InvalidArgumentError, RecordingError
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
 from closedloop.images.eight_bit import write_png
 from closedloop.loop.protocol import protocol_of
 from closedloop.networks.kept import read_network
@@ -100,6 +100,8 @@ def test_a_start_is_gone_on_from_as_if_it_had_been_trained_here(told, tmp_path):
             InvalidArgumentError, match=f"start: expected a network that was trained for steps={steps}, "
         ):
             treat(**told | {"steps": steps}, treatment="none", start=str(tmp_path / "run" / name))
+    with pytest.raises(InvalidArgumentError, match=r"start: expected .* trained with seed=1, got .* with 0"):
+        treat(**told, treatment="none", start=str(tmp_path / "run"), seed=1)
     with pytest.raises(InvalidArgumentError, match="start: expected a network 'mlp'"):
         treat(**{**told, "network": "mlp"}, treatment="none", start=str(tmp_path / "run"))
 
@@ -300,6 +302,12 @@ def test_treatments_are_read():
         ({"treatment": ("none", "cut")}, "treatment: expected 'none' alone"),
         ({"treatment": "cut:conv1"}, "got 'cut:conv1'"),
         ({"share": 1.5}, "share: expected a share of at most 1, got 1.5"),
+        ({"treatment": "freeze:"}, "got 'freeze:'"),
+        ({"batch": 61}, "batch: expected at most 60, the examples that are trained on, got 61"),
+        ({"layer": "output"}, "it is the answer itself"),
+        ({"lca": "nowhere"}, "lca: nowhere: not a run"),
+        ({"diagnosis": "nowhere"}, "diagnosis: nowhere: not a run"),
+        ({"start": "nowhere"}, "start: network: expected a run of treat"),
         ({"steps": 15}, "steps: expected a multiple of every=10, got 15"),
         ({"data": "nowhere.npz"}, "data: expected 'digits' or an .npz file, got nowhere.npz"),
         ({"treatment": "freeze:conv9"}, "freeze: expected a layer of conv1, conv2, conv3, output, got 'conv9'"),
@@ -308,7 +316,7 @@ def test_treatments_are_read():
     ],
 )
 def test_what_does_not_fit_is_named(told, tmp_path, options, message):
-    with pytest.raises(InvalidArgumentError, match=message):
+    with pytest.raises(ClosedLoopError, match=message):
         treat(**{**told, "treatment": "errors", **options}, save=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
