@@ -172,7 +172,7 @@ def _of(recording: xr.Dataset, sort: str, change: str, seeds: Sequence[int]) -> 
     own = np.flatnonzero(recording["sort"].values == sort)
     keys = zip(recording["change"].values.tolist(), recording["run_seed"].values.tolist(), strict=True)
     at = {key: row for row, key in enumerate(keys)}
-    rows = [at[(change, seed)] for seed in seeds]
+    rows = np.array([at[(change, seed)] for seed in seeds], np.intp)
     return recording["measure"].values[own].tolist(), recording["responses"].values[np.ix_(rows, own)].T.astype(float)
 
 
