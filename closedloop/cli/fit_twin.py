@@ -86,13 +86,17 @@ def _show(table: xr.Dataset) -> None:
         most, share = float(one["ceiling"]), float(one["normalized"])
         interval = f"{r:.2f} ({low:.2f} to {high:.2f})" if np.isfinite(r) else "–"
         shown = [f"{value:.2f}" if np.isfinite(value) else "–" for value in (most, share)]
+        ends = [float(one[f"normalized_{end}"]) for end in ("low", "high")]
+        shown[1] += f" ({ends[0]:.2f} to {ends[1]:.2f})" if np.isfinite(ends).all() else ""
+        needed = f"{int(one['needed']):,}" if np.isfinite(one["needed"]) else "–"
         inside = f"{float(one['within']):.2f}"
-        rows.append([str(one["neuroid_id"].item()), interval, inside, *shown, f"{int(one['images']):,}"])
+        rows.append([str(one["neuroid_id"].item()), interval, inside, *shown, f"{int(one['images']):,}", needed])
         why |= {f"{one['neuroid_id'].item()}: {reason}." for reason in [str(one["reason"].item())] if reason}
-    show_table(["unit", "held-out r (95 %)", "within", "ceiling", "r ÷ ceiling", "images"], rows)
+    show_table(["unit", "held-out r (95 %)", "within", "ceiling", "r ÷ ceiling (95 %)", "images", "needed"], rows)
     if len(table["neuroid"]) > MOST:
         tell(f"The best {MOST} of {len(table['neuroid'])} units.")
     for line in sorted(why)[:MOST]:
         tell(line)
     tell("r: correlation of predictions with mean responses to images held out, in five parts; interval over images.")
+    tell("needed: images that would bring r to nine tenths of the limit of its learning curve; – for many, or unknown.")
     tell("within: r after the mean of each generation was taken out, for later images are better whatever they show.")

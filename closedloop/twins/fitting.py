@@ -19,7 +19,15 @@ from closedloop.interfaces import Differentiable, FloatArray, Generator, Subject
 from closedloop.loop.progress import Progress, as_progress
 from closedloop.seeds import check_seed
 from closedloop.twins.gathering import Gathered, gather
-from closedloop.twins.judging import LEAST, ceiling, correlation_interval, held_out, within
+from closedloop.twins.judging import (
+    LEAST,
+    ceiling,
+    correlation_interval,
+    held_out,
+    images_needed,
+    normalized_interval,
+    within,
+)
 from closedloop.twins.ridge import fit_ridge
 from closedloop.twins.storing import Readout
 
@@ -150,6 +158,7 @@ def fit_readout(found: Gathered, features: Subject, seed: int) -> Readout:
                 predicted[-1, :, j], y[:, j], n, squares, float(ridge.ratio[j]), found.group[known], seed
             )
             curve[unit] = [float(_r(p[:, j], y[:, j])) for p in predicted]
+            rows[unit]["needed"], rows[unit]["limit"] = images_needed(sizes, np.array(curve[unit]))
     for name in rows[0]:
         scores[name] = [row[name] for row in rows]
     return Readout(
@@ -216,6 +225,7 @@ def _score(
     """Returns what held-out images say of one unit."""
     r, low, high = correlation_interval(predicted, y, seed)
     most, why = ceiling(y, n, squares)
+    share = normalized_interval(predicted, y, n, squares, seed) if most > 0 else (np.nan, np.nan)
     if not np.isfinite(r):
         why = "unpredictable: its predictions, or its responses, do not vary"
     elif not low > 0:
@@ -227,6 +237,8 @@ def _score(
         "within": _r(within(predicted, group), within(y, group)),
         "ceiling": most,
         "normalized": r / most if most > 0 else np.nan,
+        "normalized_low": share[0],
+        "normalized_high": share[1],
         "images": len(y),
         "presentations": int(n.sum()),
         "ratio": ratio,

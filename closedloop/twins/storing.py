@@ -23,6 +23,8 @@ FORMAT = "closedloop-twin/1"
 _ARRAYS = ("weights", "bias", "mean", "scale")
 #: Numbers of each unit that a twin keeps.
 SCORES = ("r", "low", "high", "within", "ceiling", "normalized", "images", "presentations", "ratio")
+#: Those that twins of older versions do not have.
+LATER = ("normalized_low", "normalized_high", "needed", "limit")
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,12 @@ class Readout:
         ``r`` is the correlation of predictions with mean responses over images that were held out, with its 95 %
         interval ``low`` to ``high``; ``within`` the same after the mean of each generation, and of the reference
         images, was taken out of both; ``ceiling`` what a perfect model could reach, and ``normalized`` their ratio;
-        ``images`` and ``presentations`` that it was fitted to, ``ratio`` λ of noise to prior variance.
+        its interval ``normalized_low`` to ``normalized_high``; ``needed``, how many images would bring r to nine tenths
+        of the ``limit`` of its learning curve; ``images`` and ``presentations`` that it was fitted to, ``ratio`` λ of
+        noise to prior variance.
         """
-        known = {name: ("neuroid", np.array(self.scores[name], float)) for name in SCORES}
+        none = [np.nan] * len(self.bias)
+        known = {name: ("neuroid", np.array(self.scores.get(name, none), float)) for name in (*SCORES, *LATER)}
         curve = np.array(self.curve, float).reshape(len(self.sizes), -1)
         shares = np.array(self.shares, float).reshape(len(self.layers), -1)
         return xr.Dataset(

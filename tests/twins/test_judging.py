@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from closedloop.twins.judging import FOLDS, ceiling, correlation_interval, held_out, within
+from closedloop.twins import judging
+from closedloop.twins.judging import (
+    FOLDS,
+    ceiling,
+    correlation_interval,
+    held_out,
+    images_needed,
+    normalized_interval,
+    within,
+)
 
 
 def test_the_ceiling_is_what_the_signal_itself_reaches():
@@ -51,3 +60,36 @@ def test_the_course_of_an_evolution_is_taken_out():
     group = np.repeat([0, 1, 2], 4)
     values = np.arange(12.0) + 10 * group
     np.testing.assert_allclose(within(values, group), np.tile([-1.5, -0.5, 0.5, 1.5], 3))
+
+
+def simulated(seed, n=200, repeats=3, truth=0.7, noise=1.0):
+    """Predictions that correlate with the noiseless responses by a known number."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=n)
+    predicted = truth * signal + np.sqrt(1 - truth**2) * rng.normal(size=n)
+    trials = signal[:, None] + noise * rng.normal(size=(n, repeats))
+    mean = trials.mean(1)
+    return predicted, mean, np.full(n, float(repeats)), ((trials - mean[:, None]) ** 2).sum(1)
+
+
+def test_the_interval_of_the_normalized_correlation_holds_the_true_one(monkeypatch):
+    """Over 40 simulations here; docs/twins.md says what 300 gave."""
+    monkeypatch.setattr(judging, "RESAMPLES", 100)
+    ends = [normalized_interval(*simulated(seed), seed) for seed in range(40)]
+    assert sum(low <= 0.7 <= high for low, high in ends) >= 34
+    assert all(high - low < 0.4 for low, high in ends)
+
+
+def test_without_repeats_there_is_no_interval():
+    predicted, mean, count, _ = simulated(0, repeats=1)
+    assert np.isnan(normalized_interval(predicted, mean, count, np.zeros(len(mean)), 0)).all()
+
+
+def test_a_learning_curve_says_how_many_images_are_needed():
+    sizes = np.array([20, 40, 80, 160])
+    needed, limit = images_needed(sizes, 0.8 * np.sqrt(sizes / (sizes + 50)))
+    assert limit == pytest.approx(0.8, abs=0.01)
+    assert needed == pytest.approx(50 * 0.81 / 0.19, rel=0.05)
+    assert images_needed(sizes, np.full(4, 0.5)) == (0, 0.5)
+    assert np.isnan(images_needed(sizes, np.array([0.1, 0.2, 0.4, 0.8]))[0])
+    assert np.isnan(images_needed(sizes[:2], np.array([0.3, 0.4]))).all()
