@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.comparison import best_of_k, evolved_vs_reference, reference_means, winners_curse
     from closedloop.analysis.confirmed import success_over_runs
     from closedloop.analysis.contenders import advantage, contender_table
+    from closedloop.analysis.controls import control_scores
     from closedloop.analysis.controversies import controversy
     from closedloop.analysis.developments import development, layer_table
     from closedloop.analysis.drift import reference_drift
@@ -91,6 +92,7 @@ _HOMES = {
     "code_geometry": "codes",
     "confusions": "errors",
     "contender_table": "contenders",
+    "control_scores": "controls",
     "controversy": "controversies",
     "counts": "spikes",
     "cross_driving": "similarity",
@@ -186,6 +188,7 @@ __all__ = [
     "concat",
     "confusions",
     "contender_table",
+    "control_scores",
     "controversy",
     "counts",
     "cross_driving",

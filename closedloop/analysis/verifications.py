@@ -57,7 +57,7 @@ def verification(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     predicted = recording["predicted"].values[first].astype(float)
     half = half_width(error, np.maximum(count - 1, 1), level)
     natural = np.array([_row(role, target, name) for name in target])
-    beyond, width = _welch(confirmed, error, count, natural, level)
+    beyond, width = welch(confirmed, error, count, natural, level)
     order = np.lexsort((np.array([_ORDER.index(r) if r in _ORDER else len(_ORDER) for r in role]), own))
     made = [_row(role, target, name, SYNTHESIZED) for name in names]
     values = {
@@ -86,6 +86,7 @@ def verification(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
             "made_for": names,
             "unit": names,
             "level": level,
+            "reason": "" if np.isfinite(predicted).any() else "predicted, gap: no twin predicted these images",
         },
     )
 
@@ -101,7 +102,7 @@ def _row(role: NDArray[Any], target: NDArray[Any], name: str, wanted: str = NATU
     return int(at[0])
 
 
-def _welch(
+def welch(
     mean: FloatArray, sem: FloatArray, n: FloatArray, other: NDArray[np.int64], level: float
 ) -> tuple[FloatArray, FloatArray]:
     """Returns differences of means from those of other rows, and half of Welch's interval (Welch 1947)."""

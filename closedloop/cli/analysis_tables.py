@@ -38,6 +38,7 @@ def _rate(recording: xr.Dataset, **options: Any) -> xr.Dataset:
 
 #: The analyses of any recording, by name; a protocol may have more.
 ANALYSES: dict[str, Analysis] = {
+    "control_scores": Analysis(analysis.control_scores, "runs"),
     "trajectory": Analysis(analysis.trajectory, "thread"),
     "success": Analysis(analysis.success, "thread"),
     "success_rate": Analysis(_rate, "runs"),
