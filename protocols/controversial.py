@@ -411,11 +411,16 @@ def _draw(recording: xr.Dataset) -> Figure:
     return plot_controversy(recording)
 
 
+def _images(recording: xr.Dataset) -> xr.Dataset:
+    """Returns what is known of each image, with its name, for a table."""
+    return controversy(recording).reset_coords(["stimulus_id", "kind"])
+
+
 #: What others must know of controversies.
 PROTOCOL = RunProtocol(
     CONTROVERSIAL,
     _resume,
     _summary,
     command="controversial",
-    analyses={"controversy": Analysis(controversy, "runs")},
+    analyses={"controversy": Analysis(_images, "runs")},
 )

@@ -354,6 +354,11 @@ def interval(one: xr.Dataset, name: str) -> str:
     return f"{value:.3g}" + (f" ({low:.3g} to {high:.3g})" if np.isfinite(low) and high > low else "")
 
 
+def front_images(recording: xr.Dataset) -> xr.Dataset:
+    """Returns what is known of the images that were shown again, with their names, for a table."""
+    return pareto_front(recording).reset_coords(["stimulus_id", "thread"])
+
+
 def front_figure(recording: xr.Dataset, said: str) -> RunFigure:
     """Returns the figure of a search along fronts."""
     return RunFigure(partial(_draw, recording), said)

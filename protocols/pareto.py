@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.fronts import FIRST, FIRST_NAME, PARETO, SECOND, SECOND_NAME, pareto_front
+from closedloop.analysis.fronts import FIRST, FIRST_NAME, PARETO, SECOND, SECOND_NAME
 from closedloop.checks import at_door, check_part
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.forms import check_forms
@@ -30,7 +30,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.references import source
 from closedloop.recording.writer import Recording
 
-from .fronts import FrontSettings, Searching, front_figure, front_table, interval, retested
+from .fronts import FrontSettings, Searching, front_figure, front_images, front_table, interval, retested
 from .stored import check_complete, stored_images, stored_settings, subject_of
 
 #: Natural images that are shown again beside the front: the best by each objective, and these many of their own front.
@@ -221,5 +221,5 @@ PROTOCOL = RunProtocol(
     _summary,
     command="pareto",
     ends=True,
-    analyses={"front": Analysis(pareto_front, "runs")},
+    analyses={"front": Analysis(front_images, "runs")},
 )

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.fronts import SQUEEZE, STRETCH, STRETCH_AND_SQUEEZE, pareto_front
+from closedloop.analysis.fronts import SQUEEZE, STRETCH, STRETCH_AND_SQUEEZE
 from closedloop.checks import at_door, check_images, check_part, encode_images, make_images, record_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.eight_bit import quantize
@@ -32,7 +32,7 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
 
 from .evolve import default_objective
-from .fronts import FrontSettings, Searching, front_figure, front_table, interval, retested
+from .fronts import FrontSettings, Searching, front_figure, front_images, front_table, interval, retested
 from .stored import check_complete, stored_settings, subject_of
 
 #: The stage in which distances are taken where none is named: the image itself.
@@ -343,5 +343,5 @@ PROTOCOL = RunProtocol(
     _summary,
     command="stretch-and-squeeze",
     ends=True,
-    analyses={"front": Analysis(pareto_front, "runs")},
+    analyses={"front": Analysis(front_images, "runs")},
 )

@@ -280,7 +280,11 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     lines = [_line(found, target) for target in targets]
     said = "Confirmed responses with 95 % intervals, and what the twin promised."
     figure = RunFigure(partial(_draw, recording), said)
-    return RunSummary(tables, lines, {"verification": figure}, "Is what was promised true?")
+    figures = {"verification": figure}
+    if len(targets) > 1:
+        words = "Responses to the images of all units, as a share of what each unit's own image reaches."
+        figures["matrix"] = RunFigure(partial(_draw_matrix, recording), words)
+    return RunSummary(tables, lines, figures, "Is what was promised true?")
 
 
 def _table(found: xr.Dataset, target: str) -> RunTable:
@@ -328,10 +332,23 @@ def _draw(recording: xr.Dataset) -> Figure:
     return whole_figure(plot_verification(recording))
 
 
+def _draw_matrix(recording: xr.Dataset) -> Figure:
+    from closedloop.figures import plot_verification_matrix
+    from closedloop.figures.style import whole_figure
+
+    return whole_figure(plot_verification_matrix(recording))
+
+
+def _images(recording: xr.Dataset) -> xr.Dataset:
+    """Returns what is known of each image, without the matrix of units, for a table."""
+    found = verification(recording).drop_vars(["matrix", "matrix_sem", "made_for", "unit"])
+    return found.reset_coords(["role", "target"])
+
+
 #: What others must know of verifications.
 PROTOCOL = RunProtocol(
     VERIFY,
     _resume,
     _summary,
-    analyses={"verification": Analysis(verification, "runs")},
+    analyses={"verification": Analysis(_images, "runs")},
 )

@@ -219,7 +219,10 @@ def right(tmp_path_factory):
         **{(n, "recording"): small_trainings.trainings() for n in TRAINED},
         "change": "freeze=$out$",
         ("plot_twin", "table"): small_twins.table(),
-        **{(n, "recording"): small_twins.verified() for n in ("verification", "plot_verification")},
+        **{
+            (n, "recording"): small_twins.verified()
+            for n in ("verification", "plot_verification", "plot_verification_matrix")
+        },
         **{(n, "recording"): small_runs.run("search_natural") for n in ("natural_search", "plot_natural_search")},
         ("search_regret", "recording"): small_runs.run("search_natural"),
         "truth": {p.relative_to(small_runs.POOL).as_posix(): 1.0 for p in small_runs.POOL.rglob("*.png")},

@@ -43,7 +43,7 @@ from closedloop.figures.treatments import plot_judgement, plot_treatment
 from closedloop.figures.twins import plot_twin
 from closedloop.figures.unit_map import plot_unit_map
 from closedloop.figures.units import plot_cross_driving, plot_reliability
-from closedloop.figures.verification import plot_verification
+from closedloop.figures.verification import plot_verification, plot_verification_matrix
 
 __all__ = [
     "EVOLVED",
@@ -94,4 +94,5 @@ __all__ = [
     "plot_twin",
     "plot_unit_map",
     "plot_verification",
+    "plot_verification_matrix",
 ]

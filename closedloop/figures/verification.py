@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 
 from closedloop.analysis.verifications import SYNTHESIZED, verification
 from closedloop.checks import at_door
-from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, new_axes
+from closedloop.figures.style import COLOUR_MAP, EVOLVED, INK, NATURAL, caption, colour_bar, dress, new_axes
 
 #: Units that are drawn, each with its images.
 MOST = 8
+#: Units that a matrix shows.
+MATRIX = 24
 
 
 @at_door
@@ -52,3 +54,35 @@ def plot_verification(recording: xr.Dataset, ax: Axes | None = None) -> Axes:
     times = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
     caption(ax, f"{times} fresh presentations of each image; lines: 95 %")
     return dress(ax)
+
+
+@at_door
+def plot_verification_matrix(recording: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draws how each unit answers the images that were made for all of them, as a share of what its own one reaches.
+
+    Off the diagonal stands what the image of another unit does, which is a control.
+
+    Args:
+        recording: What `closedloop.protocols.verify` returned.
+        ax: Where; None for axes of a new figure.
+    """
+    found = verification(recording)
+    names = found["unit"].values.astype(str).tolist()[:MATRIX]
+    matrix = found["matrix"].values[:MATRIX, :MATRIX]
+    own = np.diag(matrix)
+    share = matrix / np.where(own > 0, own, np.nan)
+    side = max(2.6, 0.5 * len(names) + 1.2)
+    ax = new_axes(ax, (side + 1.8, side))
+    drawn = ax.imshow(share, cmap=COLOUR_MAP, vmin=min(0.0, np.nanmin(share, initial=0.0)), vmax=1)
+    for (row, column), value in np.ndenumerate(share):
+        if np.isfinite(value) and len(names) <= MOST:
+            ax.text(
+                column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="w" if value < 0.6 else INK
+            )
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+    ax.set_yticks(range(len(names)), names, parse_math=False)
+    ax.set_xlabel("unit", fontsize=9)
+    ax.set_ylabel("image made for", fontsize=9)
+    colour_bar(ax, drawn, "confirmed ÷ own image")
+    caption(ax, f"{recording['subject'].item()}: {int(found['n'].min())} fresh presentations of each image")
+    return dress(ax, box=True)

@@ -37,6 +37,8 @@ def test_a_front_of_two_objectives(work, capsys):
     main(["pareto", "--subject", TWO, "--generator", FOURIER, *SIZES, *words, "--out", "run"])
     assert "The front of unit(0) and -unit(1)" in " ".join(capsys.readouterr().out.split())
     assert repeats("pareto", work)
+    main(["analyze", "run", "--what", "front"])
+    assert "pareto-g0" in capsys.readouterr().out
     assert "objectives: expected two" in fails(["pareto", "--subject", TWO, "--objective", "unit(0)"], capsys)
 
 
@@ -60,5 +62,7 @@ def test_two_models_disagree(work, capsys):
     main(["controversial", *models, "--subject", ONE, "--generator", FOURIER, *sizes, "--out", "run"])
     assert "Images about which the models disagree" in capsys.readouterr().out
     assert repeats("controversial", work)
+    main(["analyze", "run", "--what", "controversy"])
+    assert "second-00" in capsys.readouterr().out
     assert "models: expected two" in fails(["controversial", *models[:2]], capsys)
     assert "model_units: expected one or two" in fails(["controversial", *models, "--model-units", "a"], capsys)

@@ -7,7 +7,7 @@ import pytest
 
 from closedloop.analysis import verification
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
-from closedloop.figures import plot_verification
+from closedloop.figures import plot_verification, plot_verification_matrix
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Units
 from closedloop.protocols import present, resume, verify
@@ -137,6 +137,23 @@ def test_the_figure_shows_what_was_promised(verified):
     assert "predicted by the twin" in labels
     promised = next(line for line in ax.lines if line.get_label() == "predicted by the twin")
     assert promised.get_xdata().max() > 1.7
+
+
+def test_the_matrix_is_drawn_as_a_share_of_the_own_image(verified):
+    ax = plot_verification_matrix(verified)
+    shares = ax.images[0].get_array()
+    np.testing.assert_allclose(np.diag(shares), 1)
+    assert shares[0, 1] == pytest.approx(0.1 / 0.9, abs=0.08)
+
+
+def test_what_was_verified_is_a_table_of_images(tmp_path, capsys):
+    from closedloop.cli import main
+
+    verify(lab(), made(), [0, 1], repeats=3, progress=False, save=tmp_path / "run")
+    main(["analyze", str(tmp_path / "run"), "--what", "verification"])
+    said = capsys.readouterr().out
+    assert "synthesized" in said
+    assert "no twin predicted these images" in " ".join(said.split())
 
 
 def test_errors_name_the_argument(tmp_path):
