@@ -6,7 +6,7 @@ Gaussian process, whose likelihood says how far scores are alike, how large the 
 response (`closedloop.optimizers.auto_surrogate`). The mean goes to the top of that description, and the next codes are
 drawn around it in mirrored pairs, at an angle that shrinks with the budget, and less where there is noise. What the
 process takes for noise may be a rough landscape; so one code comes twice in every third generation, and its two scores
-say how far the angle may shrink.
+say how wide the angle must be.
 
 Related: local Bayesian optimization (Eriksson et al. 2019, "TuRBO", NeurIPS); relevance of coordinates from slopes
 (Rasmussen & Williams 2006, section 5.1); the shell, and a planned decay of the angle, are those of SphereCMA (Wang &
@@ -16,25 +16,29 @@ SIAM Journal on Control and Optimization).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door
+from closedloop.checks import at_door, check_positive
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import BUDGET, FloatArray, Space, State, Subject
+from closedloop.interfaces import BUDGET, FloatArray, Space, State
+from closedloop.optimizers.auto_coordinates import JITTER, Coordinates
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
     NOISES,
     Laws,
     Surrogate,
+    Warp,
+    faded,
     improve_laws,
     log_evidence,
-    noise_profile,
+    similarity,
     squared_distances,
+    steadied,
+    warped_profile,
 )
 from closedloop.optimizers.base import (
     AskTell,
@@ -42,13 +46,10 @@ from closedloop.optimizers.base import (
     check_budget,
     check_population,
     check_start,
+    check_state,
     exponent_of,
 )
-from closedloop.optimizers.shell import Shell
-from closedloop.recipes import build
 
-#: By which name `auto` with a feature network is found, on a floor above.
-SIGHTED = "auto-with-eyes"
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8
 
@@ -58,39 +59,31 @@ def remembered_codes(dim: int) -> int:
     return int(min(800, 2**21 // dim))
 
 
-def first_angle_deg(dim: int) -> float:
-    """Returns the first angle between mean and samples on a shell of ``dim`` dimensions, in degrees.
+@final
+@dataclass(frozen=True)
+class Plan:
+    """How wide the angle between mean and samples is, in degrees.
 
-    35° up to 600 dimensions; beyond them it grows with a power of them to 50° at 4,096 and more.
+    Attributes:
+        first: In the beginning, without noise and in much.
+        last: In the end, likewise.
+        half: Noise, over the scores' own variance, at which the angle is half way between the two, on a logarithmic
+            scale.
     """
-    return float(min(35.0 * max(1.0, dim / 600) ** 0.186, 50.0))
+
+    first: tuple[float, float]
+    last: tuple[float, float]
+    half: float
+
+    def angle_deg(self, noise: float, part: float) -> float:
+        """Returns the angle at a noise, when this part of the budget is used; it falls exponentially."""
+        share = noise / (noise + self.half)
+        first, last = (quiet ** (1 - share) * noisy**share for quiet, noisy in (self.first, self.last))
+        return float(first * (last / first) ** part)
 
 
-def auto(
-    space: Space,
-    seed: int = 0,
-    *,
-    images: int | None = None,
-    population: int = 10,
-    start: FloatArray | None = None,
-    features: str | Mapping[str, Any] | Subject | None = None,
-) -> Any:
-    """Makes `Auto`; with a feature network one with eyes: `closedloop.twins.auto_with_eyes.SightedAuto`.
-
-    Args:
-        space: See `Auto`.
-        seed: See `Auto`.
-        images: See `Auto`.
-        population: See `Auto`.
-        start: See `Auto`.
-        features: What a twin reads, such as "lite1"; see `closedloop.twins.fit_twin`. None for codes alone.
-    """
-    options: dict[str, Any] = {"images": images, "population": population, "start": start}
-    return (
-        Auto(space, seed, **options)
-        if features is None
-        else build("optimizers", SIGHTED, space, seed, features=features, **options)
-    )
+#: On a shell far codes tell most of a direction under noise; elsewhere an angle is a length, kept within the prior.
+SHELL, ELSEWHERE = Plan((45.0, 60.0), (3.0, 30.0), 0.1), Plan((35.0, 35.0), (3.0, 15.0), 0.3)
 
 
 @final
@@ -102,31 +95,35 @@ class Auto(AskTell):
     them.
 
     Args:
-        space: Where to search. An unbounded space of at least 16 dimensions is searched on the shell of its prior,
-            scale · √dim; others as they are, up to the outer end of the prior. Bounds are kept.
+        space: Where to search. An unbounded space of at least 16 dimensions is searched by direction and length, from
+            the shell of its prior, scale · √dim, on; others as they are, up to the outer end of the prior. Bounds are
+            kept.
         seed: Seed of its own random generator.
         images: Budget of codes that the plan is for; default 4000. The last codes are drawn close to the mean.
         population: Codes for each generation.
         start: A code ``(dim,)`` to begin around, instead of with draws from the prior.
+        radius: Fixed length of all codes from the middle of the prior, in an unbounded space of at least 16 dimensions;
+            default: it is searched, too.
     """
 
     name = "auto"
     memory = (
-        "x",  # remembered codes (n, dim), from the middle of the space in units of the shell's radius
+        "x",  # remembered codes (n, size), in the coordinates of `Coordinates`
         "y",  # their scores (n,)
         "expected",  # what the process expects of them (n,)
         "alpha",  # their weights α in its prediction (n,); None before the first
         "d",  # squared distances between them (n, n)
-        "w",  # weight of each coordinate in those distances (dim,)
-        "relevance",  # squared slopes of the process along each coordinate, running mean (dim,)
-        "m",  # the mean around which samples are drawn (dim,); None before the first
-        "laws",  # indices of ℓ and η, and the power of the noise (3,)
+        "t",  # how many codes were told when they were (n,)
+        "w",  # weight of each coordinate in those distances (size,)
+        "relevance",  # squared slopes of the process along each coordinate, running mean (size,)
+        "m",  # the mean around which samples are drawn (size,); None before the first
+        "laws",  # indices of ℓ and η, the power of the noise, indices of c and τ (5,)
         "mean",  # constant part of the prediction, in standard deviations of the scores
         "k",  # generations that were learnt from
         "used",  # codes that were told, lost ones among them
         "doubt",  # variance of the noise by codes that came twice
         "pairs",  # how many such pairs it is the mean of
-        "average",  # running mean of the means (dim,)
+        "average",  # running mean of the means (size,)
         "exponent",  # of the power of two that is the unit of the scores here
     )
 
@@ -139,26 +136,32 @@ class Auto(AskTell):
         images: int | None = None,
         population: int = 10,
         start: FloatArray | None = None,
+        radius: float | None = None,
     ) -> None:
         check_budget(images)
         check_population(population, 2)
         first = None if start is None else check_start(start, space)
-        self.shell = Shell(space)
-        if first is not None and self.shell.curved and np.allclose(first, space.center):
+        if radius is not None:
+            check_positive("radius", radius)
+        self.coordinates = Coordinates(space, radius)
+        if radius is not None and not self.coordinates.curved:
+            raise InvalidArgumentError(
+                f"radius: expected none in {space!r}; lengths are fixed in unbounded spaces of 16 dimensions and more."
+            )
+        if first is not None and self.coordinates.curved and np.allclose(first, space.center):
             raise InvalidArgumentError(
                 "start: expected a code away from the middle of the prior; the middle has no direction."
             )
-        super().__init__(space, seed, images=images, population=int(population), start=first)
+        super().__init__(space, seed, images=images, population=int(population), start=first, radius=radius)
         self.images, self.population = BUDGET if images is None else int(images), int(population)
         self.window = max(remembered_codes(space.dim), 2 * self.population)
-        self.first = first_angle_deg(space.dim) if self.shell.curved else 35.0
-        self._x = np.empty((0, space.dim), np.float32)
-        self._y, self._expected = np.empty(0), np.empty(0)
+        self._x = np.empty((0, self.coordinates.size), np.float32)
+        self._y, self._expected, self._t = np.empty(0), np.empty(0), np.empty(0)
         self._alpha: FloatArray | None = None
         self._d = np.empty((0, 0), np.float32)
-        self._w, self._relevance = np.ones(space.dim), np.zeros(space.dim)
-        self._m = None if first is None else self.shell.inside(self.shell.units(first))
-        self._laws: NDArray[np.int_] = np.array([4, 6, 0])
+        self._w, self._relevance = np.ones(self.coordinates.size), np.zeros(self.coordinates.size)
+        self._m = None if first is None else self.coordinates.of(first[None])[0]
+        self._laws: NDArray[np.int_] = np.array([4, 6, 0, 0, 0])
         self._mean, self._k, self._used = 0.0, 0, 0
         self._doubt, self._pairs = 0.0, 0
         self._average: FloatArray | None = None
@@ -184,17 +187,19 @@ class Auto(AskTell):
 
     def angle_deg(self) -> float:
         """Returns the expected angle between mean and samples in the next generation, in degrees."""
-        if self._used + 2 * self.population > self.images:
+        plan = SHELL if self.coordinates.curved else ELSEWHERE
+        if self._used + 2 * self.population > self.images and self.noise < plan.half:
             return 2.25  # the last two generations are drawn close to the mean
-        # The angle falls exponentially over the budget: to 3° without noise, to 15° in much. Between the two it is
-        # interpolated on a logarithmic scale, half way where the noise has 0.3 times the scores' own variance.
-        last = 3.0 * (15.0 / 3.0) ** (self.noise / (self.noise + 0.3))
-        return float(self.first * (last / self.first) ** (self._used / self.images))
+        return plan.angle_deg(self.noise, self._used / self.images)
 
     def restore(self, state: State) -> None:
-        """Goes back to a saved state, also of a run from before codes came twice or means were averaged."""
+        """Goes back to a saved state, also of a run from before lengths were searched and memories ended."""
+        check_state(self.name, state, ("x", "y", "w", "m", "laws"), self.space.dim)
         average = state.get("m") if state.get("k") else None
-        super().restore({"doubt": 0.0, "pairs": 0, "average": average, "exponent": 0, **state})
+        state = {"doubt": 0.0, "pairs": 0, "average": average, "exponent": 0, **state}
+        if "t" not in state:
+            state |= _with_lengths(state, self.coordinates.size - self.space.dim)
+        super().restore(state)
 
     def hear(self, codes: FloatArray, scores: FloatArray) -> None:
         """Takes codes ``(n, dim)`` that others proposed, with their scores ``(n,)``; NaN where lost.
@@ -210,8 +215,8 @@ class Auto(AskTell):
         """
         if self._m is None or self._average is None:
             return np.empty((0, self.space.dim))
-        remembered = self._x[np.argsort(-self._expected, kind="stable")].astype(float)
-        return self.shell.codes(self.shell.inside(np.vstack([self._m, self._average, remembered])[:n]))
+        remembered = self._x[np.argsort(-self._promised(), kind="stable")].astype(float)
+        return self.coordinates.codes(self.coordinates.inside(np.vstack([self._m, self._average, remembered])[:n]))
 
     def _propose(self) -> FloatArray:
         """Returns codes around the mean, or draws, ``(population, dim)``; in every third generation one comes twice."""
@@ -223,18 +228,19 @@ class Auto(AskTell):
     def _around(self) -> FloatArray:
         """Returns codes around the mean in mirrored pairs, ``(population, dim)``; draws from the prior at first."""
         if self._m is None:
-            drawn = self.shell.units(self.space.sample(self.population, self._rng))
-            return self.shell.codes(self.shell.inside(drawn))
-        z, half = self._rng.standard_normal((self.population, self.space.dim)), self.population // 2
+            return self._drawn()
+        z, half = self._rng.standard_normal((self.population, self.coordinates.size)), self.population // 2
         z[half : 2 * half] = -z[:half]  # mirrored pairs: what is even in z cancels in the slope
-        angle = np.radians(self.angle_deg())
-        if not self.shell.curved:
-            # ‖z‖ ≈ √dim, so that a sample is the angle in radians away, in units of the shell.
-            return self.shell.codes(self.shell.inside(self._m + angle / np.sqrt(self.space.dim) * z))
-        z -= np.outer(z @ self._m, self._m)  # into the tangent plane at m, then to length 1
-        z /= np.linalg.norm(z, axis=1, keepdims=True)
-        # Exponential map: from m along the great circle in the direction z, by the angle.
-        return self.shell.codes(np.cos(angle) * self._m + np.sin(angle) * z)
+        return self.coordinates.codes(self.coordinates.around(self._m, z, float(np.radians(self.angle_deg()))))
+
+    def _drawn(self) -> FloatArray:
+        """Returns draws from the prior ``(population, dim)``; the longer nothing answers, the more lengths differ."""
+        x = self.coordinates.of(self.space.sample(self.population, self._rng))
+        if self.coordinates.free:
+            silent = self._used / self.population  # generations without an answer
+            wide = min(max(JITTER * np.pi / 4, 0.05 * silent), 1.5)
+            x[:, -1] = self._rng.uniform(-wide, wide, self.population)
+        return self.coordinates.codes(x)
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
         """Describes the scores anew and moves the mean to the top of the description."""
@@ -246,7 +252,7 @@ class Auto(AskTell):
         told = self._in_unit(np.append(scores[kept], of_others[heard]))
         codes, scores = self._join(codes[kept], told[: kept.sum()])
         codes, scores = np.concatenate([codes, others[heard]]), np.append(scores, told[kept.sum() :])
-        self._remember(self.shell.units(codes).astype(np.float32), scores)
+        self._remember(self.coordinates.of(codes).astype(np.float32), scores)
         if self._y.max() == self._y.min():
             self._alpha = None
             return
@@ -276,13 +282,14 @@ class Auto(AskTell):
         return codes[:-1], np.append((scores[0] + scores[-1]) / 2, scores[1:-1])
 
     def _remember(self, x: FloatArray, y: FloatArray) -> None:
-        """Adds codes ``(n, dim)`` and scores; forgets the oldest beyond the window."""
+        """Adds codes ``(n, size)`` and scores; forgets the oldest beyond the window."""
         expected = np.full(len(y), y.mean()) if self._alpha is None else self._predicted(x)
         left = min(len(self._x), self.window - len(x))
         old = slice(len(self._x) - left, None)
         self._x = np.vstack([self._x[old], x])
         self._y = np.append(self._y[old], y)
         self._expected = np.append(self._expected[old], expected)
+        self._t = np.append(self._t[old], np.full(len(y), float(self._used)))
         w = self._w.astype(np.float32)
         if self._k % JUDGED_EVERY == 0:  # the weights have changed, and all distances with them
             self._d = squared_distances(self._x, self._x, w)
@@ -291,29 +298,43 @@ class Auto(AskTell):
             self._d = np.block([[self._d[old, old], new[:, :left].T], [new[:, :left], new[:, left:]]])
 
     def _predicted(self, x: FloatArray) -> FloatArray:
-        """Returns the expected scores of codes ``(n, dim)`` before they are told."""
-        return np.asarray(self._y.mean() + self._y.std() * (self._mean + self._surrogate().at(x)))
+        """Returns the expected scores of codes ``(n, size)`` before they are told."""
+        return Warp(self._y, int(self._laws[3])).back(self._mean + self._surrogate().at(x))
+
+    def _promised(self) -> FloatArray:
+        """Returns what is now expected of remembered codes ``(n,)``; old ones may be worth less than they were."""
+        if self._laws[4] == 0 or self._alpha is None:
+            return self._expected
+        k = similarity(self._d, float(LENGTHS[self._laws[0]]))
+        return Warp(self._y, int(self._laws[3])).back(self._mean + k @ self._weights())
+
+    def _weights(self) -> FloatArray:
+        """Returns α ``(n,)``, each times what still counts of its code."""
+        alpha = np.zeros(len(self._x)) if self._alpha is None else self._alpha
+        return alpha * faded(self._used - self._t, int(self._laws[4]))
 
     def _surrogate(self) -> Surrogate:
-        """Returns the process as it was last fitted."""
-        alpha = np.zeros(len(self._x)) if self._alpha is None else self._alpha
-        return Surrogate(self._x, alpha, self._w.astype(np.float32), float(LENGTHS[self._laws[0]]))
+        """Returns the process as it was last fitted, at this time."""
+        return Surrogate(self._x, self._weights(), self._w.astype(np.float32), float(LENGTHS[self._laws[0]]))
 
     def _fit(self) -> Surrogate:
         """Fits the process to all remembered codes; judges its laws in the first generations, then every so often."""
-        y = (self._y - self._y.mean()) / self._y.std()
         laws = Laws(*self._laws.tolist())
         if self._k < 10 or self._k % JUDGED_EVERY == 0:
-            laws = improve_laws(self._d, y, self._expected, self._judges(), laws)
-        profile = noise_profile(self._expected, laws.power)
-        evidence, self._alpha, self._mean = log_evidence(self._d, y, profile, laws)
+            rows = self._judges()
+            judged = (each[rows] for each in (self._y, self._expected, self._t))
+            laws = improve_laws(self._d[np.ix_(rows, rows)], *judged, laws)
+        warp = Warp(self._y, laws.warp)
+        y, profile = warp(self._y), warped_profile(self._expected, laws.power, warp)
+        if self._doubt > 0:  # without noise there is nothing that could have heavy tails
+            profile = steadied(profile, np.abs(y - warp(self._expected)))
+        evidence, self._alpha, self._mean = log_evidence(self._d, y, profile, laws, self._t)
         while evidence == -np.inf:  # codes too close to each other for so little noise
             laws = replace(laws, noise=laws.noise + 1)
-            evidence, self._alpha, self._mean = log_evidence(self._d, y, profile, laws)
-        self._laws = np.array([laws.length, laws.noise, laws.power])
+            evidence, self._alpha, self._mean = log_evidence(self._d, y, profile, laws, self._t)
+        self._laws = np.array([laws.length, laws.noise, laws.power, laws.warp, laws.memory])
         # y - mean = (K + η R) α: the process explains K α of it, and η R α is left to the noise.
-        left_to_noise = NOISES[laws.noise] * profile * self._alpha
-        self._expected = self._y.mean() + self._y.std() * (y - left_to_noise)
+        self._expected = warp.back(y - NOISES[laws.noise] * profile * self._alpha)
         return self._surrogate()
 
     def _judges(self, most: int = 400) -> NDArray[np.intp]:
@@ -329,19 +350,19 @@ class Auto(AskTell):
         Starts at the mean or at the most promising of the remembered codes, and takes ``steps`` steps at most. A step
         that leads up makes the next 1.3 times as long; one that does not is taken back and halved.
         """
-        m: FloatArray = self.shell.inside(self._x[int(np.argmax(self._expected))].astype(float))
+        m: FloatArray = self.coordinates.inside(self._x[int(np.argmax(self._promised()))].astype(float))
         value, slope = surrogate.value_and_slope(m)
         if self._m is not None:
             other, other_slope = surrogate.value_and_slope(self._m)
             if other >= value:
                 m, value, slope = self._m, other, other_slope
-        first, size = self.shell.tangent(slope, m), 0.2  # a step in units of the shell: 0.2 is 11°
+        first, size = self.coordinates.tangent(slope, m), 0.2  # a step in units of the shell: 0.2 is 11°
         for _ in range(steps):
-            uphill = self.shell.tangent(slope, m)
+            uphill = self.coordinates.tangent(slope, m)
             length = float(np.linalg.norm(uphill))
             if length == 0 or size < 1e-3:
                 break
-            there = self.shell.inside(m + size / length * uphill)
+            there = self.coordinates.inside(m + size / length * uphill)
             higher, next_slope = surrogate.value_and_slope(there)
             if higher > value:
                 m, value, slope, size = there, higher, next_slope, 1.3 * size
@@ -354,5 +375,21 @@ class Auto(AskTell):
         new, learnt = 0.1, 0.8  # share of this generation's slope; share of a weight that slopes decide
         # Along coordinates scaled by √w the slope is ∂f/∂x_j / √w_j. `slope` comes times ℓ².
         self._relevance = (1 - new) * self._relevance + new * (slope / LENGTHS[self._laws[0]] ** 2) ** 2 / self._w
-        if self._k % JUDGED_EVERY == 0 and (mean := self._relevance.mean()) > 0:
-            self._w = 1 - learnt + learnt * self._relevance / mean  # with mean 1, and never below 1 - learnt
+        directions = slice(self.space.dim)
+        if self._k % JUDGED_EVERY == 0 and (mean := self._relevance[directions].mean()) > 0:
+            w = 1 - learnt + learnt * self._relevance[directions] / mean  # with mean 1, and never below 1 - learnt
+            self._w[directions] = w  # a length stays at 1: all codes tell of it, and its slope is no measure for others
+
+
+def _with_lengths(state: State, more: int) -> State:
+    """Returns what a state of an older version lacks: ``more`` coordinates for lengths, times, warping and memory."""
+    n = len(state["y"])
+    found = {
+        key: np.append(state[key], np.zeros(more)) for key in ("relevance", "m", "average") if state[key] is not None
+    }
+    return found | {
+        "x": np.hstack([state["x"], np.zeros((n, more), np.float32)]).astype(np.float32),
+        "w": np.append(state["w"], np.ones(more)),
+        "t": np.arange(n) - n + float(state["used"]),
+        "laws": np.append(state["laws"], [0, 0]),
+    }

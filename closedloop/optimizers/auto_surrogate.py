@@ -1,19 +1,21 @@
-"""What `Auto` has learnt from its codes so far: a Gaussian process of the score, with a law of the noise.
+"""What `Auto` has learnt from its codes so far: a Gaussian process of the warped score, with a law of the noise.
 
 Letters: Rasmussen & Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5. The kernel is
 k(x, x') = (1 + d / ℓ²)^-½ with d = Σ_j w_j (x_j - x'_j)², their "rational quadratic" (eq. 4.19) with α = ½: a small
 one lets far codes count, where a Gaussian would forget them. The noise of a score with the expected value f has the
-variance η r(f), with r constant, as f or as f²: no noise that depends on the response, spikes, or a gain. ℓ, η and the
-law are those under which the scores are most probable (their eq. 5.8, with mean and amplitude at their best values).
+variance η r(f), with r constant, as f or as f²: no noise that depends on the response, spikes, or a gain. The process
+is one of the scores y themselves or of asinh(y / c), the logarithm of large ones (Snelson, Rasmussen & Ghahramani 2004,
+"Warped Gaussian processes"), and what was seen long ago may count for less (Bogunovic, Scarlett & Cevher 2016,
+"Time-varying Gaussian process bandit optimization"). ℓ, η, the law of the noise, c and the memory are those under which
+the scores are most probable (eq. 5.8 of Rasmussen & Williams, with mean and amplitude at their best values).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from closedloop.interfaces import FloatArray
 
@@ -21,29 +23,74 @@ from closedloop.interfaces import FloatArray
 LENGTHS = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 #: Variances η of the noise that are considered, over that of the process.
 NOISES = 10.0 ** np.arange(-4, 2.01, 0.5)
+#: Scales c of the warping asinh(y / c) that are considered, over the median size of the scores; the first is none.
+WARPS = np.array([np.inf, 1.0, 0.2])
+#: Memories τ that are considered, in codes: what was seen so many codes ago counts e times less. The first is for ever.
+MEMORIES = np.array([np.inf, 1600.0, 800.0, 400.0, 200.0, 100.0])
+#: By how much the logarithm of the evidence must rise for a shorter memory, and for another warping.
+FORGETTING, BENDING = 2.0, 1.0
+#: Residuals beyond so many of their usual sizes count for less: noise of heavy tails.
+USUAL = 3.0
 
 
 @final
 @dataclass(frozen=True)
 class Laws:
-    """Which of `LENGTHS` and `NOISES` hold, and how the noise depends on the response.
+    """Which of `LENGTHS`, `NOISES`, `WARPS` and `MEMORIES` hold, and how the noise depends on the response.
 
     Attributes:
         length: Index of ℓ.
         noise: Index of η.
         power: Exponent of the expected response in the variance of the noise: 0, 1 (spikes) or 2 (a gain).
+        warp: Index of c.
+        memory: Index of τ.
     """
 
     length: int = 4
     noise: int = 6
     power: int = 0
+    warp: int = 0
+    memory: int = 0
 
     def neighbours(self) -> list[Laws]:
-        """Returns the laws one step away in ℓ or in η, or with another law."""
-        steps = [(self.length + 1, self.noise), (self.length - 1, self.noise)]
-        steps += [(self.length, self.noise + 1), (self.length, self.noise - 1)]
-        near = [Laws(i, j, self.power) for i, j in steps if 0 <= i < len(LENGTHS) and 0 <= j < len(NOISES)]
-        return near + [Laws(self.length, self.noise, p) for p in (0, 1, 2) if p != self.power]
+        """Returns the laws one step away in one of the five, the law of the noise to any other."""
+        near = [replace(self, power=p) for p in (0, 1, 2) if p != self.power]
+        for name, known in (("length", LENGTHS), ("noise", NOISES), ("warp", WARPS), ("memory", MEMORIES)):
+            at = getattr(self, name)
+            near += [replace(self, **{name: i}) for i in (at + 1, at - 1) if 0 <= i < len(known)]
+        return near
+
+
+@final
+class Warp:
+    """Scores y as z = (asinh(y / c) - mean) / standard deviation, or without the asinh.
+
+    Args:
+        y: The scores ``(n,)`` of which mean, standard deviation and median size are taken.
+        index: Which of `WARPS`.
+    """
+
+    def __init__(self, y: FloatArray, index: int) -> None:
+        size = np.abs(y[y != 0])
+        self.c = float(WARPS[index] * np.median(size)) if len(size) else np.inf
+        bent = self._bent(y)
+        self.mean, self.sd = float(bent.mean()), float(bent.std())
+
+    def _bent(self, y: FloatArray) -> FloatArray:
+        return y if np.isinf(self.c) else np.arcsinh(y / self.c)
+
+    def __call__(self, y: FloatArray) -> FloatArray:
+        """Returns z of scores ``(n,)``."""
+        return np.asarray((self._bent(y) - self.mean) / self.sd)
+
+    def back(self, z: FloatArray) -> FloatArray:
+        """Returns the scores of z ``(n,)``; those that would be larger than e⁴⁰ c are that."""
+        bent = self.mean + self.sd * z
+        return bent if np.isinf(self.c) else np.asarray(self.c * np.sinh(np.clip(bent, -40, 40)))
+
+    def slope(self, y: FloatArray) -> FloatArray:
+        """Returns dz / dy ``(n,)`` at scores."""
+        return np.full(len(y), 1 / self.sd) if np.isinf(self.c) else 1 / np.sqrt(y**2 + self.c**2) / self.sd
 
 
 def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray:
@@ -69,14 +116,40 @@ def noise_profile(expected: FloatArray, power: int, floor: float = 0.02) -> Floa
     return np.asarray(r / r.mean())
 
 
-def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tuple[float, FloatArray, float]:
+def warped_profile(expected: FloatArray, power: int, warp: Warp) -> FloatArray:
+    """Returns the profile of the noise of warped scores ``(n,)``, with mean 1: r(f) (dz / df)², to first order."""
+    r = noise_profile(expected, power) * warp.slope(expected) ** 2
+    return np.asarray(np.maximum(r / r.mean(), 1e-4))
+
+
+def steadied(r: FloatArray, away: FloatArray) -> FloatArray:
+    """Returns a profile ``(n,)`` with more noise where scores lie farther away than `USUAL` times the usual.
+
+    Args:
+        r: Profile of the noise.
+        away: Distances ``(n,)`` of warped scores from what was expected of them.
+    """
+    away = away / np.sqrt(r)
+    usual = 1.4826 * float(np.median(away))  # of a normal distribution the standard deviation
+    return r if usual == 0 else r * np.clip(away / (USUAL * usual), 1, 1000) ** 2
+
+
+def faded(age: FloatArray, memory: int) -> FloatArray:
+    """Returns exp(-age / τ) of ages in codes, of their shape: how much of what was seen still counts."""
+    return np.asarray(np.exp(-age / MEMORIES[memory]))
+
+
+def log_evidence(
+    d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws, t: FloatArray | None = None
+) -> tuple[float, FloatArray, float]:
     """Returns how probable scores are, and the weights of the prediction.
 
     Args:
         d: Squared distances of the codes ``(n, n)``.
-        y: Their scores ``(n,)``, standardized.
+        y: Their scores ``(n,)``, warped and standardized.
         r: Profile of the noise ``(n,)``.
         laws: The laws in question.
+        t: When they were shown ``(n,)``, in codes; not needed where nothing is forgotten.
 
     Returns:
         The log evidence up to a constant (-inf where it cannot be computed), α ``(n,)``, and the mean: the prediction
@@ -86,6 +159,8 @@ def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tup
 
     n = len(y)
     k = similarity(d, LENGTHS[laws.length]).astype(float)
+    if laws.memory and t is not None:
+        k *= faded(np.abs(t[:, None] - t), laws.memory)
     k[np.arange(n), np.arange(n)] += NOISES[laws.noise] * r  # K + η R, the covariance up to the amplitude s²
     try:
         factor = cho_factor(k, lower=True, overwrite_a=True, check_finite=False)
@@ -104,12 +179,27 @@ def log_evidence(d: FloatArray, y: FloatArray, r: FloatArray, laws: Laws) -> tup
     return float(evidence), alpha, mean
 
 
-def improve_laws(d: FloatArray, y: FloatArray, expected: FloatArray, rows: NDArray[np.intp], laws: Laws) -> Laws:
-    """Returns the best of the laws and their neighbours, judged by some rows of the codes."""
-    part, y = d[np.ix_(rows, rows)], y[rows]
-    found = [laws, *laws.neighbours()]
-    evidence = [log_evidence(part, y, noise_profile(expected, each.power)[rows], each)[0] for each in found]
-    return found[int(np.argmax(evidence))]
+def improve_laws(d: FloatArray, y: FloatArray, expected: FloatArray, t: FloatArray, laws: Laws) -> Laws:
+    """Returns the best of the laws and their neighbours.
+
+    Args:
+        d: Squared distances of the codes ``(n, n)``.
+        y: Their scores ``(n,)``.
+        expected: What was expected of them ``(n,)``.
+        t: When they were shown ``(n,)``, in codes.
+        laws: The laws so far.
+    """
+
+    def evidence(each: Laws) -> float:
+        warp = Warp(y, each.warp)
+        if warp.sd == 0:
+            return -np.inf
+        found = log_evidence(d, warp(y), warped_profile(expected, each.power, warp), each, t)[0]
+        # The evidence is that of the scores as they came, whatever the warping: Σ log dz / dy belongs to it.
+        doubt = FORGETTING * (each.memory > laws.memory) + BENDING * (each.warp != laws.warp)
+        return found + float(np.log(warp.slope(y)).sum()) - doubt
+
+    return max([laws, *laws.neighbours()], key=evidence)
 
 
 @final

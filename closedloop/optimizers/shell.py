@@ -18,15 +18,16 @@ class Shell:
 
     Args:
         space: Where to search.
+        radius: Of the shell; default that of the prior.
 
     Attributes:
         curved: Whether codes stay on the shell.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, radius: float | None = None) -> None:
         self.space = space
         self.curved = not space.bounded and space.dim >= 16
-        self._unit = space.scale * np.sqrt(space.dim)
+        self._unit = space.scale * np.sqrt(space.dim) if radius is None else radius
 
     def units(self, codes: FloatArray) -> FloatArray:
         """Turns codes ``(…, dim)`` into units of the shell."""

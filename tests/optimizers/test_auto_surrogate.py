@@ -10,12 +10,17 @@ import pytest
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
     NOISES,
+    WARPS,
     Laws,
     Surrogate,
+    Warp,
+    faded,
     improve_laws,
     log_evidence,
-    noise_profile,
+    similarity,
     squared_distances,
+    steadied,
+    warped_profile,
 )
 
 RNG = np.random.default_rng(0)
@@ -26,15 +31,16 @@ def shell(n, dim, seed=0):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def settled(x, y, rounds=25):
+def settled(x, y, rounds=25, t=None):
     """The laws after as many judgements as an evolution has; expected scores are those of the laws before."""
-    d, laws = squared_distances(x, x, np.ones(x.shape[1])), Laws()
-    z, expected = (y - y.mean()) / y.std(), np.full(len(y), y.mean())
+    d, laws, t = squared_distances(x, x, np.ones(x.shape[1])), Laws(), np.zeros(len(y)) if t is None else t
+    expected = np.full(len(y), y.mean())
     for _ in range(rounds):
-        laws = improve_laws(d, z, expected, np.arange(len(y)), laws)
-        _, alpha, mean = log_evidence(d, z, noise_profile(expected, laws.power), laws)
-        promise = Surrogate(x, alpha, np.ones(x.shape[1]), LENGTHS[laws.length]).at(x)
-        expected = y.mean() + y.std() * (mean + promise)
+        laws = improve_laws(d, y, expected, t, laws)
+        warp = Warp(y, laws.warp)
+        _, alpha, mean = log_evidence(d, warp(y), warped_profile(expected, laws.power, warp), laws, t)
+        k = similarity(d, LENGTHS[laws.length]) * faded(np.abs(t[:, None] - t), laws.memory)
+        expected = warp.back(mean + k @ alpha)
     return laws, expected
 
 
@@ -70,7 +76,7 @@ def test_no_noise_is_found():
     x = shell(300, 6)
     laws, expected = settled(x, np.exp(x @ np.ones(6)))
     assert NOISES[laws.noise] < 1e-3
-    np.testing.assert_allclose(expected, np.exp(x @ np.ones(6)), rtol=0.1)
+    np.testing.assert_allclose(expected, np.exp(x @ np.ones(6)), rtol=0.15)
 
 
 def test_pure_noise_is_called_noise():
@@ -109,5 +115,42 @@ def test_neighbours_stay_within_what_is_considered():
     corner = Laws(0, len(NOISES) - 1, 1)
     near = corner.neighbours()
     assert replace(corner, length=1) in near
-    assert len(near) == 4
+    assert replace(corner, warp=1) in near
+    assert replace(corner, memory=1) in near
+    assert len(near) == 6
     assert all(0 <= each.length < len(LENGTHS) and 0 <= each.noise < len(NOISES) for each in near)
+
+
+def test_warping_is_undone_and_its_slope_is_that_of_the_warping():
+    y = np.random.default_rng(0).lognormal(size=50)
+    for index in range(len(WARPS)):
+        warp = Warp(y, index)
+        np.testing.assert_allclose(warp.back(warp(y)), y)
+        assert warp(y).mean() == pytest.approx(0, abs=1e-12)
+        assert warp(y).std() == pytest.approx(1)
+        np.testing.assert_allclose(warp.slope(y), (warp(y + 1e-6) - warp(y - 1e-6)) / 2e-6, rtol=1e-6)
+        assert np.isfinite(warp.back(np.array([1e6]))).all()
+
+
+def test_expansive_responses_under_a_gain_are_bent_and_linear_ones_are_not():
+    rng, x = np.random.default_rng(1), shell(300, 6)
+    gain = np.maximum(0, 1 + 0.3 * rng.standard_normal(300))
+    assert settled(x, np.exp(6 * x[:, 0]) * gain)[0].warp > 0
+    assert settled(x, 3 + x[:, 0] + 0.2 * rng.standard_normal(300))[0].warp == 0
+
+
+def test_a_preference_that_moves_on_shortens_the_memory_and_one_that_stays_does_not():
+    rng, x, t = np.random.default_rng(2), shell(200, 6), np.arange(200.0)
+    angle = np.pi * t / 200
+    moving = 3 + np.cos(angle) * x[:, 0] + np.sin(angle) * x[:, 1]
+    assert settled(x, moving + 0.2 * rng.standard_normal(200), t=t)[0].memory > 0
+    assert settled(x, 3 + x[:, 0] + 0.2 * rng.standard_normal(200), t=t)[0].memory == 0
+
+
+def test_what_lies_far_from_what_was_expected_counts_for_less():
+    away = np.abs(np.random.default_rng(3).standard_normal(500)) * 0.9
+    away[0] = 30.0
+    found = steadied(np.ones(500), away)
+    assert found[0] == pytest.approx((30 / (3 * 1.4826 * np.median(away))) ** 2)
+    assert (found[1:] == 1).mean() > 0.98
+    np.testing.assert_array_equal(steadied(np.ones(3), np.array([0.0, 0.0, 9.0])), np.ones(3))
