@@ -208,6 +208,8 @@ def run(name: str, trial: Trial, dim: int, seed: int) -> dict[int, float]:
         warnings.simplefilter("ignore")
         with contextlib.suppress(UsedUpError):
             play(name, trial, dim, seed)
+            while trial.marks:  # it ended by itself
+                trial.choose([])
     return trial.found
 
 
