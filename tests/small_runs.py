@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from closedloop import IsotropicES, Session, Thread, Unit
+from closedloop.analysis import concat
 from closedloop.errors import SubjectError
 from closedloop.generators import Fourier, Pixels
-from closedloop.protocols import evolve_elites, landscape, present
+from closedloop.protocols import (
+    cross_units,
+    evolve,
+    evolve_elites,
+    gratings,
+    invariance,
+    landscape,
+    map_field,
+    present,
+    selectivity,
+)
 from closedloop.subjects import FunctionSubject, GaborSubject
 
 SIDE = 16
@@ -181,6 +193,50 @@ def _controversial(subject, save, exists):
     )
 
 
+def _map_field(subject, save, exists):
+    return map_field(subject, steps=6, save=save, exists=exists)
+
+
+def _gratings(subject, save, exists):
+    return gratings(subject, orientations=6, frequencies=3, save=save, exists=exists)
+
+
+def _selectivity(subject, save, exists):
+    kinds = {"noise": pictures(40), "dark": 0.5 * pictures(26, 1)}
+    return selectivity(subject, kinds, repeats=2, save=save, exists=exists)
+
+
+def _invariance(subject, save, exists):
+    return invariance(subject, pictures(1)[0], steps=9, rotations=16, save=save, exists=exists)
+
+
+@cache
+def evolved():
+    """Recordings in memory of evolutions for the cells in turn, as many that their images are two blocks."""
+    return concat({f"e{i}": _evolution(i % 2) for i in range(66)})
+
+
+@cache
+def _evolution(unit):
+    generator = Fourier(SIDE, 2)
+    optimizer = IsotropicES(generator.space, seed=unit, population=6)
+    return evolve(
+        cells(),
+        generator,
+        optimizer,
+        objective=Unit(unit),
+        images=12,
+        references=None,
+        retest_repeats=2,
+        progress=False,
+    ).load()
+
+
+def _cross_units(subject, save, exists):
+    made = {"main": Fourier(SIDE, 2)}
+    return cross_units(subject, evolved(), generators=made, repeats=2, save=save, exists=exists)
+
+
 #: Of each protocol: its subject, its call with (subject, save, exists), and after how many blocks it is cut off.
 RUNS = {
     "evolve": (cells, _evolve, 3),
@@ -194,6 +250,11 @@ RUNS = {
     "pareto": (cells, _pareto, 2),
     "stretch_and_squeeze": (cell, _stretch_and_squeeze, 2),
     "controversial": (cell, _controversial, 2),
+    "map_field": (cells, _map_field, 1),
+    "gratings": (cells, _gratings, 1),
+    "selectivity": (cells, _selectivity, 1),
+    "invariance": (cells, _invariance, 1),
+    "cross_units": (cells, _cross_units, 1),
 }
 
 

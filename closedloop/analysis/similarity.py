@@ -107,10 +107,13 @@ def _responses(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Returns mean, standard error and number of some units' responses (-1: not recorded) in some presentations."""
     values = np.full((len(rows), len(columns)), np.nan)
-    for place, column in enumerate(columns):
-        if column >= 0 and was_recorded(part, rows, column):
-            one = responses_at(part, rows, [column])[:, 0].astype(float)
-            values[:, place] = one.mean(-1) if one.ndim == 2 else one
+    known = sorted({column for column in columns if column >= 0 and was_recorded(part, rows, column)})
+    if known:
+        read = responses_at(part, rows, known).astype(float)  # at once, for there may be a unit for each evolution
+        place = {column: i for i, column in enumerate(known)}
+        own = [i for i, column in enumerate(columns) if column in place]
+        found_of = read.mean(-1) if read.ndim == 3 else read
+        values[:, own] = found_of[:, [place[columns[i]] for i in own]]
     if len(rows) == 0:
         empty = np.full(len(columns), np.nan)
         return empty, empty, np.zeros(len(columns))

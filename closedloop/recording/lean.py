@@ -102,7 +102,7 @@ def responses_at(recording: xr.Dataset, rows: NDArray[Any], columns: Sequence[in
         RecordingError: The response of a unit to one of these presentations was not recorded.
     """
     if not is_lean(recording):
-        found: NDArray[Any] = recording["responses"].isel(presentation=rows, neuroid=columns).values
+        found: NDArray[Any] = recording["responses"].variable.isel(presentation=rows, neuroid=columns).values
         return found
     common = recording[COMMON_ROW].values[rows]
     own = np.flatnonzero(common < 0)

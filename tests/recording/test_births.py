@@ -19,7 +19,7 @@ class Died(BaseException):
 
 
 #: Those that take long at their birth.
-_LONG = {"atlas"}
+_LONG = {"atlas", "cross_units"}
 KINDS = [pytest.param(name, marks=pytest.mark.long) if name in _LONG else name for name in RUNS]
 
 
