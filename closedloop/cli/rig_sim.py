@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,23 +66,23 @@ def rig_sim(given: Mapping[str, Any]) -> None:
     faults, token = parse_faults(chosen.faults), read_token(chosen.token_file)
     if not (np.isfinite(chosen.spikes) and chosen.spikes >= 0 and np.isfinite(chosen.pace) and chosen.pace >= 0):
         raise InvalidArgumentError(f"spikes, pace: expected numbers from 0, got {chosen.spikes}, {chosen.pace}.")
-    subject = load(subject_recipe(given, units=given.get("units", DEFAULT_UNIT)))
+    recipe = subject_recipe(given, units=given.get("units", DEFAULT_UNIT))
+    if str(recipe["name"]).startswith("rig:"):
+        raise InvalidArgumentError(f"subject: expected who looks, such as lite0 or gabor, got a rig, {recipe['name']}.")
+    subject = load(recipe)
     rig = SimulatedRig(subject, _firing(subject, chosen), faults, chosen.seed, chosen.pace)
     shows: Shows = rig if chosen.lsl is None else MarkedRig(rig, Markers(chosen.lsl))
-    journal, listener = Journal(chosen.journal), listen(chosen.listen, token)
-    try:
+    with closing(Journal(chosen.journal)) as journal, closing(listen(chosen.listen, token)) as listener:
         server = RigServer(shows, FaultyListener(listener, faults, chosen.seed), journal)
         port = getattr(listener, "port", None)
         place = chosen.listen if port is None else f"{chosen.listen.rpartition(':')[0]}:{port}"
         words = f"{len(subject.units):,} unit" + ("s" if len(subject.units) > 1 else "")
         say(f"Rig: {subject.name}, {words}, at {place}; journal {chosen.journal}")
         tell(f"Ask it by --subject 'rig:{place}'. Ctrl-C stops it.")
-        server.run()
-    except KeyboardInterrupt:  # that is how it is stopped
-        tell("Stopped; what it has shown is in its journal.")
-    finally:
-        listener.close()
-        journal.close()
+        try:
+            server.run()
+        except KeyboardInterrupt:  # that is how it is stopped
+            tell("Stopped; what it has shown is in its journal.")
 
 
 def _firing(subject: Subject, chosen: RigPart) -> Any:

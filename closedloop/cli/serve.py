@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,10 @@ from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.parts import RunPart
 from closedloop.loop.settings import option, settings
+
+if TYPE_CHECKING:
+    from closedloop.loop.experiment import Experiment
+    from closedloop.subjects import Served
 
 #: The subject that waits for a rig which asks.
 SERVED = "served"
@@ -44,16 +49,7 @@ def serve(
     ],
 ) -> None:
     """Hold a session for a rig that drives itself: it asks for blocks and tells what became of them, over TCP."""
-    from closedloop.cli.evolve import Bar
-    from closedloop.cli.show import show_run
-    from closedloop.loop.experiment import (
-        build_rules,
-        build_subject,
-        build_threads,
-        parse_experiment,
-        read_experiment_file,
-    )
-    from closedloop.loop.session import Session
+    from closedloop.loop.experiment import build_subject, parse_experiment, read_experiment_file
     from closedloop.subjects import Served
 
     read = read_experiment_file(experiment)
@@ -62,15 +58,28 @@ def serve(
             f"experiment: expected 'subject: {{name: {SERVED}, units: 32}}' in {experiment}, got "
             f"{read.subject.name!r}; other subjects are asked by closedloop evolve."
         )
-    folder = run_folder({**given, **({} if "out" in given else {"config": experiment})}, SERVED)
+    folder = run_folder(given, SERVED, experiment.stem)
     said = {name: str(given[name]) for name in ServePart.__dataclass_fields__ if name in given}
     known = {"journal": f"{folder.resolve()}.journal.sqlite", **read.subject.options, **said}
     content = {**read.model_dump(exclude_unset=True), "subject": {"name": SERVED, **known}}
     content.pop("fingerprints", None)
     chosen = parse_experiment(content, str(experiment))
-    subject = build_subject(chosen)
-    if not isinstance(subject, Served):
-        raise InvalidArgumentError(f"experiment: expected the subject {SERVED!r}, got {subject.name!r}.")
+    with _parent_of(Path(known["journal"]).expanduser(), "journal" not in {**read.subject.options, **said}):
+        subject = build_subject(chosen)
+        if not isinstance(subject, Served):
+            raise InvalidArgumentError(f"experiment: expected the subject {SERVED!r}, got {subject.name!r}.")
+        _hold(subject, chosen, given, folder, known)
+
+
+def _hold(
+    subject: Served, chosen: Experiment, given: Mapping[str, Any], folder: Path, known: Mapping[str, Any]
+) -> None:
+    """Holds the session until it is over, and shows what it found."""
+    from closedloop.cli.evolve import Bar
+    from closedloop.cli.show import show_run
+    from closedloop.loop.experiment import build_rules, build_threads
+    from closedloop.loop.session import Session
+
     try:
         session = Session(
             subject,
@@ -91,6 +100,20 @@ def serve(
         show_run(folder)
     finally:
         subject.close("the session was stopped")
+
+
+@contextmanager
+def _parent_of(journal: Path, make: bool) -> Iterator[None]:
+    """Makes the folder of a journal, where asked to; what it made and is empty at the end, it removes."""
+    made = [path for path in journal.parents if make and not path.exists()]
+    if made:
+        made[0].mkdir(parents=True)
+    try:
+        yield
+    finally:
+        for path in made:
+            with suppress(OSError):  # it holds something
+                path.rmdir()
 
 
 COMMAND = Command(serve, (ServePart, RunPart))

@@ -25,12 +25,46 @@ class Kind:
     """One kind of fault.
 
     Attributes:
-        numbers: Its numbers by name, with their defaults.
+        numbers: Its numbers by name, with their defaults; what each may be stands in `BOUNDS`.
         what: What happens, in a sentence.
     """
 
     numbers: Mapping[str, float]
     what: str
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a number may be.
+
+    Attributes:
+        least: The least value.
+        most: The largest.
+        whole: Whether it counts something.
+    """
+
+    least: float = 0.0
+    most: float = 1e9
+    whole: bool = False
+
+    def __str__(self) -> str:
+        end = f" from {self.least:g}" if self.most >= 1e9 else f" from {self.least:g} to {self.most:g}"
+        return f"{'a whole number' if self.whole else 'a number'}{end}"
+
+
+#: Bounds of the numbers of faults, by their names.
+BOUNDS = {
+    "rate": Bounds(most=1),
+    "burst": Bounds(1),
+    "change": Bounds(-0.999, 10),
+    "over": Bounds(1),
+    "unit": Bounds(whole=True),
+    "one": Bounds(whole=True),
+    "two": Bounds(whole=True),
+    "from": Bounds(whole=True),
+    "share": Bounds(most=1),
+    "seconds": Bounds(most=86_400),
+}
 
 
 #: All faults by name.
@@ -68,18 +102,29 @@ def parse_faults(words: Sequence[str]) -> dict[str, dict[str, float]]:
         name, *values = word.split(":")
         if name not in FAULTS:
             raise UnknownNameError(f"faults: no fault named {name!r}.{closest(name, FAULTS)}")
+        if name in found:
+            raise InvalidArgumentError(f"faults: {name} is named twice; expected each fault once.")
         numbers = dict(FAULTS[name].numbers)
         if len(values) > len(numbers):
             raise InvalidArgumentError(f"faults: {word!r} has too many numbers; {name} takes: {', '.join(numbers)}.")
         for place, text in zip(numbers, values, strict=False):
-            try:
-                numbers[place] = float(text)
-            except ValueError:
-                raise InvalidArgumentError(f"faults: {word!r}: expected a number as {place}, got {text!r}.") from None
-        if "rate" in numbers and not 0 <= numbers["rate"] <= 1:
-            raise InvalidArgumentError(f"faults: {word!r}: expected a rate from 0 to 1, got {numbers['rate']:g}.")
+            numbers[place] = _number(word, place, text)
+        if name == "swap" and numbers["one"] == numbers["two"]:
+            raise InvalidArgumentError(f"faults: {word!r}: expected two different units, got one twice.")
         found[name] = numbers
     return found
+
+
+def _number(word: str, place: str, text: str) -> float:
+    """Returns a number of a fault, if it is within its bounds."""
+    bounds = BOUNDS[place]
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not bounds.least <= value <= bounds.most or (bounds.whole and value != int(value)):
+        raise InvalidArgumentError(f"faults: {word!r}: expected {bounds} as {place}, got {text!r:.40}.")
+    return value
 
 
 @final

@@ -28,7 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from closedloop.errors import RecordingError, RigError
+from closedloop.errors import InvalidArgumentError, RecordingError, RigError
 from closedloop.files import replace_file, synchronize
 from closedloop.rigs.messages import Message, decoded, encoded, refusal, sha256
 
@@ -214,11 +214,19 @@ class FolderListener:
 
     Args:
         folder: The folder; it is made if it is not there.
+
+    Raises:
+        InvalidArgumentError: It cannot be made.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self._root = Path(folder)
-        (self._root / "sessions").mkdir(parents=True, exist_ok=True)
+        try:
+            (self._root / "sessions").mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"listen: cannot make the folder {folder} ({getattr(error, 'strerror', None) or error}); name another."
+            ) from error
         self._done: set[Path] = set()
         self._unfit: dict[Path, float] = {}
 

@@ -50,6 +50,7 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        self._made = self.path != ":memory:" and not Path(self.path).exists()
         try:
             self._file = sqlite3.connect(self.path, isolation_level=None, timeout=10, check_same_thread=False)
             self._file.execute("PRAGMA journal_mode = WAL")
@@ -125,8 +126,12 @@ class Journal:
         return [(s, int(q), b, int(a), bool(done)) for s, q, b, a, done in rows]
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; one that was made here, and into which nothing was written, is removed."""
+        nothing = self._made and self._one("SELECT 1 FROM blocks UNION SELECT 1 FROM rig LIMIT 1") is None
         self._file.close()
+        if nothing:
+            for ending in ("", "-wal", "-shm"):
+                Path(self.path + ending).unlink(missing_ok=True)
 
     def _one(self, words: str, *values: Any) -> Any:
         return self._file.execute(words, values).fetchone()

@@ -45,6 +45,17 @@ def test_a_rehearsal(tmp_path, capsys):
     ("words", "message"),
     [
         (["--faults", "losst"], "no fault named 'losst'"),
+        (["--faults", "lost:0.1,lost:0.2"], "lost is named twice"),
+        (["--faults", "lost:nan"], "'lost:nan': expected a number from 0 to 1 as rate, got 'nan'"),
+        (["--faults", "drift:-2"], "'drift:-2': expected a number from -0.999 to 10 as change"),
+        (["--faults", "drift:-0.3:0"], "expected a number from 1 as over, got '0'"),
+        (["--faults", "silent:0.5:-1"], "expected a number from 0 to 86400 as seconds"),
+        (["--faults", "dead:0.5"], "expected a whole number from 0 as unit"),
+        (["--faults", "swap:1:1"], "expected two different units"),
+        (["--faults", "dead:1"], "dead: expected a unit from 0 to 0, got 1"),
+        (["--listen", "folder:/proc/x"], "listen: cannot make the folder /proc/x"),
+        (["--journal", "."], "journal: cannot open ."),
+        (["--subject", "rig:folder:x"], "subject: expected who looks, such as lite0 or gabor, got a rig"),
         (["--listen", "tcp://x"], "expected zmq://HOST:PORT or folder:DIR"),
         (["--spikes", "-1"], "expected numbers from 0"),
         (["--token-file", "none"], "token_file: cannot read none"),
@@ -53,5 +64,6 @@ def test_a_rehearsal(tmp_path, capsys):
 def test_what_does_not_fit(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):
-        main(["rig-sim", "--subject", "gabor", "--spikes", "0", *words])
+        main(["rig-sim", "--subject", "gabor", "--spikes", "0", "--listen", "folder:rig", *words])
     assert message in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []

@@ -134,9 +134,9 @@ def test_words():
         parse_faults(["losst"])
     with pytest.raises(InvalidArgumentError, match=r"'lost:1:2' has too many numbers; lost takes: rate"):
         parse_faults(["lost:1:2"])
-    with pytest.raises(InvalidArgumentError, match=r"expected a rate from 0 to 1, got 2"):
+    with pytest.raises(InvalidArgumentError, match=r"'lost:2': expected a number from 0 to 1 as rate"):
         parse_faults(["lost:2"])
-    with pytest.raises(InvalidArgumentError, match=r"expected a number as rate, got 'x'"):
+    with pytest.raises(InvalidArgumentError, match=r"expected a number from 0 to 1 as rate, got 'x'"):
         parse_faults(["lost:x"])
     with pytest.raises(InvalidArgumentError, match=r"dead: expected a unit from 0 to 3, got 7"):
         SimulatedRig(telling(), None, parse_faults(["dead:7"]))
