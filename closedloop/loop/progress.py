@@ -52,11 +52,11 @@ class Pace:
         if not rate > 0:
             return ""
         speed = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min"
-        left = "" if total is None or completed >= total else f"  {_duration((total - completed) / rate)} left"
+        left = "" if total is None or completed >= total else f"  {duration((total - completed) / rate)} left"
         return speed + left
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Returns seconds as a person says them, such as "40 s", "2 min 40 s", "3 h 5 min"."""
     whole = round(seconds)
     if whole < 60:

@@ -9,13 +9,16 @@ from typing import Any, final
 
 from closedloop.errors import RigError, SubjectTimeoutError
 from closedloop.loop.notices import Notice
+from closedloop.loop.progress import duration
 from closedloop.rigs.messages import Message, message
 from closedloop.rigs.transports import Transport
 
-#: Seconds of silence after which a person is told of it, and after which again.
-SILENT_S = 5.0
+#: Seconds of silence after which a person is told of it; again after twice as many, and from the most on every so many.
+SILENT_S, MOST_S = 5.0, 60.0
 #: What notices of it are about.
 SILENCE = "silence"
+#: Late or double messages of which a person is told, and of each ten times as many.
+STALE = 10
 #: How often a block is sent again that the rig calls damaged.
 DAMAGED = 3
 #: Seconds between two askings of a rig that is busy.
@@ -48,6 +51,7 @@ class RigClient:
         self._tell = tell or (lambda text: None)
         self.name = secrets.token_hex(6)
         self.resent = self.stale = 0
+        self._stale_told = STALE
 
     def hello(self, session: str, connect_s: float) -> Mapping[str, Any]:
         """Asks who is there; returns the header of the welcome.
@@ -107,18 +111,29 @@ class RigClient:
                 damaged += got.header.get("code") == "damaged"
                 if got.header.get("code") not in ("busy", "damaged") or damaged > DAMAGED:
                     raise refused(got.header)
+                if not waiting.refused:
+                    why = got.header.get("code")
+                    self._tell(f"the rig does not take block {block.header['seq']} yet ({why}); asking again")
+                    waiting.refused = True
                 waiting.heard(self._patience_s)
                 time.sleep(BUSY_S if got.header.get("code") == "busy" else 0)
                 self._again(block)
             else:
-                self.stale += 1
+                self._note_stale()
+
+    def _note_stale(self) -> None:
+        """Counts a message that answers nothing that is asked, and tells of many."""
+        self.stale += 1
+        if self.stale >= self._stale_told:
+            self._stale_told *= 10
+            self._tell(f"{self.stale} answers came late, twice or damaged so far, and were dropped")
 
     def _receive(self, timeout_s: float) -> Message | None:
         """Returns the next message; what is damaged, or of a stranger, counts as stale."""
         try:
             return self.transport.receive(timeout_s)
         except RigError:
-            self.stale += 1
+            self._note_stale()
             return None
 
     def _still_waiting(self, waiting: _Waiting, block: Message) -> None:
@@ -132,6 +147,9 @@ class RigClient:
                 "What it has shown meanwhile stands in its journal, and is answered when the run goes on."
             )
         if waiting.over():
+            if not waiting.asked_again:
+                self._tell(f"asking the rig again for block {block.header['seq']}")
+                waiting.asked_again = True
             self.transport.renew()
             self._again(block)
             waiting.patient_again(self._patience_s)
@@ -155,6 +173,7 @@ class _Waiting:
         self._heard = time.monotonic() + expected_s
         self._until = self._heard + patience_s
         self._said = 0.0
+        self.asked_again = self.refused = False
 
     @property
     def silent_s(self) -> float:
@@ -180,9 +199,9 @@ class _Waiting:
 
     def say(self, tell: Callable[[str], None]) -> None:
         """Tells how long it has been silent, every few seconds."""
-        if self.silent_s - self._said >= SILENT_S:
+        if self.silent_s - self._said >= min(max(SILENT_S, self._said), MOST_S):
             self._said = self.silent_s
-            tell(Notice(f"rig silent for {self._said:.0f} s", SILENCE))
+            tell(Notice(f"rig silent for {duration(self._said)}", SILENCE))
 
     def say_that_it_is_back(self, tell: Callable[[str], None]) -> None:
         """Tells that there is news again, where silence was told of."""

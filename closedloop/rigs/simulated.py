@@ -139,7 +139,8 @@ class SimulatedRig:
         if self._firing is not None:
             span = (float(block["baseline_s"][0]), float(block["window_s"][1]) + AFTER_S)
             known = np.nan_to_num(responses)
-            spikes = self._swapped_spikes(self._firing.fire(known, float(block["show"]["on_s"]), span, gain), first)
+            fired = self._firing.fire(known, float(block["show"]["on_s"]), span, gain)
+            spikes = self._swapped_spikes(self._without_dead(fired, first), first)
         else:
             responses = self._swapped(responses * gain, first)
         found = []
@@ -216,6 +217,15 @@ class SimulatedRig:
             moved = np.flatnonzero(first + np.arange(len(responses)) >= swap["from"])
             responses[moved, one], responses[moved, two] = responses[moved, two], responses[moved, one]
         return responses
+
+    def _without_dead(self, spikes: Spikes, first: int) -> Spikes:
+        """Takes away all spikes of a unit since it died, those of its baseline too."""
+        if (dead := self._faults.get("dead")) is None:
+            return spikes
+        alive = (spikes.unit != int(dead["unit"])) | (first + spikes.presentation < dead["from"])
+        number = np.bincount(spikes.presentation[alive], minlength=len(spikes))
+        offsets = np.concatenate([[0], np.cumsum(number)]).astype(np.int64)
+        return Spikes(spikes.time_s[alive], spikes.unit[alive], offsets)
 
     def _swapped_spikes(self, spikes: Spikes, first: int) -> Spikes:
         if (swap := self._faults.get("swap")) is None:

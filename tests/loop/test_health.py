@@ -12,7 +12,7 @@ import pytest
 from closedloop.loop import notices
 from closedloop.loop.health import Health
 from closedloop.loop.progress import Meter
-from closedloop.presentations import Answers
+from closedloop.presentations import Answers, Spikes
 from closedloop.recording.notes import read_notes
 from tests.loop.test_answers import session
 from tests.small_rig import SmallRig
@@ -46,7 +46,8 @@ def test_lost_trials_are_told_when_they_come_rise_and_go(said):
     for status, times in ((bad, 5), (worse, 5), (("ok",) * 10, 5)):
         for _ in range(times):
             see(said, status)
-    assert said.said[0] == "lost trials now 30 % (3 of the last 10)"
+    assert said.said[0] == "lost trials now 30 % (3 of the last 10: 3 aborted)"
+    assert any("fixation break, " in text and text.endswith(" aborted)") for text in said.said)
     assert any(text.startswith(("lost trials now 8", "lost trials now 7")) for text in said.said)
     assert said.said[-1].startswith("lost trials now ")
     assert float(said.said[-1].split()[3]) < 10
@@ -83,6 +84,68 @@ def test_a_unit_that_fades_is_told_once_and_again_after_it_was_back(said):
     for snr in [(4, 4)] * 3 + [(4, 1.5)] * 3 + [(4, 4)] + [(4, 1)]:
         see(said, snr=snr)
     assert said.said == ["SNR of unit u1 fell from 4 to 1.5", "SNR of unit u1 fell from 4 to 1"]
+
+
+def test_of_many_units_that_fade_at_once_the_worst_is_named(said):
+    for snr in [(4, 4)] * 3 + [(1, 1.5)]:
+        see(said, snr=snr)
+    assert said.said == ["SNR of units u0, u1 fell, the worst, u0, from 4 to 1"]
+
+
+def test_presentations_that_were_shown_a_second_time_are_told(said):
+    answers = Answers(status=["ok"] * 4, attempt=np.array([1, 1, 2, 2]))
+    said.see(answers, np.ones((4, 2)), list("abcd"), ["evolved"] * 4, ("u0", "u1"))
+    assert said.said == ["the rig had died while it showed a block, and showed it again: 2 presentations are attempt 2"]
+
+
+def blocks(health, counts, kinds="evolved", names=None):
+    """Shows blocks of ten of these counts ``(n, units)``, with spikes."""
+    for start in range(0, len(counts), 10):
+        own = counts[start : start + 10]
+        n = own.sum(axis=1).astype(int)
+        offsets = np.concatenate([[0], np.cumsum(n)])
+        spikes = Spikes(np.zeros(offsets[-1]), np.zeros(offsets[-1], np.int32), offsets)
+        answers = Answers(status=["ok"] * len(own), spikes=spikes, attempt=np.ones(len(own), np.int32))
+        which = ["x"] * len(own) if names is None else names[start : start + 10]
+        health.see(answers, own.astype(float), which, [kinds] * len(own), tuple(f"u{i}" for i in range(own.shape[1])))
+
+
+@pytest.mark.parametrize("mean", [0.3, 3.0, 20.0])
+def test_a_unit_that_falls_silent_is_told_once_and_soon(said, mean):
+    rng = np.random.default_rng(0)
+    alive = rng.poisson(mean, (300, 3))
+    blocks(said, alive)
+    assert said.said == []
+    dead = rng.poisson(mean, (120, 3))
+    dead[:, 1] = 0
+    blocks(said, dead)
+    assert len(said.said) == 1
+    assert said.said[0].startswith("unit u1: no spike in the last ")
+    blocks(said, rng.poisson(mean, (100, 3)))  # it fires again, and may fall silent again
+    blocks(said, dead)
+    assert len(said.said) == 2
+
+
+def references(rng, shown, tuning, swap=False):
+    """Draws counts of shown references, of units with a tuning each."""
+    counts = rng.poisson(tuning[shown])
+    return counts[:, [1, 0, *range(2, counts.shape[1])]] if swap else counts
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_units_that_change_places_are_told(swap):
+    told = 0
+    for seed in range(20):
+        rng, said = np.random.default_rng(seed), []
+        health, tuning = Health(said.append), rng.exponential(10, (60, 4))
+        survey = np.arange(60)
+        blocks(health, references(rng, survey, tuning), "reference", [str(i) for i in survey])
+        for _ in range(15):
+            which = rng.permutation(60)[:10]
+            blocks(health, references(rng, which, tuning, swap), "reference", [str(i) for i in which])
+        told += any(text.startswith("units u0 and u1 may have changed places") for text in said)
+        assert not [text for text in said if "places" in text and "u0 and u1" not in text]
+    assert told == (20 if swap else 0)
 
 
 def test_notices_go_to_who_listens_else_to_the_log(caplog):
