@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.contenders import advantage, contender_table
     from closedloop.analysis.controls import control_scores
     from closedloop.analysis.controversies import controversy
+    from closedloop.analysis.days import reference_days, sittings
     from closedloop.analysis.developments import development, layer_table
     from closedloop.analysis.drift import reference_drift
     from closedloop.analysis.elites import class_elites, class_probabilities
@@ -140,6 +141,7 @@ _HOMES = {
     "psth": "tuning",
     "radial_tuning": "landscapes",
     "read_allocation": "allocation",
+    "reference_days": "days",
     "reference_drift": "drift",
     "reference_means": "comparison",
     "search_regret": "searches",
@@ -147,6 +149,7 @@ _HOMES = {
     "signal_correlation": "tuning",
     "simulated_power": "planning",
     "single_units": "errors",
+    "sittings": "days",
     "sparseness": "tuning",
     "split_half": "reliability",
     "spurious_units": "spurious",
@@ -236,6 +239,7 @@ __all__ = [
     "psth",
     "radial_tuning",
     "read_allocation",
+    "reference_days",
     "reference_drift",
     "reference_means",
     "runs",
@@ -244,6 +248,7 @@ __all__ = [
     "signal_correlation",
     "simulated_power",
     "single_units",
+    "sittings",
     "sparseness",
     "split_half",
     "spurious_units",

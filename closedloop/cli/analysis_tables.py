@@ -48,6 +48,8 @@ ANALYSES: dict[str, Analysis] = {
     "generations_to": Analysis(analysis.generations_to, "thread"),
     "images_to": Analysis(analysis.images_to, "thread"),
     "naturalness": Analysis(analysis.naturalness, "thread", {}, ("least", "most", "median")),
+    "reference_days": Analysis(analysis.reference_days, "unit"),
+    "sittings": Analysis(analysis.sittings, "runs", {}, ("count",)),
     "reference_drift": Analysis(analysis.reference_drift, "unit"),
     "fano_factor": Analysis(analysis.fano_factor, "unit"),
     "split_half": Analysis(analysis.split_half, "unit", best="reliability"),

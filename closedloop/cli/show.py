@@ -49,6 +49,7 @@ def show_run(run: Path, figure: Path | None = None, movie: Path | None = None) -
         RecordingError: Not a run, or a figure cannot be written.
         InvalidArgumentError: The format of figure or movie is not known, or the run has no movie.
     """
+    from closedloop.analysis.days import at_a_rig
     from closedloop.loop.protocol import shown_protocol
     from closedloop.recording.evolutions import experiment_of
     from closedloop.recording.reader import open_recording
@@ -59,6 +60,10 @@ def show_run(run: Path, figure: Path | None = None, movie: Path | None = None) -
         raise InvalidArgumentError(f"movie: expected a name ending in {MOVIE}, got {movie}.")
     recording = open_recording(run)
     summary = shown_protocol(experiment_of(recording), str(run)).summary(run, recording)
+    if at_a_rig(recording):
+        from closedloop.figures.sittings import rig_summary
+
+        summary = summary.beside(rig_summary(recording))
     if movie is not None and not summary.movies:
         raise InvalidArgumentError(f"movie: {run} has none; leave --movie out.")
     for table in summary.tables:

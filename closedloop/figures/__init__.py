@@ -34,6 +34,8 @@ from closedloop.figures.page import plot_evolution
 from closedloop.figures.plan import plot_plan
 from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.searches import plot_natural_search
+from closedloop.figures.sittings import plot_sittings
+from closedloop.figures.spikes import plot_psth
 from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.tolerances import plot_tolerance
@@ -81,9 +83,11 @@ __all__ = [
     "plot_peaks",
     "plot_plan",
     "plot_population",
+    "plot_psth",
     "plot_reconstruction",
     "plot_reliability",
     "plot_selectivity",
+    "plot_sittings",
     "plot_spurious",
     "plot_step_shares",
     "plot_threads",

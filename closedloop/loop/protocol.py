@@ -140,6 +140,15 @@ class RunSummary:
     steady: bool = True
     rows: str = ""
 
+    def beside(self, other: RunSummary) -> RunSummary:
+        """Returns the same with the tables, sentences and figures of another one behind its own."""
+        return replace(
+            self,
+            tables=[*self.tables, *other.tables],
+            lines=[*self.lines, *other.lines],
+            figures={**self.figures, **other.figures},
+        )
+
 
 @dataclass(frozen=True)
 class Analysis:

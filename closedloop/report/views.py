@@ -37,6 +37,7 @@ from closedloop.figures import (
     plot_trajectory,
 )
 from closedloop.figures.population import population
+from closedloop.figures.sittings import rig_summary
 from closedloop.figures.style import part_of, reference_count
 from closedloop.figures.trajectory import milestones
 from closedloop.interfaces import STILL
@@ -205,7 +206,7 @@ def run_view(run: Run, place: int) -> RunView:
     threads = [_thread_view(run, s, sketches) for s in summaries if s.images]
     found = cautions(run.recording, run.pictures, str(run.path))
     protocol = shown_protocol(run.experiment, str(run.path))
-    section = (protocol.section or protocol.summary)(run.path, run.recording)
+    section = (protocol.section or protocol.summary)(run.path, run.recording).beside(rig_summary(run.recording))
     units = list(unit_views(run)) if section.steady and not evolution else []
     whole = section.steady and len(everyone) <= MANY
     drawings = _run_drawings(run, [s for s in summaries if s.images], sketches) if whole else []
