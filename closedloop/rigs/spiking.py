@@ -4,7 +4,8 @@ A unit's rate after an image comes on is its baseline, then from its latency on 
 part until the image goes off; both decay after it. The transient is less selective than what follows (Tamura & Tanaka
 2001, "Visual response properties of cells in the ventral and dorsal parts of the macaque inferotemporal cortex";
 Sugase et al. 1999, "Global and fine information coded by single neurons in the temporal visual cortex"): its drive is
-drawn to the mean drive of the images before. Spikes are Poisson.
+drawn to the mean drive of the first images. That mean stays as it is then: one that went on would rise with the images
+that are evolved, and all references would seem to be answered more and more. Spikes are Poisson.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Course:
         decay_s: Time constant of the transient, and of what is left after the image is off.
         coarse: How far the transient is drawn to the mean drive, 0 to 1.
         baseline_hz: Rate without an image.
-        memory: Presentations over which the mean drive is taken (to 1/e).
+        memory: First presentations over which the mean drive is taken.
     """
 
     latency_s: float = 0.06
@@ -43,7 +44,7 @@ class Course:
     decay_s: float = 0.03
     coarse: float = 0.5
     baseline_hz: float = 3.0
-    memory: float = 100.0
+    memory: int = 100
 
 
 @final
@@ -72,7 +73,7 @@ class Firing:
         spread = self._course.latency_spread_s * rng.standard_normal(units)
         self.latency_s = np.maximum(self._course.latency_s + spread, 0.02)
         self._rng = named_generator(seed, "rig spikes")
-        self._mean: NDArray[np.float64] | None = None
+        self._mean, self._seen = np.zeros(units), 0  # mean drive of the first presentations, and how many these are
 
     def fire(
         self, responses: NDArray[Any], on_s: float, span_s: tuple[float, float], gain: NDArray[np.float64]
@@ -103,14 +104,15 @@ class Firing:
         return Spikes(np.round(when[order], 6), unit[order].astype(np.int32), offsets)
 
     def _means(self, drive: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the running mean of the drive before each presentation ``(n, units)``, and goes on with it."""
-        keep, found = np.exp(-1 / self._course.memory), np.empty_like(drive)
-        mean = drive.mean(axis=0) if self._mean is None and len(drive) else self._mean
-        for row in range(len(drive)):
-            found[row] = mean
-            mean = keep * mean + (1 - keep) * drive[row]
-        self._mean = mean
-        return found
+        """Returns the mean drive of the first presentations, for each of these ``(n, units)``, and goes on with it.
+
+        Until there are as many as it is taken over, it is that of all up to the end of this block.
+        """
+        new = drive[: max(0, self._course.memory - self._seen)]
+        if len(new):
+            self._mean = (self._seen * self._mean + new.sum(axis=0)) / (self._seen + len(new))
+            self._seen += len(new)
+        return np.broadcast_to(self._mean, drive.shape)
 
     def _shapes(self, times: NDArray[np.float64], on_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns transient and sustained part ``(units, steps)``, which add up to 1 over the window, in 1/s."""
@@ -128,10 +130,12 @@ class Firing:
         return transient, sustained
 
     def state(self) -> State:
-        """Returns the random generator and the mean drive."""
-        return {"rng": generator_state(self._rng), "mean": self._mean}
+        """Returns the random generator, the mean drive, and over how many presentations it was taken."""
+        return {"rng": generator_state(self._rng), "mean": self._mean, "seen": self._seen}
 
     def restore(self, state: State) -> None:
-        """Goes back to a saved state."""
+        """Goes back to a saved state; what stands in a journal of an older version has the mean that it had."""
         restore_generator(self._rng, state["rng"])
-        self._mean = None if state["mean"] is None else np.array(state["mean"])
+        known = state["mean"] is not None
+        self._mean = np.array(state["mean"]) if known else np.zeros(len(self._scale))
+        self._seen = int(state.get("seen", self._course.memory if known else 0))

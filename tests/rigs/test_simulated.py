@@ -54,6 +54,26 @@ def test_the_transient_tells_images_apart_less_than_what_follows():
     assert selectivity(early) < 0.6 * selectivity(late)
 
 
+def test_what_is_shown_later_does_not_change_the_answer_to_an_image():
+    """The transient is drawn to the mean of the first images, and not to that of the last ones, which evolve."""
+    firing, first = fire(np.ones((300, 1)), Course(coarse=0.8, latency_spread_s=0.0))
+    for _ in range(5):
+        firing.fire(np.full((200, 1), 8.0), 0.1, SPAN, np.ones((200, 1)))
+    again = firing.fire(np.ones((300, 1)), 0.1, SPAN, np.ones((300, 1)))
+    then, now = (spikes.counts(WINDOW, 1).mean() for spikes in (first, again))
+    assert now == pytest.approx(then, abs=4 * np.sqrt(2 * then / 300))
+
+
+def test_a_firing_that_is_restored_goes_on_alike():
+    one, _ = fire(np.ones((30, 2)), units=2)
+    state = one.state()
+    other = Firing(2, WINDOW, np.array([10.0]))
+    other.restore(state)
+    later = np.full((100, 2), 2.0)
+    a, b = (f.fire(later, 0.1, SPAN, np.ones((100, 2))) for f in (one, other))
+    np.testing.assert_array_equal(a.time_s, b.time_s)
+
+
 def test_latencies_differ_between_units_and_are_those_of_the_seed():
     one, two, other = (Firing(20, WINDOW, np.ones(20), seed=seed).latency_s for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
