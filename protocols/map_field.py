@@ -10,15 +10,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.fields import FIELD, fit_field
+from closedloop.analysis.fields import FIELD, field_box, fit_field
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen, patch, squares
 from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import Subject
+from closedloop.loop.experiment import Experiment, parse_experiment
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
+from closedloop.objectives import parse_objective
+from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_titles, shared
 
 from .present import Library
@@ -117,6 +120,35 @@ def map_field(
         raise InvalidArgumentError("images: expected none with stimuli='noise'; stimuli='patches' shows pictures.")
     library = field_library(chosen, pictures)
     return record_probe(MAP_FIELD, subject, library, chosen, {}, save, exists, progress)
+
+
+def at_field(experiment: Experiment, run: str | Path, subject: Subject) -> Experiment:
+    """Returns an experiment whose generators are placed in the mapped fields of the units that they are evolved for.
+
+    Args:
+        experiment: See `closedloop.loop.experiment`; each thread excites one unit.
+        run: Folder of a field's mapping.
+        subject: Whose units are named by the objectives.
+
+    Raises:
+        InvalidArgumentError: A thread excites several units, or one without a field; the error names it.
+        RecordingError: It is no run of a field's mapping.
+    """
+    found = fit_field(open_recording(run))
+    names, content = found["neuroid_id"].values.tolist(), experiment.model_dump(exclude_unset=True)
+    for part, thread in zip(experiment.threads, content["threads"], strict=True):
+        columns = parse_objective(part.objective, subject.units).columns
+        units = {subject.units.neuroid_id[c] for c in (range(len(subject.units)) if columns is None else columns)}
+        if len(units) != 1 or not units <= set(names):
+            raise InvalidArgumentError(
+                f"at_field: expected a thread that excites one unit of those in {run} ({', '.join(names[:3])} …), got "
+                f"{part.objective!r} of {sorted(units)}; map the field of that unit, or place the generator yourself: "
+                "--generator '{name: placed, box: [y0, x0, y1, x1], generator: native}'."
+            )
+        box = field_box(found, names.index(units.pop()))
+        placed = {"box": list(box), "resolution": int(found["resolution_px"]), "generator": thread["generator"]}
+        thread["generator"] = {"name": "placed", **placed}
+    return parse_experiment(content, "at_field")
 
 
 def _some(images: ImageSet, count: int) -> ImageSet:

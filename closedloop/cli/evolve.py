@@ -29,7 +29,6 @@ from closedloop.loop.progress import SessionMeter
 from closedloop.loop.settings import Settings
 
 if TYPE_CHECKING:
-    from closedloop.interfaces import Subject
     from closedloop.loop.experiment import Experiment
     from closedloop.loop.session import Session
 
@@ -58,6 +57,8 @@ def evolve(given: Mapping[str, Any]) -> None:
         if given.get("each"):
             experiment = experiment_of_each(experiment, subject.units, "all")
         if "at_field" in given:
+            from closedloop.protocols.map_field import at_field
+
             experiment = at_field(experiment, given["at_field"], subject)
         if len(subject.units) > 1 and not experiment.names_objective:
             raise InvalidArgumentError(
@@ -99,35 +100,6 @@ COMMAND = Command(
     defaults=DEFAULTS,
     helps={"units": "Unit to excite: 7, '(12,3,4)' …; several with --objective, or with --each: all, random:64, 0-99."},
 )
-
-
-def at_field(experiment: Experiment, run: Path, subject: Subject) -> Experiment:
-    """Returns an experiment whose generators are placed in the mapped fields of the units that they are evolved for.
-
-    Raises:
-        InvalidArgumentError: A thread excites several units, or one without a field; the error names it.
-        RecordingError: It is no run of a field's mapping.
-    """
-    from closedloop.analysis import field_box, fit_field
-    from closedloop.loop.experiment import parse_experiment
-    from closedloop.objectives import parse_objective
-    from closedloop.recording.reader import open_recording
-
-    found = fit_field(open_recording(run))
-    names, content = found["neuroid_id"].values.tolist(), experiment.model_dump(exclude_unset=True)
-    for part, thread in zip(experiment.threads, content["threads"], strict=True):
-        columns = parse_objective(part.objective, subject.units).columns
-        units = {subject.units.neuroid_id[c] for c in (range(len(subject.units)) if columns is None else columns)}
-        if len(units) != 1 or not units <= set(names):
-            raise InvalidArgumentError(
-                f"at_field: expected a thread that excites one unit of those in {run} ({', '.join(names[:3])} …), got "
-                f"{part.objective!r} of {sorted(units)}; map the field of that unit, or place the generator yourself: "
-                "--generator '{name: placed, box: [y0, x0, y1, x1], generator: native}'."
-            )
-        box = field_box(found, names.index(units.pop()))
-        placed = {"box": list(box), "resolution": int(found["resolution_px"]), "generator": thread["generator"]}
-        thread["generator"] = {"name": "placed", **placed}
-    return parse_experiment(content, "at_field")
 
 
 def _references(experiment: Experiment, given: Mapping[str, Any]) -> Any:

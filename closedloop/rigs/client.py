@@ -113,7 +113,8 @@ class RigClient:
                     raise refused(got.header)
                 if not waiting.refused:
                     why = got.header.get("code")
-                    self._tell(f"the rig does not take block {block.header['seq']} yet ({why}); asking again")
+                    words = f"the rig does not take block {block.header['seq']} yet ({why}); asking again"
+                    self._tell(Notice(words, SILENCE))
                     waiting.refused = True
                 waiting.heard(self._patience_s)
                 time.sleep(BUSY_S if got.header.get("code") == "busy" else 0)
@@ -126,7 +127,8 @@ class RigClient:
         self.stale += 1
         if self.stale >= self._stale_told:
             self._stale_told *= 10
-            self._tell(f"{self.stale} answers came late, twice or damaged so far, and were dropped")
+            words = f"{self.stale} answers came late, twice or damaged so far, and were dropped"
+            self._tell(Notice(words, "late answers", well=True))
 
     def _receive(self, timeout_s: float) -> Message | None:
         """Returns the next message; what is damaged, or of a stranger, counts as stale."""
@@ -139,7 +141,7 @@ class RigClient:
     def _still_waiting(self, waiting: _Waiting, block: Message) -> None:
         """Tells of silence, sends a message again when it is time, and gives up when that time has come."""
         silent = waiting.silent_s
-        waiting.say(self._tell)
+        waiting.say(self._tell, int(block.header["seq"]))
         if self._give_up_s is not None and silent > self._give_up_s:
             raise SubjectTimeoutError(
                 f"no answer from the rig at {self.transport.address or 'this transport'} to block "
@@ -147,9 +149,6 @@ class RigClient:
                 "What it has shown meanwhile stands in its journal, and is answered when the run goes on."
             )
         if waiting.over():
-            if not waiting.asked_again:
-                self._tell(f"asking the rig again for block {block.header['seq']}")
-                waiting.asked_again = True
             self.transport.renew()
             self._again(block)
             waiting.patient_again(self._patience_s)
@@ -197,17 +196,19 @@ class _Waiting:
         """Waits as long as before once more."""
         self._until = max(self._until, time.monotonic() + patience_s)
 
-    def say(self, tell: Callable[[str], None]) -> None:
-        """Tells how long it has been silent, every few seconds."""
-        if self.silent_s - self._said >= min(max(SILENT_S, self._said), MOST_S):
-            self._said = self.silent_s
-            tell(Notice(f"rig silent for {duration(self._said)}", SILENCE))
+    def say(self, tell: Callable[[str], None], block: int) -> None:
+        """Tells how long it has been silent, first after a few seconds, and that it is asked again for a block."""
+        again = self.over() and not self.asked_again
+        if again or self.silent_s - self._said >= min(max(SILENT_S, self._said), MOST_S):
+            self._said, self.asked_again = self.silent_s, self.asked_again or again
+            asked = f"; asking again for block {block}" if again else ""
+            tell(Notice(f"rig silent for {duration(self._said)}{asked}", SILENCE))
 
     def say_that_it_is_back(self, tell: Callable[[str], None]) -> None:
-        """Tells that there is news again, where silence was told of."""
-        if self._said:
+        """Tells that there is news again, where silence was told of, or that it took no block."""
+        if self._said or self.refused:
             tell(Notice("the rig answers again", SILENCE, well=True))
-            self._said = 0.0
+            self._said, self.refused = 0.0, False
 
 
 def _concerns(got: Message, block: Message) -> bool:
