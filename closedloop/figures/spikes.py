@@ -79,7 +79,8 @@ def plot_psth(
     ax.set_ylim(bottom=min(0.0, float(np.nanmin(found["mean"].values))))
     ax.set_xlabel("ms from the onset of the image" if found["unit_of_time"].item() == "ms" else "time bin")
     ax.set_ylabel("spikes per second" if spikes else "response")
-    ax.legend(frameon=False, fontsize=8.5, title=None if by == "kind" else by.replace("_", " "))
+    legend = ax.legend(frameon=False, fontsize=8.5, title=None if by == "kind" else by.replace("_", " "))
+    legend.get_title().set(color=INK, fontsize=8.5)
     caption(ax, f"{recorded_title(recording, unit)}; band: ± s.e.m. over presentations")
     return dress(ax)
 

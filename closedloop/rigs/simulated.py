@@ -81,7 +81,7 @@ class SimulatedRig:
         """Returns what it says of itself."""
         columns = {name: column for name, column in self._units.coords.items() if name not in ("id", "snr", "rate_hz")}
         units = [
-            {"id": name, **{key: _plain(column[i]) for key, column in columns.items()}, "channel": i}
+            {"channel": i, **{key: _plain(column[i]) for key, column in columns.items()}, "id": name}
             for i, name in enumerate(self._units.neuroid_id)
         ]
         return {
