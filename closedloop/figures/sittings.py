@@ -65,8 +65,15 @@ def _draw_lost(ax: Axes, recording: xr.Dataset) -> None:
     shares = {s: np.add.reduceat(status == s, edges[:-1]) / np.diff(edges) for s in _LOST if (status == s).any()}
     base = np.zeros(len(edges) - 1)
     for name, share in shares.items():
-        ax.stairs(100 * (base + share), edges, baseline=100 * base, fill=True, color=_LOST[name],
-                  label=name.replace("_", " "), lw=0)  # fmt: skip
+        ax.stairs(
+            100 * (base + share),
+            edges,
+            baseline=100 * base,
+            fill=True,
+            color=_LOST[name],
+            label=name.replace("_", " "),
+            lw=0,
+        )
         base = base + share
     ax.set_ylim(0, max(5.0, 115 * base.max()))
     ax.set_ylabel("lost trials (%)", fontsize=9)
@@ -128,8 +135,9 @@ def _draw_quality(ax: Axes, recording: xr.Dataset) -> None:
     if len(titles) <= NAMED:
         for i, title in enumerate(titles):
             ax.plot(ends, snr[:, i], lw=1.4, label=title, **line_style(i))
-        ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), title=note or None,
-                  title_fontsize=8)  # fmt: skip
+        ax.legend(
+            frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), title=note or None, title_fontsize=8
+        )
     else:
         low, middle, high = _quartiles(snr)
         ax.fill_between(ends, low, high, color=NATURAL, alpha=0.2, lw=0)
@@ -158,8 +166,16 @@ def _draw_days(axes: NDArray[np.object_], recording: xr.Dataset) -> None:
         for start in starts[1:]:
             ax.axvline(start, color=INK, lw=1, ls=":")
     for start in starts:
-        axes[0].annotate(day[start], (start, 1), (3, -3), xycoords=("data", "axes fraction"),
-                         textcoords="offset points", va="top", fontsize=8, color=INK)  # fmt: skip
+        axes[0].annotate(
+            day[start],
+            (start, 1),
+            (3, -3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            va="top",
+            fontsize=8,
+            color=INK,
+        )
 
 
 def rig_summary(recording: xr.Dataset) -> RunSummary:
@@ -172,8 +188,14 @@ def rig_summary(recording: xr.Dataset) -> RunSummary:
     rows = []
     for i, day in enumerate(found["day"].values):
         one = found.isel(day=i)
-        whys = sorted(((int(n), str(s)) for n, s in zip(one["count"].values, one["status"].values, strict=True)
-                       if n and s != "ok"), reverse=True)  # fmt: skip
+        whys = sorted(
+            (
+                (int(n), str(s))
+                for n, s in zip(one["count"].values, one["status"].values, strict=True)
+                if n and s != "ok"
+            ),
+            reverse=True,
+        )
         why = ", ".join(f"{n} {name.replace('_', ' ')}" for n, name in whys[:2])
         row = [str(day), f"{int(one['presentations']):,}", f"{float(one['lost']):.1%}" + (f": {why}" if why else "")]
         rows.append([*row, *([] if links is None else [_link(links.isel(day=i), i)])])

@@ -68,9 +68,14 @@ def plot_psth(
         label = f"{words.get(str(name), str(name))}  (n = {int(one['n'].values.max())})"
         ax.stairs(mean, edges, lw=1.8, label=label, **style)
         ax.fill_between(
-            edges, np.r_[mean - sem, (mean - sem)[-1]], np.r_[mean + sem, (mean + sem)[-1]],
-            step="post", color=style["color"], alpha=0.2, lw=0,
-        )  # fmt: skip
+            edges,
+            np.r_[mean - sem, (mean - sem)[-1]],
+            np.r_[mean + sem, (mean + sem)[-1]],
+            step="post",
+            color=style["color"],
+            alpha=0.2,
+            lw=0,
+        )
     if edges[0] < 0:
         ax.axvline(0, color=INK, lw=0.8, ls=":")
     if window_s is not None:
