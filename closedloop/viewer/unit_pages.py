@@ -284,7 +284,7 @@ def _natural_tile(book: Book, one: Photograph, page: UnitPage, to: Addresses) ->
         picture=to.picture(book, _crop_name(one, page.column)),
         alt=f"{one.stimulus_id}, what the unit sees of it",
         number=_response(one.response),
-        lines=(one.stimulus_id.replace("_", " "),),
+        lines=(one.stimulus_id.replace("_", " "), class_words(one.category).replace("_", " ")),
         whole=to.picture(book, f"whole-{natural_name(one.number)}-0"),
         beside=to.picture(book, f"attribution-{one.place}-{page.column}") if page.attributed else "",
     )
@@ -321,15 +321,20 @@ def _facts(page: UnitPage) -> list[tuple[str, str]]:
 
 
 def _classes(tuning: Tuning) -> list[dict[str, Any]]:
-    """Returns the classes with the highest means, and how long their bars are."""
+    """Returns the classes with the highest means, and where their bars lie: from 0, to the right or to the left."""
     shown = tuning.classes[:CLASSES]
-    most = max((abs(one.response.mean) for one in shown), default=0.0) or 1.0
+    means = [one.response.mean for one in shown]
+    least, most = min([0.0, *means]), max([0.0, *means])
+    span = (most - least) or 1.0
+    zero = round(-100 * least / span, 1)
     return [
         {
             "name": class_words(one.name).replace("_", " "),
             "mean": _response(one.response),
             "n": one.response.n,
-            "length": round(100 * abs(one.response.mean) / most, 1),
+            "zero": zero,
+            "length": round(100 * abs(one.response.mean) / span, 1),
+            "begin": round(zero + min(0.0, 100 * one.response.mean / span), 1),
             "below": one.response.mean < 0,
         }
         for one in shown

@@ -29,3 +29,9 @@ def test_classes_say_how_many_were_tested():
     assert len(rows) == CLASSES
     assert rows[0]["name"] == "class 0"
     assert [row["below"] for row in rows] == list(np.arange(CLASSES) > 5)
+    zero = rows[0]["zero"]
+    assert rows[0]["begin"] == zero  # the largest goes to the right from 0,
+    assert rows[0]["begin"] + rows[0]["length"] == pytest.approx(100, abs=0.2)
+    assert rows[-1]["begin"] == pytest.approx(0, abs=0.2)  # and the smallest to the left
+    assert rows[-1]["begin"] + rows[-1]["length"] == pytest.approx(zero)
+    assert [row["length"] for row in _classes(Tuning(many[:3]))] == [100, 80, 60]
