@@ -200,6 +200,36 @@ def summary(arguments: Any) -> dict[str, Any]:
     return found
 
 
+def draw_gaps(arguments: Any) -> None:
+    """Draws what the twin promised of the images that it proposed, and what they brought: a point for each run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
+    ax, top = figure.add_subplot(), 0.0
+    colours = dict(
+        zip([a for a in arguments.arms if a != "auto"], ["#009E73", "#D55E00", "#7F7F7F", "#0072B2"], strict=False)
+    )
+    marks = dict(zip(arguments.noise, "os^v", strict=False))
+    for unit, level, arm, seed in itertools.product(arguments.units, arguments.noise, colours, range(arguments.seeds)):
+        file = part(arguments, unit, arm, level, seed)
+        run = json.loads(file.read_text()) if file.exists() else {}
+        if run.get("promised") is None:
+            continue
+        ax.plot(run["promised"], run["got"], marks[level], color=colours[arm], ms=7, alpha=0.85)
+        ax.annotate(unit.removeprefix("lite0:"), (run["promised"], run["got"]), (6, -3), textcoords="offset points",
+                    fontsize=8, color="#333333")  # fmt: skip
+        top = max(top, run["promised"], run["got"])
+    ax.plot([0, 1.08 * top], [0, 1.08 * top], color="#333333", lw=0.8)
+    ax.set(xlabel="promised by the twin before they were shown", ylabel="brought, mean of single presentations")
+    for arm, colour in colours.items():
+        ax.plot([], [], "o", color=colour, label=arm.partition("+")[2])
+    for level, mark in marks.items():
+        ax.plot([], [], mark, color="none", mec="#333333", label=f"noise: {level}")
+    ax.legend(frameon=False, fontsize=8.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(arguments.figure)
+
+
 def main() -> None:
     """Runs what is not there yet, and prints tables; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -211,6 +241,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/twins"))
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--figure", type=Path, help="where to draw what twins promised, and what it brought")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.units, arguments.arms, arguments.noise = (
@@ -234,6 +265,8 @@ def main() -> None:
         checks = " ".join(f"{f:.4g}" for f in told["found"])
         extra = {k: told.get(k) for k in ("skill", "share", "promised", "got") if k in told}
         print(f"{unit:18s} {level:9s} {arm:12s} seed {seed}: {checks}  {told['seconds']} s {extra}", flush=True)
+    if arguments.figure:
+        draw_gaps(arguments)
     print(json.dumps(summary(arguments)))
 
 

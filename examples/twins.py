@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import closedloop
-from closedloop.analysis import verification
+from closedloop.analysis import proposers, verification
 from closedloop.generators import load_generator
 from closedloop.protocols import ascend, evolve, verify
 from closedloop.report import write_report
@@ -40,3 +40,9 @@ images = made["image"].transpose("unit", "rgb", "row", "col").values.astype(np.f
 confirmed = verify(subject, images, [0], twin=twin, recording=recording, save=folder / "verified")
 print(verification(confirmed)[["predicted", "confirmed", "gap", "beyond_natural"]].to_dataframe())
 write_report([folder / "verified"], folder / "verified.html")
+
+# 5. The same in one session: a twin that is fitted on the way proposes a part of the images; the report says which.
+eyes = closedloop.load_optimizer("auto", generator.space, seed=1, features="lite0")
+seen = evolve(subject, generator, eyes, images=200, seed=1, save=folder / "seen")
+print(closedloop.summarize(seen)[0], proposers(seen).to_dataframe(), sep="\n")
+write_report([folder / "evolved", folder / "seen", folder / "verified"], folder / "report.html")
