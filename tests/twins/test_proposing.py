@@ -90,7 +90,7 @@ def test_it_must_see_first():
     optimizer = TwinOptimizer(Space(8), features=Levels(8))
     with pytest.raises(CallOrderError, match=r"twin: expected see\(generator\) before the first ask\(\)"):
         optimizer.ask()
-    with pytest.raises(InvalidArgumentError, match=r"generator: expected one of Space\(8.*got Space\(9"):
+    with pytest.raises(InvalidArgumentError, match=r"generator: expected one of Space\(dim=8.*got Space\(dim=9"):
         optimizer.see(Stripes(Space(9)))
 
 
