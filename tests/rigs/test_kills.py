@@ -34,7 +34,7 @@ class Two:
         self.begin_asker()
 
     def begin_rig(self):
-        self.rig = PROCESSES.Process(target=rig, args=(self.address, self.journal, FAULTS), daemon=True)
+        self.rig = PROCESSES.Process(target=rig, args=(self.address, self.journal, FAULTS, 0.1), daemon=True)
         self.rig.start()
 
     def begin_asker(self):
