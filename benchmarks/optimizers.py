@@ -14,7 +14,8 @@ codes that scored best.
 The settings of `auto` were chosen on other units: model landscapes of 512 dimensions, the analytic subjects with seed
 11, lite0 at 32 and 64 pixels with Fourier images and pixels (blocks.3 31, blocks.4 17, blocks.5 40, output 600), and
 lite0 with native images (at 64 pixels output 300; at 128 and 224 pixels blocks.1 0, six units of blocks.4 and six of
-the output), seeds 0 to 5. Here seeds are 1000 and following, and the analytic units those of seed 1.
+the output), seeds 0 to 8, and landscapes of `benchmarks/landscapes.py`. Here seeds are 1000 and following, and the
+analytic units those of seed 1.
 
 ``overhead`` is the median time, and the peak of newly allocated memory, of one generation of 40 (ask and tell), the
 start of the optimizer left out; ``over_cma_full`` is the time over that of pycma's full covariance in the same run.

@@ -156,7 +156,8 @@ class Auto(AskTell):
         self.images, self.population = BUDGET if images is None else int(images), int(population)
         self.window = max(remembered_codes(space.dim), 2 * self.population)
         self._x = np.empty((0, self.coordinates.size), np.float32)
-        self._y, self._expected, self._t = np.empty(0), np.empty(0), np.empty(0)
+        self._y, self._t = np.empty(0), np.empty(0)
+        self._expected: FloatArray = np.empty(0)
         self._alpha: FloatArray | None = None
         self._d = np.empty((0, 0), np.float32)
         self._w, self._relevance = np.ones(self.coordinates.size), np.zeros(self.coordinates.size)
@@ -322,8 +323,8 @@ class Auto(AskTell):
         laws = Laws(*self._laws.tolist())
         if self._k < 10 or self._k % JUDGED_EVERY == 0:
             rows = self._judges()
-            judged = (each[rows] for each in (self._y, self._expected, self._t))
-            laws = improve_laws(self._d[np.ix_(rows, rows)], *judged, laws)
+            part = self._d[np.ix_(rows, rows)]
+            laws = improve_laws(part, self._y[rows], self._expected[rows], self._t[rows], laws)
         warp = Warp(self._y, laws.warp)
         y, profile = warp(self._y), warped_profile(self._expected, laws.power, warp)
         if self._doubt > 0:  # without noise there is nothing that could have heavy tails
