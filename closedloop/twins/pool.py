@@ -1,9 +1,10 @@
 """Features of a folder of images, found once and kept in a file: a million images fit, and read block by block.
 
 Activations of a network are standardized and, where a layer has many, projected at random to fewer, which keeps inner
-products up to 1 / √columns (Johnson & Lindenstrauss 1984). They are kept as 16-bit numbers, 2.5 kB for each image where
-lite0 is the network. The file lies in the user's cache (``CLOSEDLOOP_CACHE`` names another one), and grows block by
-block: what a killed process has found is not found again.
+products up to 1 / √columns (Johnson & Lindenstrauss 1984). Beside its places stand the channels of a layer, averaged
+over all places: few numbers, of which a few images tell much. They are kept as 16-bit numbers, 3.5 kB for each image
+where lite0 is the network. The file lies in the user's cache (``CLOSEDLOOP_CACHE`` names another one), and grows block
+by block: what a killed process has found is not found again.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ TOGETHER = 16
 #: Rows that are read from the file together when images are searched for.
 ROWS = 32_768
 #: Version of what is kept.
-FORMAT = "closedloop-pool/1"
+FORMAT = "closedloop-pool/2"
 
 
 @dataclass(frozen=True)
@@ -127,17 +128,19 @@ def _image_files(place: Path) -> Iterator[tuple[str, int, int]]:
 
 @dataclass(frozen=True)
 class Sketch:
-    """Standardizes features, and projects those of each layer to fewer.
+    """Standardizes features and the channels of each layer, averaged over places, and projects each to fewer.
 
     Attributes:
-        mean: Of each feature over the pilot images.
+        mean: Of each feature over the pilot images, and then of each averaged channel.
         scale: What multiplies it after that; 0 for one that does not vary.
-        layers: Columns of the features of each layer, by name.
+        layers: Columns of the features of each layer by name, and behind them those of its averaged channels.
+        channels: Of each layer with places, its columns, channel by channel, and the number of channels.
     """
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     layers: Mapping[str, NDArray[np.int64]]
+    channels: Sequence[tuple[NDArray[np.int64], int]] = ()
 
     @cached_property
     def _projections(self) -> dict[str, NDArray[np.float32] | None]:
@@ -160,7 +163,7 @@ class Sketch:
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float16]:
         """Turns features ``(n, features)`` into columns ``(n, columns)``; of 16 bits, within their range."""
-        x = (features - self.mean) * self.scale
+        x = (averaged(features, self.channels) - self.mean) * self.scale
         parts = []
         for name, at in self.layers.items():
             projection = self._projections[name]
@@ -168,6 +171,27 @@ class Sketch:
             parts.append(x[:, at] if projection is None else x[:, at] @ projection * np.sqrt(KEPT / len(at)))
         found: NDArray[np.float16] = np.clip(np.concatenate(parts, 1), -6e4, 6e4).astype(np.float16)
         return found
+
+
+def averaged(features: NDArray[np.float32], channels: Sequence[tuple[NDArray[np.int64], int]]) -> NDArray[np.float32]:
+    """Returns features ``(n, features)``, and behind them the mean over places of each channel; see `Sketch`."""
+    means = [features[:, at].reshape(len(features), count, -1).mean(2) for at, count in channels]
+    return np.concatenate([features, *means], 1) if means else features
+
+
+def _channels(features: Subject, layers: Mapping[str, NDArray[np.int64]]) -> dict[str, tuple[NDArray[np.int64], int]]:
+    """Returns, of each layer that has several places for each channel, its columns and the number of its channels."""
+    named = features.units.coords.get("channel")
+    if named is None:
+        return {}
+    numbers = np.array(named)
+    found = {}
+    for layer, at in layers.items():
+        channel = numbers[at]
+        count = len(np.unique(channel))
+        if count < len(at) and np.array_equal(channel, np.repeat(channel[:: len(at) // count], len(at) // count)):
+            found[layer] = (at, count)
+    return found
 
 
 @dataclass(frozen=True)
@@ -289,9 +313,13 @@ def _found(place: Path, folder: Folder, features: Subject, progress: Callable[..
 
 def _sketch(path: Path, folder: Folder, features: Subject, side: int) -> Sketch:
     """Returns how features are standardized and projected: as was kept, or by images that are drawn now."""
-    layers = layer_columns(features)
+    own = layer_columns(features)
+    known = _channels(features, own)
+    ends = len(features.units) + np.cumsum([count for _, count in known.values()])
+    more = {f"{name}, averaged": np.arange(e - known[name][1], e) for name, e in zip(known, ends.tolist(), strict=True)}
+    layers, channels = {**own, **more}, tuple(known.values())
     with suppress(OSError, ValueError, KeyError), np.load(path, allow_pickle=False) as kept:
-        return Sketch(kept["mean"], kept["scale"], layers)
+        return Sketch(kept["mean"], kept["scale"], layers, channels)
     drawn = named_generator(0, "pilot").permutation(len(folder))[: 2 * PILOT]
     rows: list[NDArray[np.float32]] = []
     for start in range(0, len(drawn), AT_ONCE):
@@ -302,11 +330,11 @@ def _sketch(path: Path, folder: Folder, features: Subject, side: int) -> Sketch:
             break
     if not rows:
         raise InvalidArgumentError(f"images: none of the first {len(drawn)} images of {folder.place} can be read.")
-    mean, scale = standardization(np.concatenate(rows))
+    mean, scale = standardization(averaged(np.concatenate(rows), channels))
     temporary = path.with_suffix(".partial.npz")
     np.savez(temporary, mean=mean, scale=scale)
     temporary.replace(path)
-    return Sketch(mean, scale, layers)
+    return Sketch(mean, scale, layers, channels)
 
 
 def _readable(folder: Folder, which: NDArray[np.int64], side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -135,3 +135,25 @@ def test_errors_name_the_folder(tmp_path):
     (tmp_path / "a.png").write_bytes(b"broken")
     with pytest.raises(InvalidArgumentError, match="can be read"):
         gather_pool(Folder.of(tmp_path), Colours(), tmp_path / "cache")
+
+
+class Places(Colours):
+    """The mean colours of four quarters of an image: three channels of 2 x 2 places."""
+
+    name, fingerprint = "places", "1" * 64
+    units = Units(
+        tuple(f"map.{i}" for i in range(12)),
+        {"layer": ("map",) * 12, "channel": tuple(i // 4 for i in range(12))},
+    )
+
+    def record(self, images):
+        n = len(images)
+        return images.reshape(n, 3, 2, 4, 2, 4).mean((3, 5)).reshape(n, 12)
+
+
+def test_channels_are_averaged_beside_the_places_of_a_layer(folder, tmp_path):
+    pool = gather_pool(Folder.of(folder), Places(), tmp_path / "cache")
+    assert {name: len(at) for name, at in pool.columns.items()} == {"map": 12, "map, averaged": 3}
+    means = Folder.of(folder).read(np.arange(10), 8).mean((2, 3))
+    expected = (means - means.mean(0)) / means.std(0)
+    np.testing.assert_allclose(pool.rows(np.arange(10))[:, 12:], expected, atol=2e-3)
