@@ -27,6 +27,31 @@ def test_the_rehearsal_runs(tmp_path):
     assert result.stdout.count("re-tested") == 2
 
 
+@pytest.mark.long
+@pytest.mark.skipif(os.name != "posix", reason="time zones and signals")
+def test_an_evening_runs_from_the_mapping_of_fields_to_the_report(tmp_path):
+    places = "y: [16, 20, 24, 28], x: [30, 26, 22, 24], orientation_deg: [0, 45, 90, 135]"
+    cells = f"{{name: energy, resolution: 48, cycles_per_image: 5, {places}}}"
+    script = f"""
+from pathlib import Path
+from evening import evening
+fourier = {{"name": "fourier", "resolution": 16, "cutoff": 3}}
+optimizer = {{"name": "isotropic", "population": 6}}
+shared = {{"generator": fourier, "optimizer": optimizer}}
+threads = [{{"name": f"t{{i}}", "objective": f"unit({{i}})", **shared}} for i in range(4)]
+evening(Path("made"), ("--subject", {cells!r}, "--spikes", "300"), naturals=6, looks=2, images=24, interleave=2,
+        subject={{"resolution": 48, "size_deg": 4}}, threads=threads, retest_repeats=2,
+        mapping={{"steps": 7, "sizes": 2, "pictures": 3}})
+"""
+    env = os.environ | {"PYTHONPATH": str(ROOT / "examples")}
+    words = [sys.executable, "-c", script]
+    result = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path, env=env)
+    assert "The animal has had enough for today." in result.stdout
+    assert "References on the second day: [" in result.stdout
+    assert (tmp_path / "made" / "report.html").exists()
+    assert (tmp_path / "made" / "evening.nwb").exists()
+
+
 def test_readme_says_the_two_commands():
     readme = (ROOT / "README.md").read_text()
     assert "pip install -e '.[networks]' && closedloop evolve\n" in readme
