@@ -12,7 +12,8 @@ from closedloop.cli.console import console, say, tell
 from closedloop.cli.options import Command
 from closedloop.cli.tables import show_table
 from closedloop.errors import InvalidArgumentError
-from closedloop.loop.settings import Timing, option, settings
+from closedloop.files import complete
+from closedloop.loop.settings import Timing, check_options, option, settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,6 +88,9 @@ def plan(
     from closedloop.analysis.planning import plan as planned_for
 
     chosen = PlanPart(**given)
+    check_options(chosen)
+    if run is None and (asked := sorted({"thread", "resamples"} & given.keys())):
+        raise InvalidArgumentError(f"{asked[0]}: expected the folder of a pilot beside it: closedloop plan RUN.")
     numbers = {name: _numbers(name, getattr(chosen, name)) for name in _LISTS}
     if chosen.figure is not None and chosen.figure.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InvalidArgumentError(f"figure: expected a name that ends in .png, .pdf or .svg, got {chosen.figure}.")
@@ -106,7 +110,8 @@ def plan(
         from closedloop.figures.plan import plot_plan
         from closedloop.figures.style import whole_figure
 
-        whole_figure(plot_plan(found)).savefig(chosen.figure, dpi=150)
+        with complete(chosen.figure, replace=True, argument="figure") as temporary:
+            whole_figure(plot_plan(found)).savefig(temporary, dpi=150)
         say(f"Figure: {chosen.figure}")
 
 
@@ -130,7 +135,7 @@ def _models(run: Path | None, chosen: PlanPart) -> list[NoiseModel]:
 def _numbers(name: str, text: str) -> list[int]:
     """Returns whole numbers of at least 1 from a text such as "5,10,20"."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) >= 1 for word in words):
+    if not all(word.isdecimal() and 1 <= int(word[:9]) and len(word) < 8 for word in words):
         raise InvalidArgumentError(f"{name}: expected whole numbers from 1, such as 5,10,20, got {text!r:.80}.")
     return [int(word) for word in words]
 

@@ -39,6 +39,10 @@ def test_a_pilot(capsys, tmp_path):
 def test_refuses(capsys):
     for words, match in [
         (["--generations", "5,x"], "generations: expected whole numbers"),
+        (["--generations", "9" * 20], "generations: expected whole numbers"),
+        (["--thread", "a"], "thread: expected the folder of a pilot"),
+        (["--resamples", "-1"], "resamples: expected a whole number of at least 0"),
+        (["--figure", "/proc/x.png"], "figure: cannot write /proc/x.png"),
         (["--figure", "plan.doc"], "figure: expected a name"),
         (["--success", "wins"], "success"),
     ]:
