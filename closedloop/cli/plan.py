@@ -135,7 +135,7 @@ def _models(run: Path | None, chosen: PlanPart) -> list[NoiseModel]:
 def _numbers(name: str, text: str) -> list[int]:
     """Returns whole numbers of at least 1 from a text such as "5,10,20"."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and 1 <= int(word[:9]) and len(word) < 8 for word in words):
+    if not all(word.isdecimal() and int(word[:9]) >= 1 and len(word) < 8 for word in words):
         raise InvalidArgumentError(f"{name}: expected whole numbers from 1, such as 5,10,20, got {text!r:.80}.")
     return [int(word) for word in words]
 
