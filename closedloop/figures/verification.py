@@ -84,5 +84,5 @@ def plot_verification_matrix(recording: xr.Dataset, ax: Axes | None = None) -> A
     ax.set_xlabel("unit", fontsize=9)
     ax.set_ylabel("image made for", fontsize=9)
     colour_bar(ax, drawn, "confirmed ÷ own image")
-    caption(ax, f"{recording['subject'].item()}: {int(found['n'].min())} fresh presentations of each image")
+    caption(ax, f"{int(found['n'].min())} presentations of each")
     return dress(ax, box=True)
