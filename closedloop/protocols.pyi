@@ -3,6 +3,7 @@ from protocols import Explanation as Explanation
 from protocols import LayerSurvey as LayerSurvey
 from protocols import Study as Study
 from protocols import Survey as Survey
+from protocols import at_field as at_field
 from protocols import stored_reference as stored_reference
 from protocols import study_of as study_of
 from protocols import sweep_costs as sweep_costs

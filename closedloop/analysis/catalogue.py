@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from closedloop.analysis.run_index import RUN, STATES, THREAD, RunIndex
+from closedloop.analysis.run_index import RUN, RUN_STATES, THREAD, RunIndex
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
 
@@ -126,7 +126,7 @@ def _column(argument: str, name: str) -> str:
 def _holding(word: str) -> tuple[str, Any]:
     """Returns the condition that a row holds a word, in SQL."""
     holds = "instr(coalesce(threads.said, runs.run_said), ?) > 0"
-    return (f"(runs.state = '{word}' OR {holds})" if word in STATES else holds), word
+    return (f"(runs.state = '{word}' OR {holds})" if word in RUN_STATES else holds), word
 
 
 def _parsed(text: str) -> tuple[str, Any]:

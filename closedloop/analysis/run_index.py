@@ -92,7 +92,7 @@ _UNKNOWN = {**dict.fromkeys(RUN), "state": "interrupted", "known": 0, "reason": 
 #: The number of a run in the tables, given its path.
 _NUMBER = "(SELECT number FROM runs WHERE path = ?)"
 #: What a run can be: being written; at its end; ended on request; or neither over nor being written.
-STATES = ("running", "finished", "stopped", "interrupted")
+RUN_STATES = ("running", "finished", "stopped", "interrupted")
 
 
 class Seen(NamedTuple):

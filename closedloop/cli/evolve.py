@@ -57,7 +57,7 @@ def evolve(given: Mapping[str, Any]) -> None:
         if given.get("each"):
             experiment = experiment_of_each(experiment, subject.units, "all")
         if "at_field" in given:
-            from closedloop.protocols.map_field import at_field
+            from closedloop.protocols import at_field
 
             experiment = at_field(experiment, given["at_field"], subject)
         if len(subject.units) > 1 and not experiment.names_objective:

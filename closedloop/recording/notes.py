@@ -95,7 +95,8 @@ def _read(line: str) -> Note | None:
     if not isinstance(entry, dict):
         return None
     at_s, text, about = entry.get("at_s"), entry.get("text"), entry.get("about", "")
-    timed = isinstance(at_s, (int, float)) and 0 < at_s < _LATEST_S
-    if not timed or not isinstance(text, str) or not isinstance(about, str):
+    if not isinstance(at_s, (int, float)) or not 0 < at_s < _LATEST_S:
+        return None
+    if not isinstance(text, str) or not isinstance(about, str):
         return None
     return Note(float(at_s), text[:_WORDS], about[:_WORDS], entry.get("well") is True)

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Route
 
 from closedloop.analysis.catalogue import COLUMNS, Wanted, found
-from closedloop.analysis.run_index import STATES, RunIndex, run_id, runs_within
+from closedloop.analysis.run_index import RUN_STATES, RunIndex, run_id, runs_within
 from closedloop.errors import ClosedLoopError
 from closedloop.loop.ending import request_end
 from closedloop.loop.protocol import EVOLVE
@@ -99,7 +99,7 @@ class Runs:
         """Returns how many runs there are in each state."""
         index = self.index()
         told = [] if index is None else index.rows("SELECT state, count(*) AS n FROM runs GROUP BY state")
-        return dict.fromkeys(STATES, 0) | {row["state"]: row["n"] for row in told}
+        return dict.fromkeys(RUN_STATES, 0) | {row["state"]: row["n"] for row in told}
 
     def path_of(self, identity: str) -> Path:
         """Returns where a run is.
@@ -429,7 +429,7 @@ async def _stream(follower: Follower, since: int) -> AsyncIterator[str]:
 def _wanted(request: Request) -> Wanted:
     """Returns what a request asks of the catalogue: ``q``, ``state``, ``where`` (several), ``sort`` and ``page``."""
     where = [_condition(value) for value in request.query_params.getlist("where")[:8] if value.strip()]
-    state = choice(request, "state", ("", *STATES))
+    state = choice(request, "state", ("", *RUN_STATES))
     sort = text(request, "sort", "-when", 40) or "-when"
     if sort.removeprefix("-") not in COLUMNS:
         raise RequestError(f"sort: a catalogue has no column {sort.removeprefix('-')!r}.")
