@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,15 +64,15 @@ def sweep_page(folder: Path, out: Path) -> str:
     value = _compared(table)
     known = table[np.isfinite(table[value].astype(float))].sort_values(value, ascending=False, kind="stable")
     low = known.tail(max(0, min(ENDS, len(known) - ENDS))).iloc[::-1]
-    runs = table["run"].nunique()
+    runs, differ = table["run"].nunique(), axes_of(table)
     return page_of(
         "sweep.html",
         title=f"A sweep of {number(runs)} run{'s' * (runs != 1)}",
         sentences=list(_sentences(table, value)),
         notes=list(_notes(table)),
         tables=list(_tables(table, value)),
-        best=[_tile(folder, out, row, value) for _, row in known.head(ENDS).iterrows()],
-        worst=[_tile(folder, out, row, value) for _, row in low.iterrows()],
+        best=[_tile(folder, out, row, value, differ) for _, row in known.head(ENDS).iterrows()],
+        worst=[_tile(folder, out, row, value, differ) for _, row in low.iterrows()],
         value=_VALUES[value],
         folder=str(folder),
         command=shlex.join(["closedloop", "report", str(folder), "--out", str(out)]),
@@ -147,13 +147,13 @@ def _row(axis: str, effect: dict[Any, Any]) -> list[str]:
     ]
 
 
-def _tile(folder: Path, out: Path, row: pd.Series[Any], value: str) -> RunTile:
-    """Returns a run with its evolved image, read from its folder or made again."""
+def _tile(folder: Path, out: Path, row: pd.Series[Any], value: str, differ: Sequence[str]) -> RunTile:
+    """Returns a run with its evolved image, read from its folder or made again, and where it stands on some axes."""
     path = folder / str(row["path"])
     image = None
     with suppress(ClosedLoopError):  # the number stands without a picture
         image = Pictures(open_recording(path))(str(row["evolved_image"]))
-    axes = [f"{name.removeprefix(AXIS)} {row[name]}" for name in row.index if name.startswith(AXIS) and row[name]]
+    axes = [f"{name} {row[f'{AXIS}{name}']}" for name in differ if row[f"{AXIS}{name}"]]
     note = "; ".join([str(row["target"]), *axes])
     link = os.path.relpath(path, out.resolve().parent) if path.exists() else ""
     return RunTile(picture(image, f"evolved image of {row['run']}", PICTURE_PX), f"{row[value]:.3g}", note, link)

@@ -22,6 +22,7 @@ def swept(tmp_path_factory):
         "retest_candidates": 1,
         "retest_repeats": 2,
         "units": "0-7",  # there is no unit 7
+        "seeds": [0],
     }
     sweep(content, folder, workers=0, progress=False)
     return folder
@@ -40,6 +41,8 @@ def test_it_says_what_axes_did_and_links_to_runs(swept, tmp_path):
 
     assert all((swept.parent / unescape(link)).is_dir() for link in links)
     assert page.count("<img") == 12
+    assert "optimizer random(population=5)" in page
+    assert "seed 0" not in page  # a tile says where runs differ
     assert "<s>" not in page  # names are escaped
 
 
