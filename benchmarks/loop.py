@@ -1,9 +1,13 @@
-"""How much of the bare engine's speed the closed loop keeps, and what a fast engine gains over eager torch.
+"""How much of the bare engine's speed the closed loop keeps, where the rest goes, and what a fast engine gains.
 
-``loop_over_engine``: images per second of a whole session (ask, generate, present, score, tell, record, commit) divided
-by those of generator and subject called on the same number of images with nothing else.
-``engine_over_eager``: the same session on the chosen engine, divided by the session on eager torch.
-The three run alternately, several times; the ratios are medians over the rounds, with their range.
+``default_over_engine``: the command that people run, ``closedloop evolve`` of one unit (native images at the subject's
+224 pixels, ``auto``, references, naturalness, written to disk). Images per second of its evolution, all presentations
+counted, divided by those of generator and subject called with nothing else, at the best of some batches.
+``profile``: where a second of that evolution goes, on the clock, in shares; ``others_cpu`` is the share of the
+processor's time that is neither the subject's nor the generator's.
+``loop_over_engine``: the same as the first for an evolution strategy with Fourier images in generations of 40.
+``engine_over_eager``: that session on the chosen engine, divided by the session on eager torch.
+All run alternately, several times; the ratios are medians over the rounds, with their range.
 
     python benchmarks/loop.py [--quick]
 """
@@ -17,16 +21,26 @@ import platform
 import statistics
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from closedloop import Session, Thread, load_optimizer
 from closedloop.generators import Fourier
+from closedloop.loop import rows as stored
+from closedloop.loop import schedule
+from closedloop.recipes import matched_generator
+from closedloop.recording import writer
 from closedloop.subjects import load_subject
 
 POPULATION = 40
+#: Batches at which the bare engine is timed; the best counts.
+BATCHES = (12, 40, 96)
 
 
 class Clock:
@@ -69,15 +83,146 @@ def loop_rate(subject: Any, generator: Any, optimizer: str, generations: int) ->
     return clock.rate
 
 
-def bare_rate(subject: Any, generator: Any, generations: int) -> float:
+def bare_rate(subject: Any, generator: Any, batch: int, batches: int) -> float:
     """Images per second of generator and subject alone."""
     rng = np.random.default_rng(0)
-    codes = [generator.space.sample(POPULATION, rng) for _ in range(generations)]
+    codes = [generator.space.sample(batch, rng) for _ in range(batches + 1)]
     subject.record(generator(codes[0]))
     start = time.perf_counter()
     for code in codes[1:]:
         subject.record(generator(code))
-    return POPULATION * (generations - 1) / (time.perf_counter() - start)
+    return batch * batches / (time.perf_counter() - start)
+
+
+def best_rate(subject: Any, generator: Any) -> float:
+    """Images per second of generator and subject alone, at the best of some batches."""
+    return max(bare_rate(subject, generator, batch, max(1, 96 // batch)) for batch in BATCHES)
+
+
+# The command that people run --------------------------------------------------------------------------------------
+
+
+class Spans:
+    """Where time goes: seconds on the clock and of the processor of each part, without those of parts within it."""
+
+    def __init__(self) -> None:
+        self.clock: dict[str, float] = defaultdict(float)
+        self.cpu: dict[str, float] = defaultdict(float)
+        self._open: list[str] = []
+        self._since = (0.0, 0.0)
+
+    def begin(self) -> None:
+        """Forgets what was; from now on what no part claims is the loop's own."""
+        self.clock.clear()
+        self.cpu.clear()
+        self._open, self._since = ["loop"], (time.perf_counter(), time.process_time())
+
+    def _turn(self) -> None:
+        """Counts the time since the last turn for the part that is under way."""
+        now = time.perf_counter(), time.process_time()
+        if self._open:
+            self.clock[self._open[-1]] += now[0] - self._since[0]
+            self.cpu[self._open[-1]] += now[1] - self._since[1]
+        self._since = now
+
+    def count(self) -> None:
+        """Counts the time up to now."""
+        self._turn()
+
+    def of(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, timed as a part of this name."""
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            self._turn()
+            self._open.append(name)
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._turn()
+                self._open.pop()
+
+        return timed
+
+    @contextmanager
+    def watching(self, subject: Any, generator: Any, optimizer: Any) -> Iterator[None]:
+        """Times the parts of a session, while it lasts."""
+        kinds = {"subject": (subject, "record"), "generator": (generator, "__call__")}
+        parts = [(name, type(part), method) for name, (part, method) in kinds.items()]
+        parts += [("optimizer", type(optimizer), method) for method in ("ask", "tell", "state")]
+        parts += [("naturalness", stored, "presentation_coords"), ("8 bits, sizes", schedule, "quantize")]
+        parts += [
+            ("disk", writer.Recording, "append"),
+            ("state", writer, "pack_state"),
+            ("PNG", writer, "encode_image"),
+        ]
+        with ExitStack() as stack:
+            for name, owner, attribute in parts:
+                stack.enter_context(patch.object(owner, attribute, self.of(name, getattr(owner, attribute))))
+            yield
+
+
+class Watch(Clock):
+    """Begins to count when the first generation of the evolution is over, as the clock does."""
+
+    def __init__(self, spans: Spans) -> None:
+        super().__init__()
+        self._spans, self.total = spans, (0.0, 0.0)
+        self.parts: dict[str, tuple[float, float]] = {}
+
+    def generation(self, generation: Any) -> None:
+        """Begins anew after the first generation; and keeps what was counted up to this one."""
+        first = self.shown == 0 and self._before is None
+        super().generation(generation)
+        if generation.phase != "evolve":
+            return
+        if first:
+            self._spans.begin()
+        self._spans.count()
+        self.parts = {name: (self._spans.clock[name], self._spans.cpu[name]) for name in self._spans.clock}
+
+
+def default_run(subject: Any, generator: Any, seed: int, images: int) -> Watch:
+    """Evolves one unit as the command does, and says where the time of its evolution went."""
+    optimizer = load_optimizer("auto", generator.space, seed=seed)
+    spans = Spans()
+    watch = Watch(spans)
+    with tempfile.TemporaryDirectory() as folder, spans.watching(subject, generator, optimizer):
+        Session(
+            subject, [Thread(generator, optimizer)], references="bundled", images=images, retest_candidates=0,
+            save=Path(folder) / "run", observers=[watch], progress=False, seed=seed,
+        ).run()  # fmt: skip
+    return watch
+
+
+def default_over_engine(rounds: int, images: int) -> dict[str, Any]:
+    """The command that people run over the bare engine, and where its time goes."""
+    subject = load_subject("lite0", units=[971])
+    generator = matched_generator({"name": "native"}, subject)
+    default_run(subject, generator, 0, 40)  # warm
+    kept, rates, parts = [], [], defaultdict[str, list[tuple[float, float]]](list)
+    for number in range(rounds):
+        before = best_rate(subject, generator)
+        watch = default_run(subject, generator, 100 + number, images)
+        bare = (before + best_rate(subject, generator)) / 2  # on both sides, for a machine that slows down
+        kept.append(watch.rate / bare)
+        rates.append(bare)
+        for name, spent in watch.parts.items():
+            parts[name].append(spent)
+        print(f"default: bare {bare:6.1f}  loop {watch.rate:6.1f} images/s", flush=True)
+    clock, cpu = ({name: sum(spent[i] for spent in some) for name, some in parts.items()} for i in (0, 1))
+    profile = {
+        name: round(value / sum(clock.values()), 3) for name, value in sorted(clock.items(), key=lambda x: -x[1])
+    }
+    for name, share in profile.items():
+        print(f"  {name:14s} {share:6.1%} of the time, {cpu[name] / sum(cpu.values()):6.1%} of the processor's")
+    engine = cpu["subject"] + cpu["generator"]
+    return {
+        "default_over_engine": round(statistics.median(kept), 3),
+        "default_over_engine_range": [round(min(kept), 3), round(max(kept), 3)],
+        "engine_images_per_s": round(statistics.median(rates), 1),
+        "profile": profile,
+        "others_cpu": round(1 - engine / sum(cpu.values()), 3),
+    }
 
 
 def main() -> None:
@@ -87,6 +232,7 @@ def main() -> None:
     parser.add_argument("--optimizer", default="cma-diagonal")
     arguments = parser.parse_args()
     generations, rounds = (8, 5) if arguments.quick else (12, 13)
+    default = default_over_engine(*((3, 300) if arguments.quick else (5, 1500)))
     generator = Fourier(224)
     fast = load_subject("lite0", units=[971])
     eager = load_subject("lite0", units=[971], engine="eager")
@@ -95,7 +241,7 @@ def main() -> None:
     gained: list[float] = []
     rates: list[float] = []
     for number in range(rounds):  # short turns, so that a machine that slows down does so for both
-        bare = bare_rate(fast, generator, generations)
+        bare = bare_rate(fast, generator, POPULATION, generations - 1)
         loop = loop_rate(fast, generator, arguments.optimizer, generations)
         kept.append(loop / bare)
         rates.append(loop)
@@ -106,6 +252,7 @@ def main() -> None:
             line += f"  loop on eager torch {slow:6.1f}"
         print(line + " images/s", flush=True)
     figures = {
+        **default,
         "loop_over_engine": round(statistics.median(kept), 3),
         "loop_over_engine_range": [round(min(kept), 3), round(max(kept), 3)],
         "engine_over_eager": round(statistics.median(gained), 2),
