@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -381,43 +379,6 @@ def test_a_cluster_with_slurm_has_workers_of_one_thread_by_tls(tmp_path):
         assert cluster.scheduler_address.startswith("tls://")
     for words in ("#SBATCH -p cpu", "--cpus-per-task=8", "export OMP_NUM_THREADS=1", "--nthreads 1", "--nworkers 8"):
         assert words in script
-
-
-# Kills ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.long
-def test_kills_of_workers_and_clients(tmp_path, counted):
-    """Fifty small runs under kills of workers and of the sweep itself: each equals the same run alone."""
-    content = {**SMALL, "images": 60, "units": "0-3", "seeds": "0-5"}
-    rng, kills, done, turn = np.random.default_rng(0), counted(quick=2, reduced=20, full=100), 0, 0
-    while done < kills:
-        turn += 1
-        plan = read_plan(content, tmp_path / f"s{turn}")
-        write_runs(plan)
-        code = f"from closedloop.protocols import sweep; sweep({str(plan.out)!r}, workers=2, progress=False)"
-        while done < kills and remaining(plan):
-            client = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-            while client.poll() is None and done < kills:
-                time.sleep(float(rng.uniform(0.3, 2.5)))
-                children = _children(client.pid)
-                victim = client.pid if rng.random() < 0.25 or not children else int(rng.choice(children))
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-                    done += 1
-            if done >= kills:
-                client.kill()
-            client.wait()
-        result = quiet(plan.out, None, workers=2, retry=True)
-        assert (result.done, dict(result.failed)) == (48, {})
-        assert_as_alone(plan, tmp_path / f"alone-{turn}")
-
-
-def _children(pid):
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 @pytest.mark.long
