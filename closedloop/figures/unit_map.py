@@ -35,7 +35,7 @@ def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
 
     Args:
         run: The run's folder.
-        columns: Images in a row; None for about as many as rows.
+        columns: Images in a row; None for about as many as rows, with as few gaps at the end as may be.
 
     Raises:
         RecordingError: There is no run, or it holds no evolved image.
@@ -47,7 +47,7 @@ def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
     names = [s.evolved.stimulus_id or _best(recording, s.thread) for s in found]
     images = Pictures(recording).several(names)
     order = preference_order([_small(image) for image in images])
-    across = columns or math.ceil(math.sqrt(len(found) * 1.3))
+    across = columns or _columns(len(found))
     down = -(-len(found) // across)
     figure = Figure(figsize=(1.15 * across + 0.3, 1.42 * down + 0.7), dpi=150, layout="constrained")
     titles, note = shared([s.target for s in found])
@@ -63,6 +63,12 @@ def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
         draw_picture(ax, images[number])
         ax.set_title(_label(titles[number], found[number]), fontsize=6.5, color=INK, pad=2, parse_math=False)
     return figure
+
+
+def _columns(count: int) -> int:
+    """Returns how many of so many images stand in a row: a few more than rows, and the last row as full as may be."""
+    middle = math.ceil(math.sqrt(count * 1.3))
+    return min(range(max(1, middle - 2), middle + 3), key=lambda across: (-count % across, abs(across - middle)))
 
 
 def _heading(recording: xr.Dataset, count: int, note: str, ratios: FloatArray) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from closedloop.errors import RecordingError
-from closedloop.figures.unit_map import plot_unit_map, preference_order
+from closedloop.figures.unit_map import _columns, plot_unit_map, preference_order
 from closedloop.generators import Fourier
 from closedloop.protocols import evolve, present
 from closedloop.subjects import GaborSubject
@@ -37,3 +37,8 @@ def test_every_unit_has_a_place_with_its_name_and_its_number(tmp_path):
     present(subject, np.zeros((3, 3, 16, 16), np.float32), save=tmp_path / "p", progress=False)
     with pytest.raises(RecordingError, match="expected an evolution"):
         plot_unit_map(tmp_path / "p")
+
+
+@pytest.mark.parametrize(("count", "across"), [(1, 1), (7, 4), (24, 6), (64, 8), (80, 10)])
+def test_the_last_row_is_as_full_as_may_be(count, across):
+    assert _columns(count) == across
