@@ -20,6 +20,7 @@ from closedloop.images.naturalness import CLIPPED_SHARE, IMAGE_MEASURES, MEASURE
 from closedloop.interfaces import FloatArray
 from closedloop.loop.stale import Watch
 from closedloop.objectives import parse_objective
+from closedloop.recipes import KeptParts, keeping
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.lean import OWN, is_lean, lost
 from closedloop.recording.pictures import Lookup
@@ -88,9 +89,10 @@ def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "
     found = [*_unfinished(recording, run), *_lost(recording), *_stale(recording)]
     if is_evolution(recording):
         found += _drift(recording)
-        for summary in summarize(recording):
-            own = [*_of_thread(recording, summary), *_of_image(recording, summary, pictures)]
-            found += sorted(own, key=lambda c: not c.serious)
+        with keeping(KeptParts()):  # many threads share a generator
+            for summary in summarize(recording):
+                own = [*_of_thread(recording, summary), *_of_image(recording, summary, pictures)]
+                found += sorted(own, key=lambda c: not c.serious)
         found += _no_reference(recording)
     return found
 

@@ -6,6 +6,10 @@ import xarray as xr
 
 from closedloop.analysis.quality import cautions
 from closedloop.generators import Fourier
+from closedloop.protocols import evolve
+from closedloop.recording.pictures import Pictures
+from closedloop.recording.reader import open_recording
+from closedloop.subjects import GaborSubject
 
 GENERATIONS, POPULATION, REFERENCES = 40, 12, 10
 FOURIER = '{"name": "fourier", "resolution": 16, "cutoff": 3, "shell": false}'
@@ -224,3 +228,15 @@ def test_a_buffer_that_is_not_renewed():
     assert "blocks of different images have exactly the same responses" in text
     assert "stale" not in kinds(own.assign_attrs(reason="imported from xdream"))
     assert "stale" not in kinds(recording)
+
+
+def test_threads_that_share_a_generator_have_it_made_once(tmp_path, monkeypatch):
+    """It was made anew for each thread, and more than once: minutes at the end of a session of many units."""
+    run = tmp_path / "r"
+    subject, generator = GaborSubject(resolution=16, count=4, seed=1), Fourier(16, 2)
+    evolve(subject, generator, "isotropic", units="all", images=40, save=run, progress=False)
+    made, init = [], Fourier.__init__
+    monkeypatch.setattr(Fourier, "__init__", lambda self, *a, **o: made.append(1) or init(self, *a, **o))
+    recording = open_recording(run)
+    cautions(recording, Pictures(recording), str(run))
+    assert len(made) <= 2
