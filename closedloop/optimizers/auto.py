@@ -16,15 +16,16 @@ SIAM Journal on Control and Optimization).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.checks import at_door, check_positive
 from closedloop.errors import InvalidArgumentError
-from closedloop.interfaces import BUDGET, FloatArray, Space, State
+from closedloop.interfaces import BUDGET, FloatArray, Space, State, Subject
 from closedloop.optimizers.auto_coordinates import JITTER, Coordinates
 from closedloop.optimizers.auto_surrogate import (
     LENGTHS,
@@ -49,7 +50,10 @@ from closedloop.optimizers.base import (
     check_state,
     exponent_of,
 )
+from closedloop.recipes import build
 
+#: By which name `auto` with a feature network is found, on a floor above.
+SIGHTED = "auto-with-eyes"
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8
 
@@ -57,6 +61,37 @@ JUDGED_EVERY = 8
 def remembered_codes(dim: int) -> int:
     """Returns how many codes of ``dim`` numbers `Auto` remembers: 800, but at most 2²¹ numbers, 8 MB, in all."""
     return int(min(800, 2**21 // dim))
+
+
+def auto(
+    space: Space,
+    seed: int = 0,
+    *,
+    images: int | None = None,
+    population: int = 10,
+    start: FloatArray | None = None,
+    radius: float | None = None,
+    features: str | Mapping[str, Any] | Subject | None = None,
+) -> Any:
+    """Makes `Auto`; with a feature network one with eyes: `closedloop.twins.auto_with_eyes.SightedAuto`.
+
+    Args:
+        space: See `Auto`.
+        seed: See `Auto`.
+        images: See `Auto`.
+        population: See `Auto`.
+        start: See `Auto`.
+        radius: See `Auto`; not with a feature network.
+        features: What a twin reads, such as "lite1"; see `closedloop.twins.fit_twin`. None for codes alone.
+    """
+    options: dict[str, Any] = {"images": images, "population": population, "start": start}
+    if radius is not None:
+        options["radius"] = radius
+    return (
+        Auto(space, seed, **options)
+        if features is None
+        else build("optimizers", SIGHTED, space, seed, features=features, **options)
+    )
 
 
 @final
