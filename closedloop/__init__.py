@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.catalogue import catalogue
     from closedloop.analysis.summary import summarize
     from closedloop.errors import ClosedLoopError
+    from closedloop.figures.showing import imshow, show
     from closedloop.formats import export, to_pynapple, to_rsatoolbox
     from closedloop.images.sets import ImageSet, natural_references
     from closedloop.interfaces import Generator, Objective, Optimizer, Space, Subject, Units
@@ -61,11 +62,13 @@ _HOMES = {
     "Units": "interfaces",
     "catalogue": "analysis.catalogue",
     "export": "formats",
+    "imshow": "figures.showing",
     "load_optimizer": "optimizers",
     "natural_references": "images.sets",
     "open_recording": "recording.reader",
     "parse_objective": "objectives",
     "render": "recording.render",
+    "show": "figures.showing",
     "summarize": "analysis.summary",
     "to_pynapple": "formats",
     "to_rsatoolbox": "formats",
@@ -152,11 +155,13 @@ __all__ = [
     "__version__",
     "catalogue",
     "export",
+    "imshow",
     "load_optimizer",
     "natural_references",
     "open_recording",
     "parse_objective",
     "render",
+    "show",
     "summarize",
     "to_pynapple",
     "to_rsatoolbox",

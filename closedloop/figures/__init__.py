@@ -36,6 +36,7 @@ from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.searches import plot_natural_search
 from closedloop.figures.sittings import plot_sittings
 from closedloop.figures.spikes import plot_psth
+from closedloop.figures.showing import imshow, in_notebooks, show
 from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.tolerances import plot_tolerance
@@ -56,6 +57,8 @@ __all__ = [
     "best_references",
     "development_movie",
     "generation_scores",
+    "imshow",
+    "in_notebooks",
     "plot_allocation",
     "plot_ascents",
     "plot_attributions",
@@ -99,4 +102,5 @@ __all__ = [
     "plot_unit_map",
     "plot_verification",
     "plot_verification_matrix",
+    "show",
 ]

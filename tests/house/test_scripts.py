@@ -1,6 +1,5 @@
 """Examples and benchmarks start; their long runs are not for the test suite."""
 
-import ast
 import os
 import subprocess
 import sys
@@ -81,10 +80,3 @@ def test_the_citation_names_this_version():
     assert citation["version"] == project["version"]
     assert citation["license"] == project["license"]
     assert [str(r["year"]) for r in citation["references"]] == ["2019", "2020", "2017"]
-
-
-def test_code_in_the_readme_is_python():
-    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
-    assert len(blocks) >= 2
-    for block in blocks:
-        ast.parse(block.split("```")[0])

@@ -1,0 +1,85 @@
+"""What README and the documents say can be typed: code parses, commands and options exist, links lead somewhere."""
+
+import ast
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from closedloop.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+
+
+def blocks(text, *kinds):
+    """The fenced blocks of some kinds, wherever they are indented."""
+    found = re.findall(r"^( *)```(\S*)(?: \S+)?\n(.*?)^ *```", text, flags=re.S | re.M)
+    return [re.sub(rf"^{indent}", "", body, flags=re.M) for indent, kind, body in found if kind in kinds]
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_code_is_python(page):
+    for block in blocks(page.read_text(), "python", "{code-cell}"):
+        ast.parse(re.sub(r"^:tags:.*\n", "", block))
+
+
+@pytest.fixture(scope="module")
+def commands():
+    """Of each command its options."""
+    sys.path.insert(0, str(ROOT / "docs" / "_site"))
+    try:
+        from command_line import commands_of
+    finally:
+        sys.path.pop(0)
+    return {name: {n for o in options for n in [*o.opts, *o.secondary_opts]} for name, _, options in commands_of(app)}
+
+
+def command_lines(text):
+    """Each call of the program in blocks of a shell."""
+    for block in blocks(text, "bash", "console", "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|\|\|?|;", line.partition(" #")[0] if "'" not in line else line):
+                whole = part.count("'") % 2 == 0 and part.count('"') % 2 == 0
+                words = shlex.split(part, comments=True) if whole else []
+                if words[:1] == ["closedloop"]:
+                    yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_and_their_options_exist(page, commands):
+    for words in command_lines(page.read_text()):
+        if words[0] in ("--version", "--help"):
+            continue
+        assert words[0] in commands, words
+        given = {word.partition("=")[0] for word in words[1:] if word.startswith("--")}
+        assert given <= commands[words[0]] | {"--help", "--debug"}, (words, given - commands[words[0]])
+
+
+def test_a_command_that_is_gone_would_be_found(commands):
+    text = "```bash\nclosedloop evolve --unit 7 --colour red  # no such option\nclosedloop paint\n```"
+    said = list(command_lines(text))
+    assert said == [["evolve", "--unit", "7", "--colour", "red"], ["paint"]]
+    assert "--colour" not in commands["evolve"]
+    assert "--unit" in commands["evolve"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target or target.startswith(("#", "mailto:")):
+            continue
+        assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_the_readme_is_short():
+    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.S)
+    assert len(text.split()) <= 600
