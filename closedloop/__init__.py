@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.catalogue import catalogue
     from closedloop.analysis.summary import summarize
     from closedloop.errors import ClosedLoopError
+    from closedloop.figures.paper import style
     from closedloop.figures.showing import imshow, show
     from closedloop.formats import export, to_pynapple, to_rsatoolbox
     from closedloop.images.sets import ImageSet, natural_references
@@ -69,6 +70,7 @@ _HOMES = {
     "parse_objective": "objectives",
     "render": "recording.render",
     "show": "figures.showing",
+    "style": "figures.paper",
     "summarize": "analysis.summary",
     "to_pynapple": "formats",
     "to_rsatoolbox": "formats",
@@ -162,6 +164,7 @@ __all__ = [
     "parse_objective",
     "render",
     "show",
+    "style",
     "summarize",
     "to_pynapple",
     "to_rsatoolbox",

@@ -50,6 +50,7 @@ def show_run(run: Path, figure: Path | None = None, movie: Path | None = None) -
         InvalidArgumentError: The format of figure or movie is not known, or the run has no movie.
     """
     from closedloop.analysis.days import at_a_rig
+    from closedloop.figures.paper import editable
     from closedloop.loop.protocol import shown_protocol
     from closedloop.recording.evolutions import experiment_of
     from closedloop.recording.reader import open_recording
@@ -76,7 +77,7 @@ def show_run(run: Path, figure: Path | None = None, movie: Path | None = None) -
     say(f"Run:    {run}")
     for name, found in summary.figures.items():
         path = _path(run, figure, name, len(summary.figures))
-        with complete(path, replace=True, argument="figure") as temporary:
+        with complete(path, replace=True, argument="figure") as temporary, editable():
             found.draw().savefig(temporary)
         say(f"Figure: {path}")
     for name, moving in summary.movies.items():

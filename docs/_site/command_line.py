@@ -23,7 +23,8 @@ def _option(option: Any, context: Any) -> str | None:
     record = option.get_help_record(context)
     if record is None or "--help" in option.opts:
         return None
-    return f"| `{record[0]}` | {_plain(record[1])} |"
+    said = record[1].replace("[default: (none)]", "").replace("[default: (", "[default: ").replace(")]", "]")
+    return f"| `{record[0]}` | {_plain(said)} |"
 
 
 def commands_of(app: typer.Typer) -> Iterator[tuple[str, Any, list[Any]]]:
@@ -44,7 +45,7 @@ def page_of(app: typer.Typer) -> list[str]:
         rows = [row for option in parameters if (row := _option(option, context))]
         lines += [f"## {name}", "", _plain(context.command.help), ""]
         lines += ["```text", " ".join(["closedloop", name, *given, "[OPTIONS]"]), "```", ""]
-        lines += ["| | |", "|---|---|", *rows, ""] if rows else []
+        lines += ["| option | meaning |", "|---|---|", *rows, ""] if rows else []
     return lines
 
 
