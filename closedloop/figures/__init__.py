@@ -34,9 +34,9 @@ from closedloop.figures.page import plot_evolution
 from closedloop.figures.plan import plot_plan
 from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.searches import plot_natural_search
+from closedloop.figures.showing import imshow, in_notebooks, show
 from closedloop.figures.sittings import plot_sittings
 from closedloop.figures.spikes import plot_psth
-from closedloop.figures.showing import imshow, in_notebooks, show
 from closedloop.figures.spurious import plot_spurious
 from closedloop.figures.style import EVOLVED, INK, NATURAL
 from closedloop.figures.tolerances import plot_tolerance

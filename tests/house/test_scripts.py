@@ -51,6 +51,18 @@ evening(Path("made"), ("--subject", {cells!r}, "--spikes", "300"), naturals=6, l
     assert (tmp_path / "made" / "evening.nwb").exists()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "words",
+    ["xdream_figure2.py 2 40", "yosinski_figure4.py 3", "mei_against_evolved.py 60"],
+    ids=lambda w: w.split()[0],
+)
+def test_figures_of_the_field_are_drawn(words, tmp_path):
+    name, *counts = words.split()
+    subprocess.run([sys.executable, str(ROOT / "examples" / name), *counts], check=True, cwd=tmp_path)
+    assert (tmp_path / name.replace(".py", ".png")).read_bytes().startswith(b"\x89PNG")
+
+
 def test_readme_says_the_two_commands():
     readme = (ROOT / "README.md").read_text()
     assert "pip install -e '.[networks]' && closedloop evolve\n" in readme
