@@ -11,7 +11,6 @@ import sys
 from matplotlib.figure import Figure
 
 import closedloop
-from closedloop import imshow
 from closedloop.protocols import ascend
 from closedloop.subjects import load_subject
 
@@ -26,9 +25,11 @@ with closedloop.style():
 for column, (layer, unit) in enumerate(units.items()):
     subject = load_subject("lite0", layer=layer, units=[unit])
     for row, method in enumerate(sets):
-        ds = ascend(subject, method=method, unit=0, steps=steps, save=f"runs/yosinski/{layer}-{method}", progress=False)
-        last = str(ds.stimulus_id.values[ds.kind.values == "evolved"][-1])
-        imshow(ds, last, grid[row, column])
+        found = ascend(
+            subject, method=method, unit=0, steps=steps, save=f"runs/yosinski/{layer}-{method}", progress=False
+        )
+        grid[row, column].imshow(found["image"].squeeze().transpose("row", "col", "rgb"))
+        grid[row, column].axis("off")
         grid[row, column].set_title(f"{layer}, {unit}" if row == 0 else "", fontsize=8)
     print(layer, "done", flush=True)
 figure.savefig("yosinski_figure4.png")
