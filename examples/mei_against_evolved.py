@@ -14,6 +14,6 @@ from closedloop.subjects import load_subject
 budget = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 subject = load_subject("lite0", layer="blocks.4", units="all")
 contenders = [Contender("MEI", "mei"), Contender("evolved", "evolve")]
-found = compare(subject, [30, 57], contenders, budgets=(budget,), save="runs/mei")
+found = compare(subject, [30, 57], contenders, budgets=(budget,), save="runs/mei", exists="resume")
 print((found.response / found.natural_best).isel(budget=0, seed=0).to_pandas().round(2))  # ÷ the best photograph
 plot_contenders(found).savefig("mei_against_evolved.png")

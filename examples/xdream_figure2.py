@@ -22,7 +22,9 @@ layers = ["blocks.1", "blocks.3", "blocks.5", "output"]
 generator, ratios = load_generator("native"), {}
 for layer in layers:
     subject = load_subject("lite0", layer=layer, units="all")
-    ds = evolve(subject, generator, "auto", units=f"random:{units}", images=images, save=f"runs/xdream/{layer}")
+    ds = evolve(
+        subject, generator, "auto", units=f"random:{units}", images=images, save=f"runs/xdream/{layer}", exists="resume"
+    )
     ratios[layer] = np.array([thread.ratio for thread in summarize(ds)])
     above = np.mean(ratios[layer] > 1)
     print(f"{layer:10} median {np.nanmedian(ratios[layer]):.2f}, above the best photograph {above:.0%}")
