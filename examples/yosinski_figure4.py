@@ -25,9 +25,8 @@ with closedloop.style():
 for column, (layer, unit) in enumerate(units.items()):
     subject = load_subject("lite0", layer=layer, units=[unit])
     for row, method in enumerate(sets):
-        found = ascend(
-            subject, method=method, unit=0, steps=steps, save=f"runs/yosinski/{layer}-{method}", progress=False
-        )
+        run = f"runs/yosinski/{layer}-{method}"
+        found = ascend(subject, method=method, unit=0, steps=steps, save=run, exists="resume", progress=False)
         grid[row, column].imshow(found["image"].squeeze().transpose("row", "col", "rgb"))
         grid[row, column].axis("off")
         grid[row, column].set_title(f"{layer}, {unit}" if row == 0 else "", fontsize=8)

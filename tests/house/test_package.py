@@ -1,5 +1,7 @@
 """The package as it is built: one import root, every folder listed, nothing missing, nothing foreign."""
 
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -7,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -59,3 +62,48 @@ def test_entry_points_load():
         assert {e.name for e in entries} >= set(declared)
         for entry in entries:
             assert callable(entry.load())
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for():
+    project, recipe = PROJECT["project"], (ROOT / "conda" / "meta.yaml").read_text()
+    assert f'version = "{project["version"]}"' in recipe
+    content = yaml.safe_load(re.sub(r"\{\{.*?\}\}", "x", re.sub(r"\{%.*?%\}", "", recipe)))
+    asked = {line.replace(" ", "").replace("matplotlib-base", "matplotlib") for line in content["requirements"]["run"]}
+    assert asked == {*project["dependencies"], "python" + project["requires-python"]}
+
+
+@pytest.mark.long
+def test_wheel_and_sdist_run_away_from_the_repository(wheel, tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)], check=True
+    )
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    for i, made in enumerate((wheel, sdist)):
+        packages, run = tmp_path / f"packages{i}", tmp_path / f"run{i}"
+        install = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--target",
+            str(packages),
+            str(made),
+        ]
+        subprocess.run(install, check=True, cwd=tmp_path)
+        small = ["--subject", "gabor", "--generator", "fourier", "--images", "40", "--out", str(run)]
+        command = [sys.executable, "-m", "closedloop", "evolve", *small]
+        subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(packages)})
+        where = [sys.executable, "-c", "import closedloop; print(closedloop.__file__)"]
+        found = subprocess.run(
+            where,
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(packages)},
+        )
+        assert found.stdout.startswith(str(packages))
+        assert (run / "SUMMARY.json").exists()
