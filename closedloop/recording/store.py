@@ -18,6 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from closedloop.errors import RecordingError
+from closedloop.recording.checksums import CheckedStore, Sum
 from closedloop.recording.chunks import Appended, Column, rows_of_chunk
 from closedloop.recording.layout import (
     BLOCK,
@@ -168,13 +169,15 @@ class Store:
     Args:
         folder: The group's folder; made by `create`.
         committed: The last chunk of each array, by the array's name.
+        sums: Checksums of its files, with which what describes the arrays is compared; None for a new store.
 
     Raises:
         ValueError: An array is missing, or a chunk is not what its checksum says.
+        RecordingError: What describes an array was changed.
     """
 
-    def __init__(self, folder: Path, committed: Mapping[str, Any]) -> None:
-        group = zarr.open_group(folder, mode="r")
+    def __init__(self, folder: Path, committed: Mapping[str, Any], sums: Mapping[str, Sum] | None = None) -> None:
+        group = zarr.open_group(folder if sums is None else CheckedStore(folder, sums), mode="r")
         self.attributes: dict[str, Any] = dict(group.attrs)
         arrays: dict[str, Any] = dict(group.arrays())
         self._responses = responses_of(arrays)

@@ -197,7 +197,8 @@ class Recording:
             mark = self._pointer["checksums"]
             self._checksums = ChecksumFile(path / mark.get("file", CHECKSUMS), mark)
             self._open = [Sum.read(line) for line in self._pointer["open"]]
-            self._store = Store(path / self._pointer.get("data", DATA), committed_chunks(list(sums.values())))
+            data = path / self._pointer.get("data", DATA)
+            self._store = Store(data, committed_chunks(list(sums.values())), sums)
             self._neuroids = tuple(self._store.attributes["neuroid"]["neuroid_id"]["values"])
         self._started = time.monotonic() - self._pointer["elapsed_s"]
 

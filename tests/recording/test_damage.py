@@ -10,6 +10,7 @@ import pytest
 from closedloop import open_recording
 from closedloop.errors import ClosedLoopError, RecordingError
 from closedloop.recording import pack, verify
+from closedloop.recording.writer import Recording
 from tests.small_runs import RUNS, cut_off, go_on, run
 
 #: Files of which nothing is read back.
@@ -140,3 +141,18 @@ def test_a_foreign_file_is_noticed_or_not_read(runs, state, added, tmp_path, tal
         assert "belong" in str(error)  # noqa: PT017 - noticed or not read, both are right
     else:
         assert found.drop_attrs().identical(expected.drop_attrs())
+
+
+def test_what_describes_the_arrays_is_looked_at_before_a_run_goes_on(tmp_path, counted):
+    """A flipped letter in a description is an error of ours, and no warning of zarr's, and is never gone on with."""
+    folder = cut_off("evolve", tmp_path / "run")
+    paths = sorted((folder / "data.zarr").rglob("zarr.json"))
+    assert len(paths) > 4
+    for path in paths:
+        whole = path.read_bytes()
+        for at in range(0, len(whole), counted(quick=97, reduced=13, full=1)):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+            with pytest.raises(RecordingError, match="data"):
+                Recording.reopen(folder)
+        path.write_bytes(whole)
+    Recording.reopen(folder).close()
