@@ -1,5 +1,7 @@
 """What optimizers that look at images are tested with: codes drawn as stripes, and features that read them off."""
 
+import zlib
+
 import numpy as np
 
 from closedloop.interfaces import Space, Units
@@ -59,7 +61,7 @@ class Nothing(Levels):
     name = "nothing"
 
     def record(self, images):
-        found = [np.random.default_rng(list(image.tobytes()[:4000:7])).random(2 * self._count) for image in images]
+        found = [np.random.default_rng(zlib.crc32(image.tobytes())).random(2 * self._count) for image in images]
         return np.array(found, np.float32).reshape(len(images), -1)
 
     def forward(self, x):

@@ -5,7 +5,7 @@ twin (`closedloop.twins.online`) knows pictures, and may know the wrong ones. Bo
 decide who asks:
 
 1. **Does the twin predict?** What it said of images before they were shown is correlated with their scores, within
-   generations. Below `LEAST_SKILL` all codes are those of `auto`, until it predicts again; it goes on predicting.
+   generations. Below `LEAST_SKILL` all codes are those of `auto`, until it predicts again (`AGAIN_SKILL`).
 2. **Who is ahead?** In each generation the code that each of them takes for the best is shown once. Nobody chose these
    two presentations by their scores, so their difference has no winner's curse. The probability that the twin's are
    better, with older generations counting less, is its share of the codes.
@@ -31,6 +31,8 @@ from closedloop.twins.proposing import CODES, PRIOR, TWIN, Ways, described, netw
 
 #: Skill below which a twin asks for nothing; it begins at 0.25, and one that knows nothing is there after 60 images.
 LEAST_SKILL = 0.1
+#: Skill from which one that was left out asks again: of twins that know nothing a third seem to have 0.1, few this.
+AGAIN_SKILL = 0.2
 #: Weight of a generation's duel relative to that of the next one.
 FORGETS = 0.85
 #: Below this share the twin asks only in every `RARELY`-th generation.
@@ -122,7 +124,7 @@ class SightedAuto(AskTell):
 
     def _trusted(self) -> bool:
         """Tells whether the twin predicts images before they are shown."""
-        return self._k > 0 and self.twin.ready and self.twin.skill >= LEAST_SKILL
+        return self._k > 0 and self.twin.ready and self.twin.skill >= (AGAIN_SKILL if self._blind else LEAST_SKILL)
 
     def recommend(self, n: int) -> FloatArray:
         """Returns up to ``n`` codes, best first: what `auto` and the twin take for the best, who is ahead first."""

@@ -41,7 +41,7 @@ SCREENED = 12
 WIDTH_OF, WIDTH_LEAST = 200, 20
 #: The standard normal quantile of a two-sided interval of 90 %.
 Z90 = 1.6448536269514722
-_ROWS = ("codes", "scores", "predicted", "spread", "covered", "expected", "profile")
+_ROWS = ("codes", "scores", "fresh", "predicted", "spread", "covered", "expected", "profile")
 
 
 @final
@@ -58,7 +58,8 @@ class OnlineTwin:
         self.generator: Generator | None = None
         self._columns = list(layer_columns(features).values())
         self._codes = np.empty((0, space.dim))
-        self._scores, self._predicted, self._spread, self._covered = (np.empty(0) for _ in range(4))
+        self._scores, self._fresh = np.empty(0), np.empty(0)  # 1 for a code that had not been shown before
+        self._predicted, self._spread, self._covered = (np.empty(0) for _ in range(3))
         self._expected, self._profile = np.empty(0), np.empty(0)
         self._sizes: list[int] = []
         self._judged = 0
@@ -101,14 +102,17 @@ class OnlineTwin:
     def skill(self) -> float:
         """Correlation of scores with what was predicted of them before, within generations; shrunken towards 0.25.
 
-        Of the newest images; as long as few were predicted, it is what is believed of a twin beforehand.
+        Generations count alike, although later ones, with higher scores, vary more.
+
+        Of the newest images that had not been shown before: an image that comes again is remembered, whatever the
+        features say. As long as few were predicted, it is what is believed of a twin beforehand.
         """
-        known = np.flatnonzero(np.isfinite(self._scores) & np.isfinite(self._predicted))[-SKILL_OF:]
+        judged = np.isfinite(self._scores) & np.isfinite(self._predicted) & (self._fresh > 0)
+        known = np.flatnonzero(judged)[-SKILL_OF:]
         group = np.repeat(np.arange(len(self._sizes)), self._sizes)[known]
         unit = exponent_of(self._scores[known])
         y, f = (np.ldexp(values[known], -unit) for values in (self._scores, self._predicted))
-        count = np.maximum(np.bincount(group), 1)
-        y, f = (v - (np.bincount(group, v) / count)[group] for v in (y, f)) if len(known) else (y, f)
+        y, f = (_standardized_within(values, group) for values in (y, f)) if len(known) else (y, f)
         size = float(np.sqrt((y**2).sum() * (f**2).sum()))
         r = float((y * f).sum()) / size if size > 0 else 0.0
         return (PRIOR_IMAGES * PRIOR_SKILL + len(known) * r) / (PRIOR_IMAGES + len(known))
@@ -135,6 +139,8 @@ class OnlineTwin:
         self._replay()
         found = self._look(codes)
         self._foresee(found, scores)
+        shown = {code.tobytes() for code in self._codes}
+        self._fresh = np.append(self._fresh, [code.tobytes() not in shown for code in codes])
         self._codes, self._scores = np.concatenate([self._codes, codes]), np.append(self._scores, scores)
         mean = self._known_scores().mean() if np.isfinite(self._scores).any() else np.nan
         foreseen = self._predicted[len(self._profile) :]
@@ -379,3 +385,11 @@ class OnlineTwin:
         for size in self._sizes[self._judged :]:
             self._grow(size)
         self._fit(anew=False)
+
+
+def _standardized_within(values: FloatArray, group: NDArray[np.int64]) -> FloatArray:
+    """Returns values ``(n,)`` with mean 0 and variance 1 within each group; 0 where a group does not vary."""
+    count = np.maximum(np.bincount(group), 1)
+    away = values - (np.bincount(group, values) / count)[group]
+    deviation = np.sqrt(np.bincount(group, away**2) / count)[group]
+    return np.divide(away, deviation, out=np.zeros_like(away), where=deviation > 0)

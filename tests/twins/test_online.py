@@ -94,3 +94,25 @@ def test_the_best_shown_come_once_and_in_order():
     found = twin.best_shown(5)
     assert len(np.unique(found, axis=0)) == 5
     assert (found[0] @ TOP) > (twin._codes @ TOP).mean()
+
+
+def test_an_image_that_comes_again_is_remembered_and_no_skill():
+    twin = told(6, features=Nothing)
+    before = twin.skill
+    again = twin._codes[-20:].copy()
+    for codes in (again[:10], again[10:]):
+        twin.learn(codes, np.arange(10.0))
+    assert twin.skill == before
+    assert twin._fresh.sum() == 60
+
+
+def test_generations_of_high_scores_do_not_decide_alone():
+    """Of ten generations whose scores double, each counts alike."""
+    twin, rng = told(1, features=Nothing), np.random.default_rng(3)
+    y = rng.standard_normal((10, 10))
+    f = np.where(np.arange(10)[:, None] == 9, y, rng.standard_normal((10, 10)))  # the last one was foreseen
+    twin._sizes = [10] * 10
+    size = 2.0 ** np.arange(10)[:, None]
+    twin._scores, twin._predicted = (size * y).ravel(), (size * f).ravel()
+    twin._fresh = np.ones(100)
+    assert twin.skill < 0.3
