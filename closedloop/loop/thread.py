@@ -34,6 +34,10 @@ from closedloop.recording.layout import REFERENCE
 
 #: Letters of a thread's name; it is part of the names of files.
 LONGEST_NAME = 100
+#: Optimizers that recommended nothing in versions that ended a run by another rule.
+_RECOMMENDED_NOTHING = frozenset(
+    ("cma", "cma-diagonal", "cholesky-cma", "separable-cma", "sphere-cma", "hessian-cma", "isotropic", "nes", "fdgd")
+)
 
 
 @final
@@ -198,6 +202,7 @@ class Evolution:
         self.center = thread.generator.space.center
         self.average: FloatArray | None = None
         self.centers = 0
+        self.older = False
         self.winner: tuple[str, FloatArray] | None = None
         self.climbed: list[FloatArray] = []
         self.hold: FloatArray | None = None
@@ -289,7 +294,8 @@ class Evolution:
         Under noise the best-scored code owes its score to luck; a mean, which no single score chose, is often better.
         An optimizer that recommends codes is asked for them; of others it is the center of the last generation and the
         average of the last centers. The rest are the best-scored codes, one at least. A gradient method is taken at its
-        word: what it ends with. Of a thread that failed the best-scored ones remain.
+        word: what it ends with. Of a thread that failed the best-scored ones remain. A run that an older version began
+        ends by its rule: the best-scored codes and the center, or the best-scored one and what `auto` recommends.
         """
         name = self.thread.name
         if self.failed:
@@ -297,8 +303,10 @@ class Evolution:
         if self.climbs:
             codes = self.ask()
             return [f"{name}-last-{i:03d}" for i in range(len(codes))], codes
+        if self.older and getattr(self.thread.optimizer, "name", "") in _RECOMMENDED_NOTHING:
+            return [*self.top_ids, f"{name}-center"], np.concatenate([self.top_codes, self.center[None]])
         if len(codes := self.thread.recommend(self.candidates)):
-            top = self.top_codes[: self.candidates + 1 - len(codes)]
+            top = self.top_codes[: 1 if self.older else self.candidates + 1 - len(codes)]
             codes = codes[~np.any(np.all(np.isclose(codes[:, None], top, rtol=1e-4, atol=1e-6), axis=2), axis=1)]
             ids = [*self.top_ids[: len(top)], *(f"{name}-recommended-{i:03d}" for i in range(len(codes)))]
             return ids, np.concatenate([top, codes])
@@ -318,8 +326,7 @@ class Evolution:
             "top_scores": self.top_scores,
             "top_codes": self.top_codes,
             "center": self.center,
-            "average": self.average,
-            "centers": self.centers,
+            **({} if self.older else {"average": self.average, "centers": self.centers}),
             "winner": None if self.winner is None else {"id": self.winner[0], "code": self.winner[1]},
             "climbed": np.stack(self.climbed) if self.climbed else None,
             "hold": self.hold,
@@ -339,7 +346,8 @@ class Evolution:
         self.history = [Scored(float(b), float(m), int(i)) for b, m, i in state["history"]]
         self.top_ids = list(state["top_ids"])
         self.top_scores, self.top_codes, self.center = state["top_scores"], state["top_codes"], state["center"]
-        self.average, self.centers = state.get("average"), int(state.get("centers", 0))  # older runs have none
+        self.older = "centers" not in state
+        self.average, self.centers = state.get("average"), int(state.get("centers", 0))
         winner = state["winner"]
         self.winner = None if winner is None else (winner["id"], winner["code"])
         climbed = state.get("climbed")  # runs of earlier versions have none

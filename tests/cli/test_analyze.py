@@ -52,7 +52,7 @@ def fails(arguments, capsys):
     return " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("what", sorted(set(ANALYSES) - {"fit_kent", "psth"}))
+@pytest.mark.parametrize("what", sorted(set(ANALYSES) - {"fit_kent", "psth", "reference_days", "sittings"}))
 def test_every_analysis_makes_a_table(folder, tmp_path, capsys, what):
     main(["analyze", str(folder / "run0"), "--what", what, "--csv", str(tmp_path / "table.csv")])
     out = capsys.readouterr().out
