@@ -111,6 +111,7 @@ def right(tmp_path_factory):
         "optimizer": optimizer,
         "seed": 0,
         "recording": evolved,
+        "stimulus_id": str(evolved["stimulus_id"].values[-1]),
         "recordings": [evolved, evolved],
         "part": evolved,
         "result": compared,

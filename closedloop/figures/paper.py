@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 from cycler import cycler
@@ -11,9 +12,9 @@ from cycler import cycler
 from closedloop.figures.style import COLOUR_MAP, INK, THREAD_COLOURS
 
 #: Text of PDF and SVG stays text: TrueType in the one, words in the other, so that it can be edited and searched.
-EDITABLE = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+EDITABLE: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
 #: Settings of matplotlib that give figures the look of those here.
-LOOK = {
+LOOK: dict[Any, Any] = {
     **EDITABLE,
     "axes.prop_cycle": cycler(color=THREAD_COLOURS),
     "image.cmap": COLOUR_MAP,
