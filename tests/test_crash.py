@@ -200,7 +200,9 @@ def timed(server, *words, **options):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.long] * (name in ("compare", "ascend", "elites", "atlas")))
+        pytest.param(
+            name, marks=[pytest.mark.long] * (name not in ("evolve", "present", "map_field", "search_natural"))
+        )
         for name in RUNS
     ],
 )

@@ -19,7 +19,7 @@ class Died(BaseException):
 
 
 #: Those that take long at their birth.
-_LONG = {"atlas", "cross_units"}
+_LONG = {"atlas", "controversial", "cross_units", "pareto", "stretch_and_squeeze"}
 KINDS = [pytest.param(name, marks=pytest.mark.long) if name in _LONG else name for name in RUNS]
 
 
