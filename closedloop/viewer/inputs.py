@@ -27,7 +27,7 @@ from closedloop.images.movies import decode_movie, encode_webp
 from closedloop.images.opening import read_picture
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import fitted, folder_images, in_colours
-from closedloop.interfaces import Form
+from closedloop.interfaces import STILL, Form
 from closedloop.viewer.asked import RequestError, absent
 
 #: Pixels of the largest picture that is decoded.
@@ -186,7 +186,8 @@ class Inputs:
             if movie is not None:
                 return movie
         still = fitted(read_picture(source, ending, MOST_PIXELS), self.resolution, stretch)
-        return self.as_shown(from_bytes(still)[None])
+        # A still in colours is shown as it is: to numbers in [0, 1] and back to 8 bits changes nothing.
+        return np.ascontiguousarray(still) if self.form == STILL else self.as_shown(from_bytes(still)[None])
 
     def _movie(self, source: Path | bytes, ending: str) -> Stimulus | None:
         found = decode_movie(source, ending, self.form.frames)

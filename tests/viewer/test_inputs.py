@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.images.eight_bit import from_bytes
 from closedloop.images.movies import encode_webp
+from closedloop.images.sets import fitted
 from closedloop.interfaces import STILL, Form
 from closedloop.viewer import inputs as module
 from closedloop.viewer.asked import RequestError
@@ -101,3 +103,13 @@ def test_a_file_whose_name_is_no_text_has_a_title(tmp_path):
     entry = next(entry for entry in shown.listed() if entry["source"] == "folder")
     assert entry["title"] == "\ufffd"
     assert shown.stimulus(entry["id"]).shape == (3, 32, 32)
+
+
+def test_a_still_in_colours_is_the_same_by_the_short_way():
+    rng, content = np.random.default_rng(0), io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(content, "PNG")
+    inputs = Inputs(24, STILL, None)
+    for stretch in (False, True):
+        short = inputs.decoded(content.getvalue(), ".png", stretch)
+        picture = fitted(Image.open(content, formats=["PNG"]).convert("RGB"), 24, stretch)
+        np.testing.assert_array_equal(short, inputs.as_shown(from_bytes(picture)[None]))
