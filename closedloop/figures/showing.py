@@ -7,7 +7,6 @@ import html
 import io
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -35,6 +34,7 @@ def show(run: xr.Dataset | str | Path) -> Figure:
     Raises:
         RecordingError: The recording comes from no folder (it was not saved), or its protocol draws no figure.
     """
+    in_notebooks()
     recording = run if isinstance(run, xr.Dataset) else open_recording(run)
     folder = recording.encoding.get("source")
     if not folder:
@@ -65,6 +65,7 @@ def imshow(recording: xr.Dataset, stimulus_id: str, ax: Axes | None = None) -> A
         InvalidArgumentError: No such image.
         RecordingError: It was not kept, and cannot be made again.
     """
+    in_notebooks()
     shown = recording["stimulus_id"].values == stimulus_id
     if not shown.any():
         known = np.unique(recording["stimulus_id"].values.astype(str)).tolist()
@@ -81,13 +82,21 @@ def imshow(recording: xr.Dataset, stimulus_id: str, ax: Axes | None = None) -> A
 
 
 def in_notebooks() -> None:
-    """Has a notebook show a recording that is a cell's last expression with the figure of its run above its table.
+    """Has a notebook draw figures here, which belong to no window, and show a recording with the figure of its run.
 
-    Outside of IPython nothing happens.
+    That is what is seen where one of them is a cell's last expression. Outside of IPython nothing happens.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
         shell.display_formatter.formatters["text/html"].for_type(xr.Dataset, html_of)
+        shell.display_formatter.formatters["image/png"].for_type(Figure, png_of)
+
+
+def png_of(figure: Figure) -> bytes:
+    """Returns a figure as a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def html_of(recording: xr.Dataset) -> str:
@@ -96,10 +105,8 @@ def html_of(recording: xr.Dataset) -> str:
     if not (experiment_of(recording) and recording.encoding.get("source")):
         return table
     try:
-        figure: Any = show(recording)
+        figure = show(recording)
     except ClosedLoopError as error:  # the table is what was asked for
         return f"<p>{html.escape(str(error))}</p>{table}"
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    drawn = base64.b64encode(content.getvalue()).decode()
+    drawn = base64.b64encode(png_of(figure)).decode()
     return f'<img style="max-width:100%" alt="figure of the run" src="data:image/png;base64,{drawn}">{table}'

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 import closedloop
 from closedloop import open_recording, summarize
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.figures.showing import html_of, in_notebooks
+from closedloop.figures.showing import html_of, in_notebooks, png_of
 from tests.small_runs import run
 
 
@@ -67,10 +68,11 @@ def test_other_datasets_are_shown_as_ever(folder):
 
 def test_the_formatter_is_made_known_to_ipython_alone(monkeypatch):
     known = {}
-    html = SimpleNamespace(for_type=known.__setitem__)
-    shell = SimpleNamespace(display_formatter=SimpleNamespace(formatters={"text/html": html}))
+    kind = SimpleNamespace(for_type=known.__setitem__)
+    shell = SimpleNamespace(display_formatter=SimpleNamespace(formatters={"text/html": kind, "image/png": kind}))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     in_notebooks()
-    assert known == {xr.Dataset: html_of}
+    assert known == {xr.Dataset: html_of, Figure: png_of}
+    assert known[Figure](Figure()).startswith(b"\x89PNG")
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
     in_notebooks()
