@@ -27,6 +27,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(Path(__file__).parent / "_build" / "executed")
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 nb_merge_streams = True
