@@ -23,16 +23,6 @@ def begin(tmp_path, *words):
     return process, process.stdout.readline()
 
 
-def stopped(process):
-    """Ends it by Ctrl-C, and once more where Python dropped the first one, which it does within a finalizer."""
-    process.send_signal(signal.SIGINT)
-    try:
-        return process.communicate(timeout=15)[0]
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        return process.communicate(timeout=30)[0]
-
-
 def test_a_rehearsal(tmp_path, capsys):
     process, line = begin(tmp_path, "--faults", "lost:0.2,double", "--journal", "shown.sqlite")
     try:
@@ -40,7 +30,8 @@ def test_a_rehearsal(tmp_path, capsys):
         words = ["--subject", f"rig:folder:{tmp_path / 'exchange'}", "--generator", "fourier", "--references", "none"]
         main(["evolve", *words, "--images", "40", "--out", str(tmp_path / "run"), "--optimizer", "cma-diagonal"])
     finally:
-        rest = stopped(process)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "Stopped" in rest
     assert (tmp_path / "shown.sqlite").exists()
