@@ -15,10 +15,19 @@ from closedloop.cli import main
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 
+def heeds_interrupts():
+    """Tests that a shell runs in the background ignore Ctrl-C, and so would what they begin."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begin(tmp_path, *words):
     arguments = ["rig-sim", "--subject", "gabor", "--listen", f"folder:{tmp_path / 'exchange'}", "--pace", "0", *words]
     process = subprocess.Popen(
-        [sys.executable, "-m", "closedloop", *arguments], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "closedloop", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heeds_interrupts,
     )
     return process, process.stdout.readline()
 
