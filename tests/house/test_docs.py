@@ -1,6 +1,7 @@
 """What README and the documents say can be typed: code parses, commands and options exist, links lead somewhere."""
 
 import ast
+import itertools
 import re
 import shlex
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from closedloop import parse_objective
 from closedloop.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,14 @@ def test_commands_and_their_options_exist(page, commands):
         assert words[0] in commands, words
         given = {word.partition("=")[0] for word in words[1:] if word.startswith("--")}
         assert given <= commands[words[0]] | {"--help", "--debug"}, (words, given - commands[words[0]])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_objectives_can_be_read(page):
+    for words in command_lines(page.read_text()):
+        for option, text in itertools.pairwise(words):
+            if option == "--objective":
+                parse_objective(text)
 
 
 def test_a_command_that_is_gone_would_be_found(commands):
