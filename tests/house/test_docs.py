@@ -38,7 +38,7 @@ def commands():
     """Of each command its options."""
     sys.path.insert(0, str(ROOT / "docs" / "_site"))
     try:
-        from command_line import commands_of
+        from commands import commands_of
     finally:
         sys.path.pop(0)
     return {name: {n for o in options for n in [*o.opts, *o.secondary_opts]} for name, _, options in commands_of(app)}
