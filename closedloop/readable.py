@@ -10,6 +10,8 @@ from typing import Any
 
 #: Names in a line; an ellipsis stands for the others.
 _NAMES = 3
+#: The dash that stands where there is no number.
+NO_NUMBER = "–"
 
 
 class Readable:
@@ -87,8 +89,31 @@ def some(names: Any, most: int = _NAMES) -> str:
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
-def with_error(value: float, error: float) -> str:
-    """Writes a number with its standard error; alone where the error is not known or 0, and "–" where there is none."""
-    if not math.isfinite(value):
-        return "–"
-    return f"{value:.3g} ± {error:.2g}" if error > 0 else f"{value:.3g}"
+def number(value: float | None, digits: int = 4) -> str:
+    """Writes a number with its significant digits, thousands set apart; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return NO_NUMBER
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """Writes a number with its standard error: two digits of the error, and the number to the same place.
+
+    The number stands alone where the error is not known, or is 0 as that of a deterministic subject; a dash stands
+    where there is no number. Tiny and huge ones share a power of ten: "(2.53 ± 0.12)e-05".
+    """
+    if value is None or not math.isfinite(value) or error is None or not 0 < error < math.inf:
+        return number(value)
+    size = _power(max(abs(value), error))  # of the first digit of the larger of the two
+    if not -5 < size < 6:
+        return f"({with_error(value / 10.0**size, error / 10.0**size)})e{size:+03d}"
+    place = _power(float(f"{error:.1e}")) - 1  # of the error's second digit, once it is rounded
+    place = max(place, size - 6)  # the digits of single precision
+    rounded, shown = round(value, -place) + 0.0, round(error, -place)
+    decimals = max(0, -place)
+    return f"{rounded:,.{decimals}f} ± {shown:,.{decimals}f}" if shown else f"{rounded:,.{decimals}f} ± {error:.2g}"
+
+
+def _power(value: float) -> int:
+    """Returns the power of ten of a number's first digit."""
+    return math.floor(math.log10(value))

@@ -1,15 +1,18 @@
 """What a person sees of objects: one line, without addresses."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from closedloop import CMAES, ImageSet, RandomSearch, Session, Space, Thread, Unit, Units, load_optimizer, summarize
 from closedloop.generators import CPPN, Fourier, FourierMovie, Pixels, Truncated
 from closedloop.objectives import parse_objective
 from closedloop.protocols import evolve
-from closedloop.readable import Readable, counted, some, with_error
+from closedloop.readable import NO_NUMBER, Readable, counted, number, some, with_error
 from closedloop.subjects import FunctionSubject, GaborSubject, MotionEnergySubject, Poisson, TorchSubject
 
 torch = pytest.importorskip("torch")
@@ -110,12 +113,45 @@ def test_without_a_re_test_there_is_no_image():
 @pytest.mark.parametrize(
     ("value", "error", "text"),
     [
-        (1.484, 0.0213, "1.48 ± 0.021"),
-        (1.484, float("nan"), "1.48"),
-        (1.484, 0.0, "1.48"),
+        (1.484, 0.0213, "1.484 ± 0.021"),
+        (-0.3536, 2.1, "-0.4 ± 2.1"),
+        (2, 0.12345, "2.00 ± 0.12"),
+        (28.31623, 0.0996, "28.32 ± 0.10"),  # the error is 0.100 at two digits: 0.10
+        (0.0312, 0.0998, "0.03 ± 0.10"),
+        (12345.6, 151.0, "12,350 ± 150"),
+        (-0.001, 3.0, "0.0 ± 3.0"),
+        (9.99e-6, 1.2e-7, "(9.99 ± 0.12)e-06"),
+        (3e7, 1.4e6, "(3.00 ± 0.14)e+07"),
+        (12.345678, 1e-9, "12.34568 ± 1e-09"),
+        (0.0, 0.5, "0.00 ± 0.50"),
+        (1.484, float("nan"), "1.484"),
+        (1.484, float("inf"), "1.484"),
+        (1.484, None, "1.484"),
+        (1.484, 0.0, "1.484"),
         (float("nan"), 0.1, "–"),
         (float("inf"), 0.1, "–"),
+        (None, None, "–"),
     ],
 )
-def test_an_error_that_is_not_known_is_not_shown(value, error, text):
+def test_a_number_goes_as_far_as_its_error(value, error, text):
     assert with_error(value, error) == text
+
+
+@given(
+    st.floats(-1e12, 1e12).filter(lambda x: x == 0 or abs(x) > 1e-12),
+    st.floats(1e-12, 1e12),
+)
+def test_what_is_written_is_near_what_was_measured(value, error):
+    text = with_error(value, error).replace(",", "")
+    inner, _, power = text.strip("(").partition(")e")
+    scale = 10.0 ** int(power or 0)
+    written, spread = (float(part) * scale for part in inner.split(" ± "))
+    assert abs(spread - error) <= 0.051 * error
+    assert abs(written - value) <= max(0.051 * error, 1e-6 * max(abs(value), error))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(1234.0, "1,234"), (12.3456, "12.35"), (0.0, "0"), (-3.0, "-3"), (math.nan, NO_NUMBER)]
+)
+def test_numbers(value, words):
+    assert number(value) == words

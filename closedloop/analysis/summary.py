@@ -19,7 +19,7 @@ from closedloop.checks import at_door, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import Linear, evaluate, parse_objective
-from closedloop.readable import Readable, with_error
+from closedloop.readable import Readable, number, with_error
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import EVOLUTION, REFERENCE
 from closedloop.recording.lean import lost, responses_at
@@ -57,12 +57,12 @@ class Estimate:
     @property
     def short(self) -> str:
         """The mean, with its standard error where repeats differ."""
-        return str(self) if self.n == 0 or self.sem > 0 else f"{self.mean:.4g}"
+        return str(self) if self.n == 0 or self.sem > 0 else number(self.mean)
 
     def __str__(self) -> str:
         if self.n == 0:
             return "not re-tested"
-        return f"{self.mean:.4g} ± {self.sem:.2g}" if self.n > 1 else f"{self.mean:.4g}"
+        return f"{number(self.mean)} ± 0" if self.sem == 0 else with_error(self.mean, self.sem)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, INK, caption, colour_bar, dress
 from closedloop.images.patterns import Screen
 from closedloop.interfaces import FloatArray
+from closedloop.readable import with_error
 from closedloop.recording.titles import recorded_title
 
 
@@ -123,6 +124,6 @@ def _words(fit: xr.Dataset, screen: Screen) -> str:
     if reason := fit["reason"].item():
         return f"no field ({reason})"
     values = [(screen.right(float(fit["x_px"])), "x_px"), (screen.up(float(fit["y_px"])), "y_px")]
-    at = ", ".join(f"{v:.3g} ± {float(fit[n + '_se']) / screen.scale:.2g}" for v, n in values)
+    at = ", ".join(with_error(v, float(fit[n + "_se"]) / screen.scale) for v, n in values)
     size, error = (float(fit[n]) / screen.scale for n in ("sigma_px", "sigma_px_se"))
-    return f"centre ({at}){screen.sign}, σ = {size:.3g} ± {error:.2g}{screen.sign}, R² = {float(fit['r_squared']):.2f}"
+    return f"centre ({at}){screen.sign}, σ = {with_error(size, error)}{screen.sign}, R² = {float(fit['r_squared']):.2f}"

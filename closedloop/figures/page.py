@@ -17,6 +17,7 @@ from closedloop.figures.style import EVOLVED, INK, NATURAL, part_of, reference_c
 from closedloop.figures.tiles import draw_picture
 from closedloop.figures.trajectory import draw_strip, plot_trajectory
 from closedloop.interfaces import STILL
+from closedloop.readable import with_error
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
@@ -85,6 +86,5 @@ def _verdict(recording: xr.Dataset, summary: ThreadSummary) -> str:
         return "no natural image was re-tested"
     lines = [f"the best of {reference_count(recording)} natural images"]
     if np.isfinite(summary.ratio):
-        error = f" ± {summary.ratio_sem:.2g}" if summary.ratio_sem > 0 else ""
-        lines.append(f"evolved ÷ best natural = {summary.ratio:.2f}{error}")
+        lines.append(f"evolved ÷ best natural = {with_error(summary.ratio, summary.ratio_sem)}")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOUR_MAP, INK, NATURAL, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
+from closedloop.readable import with_error
 from closedloop.recording.lean import all_units
 from closedloop.seeds import named_generator
 
@@ -65,10 +66,9 @@ def _write_cell(ax: Axes, i: int, j: int, found: xr.Dataset, highest: float) -> 
     if np.isnan(mean):
         ax.text(j, i, "–", ha="center", va="center", color=INK)
         return
-    error = f"\n± {sem:.2g}" if sem > 0 else ""
     on_map = "#f7f7f7" if share < 0.65 * highest else "#111111"  # the colours of small values are dark
     colour = INK if np.isnan(share) else on_map
-    ax.text(j, i, f"{mean:.3g}{error}", ha="center", va="center", fontsize=9, color=colour)
+    ax.text(j, i, with_error(mean, sem).replace(" ±", "\n±"), ha="center", va="center", fontsize=9, color=colour)
 
 
 def _span(counts: FloatArray) -> str:

@@ -19,11 +19,11 @@ from closedloop.analysis.sweeps import AXIS, axes_of, axis_effects, confounded_a
 from closedloop.errors import ClosedLoopError
 from closedloop.interfaces import FloatArray
 from closedloop.loop.protocol import RunTable
+from closedloop.readable import number
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.report.embedding import picture
 from closedloop.report.frame import page_of
-from closedloop.report.wording import number
 
 #: Runs that are shown at each end, and reasons of failures.
 ENDS, REASONS = 6, 10

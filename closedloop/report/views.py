@@ -43,6 +43,7 @@ from closedloop.figures.trajectory import milestones
 from closedloop.interfaces import STILL
 from closedloop.loop.protocol import RunTable, shown_protocol
 from closedloop.objectives import Unit, parse_objective
+from closedloop.readable import number
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
@@ -50,7 +51,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_title, recorded_titles
 from closedloop.report.embedding import inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
-from closedloop.report.wording import estimate, natural_rows, number, presentations, table_rows, verdict
+from closedloop.report.wording import estimate, natural_rows, presentations, table_rows, verdict
 
 #: The longest side, in pixels, of the pictures that stand small on a page.
 SMALL_PX = 160

@@ -10,24 +10,10 @@ from closedloop.analysis.provenance import proposers_in_words
 from closedloop.analysis.students import half_width
 from closedloop.analysis.summary import Estimate, ThreadSummary, beside
 from closedloop.images.naturalness import MEASURE_WORDS
+from closedloop.readable import NO_NUMBER, number, with_error
 
-#: The dash that stands where there is no number.
-NO_NUMBER = "–"
 #: How the bootstrap intervals are made: the defaults of `evolved_vs_reference`.
 HOW_BOOTSTRAPPED = "BCa, 2,000 resamples, seed 0"
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """Writes a number with its significant digits, thousands set apart; a dash where there is none."""
-    if value is None or not np.isfinite(value):
-        return NO_NUMBER
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.{digits}g}"
-
-
-def with_error(value: float | None, error: float | None) -> str:
-    """Writes a number with its standard error; without it where it has none, or is that of a deterministic subject."""
-    known = value is not None and np.isfinite(value) and error is not None and error > 0
-    return f"{number(value)} ± {error:.2g}" if known else number(value)
 
 
 def true_minus(text: str) -> str:

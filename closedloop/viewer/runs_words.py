@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from closedloop.readable import number, with_error
 from closedloop.recording.notes import PROCESS, Note
 from closedloop.recording.summaries import finite
-from closedloop.report.wording import number, true_minus, with_error
+from closedloop.report.wording import true_minus
 from closedloop.viewer.inputs import encode_jpeg
 
 #: How much of what a person was told a page lists.

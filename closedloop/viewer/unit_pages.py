@@ -12,7 +12,8 @@ from closedloop.analysis.atlas import Made, Photograph, Response, Tuning, UnitPa
 from closedloop.analysis.contenders import METHOD_WORDS
 from closedloop.images.naturalness import MEASURE_WORDS
 from closedloop.networks.imagenet import class_words
-from closedloop.report.wording import number, true_minus, with_error
+from closedloop.readable import number, with_error
+from closedloop.report.wording import true_minus
 from closedloop.viewer.atlases import Addresses, Book, Shelf, histogram
 
 T = TypeVar("T", Made, Photograph)

@@ -63,7 +63,7 @@ def test_estimate():
     estimate = Estimate.of("x", np.array([1.0, np.nan, 3.0, 5.0]))
     assert (estimate.mean, estimate.n) == (3.0, 3)
     assert estimate.sem == pytest.approx(2 / 3**0.5)
-    assert str(estimate) == "3 ± 1.2"
+    assert str(estimate) == "3.0 ± 1.2"
     single = Estimate.of("x", np.array([2.0, np.nan]))
     assert single.mean == 2
     assert np.isnan(single.sem)

@@ -20,7 +20,7 @@ def test_the_ellipse_lies_on_the_field():
     grid = np.ma.getdata(bright.collections[0].get_array()).reshape(10, 10)
     row, column = np.unravel_index(grid.argmax(), grid.shape)
     assert (row, column) == (3, 6)
-    assert "centre (0.65 ±" in figure.get_suptitle()
+    assert "centre (0.65" in figure.get_suptitle()
 
 
 def test_sizes_of_patches_have_a_panel_each():

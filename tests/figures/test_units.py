@@ -7,6 +7,7 @@ from closedloop.analysis import cross_driving, noise_ceiling, split_half
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures import plot_cross_driving, plot_reliability
 from closedloop.figures.units import random_halves
+from closedloop.readable import with_error
 
 
 def test_each_cell_says_its_response(recording):
@@ -16,7 +17,7 @@ def test_each_cell_says_its_response(recording):
     for i in range(2):
         for j in range(2):
             mean, sem = float(found["response"][i, j]), float(found["sem"][i, j])
-            assert words[2 * i + j] == f"{mean:.3g}\n± {sem:.2g}"
+            assert words[2 * i + j] == with_error(mean, sem).replace(" ±", "\n±")
     shown = ax.images[0].get_array()
     assert np.allclose(np.diag(shown), 1)
     assert shown[0, 1] == pytest.approx(float(found["response"][0, 1] / found["response"][1, 1]))

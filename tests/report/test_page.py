@@ -8,11 +8,12 @@ import pytest
 
 from closedloop import open_recording, summarize
 from closedloop.analysis.quality import cautions
-from closedloop.analysis.summary import beside
+from closedloop.analysis.summary import Estimate, beside
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.formats import export
 from closedloop.generators import load_generator
 from closedloop.protocols.landscape import landscape
+from closedloop.readable import with_error
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.pointer import parse_pointer, pointer_bytes
 from closedloop.report import build_report, write_report
@@ -80,7 +81,7 @@ def test_it_adapts_to_phones_darkness_and_paper(page, parsed):
 def test_every_number_of_the_summary_stands_in_it(run, parsed):
     for s in summarize(open_recording(run)):
         for value in (str(s.evolved), str(s.natural), s.evolved.stimulus_id, s.natural.stimulus_id, s.target,
-                      s.objective, s.thread, f"{s.ratio:.4g}", f"± {s.ratio_sem:.2g}", f"{s.noisy_maximum:.4g}",
+                      s.objective, s.thread, with_error(s.ratio, s.ratio_sem), f"{s.noisy_maximum:.4g}",
                       f"{beside(s.curse, s.noisy_maximum):.4g}", str(s.images), str(s.generations), str(s.lost),
                       str(s.evolved.n)):  # fmt: skip
             assert value in parsed.text
@@ -166,7 +167,8 @@ def test_recorded_images(recorded, read):
     means = ds["responses"].isel(neuroid=0).groupby("stimulus_id").mean()
     best = str(means["stimulus_id"].values[int(np.argmax(means.values))])
     assert "12 images were shown to two-units, 36 presentations in all; 2 units answered." in parsed.text
-    assert f"{float(means.max()):.4g}" in parsed.text
+    highest = ds["responses"].isel(neuroid=0).sel(presentation=ds["stimulus_id"] == best).values
+    assert str(Estimate.of(best, highest)) in parsed.text
     assert f"{best} · n = 3" in parsed.text
     assert "No warning Looked for: an unfinished run, lost presentations, answers to other images." in parsed.text
     assert "Noisy two-units" in parsed.text

@@ -4,22 +4,13 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from scipy import stats
 
 from closedloop import open_recording, summarize
 from closedloop.analysis import evolved_vs_reference, naturalness, success
 from closedloop.analysis.summary import Estimate, ThreadSummary
-from closedloop.report.wording import (
-    NO_NUMBER,
-    interval,
-    natural_rows,
-    number,
-    presentations,
-    table_rows,
-    verdict,
-    with_error,
-)
+from closedloop.readable import NO_NUMBER, number
+from closedloop.report.wording import interval, natural_rows, presentations, table_rows, verdict
 
 NOTHING = Estimate("", math.nan, math.nan, 0)
 SUMMARY = ThreadSummary(
@@ -27,19 +18,6 @@ SUMMARY = ThreadSummary(
     natural=Estimate("b", 10.0, 0.5, 16), ratio=2.0, ratio_sem=0.1414, noisy_maximum=30.0, curse=9.0, images=1000,
     generations=50, lost=0,
 )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("value", "words"), [(1234.0, "1,234"), (12.3456, "12.35"), (0.0, "0"), (-3.0, "-3"), (math.nan, NO_NUMBER)]
-)
-def test_numbers(value, words):
-    assert number(value) == words
-
-
-def test_an_error_of_zero_or_none_is_left_out():
-    assert with_error(2.0, 0.12345) == "2 ± 0.12"
-    assert with_error(2.0, 0.0) == with_error(2.0, math.nan) == "2"
-    assert with_error(math.nan, 1.0) == with_error(None, None) == NO_NUMBER
 
 
 def test_the_interval_is_students():
@@ -57,11 +35,11 @@ def test_presentations():
 
 def test_verdicts():
     assert verdict(SUMMARY, 160) == (
-        "The evolved image drives unit 7 to 20 ± 1 (16 fresh presentations): 2 ± 0.14 times the best of 160 reference "
-        "images (10 ± 0.5, 16 fresh presentations)."
+        "The evolved image drives unit 7 to 20.0 ± 1.0 (16 fresh presentations): 2.00 ± 0.14 times the best of 160 "
+        "reference images (10.00 ± 0.50, 16 fresh presentations)."
     )
     below = replace(SUMMARY, ratio=math.nan, ratio_sem=math.nan, natural=Estimate("b", 23.0, 0.0, 16))
-    assert ": 3 ± 1 below the best of 160" in verdict(below, 160)
+    assert ": 3.0 ± 1.0 below the best of 160" in verdict(below, 160)
     assert verdict(replace(SUMMARY, natural=NOTHING), 0).endswith("; no reference image was re-tested beside it.")
     assert verdict(replace(SUMMARY, evolved=NOTHING), 5).startswith("No image has been re-tested for unit 7 yet")
 

@@ -16,7 +16,7 @@ def test_a_row_says_name_and_time():
            "natural_sem": None, "ratio": None}  # fmt: skip
     told = row_words(row)
     assert (told["name"], told["when"], told["natural_sem"]) == ("c", "1970-01-01 00:00", None)
-    assert told["said"] == {"evolved": "−1 ± 0.12", "natural": "–", "ratio": "–"}
+    assert told["said"] == {"evolved": "−1.00 ± 0.12", "natural": "–", "ratio": "–"}
     assert when_words(86400.0 * 366) == "1971-01-02 00:00"
 
 

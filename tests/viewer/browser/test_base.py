@@ -1,6 +1,10 @@
 """The frame of every page: navigation, skip link, light and dark."""
 
+import numpy as np
 import pytest
+
+from closedloop.readable import with_error
+from closedloop.report.wording import true_minus
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
@@ -25,6 +29,19 @@ def test_the_theme_is_the_systems_until_another_is_chosen(page_of, small_subject
     assert page.evaluate(paper) == light
     page.get_by_role("button", name="Dark colours").click()
     assert page.evaluate(paper) == dark
+
+
+def test_numbers_are_written_as_the_reports_write_them(page_of, small_subject):
+    page = page_of("/nowhere", subject=small_subject, allow=["404"])
+    rng = np.random.default_rng(0)
+    pairs = [(float(v * 10.0**p), float(10.0**q)) for v, p, q in rng.uniform(-9, 9, (300, 3)) * (1, 0.8, 0.8)]
+    pairs += [(-0.3536, 2.1), (28.31623, 0.0996), (12345.6, 151.0), (-0.001, 3.0), (12.345678, 1e-9), (2.0, 0.0)]
+    written = page.evaluate(
+        "async (pairs) => { const { withError } = await import('/static/js/dom.js');"
+        " return pairs.map(([value, error]) => withError(value, error)); }",
+        pairs,
+    )
+    assert written == [true_minus(with_error(*pair)) for pair in pairs]
 
 
 def test_the_keyboard_skips_the_navigation(page_of, small_subject):

@@ -64,6 +64,21 @@ export function number(value, digits = 3) {
   return text.replace("-", "−");
 }
 
+/** A number with its standard error, as the reports write it: two digits of the error, and the number to the same place. */
+export function withError(value, error) {
+  if (!Number.isFinite(value) || !(error > 0) || !Number.isFinite(error)) return number(value, 4);
+  const power = (v) => Math.floor(Math.log10(v));
+  const e = (n) => `e${n < 0 ? "−" : "+"}${String(Math.abs(n)).padStart(2, "0")}`;
+  const size = power(Math.max(Math.abs(value), error));
+  if (size <= -5 || size >= 6) return `(${withError(value / 10 ** size, error / 10 ** size)})${e(size)}`;
+  const place = Math.max(power(+error.toPrecision(2)) - 1, size - 6); // the digits of single precision
+  const digits = Math.max(0, -place);
+  const write = (v) => (Math.round(v / 10 ** place) * 10 ** place).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const shown = write(error);
+  const tiny = () => (error < 1e-4 ? +`${error.toExponential(1)}`.split("e")[0] + e(power(+error.toPrecision(2))) : String(+error.toPrecision(2)));
+  return `${write(value).replace(/^-(?=[0.]*$)/, "").replace("-", "−")} ± ${/[1-9]/.test(shown) ? shown : tiny()}`;
+}
+
 /** The value of a token of base.css as the page has it now: token("--accent"). */
 export const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

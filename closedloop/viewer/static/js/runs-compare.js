@@ -1,7 +1,7 @@
 // Several runs on one axis.
 
 import { getJSON, query, shown } from "./api.js";
-import { $, fill, h, number } from "./dom.js";
+import { $, fill, h, number, withError } from "./dom.js";
 import { plot } from "./plot.js";
 
 const ids = $("#comparison").dataset.ids;
@@ -27,13 +27,11 @@ function curves(runs, axis) {
   return { x: { label: axis === "images" ? "images of a thread" : "generation", values: x }, series: all.map((one) => ({ name: one.title, values: on(one, "mean"), low: on(one, "low"), high: on(one, "high") })) };
 }
 
-const error = (value, sem) => (sem ? `${number(value, 4)} ± ${number(sem, 2)}` : number(value, 4));
-
 function table(runs) {
   const rows = runs.flatMap((run) => (run.findings ?? []).map((one) => h("tr", {},
     h("th", { scope: "row" }, h("a", { href: `/runs/${run.id}` }, run.name)), h("td", {}, one.thread), h("td", {}, one.target), h("td", {}, one.optimizer),
-    h("td", { class: "n" }, (one.images ?? 0).toLocaleString("en")), h("td", { class: "n nowrap" }, error(one.evolved, one.evolved_sem)),
-    h("td", { class: "n nowrap" }, error(one.natural, one.natural_sem)), h("td", { class: "n" }, number(one.ratio, 3)))));
+    h("td", { class: "n" }, (one.images ?? 0).toLocaleString("en")), h("td", { class: "n nowrap" }, withError(one.evolved, one.evolved_sem)),
+    h("td", { class: "n nowrap" }, withError(one.natural, one.natural_sem)), h("td", { class: "n" }, number(one.ratio, 3)))));
   const heads = ["run", "thread", "target", "optimizer", "images", "evolved", "best natural", "ratio"];
   if (!rows.length) return h("p", { class: "soft" }, "None of them is finished.");
   return h("table", {}, h("thead", {}, h("tr", {}, heads.map((name, i) => h("th", { scope: "col", class: i > 3 ? "n" : null }, name)))), h("tbody", {}, rows));
