@@ -13,10 +13,9 @@ import xarray as xr
 from closedloop.analysis.treatments import AFTER, BEFORE, JUDGE, NONE, REWEIGHT, judged_treatments, verdict
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
-from closedloop.interfaces import State
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.presenter import Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
+from closedloop.loop.progress import Progress, as_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
 from closedloop.recipes import version
@@ -24,6 +23,7 @@ from closedloop.recording.layout import Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 
+from .jobs import Jobs
 from .stored import check_complete, folder_of, stored_settings
 from .tasks import Task, read_task
 from .train import TRAINING
@@ -98,7 +98,7 @@ def judge(
         return judged_treatments(record(Judging(told, task, folder, progress), experiment, save, exists))
 
 
-class Judging:
+class Judging(Jobs):
     """Treatments under judgement: the course of `judge`, of which a block is one training.
 
     Args:
@@ -108,8 +108,6 @@ class Judging:
         progress: Whether progress is shown, or who is told it.
     """
 
-    reason = ""
-
     def __init__(self, told: JudgeSettings, task: Task, folder: Path, progress: Progress = None) -> None:
         self.subject = TestGroups(task)
         self._told, self._task, self._folder = told, task, folder
@@ -117,9 +115,8 @@ class Judging:
         network.check_layer(told.layer)
         for arm in told.treatments:
             network.check_treatments(_parts(arm))
-        self._progress = as_progress(progress, "judging")
-        self._jobs = [(told.seed + i, arm) for i in range(told.seeds) for arm in ("", *told.treatments)]
-        self._done = 0
+        jobs = [(told.seed + i, arm) for i in range(told.seeds) for arm in ("", *told.treatments)]
+        super().__init__(jobs, as_progress(progress, "judging"))
         self._found = 0
 
     def layout(self) -> Layout:
@@ -134,10 +131,6 @@ class Judging:
         return Layout(
             len(self._jobs), 0, self.subject.units, scalars, columns, variables={"found": Variable("int64", 0)}
         )
-
-    def begin(self, recording: Recording) -> None:
-        """Tells whoever watches how far it is."""
-        begin_progress(self._progress, self._done, len(self._jobs))
 
     def show(self) -> Shown | None:
         """Trains the next network, or trains one on under the next treatment."""
@@ -195,22 +188,6 @@ class Judging:
         self._done += 1
         values = {"found": np.array([self._found])}
         return Rows(coords, shown.responses, np.empty((1, 0)), np.full(1, np.nan), variables=values)
-
-    def committed(self) -> None:
-        """Moves the progress on."""
-        move_progress(self._progress, self._done, len(self._jobs))
-
-    def end(self) -> None:
-        """Ends the progress."""
-        end_progress(self._progress)
-
-    def state(self) -> State:
-        """Returns how far it is: all else follows from seeds and files."""
-        return {"done": self._done}
-
-    def restore(self, state: State) -> None:
-        """Goes back to a saved state."""
-        self._done = int(state["done"])
 
 
 def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:

@@ -31,10 +31,10 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_title
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, numbered_generator, restore_generator
-from closedloop.twins.drawing import Posterior
 from closedloop.twins.fitting import FEATURES, feature_network
 from closedloop.twins.judging import LEAST
 from closedloop.twins.pool import Folder, Pool, gather_pool
+from closedloop.twins.posterior import Posterior
 
 from .evolve import default_objective
 from .stored import check_complete, stored_settings, subject_of
@@ -276,24 +276,20 @@ class Search:
         posterior = self._posterior()
         without = self._without()
         rng = numbered_generator(named_seed(self._settings.seed, "draws"), self._generation)
-        if posterior is None or not posterior.ridge.prior[0] > 0:
+        if posterior is None:
             free = np.flatnonzero(~without)
             drawn = rng.permutation(free)[:size]
             return drawn, np.full(len(drawn), np.nan)
         with one_thread():
-            liked, _ = self.pool.best(posterior.draw(size, rng), size, without)
+            liked, _ = self.pool.best(posterior.draw(size, rng).T, size, without)
             found: list[int] = []
             for row in liked.tolist():
                 found += [i for i in row if i not in found][:1]
             which = np.array(found, np.int64)
-            return which, self._predictions(posterior, which)
-
-    def _predictions(self, posterior: Posterior, which: NDArray[np.int64]) -> FloatArray:
-        found: FloatArray = self.pool.rows(which) @ posterior.weights() + posterior.bias
-        return found
+            return which, posterior.mean(self.pool.rows(which))
 
     def _posterior(self) -> Posterior | None:
-        """Returns what the scores so far say; None where they are too few."""
+        """Returns what the scores so far say; None where they are too few, or all alike."""
         known = self._count > 0
         if known.sum() < LEAST:
             return None
@@ -316,7 +312,7 @@ class Search:
         posterior = self._posterior()
         expected = by_score
         if posterior is not None:
-            expected = self._seen[np.argsort(-self._predictions(posterior, self._seen), kind="stable")]
+            expected = self._seen[np.argsort(-posterior.mean(self.pool.rows(self._seen)), kind="stable")]
         pairs = [int(i) for pair in zip(by_score, expected, strict=True) for i in pair]
         return np.array(list(dict.fromkeys(pairs))[: self._settings.retest_candidates], np.int64)
 

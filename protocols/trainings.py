@@ -21,10 +21,10 @@ from closedloop.analysis.observations import (
 )
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
-from closedloop.interfaces import State, Units
+from closedloop.interfaces import Units
 from closedloop.loop.commits import is_finished, record, run_course
 from closedloop.loop.presenter import Shown
-from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
+from closedloop.loop.progress import Progress, as_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, option_types, read_settings, settings
 from closedloop.recipes import plain, version
@@ -32,6 +32,7 @@ from closedloop.recording.layout import Layout, Rows
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 
+from .jobs import Jobs
 from .stored import check_complete, folder_of, naming, stored_settings
 from .train import (
     OF_ALLOCATION,
@@ -161,7 +162,7 @@ class Measures:
         raise InvalidArgumentError("images: expected none; trainings are measured, and not shown images.")
 
 
-class Trainings:
+class Trainings(Jobs):
     """Trainings under way: the course of `train_seeds`, of which a block is one training.
 
     Args:
@@ -171,17 +172,14 @@ class Trainings:
         progress: Whether progress is shown, or who is told it.
     """
 
-    reason = ""
-
     def __init__(self, chosen: SeedsSettings, said: Mapping[str, Any], folder: Path, progress: Progress = None) -> None:
         self._chosen, self._folder = chosen, folder
         self._prepared = prepared = Prepared.told(said)
         first = prepared.settings.seed
         self._said = {"": dict(said), **{words: changed_option(words, said) for words in chosen.against}}
         self._check_changes()
-        self._jobs = [(first + i, words) for words in self._said for i in range(chosen.seeds)]
-        self._progress = as_progress(progress, "training")
-        self._done = 0
+        jobs = [(first + i, words) for words in self._said for i in range(chosen.seeds)]
+        super().__init__(jobs, as_progress(progress, "training"))
         lca = prepared.allocation(None, "fail")
         layers, ends = lca.layers, [f"loss_{name}" for name in lca.losses]
         lca.close()
@@ -225,10 +223,6 @@ class Trainings:
         columns = {"change": ("str", ""), "run_seed": ("int64", -1)}
         return Layout(len(self._jobs), 0, self.subject.units, scalars, columns)
 
-    def begin(self, recording: Recording) -> None:
-        """Tells whoever watches how far it is."""
-        begin_progress(self._progress, self._done, len(self._jobs))
-
     def show(self) -> Shown | None:
         """Does the next training."""
         if self._done == len(self._jobs):
@@ -260,22 +254,6 @@ class Trainings:
         }
         self._done += 1
         return Rows(coords, shown.responses, np.empty((1, 0)), np.full(1, np.nan))
-
-    def committed(self) -> None:
-        """Moves the progress on."""
-        move_progress(self._progress, self._done, len(self._jobs))
-
-    def end(self) -> None:
-        """Ends the progress."""
-        end_progress(self._progress)
-
-    def state(self) -> State:
-        """Returns how far it is: all else follows from seeds and files."""
-        return {"done": self._done}
-
-    def restore(self, state: State) -> None:
-        """Goes back to a saved state."""
-        self._done = int(state["done"])
 
 
 def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:

@@ -195,6 +195,23 @@ def where_of(given: Mapping[str, Any], *names: Any) -> dict[str, Any]:
     return {"save": run_folder(given, *names), **said}
 
 
+def asked(given: Mapping[str, Any], content: Mapping[str, Any], word: str) -> tuple[Subject, dict[str, Any]]:
+    """Loads the subject of a command that asks it one objective; returns it, and what its protocol takes beside it.
+
+    Args:
+        given: Options by name.
+        content: Entries of a file; see `read_config`.
+        word: Ends the name of a free folder.
+
+    Returns:
+        The subject, and the arguments ``objective``, ``save`` and ``exists``.
+    """
+    recipe = subject_recipe(given, content.get("subject"), DEFAULT_UNIT)
+    where = where_of(given, *named_parts(recipe), word)
+    subject = load(recipe)
+    return subject, {"objective": given.get("objective", content.get("objective")), **where}
+
+
 def named_parts(recipe: Mapping[str, Any]) -> Sequence[str]:
     """Returns what a free folder is named for: subject, layer and units."""
     inner, noise = unwrap(recipe)

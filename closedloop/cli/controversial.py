@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from closedloop.cli.building import (
-    DEFAULT_UNIT,
-    load,
-    named_parts,
-    numbers_of,
-    read_config,
-    read_named,
-    subject_recipe,
-    where_of,
-)
+from closedloop.cli.building import DEFAULT_UNIT, asked, load, numbers_of, read_config, read_named
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError
@@ -47,25 +38,23 @@ def controversial(given: Mapping[str, Any]) -> None:
 
     content = read_config(given, "controversial")
     named, columns = _models(given, content)
-    recipe = subject_recipe(given, content.get("subject"), DEFAULT_UNIT)
-    where = where_of(given, *named_parts(recipe), "controversial")
-    subject, models = load(recipe), [load(read_named(name)) for name in named]
+    subject, beside = asked(given, content, "controversial")
+    models = [load(read_named(name)) for name in named]
     made = read_named(given.get("generator", content.get("generator", GeneratorPart.generator)))
     made |= {"resolution": given["resolution"]} if "resolution" in given else {}
-    say(f"Run: {where['save']}")
+    say(f"Run: {beside['save']}")
     with Meter("making images") as meter:
         dispute(
             models,
             columns,
             subject=subject,
             generator=matched_generator(made, subject),
-            objective=given.get("objective", content.get("objective")),
             references=given.get("references", content.get("references", ReferencePart.references)),
             progress=meter,
-            **where,
+            **beside,
             **numbers_of(ControversialSettings, given, content),
         )
-    show_run(where["save"])
+    show_run(beside["save"])
 
 
 def _models(given: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[list[Any], list[int]]:

@@ -6,16 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from closedloop.cli.building import (
-    DEFAULT_UNIT,
-    load,
-    named_parts,
-    numbers_of,
-    read_config,
-    read_named,
-    subject_recipe,
-    where_of,
-)
+from closedloop.cli.building import DEFAULT_UNIT, asked, numbers_of, read_config, read_named
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError
@@ -59,25 +50,22 @@ def search_natural(given: Mapping[str, Any]) -> None:
     if images is None:
         raise InvalidArgumentError("images: expected a folder of images, got none; say which one with --images.")
     Folder.of(images)  # before the subject is loaded
-    recipe = subject_recipe(given, content.get("subject"), DEFAULT_UNIT)
-    where = where_of(given, *named_parts(recipe), "search")
-    subject = load(recipe)
+    subject, beside = asked(given, content, "search")
     named = read_named(given.get("features", content.get("features", PoolPart.features)))
     layers = given.get("layers", PoolPart.layers)
-    say(f"Run: {where['save']}")
+    say(f"Run: {beside['save']}")
     with Meter("searching") as meter:
         search(
             subject,
             images,
-            objective=given.get("objective", content.get("objective")),
             features=named if len(named) > 1 else named["name"],
             layers=layers if layers == PoolPart.layers else [name.strip() for name in layers.split(",")],
             cache=given.get("cache"),
             progress=meter,
-            **where,
+            **beside,
             **numbers_of(SearchSettings, given, content),
         )
-    show_run(where["save"])
+    show_run(beside["save"])
 
 
 COMMAND = Command(

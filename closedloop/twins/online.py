@@ -21,7 +21,7 @@ from closedloop.interfaces import STILL, Differentiable, FloatArray, Generator, 
 from closedloop.optimizers.base import exponent_of
 from closedloop.optimizers.shell import Shell
 from closedloop.twins.fitting import layer_columns, standardization
-from closedloop.twins.posterior import Beliefs, KernelPosterior, believe, score_noise
+from closedloop.twins.posterior import Beliefs, Posterior, believe, layer_scales, score_noise
 
 #: Images that it remembers; beyond them the oldest quarter is forgotten.
 MOST = 1200
@@ -72,7 +72,7 @@ class OnlineTwin:
         self._x = np.empty((0, 0), np.float32)  # standardized
         self._kernel = np.empty((0, 0))
         self._center, self._scale, self._scales = (np.empty(0, np.float32) for _ in range(3))
-        self._posterior: KernelPosterior | None = None
+        self._posterior: Posterior | None = None
         self._stale = len(self._codes) > 0
 
     def see(self, generator: Generator) -> None:
@@ -235,9 +235,7 @@ class OnlineTwin:
     def _relate(self) -> None:
         """Computes the kernel of the standardized images."""
         shares = np.full(len(self._columns), 1 / len(self._columns)) if self._beliefs is None else self._beliefs.shares
-        self._scales = np.zeros(self._x.shape[1], np.float32)
-        for share, at in zip(shares, self._columns, strict=True):
-            self._scales[at] = share / max(len(at), 1)
+        self._scales = layer_scales(self._x.shape[1], self._columns, shares)
         self._kernel = ((self._x * self._scales) @ self._x.T).astype(float)
 
     def _grow(self, count: int) -> None:
@@ -263,7 +261,7 @@ class OnlineTwin:
             self._profile[known] = score_noise(expected, self._beliefs.power)
         kernel, x = (self._kernel, self._x) if known.all() else (self._kernel[np.ix_(known, known)], self._x[known])
         y, profile = np.ldexp(y, -unit), self._profile[known]
-        self._posterior = KernelPosterior(x, kernel, self._scales, y, profile, self._beliefs.ratio)
+        self._posterior = Posterior(x, kernel, self._scales, y, profile, self._beliefs.ratio)
         if anew:
             # Not what was fitted to a score itself: a noise that follows the score would explain everything.
             self._expected[known] = np.ldexp(self._posterior.left_out(), unit)
@@ -286,7 +284,7 @@ class OnlineTwin:
         codes = self._codes[~np.isnan(self._scores)][np.argsort(-posterior.expected, kind="stable")]
         return np.asarray(codes[np.sort(np.unique(codes, axis=0, return_index=True)[1])][:n])
 
-    def _fitted(self) -> KernelPosterior:
+    def _fitted(self) -> Posterior:
         self._replay()
         if self._posterior is None:
             raise CallOrderError("twin: expected a generation with different scores before it proposes any code.")

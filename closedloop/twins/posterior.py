@@ -1,4 +1,7 @@
-"""What a twin believes of one score: the posterior of a linear readout, drawn from by paths.
+"""What is believed of one score: the posterior of a linear readout, drawn from by paths.
+
+Where the data say little the draws differ widely, and what each likes best is worth a look; so a batch of images that
+is chosen by draws both looks for the best and learns (Thompson 1933, *Biometrika*).
 
 Letters are those of `closedloop.twins.ridge`. The noise of a score may grow with the expected score f, as in
 `closedloop.optimizers.auto_surrogate`: n_i is then 1 / r(f_i). Draws are made pathwise (Matheron's rule; Wilson et al.
@@ -8,7 +11,7 @@ what they get wrong at the images that were shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +53,11 @@ class Beliefs:
     power: int
 
 
+def layer_kernels(x: NDArray[np.float32], columns: Iterable[NDArray[np.int64]]) -> FloatArray:
+    """Returns ``X_l X_lᵀ / d_l`` of each layer, ``(layers, n, n)``, of features ``(n, features)``."""
+    return np.stack([x[:, at].astype(float) @ x[:, at].T / max(len(at), 1) for at in columns])
+
+
 def believe(
     x: NDArray[np.float32], columns: Sequence[NDArray[np.int64]], y: FloatArray, expected: FloatArray
 ) -> Beliefs:
@@ -61,8 +69,7 @@ def believe(
         y: Scores that differ.
         expected: What the other images say of each, on which its noise may depend.
     """
-    kernels = np.stack([x[:, at].astype(float) @ x[:, at].T / max(len(at), 1) for at in columns])
-    choices = mixtures(len(columns))
+    kernels, choices = layer_kernels(x, columns), mixtures(len(columns))
     best, found = -np.inf, Beliefs(choices[0], 1.0, 0)
     for number, shares in enumerate(choices):
         kernel = np.tensordot(shares, kernels, 1)[None]
@@ -78,7 +85,15 @@ def believe(
     return replace(found, ratio=float(np.clip(found.ratio, 1 / len(y), MOST_NOISE)))
 
 
-class KernelPosterior:
+def layer_scales(features: int, columns: Iterable[NDArray[np.int64]], shares: FloatArray) -> NDArray[np.float32]:
+    """Returns the prior variance of each weight over τ²: the share of its layer over the layer's features."""
+    found = np.zeros(features, np.float32)
+    for at, share in zip(columns, shares, strict=True):
+        found[at] = share / max(len(at), 1)
+    return found
+
+
+class Posterior:
     """Predicts scores of images, says how sure it is, and draws readouts; factored once for all of these.
 
     Args:
@@ -118,6 +133,21 @@ class KernelPosterior:
         self.expected: FloatArray = self.bias + self._rest - ratio * profile * dual  # K dual = rest - λ R dual
         self._dual = dual
         self.weights: NDArray[np.float32] = (dual @ self._exact * self._scales).astype(np.float32)
+
+    @classmethod
+    def of(
+        cls, x: NDArray[np.float32], columns: Mapping[str, NDArray[np.int64]], y: FloatArray, count: FloatArray
+    ) -> Posterior | None:
+        """Returns what mean responses ``(n,)`` of images, each shown ``count`` times, say; None where all are alike.
+
+        Noise and layers are those of the highest marginal likelihood; see `closedloop.twins.ridge.fit_ridge`.
+        """
+        kernels = layer_kernels(x, columns.values())
+        ridge = fit_ridge(kernels, y[:, None], count)
+        if not ridge.prior[0] > 0:
+            return None
+        scales = layer_scales(x.shape[1], columns.values(), ridge.shares[:, 0])
+        return cls(x, np.tensordot(ridge.shares[:, 0], kernels, 1), scales, y, 1 / count, float(ridge.ratio[0]))
 
     def left_out(self) -> FloatArray:
         """Returns what all other images say of each one, ``(n,)`` (Rasmussen & Williams 2006, eq. 5.12)."""

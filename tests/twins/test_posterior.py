@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from closedloop.twins.posterior import KernelPosterior, believe, score_noise
+from closedloop.twins.posterior import Posterior, believe, layer_kernels, score_noise
+from closedloop.twins.ridge import fit_ridge
 
 
 def example(n=12, d=5, ratio=0.3, seed=0):
@@ -14,7 +15,7 @@ def example(n=12, d=5, ratio=0.3, seed=0):
     y, profile = 2 + rng.standard_normal(n), rng.uniform(0.5, 2, n)
     kernel = (x * scales).astype(float) @ x.T
     return (
-        KernelPosterior(x, kernel, scales, y, profile, ratio),
+        Posterior(x, kernel, scales, y, profile, ratio),
         x.astype(float),
         scales.astype(float),
         y,
@@ -62,7 +63,7 @@ def test_left_out_is_what_a_fit_without_the_image_says():
 
 def test_images_that_are_alike_need_some_noise():
     x = np.ones((6, 3), np.float32)
-    posterior = KernelPosterior(x, np.ones((6, 6)), np.full(3, 1 / 3, np.float32), np.arange(6.0), np.ones(6), 1e-30)
+    posterior = Posterior(x, np.ones((6, 6)), np.full(3, 1 / 3, np.float32), np.arange(6.0), np.ones(6), 1e-30)
     assert posterior.ratio > 1e-30
     assert np.isfinite(posterior.weights).all()
 
@@ -90,3 +91,33 @@ def test_few_images_choose_neither_layer_nor_silence():
 def test_noise_grows_with_what_is_expected():
     np.testing.assert_allclose(score_noise(np.array([0.0, 1, 2]), 1), np.array([0.2, 1.2, 2.2]) / 1.2)
     np.testing.assert_array_equal(score_noise(np.array([0.0, 1, 2]), 0), np.ones(3))
+
+
+def counted(y=None):
+    """A posterior of mean responses to images that were shown unequally often, and what it is of."""
+    rng = np.random.default_rng(0)
+    columns = {"one": np.arange(3), "two": np.arange(3, 8)}
+    x, count = rng.standard_normal((30, 8)).astype(np.float32), rng.integers(1, 4, 30).astype(float)
+    y = x @ rng.standard_normal(8) + 0.3 * rng.standard_normal(30) + 2 if y is None else y
+    return Posterior.of(x, columns, y, count), x, columns, y, count
+
+
+def test_of_mean_responses_it_predicts_what_the_ridge_does():
+    posterior, x, columns, y, count = counted()
+    kernels = layer_kernels(x, columns.values())
+    expected = fit_ridge(kernels, y[:, None], count).predict(kernels)[:, 0]
+    np.testing.assert_allclose(posterior.mean(x), expected, rtol=1e-4)
+
+
+def test_of_mean_responses_its_draws_heed_how_often_an_image_was_shown():
+    posterior, x, *_, count = counted()
+    drawn = posterior.draw(20_000, np.random.default_rng(1)).astype(float)
+    # Rasmussen & Williams 2006, equation 2.8: A = Xᵀ (n / σ²) X + P⁻¹, all over τ².
+    precision = (x.T * count / posterior.ratio) @ x.astype(float) + np.diag(1 / posterior._scales.astype(float))
+    covariance = posterior.prior * np.linalg.inv(precision)
+    np.testing.assert_allclose(drawn.mean(0), posterior.weights, atol=0.05)
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.05 * np.diag(covariance).max())
+
+
+def test_of_responses_that_do_not_vary_nothing_is_believed():
+    assert counted(np.full(30, 2.0))[0] is None
