@@ -56,10 +56,10 @@ PROCESSES = multiprocessing.get_context("forkserver")
 
 
 class Timed:
-    """Notes when blocks come and when answers go, and says it in the answer."""
+    """Notes when blocks come and when answers go, and says it on a way of its own."""
 
-    def __init__(self, inner: Listener) -> None:
-        self._inner, self._came, self._went = inner, 0.0, 0.0
+    def __init__(self, inner: Listener, told: Any) -> None:
+        self._inner, self._told, self._came, self._went = inner, told, 0.0, 0.0
 
     def receive(self, timeout_s: float) -> tuple[Any, Message] | None:
         """Notes when a block came."""
@@ -69,18 +69,18 @@ class Timed:
 
     def reply(self, peer: Any, sent: Message) -> None:
         """Notes when an answer went."""
-        if sent.type == "answer":
-            waited, took = self._came - self._went, time.perf_counter() - self._came
-            sent = Message({**sent.header, "waited_s": waited if self._went else None, "took_s": took})
+        waited, took = self._came - self._went if self._went else None, time.perf_counter() - self._came
         self._inner.reply(peer, sent)
-        self._went = time.perf_counter()
+        if sent.type == "answer":
+            self._went = time.perf_counter()
+            self._told.put((waited, took))
 
     def close(self) -> None:
         """Ends it."""
         self._inner.close()
 
 
-def measured_rig(address: str, journal: Path) -> None:
+def measured_rig(address: str, journal: Path, told: Any) -> None:
     """Answers at once, with the spikes of 32 units that see the mean colours of an image's parts."""
 
     def parts(images: Any) -> Any:
@@ -89,7 +89,7 @@ def measured_rig(address: str, journal: Path) -> None:
 
     firing = Firing(UNITS, (0.05, 0.2), np.full(UNITS, 8.0))
     shows = SimulatedRig(FunctionSubject(parts, UNITS, name="parts"), firing)
-    RigServer(shows, Timed(listen(address)), Journal(journal)).run()
+    RigServer(shows, Timed(listen(address), told), Journal(journal)).run()
 
 
 def number_of(images: Any) -> Any:
@@ -136,7 +136,8 @@ def address_of(way: str, folder: Path) -> str:
 def measure(way: str, generator: str, folder: Path, blocks: int) -> tuple[list[float], list[float]]:
     """Returns seconds between an answer and the next block, and milliseconds of the way, of each block."""
     address = address_of(way, folder)
-    rig = PROCESSES.Process(target=measured_rig, args=(address, folder / "journal"), daemon=True)
+    told = PROCESSES.SimpleQueue()
+    rig = PROCESSES.Process(target=measured_rig, args=(address, folder / "journal", told), daemon=True)
     rig.start()
     subject = RigSubject(address, resolution=SIDE, connect_s=60)
     waited, on_the_way = [], []
@@ -145,12 +146,13 @@ def measure(way: str, generator: str, folder: Path, blocks: int) -> tuple[list[f
     def timed(block: Message, expected_s: float = 0.0) -> Any:
         begun = time.perf_counter()
         answer = ask(block, expected_s)
-        took, content = time.perf_counter() - begun - answer["took_s"], encoded(answer)
+        took, content = time.perf_counter() - begun, encoded(answer)
+        rig_waited, rig_took = told.get()
         begun = time.perf_counter()
         encoded(block.header), decoded(content)
-        on_the_way.append(1e3 * (took - (time.perf_counter() - begun)))
-        if answer["waited_s"] is not None:
-            waited.append(answer["waited_s"])
+        on_the_way.append(1e3 * (took - rig_took - (time.perf_counter() - begun)))
+        if rig_waited is not None:
+            waited.append(rig_waited)
         return answer
 
     subject._client.ask = timed  # type: ignore[method-assign]
@@ -159,7 +161,7 @@ def measure(way: str, generator: str, folder: Path, blocks: int) -> tuple[list[f
     settings = {"images": IMAGES * blocks, "interleave": 0, "retest_candidates": 0, "progress": False}
     Session(subject, [Thread(made, optimizer)], save=folder / "run", **settings).run()
     rig.kill()
-    return waited[1:], on_the_way[1:]
+    return waited, on_the_way[1:]
 
 
 def killing(way: str, folder: Path, wanted: int, count: int) -> dict[str, int]:

@@ -193,7 +193,7 @@ class RigSubject(ReadableSubject):
         answers = [self._ask(asked, rows, parts, round(off_s, 9)) for rows in self._split(asked, parts)]
         return answers[0] if len(answers) == 1 else _together(answers)
 
-    def _split(self, asked: Asked, parts: Sequence[bytes]) -> list[NDArray[np.int64]]:
+    def _split(self, asked: Asked, parts: Sequence[bytes | memoryview]) -> list[NDArray[np.int64]]:
         """Returns the presentations of each block that is sent, of as many different images as the rig takes."""
         most, room = int(self.welcome.get("max_images", 1000)), int(self.welcome.get("max_bytes", 2**28))
         found: list[list[int]] = [[]]
@@ -213,7 +213,7 @@ class RigSubject(ReadableSubject):
             size += more
         return [np.array(rows, np.int64) for rows in found]
 
-    def _ask(self, asked: Asked, rows: NDArray[np.int64], parts: Sequence[bytes], off_s: float) -> Answers:
+    def _ask(self, asked: Asked, rows: NDArray[np.int64], parts: Sequence[bytes | memoryview], off_s: float) -> Answers:
         """Asks for one block, and returns what the rig says of each of its presentations."""
         seq = self._seq + 1
         which, order = np.unique(asked.order[rows], return_inverse=True)
@@ -248,7 +248,8 @@ class RigSubject(ReadableSubject):
             "bins_s": self._bins,
             **({"supersede": True} if self._supersede else {}),
         }
-        sent = Message({**header, "block": block_name(header)}, [parts[i] for i in which.tolist()])
+        chosen = parts if len(which) == len(parts) else [parts[i] for i in which.tolist()]
+        sent = Message({**header, "block": block_name(header)}, chosen)
         expected_s = len(rows) * (self._on_s + off_s)
         answer = self._client.ask(sent, expected_s)
         names = [str(trial["trial"]) for trial in trials]

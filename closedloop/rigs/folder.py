@@ -30,7 +30,7 @@ from typing import Any, final
 
 from closedloop.errors import InvalidArgumentError, RecordingError, RigError
 from closedloop.files import replace_file, synchronize
-from closedloop.rigs.messages import Message, decoded, encoded, refusal, sha256
+from closedloop.rigs.messages import Message, decoded, refusal, sha256
 
 #: Seconds between two looks at the folder: soon after something was asked, and later.
 SOON_S, LATER_S = 0.002, 0.02
@@ -125,7 +125,7 @@ class FolderTransport:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{self._client}-{secrets.token_hex(3)}"
         self._awaited, self._told = [folder / f"{kind}-{name}.json" for kind in ("welcome", "refused")], None
-        put(folder / f"hello-{name}.json", encoded(sent.header))
+        put(folder / f"hello-{name}.json", sent.encoded())
 
     def _send_block(self, sent: Message) -> None:
         header = sent.header
@@ -134,7 +134,7 @@ class FolderTransport:
         known = _header(place / "block.json")
         if known is not None and known.get("block") != header["block"]:
             place = folder / f"{int(header['seq']):06d}-{header['block'][:12]}"  # the rig says whether it takes it
-        content = encoded(header)
+        content = sent.encoded()
         files = {
             place / "images" / f"{entry['sha256']}.png": bytes(part)
             for entry, part in zip(header["images"], sent.parts, strict=True)
@@ -308,9 +308,9 @@ class FolderListener:
         with suppress(OSError):
             if place.name.startswith("hello-"):
                 kind = "refused" if sent.type == "error" else "welcome"
-                put(place.with_name(f"{kind}-{place.name.removeprefix('hello-')}"), encoded(sent.header))
+                put(place.with_name(f"{kind}-{place.name.removeprefix('hello-')}"), sent.encoded())
             else:
-                put(place / f"{sent.type}.json", encoded(sent.header))
+                put(place / f"{sent.type}.json", sent.encoded())
 
     def close(self) -> None:
         """Leaves everything as it is."""

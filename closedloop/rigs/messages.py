@@ -12,8 +12,9 @@ import hmac
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, final
 
@@ -37,15 +38,38 @@ class Message:
     Attributes:
         header: Plain values, as JSON has them; `proto` and `type` among them.
         parts: Binary parts: the images of a block.
+        content: The header as it is sent, where somebody encoded it before; None where nobody did.
     """
 
     header: Mapping[str, Any]
     parts: Sequence[bytes | memoryview] = ()
+    content: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def type(self) -> str:
         """What it is: "hello", "welcome", "block", "answer", "progress" or "error"."""
         return str(self.header.get("type", ""))
+
+    def encoded(self) -> bytes:
+        """Returns the header as it is sent."""
+        return encoded(self.header) if self.content is None else self.content
+
+
+@final
+class Consecutive(list[memoryview]):
+    """Parts that lie one behind the other in one piece of memory, and so can be sent as one without being copied.
+
+    Args:
+        whole: That memory.
+        sizes: Bytes of each part.
+
+    Attributes:
+        whole: All of it.
+    """
+
+    def __init__(self, whole: bytes | memoryview, sizes: Iterable[int]) -> None:
+        self.whole = memoryview(whole)
+        super().__init__(self.whole[begin:end] for begin, end in pairwise(accumulate(sizes, initial=0)))
 
 
 def message(kind: str, parts: Sequence[bytes | memoryview] = (), **entries: Any) -> Message:
@@ -125,13 +149,34 @@ def opened(token: bytes | None, frames: Sequence[bytes | memoryview]) -> Message
             f"file of mode 0600 or in {TOKEN}.",
             "auth",
         )
-    return Message(decoded(header), parts)
+    read = decoded(header)
+    return Message(read, _apart(read, parts))
 
 
-def frames_of(token: bytes | None, sent: Message) -> list[bytes | memoryview]:
-    """Returns the frames ``[code, header, part …]`` of a message."""
-    header = encoded(sent.header)
-    return [code_of(token, header, sent.parts), header, *sent.parts]
+def _apart(header: Mapping[str, Any], parts: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
+    """Returns the images of a block one by one, also where they came as one part; what does not fit stays as it is."""
+    entries = header.get("images")
+    if len(parts) != 1 or not isinstance(entries, list) or len(entries) < 2:
+        return parts
+    said = [entry.get("bytes") if isinstance(entry, dict) else None for entry in entries]
+    sizes = [size for size in said if type(size) is int and size >= 0]
+    if len(sizes) < len(said) or sum(sizes) != len(parts[0]):
+        return parts
+    return Consecutive(parts[0], sizes)
+
+
+def frames_of(token: bytes | None, sent: Message, joined: bool = False) -> list[bytes | memoryview]:
+    """Returns the frames ``[code, header, part …]`` of a message.
+
+    Args:
+        token: Authenticates it; None for none.
+        sent: The message.
+        joined: Whether all parts go as one, one behind the other: each frame costs both sides some calls of the system.
+    """
+    header, parts = sent.encoded(), sent.parts
+    if joined and len(parts) > 1:
+        parts = [parts.whole if isinstance(parts, Consecutive) else b"".join(parts)]
+    return [code_of(token, header, parts), header, *parts]
 
 
 def read_token(file: str | Path | None = None) -> bytes | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError, RigError
 from closedloop.images.eight_bit import encode_png, to_bytes
 from closedloop.images.opening import open_picture
-from closedloop.rigs.messages import sha256
+from closedloop.rigs.messages import Consecutive, sha256
 
 #: How images may be encoded, the fastest first.
 ENCODINGS = ("rgb8", "png")
@@ -35,11 +35,11 @@ class Encoder:
         self.encoding = encoding
         self._kept: OrderedDict[str, bytes] = OrderedDict()
 
-    def encode(self, images: NDArray[np.float32]) -> list[bytes]:
+    def encode(self, images: NDArray[np.float32]) -> Sequence[bytes | memoryview]:
         """Returns images ``(n, 3, h, w)``, RGB in [0, 1], rounded to 8 bits, as parts of a block."""
         pixels = np.ascontiguousarray(to_bytes(images).transpose(0, 2, 3, 1))
         if self.encoding == "rgb8":
-            return [image.tobytes() for image in pixels]
+            return Consecutive(pixels.data.cast("B"), [image.nbytes for image in pixels])
         names = [sha256(image.tobytes()) for image in pixels]
         missing = {name: image for name, image in zip(names, images, strict=True) if name not in self._kept}
         with ThreadPoolExecutor(2) as pool:  # zlib lets go of the interpreter

@@ -112,7 +112,7 @@ class RigServer:
             raise RigError(
                 f"hello: expected one of the encodings {', '.join(ENCODINGS)}, got {wants!r:.80}.", "version"
             )
-        known = {"max_images": 1000, "max_bytes": 2**28, **self._shows.welcome()}
+        known = {"max_images": 1000, "max_bytes": 2**28, "joined": True, **self._shows.welcome()}
         return message(
             "welcome", session=session, last_done=self._journal.last_done(session), encoding=encoding, **known
         )
@@ -122,7 +122,7 @@ class RigServer:
         header = asked.header
         session, seq, block = check_block(header, len(asked.parts))
         if (known := self._known(session, seq, block)) is not None:
-            self._listener.reply(peer, Message(decoded(known)))
+            self._listener.reply(peer, Message(decoded(known), content=known))
             return
         encoding = str(header["encoding"])
         images = [decode(encoding, entry, part) for entry, part in zip(header["images"], asked.parts, strict=True)]
@@ -140,7 +140,7 @@ class RigServer:
         content = self._checked(header, answer)
         state = self._shows.state() if isinstance(self._shows, Stateful) else None
         self._journal.finish(session, seq, block, content, state)
-        self._listener.reply(peer, answer)
+        self._listener.reply(peer, Message(answer.header, content=content))
 
     def _checked(self, block: Mapping[str, Any], answer: Message) -> bytes:
         """Returns an answer as it is written down, if the other side can read it: what is written down stays."""

@@ -32,6 +32,7 @@ class ZmqTransport:
         self._zmq = _zmq()
         self._context = self._zmq.Context()
         self._open: list[Any] = []
+        self._joined = False  # until the rig says that it knows how to take them apart
         self._closing = weakref.finalize(self, _close, self._context, self._open)  # also when it is forgotten
         self.renew()
 
@@ -41,13 +42,16 @@ class ZmqTransport:
 
     def send(self, sent: Message) -> None:
         """Sends a message; where nobody listens yet it waits in this process."""
-        self._socket.send_multipart(frames_of(self._token, sent), copy=False)
+        self._socket.send_multipart(frames_of(self._token, sent, self._joined), copy=False)
 
     def receive(self, timeout_s: float) -> Message | None:
         """Returns the next message; None where none comes in time."""
         if not self._socket.poll(max(0, round(1000 * timeout_s))):
             return None
-        return opened(self._token, self._socket.recv_multipart())
+        got = opened(self._token, self._socket.recv_multipart())
+        if got.type == "welcome":
+            self._joined = got.header.get("joined") is True
+        return got
 
     def renew(self) -> None:
         """Throws the socket away with all that is in it, and opens a fresh one."""

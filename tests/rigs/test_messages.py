@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from closedloop.errors import InvalidArgumentError, RigError
 from closedloop.rigs.messages import (
     PROTOCOL,
+    Consecutive,
     Message,
     block_name,
     code_of,
@@ -44,6 +45,32 @@ def test_messages_come_as_they_were_sent(entries, parts):
         assert got.header == sent.header
         assert list(got.parts) == parts
         assert encoded(got.header) == encoded(sent.header)
+
+
+@given(st.lists(st.binary(max_size=20), min_size=2, max_size=4), st.booleans())
+def test_parts_that_were_sent_as_one_come_apart_again(parts, together):
+    sizes = [len(part) for part in parts]
+    held = Consecutive(b"".join(parts), sizes) if together else parts
+    sent = message("block", held, images=[{"bytes": size} for size in sizes])
+    for token in (None, b"secret"):
+        frames = frames_of(token, sent, joined=True)
+        assert len(frames) == 3
+        got = opened(token, frames)
+        assert (got.header, list(got.parts)) == (sent.header, parts)
+
+
+def test_parts_that_lie_together_are_not_copied():
+    parts = Consecutive(b"onetwo", [3, 3])
+    assert list(parts) == [b"one", b"two"]
+    assert frames_of(None, message("block", parts), joined=True)[2] is parts.whole
+
+
+@pytest.mark.parametrize(
+    "images",
+    [None, {}, [], [{"bytes": 6}], [{"bytes": 3}, {"bytes": 2}], [{"bytes": 7}, {"bytes": -1}], [{"bytes": 6}, {}, 3]],
+)
+def test_one_part_that_does_not_fit_its_images_stays_as_it_is(images):
+    assert list(opened(None, frames_of(None, message("block", [b"onetwo"], images=images))).parts) == [b"onetwo"]
 
 
 @given(st.data())

@@ -76,6 +76,7 @@ def test_welcome_says_what_is_known():
     sent = serve(Counting(), journal, block(), hello)
     assert (sent[1].header["last_done"], sent[1].header["encoding"]) == (1, "png")
     assert sent[1].header["units"] == [{"id": "a"}]
+    assert sent[1].header["joined"] is True
     refused = serve(Counting(), journal, message("hello", session="s", wants={"encodings": ["jpeg"]}))
     assert refused[0].header["code"] == "version"
 
@@ -86,6 +87,7 @@ def test_a_block_is_shown_once_however_often_it_is_asked_for():
     assert shows.attempts == [1, 1]
     assert [s.type for s in sent] == ["answer"] * 4
     assert encoded(sent[0].header) == encoded(sent[1].header) == encoded(sent[3].header)
+    assert sent[0].content == sent[3].content == journal.entries("s", 1)[0].answer  # encoded once
 
 
 def test_it_is_written_down_before_it_is_answered():
