@@ -7,8 +7,9 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +50,35 @@ def do_together(tasks: Sequence[Callable[[], None]]) -> None:
         with ThreadPoolExecutor(min(len(tasks), TOGETHER)) as pool:
             for done in [pool.submit(task) for task in tasks]:
                 done.result()
+
+
+@contextmanager
+def meanwhile(task: Callable[[], None]) -> Iterator[None]:
+    """Does something to the disk beside what is done within; it is over when that is left, however that ends.
+
+    Raises:
+        Exception: What the task raised, also where what is done within raised something, for the task began first.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(copy_context().run, task)
+        try:
+            yield
+        finally:
+            _await(done)
+            done.result()
+
+
+def _await(done: Future[None]) -> None:
+    """Waits until something has ended; Ctrl-C is heeded then."""
+    interrupted: KeyboardInterrupt | None = None
+    while True:
+        try:
+            wait([done])
+            break
+        except KeyboardInterrupt as stop:
+            interrupted = stop
+    if interrupted is not None:
+        raise interrupted
 
 
 def write_at(path: Path, offset: int, data: bytes) -> None:

@@ -1,11 +1,14 @@
 """Files are as they were, or complete."""
 
 import os
+import signal
+import threading
+import time
 
 import pytest
 
 from closedloop.errors import RecordingError
-from closedloop.files import complete, replace_file, replace_files, synchronize
+from closedloop.files import complete, meanwhile, replace_file, replace_files, synchronize
 
 
 def test_a_file_is_replaced(tmp_path):
@@ -43,6 +46,62 @@ def test_one_of_several_that_fails_is_an_error_and_keeps_the_old_file(tmp_path):
         replace_files({tmp_path / "a": b"new", tmp_path / "nowhere" / "c": b"new"})
     assert (tmp_path / "a").read_bytes() in (b"old", b"new")
     assert (tmp_path / "b").read_bytes() == b"old"
+
+
+def test_something_is_done_to_the_disk_beside_other_work():
+    begun, said = threading.Event(), []
+
+    def slow():
+        begun.wait(60)
+        said.append("disk")
+
+    with meanwhile(slow):
+        said.append("work")
+        begun.set()
+    assert said == ["work", "disk"]
+
+
+@pytest.mark.parametrize("within", [None, ValueError("work")])
+def test_what_the_disk_says_comes_first(within):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    def work():
+        if within is not None:
+            raise within
+
+    with pytest.raises(OSError, match="No space left"), meanwhile(full):
+        work()
+
+
+def test_an_error_of_the_work_waits_for_the_disk():
+    said = []
+    with pytest.raises(ValueError, match="work"), meanwhile(lambda: said.append(time.sleep(0.1))):
+        raise ValueError("work")
+    assert said == [None]
+
+
+def test_ctrl_c_waits_for_the_disk():
+    said, within = [], threading.Event()
+
+    def interrupted():
+        within.wait(60)
+        for _ in range(2):  # a person is impatient
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+        said.append("disk")
+
+    def work():
+        within.set()
+        time.sleep(60)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="^$"), meanwhile(interrupted):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said == ["disk"]
 
 
 def test_synchronize_takes_files_folders_and_what_is_not_there(tmp_path):

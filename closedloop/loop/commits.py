@@ -2,7 +2,8 @@
 
 Evolutions, sessions, recorded images, landscapes, ascents, elites and comparisons all go through `record`. What differs
 between them is a `Course`: what is shown next, and what is made of the answer. Every block is committed before the next
-begins, so a run goes on after a crash at any moment as if nothing had happened.
+is shown, so a run goes on after a crash at any moment as if nothing had happened. What can be made of the next one
+without showing it, its codes and images, a course makes while the disk takes the one before.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from closedloop.errors import (
     ClosedLoopError,
@@ -99,6 +100,15 @@ class Course(Protocol):
         ...
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """A course that makes its next block while the one before is brought to the disk."""
+
+    def prepare(self) -> None:
+        """Makes what is shown next, where there is something left; shows nothing, and writes nothing."""
+        ...
+
+
 def record(
     course: Course, experiment: Mapping[str, Any], save: str | Path | None = None, exists: str = "fail"
 ) -> xr.Dataset:
@@ -160,7 +170,9 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
                         course.learn(shown), shown.answers, course.subject, recording.n_generations, session
                     )
                     held.look_again()
-                    recording.append(rows, _state(course, held))
+                    with recording.appending(rows, _state(course, held)):
+                        if isinstance(course, Preparing):
+                            course.prepare()
                     course.committed()
                 recording.finish(_state(course, held), course.reason, summary_of(recording))
             return recording.dataset()

@@ -79,6 +79,11 @@ class Schedule:
             return self._retested(winners, 1)
         return None
 
+    @property
+    def overtaken(self) -> bool:
+        """Whether somebody wants the evolutions to end, and the phase is still theirs: `next` must be called again."""
+        return self.phase == "evolve" and self.asked()
+
     def note_failures(self) -> None:
         """Says of threads that failed why they ended."""
         self.reasons |= self._failing.reasons()

@@ -110,6 +110,7 @@ class Session(Readable):
         self._experiment, self._files = experiment, files or {}
         self._order = named_generator(self.settings.seed, "order")
         self._block: Block | None = None
+        self._prepared = False
         self._generation: Generation | None = None
         self.presentations, self._day = 0, ""
         if not len(self._references) and self.settings.drift != "none":
@@ -240,9 +241,15 @@ class Session(Readable):
             with _watching(observer, "begin()"):
                 observer.begin(self)
 
+    def prepare(self) -> None:
+        """Makes the images of the next block."""
+        self._block, self._prepared = self._schedule.next(), True
+
     def show(self) -> Shown | None:
         """Shows the next block."""
-        self._block = self._schedule.next()
+        if not self._prepared or self._schedule.overtaken:
+            self.prepare()
+        self._prepared = False
         if self._block is None:
             return None
         spare, group = self._schedule.spare(self._block)

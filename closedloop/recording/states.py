@@ -28,6 +28,21 @@ def pack_state(state: State) -> bytes:
     return buffer.getvalue()
 
 
+def copied(state: State) -> State:
+    """Returns a state with arrays, mappings and lists of its own: it stays as it is, whatever its owner does next."""
+    return {key: _copied(value) for key, value in state.items()}
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy(order="K")
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(each) for each in value]
+    return value
+
+
 def unpack_state(data: bytes) -> State:
     """Reads what `pack_state` wrote, value by value and bit by bit.
 

@@ -43,6 +43,7 @@ from closedloop.files import (
     PARTIAL,
     do_together,
     make_folders,
+    meanwhile,
     put_file,
     remove,
     remove_empty,
@@ -88,7 +89,7 @@ from closedloop.recording.reader import (
     reading,
     saved_state,
 )
-from closedloop.recording.states import pack_state
+from closedloop.recording.states import copied, pack_state
 from closedloop.recording.store import (
     Store,
     assembled,
@@ -291,6 +292,23 @@ class Recording:
             writing_images, image_sums = self._image_tasks(rows)
             self._commit(pointer, state, [*tasks, *writing_images], [*full, *image_sums], rooms)
             store.keep()
+
+    @contextmanager
+    def appending(self, rows: Rows, state: State) -> Iterator[None]:
+        """Does what `append` does beside what is done within, and is left when the generation is committed.
+
+        What is done within may go on with all that the state was taken from, and neither looks at this recording nor
+        writes in its folder.
+
+        Raises:
+            RecordingError: The disk is full or cannot be written; what was committed before stays as it was.
+        """
+        if self.path is None:
+            self.append(rows, state)
+            yield
+        else:
+            with meanwhile(partial(self.append, rows, copied(state))):
+                yield
 
     def keep(self, name: str, data: bytes) -> None:
         """Keeps a further file in the run's folder, before the first generation; see `keep_files`."""

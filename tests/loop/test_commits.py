@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from closedloop.loop.commits import check_fingerprints, fingerprints, is_finishe
 from closedloop.loop.presenter import Shown
 from closedloop.recording.layout import Layout, Rows
 from closedloop.recording.reader import open_recording, read_experiment
+from closedloop.recording.states import pack_state
 from closedloop.recording.writer import Recording
 
 
@@ -77,6 +79,25 @@ class Counting:
         self.done = state["done"]
 
 
+class Ahead(Counting):
+    """A course that makes its next block while the disk takes the one before, and so changes what its state holds."""
+
+    def __init__(self, *given, **options) -> None:
+        super().__init__(*given, **options)
+        self.made = np.zeros(1)
+
+    def prepare(self) -> None:
+        self.asked.append("prepare")
+        self.made += 1
+
+    def state(self):
+        return {**super().state(), "made": self.made}
+
+    def restore(self, state) -> None:
+        super().restore(state)
+        self.made = state["made"]
+
+
 EXPERIMENT = {"protocol": "counting", "closedloop": "1", "depth": (3, 4)}
 
 
@@ -86,6 +107,47 @@ def test_the_order_of_a_course():
     assert course.asked == ["begin", *["show", "learn", "committed"] * 2, "show", "end"]
     np.testing.assert_array_equal(found["responses"].values[:, 0], [0, 1])
     assert found.attrs["reason"] == "counted"
+
+
+@pytest.mark.parametrize("save", [None, "run"])
+def test_the_next_block_is_made_beside_the_disk_and_never_shown_before_it(tmp_path, monkeypatch, save):
+    course, append = Ahead(2), Recording.append
+
+    def slow(recording, rows, state):
+        until = time.monotonic() + (60 if save else 0)
+        while course.asked[-1] != "prepare" and time.monotonic() < until:
+            time.sleep(0.001)
+        append(recording, rows, state)
+        course.asked.append("disk")
+
+    monkeypatch.setattr(Recording, "append", slow)
+    record(course, EXPERIMENT, save and tmp_path / save)
+    block = ["prepare", "disk"] if save else ["disk", "prepare"]
+    assert course.asked == ["begin", *["show", "learn", *block, "committed"] * 2, "show", "end"]
+
+
+def test_the_state_that_is_committed_is_that_from_before_the_next_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("closedloop.recording.writer.pack_state", lambda state: time.sleep(0.05) or pack_state(state))
+    with pytest.raises(RuntimeError, match="fell asleep"):
+        record(Ahead(4, fails_at=2), EXPERIMENT, tmp_path / "run")
+    course = Ahead(4)
+    record(course, EXPERIMENT, tmp_path / "run", "resume")
+    assert (course.done, course.made) == (4, 3)  # the second block was committed with one made, the one after it
+
+
+def test_what_fails_at_the_next_block_leaves_the_one_before(tmp_path, monkeypatch):
+    def fail(course):
+        raise InvalidArgumentError("codes: expected some, got none.")
+
+    monkeypatch.setattr(Ahead, "prepare", fail)
+    with pytest.raises(
+        InvalidArgumentError, match=r"expected some, got none\. It happened in block 1\. 1 block is safe"
+    ):
+        record(Ahead(), EXPERIMENT, tmp_path / "run")
+    monkeypatch.undo()
+    later = Ahead()
+    assert record(later, EXPERIMENT, tmp_path / "run", "resume").sizes["presentation"] == 3
+    assert later.asked.count("learn") == 2
 
 
 def test_goes_on_after_a_failure(tmp_path):

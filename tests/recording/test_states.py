@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from closedloop.errors import RecordingError
-from closedloop.recording.states import pack_state, unpack_state
+from closedloop.recording.states import copied, pack_state, unpack_state
 
 arrays = nps.arrays(
     st.sampled_from([np.float64, np.float32, np.int64, np.uint8, np.bool_, np.dtype("<U3"), np.dtype(">f8")]),
@@ -57,6 +57,29 @@ def same(a, b):
 @settings(max_examples=120)
 def test_round_trip_is_exact(state):
     same(unpack_state(pack_state(state)), state)
+
+
+@given(trees)
+@settings(max_examples=60)
+def test_a_copy_is_the_same_and_shares_nothing(state):
+    other = copied(state)
+    same(other, state)
+
+    def spoil(value):
+        if isinstance(value, dict):
+            for each in value.values():
+                spoil(each)
+            value["more"] = 1
+        elif isinstance(value, list):
+            for each in value:
+                spoil(each)
+            value.append(1)
+        elif isinstance(value, np.ndarray):
+            value[...] = 0
+
+    before = pack_state(other)
+    spoil(state)
+    assert pack_state(other) == before
 
 
 def test_random_generators_come_back_exactly():
