@@ -97,7 +97,7 @@ def test_ctrl_c_waits_for_the_disk():
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(KeyboardInterrupt, match="^$"), meanwhile(interrupted):
+        with pytest.raises(KeyboardInterrupt, match=r"^$"), meanwhile(interrupted):
             work()
     finally:
         signal.signal(signal.SIGINT, before)
