@@ -6,6 +6,7 @@ which hands on all that it does not change, by ``__getattr__``, would be no subj
 
 from __future__ import annotations
 
+from functools import cache
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -28,7 +29,8 @@ else:
         """A protocol whose ``isinstance`` asks the object for each attribute."""
 
 
-def _attributes(protocol: type) -> set[str]:
+@cache
+def _attributes(protocol: type) -> frozenset[str]:
     """Returns the names that a protocol and those it extends state, but for private ones."""
     stated = [
         name
@@ -36,7 +38,7 @@ def _attributes(protocol: type) -> set[str]:
         if getattr(part, "_is_protocol", False)
         for name in (*part.__dict__, *get_annotations(part))
     ]
-    return {name for name in stated if not name.startswith("_") or name == "__call__"}
+    return frozenset(name for name in stated if not name.startswith("_") or name == "__call__")
 
 
 def _has(protocol: type, name: str, instance: Any) -> bool:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from closedloop.analysis.verifications import CONTRAST, EVOLVED, NATURAL, SPECTRUM, SYNTHESIZED, verification
@@ -34,6 +33,9 @@ from closedloop.seeds import named_generator
 from .parameters import PARAMETERS, pack_parameters, read_parameters, stored_parameters
 from .present import Library, Presentation
 from .stored import check_complete, stored_images, stored_settings, subject_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Its name in the files of runs.
 VERIFY = "verify"

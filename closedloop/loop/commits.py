@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from closedloop.capability import Capability
 from closedloop.errors import (
     ClosedLoopError,
     FolderLostError,
@@ -101,7 +102,7 @@ class Course(Protocol):
 
 
 @runtime_checkable
-class Preparing(Protocol):
+class Preparing(Capability, Protocol):
     """A course that makes its next block while the one before is brought to the disk."""
 
     def prepare(self) -> None:

@@ -17,6 +17,11 @@ from closedloop.report import write_report
 TOY = Path(__file__).with_name("toy_protocol.py")
 
 
+def test_experiments_load_no_figures():
+    code = "import sys, closedloop.protocols; print([name for name in sys.modules if name.startswith('matplotlib')])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 @pytest.fixture
 def package(tmp_path) -> dict[str, str]:
     """An environment in which a package with the protocol is installed, known by its entry point."""
