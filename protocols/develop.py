@@ -57,10 +57,11 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
 
 from .contenders import POINTS, TOGETHER, evolve_units
-from .lca import LossChangeAllocation
+from .lca import AllocationSettings, LossChangeAllocation
 from .seen import Seen
 from .stored import check_complete, stored_images, stored_settings
-from .train import OF_ALLOCATION, TRAINING, Prepared, Training, goes_on_alone, repeated_with
+from .sweep_trainings import swept
+from .train import OF_ALLOCATION, TRAINING, Prepared, Training, TrainSettings, goes_on_alone, repeated_with
 
 #: Stands for examples of the training itself as the fixed set of images.
 EXAMPLES = "examples"
@@ -661,4 +662,7 @@ PROTOCOL = RunProtocol(
     repeats=repeated_with,
     resumes=goes_on_alone,
     analyses={"development": Analysis(development, "unit", {}, ("image", "carried"))},
+    **swept(
+        DEVELOP, develop, (TrainSettings, AllocationSettings, DevelopSettings), ("generator", "strategy", "references")
+    ),
 )

@@ -25,6 +25,7 @@ from closedloop.recording.writer import Recording
 
 from .jobs import Jobs
 from .stored import check_complete, folder_of, stored_settings
+from .sweep_trainings import swept
 from .tasks import Task, read_task
 from .train import TRAINING
 from .treat import TestGroups, TreatedSettings, TreatSettings, diagnosis_of, treat
@@ -288,4 +289,4 @@ def _lines(found: xr.Dataset) -> list[str]:
 
 
 #: What others must know of judgements.
-PROTOCOL = RunProtocol(JUDGE, _resume, _summary, command="judge")
+PROTOCOL = RunProtocol(JUDGE, _resume, _summary, command="judge", **swept(JUDGE, judge, (JudgeSettings,)))

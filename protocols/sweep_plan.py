@@ -215,12 +215,16 @@ class _Expansion:
 
     def _of(self, chosen: Mapping[str, Any]) -> Iterator[PlannedRun]:
         """Yields the runs of one combination: one for each unit, or for some of them together."""
-        content = self._with_folders({**self._fixed, **chosen})
+        content = {**self._fixed, **chosen}
         named = content.get("protocol", EVOLVE)
         if not isinstance(named, str):
             raise InvalidArgumentError(f"{self._where}: protocol: expected a name, such as evolve, got {named!r:.80}.")
         protocol = _protocol(named, self._where)
         facts = {name: _words(value) for name, value in chosen.items()}
+        if protocol.trains:
+            yield self._training(protocol, content, facts)
+            return
+        content = self._with_folders(content)
         content["subject"] = self._subject(content)
         content.pop("layer", None)
         noise = content.pop("noise", None)
@@ -240,12 +244,30 @@ class _Expansion:
             known = facts | ({"unit": group[0] if len(group) == 1 else f"{len(group)} units"} if group else {})
             yield _planned(protocol, content, group, known, self._together == 1, self._where)
 
-    def _with_folders(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the entries with folders of images that are found whoever does the run, and wherever."""
+    def _training(self, protocol: RunProtocol, content: Mapping[str, Any], facts: Mapping[str, str]) -> PlannedRun:
+        """Returns the run of one combination that trains a network of its own."""
+        if "units" in self._axes:
+            raise InvalidArgumentError(
+                f"{self._where}: units: expected none for runs of {protocol.name}, which train a network of their own; "
+                "a setting of that name stands under vary, such as vary: {units: ['random:4']}."
+            )
+        found, data = self._with_folders(content, (*_NO_FOLDERS, "examples")), content.get("data")
+        if isinstance(data, str):  # a name, or a file that is found whoever does the run
+            files = [place for place in (self._beside / data, Path(data)) if place.is_file()]
+            found["data"] = str(files[0].resolve()) if files else data
+        return _planned(protocol, found, (), facts, True, self._where)
+
+    def _with_folders(self, content: Mapping[str, Any], others: Collection[str] = _NO_FOLDERS) -> dict[str, Any]:
+        """Returns the entries with folders of images that are found whoever does the run, and wherever.
+
+        Args:
+            content: The entries.
+            others: Words that are no folders.
+        """
         found = dict(content)
         for name in _FOLDERS:
             named = content.get(name)
-            if not isinstance(named, str) or named in _NO_FOLDERS:
+            if not isinstance(named, str) or named in others:
                 continue
             places = [place for place in (self._beside / named, Path(named)) if place.is_dir()]
             if not places:
@@ -357,7 +379,8 @@ def _planned(
     """Returns one run; its experiment in its canonical form, which has passed the checks of its protocol."""
     if protocol.planned is None:
         raise InvalidArgumentError(
-            f"{where}: protocol: expected one that a sweep can run, evolve, ascend or compare, got {protocol.name!r}."
+            f"{where}: protocol: expected one that a sweep can run, evolve, ascend, compare, lca, develop or judge, "
+            f"got {protocol.name!r}."
         )
     whole, images = protocol.planned(content, units, alone)
     whole = plain({"protocol": protocol.name, **whole})

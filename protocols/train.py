@@ -34,6 +34,7 @@ from closedloop.seeds import numbered_generator
 
 from .lca import AllocationSettings, LossChangeAllocation
 from .stored import naming
+from .sweep_trainings import swept
 from .tasks import task_arrays
 
 if TYPE_CHECKING:
@@ -650,4 +651,12 @@ def _lines(found: xr.Dataset) -> list[str]:
 
 
 #: What others must know of runs of loss change allocation.
-PROTOCOL = RunProtocol(LCA, _resume, _summary, command="lca", repeats=repeated_with, resumes=goes_on_alone)
+PROTOCOL = RunProtocol(
+    LCA,
+    _resume,
+    _summary,
+    command="lca",
+    repeats=repeated_with,
+    resumes=goes_on_alone,
+    **swept(LCA, train, (TrainSettings, AllocationSettings)),
+)

@@ -236,6 +236,7 @@ class RunProtocol:
             whether they are one; it checks all of it.
         begin: Does the run of such an experiment in a folder, or goes on with it; it is given a function that is told
             how many images there were so far. Finished runs are returned at once.
+        trains: Whether its runs in a sweep train a network of their own: then they have no subject, and no units.
         findings: Returns what each thread found, in plain values by name, for the catalogue; None where that takes
             more than the recording. It is asked once, when a run comes to its end.
     """
@@ -252,6 +253,7 @@ class RunProtocol:
     findings: Callable[[xr.Dataset], Sequence[Mapping[str, Any]] | None] = no_findings
     planned: Callable[[Mapping[str, Any], Sequence[str], bool], tuple[dict[str, Any], int]] | None = None
     begin: Callable[[Mapping[str, Any], Path, Callable[[int], None]], xr.Dataset] | None = None
+    trains: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
