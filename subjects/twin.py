@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import elu
 
 from closedloop import recipes
 from closedloop.checks import check_images
@@ -18,6 +19,9 @@ from closedloop.errors import InvalidArgumentError, WeightsError
 from closedloop.interfaces import Differentiable, FloatArray, Located, Subject, Units
 from closedloop.readable import ReadableSubject
 from closedloop.recipes import OBJECT
+from closedloop.twins.judging import usual_error
+from closedloop.twins.poisson import LOWEST
+from closedloop.twins.reading import answered
 from closedloop.twins.storing import Readout, read_readout, write_readout
 
 #: What the names of a twin's units begin with, so that none of its numbers is taken for a response.
@@ -26,7 +30,7 @@ PREFIX = "twin."
 
 @final
 class Twin(ReadableSubject):
-    """Predicts what a subject would answer: a linear readout of a feature network, fitted by `fit_twin`.
+    """Predicts what a subject would answer: a readout of a feature network, fitted by `fit_twin`.
 
     A subject like any other, `Differentiable`; but its numbers are predictions, and its units' names begin with
     ``twin.``. `table` says how well it predicted images that it was not fitted to.
@@ -63,6 +67,8 @@ class Twin(ReadableSubject):
             torch.from_numpy(np.ascontiguousarray(a)).to(device)
             for a in (readout.mean, readout.scale, readout.weights, readout.bias)
         ]
+        sizes = torch.from_numpy(readout.sizes_of_units.astype(np.float32)).to(device)
+        self._spikes, self._sizes = torch.isfinite(sizes), torch.nan_to_num(sizes)
         known = {n: tuple(c) for n, c in readout.units.items() if n != "neuroid_id"}
         self.units = Units(tuple(PREFIX + str(n) for n in readout.units["neuroid_id"]), known)
 
@@ -89,13 +95,35 @@ class Twin(ReadableSubject):
     def forward(self, x: Tensor) -> Tensor:
         """Turns images ``(n, 3, h, w)`` in [0, 1] into predicted responses ``(n, units)``, graph kept."""
         mean, scale, weights, bias = self._parts
-        return ((self._forward(x).float() - mean) * scale) @ weights + bias
+        z = ((self._forward(x).float() - mean) * scale) @ weights + bias
+        if not self._spikes.any():
+            return z
+        f = self._sizes * (elu(z.clamp(min=LOWEST)) + 1)
+        return torch.where(self._spikes, f, z)
 
     def record(self, images: NDArray[np.float32]) -> FloatArray:
         """Turns images ``(n, 3, h, w)``, RGB in [0, 1], into predicted responses ``(n, units)`` float32."""
         r = self.readout
         found = np.asarray(self.features.record(check_images(images)), np.float32)
-        return ((found - r.mean) * r.scale) @ r.weights + r.bias
+        return answered(((found - r.mean) * r.scale) @ r.weights + r.bias, r.sizes_of_units).astype(np.float32)
+
+    def intervals(self, images: NDArray[np.float32], level: float = 0.9) -> tuple[FloatArray, FloatArray]:
+        """Returns both ends of predictive intervals of images ``(n, 3, h, w)``, ``(n, units)`` each.
+
+        They hold the mean of as many presentations as images of the fit had, with a probability of ``level`` for images
+        that are drawn as these were (`closedloop.twins.judging.half_widths`). Of images that were made to please the
+        twin they hold less, for no interval knows what it imagines: `closedloop.protocols.verify` asks the subject.
+
+        Args:
+            images: RGB in [0, 1].
+            level: 0.5, 0.8, 0.9, 0.95 or 0.99.
+
+        Raises:
+            InvalidArgumentError: The level is another one.
+        """
+        half, found = self.readout.half_width(level), self.record(images).astype(float)
+        half = half * usual_error(found, self.readout.sizes_of_units)
+        return found - half, found + half
 
     def save(self, folder: str | Path, replace: bool = False) -> Twin:
         """Writes it into a folder, as ``twin.safetensors`` and ``twin.json``; returns the twin that is stored there.

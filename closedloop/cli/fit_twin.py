@@ -34,6 +34,12 @@ class TwinPart:
     layers: str = option(
         default="auto", metavar="NAMES", help="Its layers, with commas; auto: one for each size of map."
     )
+    readout: str = option(
+        default="ridge",
+        metavar="NAME",
+        help="ridge; factorized: a mask over places, and weights of channels; poisson: of spikes; factorized-poisson; "
+        "auto: for each unit what predicts held-out parts of the images best.",
+    )
     units: str = option(
         default="all", names=("--unit",), metavar="UNITS", help="Units of the run: 0-9, all, random:8 …"
     )
@@ -59,12 +65,13 @@ def fit_twin(
     count = recordings[0].sizes["neuroid"]
     units = parse_columns(given["units"], count, seed) if "units" in given else None
     layers = given.get("layers", TwinPart.layers)
+    readout = given.get("readout", TwinPart.readout)
     named = read_named(given.get("features", TwinPart.features))
     features = named if len(named) > 1 else named["name"]
     out = given["out"] if "out" in given else free_path(run[0].resolve().with_name(f"{run[0].resolve().name}-twin"))
     chosen = layers if layers == "auto" else [name.strip() for name in layers.split(",")]
     with Meter("features") as meter:
-        twin = fit(recordings, features, chosen, units=units, seed=seed, progress=meter)
+        twin = fit(recordings, features, chosen, readout=readout, units=units, seed=seed, progress=meter)
     twin.save(out)
     whole_figure(plot_twin(twin.table)).savefig(out / "twin.png")
     _show(twin.table)
@@ -79,6 +86,7 @@ def _show(table: xr.Dataset) -> None:
     import numpy as np
 
     order = np.argsort(-np.nan_to_num(table["r"].values, nan=-2), kind="stable")[:MOST]
+    several = bool((table["readout"].values != TwinPart.readout).any())
     rows, why = [], set()
     for i in order:
         one = table.isel(neuroid=i)
@@ -90,9 +98,22 @@ def _show(table: xr.Dataset) -> None:
         shown[1] += f" ({ends[0]:.2f} to {ends[1]:.2f})" if np.isfinite(ends).all() else ""
         needed = f"{int(one['needed']):,}" if np.isfinite(one["needed"]) else "–"
         inside = f"{float(one['within']):.2f}"
-        rows.append([str(one["neuroid_id"].item()), interval, inside, *shown, f"{int(one['images']):,}", needed])
+        kind = [str(one["readout"].item())] if several else []
+        rows.append([str(one["neuroid_id"].item()), *kind, interval, inside, *shown, f"{int(one['images']):,}", needed])
         why |= {f"{one['neuroid_id'].item()}: {reason}." for reason in [str(one["reason"].item())] if reason}
-    show_table(["unit", "held-out r (95 %)", "within", "ceiling", "r ÷ ceiling (95 %)", "images", "needed"], rows)
+    show_table(
+        [
+            "unit",
+            *(["readout"] if several else []),
+            "held-out r (95 %)",
+            "within",
+            "ceiling",
+            "r ÷ ceiling (95 %)",
+            "images",
+            "needed",
+        ],
+        rows,
+    )
     if len(table["neuroid"]) > MOST:
         tell(f"The best {MOST} of {len(table['neuroid'])} units.")
     for line in sorted(why)[:MOST]:

@@ -72,6 +72,7 @@ def auto(
     start: FloatArray | None = None,
     radius: float | None = None,
     features: str | Mapping[str, Any] | Subject | None = None,
+    readout: str | None = None,
 ) -> Any:
     """Makes `Auto`; with a feature network one with eyes: `closedloop.twins.auto_with_eyes.SightedAuto`.
 
@@ -83,10 +84,13 @@ def auto(
         start: See `Auto`.
         radius: See `Auto`; not with a feature network.
         features: What a twin reads, such as "lite1"; see `closedloop.twins.fit_twin`. None for codes alone.
+        readout: How it does; likewise. None for "ridge".
     """
     options: dict[str, Any] = {"images": images, "population": population, "start": start}
     if radius is not None:
         options["radius"] = radius
+    if readout is not None:
+        options["readout"] = readout
     return (
         Auto(space, seed, **options)
         if features is None

@@ -28,6 +28,7 @@ from closedloop.optimizers.base import AskTell, check_population, check_state, e
 from closedloop.twins.fitting import feature_network
 from closedloop.twins.online import OnlineTwin
 from closedloop.twins.proposing import CODES, PRIOR, TWIN, Ways, described, network_name
+from closedloop.twins.reading import RIDGE
 
 #: Skill below which a twin asks for nothing; it begins at 0.25, and one that knows nothing is there after 60 images.
 LEAST_SKILL = 0.1
@@ -51,6 +52,7 @@ class SightedAuto(AskTell):
         space: Where to search.
         seed: Seed of its own random generators.
         features: What the twin reads; see `closedloop.twins.fit_twin`.
+        readout: How it does; likewise.
         images: Budget of codes; see `Auto`.
         population: Codes for each generation, at least 6.
         start: See `Auto`.
@@ -63,17 +65,24 @@ class SightedAuto(AskTell):
         seed: int = 0,
         *,
         features: str | Mapping[str, Any] | Subject,
+        readout: str = RIDGE,
         images: int | None = None,
         population: int = 10,
         start: FloatArray | None = None,
     ) -> None:
         check_population(population, 6)
         super().__init__(
-            space, seed, images=images, population=int(population), start=start, features=described(features)
+            space,
+            seed,
+            images=images,
+            population=int(population),
+            start=start,
+            features=described(features),
+            readout=readout,
         )
         self.population = int(population)
         self.auto = Auto(space, seed, images=images, population=population, start=start)
-        self.twin = OnlineTwin(space, feature_network(features, "auto", seed))
+        self.twin = OnlineTwin(space, feature_network(features, "auto", seed), readout)
         self.name = f"auto+{network_name(self.twin.features)}"
         self._ways, self._pending = Ways(), [""]
         self._duels: FloatArray = np.empty((0, 2))  # score of the code that each takes for the best: the twin's, auto's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,18 @@ from closedloop.seeds import check_seed
 from closedloop.twins.gathering import Gathered, gather
 from closedloop.twins.judging import (
     LEAST,
+    LEVELS,
     ceiling,
     correlation_interval,
+    half_widths,
     held_out,
     images_needed,
     normalized_interval,
     within,
 )
-from closedloop.twins.ridge import fit_ridge
-from closedloop.twins.storing import Readout
+from closedloop.twins.places import Places
+from closedloop.twins.reading import RIDGE, Read, check_readout, fit_best, kinds_of
+from closedloop.twins.storing import Readout, half_name
 
 #: Network that is taken where none is named.
 FEATURES = "lite0"
@@ -47,6 +50,7 @@ def fit_twin(
     features: str | Mapping[str, Any] | Subject = FEATURES,
     layers: str | Sequence[str] = "auto",
     *,
+    readout: str = RIDGE,
     units: Sequence[int] | None = None,
     generators: Mapping[str, Generator] | None = None,
     references: ImageSet | str | Path | None = None,
@@ -57,7 +61,9 @@ def fit_twin(
 
     Activations of the layers are averaged to at most 6 × 6 places and standardized over the images. The readout is
     Bayesian ridge regression (`closedloop.twins.ridge`): the ratio of noise to signal, and whether all layers are
-    read or one alone, are those of the highest marginal likelihood. Each image counts once, with its mean response,
+    read or one alone, are those of the highest marginal likelihood. It may have a spatial mask
+    (`closedloop.twins.places`), and may be one of spikes (`closedloop.twins.poisson`), or be chosen by
+    cross-validation within each training set. Each image counts once, with its mean response,
     weighted by how often it was shown. The correlation with held-out images is cross-validated over images in five
     parts, never over repeats of an image, with all choices made anew in each part.
 
@@ -68,6 +74,8 @@ def fit_twin(
             `TorchSubject`; or any other differentiable subject, whose responses are then the features as they are.
         layers: Names of layers, or "auto": of the network's blocks the last one of each size of map. Not for a
             subject whose responses are the features.
+        readout: "ridge", "factorized" (a mask over places, and weights of channels), "poisson" (spikes),
+            "factorized-poisson", or "auto", for each unit what predicts held-out parts of the images best.
         units: Columns of the responses; None for all.
         generators: By thread, where a generator was a Python object; see `closedloop.render`.
         references: Where the reference images are, if not in the run's folder; see `closedloop.render`.
@@ -78,20 +86,22 @@ def fit_twin(
         A `closedloop.subjects.Twin`, whose `table` says how well it predicts each unit.
 
     Raises:
-        InvalidArgumentError: An argument does not fit, the recordings have different units, or the features have no
-            gradient.
+        InvalidArgumentError: An argument does not fit, the recordings have different units, the features have no
+            gradient, or no places for a mask; or responses below 0 are to be read as spikes.
+        UnknownNameError: There is no such network or readout.
         RecordingError: There are fewer than 10 images, or they cannot be made again.
         MissingExtraError: Networks need the extra `networks`.
     """
     check_seed(seed)
+    check_readout(readout)
     recordings = [recording] if isinstance(recording, xr.Dataset) else list(recording)
     if not recordings:
         raise InvalidArgumentError("recording: expected at least one recording, got none.")
     network = feature_network(features, layers, seed)
     shown = as_progress(progress, "features")
     found = gather(recordings, network, units, generators, references, shown)
-    readout = fit_readout(found, network, seed)
-    return recipes.build("subjects", "twin", readout, features=network)
+    fitted = fit_readout(found, network, seed, readout)
+    return recipes.build("subjects", "twin", fitted, features=network)
 
 
 def feature_network(features: str | Mapping[str, Any] | Subject, layers: str | Sequence[str], seed: int) -> Subject:
@@ -125,42 +135,40 @@ def feature_network(features: str | Mapping[str, Any] | Subject, layers: str | S
     return plain
 
 
-def fit_readout(found: Gathered, features: Subject, seed: int) -> Readout:
+def fit_readout(found: Gathered, features: Subject, seed: int, readout: str = RIDGE) -> Readout:
     """Fits the readout of every unit, and judges it by images that were held out."""
     x, mean, scale = standardized(found.features)
-    columns = layer_columns(features)
-    kernels = np.stack([x[:, at].astype(float) @ x[:, at].T / max(len(at), 1) for at in columns.values()])
+    read = Read.of(x, layer_columns(features), None if readout == RIDGE else Places.of(features, scale))
     units = found.mean.shape[1]
     weights, bias = np.zeros((x.shape[1], units), np.float32), np.zeros(units, np.float32)
-    scores: dict[str, list[Any]] = {}
     sizes: NDArray[np.int64] = np.zeros(0, np.int64)
     curve: list[Any] = [[]] * units
-    shares = np.zeros((len(columns), units))
+    size, kinds = np.full(units, np.nan), [RIDGE] * units
+    masks: list[Any] = [[]] * units
+    shares = np.zeros((len(read.columns), units))
     rows: list[Any] = [None] * units
-    for alike in _alike(found.count):
-        known = np.flatnonzero(found.count[:, alike[0]] > 0)
+    for alike in _alike(found.count, found.mean, readout):
+        known, name = np.flatnonzero(found.count[:, alike[0]] > 0), found.units["neuroid_id"][alike[0]]
         if len(known) < LEAST:
             raise RecordingError(
-                f"recording: expected at least {LEAST} images that {found.units['neuroid_id'][alike[0]]} answered, "
-                f"got {len(known)}; record more."
+                f"recording: expected at least {LEAST} images that {name} answered, got {len(known)}; record more."
             )
         y, n = found.mean[known[:, None], alike], found.count[known, alike[0]]
-        own = kernels[:, known[:, None], known]
-        ridge = fit_ridge(own, y, n)
-        bias[alike], shares[:, alike] = ridge.bias, ridge.shares
-        for at, share in zip(columns.values(), ridge.shares, strict=True):
-            # w = Σ_i dual_i x_i, times the layer's share / d.
-            weights[np.ix_(at, alike)] = (x[np.ix_(known, at)].T @ ridge.dual) * share / max(len(at), 1)
-        predicted, sizes = held_out(own, y, n, seed)
+        choice = kinds_of(readout, read.places, float(y.min()), str(name))
+        own = read.rows(known)
+        fit = fit_best(own, choice, y, n, seed)
+        bias[alike], shares[:, alike], size[alike] = fit.bias, fit.shares, fit.size
+        weights[:, alike] = fit.weights()
+        predicted, sizes = held_out(_fitted(own, choice, y, n, seed), len(y), len(alike), seed)
         for j, unit in enumerate(alike):
             squares = found.squares[known, unit]
-            rows[unit] = _score(
-                predicted[-1, :, j], y[:, j], n, squares, float(ridge.ratio[j]), found.group[known], seed
-            )
+            rows[unit] = _score(predicted[-1, :, j], y[:, j], n, squares, float(fit.ratio[j]), found.group[known], seed)
             curve[unit] = [float(_r(p[:, j], y[:, j])) for p in predicted]
             rows[unit]["needed"], rows[unit]["limit"] = images_needed(sizes, np.array(curve[unit]))
-    for name in rows[0]:
-        scores[name] = [row[name] for row in rows]
+            halves = half_widths(predicted[-1, :, j], y[:, j], float(fit.size[j]))
+            rows[unit] |= {half_name(level): half for level, half in zip(LEVELS, halves, strict=True)}
+            kinds[unit], mask = fit.kinds[j], fit.masks[j]
+            masks[unit] = [] if mask is None else mask.tolist()
     return Readout(
         weights,
         bias,
@@ -172,13 +180,28 @@ def fit_readout(found: Gathered, features: Subject, seed: int) -> Readout:
         found.subject,
         found.resolution,
         found.sha256,
-        scores,
+        {name: [row[name] for row in rows] for name in rows[0]},
         tuple(int(s) for s in sizes),
         np.array(curve).T.tolist(),
         shares.tolist(),
-        tuple(columns),
+        tuple(read.columns),
         seed,
+        tuple(kinds),
+        tuple(size.tolist()),
+        masks,
     )
+
+
+def _fitted(
+    read: Read, kinds: Sequence[str], y: FloatArray, count: FloatArray, seed: int
+) -> Callable[[NDArray[np.int64]], Callable[[NDArray[np.int64]], FloatArray]]:
+    """Returns what fits readouts to some of the images, for `held_out`; the kind is chosen by these alone."""
+
+    def fit(train: NDArray[np.int64]) -> Callable[[NDArray[np.int64]], FloatArray]:
+        made = fit_best(read.rows(train), kinds, y[train], count[train], seed)
+        return lambda test: made.predict(read, train, test)
+
+    return fit
 
 
 def standardized(
@@ -205,11 +228,12 @@ def layer_columns(features: Subject) -> dict[str, NDArray[np.int64]]:
     return {name: np.flatnonzero(np.array(names) == name) for name in dict.fromkeys(names)}
 
 
-def _alike(count: FloatArray) -> list[NDArray[np.int64]]:
-    """Returns groups of units that answered the same presentations of the same images."""
-    groups: dict[bytes, list[int]] = {}
+def _alike(count: FloatArray, mean: FloatArray, readout: str) -> list[NDArray[np.int64]]:
+    """Returns groups of units that answered the same presentations of the same images, and can be read alike."""
+    groups: dict[Any, list[int]] = {}
     for unit, column in enumerate(count.T):
-        groups.setdefault(column.tobytes(), []).append(unit)
+        negative = readout != RIDGE and bool(np.nanmin(mean[:, unit], initial=0) < 0)
+        groups.setdefault((column.tobytes(), negative), []).append(unit)
     return [np.array(group) for group in groups.values()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from closedloop.analysis.resampling import bootstrap
 from closedloop.analysis.units import correlations
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
-from closedloop.twins.ridge import fit_ridge
 
 #: Parts of the images of which each is predicted from the others.
 FOLDS = 5
@@ -20,43 +20,69 @@ FOLDS = 5
 CURVE = (1 / 8, 1 / 4, 1 / 2, 1.0)
 #: Fewer images than these are fitted to nothing.
 LEAST = 10
+#: Probabilities for which predictive intervals are kept.
+LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+#: Share of the mean response below which spikes are not taken for rarer, as to the width of intervals.
+LITTLE = 0.05
 #: Resamples of images for the interval of a correlation.
 RESAMPLES = 1000
 
 
 def held_out(
-    kernels: FloatArray, mean: FloatArray, count: NDArray[np.floating], seed: int
+    fit: Callable[[NDArray[np.int64]], Callable[[NDArray[np.int64]], FloatArray]], images: int, units: int, seed: int
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """Predicts each image from other images, for several numbers of these.
 
-    Images are dealt into `FOLDS` parts at random. Noise and layers are chosen anew within each training set.
+    Images are dealt into `FOLDS` parts at random. Whatever is chosen is chosen anew within each training set.
 
     Args:
-        kernels: ``(layers, images, images)``.
-        mean: Mean responses, ``(images, units)``.
-        count: Presentations of each image, ``(images,)``.
+        fit: Fits readouts to images by number, and returns what predicts others by number, ``(n, units)``.
+        images: How many there are.
+        units: Of the responses.
         seed: Deals the images.
 
     Returns:
         Predictions ``(sizes, images, units)``, and the numbers of images that they were fitted to, ``(sizes,)``,
         ascending; the last is all but a part.
     """
-    n = len(mean)
     rng = named_generator(seed, "twin folds")
-    order = rng.permutation(n)
-    part = np.empty(n, np.int64)
-    part[order] = np.arange(n) % FOLDS
-    most = n - -(-n // FOLDS)
+    order = rng.permutation(images)
+    part = np.empty(images, np.int64)
+    part[order] = np.arange(images) % FOLDS
+    most = images - -(-images // FOLDS)
     sizes = np.unique([max(LEAST // 2, round(most * share)) for share in CURVE])
-    found = np.full((len(sizes), *mean.shape), np.nan)
+    found = np.full((len(sizes), images, units), np.nan)
     for fold in range(FOLDS):
         test = np.flatnonzero(part == fold)
         rest = order[part[order] != fold]
         for i, size in enumerate(sizes):
-            train = rest if i == len(sizes) - 1 else rest[:size]
-            ridge = fit_ridge(kernels[:, train[:, None], train], mean[train], count[train])
-            found[i, test] = ridge.predict(kernels[:, test[:, None], train])
+            found[i, test] = fit(rest if i == len(sizes) - 1 else rest[:size])(test)
     return found, sizes
+
+
+def half_widths(predicted: FloatArray, mean: FloatArray, size: float) -> list[float]:
+    """Returns half the width of predictive intervals at each of `LEVELS`, by images that were held out.
+
+    Of n distances between held-out predictions and responses the k-th smallest, k = ⌈level (n + 1)⌉, holds a new one
+    with a probability of ``level`` where images are exchangeable, whatever the model (split-conformal prediction; Vovk,
+    Gammerman & Shafer 2005; of parts that are held out in turn: Barber et al. 2021, *Annals of Statistics*). NaN where
+    there are too few images for a level.
+
+    Args:
+        predicted: Predictions of images held out, ``(n,)``.
+        mean: Mean responses.
+        size: Mean response of a unit that is read as spikes, whose distances are over `usual_error`; NaN for others.
+    """
+    away = np.sort(np.abs(mean - predicted) / usual_error(predicted, np.array(size)))
+    ranks = [int(np.ceil(level * (len(away) + 1))) for level in LEVELS]
+    return [float(away[rank - 1]) if rank <= len(away) else np.nan for rank in ranks]
+
+
+def usual_error(predicted: FloatArray, size: FloatArray) -> FloatArray:
+    """Returns by what distances are divided before they are compared: √f of spikes, and 1 where size is NaN."""
+    spikes = np.isfinite(size)
+    least = np.where(spikes, LITTLE * size, 1)
+    return np.where(spikes, np.sqrt(np.maximum(predicted, np.maximum(least, 1e-300))), 1.0)
 
 
 def correlation_interval(predicted: FloatArray, mean: FloatArray, seed: int) -> tuple[float, float, float]:

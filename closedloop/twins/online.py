@@ -8,6 +8,7 @@ from there is decided by how well it has predicted images before they were shown
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -21,7 +22,19 @@ from closedloop.interfaces import STILL, Differentiable, FloatArray, Generator, 
 from closedloop.optimizers.base import exponent_of
 from closedloop.optimizers.shell import Shell
 from closedloop.twins.fitting import layer_columns, standardization
-from closedloop.twins.posterior import Beliefs, Posterior, believe, layer_scales, score_noise
+from closedloop.twins.judging import LEAST
+from closedloop.twins.places import Places, find_masks
+from closedloop.twins.posterior import Beliefs, PoissonPosterior, Posterior, believe, layer_scales, score_noise
+from closedloop.twins.reading import (
+    FACTORIZED,
+    RIDGE,
+    Read,
+    check_readout,
+    chosen_kinds,
+    has_mask,
+    has_spikes,
+    kinds_of,
+)
 
 #: Images that it remembers; beyond them the oldest quarter is forgotten.
 MOST = 1200
@@ -37,8 +50,11 @@ SKILL_OF, PRIOR_SKILL, PRIOR_IMAGES = 100, 0.25, 40
 STARTS = 30
 #: Candidates for each draw where nothing can be differentiated.
 SCREENED = 12
-#: Newest images by which the width of intervals is corrected, and the least number.
-WIDTH_OF, WIDTH_LEAST = 200, 20
+#: Share of scores that intervals are to hold; by what they are multiplied first; and by how much the logarithm of that
+#: moves with each score.
+HELD, FIRST_WIDTH, WIDTH_STEP = 0.9, 2.0, 0.3
+#: Between which factors widths stay.
+LEAST_WIDTH, MOST_WIDTH = 1e-3, 1e3
 #: The standard normal quantile of a two-sided interval of 90 %.
 Z90 = 1.6448536269514722
 _ROWS = ("codes", "scores", "fresh", "predicted", "spread", "covered", "expected", "profile")
@@ -51,18 +67,27 @@ class OnlineTwin:
     Args:
         space: Where codes are searched.
         features: Turns images into features.
+        readout: See `closedloop.twins.fit_twin`. Where scores below 0 are told, spikes are read linearly.
+
+    Raises:
+        InvalidArgumentError: A mask is wanted, and features have no places.
+        UnknownNameError: There is no such readout.
     """
 
-    def __init__(self, space: Space, features: Subject) -> None:
+    def __init__(self, space: Space, features: Subject, readout: str = RIDGE) -> None:
         self.shell, self.features = Shell(space), features
         self.generator: Generator | None = None
-        self._columns = list(layer_columns(features).values())
+        self._readout = check_readout(readout)
+        self._columns = layer_columns(features)
+        even = np.ones(len(features.units), np.float32)
+        kinds_of(readout, Places.of(features, even), 0, features.name)  # whether it has places, before it is shown any
         self._codes = np.empty((0, space.dim))
         self._scores, self._fresh = np.empty(0), np.empty(0)  # 1 for a code that had not been shown before
         self._predicted, self._spread, self._covered = (np.empty(0) for _ in range(3))
         self._expected, self._profile = np.empty(0), np.empty(0)
         self._sizes: list[int] = []
         self._judged = 0
+        self._width = FIRST_WIDTH
         self._beliefs: Beliefs | None = None
         self._forget_fit()
 
@@ -70,6 +95,8 @@ class OnlineTwin:
         """Drops what follows from codes and scores."""
         self._seen = np.empty((0, 0), np.float32)  # features (n, features), as they are
         self._x = np.empty((0, 0), np.float32)  # standardized
+        self._places: Places | None = None
+        self._z = np.empty((0, 0), np.float32)  # what is read of them: channels under a mask, or all
         self._kernel = np.empty((0, 0))
         self._center, self._scale, self._scales = (np.empty(0, np.float32) for _ in range(3))
         self._posterior: Posterior | None = None
@@ -178,7 +205,7 @@ class OnlineTwin:
         mean, spread, covered = none, none, none
         if self._posterior is not None:
             unit = exponent_of(self._known_scores())
-            x = self._standardized(found)
+            x = self._read(self._standardized(found))
             mean = self._posterior.mean(x)
             power = self._beliefs.power if self._beliefs else 0
             together = np.append(self._posterior.expected, mean)
@@ -186,17 +213,21 @@ class OnlineTwin:
             spread = self._posterior.spread(x, noise)
             mean, spread = np.ldexp(mean, unit), np.ldexp(spread, unit)
             with np.errstate(invalid="ignore"):
-                inside = np.abs(scores - mean) <= Z90 * self._width() * spread
+                inside = np.abs(scores - mean) <= Z90 * self._width * spread
             covered = np.where(np.isnan(scores), np.nan, inside)
+            self._widen(covered)
         self._predicted = np.append(self._predicted, mean)
         self._spread, self._covered = np.append(self._spread, spread), np.append(self._covered, covered)
 
-    def _width(self) -> float:
-        """Returns by what intervals are multiplied, so that 90 % of the last scores would have lain in theirs."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.abs(self._scores - self._predicted) / self._spread
-        ratio = ratio[np.isfinite(ratio)][-WIDTH_OF:]
-        return float(np.quantile(ratio, 0.9)) / Z90 if len(ratio) >= WIDTH_LEAST else 1.0
+    def _widen(self, covered: FloatArray) -> None:
+        """Widens the next intervals where these held fewer than 90 % of the scores, and narrows them where more.
+
+        In an evolution scores rise, and their noise with them: the last scores are no sample of the next ones. A width
+        that follows them by steps holds its share in the long run, whatever they are (Gibbs & Candès 2021, *NeurIPS*;
+        Angelopoulos, Candès & Tibshirani 2023, *NeurIPS*).
+        """
+        steps = WIDTH_STEP * float(np.nansum(HELD - covered))
+        self._width = float(np.clip(self._width * np.exp(steps), LEAST_WIDTH, MOST_WIDTH))
 
     def _forget_oldest(self) -> None:
         """Forgets a quarter of the images, by whole generations, when there are too many."""
@@ -220,30 +251,69 @@ class OnlineTwin:
         if len(y) > 1 and y.max() > y.min():
             y, expected = (np.ldexp(v[known], -exponent_of(y)) for v in (self._scores, self._expected))
             at = np.unique(np.linspace(0, len(known) - 1, min(JUDGES, len(known))).round().astype(int))
-            self._beliefs = believe(self._x[known[at]], self._columns, y[at], expected[at])
+            self._beliefs = self._believed(self._x[known[at]], y[at], expected[at])
         self._relate()
+
+    def _believed(self, x: NDArray[np.float32], y: FloatArray, expected: FloatArray) -> Beliefs:
+        """Returns what the evidence chooses of standardized features with scores; the readout by parts held out."""
+        wanted = self._readout
+        if y.min() < 0 and has_spikes(wanted):
+            wanted = FACTORIZED if has_mask(wanted) else RIDGE
+        if wanted == RIDGE:
+            return believe(x, list(self._columns.values()), y, expected)
+        one = np.ones(len(y))
+        kinds = kinds_of(wanted, self._places, float(y.min()), self.features.name)
+        kind = kinds[0]
+        if len(kinds) > 1 and len(y) >= LEAST:
+            kind = chosen_kinds(Read.of(x, self._columns, self._places), kinds, y[:, None], one, len(y))[0]
+        mask, columns = None, self._columns
+        if has_mask(kind) and self._places is not None:
+            mask = find_masks(x, self._places, y[:, None], one)[0]
+            x, columns = self._places.seen(x, mask), self._places.columns
+        found = replace(believe(x, list(columns.values()), y, expected), kind=kind, mask=mask)
+        if not has_spikes(kind):
+            return found
+        scales = layer_scales(x.shape[1], columns.values(), found.shares)
+        spikes = PoissonPosterior(x, (x * scales).astype(float) @ x.T, scales, y)
+        return replace(found, ratio=spikes.ratio, power=1)
 
     def _standardize(self) -> None:
         """Makes the features of the images that were there at the last judgement have mean 0 and variance 1."""
         base = self._seen[: sum(self._sizes[: self._judged])]
         self._center, self._scale = standardization(base)
+        self._places = Places.of(self.features, self._scale) if self._readout != RIDGE else None
         self._x = self._standardized(base)
 
     def _standardized(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray((found - self._center) * self._scale)
 
+    def _read(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns what is read of standardized features: channels under the mask, if there is one."""
+        mask = None if self._beliefs is None else self._beliefs.mask
+        return x if mask is None or self._places is None else self._places.seen(x, mask)
+
+    def _whole(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the weights of all features ``(n, features)`` that weights of what is read are."""
+        mask = None if self._beliefs is None else self._beliefs.mask
+        return weights if mask is None or self._places is None else self._places.whole(weights, mask)
+
     def _relate(self) -> None:
         """Computes the kernel of the standardized images."""
-        shares = np.full(len(self._columns), 1 / len(self._columns)) if self._beliefs is None else self._beliefs.shares
-        self._scales = layer_scales(self._x.shape[1], self._columns, shares)
-        self._kernel = ((self._x * self._scales) @ self._x.T).astype(float)
+        self._z, columns = self._read(self._x), self._columns
+        if self._beliefs is not None and self._beliefs.mask is not None and self._places is not None:
+            columns = self._places.columns
+        shares = np.full(len(columns), 1 / len(columns)) if self._beliefs is None else self._beliefs.shares
+        self._scales = layer_scales(self._z.shape[1], columns.values(), shares)
+        self._kernel = ((self._z * self._scales) @ self._z.T).astype(float)
 
     def _grow(self, count: int) -> None:
         """Adds the next ``count`` images to standardized features and kernel."""
         n = len(self._x)
         new = self._standardized(self._seen[n : n + count])
         self._x = np.concatenate([self._x, new])
-        rows = ((new * self._scales) @ self._x.T).astype(float)
+        new = self._read(new)
+        self._z = np.concatenate([self._z, new])
+        rows = ((new * self._scales) @ self._z.T).astype(float)
         self._kernel = np.block([[self._kernel, rows[:, :n].T], [rows[:, :n], rows[:, n:]]])
 
     def _known_scores(self) -> FloatArray:
@@ -259,9 +329,12 @@ class OnlineTwin:
             expected = np.ldexp(self._expected[known], -unit)
             self._profile = np.ones(len(known))
             self._profile[known] = score_noise(expected, self._beliefs.power)
-        kernel, x = (self._kernel, self._x) if known.all() else (self._kernel[np.ix_(known, known)], self._x[known])
+        kernel, z = (self._kernel, self._z) if known.all() else (self._kernel[np.ix_(known, known)], self._z[known])
         y, profile = np.ldexp(y, -unit), self._profile[known]
-        self._posterior = Posterior(x, kernel, self._scales, y, profile, self._beliefs.ratio)
+        if has_spikes(self._beliefs.kind) and y.min() >= 0:
+            self._posterior = PoissonPosterior(z, kernel, self._scales, y, self._beliefs.ratio)
+        else:
+            self._posterior = Posterior(z, kernel, self._scales, y, profile, self._beliefs.ratio)
         if anew:
             # Not what was fitted to a score itself: a noise that follows the score would explain everything.
             self._expected[known] = np.ldexp(self._posterior.left_out(), unit)
@@ -272,11 +345,11 @@ class OnlineTwin:
         """Returns codes ``(count, dim)``: the top of the posterior's mean, then those of draws from it."""
         posterior = self._fitted()
         weights = np.concatenate([posterior.weights[None], posterior.draw(count - 1, rng)])
-        return self.shell.codes(self._climbed(weights, rng))
+        return self.shell.codes(self._climbed(self._whole(weights), rng))
 
     def top(self) -> FloatArray:
         """Returns the code ``(dim,)`` that the posterior's mean takes for the best, near one that was shown."""
-        return np.asarray(self.shell.codes(self._climbed(self._fitted().weights[None], None))[0])
+        return np.asarray(self.shell.codes(self._climbed(self._whole(self._fitted().weights[None]), None))[0])
 
     def best_shown(self, n: int) -> FloatArray:
         """Returns up to ``n`` codes that were shown, by what is expected of them, best first, ``(≤ n, dim)``."""
@@ -346,7 +419,10 @@ class OnlineTwin:
             **{name: getattr(self, f"_{name}").copy() for name in _ROWS},
             "sizes": np.array(self._sizes, np.int64),
             "judged": self._judged,
+            "width": self._width,
             "beliefs": None if beliefs is None else np.array([*beliefs.shares, beliefs.ratio, beliefs.power]),
+            "kind": RIDGE if beliefs is None else beliefs.kind,
+            "mask": None if beliefs is None else beliefs.mask,
             "features": recipes.fingerprint(self.features),
         }
 
@@ -366,7 +442,12 @@ class OnlineTwin:
             setattr(self, f"_{name}", np.array(state[name], float))
         self._sizes, self._judged = [int(s) for s in state["sizes"]], int(state["judged"])
         told = state["beliefs"]
-        self._beliefs = None if told is None else Beliefs(np.array(told[:-2]), float(told[-2]), int(told[-1]))
+        self._width = float(state.get("width", FIRST_WIDTH))
+        self._beliefs = None
+        if told is not None:
+            mask, kind = state.get("mask"), str(state.get("kind", RIDGE))  # runs of older versions tell neither
+            shares, ratio, power = np.array(told[:-2]), float(told[-2]), int(told[-1])
+            self._beliefs = Beliefs(shares, ratio, power, kind, None if mask is None else np.array(mask, float))
         self._forget_fit()
 
     def _replay(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from closedloop.interfaces import FloatArray
 from closedloop.optimizers.auto_surrogate import noise_profile
+from closedloop.twins.poisson import fit_poisson, responding
 from closedloop.twins.ridge import fit_ridge, mixtures
 
 #: Exponents of the expected score in the variance of its noise: no dependence, or spikes. The square of a gain was
@@ -46,11 +48,15 @@ class Beliefs:
         shares: Of the layers in the prior of the readout, ``(layers,)``.
         ratio: λ of noise to prior variance.
         power: Exponent of the expected score in the variance of the noise.
+        kind: Of readout; see `closedloop.twins.reading`.
+        mask: Of a factorized readout, ``(grid, grid)``.
     """
 
     shares: FloatArray
     ratio: float
     power: int
+    kind: str = "ridge"
+    mask: FloatArray | None = None
 
 
 def layer_kernels(x: NDArray[np.float32], columns: Iterable[NDArray[np.int64]]) -> FloatArray:
@@ -103,6 +109,7 @@ class Posterior:
         y: Scores ``(n,)``.
         profile: Variance of the noise of each score over its mean, ``(n,)``.
         ratio: λ.
+        bias: What is expected for features of 0; None for the weighted mean score.
     """
 
     def __init__(
@@ -113,11 +120,12 @@ class Posterior:
         y: FloatArray,
         profile: FloatArray,
         ratio: float,
+        bias: float | None = None,
     ) -> None:
         self._x, self._scales, self._profile = x, scales, profile
         self._exact = x.astype(float)  # duals are large and cancel
         weight = 1 / profile
-        self.bias = float((weight * y).sum() / weight.sum())
+        self.bias = float((weight * y).sum() / weight.sum()) if bias is None else bias
         self._rest = y - self.bias
         while True:
             covariance = kernel.astype(float)
@@ -180,3 +188,53 @@ class Posterior:
         wrong = self._rest - prior @ self._exact.T - noise
         dual = cho_solve(self._factor, wrong.T, check_finite=False).T
         return np.asarray((prior + dual @ self._exact * self._scales).astype(np.float32))
+
+
+@final
+class PoissonPosterior(Posterior):
+    """What scores that are spikes say: that of a linear readout of working responses; see `closedloop.twins.poisson`.
+
+    `mean`, `expected` and `left_out` are expected scores; `weights` and draws are those of z, with which scores rise.
+
+    Args:
+        x: Standardized features of the images that were shown, ``(n, features)``.
+        kernel: ``x @ diag(scales) @ x.T``, ``(n, n)``.
+        scales: Prior variance of each weight over τ².
+        y: Scores ``(n,)``, at least 0.
+        ratio: λ; None for the best by images that are left out.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[np.float32],
+        kernel: FloatArray,
+        scales: NDArray[np.float32],
+        y: FloatArray,
+        ratio: float | None = None,
+    ) -> None:
+        fit = fit_poisson(kernel, y, np.ones(len(y)), ratio)
+        super().__init__(x, kernel, scales, fit.working, fit.noise, fit.ratio, fit.bias)
+        self._fit = fit
+        self.prior = max(fit.dispersion / fit.ratio, 1e-300)
+        self.expected = responding(self.expected, fit.size)
+
+    def left_out(self) -> FloatArray:
+        """Returns what all other images say of each one, ``(n,)``, to first order."""
+        return responding(self._fit.left_out, self._fit.size)
+
+    def mean(self, x: NDArray[np.float32]) -> FloatArray:
+        """Returns the expected scores ``(m,)`` of standardized features ``(m, features)``."""
+        return responding(super().mean(x), self._fit.size)
+
+    def spread(self, x: NDArray[np.float32], profile: FloatArray) -> FloatArray:
+        """Returns the standard deviation ``(m,)`` of single scores around their `mean`, their noise included.
+
+        Args:
+            x: Standardized features ``(m, features)``.
+            profile: Is not asked: the noise of spikes follows from their mean.
+        """
+        z, size = super().mean(x), self._fit.size
+        known = super().spread(x, np.zeros(len(x)))
+        f = responding(z, size)
+        slope = np.where(z > 0, size, f)  # df / dz
+        return np.asarray(np.sqrt((slope * known) ** 2 + self._fit.dispersion * size * f))

@@ -20,6 +20,7 @@ from closedloop.interfaces import FloatArray, Generator, Space, State, Subject
 from closedloop.optimizers.base import AskTell, check_population, check_state
 from closedloop.twins.fitting import FEATURES, feature_network
 from closedloop.twins.online import OnlineTwin
+from closedloop.twins.reading import RIDGE
 
 #: How a code was found, in the words of a recording.
 PRIOR, CODES, TWIN = "prior", "codes", "twin"
@@ -92,6 +93,7 @@ class TwinOptimizer(AskTell):
         seed: Seed of its own random generator.
         features: "lite0", "lite1", "random" … or a subject; see `closedloop.twins.fit_twin`.
         layers: Likewise.
+        readout: Likewise.
         population: Codes for each generation.
         initial: Codes of the prior that are shown first.
     """
@@ -104,16 +106,23 @@ class TwinOptimizer(AskTell):
         *,
         features: str | Mapping[str, Any] | Subject = FEATURES,
         layers: str | Sequence[str] = "auto",
+        readout: str = RIDGE,
         population: int = 20,
         initial: int = 40,
     ) -> None:
         check_population(population, 2)
         check_whole("initial", initial, 2)
         super().__init__(
-            space, seed, features=described(features), layers=layers, population=int(population), initial=int(initial)
+            space,
+            seed,
+            features=described(features),
+            layers=layers,
+            readout=readout,
+            population=int(population),
+            initial=int(initial),
         )
         self.population, self.initial = int(population), int(initial)
-        self.twin = OnlineTwin(space, feature_network(features, layers, seed))
+        self.twin = OnlineTwin(space, feature_network(features, layers, seed), readout)
         self.name = f"twin+{network_name(self.twin.features)}"
         self._ways, self._told = Ways(), 0
 

@@ -13,8 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.errors import WeightsError, reason, require
+from closedloop.errors import InvalidArgumentError, WeightsError, reason, require
 from closedloop.files import complete, make_folders
+from closedloop.interfaces import FloatArray
+from closedloop.twins.judging import LEVELS
 
 #: The files of a twin in its folder.
 NUMBERS, FACTS = "twin.safetensors", "twin.json"
@@ -48,6 +50,9 @@ class Readout:
         shares: Share of each layer in the readout of each unit, ``(layers, units)``.
         layers: Names of these layers.
         seed: Dealt the images for cross-validation.
+        kinds: Readout of each unit, see `closedloop.twins.reading`; empty for ridge regression of all.
+        sizes_of_spikes: Mean response of units that are read as spikes, NaN of others; empty for none.
+        masks: Spatial mask of each unit, ``(rows, columns)`` of sum 1; an empty one for none.
     """
 
     weights: NDArray[np.float32]
@@ -66,6 +71,24 @@ class Readout:
     shares: Sequence[Sequence[float]]
     layers: tuple[str, ...]
     seed: int
+    kinds: tuple[str, ...] = ()
+    sizes_of_spikes: tuple[float, ...] = ()
+    masks: Sequence[Sequence[Sequence[float]]] = ()
+
+    @property
+    def sizes_of_units(self) -> FloatArray:
+        """Mean response of units that are read as spikes, ``(units,)``; NaN of others."""
+        return np.array(self.sizes_of_spikes or [np.nan] * len(self.bias), float)
+
+    def half_width(self, level: float) -> FloatArray:
+        """Returns half the width of predictive intervals, ``(units,)``; see `closedloop.twins.judging.half_widths`.
+
+        Raises:
+            InvalidArgumentError: They are not kept for this probability.
+        """
+        if level not in LEVELS:
+            raise InvalidArgumentError(f"level: expected one of {', '.join(map(str, LEVELS))}, got {level!r}.")
+        return np.array(self.scores.get(half_name(level), [np.nan] * len(self.bias)), float)
 
     def table(self) -> xr.Dataset:
         """Returns what is known of each unit, over ``neuroid``; `curve` over ``size`` and `share` over ``layer``, too.
@@ -75,29 +98,52 @@ class Readout:
         images, was taken out of both; ``ceiling`` what a perfect model could reach, and ``normalized`` their ratio;
         its interval ``normalized_low`` to ``normalized_high``; ``needed``, how many images would bring r to nine tenths
         of the ``limit`` of its learning curve; ``images`` and ``presentations`` that it was fitted to, ``ratio`` λ of
-        noise to prior variance.
+        noise to prior variance. `readout` is the kind of readout of each unit; `mask` over ``neuroid, mask_y, mask_x``
+        where one is factorized, NaN for units without a mask.
         """
         none = [np.nan] * len(self.bias)
         known = {name: ("neuroid", np.array(self.scores.get(name, none), float)) for name in (*SCORES, *LATER)}
         curve = np.array(self.curve, float).reshape(len(self.sizes), -1)
         shares = np.array(self.shares, float).reshape(len(self.layers), -1)
         return xr.Dataset(
-            {**known, "curve": (("size", "neuroid"), curve), "share": (("layer_name", "neuroid"), shares)},
+            {
+                **known,
+                "curve": (("size", "neuroid"), curve),
+                "share": (("layer_name", "neuroid"), shares),
+                **self._masks(),
+            },
             {
                 "neuroid_id": ("neuroid", np.array(self.units["neuroid_id"], object)),
                 "reason": ("neuroid", np.array(self.scores["reason"], object)),
+                "readout": ("neuroid", np.array(self.kinds or ["ridge"] * len(self.bias), object)),
                 "size": list(self.sizes),
                 "layer_name": list(self.layers),
             },
             {"subject": self.subject, "seed": self.seed},
         )
 
+    def _masks(self) -> dict[str, Any]:
+        """Returns the masks of all units, where there are any."""
+        side = max((len(mask) for mask in self.masks), default=0)
+        if not side:
+            return {}
+        none = np.full((side, side), np.nan)
+        found = np.stack([np.array(mask, float) if len(mask) else none for mask in self.masks])
+        return {"mask": (("neuroid", "mask_y", "mask_x"), found)}
+
     def sha256(self) -> str:
         """Returns SHA-256 of what decides its predictions."""
         digest = hashlib.sha256(f"{self.fingerprint} {json.dumps(dict(self.features), sort_keys=True)}".encode())
+        if np.isfinite(self.sizes_of_units).any():
+            digest.update(self.sizes_of_units.tobytes())
         for name in _ARRAYS:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()
+
+
+def half_name(level: float) -> str:
+    """Returns what half the width of predictive intervals is called among the scores."""
+    return f"half_{level:g}"
 
 
 def write_readout(folder: str | Path, readout: Readout, replace: bool = False) -> None:
@@ -144,8 +190,8 @@ def read_readout(folder: str | Path) -> Readout:
             raise ValueError(f"{NUMBERS} is not the file that {FACTS} was written with")
         arrays = load(data)
         told = {name: _read(value) for name, value in facts.items()}
-        for name in ("recordings", "layers", "sizes"):
-            told[name] = tuple(told[name])
+        for name in ("recordings", "layers", "sizes", "kinds", "sizes_of_spikes"):
+            told[name] = tuple(told.get(name, ()))
         readout = Readout(**{name: arrays[name] for name in _ARRAYS}, **told)
         _check(readout)
     except Exception as error:
@@ -158,7 +204,8 @@ def _check(readout: Readout) -> None:
     features, units = readout.weights.shape
     if readout.mean.shape != (features,) or readout.scale.shape != (features,) or readout.bias.shape != (units,):
         raise ValueError("its arrays do not fit each other")
-    if any(len(column) != units for column in (*readout.units.values(), *readout.scores.values())):
+    some = [told for told in (readout.kinds, readout.sizes_of_spikes, readout.masks) if told]
+    if any(len(column) != units for column in (*readout.units.values(), *readout.scores.values(), *some)):
         raise ValueError("its facts are of another number of units")
     if not all(np.isfinite(getattr(readout, name)).all() for name in _ARRAYS):
         raise ValueError("it holds numbers that are not finite")

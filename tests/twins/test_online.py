@@ -45,6 +45,22 @@ def test_nine_of_ten_scores_lie_in_the_intervals():
     assert 0.87 < inside / of < 0.93
 
 
+def test_intervals_hold_their_share_from_the_beginning_and_where_scores_rise():
+    """Scores and noise that double every four generations, which no width that was right stays right for."""
+    inside = []
+    for seed in range(4):
+        twin, rng = OnlineTwin(SPACE, Levels(20)), np.random.default_rng(seed)
+        twin.see(Stripes(SPACE))
+        for k in range(24):
+            codes = SPACE.sample(10, rng)
+            twin.learn(codes, 2 ** (k / 4) * (codes @ TOP + 20 + 3 * rng.standard_normal(10)))
+        inside.append(np.split(twin._covered[10:], [60, 150]))
+    early, middle, late = (np.mean([one[part] for one in inside]) for part in range(3))
+    assert 0.83 < early < 0.96
+    assert 0.86 < middle < 0.94
+    assert 0.86 < late < 0.94
+
+
 def test_a_restored_twin_is_the_same_bit_by_bit(monkeypatch):
     """Also with lost presentations, and after it has forgotten images."""
     monkeypatch.setattr(online, "MOST", 60)
