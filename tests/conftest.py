@@ -76,11 +76,21 @@ def pytest_sessionfinish(session):
         json.dump(dict(sorted(sums.items())), file, indent=1, ensure_ascii=False)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A test that asks for `counted` or `tally` is found again by the marker of that name."""
+    """Marks what asks for `counted` or `tally`, and as `long` the cases of `sampled` tests but for a few."""
+    cases = collections.defaultdict(list)
     for item in items:
         for name in {"counted", "tally"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(getattr(pytest.mark, name))
+        if item.get_closest_marker("sampled") and not item.get_closest_marker("long"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for several in cases.values():
+        (most,) = several[0].get_closest_marker("sampled").args
+        kept = {round(i * (len(several) - 1) / max(most - 1, 1)) for i in range(min(most, len(several)))}
+        for i, item in enumerate(several):
+            if i not in kept:
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -225,6 +225,7 @@ def test_killed_at_random_moments_in_every_protocol(networks, name, tmp_path, co
     assert_equal(open_recording(folder).load(), expected)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("to", [*sorted(FORMATS), "pack"])
 def test_an_export_that_is_killed_leaves_nothing_half_written(networks, whole, to, tmp_path, counted, tally):
     rng, kills, suffix = np.random.default_rng(len(to)), 0, ".zip" if to == "pack" else FORMATS[to].suffix
@@ -319,6 +320,7 @@ def test_killed_while_the_store_is_created(server, references, whole, tmp_path, 
             assert_same_run(folder, whole)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "ending", ["COMMITTED.json", ".npz", "numbers/c.0.0", "texts/c.0.0", "responses/c.0.0", ".png"]
 )

@@ -33,6 +33,7 @@ def file(run, tmp_path_factory):
     return export(run, "nwb", tmp_path_factory.mktemp("nwb") / "run.nwb")
 
 
+@pytest.mark.sampled(2)
 def test_the_inspector_finds_nothing_and_the_recording_comes_back_exactly(any_run, tmp_path):
     path = export(any_run, "nwb", tmp_path / "run.nwb")
     assert messages(path) == []

@@ -28,6 +28,7 @@ KINDS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_inspector_finds_nothing_and_the_recording_comes_back_exactly(kind, tmp_path):
     session(SmallRig(**KINDS[kind]), tmp_path / "run", images=18).run()

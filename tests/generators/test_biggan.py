@@ -77,6 +77,7 @@ class TestBigGANContract(GeneratorContract):
         return np.zeros(128)
 
 
+@pytest.mark.sampled(1)
 @needs_biggan
 @pytest.mark.parametrize("size", ["deep-128", "deep-256", "deep-512"])
 def test_shape_range_and_gradients_of_the_three_sizes(size):

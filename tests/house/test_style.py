@@ -1,15 +1,30 @@
 """The house style that no linter checks."""
 
 import ast
+import functools
 import re
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("closedloop", "subjects", "generators", "protocols")
 SOURCES = [p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))]
+
+
+class Call(NamedTuple):
+    line: int
+    name: str
+    keywords: tuple[str | None, ...]
+
+
+@functools.cache
+def calls(path: Path) -> list[Call]:
+    """Every call in a file, with the name that is called."""
+    made = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    return [Call(n.lineno, ast.unparse(n.func), tuple(k.arg for k in n.keywords)) for n in made]
 
 
 def functions(path: Path) -> list[tuple[str, int]]:
@@ -38,9 +53,8 @@ def test_files_are_small():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: p.name)
 def test_every_expected_error_names_its_message(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.raises":
-            assert any(k.arg == "match" for k in node.keywords), f"{path}:{node.lineno}"
+    for call in calls(path):
+        assert call.name != "pytest.raises" or "match" in call.keywords, f"{path}:{call.line}"
 
 
 def test_no_input_is_checked_by_assert():
@@ -61,20 +75,17 @@ def test_pictures_are_opened_by_one_function_that_names_their_format():
         *sorted(ROOT.glob("benchmarks/*.py")),
         *sorted(ROOT.glob("examples/*.py")),
     ]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Image.open", "imread")):
-                assert path.name == "opening.py", f"{path}:{node.lineno}"
-                assert any(k.arg == "formats" for k in node.keywords), f"{path}:{node.lineno}"
+        for call in calls(path):
+            if call.name.endswith(("Image.open", "imread")):
+                assert path.name == "opening.py", f"{path}:{call.line}"
+                assert "formats" in call.keywords, f"{path}:{call.line}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_streams_are_named(path):
     if path.name == "seeds.py" or "testing" in path.parts:  # a contract plays the user
         return
-    made = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-    bare = [
-        n.lineno for n in made if re.search(r"\b(default_rng|RandomState|SeedSequence|PCG64)$", ast.unparse(n.func))
-    ]
+    bare = [c.line for c in calls(path) if re.search(r"\b(default_rng|RandomState|SeedSequence|PCG64)$", c.name)]
     assert not bare, f"{path}:{bare}: expected a stream of closedloop.seeds"
 
 

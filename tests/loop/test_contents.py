@@ -103,6 +103,7 @@ def weights(seed):
     return np.random.default_rng(seed).standard_normal((192, 1))
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: Lossy(s, 0.1)], ids=["bare", "wrapped"])
 def test_a_function_that_holds_other_numbers_is_refused(way, wrap, tmp_path):

@@ -13,6 +13,7 @@ from closedloop.loop.protocol import RunProtocol
 from tests import small_runs
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", [name for name in small_runs.RUNS if name not in ("ascend", "compare")])
 def test_every_protocol_leaves_one_which_an_interruption_does_not_change(name, tmp_path):
     small_runs.run(name, tmp_path / "whole")

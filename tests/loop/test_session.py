@@ -513,6 +513,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("call", [0, 2, 5])
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")

@@ -440,6 +440,7 @@ def test_the_compiled_graph_is_the_exported_probe(net, monkeypatch, layers):
 
 
 @pytest.mark.skipif(sys.platform == "win32" or not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.long
 def test_compiled_records_the_same():
     model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))).eval()
     recording = subject(model, "0", "compile")

@@ -33,14 +33,17 @@ class NevergradContract(OptimizerContract):
         return load_optimizer(f"nevergrad:{self.method}", space, seed, images=self.budget, population=8)
 
 
+@pytest.mark.sampled(2)
 class TestCMAContract(NevergradContract):
     method = "CMA"
 
 
+@pytest.mark.sampled(2)
 class TestDifferentialEvolutionContract(NevergradContract):
     method = "TwoPointsDE"
 
 
+@pytest.mark.sampled(2)
 class TestRandomContract(NevergradContract):
     method = "RandomSearch"
     learns = False

@@ -122,6 +122,7 @@ def test_is_shown_reported_and_gone_on_with(filled) -> None:
     assert (table["p_adjusted"] >= table["p"]).all()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("blocks", [1, 2, 7])
 def test_goes_on_where_it_was_cut_off(blocks, tmp_path) -> None:
     from xarray.testing import assert_identical

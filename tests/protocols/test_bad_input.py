@@ -68,6 +68,7 @@ def state(folder):
     return {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("place", ["run", "runs/new/run"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_call_leaves_nothing(folder, call, place):
@@ -77,6 +78,7 @@ def test_a_call_leaves_nothing(folder, call, place):
     assert state(folder) == before
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("save", ["file", "file/run", "x" * 300, "new/" + "x" * 300, "a\0b", "images"])
 @pytest.mark.parametrize("name", RUNS)
 def test_a_place_that_cannot_be(folder, name, save):
@@ -100,6 +102,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("out", [None, "out", "[/red]", "b\udcff"])
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words)[:40])
 def test_a_command_leaves_nothing(folder, words, out, capsys, tally):

@@ -98,6 +98,7 @@ def test_training_goes_on_as_if_nobody_had_looked(task, tmp_path):
         assert looked.identical(read_allocation(tmp_path / network / "alone"))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("done", [1, 4, 6])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(task, tmp_path, done, whole):
     with pytest.raises(KeyboardInterrupt, match="stop"):

@@ -145,6 +145,7 @@ def test_a_subject_that_lost_its_state(tmp_path):
         resume(tmp_path / "run", subject=plain)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", RUNS)
 def test_of_every_protocol_the_same_call_goes_on_and_then_returns(name, tmp_path):
     small_run(name, tmp_path / "whole")

@@ -61,6 +61,7 @@ def few(told):
     return told, judge(**told, seeds=2)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("stop", [1, 2, 5])
 def test_a_judgement_that_was_stopped_goes_on_as_if_it_had_not(few, tmp_path, stop):
     told, whole = few

@@ -162,6 +162,7 @@ def test_numpy_numbers(tmp_path):
     assert (content["protocol"], content["repeats"], content["soa_s"]) == ("present", 2, 0.5)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("call", [0, 1])
 @pytest.mark.parametrize("kind", ["folder", "array"])
 @pytest.mark.parametrize("error", [ValueError("the rig is off"), KeyboardInterrupt("stop")])

@@ -72,6 +72,7 @@ def test_suspects_are_the_units_that_drive_errors(run):
     assert suspected_units(open_recording(run), 0).sizes["suspect"] == 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("stop", [2, 3, 4])
 def test_what_was_broken_off_goes_on(folder, run, tmp_path, stop, monkeypatch):
     module = sys.modules["closedloop.protocols.diagnose"]

@@ -106,6 +106,7 @@ def test_a_start_is_gone_on_from_as_if_it_had_been_trained_here(told, tmp_path):
         treat(**{**told, "network": "mlp"}, treatment="none", start=str(tmp_path / "run"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("treatment", ["none", "reweight", "evolved", "ablate"])
 @pytest.mark.parametrize("stop", [10, 20, 30])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(told, tmp_path, treatment, stop, seen, monkeypatch):

@@ -60,6 +60,7 @@ def go_on_or_begin(name, folder):
         run(name, folder)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("way", ["begin", "exists", "resume"])
 def test_a_run_that_died_at_its_birth(whole, way, tmp_path, counted, tally):
     name, expected = whole
@@ -85,6 +86,7 @@ def test_a_foreign_file_keeps_a_dead_birth(tmp_path):
     assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("where", ["a/b/run", "run"])
 def test_bad_input_that_is_met_in_the_first_block_leaves_nothing(name, where, tmp_path, monkeypatch, tally):

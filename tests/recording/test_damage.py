@@ -55,6 +55,7 @@ def covered(folder, path):
     return sums[inside].size if inside in sums else path.stat().st_size
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
 def test_every_file_changed_cut_short_or_lost(runs, state, tmp_path, counted, tally):
     """By `verify`; and who does not ask it reads, resumes and packs the right values or meets an error."""
@@ -121,6 +122,7 @@ FOREIGN = ("references/00099_x.png", "data.zarr/more/zarr.json", "images/cells-g
            "basis.npz", "start.state", "references/ids.json", "earlier/raw-60-0-2.state")  # fmt: skip
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
 @pytest.mark.parametrize("added", FOREIGN)
 def test_a_foreign_file_is_noticed_or_not_read(runs, state, added, tmp_path, tally):

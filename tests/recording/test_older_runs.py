@@ -88,6 +88,7 @@ def test_goes_on_to_what_the_old_version_came_to(tmp_path, name):
     assert_holds(open_recording(pack(run)).load(), expected, gone_on_from=before)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.filterwarnings("ignore:.*cannot be made again")
 def test_is_reported_and_exported(tmp_path, name):

@@ -21,6 +21,7 @@ def seeing(space, seed=0, features=Levels, **options):
     return optimizer
 
 
+@pytest.mark.sampled(2)
 class TestSightedAutoContract(OptimizerContract):
     level_free = False  # it asks whether noise grows with the response
     generations = 2  # the second by gradients in single precision

@@ -21,6 +21,7 @@ def seeing(space, seed=0, smooth=True, **options):
     return optimizer
 
 
+@pytest.mark.sampled(2)
 class TestTwinContract(OptimizerContract):
     level_free = False  # it asks whether noise grows with the response
     generations = 2  # the second by gradients in single precision
@@ -29,6 +30,7 @@ class TestTwinContract(OptimizerContract):
         return seeing(space, seed)
 
 
+@pytest.mark.sampled(2)
 class TestScreeningContract(OptimizerContract):
     """With a generator that cannot be differentiated."""
 
