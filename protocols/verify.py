@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from closedloop.analysis.diversities import ENOUGH, diversity
 from closedloop.analysis.verifications import CONTRAST, EVOLVED, NATURAL, SPECTRUM, SYNTHESIZED, verification
 from closedloop.checks import at_door, check_images, record_images
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -66,19 +67,22 @@ def verify(
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
-    """Shows each unit the image that was made for it, and controls, and says what was promised and what is true.
+    """Shows each unit what was made for it, and controls, and says what was promised and what is true.
 
     Beside each image stand: the best natural image of a recording and the best evolved one (where there is a
     recording), the best natural image with the mean and the contrast of the image in each colour, and noise with its
     amplitude spectrum. All images are shown to all units, so the image that was made for another unit is a control,
-    too. Every presentation is a fresh one, and no number of the twin is among the responses.
+    too. Of one unit there may be several images, the best first, such as those of `closedloop.twins.diverse_images`;
+    `closedloop.analysis.diversity` says how many of them are as good in truth. Every presentation is a fresh
+    one, and no number of the twin is among the responses.
 
     Args:
         subject: The network or animal that is shown images.
-        images: One for each unit, ``(k, 3, h, w)`` in [0, 1]; rounded to 8 bits.
-        units: Columns of the subject's responses that they were made for, k of them.
+        images: ``(k, 3, h, w)`` in [0, 1]; rounded to 8 bits.
+        units: Columns of the subject's responses that they were made for, k of them; several of one unit in succession.
         twin: What predicted them; its predictions for all images, controls too, are kept beside the responses.
-        twin_units: Columns of the twin's responses for these units; by default those whose names are the units'.
+        twin_units: Columns of the twin's responses for these units, one for each different unit; by default those whose
+            names are the units'.
         recording: Where the best natural and the best evolved image of each unit are taken from, of this subject. Its
             evolved images are those of its threads, re-tested ones where there are some. Without one the natural image
             is that of the bundled photographs for which the twin predicts most, and without a twin the first.
@@ -103,15 +107,17 @@ def verify(
     columns = _columns(subject, units, len(made))
     if made.shape[-2] != made.shape[-1]:
         raise InvalidArgumentError(f"images: expected square images, got {made.shape[-2]} × {made.shape[-1]}.")
-    names = [subject.units.neuroid_id[c] for c in columns]
+    of = [subject.units.neuroid_id[c] for c in columns]
+    names = list(dict.fromkeys(of))
     predicting = None if twin is None else _twin_columns(twin, twin_units, names)
-    shown, roles, targets = _shown(quantize(made), names, twin, predicting, recording, chosen.seed)
+    sets = [made[[i for i, name in enumerate(of) if name == wanted]] for wanted in names]
+    shown, roles, targets = _shown(sets, names, twin, predicting, recording, chosen.seed)
     predicted = np.full(len(shown), np.nan)
     if twin is not None and predicting is not None:
         found = record_images(twin, shown)
-        of = [predicting[names.index(target)] for target in targets]
-        predicted = found[np.arange(len(shown)), of].astype(float)
-    ids = tuple(f"{role}-{names.index(target):03d}" for role, target in zip(roles, targets, strict=True))
+        at = [predicting[names.index(target)] for target in targets]
+        predicted = found[np.arange(len(shown)), at].astype(float)
+    ids = _ids(roles, targets, names)
     held = ImageSet(ids, shown)
     coords = read_parameters({"role": roles, "target": targets, "predicted": predicted}, ids, subject.units)
     packed = pack_parameters(coords)
@@ -135,8 +141,10 @@ def verify(
 def _columns(subject: Subject, units: Sequence[int], images: int) -> list[int]:
     """Returns the columns of the units, one for each image."""
     columns = [int(unit) for unit in units]
-    if len(columns) != images or len(set(columns)) != images:
-        raise InvalidArgumentError(f"units: expected a unit for each of {images} images, all different, got {columns}.")
+    if len(columns) != images or columns != sorted(columns, key=list(dict.fromkeys(columns)).index):
+        raise InvalidArgumentError(
+            f"units: expected a unit for each of {images} images, those of one unit in succession, got {columns}."
+        )
     if not all(0 <= column < len(subject.units) for column in columns):
         raise InvalidArgumentError(f"units: expected columns of 0 to {len(subject.units) - 1}, got {columns}.")
     return columns
@@ -160,21 +168,33 @@ def _twin_columns(twin: Subject, given: Sequence[int] | None, names: Sequence[st
     return [known[name] for name in names]
 
 
+def _ids(roles: Sequence[str], targets: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of images; further ones that were made for a unit are numbered."""
+    found: list[str] = []
+    for role, target in zip(roles, targets, strict=True):
+        name = f"{role}-{names.index(target):03d}"
+        again = sum(known == name or known.startswith(f"{name}-") for known in found)
+        found.append(f"{name}-{again:02d}" if again else name)
+    return tuple(found)
+
+
 def _shown(
-    made: NDArray[np.float32],
+    sets: Sequence[NDArray[np.float32]],
     names: Sequence[str],
     twin: Subject | None,
     predicting: Sequence[int] | None,
     recording: xr.Dataset | None,
     seed: int,
 ) -> tuple[NDArray[np.float32], list[str], list[str]]:
-    """Returns all images, what each is, and the unit that it is for."""
+    """Returns all images, what each is, and the unit that it is for; controls are those of each unit's first image."""
+    made = np.stack([own[0] for own in sets])
     side, rng = made.shape[-1], named_generator(seed, "spectrum")
     naturals, evolved = _naturals(made, names, twin, predicting, recording)
     rows: list[tuple[str, str, NDArray[np.float32]]] = []
+    made = quantize(made)
     for i, (name, image) in enumerate(zip(names, made, strict=True)):
         natural = resize_images(naturals[i][None], side)[0]
-        rows.append((SYNTHESIZED, name, image))
+        rows += [(SYNTHESIZED, name, one) for one in sets[i]]
         rows.append((NATURAL, name, natural))
         if evolved[i] is not None:
             rows.append((EVOLVED, name, resize_images(evolved[i][None], side)[0]))  # type: ignore[index]
@@ -280,6 +300,8 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     targets = list(dict.fromkeys(map(str, found["target"].values)))
     tables = [_table(found, target) for target in targets[:MOST]]
     lines = [_line(found, target) for target in targets]
+    if len(targets) < int((found["role"].values == SYNTHESIZED).sum()):
+        lines += _many(diversity(recording))
     said = "Confirmed responses with 95 % intervals, and what the twin promised."
     figure = RunFigure(partial(_draw, recording), said)
     figures = {"verification": figure}
@@ -318,13 +340,28 @@ def _between(one: xr.Dataset, name: str) -> str:
 def _line(found: xr.Dataset, target: str) -> str:
     """Says of a unit whether its image excites it more than the best natural one."""
     rows = found.isel(image=np.flatnonzero(found["target"].values == target))
-    by_role = {str(role): rows.isel(image=i) for i, role in enumerate(rows["role"].values)}
-    made = by_role[SYNTHESIZED]
+    made = rows.isel(image=rows["role"].values.tolist().index(SYNTHESIZED))
     low, high = float(made["beyond_natural_low"]), float(made["beyond_natural_high"])
     said = "more than" if low > 0 else "less than" if high < 0 else "not measurably more or less than"
     text = f"{target}: its image excites it {said} its best natural image ({_between(made, 'beyond_natural')})."
     gap = float(made["gap"])
     return text if not np.isfinite(gap) else f"{text} Twin-fooling gap: {_between(made, 'gap')}."
+
+
+def _many(found: xr.Dataset) -> list[str]:
+    """Says of each unit how many of its images drive it nearly as much as the best one."""
+    lines = []
+    for target in dict.fromkeys(found["target"].values.tolist()):
+        own = found.isel(image=np.flatnonzero(found["target"].values == target))
+        share, low = own["share"].values[1:], own["share_low"].values[1:]
+        if len(share):
+            lines.append(
+                f"{target}: of {len(share)} other images {int((share >= ENOUGH).sum())} drive it by at least "
+                f"{100 * ENOUGH:.0f} % of what its first one does, {int((low >= ENOUGH).sum())} of them beyond doubt "
+                f"(share {np.nanmin(share):.2f} to {np.nanmax(share):.2f}); their pixels correlate by "
+                f"{np.nanmean(own['alike'].values):.2f} on average."
+            )
+    return lines
 
 
 def _draw(recording: xr.Dataset) -> Figure:
@@ -352,5 +389,5 @@ PROTOCOL = RunProtocol(
     VERIFY,
     _resume,
     _summary,
-    analyses={"verification": Analysis(_images, "runs")},
+    analyses={"verification": Analysis(_images, "runs"), "diversity": Analysis(diversity, "runs")},
 )

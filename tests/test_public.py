@@ -222,7 +222,7 @@ def right(tmp_path_factory):
         ("plot_twin", "table"): small_twins.table(),
         **{
             (n, "recording"): small_twins.verified()
-            for n in ("verification", "plot_verification", "plot_verification_matrix")
+            for n in ("verification", "diversity", "plot_verification", "plot_verification_matrix")
         },
         **{(n, "recording"): small_runs.run("search_natural") for n in ("natural_search", "plot_natural_search")},
         ("search_regret", "recording"): small_runs.run("search_natural"),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.controversies import controversy
     from closedloop.analysis.days import reference_days, sittings
     from closedloop.analysis.developments import development, layer_table
+    from closedloop.analysis.diversities import diversity
     from closedloop.analysis.drift import reference_drift
     from closedloop.analysis.elites import class_elites, class_probabilities
     from closedloop.analysis.errors import (
@@ -99,6 +100,7 @@ _HOMES = {
     "cross_driving": "similarity",
     "development": "developments",
     "distance_to_peak": "landscapes",
+    "diversity": "diversities",
     "driving_units": "errors",
     "embedding": "similarity",
     "error_clusters": "errors",
@@ -197,6 +199,7 @@ __all__ = [
     "cross_driving",
     "development",
     "distance_to_peak",
+    "diversity",
     "driving_units",
     "embedding",
     "error_clusters",

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from closedloop.cli.building import load, numbers_of, read_named, subject_recipe, where_of
 from closedloop.cli.console import Meter, console, say
 from closedloop.cli.options import Command
+from closedloop.errors import InvalidArgumentError
+from closedloop.interfaces import Generator, Subject
 from closedloop.loop.parts import GeneratorPart, RunPart, SubjectPart
 from closedloop.loop.settings import option, settings
 from closedloop.recipes import as_recorded
@@ -29,6 +32,17 @@ class VerifyPart:
     )
     method: str = option(default="adam", metavar="NAME", help="Way of gradients that makes the images; see ascend.")
     steps: int | None = option(default=None, least=1, shown="as published", help="Gradient steps.")
+    diverse: int = option(
+        default=1, least=1, help="Images of each unit: the best, and others that drive it nearly as much, by the twin."
+    )
+    above: float = option(
+        default=0.85, unit="share of the best", help="How much the twin must promise of each of several images."
+    )
+    apart: str = option(
+        default="features",
+        choices=("features", "codes", "pixels"),
+        help="In what several images of a unit are to differ.",
+    )
 
 
 def verify(
@@ -55,16 +69,20 @@ def verify(
     named = read_named(given.get("generator", GeneratorPart.generator))
     with console.status("Making images by the twin …"):
         generator = matched_generator(named, twin)
-        made = ascend(
-            twin,
-            generator,
-            given.get("method", VerifyPart.method),
-            unit=columns,
-            steps=given.get("steps"),
-            seed=given.get("seed", 0),
-            progress=False,
-        )
-    images = made["image"].transpose("unit", "rgb", "row", "col").values.astype(np.float32)
+        if given.get("diverse", VerifyPart.diverse) > 1:
+            images, of = _several(twin, generator, columns, given)
+            units = [units[i] for i in of]
+        else:
+            made = ascend(
+                twin,
+                generator,
+                given.get("method", VerifyPart.method),
+                unit=columns,
+                steps=given.get("steps"),
+                seed=given.get("seed", 0),
+                progress=False,
+            )
+            images = made["image"].transpose("unit", "rgb", "row", "col").values.astype(np.float32)
     say(f"Run: {where['save']}")
     with Meter("verifying") as meter:
         show_images(
@@ -79,6 +97,26 @@ def verify(
             **numbers_of(VerifySettings, given, {}),
         )
     show_run(where["save"])
+
+
+def _several(
+    twin: Subject, generator: Generator, columns: list[int], given: Mapping[str, Any]
+) -> tuple[NDArray[np.float32], list[int]]:
+    """Returns several images of each unit, and of which of the units each is.
+
+    Raises:
+        InvalidArgumentError: A way of gradients was named, of which there is one for such images.
+    """
+    from closedloop.twins.diverse import as_images, diverse_images
+
+    if "method" in given:
+        raise InvalidArgumentError("method: expected none beside --diverse, whose images have a way of their own.")
+    numbers: dict[str, Any] = {name: given[name] for name in ("above", "apart", "steps") if name in given}
+    sets = [
+        as_images(diverse_images(twin, generator, c, count=given["diverse"], seed=given.get("seed", 0), **numbers))
+        for c in columns
+    ]
+    return np.concatenate(sets), [i for i, images in enumerate(sets) for _ in images]
 
 
 COMMAND = Command(

@@ -22,3 +22,16 @@ def test_a_twins_images_are_shown_to_the_subject(tmp_path, capsys):
     found = verification(open_recording(out))
     assert found["role"].values[0] == "synthesized"
     assert (found["n"] == 3).all()
+
+
+def test_several_images_of_a_unit_are_shown(tmp_path, capsys):
+    run, twin, out = tmp_path / "run", tmp_path / "twin", tmp_path / "verified"
+    present(load_subject("gabor", resolution=16), small_twins.shown(), repeats=2, progress=False, save=run)
+    features = "{name: lite0, resolution: 32, weights: random}"
+    main(["fit-twin", str(run), "--features", features, "--layers", "blocks.0", "--out", str(twin)])
+    numbers = ["--steps", "4", "--generator", "fourier", "--repeats", "2", "--diverse", "3", "--apart", "codes"]
+    main(["verify", str(run), "--twin", str(twin), *numbers, "--out", str(out)])
+    said = " ".join(capsys.readouterr().out.split())
+    made = (verification(open_recording(out))["role"].values == "synthesized").sum()
+    assert 1 <= made <= 3
+    assert made == 1 or f"of {made - 1} other images" in said
