@@ -20,17 +20,19 @@ import os
 import platform
 import statistics
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
-from closedloop import Session, Thread, load_optimizer
+from closedloop import Session, Thread, files, load_optimizer
 from closedloop.generators import Fourier
 from closedloop.loop import rows as stored
 from closedloop.loop import schedule
@@ -103,26 +105,33 @@ def best_rate(subject: Any, generator: Any) -> float:
 
 
 class Spans:
-    """Where time goes: seconds on the clock and of the processor of each part, without those of parts within it."""
+    """Where time goes: seconds on the clock and of the processor of each part, without those of parts within it.
+
+    What is done in threads beside the loop costs the processor, and the clock only while the loop waits for it.
+    """
 
     def __init__(self) -> None:
         self.clock: dict[str, float] = defaultdict(float)
         self.cpu: dict[str, float] = defaultdict(float)
         self._open: list[str] = []
         self._since = (0.0, 0.0)
+        self._loop, self._beside, self._others = 0, threading.local(), 0.0
 
     def begin(self) -> None:
         """Forgets what was; from now on what no part claims is the loop's own."""
         self.clock.clear()
         self.cpu.clear()
+        self._loop = threading.get_ident()
+        self._others = 0.0
         self._open, self._since = ["loop"], (time.perf_counter(), time.process_time())
 
     def _turn(self) -> None:
         """Counts the time since the last turn for the part that is under way."""
         now = time.perf_counter(), time.process_time()
+        others, self._others = self._others, 0.0
         if self._open:
             self.clock[self._open[-1]] += now[0] - self._since[0]
-            self.cpu[self._open[-1]] += now[1] - self._since[1]
+            self.cpu[self._open[-1]] += now[1] - self._since[1] - others
         self._since = now
 
     def count(self) -> None:
@@ -133,6 +142,10 @@ class Spans:
         """The same function, timed as a part of this name."""
 
         def timed(*arguments: Any, **options: Any) -> Any:
+            if not self._open:
+                return function(*arguments, **options)
+            if threading.get_ident() != self._loop:
+                return self._timed_beside(name, partial(function, *arguments, **options))
             self._turn()
             self._open.append(name)
             try:
@@ -142,6 +155,19 @@ class Spans:
                 self._open.pop()
 
         return timed
+
+    def _timed_beside(self, name: str, function: Callable[[], Any]) -> Any:
+        """Counts what a function costs the processor in a thread beside the loop, without parts within it."""
+        outer, began = getattr(self._beside, "within", 0.0), time.thread_time()
+        self._beside.within = 0.0
+        try:
+            return function()
+        finally:
+            whole = time.thread_time() - began
+            own = whole - self._beside.within
+            self.cpu[name] += own
+            self._others += own
+            self._beside.within = outer + whole
 
     @contextmanager
     def watching(self, subject: Any, generator: Any, optimizer: Any) -> Iterator[None]:
@@ -154,6 +180,7 @@ class Spans:
             ("disk", writer.Recording, "append"),
             ("state", writer, "pack_state"),
             ("PNG", writer, "encode_image"),
+            ("waits for the disk", files, "_await"),
         ]
         with ExitStack() as stack:
             for name, owner, attribute in parts:
@@ -178,7 +205,8 @@ class Watch(Clock):
         if first:
             self._spans.begin()
         self._spans.count()
-        self.parts = {name: (self._spans.clock[name], self._spans.cpu[name]) for name in self._spans.clock}
+        names = {*self._spans.clock, *self._spans.cpu}
+        self.parts = {name: (self._spans.clock[name], self._spans.cpu[name]) for name in sorted(names)}
 
 
 def default_run(subject: Any, generator: Any, seed: int, images: int) -> Watch:
