@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.eight_bit import from_bytes, quantize, to_bytes, write_png
+from closedloop.images.eight_bit import encode_png, from_bytes, quantize, to_bytes, write_png
 from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.images.sets import (
     ImageSet,
@@ -217,6 +218,23 @@ def test_bundled_references():
     assert len(found) >= 100
     assert found.images.shape[1:] == (3, 16, 16)
     np.testing.assert_array_equal(natural_references(16).images, found.images)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (16, 16), (33, 50)])
+@pytest.mark.parametrize("kind", ["noise", "flat", "ramp"])
+def test_a_png_holds_exactly_these_values(channels, size, kind):
+    shape = (channels, *size)
+    values = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    ramp = np.arange(values.size).reshape(shape) % 256
+    values = {"noise": values, "flat": np.full(shape, 200, np.uint8), "ramp": ramp}
+    data = encode_png(from_bytes(values[kind].astype(np.uint8)))
+    with Image.open(io.BytesIO(data)) as image:
+        image.verify()  # checksums of the chunks
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == ("L" if channels == 1 else "RGB")
+        read = np.asarray(image).reshape(*size, channels).transpose(2, 0, 1)
+    np.testing.assert_array_equal(read, values[kind])
 
 
 def test_write_png_is_exact_and_leaves_nothing_behind(tmp_path):
