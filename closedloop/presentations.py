@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,10 +17,24 @@ from closedloop.capability import Capability
 
 #: What may become of a presentation. Every one but the first gives no response.
 STATUSES = ("ok", "fixation_break", "artifact", "dropped_frame", "aborted", "not_shown")
+#: What a person calls lost ones: one, and several.
+_LOST_WORDS = {
+    "fixation_break": ("fixation break", "fixation breaks"),
+    "artifact": ("artifact", "artifacts"),
+    "dropped_frame": ("dropped frame", "dropped frames"),
+    "aborted": ("aborted", "aborted"),
+    "not_shown": ("not shown", "not shown"),
+}
 #: How the onset of an image was measured, the best way first; "" where it was not shown.
 ONSET_SOURCES = ("photodiode", "ttl", "flip", "nominal")
 #: What a rig may say of each unit after each block: signal to noise, mean rate, and the share of artifacts in [0, 1].
 QUALITIES = ("snr", "rate_hz", "artifact_fraction")
+
+
+def lost_words(statuses: Iterable[str]) -> str:
+    """Returns what became of lost presentations, the most frequent first: "21 artifacts, 1 dropped frame, 1 aborted"."""
+    counted = Counter(str(status) for status in statuses if status != "ok").most_common()
+    return ", ".join(f"{n:,} {_LOST_WORDS.get(status, (status, status))[n > 1]}" for status, n in counted)
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from closedloop.errors import RecordingError
 from closedloop.figures.style import INK, NATURAL, caption, dress, line_style
 from closedloop.interfaces import FloatArray
 from closedloop.loop.protocol import RunFigure, RunSummary, RunTable
-from closedloop.presentations import STATUSES
+from closedloop.presentations import STATUSES, lost_words
 from closedloop.recording.titles import recorded_titles, shared
 
 #: Units whose quality has a line and a name each; of more the median and the middle half are drawn.
@@ -188,15 +188,7 @@ def rig_summary(recording: xr.Dataset) -> RunSummary:
     rows = []
     for i, day in enumerate(found["day"].values):
         one = found.isel(day=i)
-        whys = sorted(
-            (
-                (int(n), str(s))
-                for n, s in zip(one["count"].values, one["status"].values, strict=True)
-                if n and s != "ok"
-            ),
-            reverse=True,
-        )
-        why = ", ".join(f"{n} {name.replace('_', ' ')}" for n, name in whys[:2])
+        why = lost_words(np.repeat(one["status"].values.astype(str), one["count"].values))
         row = [str(day), f"{int(one['presentations']):,}", f"{float(one['lost']):.1%}" + (f": {why}" if why else "")]
         rows.append([*row, *([] if links is None else [_link(links.isel(day=i), i)])])
     columns = ["day", "presentations", "lost", *([] if links is None else ["references"])]

@@ -7,7 +7,7 @@ faded or that fell silent, and two units that answer like each other did. Silenc
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -16,12 +16,20 @@ from numpy.typing import NDArray
 
 from closedloop.interfaces import FloatArray
 from closedloop.loop.notices import Notice, notice
-from closedloop.presentations import Answers
+from closedloop.presentations import Answers, lost_words
 
 #: Presentations over which the share of lost ones is taken.
 RECENT = 50
-#: Share of lost trials of which it is told, and how far it must change to be told again.
-LOST, LOST_STEP = 0.2, 0.1
+#: Share of lost trials of which it is told; how far it must change to be told again, at least, and in standard errors
+#: of the difference between two such shares.
+LOST, LOST_STEP, LOST_SURE = 0.2, 0.1, 2.0
+#: Presentations over which faults of the equipment are counted, and from how many on they are told: they should not be
+#: there at all, and can be mended. What they are called, and what to look at.
+OF_EQUIPMENT, FEW = 100, 5
+EQUIPMENT = {
+    "dropped_frame": ("dropped frames", "look at the monitor"),
+    "artifact": ("artifacts", "look at cables, movement"),
+}
 #: Presentations of references over which drift is taken, how far it must go to be told, and told again, and how many
 #: standard errors that must be, since it is looked at after every block.
 REFERENCES, DRIFT_STEP, SURE = 40, 0.08, 4.0
@@ -53,6 +61,8 @@ class Health:
         self._lost: deque[bool] = deque(maxlen=RECENT)
         self._lost_told = 0.0
         self._why: deque[str] = deque(maxlen=RECENT)
+        self._equipment: deque[str] = deque(maxlen=OF_EQUIPMENT)
+        self._equipment_told = dict.fromkeys(EQUIPMENT, 0)
         self._first: dict[str, FloatArray] = {}
         self._pairs: deque[tuple[FloatArray, FloatArray]] = deque(maxlen=SWAP_REFERENCES)
         self._drift_told = 0.0
@@ -77,6 +87,7 @@ class Health:
         status = np.asarray(answers.status).astype(str)
         self._see_attempts(np.asarray(answers.attempt))
         self._see_lost(status)
+        self._see_equipment(status)
         rows = [i for i, kind in enumerate(kinds) if kind == "reference"]
         means = responses if responses.ndim == 2 else responses.mean(axis=2)
         self._see_references([names[i] for i in rows], means[rows])
@@ -100,14 +111,29 @@ class Health:
         if len(self._lost) < 10:
             return
         share = sum(self._lost) / len(self._lost)
-        worse = share >= LOST and abs(share - self._lost_told) >= LOST_STEP
+        step = 0.0
+        if self._lost_told:  # by the standard error of the difference, were both shares the mean of the two
+            both = (share + self._lost_told) / 2
+            step = max(LOST_STEP, LOST_SURE * np.sqrt(2 * both * (1 - both) / len(self._lost)))
+        worse = share >= LOST and abs(share - self._lost_told) >= step
         better = self._lost_told > 0 and share < LOST / 2
         if worse or better:
             self._lost_told = share if worse else 0.0
-            whys = Counter(word for word in self._why if word != "ok").most_common()
-            why = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in whys)
+            why = lost_words(self._why)
             words = f"lost trials now {100 * share:.0f} % ({sum(self._lost)} of the last {len(self._lost)}"
             self._tell(Notice(f"{words}{': ' if why else ''}{why})", "lost trials", well=better))
+
+    def _see_equipment(self, status: NDArray[Any]) -> None:
+        """Counts what goes wrong with monitor and recording: few are told, and again when there are twice as many."""
+        self._equipment.extend(status.tolist())
+        seen = len(self._equipment)
+        for name, (words, look) in EQUIPMENT.items():
+            count, told = self._equipment.count(name), self._equipment_told[name]
+            worse, better = count >= max(FEW, 2 * told), told > 0 and count <= FEW // 5
+            if worse or better:
+                self._equipment_told[name] = count if worse else 0
+                advice = f"; {look}" if worse else ""
+                self._tell(Notice(f"{words}: {count} of the last {seen} presentations{advice}", words, well=better))
 
     def _see_references(self, names: list[str], responses: FloatArray) -> None:
         for name, now in zip(names, responses, strict=True):

@@ -47,11 +47,51 @@ def test_lost_trials_are_told_when_they_come_rise_and_go(said):
         for _ in range(times):
             see(said, status)
     assert said.said[0] == "lost trials now 30 % (3 of the last 10: 3 aborted)"
-    assert any("fixation break, " in text and text.endswith(" aborted)") for text in said.said)
+    assert any("fixation breaks, " in text and text.endswith(" aborted)") for text in said.said)
     assert any(text.startswith(("lost trials now 8", "lost trials now 7")) for text in said.said)
     assert said.said[-1].startswith("lost trials now ")
     assert float(said.said[-1].split()[3]) < 10
     assert len(said.said) < 9
+
+
+def test_of_a_share_of_lost_trials_that_stays_little_is_told():
+    told = []
+    for seed in range(20):
+        rng, said = np.random.default_rng(seed), []
+        health = Health(said.append)
+        for _ in range(60):
+            see(health, rng.choice(["ok", "aborted"], 10))
+        told.append(len(said))
+    assert np.median(told) <= 3  # half of them are lost all the time: what is told does not follow each whim of chance
+
+
+@pytest.mark.parametrize(
+    ("status", "first"),
+    [
+        ("dropped_frame", "dropped frames: 5 of the last 30 presentations; look at the monitor"),
+        ("artifact", "artifacts: 5 of the last 30 presentations; look at cables, movement"),
+    ],
+)
+def test_what_goes_wrong_with_the_equipment_is_told_while_it_is_seldom(said, status, first):
+    see(said, (*("ok",) * 9, status))
+    for lost in (2, 2, 0, 0, 0, 2, 2, 2, 2, 2):
+        see(said, ("ok",) * (10 - lost) + (status,) * lost)
+    for _ in range(10):
+        see(said)
+    told = [text for text in said.said if not text.startswith("lost trials")]
+    assert told[0] == first
+    assert all(len(f"Attention: {text}") <= 80 for text in told)  # a line of a terminal
+    assert [text.partition(";")[0].rpartition(": ")[2] for text in told[1:]] == [
+        "11 of the last 90 presentations",
+        "0 of the last 100 presentations",
+    ]
+    assert [text.well for text in told] == [False, False, True]
+
+
+def test_broken_fixations_are_no_fault_of_the_equipment(said):
+    for _ in range(20):
+        see(said, ("ok",) * 9 + ("fixation_break",))
+    assert said.said == []
 
 
 def test_drift_of_the_references(said):
