@@ -47,19 +47,21 @@ def chance_of_gain(history: Sequence[Scored], images: int, gain: float) -> float
     if len(known) < _LEAST:
         return 1.0
     y, i = np.array([s.mean for s in known]), np.array([s.images for s in known], float)
-    n, weight, chance = len(y), np.empty(len(_PACES)), np.empty(len(_PACES))
-    for k, pace in enumerate(_PACES * i[-1]):
-        seen = 1 - np.exp(-(i - i[0]) / pace)
-        x = np.stack([np.ones(n), seen / seen[-1]], 1)  # b is then the rise over the images so far
-        future = (1 - np.exp(-(i[-1] - i[0] + images) / pace)) / seen[-1] - 1
-        inverse = np.linalg.inv(x.T @ x)
-        a, b = inverse @ x.T @ y
-        rest = max(float(((y - x @ [a, b]) ** 2).sum()), 1e-300)
-        weight[k] = 0.5 * np.log(np.linalg.det(inverse)) - (n - 2) / 2 * np.log(rest)
-        # Of the rise to come, b · future, and of the share of the present mean a + b that it must exceed.
-        asked = gain * abs(a + b)
-        scale = future * np.sqrt(rest / (n - 2) * inverse[1, 1])
-        chance[k] = stats.t.sf((asked - b * future) / max(scale, 1e-300), n - 2)
+    n, pace = len(y), (_PACES * i[-1])[:, None]  # all paces at once, one in each row
+    seen = 1 - np.exp(-(i - i[0]) / pace)
+    x = seen / seen[:, -1:]  # b is then the rise over the images so far
+    future = (1 - np.exp(-(i[-1] - i[0] + images) / pace[:, 0])) / seen[:, -1] - 1
+    # The line a + b x by least squares: `spread` is the sum of squares of x about its mean, 1 / spread the variance of
+    # b over that of the noise, and 1 / (n spread) the determinant of the inverse of the normal equations.
+    about = x - x.mean(1, keepdims=True)
+    spread = (about**2).sum(1)
+    b = about @ y / spread
+    a = y.mean() - b * x.mean(1)
+    rest = np.maximum(((y - a[:, None] - b[:, None] * x) ** 2).sum(1), 1e-300)
+    weight = -0.5 * np.log(n * spread) - (n - 2) / 2 * np.log(rest)
+    # Of the rise to come, b · future, and of the share of the present mean a + b that it must exceed.
+    asked, scale = gain * np.abs(a + b), future * np.sqrt(rest / (n - 2) / spread)
+    chance = stats.t.sf((asked - b * future) / np.maximum(scale, 1e-300), n - 2)
     share = np.exp(weight - weight.max())
     return float((share * chance).sum() / share.sum())
 
@@ -72,17 +74,19 @@ class Futility:
     Attributes:
         images: N, how many more images are considered.
         gain: Share of the present mean by which they must raise it.
-        probability: Posterior probability of that below which the thread ends; see `chance_of_gain`.
+        probability: Posterior probability of that below which the thread ends; see `chance_of_gain`. It is looked at
+            after every generation, so that the rule errs more often than this: in 3 % of drawn evolutions with 0.02, in
+            18 % with 0.1 (`benchmarks/stopping.py`).
     """
 
     images: int = 500
     gain: float = 0.05
-    probability: float = 0.1
+    probability: float = 0.02
 
     def __post_init__(self) -> None:
         check_whole("Futility: images", self.images, 1)
         check_positive("Futility: gain", self.gain)
-        check_within("Futility: probability", self.probability, 0.1)
+        check_within("Futility: probability", self.probability, 0.02)
 
     def __call__(self, history: Sequence[Scored]) -> str | None:
         """Returns a reason once the probability is below the one that is asked for."""
@@ -211,7 +215,7 @@ RULES: dict[str, type[StoppingRule]] = {"plateau": Plateau, "target": Target, "f
 
 
 def parse_rule(word: str) -> dict[str, float | int | str]:
-    """Returns a rule as a file has it from a word such as "futility:500:0.05:0.1" or "beats:0.05".
+    """Returns a rule as a file has it from a word such as "futility:500:0.05:0.02" or "beats:0.05".
 
     Numbers stand in the order of the rule's attributes; those that are left out have their defaults.
 

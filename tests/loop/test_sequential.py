@@ -37,6 +37,24 @@ def test_the_probability_of_a_gain_is_calibrated():
     assert abs(true[middle].mean() - said[middle].mean()) < 0.15
 
 
+def test_futility_seldom_errs_though_it_looks_after_each_generation():
+    """Of drawn evolutions few end where 500 more images would have gained more than 5 %; with p = 0.1 too many do."""
+    i, false = 40.0 * np.arange(1, 51), {0.02: 0, 0.1: 0}
+    for run in range(80):
+        rng = np.random.default_rng([run, 4])
+        pace = i[-1] * np.exp(rng.uniform(np.log(0.05), np.log(20)))
+        rise = rng.uniform(0, 1) / -np.expm1(-i[-1] / pace)
+        noise = 0.05 * rng.standard_normal(len(i))
+        for probability in false:
+            said = history(1 - rise * np.expm1(-i / pace) + noise, 40)
+            stop = next((n for n in range(6, 51) if Futility(500, 0.05, probability)(said[:n])), None)
+            if stop is not None:
+                now, later = (1 - rise * np.expm1(-images / pace) for images in (i[stop - 1], i[stop - 1] + 500))
+                false[probability] += later > 1.05 * now
+    assert false[0.02] <= 0.08 * 80 < false[0.1]
+    assert Futility().probability == 0.02
+
+
 def test_futility_stops_what_has_risen_and_lets_go_on_what_rises():
     rng, i = np.random.default_rng(1), np.arange(1, 61)
     flat = 10 - 5 * np.exp(-i / 5) + 0.1 * rng.standard_normal(60)
