@@ -159,3 +159,23 @@ def test_late_answers_come_when_they_are_due():
     assert not sent
     way.receive(0.2)
     assert len(sent) == 1
+
+
+def test_a_question_in_a_folder_is_not_answered_before_its_late_answer_is_due(tmp_path):
+    sent = []
+
+    class Folder:
+        def receive(self, timeout_s):
+            return None if sent else (tmp_path / "000001", blank("block"))
+
+        def reply(self, peer, message):
+            sent.append(peer)
+
+    from tests.running_rigs import blank
+
+    way, asked = FaultyListener(Folder(), parse_faults(["late:1:0.2"])), 0
+    while not sent:
+        if (got := way.receive(0.02)) is not None:
+            asked += 1
+            way.reply(got[0], blank("answer", trials=[]))
+    assert (asked, sent) == (1, [tmp_path / "000001"])
