@@ -32,7 +32,7 @@ QUALITIES = ("snr", "rate_hz", "artifact_fraction")
 
 
 def lost_words(statuses: Iterable[str]) -> str:
-    """Returns what became of lost presentations, the most frequent first: "21 artifacts, 1 dropped frame, 1 aborted"."""
+    """Returns what became of lost presentations, the most frequent first: "21 artifacts, 1 dropped frame"."""
     counted = Counter(str(status) for status in statuses if status != "ok").most_common()
     return ", ".join(f"{n:,} {_LOST_WORDS.get(status, (status, status))[n > 1]}" for status, n in counted)
 

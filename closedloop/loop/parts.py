@@ -118,8 +118,8 @@ class StopPart:
         shown="none",
         metavar="RULE:NUMBER",
         help="Stop when sure, several times for several: futility:500:0.05:0.02 (500 more images raise the mean by "
-        "more than 5 % with a probability below 0.02), beats:0.05 (above every reference, with this error over all looks), "
-        "plateau:25, target:3.",
+        "more than 5 % with a probability below 0.02), beats:0.05 (above every reference, with this error over all "
+        "looks), plateau:25, target:3.",
     )
 
 

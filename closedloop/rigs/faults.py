@@ -19,7 +19,6 @@ from closedloop.rigs.messages import Message
 from closedloop.rigs.transports import Listener
 from closedloop.seeds import named_generator
 
-
 #: Seconds between two looks whether an answer that comes late is due.
 LATE_S = 0.02
 
