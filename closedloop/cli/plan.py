@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from closedloop.cli.console import console, say, tell
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _MODEL = ("spikes", "fano", "drift", "lost", "start", "ceiling", "pace", "signal", "lift", "spread")
 _LISTS = ("generations", "repeats", "retest_repeats")
+#: How many times the images of a pilot a design may have before it is told that the curve is drawn out beyond them.
+FAR = 2
 
 
 @settings
@@ -94,7 +97,7 @@ def plan(
     numbers = {name: _numbers(name, getattr(chosen, name)) for name in _LISTS}
     if chosen.figure is not None and chosen.figure.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InvalidArgumentError(f"figure: expected a name that ends in .png, .pdf or .svg, got {chosen.figure}.")
-    models = _models(run, chosen)
+    models, shown = _models(run, chosen)
     found = planned_for(
         models,
         **numbers,
@@ -105,7 +108,7 @@ def plan(
         sure=chosen.sure,
         soa_s=chosen.soa_s,
     )
-    _show(found, models, run)
+    _show(found, models, run, shown)
     if chosen.figure is not None:
         from closedloop.figures.plan import plot_plan
         from closedloop.figures.style import whole_figure
@@ -115,8 +118,8 @@ def plan(
         say(f"Figure: {chosen.figure}")
 
 
-def _models(run: Path | None, chosen: PlanPart) -> list[NoiseModel]:
-    """Returns what is expected: of a pilot with its resamples, or as stated; what was stated takes precedence."""
+def _models(run: Path | None, chosen: PlanPart) -> tuple[list[NoiseModel], int]:
+    """Returns what is expected, of a pilot with its resamples, or as stated, which takes precedence; and its images."""
     from dataclasses import replace
 
     from closedloop.analysis.pilots import pilot_models
@@ -124,12 +127,15 @@ def _models(run: Path | None, chosen: PlanPart) -> list[NoiseModel]:
 
     stated = {name: value for name in _MODEL if (value := getattr(chosen, name)) is not None}
     if run is None:
-        return [NoiseModel(**stated)]
+        return [NoiseModel(**stated)], 0
     from closedloop.recording.reader import open_recording
 
     with console.status("Reading the pilot …"):
-        models = pilot_models(open_recording(run), chosen.thread, resamples=chosen.resamples, seed=chosen.seed)
-    return [replace(model, **stated) for model in models]
+        recording = open_recording(run)
+        models = pilot_models(recording, chosen.thread, resamples=chosen.resamples, seed=chosen.seed)
+        evolved = recording["thread"].values[recording["kind"].values == "evolved"]
+    own = evolved == chosen.thread if chosen.thread is not None else np.ones(len(evolved), bool)
+    return [replace(model, **stated) for model in models], int(own.sum())
 
 
 def _numbers(name: str, text: str) -> list[int]:
@@ -140,7 +146,7 @@ def _numbers(name: str, text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None) -> None:
+def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None, shown: int) -> None:
     """Prints a row for each number of generations and repeats, and the cheapest design."""
     model = models[0]
     what = "evolved beats the best reference" if found["success"].item() == "beats" else "generations rise"
@@ -166,6 +172,11 @@ def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None) -> 
     if len(models) > 1:
         tell(
             f"Behind each probability stands its 95 % interval, of {len(models) - 1} bootstrap resamples of the pilot."
+        )
+    if run is not None and found["images"].values.max() > FAR * shown:
+        tell(
+            f"The pilot evolved {shown:,} images: what lies far beyond is its fitted curve, and a rise that begins "
+            "later is not excluded, by the intervals neither; take a longer pilot before you give a unit up."
         )
     tell(_advice(found))
 

@@ -34,6 +34,9 @@ def test_a_pilot(capsys, tmp_path):
     assert "Measured in" in text
     assert len(re.findall(r"\d\.\d\d \d\.\d\d–\d\.\d\d", text)) == 12
     assert "of 20 bootstrap resamples" in text.replace("\n", " ")
+    assert "The pilot evolved 80 images: what lies far beyond is its fitted curve" in text.replace("\n", " ")
+    main(["plan", str(tmp_path / "run"), "--resamples", "2", "--generations", "2,4"])
+    assert "The pilot evolved" not in capsys.readouterr().out
 
 
 def test_refuses(capsys):
