@@ -35,6 +35,8 @@ Learnt = tuple[dict[str, Tensor], list[Tensor], list[list[Tensor]]]
 
 #: What trainings of before do not say of themselves: they have no origin, and no model but the first.
 _FIRST: dict[str, dict[str, Any]] = {"settings": {"model": "spatial"}, "origin": {}}
+#: How many times its usual norm a gradient may have; a longer one is shortened.
+_LONGEST = 4.0
 
 
 class Trainer(ABC):
@@ -52,6 +54,7 @@ class Trainer(ABC):
         origin: SHA-256 of what the training began with: photographs as cut, weights of the frozen network, `start`.
         precision: "bfloat16" or "single", in which the dear parts of a step are computed. It is chosen once, by what is
             quicker here, and stays with the training.
+        pace: Factor of both learning rates, 1 unless the training has diverged and gone back.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Trainer(ABC):
         learns = [p for p in self.nets.parameters() if p.requires_grad]
         self.adam = torch.optim.Adam(learns, settings.learning_rate, (0.9, 0.99))
         self.adversary_adam = torch.optim.Adam(self.adversary.parameters(), settings.adversary_rate, (0.5, 0.99))
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.pace, self._usual_norm = 0, 0.0, 1.0, float("inf")
 
     @abstractmethod
     def _build(self, start: Mapping[str, Tensor] | None) -> nn.ModuleDict:
@@ -133,12 +136,21 @@ class Trainer(ABC):
         self.adam.zero_grad(set_to_none=True)
         weights = self.weights()
         torch.autograd.backward(total(weights[name] * value for name, value in losses.items()))
-        self.adam.step()
+        self._descend()
         if drawn:
             losses["judged"] = self._teach_adversary(wanted, drawn)
         self._follow_weights()
         self.step += 1
         return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _descend(self) -> None:
+        """Updates the networks by their gradients, shortened where they are unusually long; not if one is no number."""
+        learns, longest = [p for group in self.adam.param_groups for p in group["params"]], _LONGEST * self._usual_norm
+        norm = float(nn.utils.clip_grad_norm_(learns, longest))
+        if np.isfinite(norm):
+            first = np.isinf(self._usual_norm)
+            self._usual_norm = norm if first else 0.98 * self._usual_norm + 0.02 * min(norm, longest)  # some 50 steps
+            self.adam.step()
 
     @torch.no_grad()
     def _follow_weights(self) -> None:
@@ -150,7 +162,7 @@ class Trainer(ABC):
     def _set_rate(self) -> None:
         """Sets the rate: it rises over 100 steps, and falls to 3 % over the last quarter."""
         left = (self.settings.steps - self.step) / (0.25 * self.settings.steps)
-        factor = min(1.0, (self.step + 1) / 100, max(0.03, left))
+        factor = self.pace * min(1.0, (self.step + 1) / 100, max(0.03, left))
         for optimizer, rate in (
             (self.adam, self.settings.learning_rate),
             (self.adversary_adam, self.settings.adversary_rate),
@@ -208,6 +220,8 @@ class Trainer(ABC):
             "adam": self.adam.state_dict(),
             "adversary_adam": self.adversary_adam.state_dict(),
             "moments": self.moments,
+            "pace": self.pace,
+            "usual_norm": self._usual_norm,
             "seconds": self.seconds,
             **self.own_state(),
         }
@@ -234,6 +248,7 @@ class Trainer(ABC):
         self.adversary_adam.load_state_dict(state["adversary_adam"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.moments = [m.to(self.device) for m in state["moments"]]
+        self.pace, self._usual_norm = float(state.get("pace", 1)), float(state.get("usual_norm", "inf"))
         self.seconds = float(state["seconds"])
         self.restore_own(state)
 

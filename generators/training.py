@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 
 from closedloop.checks import at_door, check_flag
-from closedloop.errors import InvalidArgumentError, WeightsError, reason
+from closedloop.errors import InvalidArgumentError, TrainingError, WeightsError, reason
 from closedloop.files import replace_file
 from closedloop.images.opening import read_picture
 from closedloop.images.sets import folder_images
@@ -38,6 +40,9 @@ from .two_part_training import TwoPartTrainer
 
 #: Steps from one commit of the training's state to the next, and from one sample sheet to the next.
 COMMIT_STEPS, SHEET_STEPS = 250, 500
+#: A training diverges where the loss of pixels is so many times its median over the last steps, of which some must be
+#: known; it goes back so often.
+DIVERGED, _ENOUGH, MOST_RETURNS = 5.0, 20, 4
 #: Seconds after which a commit is made, however few steps they held.
 COMMIT_S = 240.0
 #: Ending of the file that holds a training under way, beside the file to come.
@@ -93,7 +98,9 @@ def train_native(
 ) -> dict[str, Any]:
     """Trains a native generator, or goes on with a training that was interrupted.
 
-    Beside ``out`` stand, while it runs, the state of the training, committed every 250 steps, and sample sheets.
+    Beside ``out`` stand, while it runs, the state of the training, committed every 250 steps, and sample sheets. Where
+    it diverges (a loss is not finite, or that of pixels five times its median), it goes back to what was committed
+    last, and on at half the rate.
 
     Args:
         images: Folder of photographs.
@@ -112,6 +119,7 @@ def train_native(
     Raises:
         InvalidArgumentError: There are no images, the file exists, or the training under way has other settings.
         WeightsError: The state of the training, or `start`, cannot be read.
+        TrainingError: It diverged before its first commit, or again and again.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
@@ -131,6 +139,9 @@ def train_native(
     began, seconds = time.monotonic(), trainer.seconds
     committed = began
     for losses in _steps(trainer, settings.steps, check_flag("progress", progress)):
+        if wrong := _divergence(losses, recent):
+            _go_back(trainer, under_way, wrong)
+            continue
         observe(trainer.step, losses)
         for name, value in losses.items():
             recent[name] = [*recent.get(name, []), value][-COMMIT_STEPS:]
@@ -147,6 +158,7 @@ def train_native(
         "start": None if start is None else Path(start).name,
         "device": trainer.device.type,
         "precision": trainer.precision,
+        "pace": trainer.pace,
         "seconds": round(trainer.seconds),
         "losses": {name: round(float(np.mean(values)), 4) for name, values in recent.items()},
     }
@@ -163,6 +175,27 @@ def _steps(trainer: Trainer, steps: int, progress: bool) -> Iterator[Mapping[str
             if progress:
                 meter.move(trainer.step, facts="  ".join(f"{name} {value:.3f}" for name, value in losses.items()))
             yield losses
+
+
+def _divergence(losses: Mapping[str, float], recent: Mapping[str, Sequence[float]]) -> str:
+    """Says which loss shows that a training diverges, and how; "" for none."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            return f"{name} {value}"
+    usual = float(np.median(recent["pixel"])) if len(recent.get("pixel", ())) >= _ENOUGH else math.inf
+    return f"pixel {losses['pixel']:.3g} where {usual:.3g} was usual" if losses["pixel"] > DIVERGED * usual else ""
+
+
+def _go_back(trainer: Trainer, under_way: Path, wrong: str) -> None:
+    """Takes a training that diverged back to its last commit, where it goes on at half the rate."""
+    said, pace = f"training: it diverged at step {trainer.step:,} ({wrong})", trainer.pace / 2
+    if not under_way.exists() or pace < 0.5**MOST_RETURNS:
+        kept = f" What was committed before stands in {under_way}." if under_way.exists() else ""
+        raise TrainingError(f"{said}; begin another with a lower learning rate.{kept}")
+    trainer.restore(_read_state(under_way))
+    trainer.pace = pace
+    said += f": back to step {trainer.step:,}, and on at {pace:g} of its learning rates."
+    warnings.warn(said, UserWarning, stacklevel=3)
 
 
 @torch.no_grad()

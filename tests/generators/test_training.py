@@ -6,7 +6,7 @@ from torch import nn
 
 import closedloop.generators.learning as learning
 import closedloop.generators.training as module
-from closedloop.errors import InvalidArgumentError, WeightsError
+from closedloop.errors import InvalidArgumentError, TrainingError, WeightsError
 from closedloop.generators import FeatureTaps, Native, TrainingSettings, train_native
 from closedloop.generators.spatial_training import SpatialTrainer
 
@@ -205,6 +205,67 @@ def test_the_state_of_an_older_training_is_read(under_way):
     file = under_way.with_name(under_way.name + module.UNDER_WAY)
     file.write_bytes(file.read_bytes().partition(b"\n")[2])
     assert module._read_state(file)["step"] == 2
+
+
+def diverging(monkeypatch, when):
+    """From its third step on, while `when` holds, the loss of pixels is a hundred times what it is."""
+    run_step = SpatialTrainer.run_step
+
+    def other(self):
+        losses = run_step(self)
+        return losses | {"pixel": losses["pixel"] * (100 if self.step == 3 and when(self) else 1)}
+
+    monkeypatch.setattr(SpatialTrainer, "run_step", other)
+    monkeypatch.setattr(module, "_ENOUGH", 1)
+
+
+def test_a_training_that_diverges_goes_back_and_on_more_slowly(photographs, taps, tmp_path, monkeypatch):
+    diverging(monkeypatch, lambda trainer: trainer.pace == 1)
+    steps = []
+    with pytest.warns(
+        UserWarning, match=r"diverged at step 3 \(pixel .* was usual\): back to step 2, and on at 0.5 of"
+    ):
+        facts = train_native(
+            photographs, tmp_path / "mine.safetensors", taps, settings(), observe=lambda step, _: steps.append(step)
+        )
+    assert steps == [1, 2, 3, 4]
+    assert facts["pace"] == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:training. it diverged")
+def test_one_that_always_diverges_ends_and_keeps_its_last_good_state(photographs, taps, tmp_path, monkeypatch):
+    diverging(monkeypatch, lambda trainer: True)
+    out = tmp_path / "mine.safetensors"
+    with pytest.raises(
+        TrainingError, match=r"diverged at step 3 .* lower learning rate. What was committed before stands"
+    ):
+        train_native(photographs, out, taps, settings())
+    assert not out.exists()
+    assert module._read_state(tmp_path / "mine.safetensors.training.pt")["step"] == 2
+
+
+def test_one_that_diverges_before_its_first_commit_says_so(photographs, taps, tmp_path, monkeypatch):
+    monkeypatch.setattr(SpatialTrainer, "run_step", lambda self: {"pixel": float("nan")})
+    with pytest.raises(
+        TrainingError, match=r"diverged at step 0 \(pixel nan\); begin another with a lower learning rate.$"
+    ):
+        train_native(photographs, tmp_path / "mine.safetensors", taps, settings())
+
+
+def test_a_gradient_that_is_unusually_long_is_shortened_and_one_that_is_no_number_is_not_followed(photographs, taps):
+    trainer = SpatialTrainer(module.cut_crops(photographs, settings()), taps, settings())
+    trainer.run_step()
+    usual = trainer._usual_norm
+    (first, *_) = [p for group in trainer.adam.param_groups for p in group["params"]]
+    for gradient, norm in ((1e9, 4 * usual), (float("nan"), None)):
+        before = first.detach().clone()
+        first.grad = torch.full_like(first, gradient)
+        trainer._descend()
+        if norm is None:
+            assert torch.equal(first, before)
+        else:
+            assert float(first.grad.norm()) == pytest.approx(norm, rel=1e-3)
+    assert trainer._usual_norm == pytest.approx(usual * (0.98 + 0.08))
 
 
 def test_photographs_are_read_as_everywhere(tmp_path):
