@@ -27,7 +27,7 @@ from closedloop.optimizers.auto import Auto
 from closedloop.optimizers.base import AskTell, check_population, check_state, exponent_of
 from closedloop.twins.fitting import feature_network
 from closedloop.twins.online import OnlineTwin
-from closedloop.twins.proposing import CODES, PRIOR, TWIN, Ways, described, network_name
+from closedloop.twins.proposing import CODES, PRIOR, TWIN, Ways, described, network_name, said
 from closedloop.twins.reading import RIDGE
 
 #: Skill below which a twin asks for nothing; it begins at 0.25, and one that knows nothing is there after 60 images.
@@ -78,7 +78,7 @@ class SightedAuto(AskTell):
             population=int(population),
             start=start,
             features=described(features),
-            readout=readout,
+            **said(readout),
         )
         self.population = int(population)
         self.auto = Auto(space, seed, images=images, population=population, start=start)

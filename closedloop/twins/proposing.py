@@ -71,6 +71,11 @@ def described(features: str | Mapping[str, Any] | Subject) -> Any:
     return None if known.get("name") == recipes.OBJECT else known
 
 
+def said(readout: str) -> dict[str, str]:
+    """Returns a readout as a recipe has it: left out where it is that of runs of older versions, which name none."""
+    return {} if readout == RIDGE else {"readout": readout}
+
+
 def network_name(features: Subject) -> str:
     """Returns what a record calls a feature network."""
     return features.name.removeprefix("pooled-")
@@ -117,7 +122,7 @@ class TwinOptimizer(AskTell):
             seed,
             features=described(features),
             layers=layers,
-            readout=readout,
+            **said(readout),
             population=int(population),
             initial=int(initial),
         )
