@@ -76,13 +76,14 @@ def main() -> None:
         make(Path(folder), count)
         with RunIndex(Path(folder) / "runs", Path(folder) / "index" / "runs.sqlite") as index:
             (first, used), again = seconds(index.refresh), seconds(index.refresh)[0]
+            print(f"index: {first:.0f} s, {used:.0f} s of the processor; again {again:.1f} s", flush=True)
             pages = {**QUESTIONS, "last page": Wanted(sort="when", limit=50, offset=max(count - 50, 0))}
             times = {
                 name: 1000 * statistics.median(seconds(lambda w=wanted: found(index, w))[0] for _ in range(5))
                 for name, wanted in pages.items()
             }
         for name, taken in times.items():
-            print(f"{name}: {taken:.0f} ms")
+            print(f"{name}: {taken:.0f} ms", flush=True)
     figures = {"runs": count, "index_runs_per_s": round(count / first), "index_runs_per_cpu_s": round(count / used)}
     figures |= {"refresh_s": round(again, 2), "query_ms": round(max(times.values()), 1)}
     print(json.dumps({**figures, "cores": os.cpu_count(), "machine": platform.machine()}))
