@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +48,7 @@ def encode_png(image: NDArray[np.float32]) -> bytes:
     if len(shape) != 3 or shape[0] not in (1, 3) or 0 in shape:
         raise InvalidArgumentError(f"image: expected shape (3, h, w), or (1, h, w) for grey, got {shape}.")
     buffer = io.BytesIO()
-    # Images without text hardly repeat: without a search for repeats files are smaller, and made sooner.
-    pillow_image(to_bytes(image)).save(buffer, format="PNG", compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
+    pillow_image(to_bytes(image)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 
