@@ -64,7 +64,7 @@ def _tested(found: xr.Dataset) -> RunTable:
     return RunTable("Is it the object that they answer to?", heads, rows, caption)
 
 
-#: What the test does where there is nothing to be found; see docs/treatments.md.
+#: What the test does where there is nothing to be found; see docs/diagnosis.md.
 _FALSE_ALARMS = "In small networks without such a feature the test called 1 of 180 units so (0.6 % [0.1, 3.0])."
 
 

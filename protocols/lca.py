@@ -186,6 +186,7 @@ class LossChangeAllocation:
         self._content |= own
         self._pending: list[dict[str, Any]] = []
         self._within, self._missed, self._moved = False, 0.0, 0.0
+        self._astray = self._failed = False  # a block ended in an error; a step could not be shared out
         self._begin(network, sets, save, exists)
 
     def _sets(
@@ -268,8 +269,10 @@ class LossChangeAllocation:
                 changed, the loss is random or not finite; the error says which.
         """
         self._check_open()
+        if self._within:
+            raise CallOrderError("step: another block of it is open; leave that first, and put what is done into one.")
         self._allocator.check_unmoved()
-        self._within = True
+        self._within = self._astray = True
         try:
             yield
         finally:
@@ -290,38 +293,59 @@ class LossChangeAllocation:
         if self.steps_done >= self.settings.capacity:
             raise InvalidArgumentError(f"capacity: expected at most {self.settings.capacity} steps; say more.")
         kept = self.settings.series != "none"
+        self._failed = True  # until it is shared out: gradients may be half summed up
         accounts, splits = self._allocator.advance(kept)
-        if self.steps_done % self.settings.check == 0:
-            self._allocator.check_assumptions(self.steps_done // self.settings.check)
         self._missed += abs(accounts[TRAIN].residual)
         self._moved += abs(accounts[TRAIN].after - accounts[TRAIN].before)
         self._pending.append(self._row(accounts, splits))
+        self._failed = self._astray = False
+        if self.steps_done % self.settings.check == 0:
+            self._allocator.check_assumptions(self.steps_done // self.settings.check)
         if len(self._pending) >= self.settings.every:
             self.commit()
 
     def _check_open(self) -> None:
         if self.finished:
             raise CallOrderError("lca: it is finished; begin another one for further steps.")
+        if self._failed:
+            raise CallOrderError(
+                "step: the last one failed, and nothing can follow it; begin again, of a run on the disk with "
+                "exists='resume', which goes on behind its last commit."
+            )
 
     def commit(self) -> None:
-        """Brings all steps so far to the disk."""
+        """Brings all steps so far to the disk.
+
+        Not after a step that failed: the optimizer may have moved already, and a run must go on from where all of it
+        stood together. The steps since the last commit are then taken again.
+        """
+        if self._save is None or not (self._astray or self._failed):
+            self._append()
+
+    def _append(self) -> None:
+        """Adds the steps since the last commit to the recording."""
         if not self._pending or self._recording is None:
             return
         self._recording.append(self._rows(), {} if self._save is None else self._state())
         self._pending = []
 
     def finish(self, reason: str = "") -> xr.Dataset:
-        """Commits what is left, marks the run as finished, and returns `dataset`.
+        """Looks at all examples once more, commits what is left, marks the run as finished, and returns `dataset`.
+
+        Also after a step that failed: then the run ends with the one before it.
 
         Args:
             reason: Why it ended.
 
         Raises:
             CallOrderError: Before the first step; the folder of a run that has just begun is then gone.
+            TrainingError: Examples or frozen parameters were changed, or the loss is random.
         """
         if not self.finished and self._recording is not None and self.steps_done:
-            self.commit()
-            self._allocator.check_others()
+            if not self._failed:
+                self.commit()
+                self._allocator.check_end()
+            self._append()
             self._recording.finish({} if self._save is None else self._state(), reason)
             self.finished = True
             self._recording.close()
@@ -347,7 +371,11 @@ class LossChangeAllocation:
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: Any) -> None:
         if kind is None and self.steps_done:
-            self.finish()
+            try:
+                self.finish()
+            except BaseException:
+                self.close(commit=False)
+                raise
         else:
             self.close(commit=kind is None)
 
@@ -355,7 +383,8 @@ class LossChangeAllocation:
         if self.settings.rule != "first-order" and self._missed > MISSED * self._moved + ROUNDING:
             warnings.warn(
                 f"The shares miss {self._missed:.3g} of changes of the loss by {self._moved:.3g} in all; take "
-                "rule='adaptive-simpson' with a smaller tolerance.",
+                "rule='adaptive-simpson' with a smaller tolerance. If that does not help, examples were changed for a "
+                "while, or loss_fn is another function at each step.",
                 AllocationWarning,
                 stacklevel=3,
             )
@@ -378,10 +407,11 @@ class LossChangeAllocation:
             parameters: Whether the sum of each parameter's shares, and how often it helped and hurt, are added.
 
         Returns:
-            See `closedloop.analysis.allocation.allocation_dataset`.
+            See `closedloop.analysis.allocation.allocation_dataset`. Of a run on the disk, after a step that failed,
+            what is committed; see `commit`.
 
         Raises:
-            CallOrderError: Before the first step.
+            CallOrderError: Before the first step, or the first commit.
         """
         self._known(of)
         if not self.steps_done:
@@ -519,7 +549,9 @@ def _network(model: Any) -> Any:
 
 def _pair(name: str, value: Any) -> tuple[Any, Any]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise InvalidArgumentError(f"{name}: expected (inputs, targets), got {type(value).__name__}.")
+        raise InvalidArgumentError(
+            f"{name}: expected (inputs, targets), tensors with a row for each example, got {type(value).__name__}."
+        )
     return value[0], value[1]
 
 

@@ -162,7 +162,11 @@ class Allocator:
             whole.check_same_point(0, made.losses)
             whole.check_mean()
         made.loss = whole.mean(made.losses)
-        _check_finite(whole.name, made.loss, 0)
+        if not math.isfinite(made.loss):
+            raise TrainingError(
+                f"before the first step: the loss of {whole.name} is {made.loss}; look at the examples, and at what "
+                "the network makes of them."
+            )
         return made
 
     @property
@@ -192,7 +196,7 @@ class Allocator:
         """
         self._check_members()
         for tensor, parameter, before in zip(self.tensors, self.parameters, self._previous, strict=True):
-            if not torch.equal(parameter.data, before):
+            if not _same(parameter.data, before):
                 raise TrainingError(
                     f"step {self.steps}: {tensor.name!r} was changed elsewhere, between the end of the last step and "
                     "the beginning of this one, so that nobody would be credited for it. Do it within the step's "
@@ -212,6 +216,30 @@ class Allocator:
                     "does: a layer was replaced, added or removed. Change weights in place, or share out what follows "
                     "by another LossChangeAllocation."
                 )
+        for tensor, parameter, before in zip(self.tensors, self.parameters, self._previous, strict=True):
+            if _form(parameter.data) != _form(before):
+                raise TrainingError(
+                    f"step {self.steps}: {tensor.name!r} was {_form(before)}, and is {_form(parameter.data)}: what a "
+                    "step did to it cannot be told. Change type, size and device of the network before the beginning."
+                )
+
+    def check_end(self) -> None:
+        """Looks at all examples, at parameters that are not shared out, and whether losses are still functions.
+
+        Losses are left out where the network is no longer where the last step ended.
+
+        Raises:
+            TrainingError: One of these is not as it should be; the error says which.
+        """
+        self.check_others()
+        for ledger in self._ledgers.values():
+            for turn in range(ledger.whole.chunks):
+                ledger.whole.check_same_data(turn)
+        there = all(_same(p.data, before) for p, before in zip(self.parameters, self._previous, strict=True))
+        if there and not self._buffers_moved():
+            with self._evaluating():
+                for ledger in self._ledgers.values():
+                    ledger.whole.check_same_point(0, ledger.losses)
 
     def check_assumptions(self, turn: int) -> None:
         """Looks at some examples, at parameters that are not shared out, and whether losses are still functions.
@@ -274,6 +302,7 @@ class Allocator:
                 ledger.new_loss = ledger.whole.mean(ledger.losses)
                 _check_finite(ledger.whole.name, ledger.new_loss, self.steps + 1)
             scale, splits = self._integrate()
+        self._check_shareable()
         accounts = {name: self._close(ledger, scale, series) for name, ledger in self._ledgers.items()}
         self._previous, self._spare = self._spare, self._previous
         self.steps += 1
@@ -281,11 +310,9 @@ class Allocator:
 
     def _credit_drift(self) -> None:
         """Takes loss and gradient before the step anew, where buffers have moved that they depend on."""
-        buffers = self._fixed_buffers()
         for ledger in self._ledgers.values():
             ledger.drift = 0.0
-        known = self._buffers
-        if buffers.keys() == known.keys() and all(torch.equal(now, known[name]) for name, now in buffers.items()):
+        if not self._buffers_moved():
             return
         with self._moved(0.0):
             for ledger in self._ledgers.values():
@@ -293,7 +320,12 @@ class Allocator:
                     gradient.zero_()
                 loss = ledger.whole.mean(ledger.whole.add_gradient(self.parameters, ledger.gradient))
                 ledger.drift, ledger.loss = loss - ledger.loss, loss
-        self._buffers = {name: buffer.detach().clone() for name, buffer in buffers.items()}
+        self._buffers = {name: buffer.detach().clone() for name, buffer in self._fixed_buffers().items()}
+
+    def _buffers_moved(self) -> bool:
+        """Tells whether buffers on which losses depend are others than in the last step."""
+        now, known = self._fixed_buffers(), self._buffers
+        return now.keys() != known.keys() or not all(_same(now[name], known[name]) for name in now)
 
     def _integrate(self) -> tuple[float, int]:
         """Turns each ledger's first gradient into the sum of gradients along the way; returns its factor, intervals."""
@@ -351,6 +383,22 @@ class Allocator:
                 for name, ledger in self._ledgers.items():
                     ledger.whole.add_gradient(self.parameters, into[name], factor)
 
+    def _check_shareable(self) -> None:
+        """Raises where a parameter or a gradient is not finite, before anything is booked."""
+        moved = [not total for total in _finite(self._spare)]
+        if any(moved):
+            raise TrainingError(
+                f"step {self.steps + 1}: {self.tensors[moved.index(True)].name!r} became NaN or infinite, so that "
+                "nothing can be shared out, though the loss does not show it. What was recorded before is safe."
+            )
+        for ledger in self._ledgers.values():
+            if not all(_finite(ledger.gradient)):
+                raise TrainingError(
+                    f"step {self.steps + 1}: the loss of {ledger.whole.name} is finite, but its gradient is not, so "
+                    "that nothing can be shared out; look for a root, a logarithm or a division at 0 in the loss. What "
+                    "was recorded before is safe."
+                )
+
     def _close(self, ledger: _Ledger, scale: float, series: bool) -> Account:
         """Shares out, adds to what was shared out before, and goes to the end of the step."""
         columns, helped, hurt, shares = [], [], [], []
@@ -366,18 +414,11 @@ class Allocator:
             both = torch.stack(counts).sum(0)
             helped.append(both[0])
             hurt.append(both[1])
-        sums = torch.cat(columns).cpu().numpy()
-        if not np.isfinite(sums).all():
-            raise TrainingError(
-                f"step {self.steps + 1}: the loss of {ledger.whole.name} is finite, but its gradient is not, so that "
-                "nothing can be shared out; look for a root, a logarithm or a division at 0 in the loss. What was "
-                "recorded before is safe."
-            )
         made = Account(
             ledger.loss,
             ledger.new_loss,
             ledger.drift,
-            sums,
+            torch.cat(columns).cpu().numpy(),
             torch.stack(helped).cpu().numpy().astype(np.int32),
             torch.stack(hurt).cpu().numpy().astype(np.int32),
             torch.cat(shares).numpy() if series else None,
@@ -537,6 +578,21 @@ def _check_finite(name: str, loss: float, step: int) -> None:
             f"step {step}: the loss of {name} is {loss}; nothing can be shared out. Training has diverged: lower the "
             "rate. What was recorded before is safe."
         )
+
+
+def _form(tensor: Tensor) -> str:
+    """Says type, shape and device."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)} on {tensor.device}"
+
+
+def _same(tensor: Tensor, other: Tensor) -> bool:
+    """Tells whether two tensors are of one type, shape and device, and equal."""
+    return _form(tensor) == _form(other) and torch.equal(tensor, other)
+
+
+def _finite(tensors: Sequence[Tensor]) -> list[bool]:
+    """Tells of each tensor whether all its values are finite: only then their sum in float64 is."""
+    return torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors]).isfinite().tolist()
 
 
 def _copy(tensor: Tensor) -> Tensor:

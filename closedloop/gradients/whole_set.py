@@ -43,10 +43,12 @@ class WholeSet:
         self._inputs, self._targets = _as_tensors(f"{name}: inputs", inputs), _as_tensors(f"{name}: targets", targets)
         self._tensors = [*_leaves(self._inputs), *_leaves(self._targets)]
         lengths = {len(t) for t in self._tensors}
-        if len(lengths) != 1 or 0 in lengths:
+        if len(lengths) != 1:
             raise InvalidArgumentError(
                 f"{name}: expected inputs and targets of the same number of examples, got {sorted(lengths)}."
             )
+        if 0 in lengths:
+            raise InvalidArgumentError(f"{name}: expected inputs and targets of one example or more, got none.")
         self.examples = lengths.pop()
         count = -(-self.examples // chunk)
         self._edges = [self.examples * i // count for i in range(count + 1)]

@@ -223,7 +223,10 @@ def test_it_is_closed_by_its_block(tmp_path):
     [
         ({"rule": "euler"}, "rule: expected 'first-order', 'trapezoid', 'simpson' or 'adaptive-simpson', got 'euler'"),
         ({"losses": {"train": examples()}}, "losses: expected names such as 'validation', got 'train'"),
-        ({"losses": {"other": 3}}, r"other: expected \(inputs, targets\), got int"),
+        (
+            {"losses": {"other": 3}},
+            r"other: expected \(inputs, targets\), tensors with a row for each example, got int",
+        ),
         ({"parameters": "some"}, "parameters: expected one of 'trained', 'all', got 'some'"),
         ({"exists": "resume"}, "save: expected the folder of the run"),
         ({"carry": {"x": 3}}, "x: expected something with state_dict"),
