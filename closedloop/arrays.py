@@ -199,7 +199,9 @@ class LateColumns(Mapping[str, tuple[Any, ...]]):
         names: Sequence[str],
         compute: Callable[[], Mapping[str, tuple[Any, ...]]],
     ) -> None:
-        self.known, self._names, self._compute = known, tuple(names), compute
+        self.known = known
+        self._names = tuple(names)
+        self._compute = compute
 
     @cached_property
     def _late(self) -> Mapping[str, tuple[Any, ...]]:

@@ -19,7 +19,7 @@ from closedloop.interfaces import FloatArray
 #: Numbers that end a training, as attributes of its shares: losses and accuracies by the name of the set.
 ENDS = ("loss_", "accuracy_")
 #: What an observation can be; intervals of its mean are cut there.
-WITHIN = {
+WITHIN: dict[str, tuple[float, float]] = {
     "helping": (0, 1),
     "helping_of_moving": (0, 1),
     "sign_changes": (0, 1),

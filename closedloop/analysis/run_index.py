@@ -131,7 +131,7 @@ class RunIndex:
 
     @at_door
     def __init__(self, folder: str | Path, file: str | Path | None = None) -> None:
-        self.folder = Path(folder).resolve()
+        self.folder: Path = Path(folder).resolve()
         if not self.folder.is_dir() and not is_packed(self.folder):
             raise InvalidArgumentError(f"folder: expected a folder of runs, or a run, got {folder}, which is neither.")
         self._guard = threading.RLock()

@@ -104,7 +104,7 @@ class Commands(TyperGroup):
         self.commands.update({name: Late(name) for name in COMMANDS})
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="closedloop",
     cls=Commands,
     help="What does this neuron want to see? Evolve images that excite a unit of a network, without a gradient.",

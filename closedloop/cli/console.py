@@ -10,7 +10,7 @@ from rich.progress import Progress as RichBar
 
 from closedloop.loop import notices, progress
 
-console = Console(soft_wrap=False)
+console: Console = Console(soft_wrap=False)
 
 #: Columns of a terminal from which on a bar has its full length.
 _ROOMY = 100

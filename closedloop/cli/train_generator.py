@@ -14,7 +14,7 @@ from closedloop.errors import InvalidArgumentError, closest
 
 #: Networks whose features can steer the training, with the normalization of their images and the layers taken.
 FEATURES = ("lite1", "lite2")
-LAYERS = {
+LAYERS: dict[str, tuple[str, ...]] = {
     "spatial": ("bn1", "blocks.1", "blocks.2", "blocks.4"),
     "two-part": ("blocks.1", "blocks.2", "blocks.4", "blocks.6", "output"),
 }

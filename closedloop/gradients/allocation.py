@@ -35,7 +35,7 @@ from closedloop.errors import InvalidArgumentError, TrainingError
 from closedloop.gradients.whole_set import WholeSet
 from closedloop.networks.carried import array_tensor, tensor_array
 from closedloop.networks.modules import undisturbed
-from closedloop.networks.tensors import parameter_tensors
+from closedloop.networks.tensors import ParameterTensor, parameter_tensors
 
 #: Rules, and the new gradients of the whole set that each takes for a step; of the last one at least.
 RULES = {"first-order": 1, "trapezoid": 1, "simpson": 2, "adaptive-simpson": 2}
@@ -123,7 +123,10 @@ class Allocator:
         batch_norm: str = "batch",
         every_parameter: bool = False,
     ) -> None:
-        self.model, self.rule, self.tolerance, self._batch_norm = model, rule, tolerance, batch_norm
+        self.model: nn.Module = model
+        self.rule: str = rule
+        self.tolerance: float = tolerance
+        self._batch_norm = batch_norm
         if strange := [name for name, p in model.named_parameters() if p.is_complex()]:
             raise InvalidArgumentError(
                 f"model: expected real parameters, got complex ones such as {strange[0]!r}; hold their real and "
@@ -144,10 +147,10 @@ class Allocator:
         if lost := [name for name in names if not every[name].isfinite().all()]:
             raise InvalidArgumentError(f"model: expected finite parameters, got NaN or infinity in {lost[0]!r}.")
         self.parameters: list[Tensor] = [every[name] for name in names]
-        self.tensors = parameter_tensors(model, names)
+        self.tensors: list[ParameterTensor] = parameter_tensors(model, names)
         self._others = {name: p for name, p in every.items() if name not in set(names)}
         self._others_are = self._hash_others()
-        self.steps = 0
+        self.steps: int = 0
         self._previous = [_copy(p) for p in self.parameters]
         self._spare = [torch.empty_like(p) for p in self._previous]
         self._buffers = {name: b.detach().clone() for name, b in self._fixed_buffers().items()}

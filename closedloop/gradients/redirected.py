@@ -38,7 +38,7 @@ class RedirectedReLU(TorchFunctionMode):
 
     def __init__(self, maximize: bool = True) -> None:
         super().__init__()
-        self.maximize = bool(maximize)
+        self.maximize: bool = bool(maximize)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

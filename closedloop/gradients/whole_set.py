@@ -39,7 +39,10 @@ class WholeSet:
     def __init__(
         self, name: str, model: nn.Module, loss_fn: Callable[[Any, Any], Tensor], inputs: Any, targets: Any, chunk: int
     ) -> None:
-        self.name, self._model, self._loss_fn, self._chunk = name, model, loss_fn, chunk
+        self.name: str = name
+        self._model = model
+        self._loss_fn = loss_fn
+        self._chunk = chunk
         self._inputs, self._targets = _as_tensors(f"{name}: inputs", inputs), _as_tensors(f"{name}: targets", targets)
         self._tensors = [*_leaves(self._inputs), *_leaves(self._targets)]
         lengths = {len(t) for t in self._tensors}
@@ -49,7 +52,7 @@ class WholeSet:
             )
         if 0 in lengths:
             raise InvalidArgumentError(f"{name}: expected inputs and targets of one example or more, got none.")
-        self.examples = lengths.pop()
+        self.examples: int = lengths.pop()
         count = -(-self.examples // chunk)
         self._edges = [self.examples * i // count for i in range(count + 1)]
         self._device = next(model.parameters()).device

@@ -35,7 +35,8 @@ class DriftCorrection:
     """
 
     def __init__(self, method: str, memory: float) -> None:
-        self.method, self.keep = method, float(np.exp(-1 / memory))
+        self.method: str = method
+        self.keep: float = float(np.exp(-1 / memory))
         self._baseline: FloatArray | None = None
         # Recency-weighted sums over references, each (6, units[, time]): 1, x, y, x², x y, y² of baseline x and now y.
         # Runs of older versions have no y², and go on with the ordinary line.

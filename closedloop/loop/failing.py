@@ -30,7 +30,8 @@ class Failing:
     """
 
     def __init__(self, evolutions: Sequence[Evolution], alone: bool) -> None:
-        self._evolutions, self.alone = evolutions, alone
+        self._evolutions = evolutions
+        self.alone: bool = alone
 
     @contextmanager
     def of(self, evolution: Evolution) -> Iterator[None]:

@@ -34,12 +34,14 @@ class ReferencePool:
     def __init__(
         self, references: ImageSet | str | Path | NDArray[Any] | None, resolution: int, form: Form = STILL
     ) -> None:
-        self.source, self.resolution, self.form = references, resolution, form
+        self.source: ImageSet | str | Path | NDArray[Any] | None = references
+        self.resolution: int = resolution
+        self.form: Form = form
         self.images: ImageSet | None = None
         if references is not None:
             stored = stored_references(Path(references)) if isinstance(references, (str, Path)) else None
             self.images = as_image_set(references if stored is None else stored, resolution, form, "references")
-        self.bank = None if self.images is None else Bank.of(self.images.images)
+        self.bank: Bank | None = None if self.images is None else Bank.of(self.images.images)
         self._sums: tuple[FloatArray, FloatArray] | None = None
 
     def __len__(self) -> int:

@@ -58,10 +58,11 @@ class Schedule:
     ) -> None:
         self._evolutions, self._references, self._stop, self._settings = evolutions, references, stop, settings
         self._failing = failing
-        self.phase, self.index = ("survey", -1) if len(references) else ("evolve", 0)
+        self.phase: str = "survey" if len(references) else "evolve"
+        self.index: int = -1 if len(references) else 0
         self.reasons: dict[str, str] = {}
-        self.asked = EndRequest()
-        self.older = current_stream() == 1  # a comparison that goes on evolves as it began
+        self.asked: EndRequest = EndRequest()
+        self.older: bool = current_stream() == 1  # a comparison that goes on evolves as it began
 
     def next(self) -> Block | None:
         """Returns the images of the phase under way, or of the next one where none are left; None at the end."""
@@ -219,7 +220,9 @@ class Schedule:
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
-        self.phase, self.index, self.reasons = state["phase"], int(state["index"]), dict(state["reasons"])
+        self.phase = state["phase"]
+        self.index = int(state["index"])
+        self.reasons = dict(state["reasons"])
         self.older = "rules" not in state
 
 

@@ -21,7 +21,7 @@ from closedloop.checks import check_flag, check_part, units_of
 from closedloop.errors import CallOrderError, InvalidArgumentError, ObserverError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet
-from closedloop.interfaces import Budgeted, FloatArray, Presenting, Sighted, State, Subject, form_of
+from closedloop.interfaces import Budgeted, FloatArray, Form, Presenting, Sighted, State, Subject, form_of
 from closedloop.loop.answers import today
 from closedloop.loop.blocks import Block, Generation, Observer
 from closedloop.loop.commits import check_fingerprints, fingerprints, record, run_course
@@ -89,16 +89,18 @@ class Session(Readable):
     ) -> None:
         check_part("subject", subject)
         threads = _check_threads(threads, subject)
-        self.form = form_of(subject)
+        self.form: Form = form_of(subject)
         for thread in threads:
             check_forms(f"thread {thread.name!r}", form_of(thread.generator), self.form)
         self.subject = subject
-        self.settings = read_settings(Settings, settings)
-        self.save, self.exists = save, exists
+        self.settings: Settings = read_settings(Settings, settings)
+        self.save: str | Path | None = save
+        self.exists: str = exists
         shown = [SessionMeter()] if check_flag("progress", progress) else []
-        self.stop, self.observers = _several("stop", stop), (*_several("observers", observers), *shown)
-        self.evolutions = [Evolution(t, self.settings.retest_candidates) for t in threads]
-        self.resolution = max(t.generator.resolution for t in threads)
+        self.stop: tuple[Any, ...] = _several("stop", stop)
+        self.observers: tuple[Any, ...] = (*_several("observers", observers), *shown)
+        self.evolutions: list[Evolution] = [Evolution(t, self.settings.retest_candidates) for t in threads]
+        self.resolution: int = max(t.generator.resolution for t in threads)
         self._references = ReferencePool(references, self.resolution, self.form)
         self._failing = Failing(self.evolutions, self.settings.failures == "thread")
         compares = any(isinstance(rule, Comparing) for rule in self.stop)

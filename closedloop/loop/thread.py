@@ -192,21 +192,21 @@ class Evolution:
     """
 
     def __init__(self, thread: Thread, candidates: int) -> None:
-        self.thread = thread
+        self.thread: Thread = thread
         self.candidates = candidates
-        self.images = 0
+        self.images: int = 0
         self.history: list[Scored] = []
         self.top_ids: list[str] = []
-        self.top_scores = np.empty(0)
-        self.top_codes = np.empty((0, thread.generator.space.dim))
-        self.center = thread.generator.space.center
+        self.top_scores: FloatArray = np.empty(0)
+        self.top_codes: FloatArray = np.empty((0, thread.generator.space.dim))
+        self.center: FloatArray = thread.generator.space.center
         self.average: FloatArray | None = None
-        self.centers = 0
-        self.older = False
+        self.centers: int = 0
+        self.older: bool = False
         self.winner: tuple[str, FloatArray] | None = None
         self.climbed: list[FloatArray] = []
         self.hold: FloatArray | None = None
-        self.failed = ""
+        self.failed: str = ""
         self.latest: FloatArray = np.empty(0)
         self.naturals: Naturals | None = None
 
@@ -345,9 +345,12 @@ class Evolution:
         self.images = int(state["images"])
         self.history = [Scored(float(b), float(m), int(i)) for b, m, i in state["history"]]
         self.top_ids = list(state["top_ids"])
-        self.top_scores, self.top_codes, self.center = state["top_scores"], state["top_codes"], state["center"]
+        self.top_scores = state["top_scores"]
+        self.top_codes = state["top_codes"]
+        self.center = state["center"]
         self.older = "centers" not in state
-        self.average, self.centers = state.get("average"), int(state.get("centers", 0))
+        self.average = state.get("average")
+        self.centers = int(state.get("centers", 0))
         winner = state["winner"]
         self.winner = None if winner is None else (winner["id"], winner["code"])
         climbed = state.get("climbed")  # runs of earlier versions have none

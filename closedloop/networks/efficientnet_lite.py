@@ -46,8 +46,8 @@ class NormAct(nn.BatchNorm2d):
 
     def __init__(self, channels: int, active: bool = True) -> None:
         super().__init__(channels, eps=1e-3)
-        self.drop = nn.Identity()
-        self.act = nn.ReLU6(inplace=True) if active else nn.Identity()
+        self.drop: nn.Identity = nn.Identity()
+        self.act: nn.Module = nn.ReLU6(inplace=True) if active else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Turns maps ``(n, c, h, w)`` into maps of the same shape."""
@@ -67,13 +67,14 @@ class DepthwiseSeparable(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()
-        self.conv_dw = convolution(inputs, inputs, kernel, stride, groups=inputs)
-        self.bn1 = NormAct(inputs)
-        self.aa, self.se = nn.Identity(), nn.Identity()
-        self.conv_pw = convolution(inputs, outputs, 1)
-        self.bn2 = NormAct(outputs, active=False)
-        self.drop_path = nn.Identity()
-        self.skips = stride == 1 and inputs == outputs
+        self.conv_dw: nn.Conv2d = convolution(inputs, inputs, kernel, stride, groups=inputs)
+        self.bn1: NormAct = NormAct(inputs)
+        self.aa: nn.Identity = nn.Identity()
+        self.se: nn.Identity = nn.Identity()
+        self.conv_pw: nn.Conv2d = convolution(inputs, outputs, 1)
+        self.bn2: NormAct = NormAct(outputs, active=False)
+        self.drop_path: nn.Identity = nn.Identity()
+        self.skips: bool = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Turns maps ``(n, inputs, h, w)`` into maps ``(n, outputs, h', w')``."""
@@ -89,15 +90,16 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = inputs * expansion
-        self.conv_pw = convolution(inputs, inner, 1)
-        self.bn1 = NormAct(inner)
-        self.conv_dw = convolution(inner, inner, kernel, stride, groups=inner)
-        self.bn2 = NormAct(inner)
-        self.aa, self.se = nn.Identity(), nn.Identity()
-        self.conv_pwl = convolution(inner, outputs, 1)
-        self.bn3 = NormAct(outputs, active=False)
-        self.drop_path = nn.Identity()
-        self.skips = stride == 1 and inputs == outputs
+        self.conv_pw: nn.Conv2d = convolution(inputs, inner, 1)
+        self.bn1: NormAct = NormAct(inner)
+        self.conv_dw: nn.Conv2d = convolution(inner, inner, kernel, stride, groups=inner)
+        self.bn2: NormAct = NormAct(inner)
+        self.aa: nn.Identity = nn.Identity()
+        self.se: nn.Identity = nn.Identity()
+        self.conv_pwl: nn.Conv2d = convolution(inner, outputs, 1)
+        self.bn3: NormAct = NormAct(outputs, active=False)
+        self.drop_path: nn.Identity = nn.Identity()
+        self.skips: bool = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Turns maps ``(n, inputs, h, w)`` into maps ``(n, outputs, h', w')``."""
@@ -113,8 +115,8 @@ class GlobalPool(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten(1)
+        self.pool: nn.AdaptiveAvgPool2d = nn.AdaptiveAvgPool2d(1)
+        self.flatten: nn.Flatten = nn.Flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Averages maps ``(n, c, h, w)`` to ``(n, c)``."""
@@ -132,13 +134,13 @@ class EfficientNetLite(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         depth, width = SCALES[size]
-        self.conv_stem = convolution(3, 32, 3, 2)
-        self.bn1 = NormAct(32)
+        self.conv_stem: nn.Conv2d = convolution(3, 32, 3, 2)
+        self.bn1: NormAct = NormAct(32)
         self.blocks, channels = _stages(depth, width)
-        self.conv_head = convolution(channels, 1280, 1)
-        self.bn2 = NormAct(1280)
-        self.global_pool = GlobalPool()
-        self.classifier = nn.Linear(1280, 1000)
+        self.conv_head: nn.Conv2d = convolution(channels, 1280, 1)
+        self.bn2: NormAct = NormAct(1280)
+        self.global_pool: GlobalPool = GlobalPool()
+        self.classifier: nn.Linear = nn.Linear(1280, 1000)
         for module in self.modules():
             _draw(module)
 

@@ -58,10 +58,13 @@ class Engine(Protocol):
 class Eager:
     """Plain torch."""
 
-    name, runs_torch = "eager", True
+    name: str = "eager"
+    runs_torch: bool = True
 
     def __init__(self, module: nn.Module, device: torch.device, autocast: bool = False) -> None:
-        self.module, self._device, self._autocast = module, device, autocast
+        self.module: nn.Module = module
+        self._device = device
+        self._autocast = autocast
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Runs inputs ``(n, …)`` as `Engine` says."""
@@ -77,7 +80,8 @@ class Eager:
 class Compiled:
     """The module's exported graph through ``torch.compile``. Compiling takes a minute; worth it for long runs."""
 
-    name, runs_torch = "compile", True
+    name: str = "compile"
+    runs_torch: bool = True
 
     def __init__(self, module: nn.Module, device: torch.device, example: Tensor) -> None:
         batch = torch.export.Dim("batch", min=2)
@@ -98,7 +102,8 @@ class Compiled:
 class Onnx:
     """ONNX Runtime on the CPU. The exported graph holds only what the outputs need."""
 
-    name, runs_torch = "onnx", False
+    name: str = "onnx"
+    runs_torch: bool = False
 
     def __init__(self, module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> None:
         import onnxruntime
@@ -124,8 +129,10 @@ class OneByOne:
     """
 
     def __init__(self, engine: Engine, module: nn.Module) -> None:
-        self._engine, self._module, self.name = engine, module, engine.name
-        self.runs_torch = engine.runs_torch
+        self._engine = engine
+        self._module = module
+        self.name: str = engine.name
+        self.runs_torch: bool = engine.runs_torch
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Runs inputs ``(n, …)`` as `Engine` says, one at a time."""

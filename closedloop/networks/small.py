@@ -46,11 +46,13 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.shortcut = nn.Conv2d(channels, width, 1, stride, bias=False) if channels != width else nn.Identity()
+        self.conv1: nn.Conv2d = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1: nn.BatchNorm2d = nn.BatchNorm2d(width)
+        self.conv2: nn.Conv2d = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2: nn.BatchNorm2d = nn.BatchNorm2d(width)
+        self.shortcut: nn.Module = (
+            nn.Conv2d(channels, width, 1, stride, bias=False) if channels != width else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns ``(n, width, h / stride, w / stride)``."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,7 @@ class Auto(AskTell):
     """
 
     name = "auto"
-    memory = (
+    memory: ClassVar[tuple[str, ...]] = (
         "x",  # remembered codes (n, size), in the coordinates of `Coordinates`
         "y",  # their scores (n,)
         "expected",  # what the process expects of them (n,)
@@ -182,7 +182,7 @@ class Auto(AskTell):
         first = None if start is None else check_start(start, space)
         if radius is not None:
             check_positive("radius", radius)
-        self.coordinates = Coordinates(space, radius)
+        self.coordinates: Coordinates = Coordinates(space, radius)
         if radius is not None and not self.coordinates.curved:
             raise InvalidArgumentError(
                 f"radius: expected none in {space!r}; lengths are fixed in unbounded spaces of 16 dimensions and more."
@@ -192,8 +192,9 @@ class Auto(AskTell):
                 "start: expected a code away from the middle of the prior; the middle has no direction."
             )
         super().__init__(space, seed, images=images, population=int(population), start=first, radius=radius)
-        self.images, self.population = BUDGET if images is None else int(images), int(population)
-        self.window = max(remembered_codes(space.dim), 2 * self.population)
+        self.images: int = BUDGET if images is None else int(images)
+        self.population: int = int(population)
+        self.window: int = max(remembered_codes(space.dim), 2 * self.population)
         self._x = np.empty((0, self.coordinates.size), np.float32)
         self._y, self._t = np.empty(0), np.empty(0)
         self._expected: FloatArray = np.empty(0)

@@ -35,10 +35,11 @@ class Coordinates:
     """
 
     def __init__(self, space: Space, radius: float | None) -> None:
-        self.space, self._shell = space, Shell(space, radius)
-        self.curved = self._shell.curved
-        self.free = self.curved and radius is None
-        self.size = space.dim + self.free
+        self.space: Space = space
+        self._shell = Shell(space, radius)
+        self.curved: bool = self._shell.curved
+        self.free: bool = self.curved and radius is None
+        self.size: int = space.dim + self.free
 
     def of(self, codes: FloatArray) -> FloatArray:
         """Returns the coordinates ``(n, size)`` of codes ``(n, dim)``, moved to where codes may lie."""

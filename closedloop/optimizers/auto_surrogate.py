@@ -72,9 +72,10 @@ class Warp:
 
     def __init__(self, y: FloatArray, index: int) -> None:
         size = np.abs(y[y != 0])
-        self.c = float(WARPS[index] * np.median(size)) if len(size) else np.inf
+        self.c: float = float(WARPS[index] * np.median(size)) if len(size) else np.inf
         bent = self._bent(y)
-        self.mean, self.sd = float(bent.mean()), float(bent.std())
+        self.mean: float = float(bent.mean())
+        self.sd: float = float(bent.std())
 
     def _bent(self, y: FloatArray) -> FloatArray:
         return y if np.isinf(self.c) else np.arcsinh(y / self.c)
@@ -214,7 +215,10 @@ class Surrogate:
     """
 
     def __init__(self, x: FloatArray, alpha: FloatArray, w: FloatArray, length: float) -> None:
-        self.x, self.alpha, self.w, self.length = x, alpha, w, length
+        self.x: FloatArray = x
+        self.alpha: FloatArray = alpha
+        self.w: FloatArray = w
+        self.length: float = length
         self._weighted = x * w
         self._squares = np.einsum("ij,ij->i", self._weighted, x)
 

@@ -10,7 +10,7 @@ k updates A differs from a multiple of the identity in k directions only; these 
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class CholeskyCMAES(MeanSearch):
     """
 
     name = "cholesky-cma"
-    memory = ("m", "sigma", "ps", "pc", "k", "a", "u", "v", "inverse_u", "inverse_v")
+    memory: ClassVar[tuple[str, ...]] = ("m", "sigma", "ps", "pc", "k", "a", "u", "v", "inverse_u", "inverse_v")
 
     @at_door
     def __init__(
@@ -65,10 +65,13 @@ class CholeskyCMAES(MeanSearch):
         check_positive("sigma", sigma)
         check_whole("every", every, 1)
         self._m = check_start(start, space)
-        self.population = field_population(space.dim) if population is None else int(population)
+        self.population: int = field_population(space.dim) if population is None else int(population)
         first = None if start is None else self._m
         super().__init__(space, seed, population=self.population, sigma=float(sigma), every=int(every), start=first)
-        self.every, self._sigma, self._k, self._a = int(every), sigma * space.scale, 0, 1.0
+        self.every: int = int(every)
+        self._sigma = sigma * space.scale
+        self._k = 0
+        self._a = 1.0
         self._ps: FloatArray = np.zeros(space.dim)
         self._pc: FloatArray = np.zeros(space.dim)
         # A = a (I + U V) and A⁻¹ = (I + U' V') / a; one column of U and one row of V for each update.

@@ -60,12 +60,12 @@ class MapElites(AskTell):
         mutation_eta: float = 15.0,
         reach: float = 6.0,
     ) -> None:
-        self.classes = check_whole("classes", classes, 1)
-        self.children = check_whole("children", children, 2)
+        self.classes: int = check_whole("classes", classes, 1)
+        self.children: int = check_whole("children", children, 2)
         # The paper's crossover of pixels (a bounded space) and of pattern-producing networks (an unbounded one).
         rate, eta = (0.5, 10.0) if space.bounded else (0.1, 15.0)
-        self.crossover_rate = rate if crossover_rate is None else crossover_rate
-        self.crossover_eta = eta if crossover_eta is None else crossover_eta
+        self.crossover_rate: float = rate if crossover_rate is None else crossover_rate
+        self.crossover_eta: float = eta if crossover_eta is None else crossover_eta
         check_number("crossover_rate", self.crossover_rate, 0, 1)
         check_number("mutation_rate", mutation_rate, 0, 1)
         for name, value in {"crossover_eta": self.crossover_eta, "mutation_eta": mutation_eta, "reach": reach}.items():
@@ -82,8 +82,9 @@ class MapElites(AskTell):
             mutation_eta=mutation_eta,
             reach=reach,
         )
-        self.initial = self.children if initial is None else check_whole("initial", initial, 1)
-        self.mutation_rate, self.mutation_eta = mutation_rate, mutation_eta
+        self.initial: int = self.children if initial is None else check_whole("initial", initial, 1)
+        self.mutation_rate: float = mutation_rate
+        self.mutation_eta: float = mutation_eta
         span = reach * space.scale
         self._limits = (space.low, space.high) if space.bounded else (-span, span)
         self._told = 0

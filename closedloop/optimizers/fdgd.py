@@ -7,7 +7,7 @@ genetic algorithm in fc6, less in fc8.
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 from closedloop.checks import at_door, check_positive
 from closedloop.interfaces import FloatArray, Space
@@ -34,7 +34,7 @@ class FDGD(MeanSearch):
     """
 
     name = "fdgd"
-    memory = ("x",)
+    memory: ClassVar[tuple[str, ...]] = ("x",)
 
     @at_door
     def __init__(
@@ -59,8 +59,10 @@ class FDGD(MeanSearch):
         super().__init__(
             space, seed, population=int(population), radius=radius, lr=lr, antithetic=antithetic, start=first
         )
-        self.population, self.lr, self.antithetic = int(population), lr, antithetic
-        self.radius = radius * space.scale
+        self.population: int = int(population)
+        self.lr: float = lr
+        self.antithetic: bool = antithetic
+        self.radius: float = radius * space.scale
 
     def _mean(self) -> FloatArray:
         """Returns x ``(dim,)``."""

@@ -7,7 +7,7 @@ Sources: Xiao & Kreiman 2020, "XDream", PLoS Computational Biology (settings tun
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class GeneticAlgorithm(AskTell):
         n_conserve: Best codes that live on unchanged.
     """
 
-    memory = ("population_codes",)
+    memory: ClassVar[tuple[str, ...]] = ("population_codes",)
 
     @at_door
     def __init__(
@@ -119,10 +119,10 @@ class GeneticAlgorithm(AskTell):
         }
         published = SETTINGS[setting]
         published = replace(published, mutation_size=space.in_scale(published.mutation_size))
-        self.breeding = replace(published, **{k: v for k, v in given.items() if v is not None})
+        self.breeding: Breeding = replace(published, **{k: v for k, v in given.items() if v is not None})
         super().__init__(space, seed, setting=setting, **asdict(self.breeding))
         self.name = "ga-2019" if setting == "2019" else "xdream-ga"
-        self.population = int(self.breeding.population)
+        self.population: int = int(self.breeding.population)
         self._population_codes: FloatArray | None = None
 
     def _propose(self) -> FloatArray:

@@ -59,7 +59,7 @@ class HessianCMA(ReadableOptimizer):
         self._basis = _basis(np.asarray(eigenvalues, dtype=float), np.asarray(axes, dtype=float), exponent, space.dim)
         inner = Space(len(self._basis), scale=space.scale)
         self._inner = CholeskyCMAES(inner, seed, population=population, sigma=sigma)
-        self.population = self._inner.population
+        self.population: int = self._inner.population
 
     def ask(self) -> FloatArray:
         """Returns the next codes ``(population, dim)``; the same again until they are told."""

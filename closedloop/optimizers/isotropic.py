@@ -7,7 +7,7 @@ memory. Letters and equation numbers follow Hansen 2016, "The CMA Evolution Stra
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class IsotropicES(MeanSearch):
     """
 
     name = "isotropic"
-    memory = ("m", "p", "sigma")
+    memory: ClassVar[tuple[str, ...]] = ("m", "p", "sigma")
 
     @at_door
     def __init__(
@@ -55,7 +55,7 @@ class IsotropicES(MeanSearch):
         check_population(population, 2)
         check_positive("sigma", sigma)
         self._m = check_start(start, space)
-        self.population = field_population(space.dim) if population is None else int(population)
+        self.population: int = field_population(space.dim) if population is None else int(population)
         first = None if start is None else self._m
         super().__init__(space, seed, population=self.population, sigma=sigma, start=first)
         self._sigma = sigma * space.scale

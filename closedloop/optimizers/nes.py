@@ -7,7 +7,7 @@ Algorithm 1 without the shape matrix; the scores are standardized instead of ran
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class NES(MeanSearch):
     """
 
     name = "nes"
-    memory = ("mu", "sigma")
+    memory: ClassVar[tuple[str, ...]] = ("mu", "sigma")
 
     @at_door
     def __init__(
@@ -67,8 +67,10 @@ class NES(MeanSearch):
             antithetic=antithetic,
             start=None if start is None else self._mu,
         )
-        self.population, self.antithetic = int(population), antithetic
-        self.lr, self.radius_lr = lr, radius_lr
+        self.population: int = int(population)
+        self.antithetic: bool = antithetic
+        self.lr: float = lr
+        self.radius_lr: float = radius_lr
         self._sigma = radius * space.scale
 
     def _mean(self) -> FloatArray:

@@ -10,7 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Nevergrad(AskTell):
         InvalidArgumentError: It cannot be asked for several codes at a time, or an option does not fit.
     """
 
-    memory = ("told",)
+    memory: ClassVar[tuple[str, ...]] = ("told",)
 
     def __init__(
         self,
@@ -93,11 +93,13 @@ class Nevergrad(AskTell):
                 f"nevergrad: {method!r} does not repeat itself from a seed, so a run of it could not go on; take "
                 "another method, such as 'CMA'."
             )
-        self.population = 4 + int(8 * np.log(space.dim)) if population is None else int(population)
+        self.population: int = 4 + int(8 * np.log(space.dim)) if population is None else int(population)
         super().__init__(space, seed, images=images, population=self.population, sigma=sigma)
-        self.name, self.method = f"nevergrad:{method}", method
+        self.name: str = f"nevergrad:{method}"
+        self.method: str = method
         # Many of its optimizers choose themselves by the budget, so it is always told one.
-        self.images, self.sigma = BUDGET if images is None else int(images), sigma
+        self.images: int = BUDGET if images is None else int(images)
+        self.sigma: float = sigma
         self._stream = current_stream()
         self._level = 0.0
         self._exponent: int | None = None

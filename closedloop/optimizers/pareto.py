@@ -89,14 +89,15 @@ class ParetoSearch:
     name = "pareto"
 
     def __init__(self, space: Space, seed: int = 0, *, population: int = 40, start: FloatArray | None = None) -> None:
-        self.space, self.population = space, check_whole("population", population, 4)
+        self.space: Space = space
+        self.population: int = check_whole("population", population, 4)
         self._start = None if start is None else space.check(start)
         self._rng = part_generator(seed, self.name)
         self._asked: FloatArray | None = None
         self.codes: FloatArray = np.empty((0, space.dim))
         self.values: FloatArray = np.empty((0, 2))
         self.numbers: NDArray[np.int64] = np.empty(0, np.int64)
-        self.told = 0
+        self.told: int = 0
         self._last: FloatArray = np.empty((0, space.dim))
         self._last_values: FloatArray = np.empty((0, 2))
 
@@ -227,7 +228,8 @@ class ParetoSearch:
         self._asked = None if asked is None else np.asarray(asked, float)
         self.codes = np.asarray(state["codes"], float).reshape(-1, self.space.dim)
         self.values = np.asarray(state["values"], float).reshape(-1, 2)
-        self.numbers, self.told = np.asarray(state["numbers"], np.int64), int(state["told"])
+        self.numbers = np.asarray(state["numbers"], np.int64)
+        self.told = int(state["told"])
         self._last = np.asarray(state["last"], float).reshape(-1, self.space.dim)
         self._last_values = np.asarray(state["last_values"], float).reshape(-1, 2)
         restore_generator(self._rng, state["random"])

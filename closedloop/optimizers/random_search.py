@@ -25,7 +25,7 @@ class RandomSearch(AskTell):
     def __init__(self, space: Space, seed: int = 0, *, population: int = 40) -> None:
         check_population(population, 1)
         super().__init__(space, seed, population=int(population))
-        self.population = int(population)
+        self.population: int = int(population)
 
     def _propose(self) -> FloatArray:
         return self.space.sample(self.population, self._rng)

@@ -6,7 +6,7 @@ PPSN X.
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class SeparableCMA(MeanSearch):
     """
 
     name = "separable-cma"
-    memory = ("m", "sigma", "c", "ps", "pc", "g")
+    memory: ClassVar[tuple[str, ...]] = ("m", "sigma", "c", "ps", "pc", "g")
 
     @at_door
     def __init__(
@@ -49,7 +49,7 @@ class SeparableCMA(MeanSearch):
         check_population(population, 2)
         check_positive("sigma", sigma)
         self._m = check_start(start, space)
-        self.population = 4 + int(3 * np.log(space.dim)) if population is None else int(population)
+        self.population: int = 4 + int(3 * np.log(space.dim)) if population is None else int(population)
         first = None if start is None else self._m
         super().__init__(space, seed, population=self.population, sigma=sigma, start=first)
         self._sigma, self._g = sigma * space.scale, 0

@@ -26,7 +26,7 @@ class Shell:
 
     def __init__(self, space: Space, radius: float | None = None) -> None:
         self.space = space
-        self.curved = not space.bounded and space.dim >= 16
+        self.curved: bool = not space.bounded and space.dim >= 16
         self._unit = space.scale * np.sqrt(space.dim) if radius is None else radius
 
     def units(self, codes: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ algorithms for online neuron control", GECCO (SphereCMA; their ``exp`` and ``inv
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class SphereCMA(MeanSearch):
     """
 
     name = "sphere-cma"
-    memory = ("x", "k")
+    memory: ClassVar[tuple[str, ...]] = ("x", "k")
 
     @at_door
     def __init__(
@@ -82,9 +82,11 @@ class SphereCMA(MeanSearch):
         super().__init__(
             space, seed, images=images, schedule=schedule, population=int(population), lr=lr, radius=radius, start=first
         )
-        self.population, self.schedule, self.lr = int(population), schedule, float(lr)
-        self.radius = space.scale * np.sqrt(space.dim) if radius is None else float(radius)
-        self.generations = PUBLISHED_GENERATIONS if images is None else self._generations(images)
+        self.population: int = int(population)
+        self.schedule: str = schedule
+        self.lr: float = float(lr)
+        self.radius: float = space.scale * np.sqrt(space.dim) if radius is None else float(radius)
+        self.generations: int = PUBLISHED_GENERATIONS if images is None else self._generations(images)
         self._x: FloatArray | None = None if first is None else self._to_sphere(first - space.center)
         self._k = 0
 

@@ -83,7 +83,8 @@ class Column:
         self._dtype = np.dtype(object) if self._text else array.dtype.newbyteorder("<")
         self._empty = b"" if self._text else np.full(self._cells, array.fill_value, self._dtype).tobytes()
         self._zeros = ".0" * (array.ndim - 1)
-        self.shape, self.dtype = tuple(array.shape), self._dtype
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype = self._dtype
         self._kept = None if committed is None else self._read(committed)
         self._written, self._last, self._kept_last = self._kept, committed, committed
         self._clean = committed is None

@@ -48,7 +48,7 @@ class Pictures:
 
     def __init__(self, recording: xr.Dataset) -> None:
         self._recording = recording
-        self.rate_hz = recorded_form(recording).rate_hz
+        self.rate_hz: float | None = recorded_form(recording).rate_hz
         source = recording.encoding.get("source")
         self._run = None if source is None else Path(source)
         self._reference = recording["thread"].values == REFERENCE

@@ -184,7 +184,7 @@ class Store:
         missing = {self._responses, NUMBERS[0], TEXTS[0]} - arrays.keys()
         if missing:
             raise ValueError(f"no array {sorted(missing)[0]!r}")
-        self.capacity = int(arrays[NUMBERS[0]].shape[0])
+        self.capacity: int = int(arrays[NUMBERS[0]].shape[0])
         self._along = {name: str((array.metadata.dimension_names or [""])[0]) for name, array in arrays.items()}
         self._columns = {name: Column(folder / name, array, committed.get(name)) for name, array in arrays.items()}
 

@@ -115,7 +115,8 @@ class Recording:
 
     @at_door
     def __init__(self, path: str | Path | None, layout: Layout | None = None, experiment: str = "") -> None:
-        self.path = path = None if path is None else Path(path)
+        path = None if path is None else Path(path)
+        self.path: Path | None = path
         self._experiment = experiment
         self._layout = layout
         self._own = None if path is None else OwnFolder(path)

@@ -47,10 +47,13 @@ class RigClient:
         give_up_s: float | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        self.transport, self._patience_s, self._give_up_s = transport, patience_s, give_up_s
+        self.transport: Transport = transport
+        self._patience_s = patience_s
+        self._give_up_s = give_up_s
         self._tell = tell or (lambda text: None)
-        self.name = secrets.token_hex(6)
-        self.resent = self.stale = 0
+        self.name: str = secrets.token_hex(6)
+        self.resent: int = 0
+        self.stale: int = 0
         self._stale_told = STALE
 
     def hello(self, session: str, connect_s: float) -> Mapping[str, Any]:

@@ -156,8 +156,9 @@ class Collector:
             raise InvalidArgumentError(f"onsets: expected 'ttl' or 'photodiode', got {onsets!r:.80}.")
         if missing not in (None, "flip", "lost"):
             raise InvalidArgumentError(f"missing: expected 'flip', 'lost' or None, got {missing!r:.80}.")
-        self.source, self.onsets = source, onsets
-        self.units = [dict(unit) for unit in _check_units(units)]
+        self.source: Source = source
+        self.onsets = onsets
+        self.units: list[dict[str, Any]] = [dict(unit) for unit in _check_units(units)]
         self.report: Report | None = None
         self._missing = missing or ("flip" if onsets == "ttl" else "lost")
         self._tolerance_s, self._dead_s = check_positive("tolerance_s", tolerance_s), check_number("dead_s", dead_s, 0)

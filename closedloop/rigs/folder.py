@@ -103,10 +103,11 @@ class FolderTransport:
         RecordingError: There is no such folder.
     """
 
-    encodings = ("png",)
+    encodings: tuple[str, ...] = ("png",)
 
     def __init__(self, folder: str | Path) -> None:
-        self.address, self._root = f"folder:{folder}", Path(folder)
+        self.address: str = f"folder:{folder}"
+        self._root = Path(folder)
         if not self._root.is_dir():
             raise RecordingError(f"rig: there is no folder {folder}; make it, or start the rig first.")
         self._awaited: list[Path] = []

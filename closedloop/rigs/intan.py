@@ -199,7 +199,7 @@ class Intan:
     """
 
     #: Sorted numbers that are no spikes, for `closedloop.rigs.collecting.Collector`.
-    artifacts = (ARTIFACT,)
+    artifacts: tuple[int, ...] = (ARTIFACT,)
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class Intan:
         line: int | None = 0,
         level: int | None = None,
     ) -> None:
-        self.tape = Tape()
+        self.tape: Tape = Tape()
         self._host, self._ended = str(host), threading.Event()
         makers: list[tuple[int, str, Callable[[], _Bytes]]] = [
             (check_whole("spike_port", spike_port, 1), SPIKES, lambda: SpikeBytes(self.tape, sample_rate_hz))

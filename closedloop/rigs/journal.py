@@ -49,7 +49,7 @@ class Journal:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = str(path)
+        self.path: str = str(path)
         self._made = self.path != ":memory:" and not Path(self.path).exists()
         try:
             self._file = sqlite3.connect(self.path, isolation_level=None, timeout=10, check_same_thread=False)

@@ -30,7 +30,8 @@ class Markers:
     def __init__(self, name: str = "closedloop", source_id: str | None = None) -> None:
         if not isinstance(name, str) or not name:
             raise InvalidArgumentError(f"name: expected the name of a stream, got {name!r:.80}.")
-        self._lsl, self.name = require("pylsl", "lsl", "markers for LabStreamingLayer"), name
+        self._lsl = require("pylsl", "lsl", "markers for LabStreamingLayer")
+        self.name: str = name
         lsl, source = self._lsl, source_id or f"closedloop-{name}"
         info = lsl.StreamInfo(name, "Markers", 1, lsl.IRREGULAR_RATE, lsl.cf_string, source)
         self._outlet, self._lock = lsl.StreamOutlet(info), threading.Lock()

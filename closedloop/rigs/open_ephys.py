@@ -126,7 +126,7 @@ class OpenEphys:
         if not host or not port.isdecimal() or not 0 < int(port) < 65535:
             raise InvalidArgumentError(f"place: expected HOST:PORT, such as 127.0.0.1:5556, got {place!r:.80}.")
         self._zmq = require("zmq", "rig", "Open Ephys over ZeroMQ")
-        self.tape = Tape()
+        self.tape: Tape = Tape()
         self._reader = OpenEphysReader(self.tape, line, sample_rate_hz, stream)
         self._data, self._life = f"tcp://{place}", f"tcp://{host}:{int(port) + 1}"
         self._ended = threading.Event()

@@ -64,8 +64,8 @@ class Desk:
         self._answer: Mapping[str, Any] | None = None
         self._kept = ""
         self.written: Callable[[str], bool] = lambda block: False
-        self.patience_s = 10.0
-        self.taken = 0
+        self.patience_s: float = 10.0
+        self.taken: int = 0
         self.reason: str | None = None
 
     def welcome(self) -> Mapping[str, Any]:
@@ -193,7 +193,7 @@ class DeskTransport:
         InvalidArgumentError: The place is none, others reach it and there is no token, or the port is taken.
     """
 
-    encodings = ("rgb8",)
+    encodings: tuple[str, ...] = ("rgb8",)
     address = ""
 
     def __init__(self, place: str, desk: Desk, journal: str | Path, token: bytes | None = None) -> None:
@@ -213,7 +213,7 @@ class DeskTransport:
         except OSError as error:
             self._journal.close()
             raise InvalidArgumentError(f"listen: cannot listen at {place} ({error.strerror or error}).") from error
-        self.port = int(self._server.server_address[1])
+        self.port: int = int(self._server.server_address[1])
         self._ended = threading.Event()
         rig = RigServer(desk, _Listening(self), self._journal)
         self._threads = [
@@ -312,7 +312,7 @@ class Talk:
     def __init__(self, desk: Desk, token: bytes | None) -> None:
         self._desk, self._token = desk, token
         self._client = ""
-        self.refused = False
+        self.refused: int = False
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """Returns the answer to one line; an error where it cannot be understood."""

@@ -71,7 +71,7 @@ class Firing:
         self._scale = np.broadcast_to(np.asarray(spikes_per_response, np.float64), units).copy()
         rng = named_generator(seed, "rig latencies")
         spread = self._course.latency_spread_s * rng.standard_normal(units)
-        self.latency_s = np.maximum(self._course.latency_s + spread, 0.02)
+        self.latency_s: NDArray[np.float64] = np.maximum(self._course.latency_s + spread, 0.02)
         self._rng = named_generator(seed, "rig spikes")
         self._mean, self._seen = np.zeros(units), 0  # mean drive of the first presentations, and how many these are
 

@@ -42,10 +42,11 @@ class XDreamTransport:
         RecordingError: There is no such folder.
     """
 
-    encodings = ("png",)
+    encodings: tuple[str, ...] = ("png",)
 
     def __init__(self, folder: str | Path, units: Sequence[str]) -> None:
-        self.address, self._folder = f"folder:{folder}", Path(folder)
+        self.address: str = f"folder:{folder}"
+        self._folder = Path(folder)
         if not self._folder.is_dir():
             raise RecordingError(f"rig: there is no folder {folder}; make it, or start the task first.")
         self._units = list(units)

@@ -25,10 +25,12 @@ class ZmqTransport:
         token: Authenticates messages; None for none.
     """
 
-    encodings = ("rgb8", "png")
+    encodings: tuple[str, ...] = ("rgb8", "png")
 
     def __init__(self, place: str, token: bytes | None = None) -> None:
-        self.address, self._place, self._token = f"zmq://{place}", place, token
+        self.address: str = f"zmq://{place}"
+        self._place = place
+        self._token = token
         self._zmq = _zmq()
         self._context = self._zmq.Context()
         self._open: list[Any] = []
@@ -104,7 +106,7 @@ class ZmqListener:
         except zmq.ZMQError as error:
             self.close()
             raise InvalidArgumentError(f"listen: cannot listen at {place} ({error}).") from error
-        self.port = int(self._socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0").rpartition(":")[2])
+        self.port: int = int(self._socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0").rpartition(":")[2])
 
     def receive(self, timeout_s: float) -> tuple[Any, Message] | None:
         """Returns who sent the next message, and the message; refuses what is none."""

@@ -80,10 +80,10 @@ class SightedAuto(AskTell):
             features=described(features),
             **said(readout),
         )
-        self.population = int(population)
-        self.auto = Auto(space, seed, images=images, population=population, start=start)
-        self.twin = OnlineTwin(space, feature_network(features, "auto", seed), readout)
-        self.name = f"auto+{network_name(self.twin.features)}"
+        self.population: int = int(population)
+        self.auto: Auto = Auto(space, seed, images=images, population=population, start=start)
+        self.twin: OnlineTwin = OnlineTwin(space, feature_network(features, "auto", seed), readout)
+        self.name: str = f"auto+{network_name(self.twin.features)}"
         self._ways, self._pending = Ways(), [""]
         self._duels: FloatArray = np.empty((0, 2))  # score of the code that each takes for the best: the twin's, auto's
         self._k, self._blind = 0, False

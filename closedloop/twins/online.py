@@ -75,7 +75,8 @@ class OnlineTwin:
     """
 
     def __init__(self, space: Space, features: Subject, readout: str = RIDGE) -> None:
-        self.shell, self.features = Shell(space), features
+        self.shell: Shell = Shell(space)
+        self.features: Subject = features
         self.generator: Generator | None = None
         self._readout = check_readout(readout)
         self._columns = layer_columns(features)

@@ -125,7 +125,7 @@ class Posterior:
         self._x, self._scales, self._profile = x, scales, profile
         self._exact = x.astype(float)  # duals are large and cancel
         weight = 1 / profile
-        self.bias = float((weight * y).sum() / weight.sum()) if bias is None else bias
+        self.bias: float = float((weight * y).sum() / weight.sum()) if bias is None else bias
         self._rest = y - self.bias
         while True:
             covariance = kernel.astype(float)
@@ -137,7 +137,7 @@ class Posterior:
                 ratio *= 10
         self.ratio = ratio
         dual = cho_solve(self._factor, self._rest, check_finite=False)
-        self.prior = max(float(self._rest @ dual) / len(y), 1e-300)  # τ²
+        self.prior: float = max(float(self._rest @ dual) / len(y), 1e-300)  # τ²
         self.expected: FloatArray = self.bias + self._rest - ratio * profile * dual  # K dual = rest - λ R dual
         self._dual = dual
         self.weights: NDArray[np.float32] = (dual @ self._exact * self._scales).astype(np.float32)
@@ -215,8 +215,8 @@ class PoissonPosterior(Posterior):
         fit = fit_poisson(kernel, y, np.ones(len(y)), ratio)
         super().__init__(x, kernel, scales, fit.working, fit.noise, fit.ratio, fit.bias)
         self._fit = fit
-        self.prior = max(fit.dispersion / fit.ratio, 1e-300)
-        self.expected = responding(self.expected, fit.size)
+        self.prior: float = max(fit.dispersion / fit.ratio, 1e-300)
+        self.expected: FloatArray = responding(self.expected, fit.size)
 
     def left_out(self) -> FloatArray:
         """Returns what all other images say of each one, ``(n,)``, to first order."""

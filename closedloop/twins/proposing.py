@@ -126,9 +126,10 @@ class TwinOptimizer(AskTell):
             population=int(population),
             initial=int(initial),
         )
-        self.population, self.initial = int(population), int(initial)
-        self.twin = OnlineTwin(space, feature_network(features, layers, seed), readout)
-        self.name = f"twin+{network_name(self.twin.features)}"
+        self.population: int = int(population)
+        self.initial: int = int(initial)
+        self.twin: OnlineTwin = OnlineTwin(space, feature_network(features, layers, seed), readout)
+        self.name: str = f"twin+{network_name(self.twin.features)}"
         self._ways, self._told = Ways(), 0
 
     @property

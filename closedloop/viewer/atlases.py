@@ -71,7 +71,8 @@ class Book:
     """
 
     def __init__(self, run: Path, number: int) -> None:
-        self.run, self.number = run, number
+        self.run: Path = run
+        self.number: int = number
         self._lock = threading.Lock()
         self._stamp: int | None = None
         self._resolution: int | None = None

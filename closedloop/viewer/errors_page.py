@@ -98,7 +98,8 @@ class ErrorsPage:
     """
 
     def __init__(self, room: ErrorsRoom, shown: Shown) -> None:
-        self.room, self.shown = room, shown
+        self.room: ErrorsRoom = room
+        self.shown: Shown = shown
         self._decoding = asyncio.Semaphore(DECODED)
 
     # pages

@@ -49,7 +49,7 @@ class ErrorsRoom:
         self._survey = Survey(self.study.targets)
         self._outputs = np.full((len(self.study.images), len(self.study.classes)), np.nan, np.float32)
         self.asked = False  # whether all errors are to be explained
-        self.trouble = ""
+        self.trouble: str = ""
         self._looked: dict[str, LayerSurvey] = {}
         if self.study.opened is not None:
             self._looked[self.study.layer] = self._opened(self.study.opened)

@@ -81,7 +81,8 @@ class Inputs:
     """
 
     def __init__(self, resolution: int, form: Form, folder: Path | None = None) -> None:
-        self.resolution, self.form = resolution, form
+        self.resolution: int = resolution
+        self.form: Form = form
         with resources.as_file(resources.files("closedloop") / "references") as bundled:
             self._fixed = dict(self._files("bundled", bundled))
         self._fixed |= dict(self._files("folder", folder)) if folder is not None else {}

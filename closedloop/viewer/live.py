@@ -50,7 +50,8 @@ class Follower:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.born = path, _born(path)
+        self.path: Path = path
+        self.born: tuple[int, int] = _born(path)
         self._guard, self._pen = threading.RLock(), threading.Lock()
         self._forget()
 

@@ -130,9 +130,10 @@ class Window:
     """
 
     def __init__(self, shown: Shown, subject: Subject) -> None:
-        self.shown, self.desk = shown, shown.desk
+        self.shown: Shown = shown
+        self.desk = shown.desk
         self.sight: Sight = sight_of(subject)
-        self.inputs = Inputs(self.sight.resolution, self.sight.form, shown.images)
+        self.inputs: Inputs = Inputs(self.sight.resolution, self.sight.form, shown.images)
         self._seen: OrderedDict[tuple[str, bool, str], Seen] = OrderedDict()
         self._lock = threading.Lock()
         self._decoding = asyncio.Semaphore(DECODED)

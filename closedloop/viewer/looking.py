@@ -22,7 +22,7 @@ from closedloop.analysis.tuning import sparseness_of
 from closedloop.checks import check_responses
 from closedloop.errors import UnknownNameError, closest
 from closedloop.images.eight_bit import from_bytes
-from closedloop.interfaces import Differentiable, Subject, form_of, resolution_of
+from closedloop.interfaces import Differentiable, Form, Subject, form_of, resolution_of
 from closedloop.networks.tokens import token_grid
 from closedloop.subjects import inner_of
 from closedloop.viewer.asked import RequestError
@@ -77,8 +77,8 @@ class Sight(ABC):
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
-        self.form = form_of(subject)
-        self.resolution = resolution_of(subject)
+        self.form: Form = form_of(subject)
+        self.resolution: int = resolution_of(subject)
         self._selectivity: dict[str, NDArray[np.float32]] = {}
 
     @cached_property

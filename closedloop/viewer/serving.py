@@ -188,7 +188,8 @@ class View:
 
     def __init__(self, app: Starlette, port: int | None = None, height: int = 860) -> None:
         self._listening = listen(HERE, port)
-        self.address, self.height = address_of(self._listening), height
+        self.address: str = address_of(self._listening)
+        self.height: int = height
         self._server = uvicorn.Server(settings_of(app))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._listening]}, name="closedloop viewer", daemon=True

@@ -38,11 +38,11 @@ class Bert(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding(30522, WIDTH)  # one for each token of the vocabulary
-        self.positions = nn.Embedding(512, WIDTH)
-        self.types = nn.Embedding(2, WIDTH)
-        self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
-        self.layers = nn.ModuleList(
+        self.words: nn.Embedding = nn.Embedding(30522, WIDTH)  # one for each token of the vocabulary
+        self.positions: nn.Embedding = nn.Embedding(512, WIDTH)
+        self.types: nn.Embedding = nn.Embedding(2, WIDTH)
+        self.norm: nn.LayerNorm = nn.LayerNorm(WIDTH, eps=1e-12)
+        self.layers: nn.ModuleList = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 WIDTH,
                 nhead=12,

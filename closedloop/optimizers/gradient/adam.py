@@ -7,7 +7,7 @@ Nesterov momentum into Adam", with the momentum schedule of its section 3 (μ_t 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Adam(Ascent):
     """
 
     name = "adam"
-    memory = ("w", "k", "m", "v", "product")
+    memory: ClassVar[tuple[str, ...]] = ("w", "k", "m", "v", "product")
 
     @at_door
     def __init__(
@@ -69,8 +69,11 @@ class Adam(Ascent):
             nesterov=bool(nesterov),
             **options,
         )
-        self.rate, self.epsilon, self.schedule, self.nesterov = float(rate), float(epsilon), schedule, bool(nesterov)
-        self.betas = float(values[0]), float(values[1])
+        self.rate: float = float(rate)
+        self.epsilon: float = float(epsilon)
+        self.schedule: str = schedule
+        self.nesterov: bool = bool(nesterov)
+        self.betas: tuple[float, float] = float(values[0]), float(values[1])
         self._m, self._v = np.zeros_like(self._w), np.zeros_like(self._w)
         self._product = 1.0
 

@@ -59,7 +59,7 @@ class Ascent(AskTell):
         if not (np.isfinite(spread) and spread >= 0):
             raise InvalidArgumentError(f"spread: expected a finite number of at least 0, got {spread!r}.")
         first = None if start is None else _check_starts(start, space)
-        self.steps = check_whole("steps", steps, 1)
+        self.steps: int = check_whole("steps", steps, 1)
         copies = check_whole("copies", copies, 1) if first is None else len(first)
         super().__init__(
             space,
@@ -72,8 +72,8 @@ class Ascent(AskTell):
             origin=None if origin is None else np.asarray(origin, dtype=float),
             **options,
         )
-        self.unit = 1 / space.scale if unit is None else float(unit)
-        self.origin = _check_origin(origin, space)
+        self.unit: float = 1 / space.scale if unit is None else float(unit)
+        self.origin: FloatArray = _check_origin(origin, space)
         drawn = spread * self._rng.standard_normal((copies, space.dim))
         self._w = drawn if first is None else self.unit * (first - self.origin)
         self._k = 0
@@ -176,7 +176,7 @@ class GradientAscent(Ascent):
     """
 
     name = "gradient-ascent"
-    memory = ("w", "k", "v")
+    memory: ClassVar[tuple[str, ...]] = ("w", "k", "v")
 
     @at_door
     def __init__(
@@ -204,8 +204,8 @@ class GradientAscent(Ascent):
             raise InvalidArgumentError(f"max_rate: expected a number above 0, got {max_rate!r}.")
         if not 0 <= momentum < 1:
             raise InvalidArgumentError(f"momentum: expected a number from 0 to below 1, got {momentum!r}.")
-        self.regularizers = read_regularizers(regularizers)
-        self.smooth = None if smooth is None else _check_smooth(smooth)
+        self.regularizers: tuple[Regularizer, ...] = read_regularizers(regularizers)
+        self.smooth: tuple[float, float] | None = None if smooth is None else _check_smooth(smooth)
         self._described = describe_regularizers(self.regularizers)
         super().__init__(
             space,
@@ -222,9 +222,13 @@ class GradientAscent(Ascent):
             smooth=None if smooth is None else list(self.smooth or ()),
             **options,
         )
-        self.policy, self.rate, self.max_rate, self.late = policy, float(rate), float(max_rate), float(late)
-        self.last_rate = self.rate if last_rate is None else float(last_rate)
-        self.momentum, self.spare_last = float(momentum), bool(spare_last)
+        self.policy: str = policy
+        self.rate: float = float(rate)
+        self.max_rate: float = float(max_rate)
+        self.late: float = float(late)
+        self.last_rate: float = self.rate if last_rate is None else float(last_rate)
+        self.momentum: float = float(momentum)
+        self.spare_last: bool = bool(spare_last)
         self._v: FloatArray | None = None
 
     @property

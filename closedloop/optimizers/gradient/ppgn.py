@@ -64,10 +64,10 @@ class PPGN(Ascent):
         if values.shape != (3,) or not (np.isfinite(values) & (values >= 0)).all() or not values.any():
             raise InvalidArgumentError(f"epsilons: expected three numbers of at least 0, not all 0, got {epsilons!r}.")
         super().__init__(space, seed, steps=steps, **options)
-        self.rate = float(rate)
-        self.last_rate = self.rate if last_rate is None else float(last_rate)
+        self.rate: float = float(rate)
+        self.last_rate: float = self.rate if last_rate is None else float(last_rate)
         self.epsilons = values
-        self.regularizers = read_regularizers(regularizers)
+        self.regularizers: tuple[Regularizer, ...] = read_regularizers(regularizers)
         self._reconstruct = reconstruct
 
     @property
