@@ -4,7 +4,7 @@ Copies of what one real run leaves in its small files (pointer, checksums, summa
 their stores are not needed, since an index never opens those of finished runs. ``index_runs_per_s`` is the first look
 with the files in memory, ``index_runs_per_cpu_s`` the same by seconds of the processor, ``refresh_s`` a second look at
 which nothing has changed, ``query_ms`` the slowest of some questions (median of five): rows sorted by a number, words,
-conditions, the last page.
+conditions, the middle and the last page.
 
     python benchmarks/catalogue.py [--quick] [--runs N]
 """
@@ -78,6 +78,7 @@ def main() -> None:
             (first, used), again = seconds(index.refresh), seconds(index.refresh)[0]
             print(f"index: {first:.0f} s, {used:.0f} s of the processor; again {again:.1f} s", flush=True)
             pages = {**QUESTIONS, "last page": Wanted(sort="when", limit=50, offset=max(count - 50, 0))}
+            pages["middle page"] = Wanted(sort="ratio", limit=50, offset=count // 2)
             times = {
                 name: 1000 * statistics.median(seconds(lambda w=wanted: found(index, w))[0] for _ in range(5))
                 for name, wanted in pages.items()

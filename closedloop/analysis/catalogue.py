@@ -23,6 +23,8 @@ COLUMNS = (
     *("lost", "presentations", "elapsed_s", "reason", "problem"),
 )
 _WHOLE = ("images", "evolved_n", "natural_n", "generations", "lost", "presentations")
+#: Texts that every run has.
+_ALWAYS = ("id", "path", "state")
 _KINDS = {**RUN, **THREAD}
 
 
@@ -81,11 +83,18 @@ class Wanted:
         parts += [_holding(word.lower()) for word in self.words.split()]
         return " AND ".join(["1", *(part for part, _ in parts)]), [value for _, value in parts]
 
-    def order(self) -> str:
-        """Returns the order in SQL; rows that are alike in it stay in that in which they were found."""
-        column, down = _column("sort", self.sort), "DESC" if self.descending else "ASC"
-        empty = f"coalesce({column}, '') = ''"
-        return f"{empty}, {column} {down}, runs.number, place"
+    def order(self, backwards: bool = False) -> str:
+        """Returns the order in SQL; rows that are alike in it stay in that in which they were found.
+
+        Args:
+            backwards: Whether it is that from the last row to the first.
+        """
+        column, down = _column("sort", self.sort), self.descending != backwards
+        way, last, ties = "DESC" if down else "ASC", "FIRST" if backwards else "LAST", "DESC" if backwards else "ASC"
+        # Of numbers only NULL is nothing, and so an index of the column has them in this order; of texts "" is, too.
+        may_be_empty = _KINDS.get(self.sort, "REAL") == "TEXT" and self.sort not in _ALWAYS
+        nothing = f"coalesce({column}, '') = '' {ties}, " if may_be_empty else ""
+        return f"{nothing}{column} {way} NULLS {last}, runs.number {ties}, place {ties}"
 
 
 _JOINED = "FROM runs LEFT JOIN threads ON threads.run = runs.number"
@@ -100,18 +109,23 @@ def found(index: RunIndex, wanted: Wanted) -> tuple[list[dict[str, Any]], int]:
     """
     condition, values = wanted.conditions()
     columns = ", ".join(f"{_column('columns', name)} AS {name}" for name in COLUMNS if name != "when")
+    limit, whole, count = wanted.limit, wanted.limit is None and not wanted.offset, 0
+    if not whole:
+        count = index.rows(f"SELECT count(*) AS n {_JOINED} WHERE {condition}", values)[0]["n"]
+        limit = max(0, count - wanted.offset) if limit is None else max(0, min(limit, count - wanted.offset))
+    # A page in the second half is counted from the end: what lies before a page is ordered, what lies behind it is not.
+    behind = count - wanted.offset - (limit or 0)
+    backwards = 0 <= behind < wanted.offset
     # The order is made of numbers of rows alone: whole rows are many times as long.
-    chosen = f"SELECT runs.number AS run, threads.rowid AS row {_JOINED} WHERE {condition} ORDER BY {wanted.order()}"
-    limit = -1 if wanted.limit is None else wanted.limit
+    order = wanted.order(backwards)
+    chosen = f"SELECT runs.number AS run, threads.rowid AS row {_JOINED} WHERE {condition} ORDER BY {order}"
     rows = index.rows(
         f"SELECT {columns}, runs.when_s AS when_s FROM ({chosen} LIMIT ? OFFSET ?) AS chosen "
         "JOIN runs ON runs.number = chosen.run LEFT JOIN threads ON threads.rowid = chosen.row "
         f"ORDER BY {wanted.order()}",
-        [*values, limit, wanted.offset],
+        [*values, -1 if limit is None else limit, behind if backwards else wanted.offset],
     )
-    whole = wanted.limit is None and not wanted.offset
-    count = len(rows) if whole else index.rows(f"SELECT count(*) AS n {_JOINED} WHERE {condition}", values)[0]["n"]
-    return rows, count
+    return rows, len(rows) if whole else count
 
 
 def _column(argument: str, name: str) -> str:

@@ -35,7 +35,7 @@ from closedloop.recording.reader import open_recording, read_experiment, read_po
 from closedloop.recording.summaries import read_summary
 
 #: Version of the tables; an index of another one is made anew.
-VERSION = 1
+VERSION = 2
 #: Folders below folders in which runs are looked for.
 DEPTH = 12
 #: Folders of a run that hold what it recorded itself.
@@ -300,7 +300,9 @@ def _tables(file: Path | None) -> sqlite3.Connection:
     table.execute(f"CREATE TABLE runs (number INTEGER PRIMARY KEY, {columns}, UNIQUE (path))")
     columns = ", ".join(f"{name} {kind}" for name, kind in {"run": "INTEGER", "place": "INTEGER", **THREAD}.items())
     table.execute(f"CREATE TABLE threads ({columns})")
-    table.execute("CREATE INDEX of_run ON threads (run)")
+    # Narrow copies of what rows are counted and most often ordered by: a row itself is many times as long.
+    table.execute("CREATE INDEX of_run ON threads (run, place, evolved, ratio)")
+    table.execute("CREATE INDEX of_when ON runs (when_s)")
     table.execute("CREATE INDEX of_id ON runs (id)")
     table.execute(f"PRAGMA user_version = {VERSION}")
     table.commit()

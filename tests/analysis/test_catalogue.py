@@ -74,6 +74,55 @@ def test_words_conditions_and_order(index):
     assert paths(index, limit=2, offset=3)[0] == [("sub/cut", "cells"), ("sub/cut", "pixels")]
 
 
+@pytest.fixture(scope="module")
+def many():
+    """An index of 600 runs with one to three threads or none, of which some numbers and texts are not known."""
+    rng = np.random.default_rng(0)
+    run = {**dict.fromkeys(run_index.RUN), "state": "finished", "known": 1, "problem": ""}
+    with RunIndex(".", "") as made:
+        for number in range(600):
+            here = {**run, "path": f"r{rng.integers(10**9)}", "when_s": float(rng.integers(300)), "id": str(number)}
+            numbers = rng.integers(0, 50, size=(number % 4, 2)).tolist()
+            threads = [{"evolved": float(e) if e else None, "unit": str(u) if u else ""} for e, u in numbers]
+            made._put([({**here, "subject": "gabor" if number % 3 else ""}, threads)])
+        yield made
+
+
+@pytest.mark.parametrize("sort", ["path", "when", "evolved", "unit", "subject"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_pages_are_parts_of_the_whole(many, sort, descending):
+    whole, count = found(many, Wanted(sort=sort, descending=descending))
+    assert len(whole) == count == 1050
+    for offset in (0, 30, 500, 530, 1000, 1049, 1050, 2000):
+        page = Wanted(sort=sort, descending=descending, limit=50, offset=offset)
+        assert found(many, page) == (whole[offset : offset + 50], 1050)
+    assert found(many, Wanted(sort=sort, descending=descending, offset=900))[0] == whole[900:]
+
+
+@pytest.mark.parametrize(("offset", "passed_over"), [(0, 0), (500, 500), (600, 400), (1000, 0), (1049, 0)])
+def test_a_page_is_counted_from_the_nearer_end(many, offset, passed_over):
+    asked = []
+    many._table.set_trace_callback(asked.append)
+    found(many, Wanted(sort="evolved", limit=50, offset=offset))
+    many._table.set_trace_callback(None)
+    assert [text.split("OFFSET ")[1].split(")")[0] for text in asked if "OFFSET" in text] == [str(passed_over)]
+
+
+@pytest.mark.parametrize(("sort", "index"), [("path", "sqlite_autoindex_runs_1"), ("when", "of_when")])
+def test_an_index_has_the_order_of_paths_and_times(many, sort, index):
+    """Nothing is ordered but what is alike in it."""
+    for wanted in (Wanted(sort=sort), Wanted(sort=sort, descending=True)):
+        for backwards in (False, True):
+            order = wanted.order(backwards)
+            plan = many.rows(
+                "EXPLAIN QUERY PLAN SELECT runs.number, threads.rowid FROM runs LEFT JOIN threads "
+                f"ON threads.run = runs.number ORDER BY {order} LIMIT 50"
+            )
+            said = " ".join(row["detail"] for row in plan)
+            assert f"INDEX {index}" in said
+            assert "USE TEMP B-TREE FOR ORDER BY" not in said
+
+
 def found_rows(index, **wanted):
     return paths(index, **wanted)[0]
 
