@@ -1,4 +1,6 @@
-"""Spurious units found, units called so wrongly, and treatments judged: the numbers of docs/treatments.md.
+"""Spurious units found, units called so wrongly, and treatments judged.
+
+The numbers of docs/diagnosis.md and of docs/treatments.md:
 
 * ``found``: share of networks trained with the watermark in which at least one unit is called spurious, and of the
   units called so those whose window covers a quarter of the watermark or more (nobody but this script knows where it

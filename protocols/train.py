@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.allocation import LCA, definition, layer_allocations, read_allocation, step_shares
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
 from closedloop.checks import at_door, check_fields
-from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError, blamed, require
+from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError, blamed, reason, require
 from closedloop.interfaces import Subject
 from closedloop.loop.commits import is_finished
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
@@ -329,10 +329,10 @@ def _own_training(told: TrainSettings) -> Training:
         raise InvalidArgumentError(f"{used[0]}: expected none beside a script; let its function do that.")
     try:
         make = getattr(_module(place), name)
-    except (ImportError, AttributeError, ValueError, OSError, SyntaxError) as error:
+    except Exception as error:  # whatever a module of somebody raises where it is imported
         raise InvalidArgumentError(
             "script: expected MODULE:FUNCTION, of a module that Python finds, or FILE.py:FUNCTION, got "
-            f"{told.script!r} ({error})."
+            f"{told.script!r} ({reason(error)})."
         ) from error
     with blamed(f"script {told.script}", TrainingError):
         training = make(told.seed)

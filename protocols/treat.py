@@ -133,7 +133,17 @@ class TreatSettings(TreatedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parse_treatments(self.treatment)
+        treatments = parse_treatments(self.treatment)
+        used = {
+            "diagnosis": (needs_diagnosis(treatments, self.group is not None), "evolved, cut, ablate or errors"),
+            "group": ("errors" in {name for name, _ in treatments}, "errors"),
+            "lca": (needs_allocation(treatments), "freeze or remove without a layer's name"),
+        }
+        for name, (use, by) in used.items():
+            if getattr(self, name) is not None and not use:
+                raise InvalidArgumentError(
+                    f"{name}: expected a treatment that uses it ({by}), got {', '.join(self.treatment)}; leave it out."
+                )
 
 
 @at_door

@@ -16,7 +16,7 @@ The window covers a sixteenth of the image. What a small window with no object d
 not what the class looks like.
 
 In small networks that were trained without such a feature 1 of 180 units tested was called so (0.6 % [0.1, 3.0]; see
-docs/treatments.md, and ``benchmarks/treatments.py``).
+docs/diagnosis.md, and ``benchmarks/treatments.py``).
 """
 
 from __future__ import annotations

@@ -218,9 +218,10 @@ def test_a_script_may_be_named_by_its_file(script, tmp_path):
     file = f"{tmp_path / 'training_of_mine.py'}:made"
     assert train(script=file, steps=2).loss.equals(train(script=f"{script}:made", steps=2).loss)
     (tmp_path / "wrong.py").write_text("def made(seed: return")
-    for wrong in (tmp_path / "nowhere.py", tmp_path / "wrong.py"):
-        with pytest.raises(InvalidArgumentError, match=r"or FILE\.py:FUNCTION, got"):
-            train(script=f"{wrong}:made")
+    (tmp_path / "raising.py").write_text("nobody_knows_this")
+    for wrong, why in (("nowhere", "FileNotFoundError"), ("wrong", "SyntaxError"), ("raising", "NameError")):
+        with pytest.raises(InvalidArgumentError, match=rf"or FILE\.py:FUNCTION, got .* \({why}"):
+            train(script=f"{tmp_path / wrong}.py:made")
 
 
 @pytest.mark.parametrize(

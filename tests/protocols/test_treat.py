@@ -382,3 +382,12 @@ def test_a_network_that_learnt_other_images_is_no_start(told, tmp_path):
     treat(**digits, treatment="none", save=tmp_path / "run")
     with pytest.raises(InvalidArgumentError, match=r"start: .* was trained on other images .* with seed 1"):
         treat(**digits, treatment="none", start=str(tmp_path / "run"), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "treatment"),
+    [("group", "evolved"), ("diagnosis", "freeze"), ("diagnosis", "none"), ("lca", "freeze:conv1")],
+)
+def test_what_no_treatment_uses_is_refused(name, treatment, told):
+    with pytest.raises(InvalidArgumentError, match=f"{name}: expected a treatment that uses it .* got {treatment}"):
+        treat(**told, treatment=treatment, **{name: "of-mine"}, progress=pytest.fail)
