@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import final
+from weakref import WeakSet
 
 from filelock import FileLock, Timeout
 
@@ -28,7 +29,7 @@ class OwnFolder:
         path: The folder; it exists.
 
     Raises:
-        FolderBusyError: Another process is writing in it.
+        FolderBusyError: Another process is writing in it, or something else in this one.
         RecordingError: It is none.
         OSError: It cannot be written.
     """
@@ -39,17 +40,22 @@ class OwnFolder:
         try:
             self._lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 10)
         except Timeout:
-            raise FolderBusyError(f"{path}: another process is writing this run; wait for it, or stop it.") from None
+            raise FolderBusyError(f"{path}: {_who(path)}.") from None
         except (FileExistsError, NotADirectoryError) as error:
             raise RecordingError(f"{path}: expected a folder, got a file of that name.") from error
         self._identity = _identity(path / LOCK)
         self._data: tuple[int, int] | None = None  # of the store, once there was a commit
+        _OPEN.add(self)
         # On Windows a folder with an open file in it can be neither moved nor removed.
         self._descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None
 
+    def is_at(self, path: Path) -> bool:
+        """Tells whether a folder is the one that was taken."""
+        return _identity(path / LOCK) == self._identity
+
     def check(self) -> None:
         """Raises FolderLostError unless the folder is still the one that was taken; the error says where that is."""
-        if _identity(self.path / LOCK) == self._identity:
+        if self.is_at(self.path):
             self._check_data()
             return
         place = self._place()
@@ -98,9 +104,21 @@ class OwnFolder:
     def release(self) -> None:
         """Gives the folder back."""
         self._lock.release()
+        _OPEN.discard(self)
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+#: Folders that this process writes in.
+_OPEN: WeakSet[OwnFolder] = WeakSet()
+
+
+def _who(path: Path) -> str:
+    """Says who writes in a folder that cannot be taken, and what can be done about it."""
+    if any(own.is_at(path) for own in _OPEN):
+        return "this process is writing this run already; close() what has it open, such as what a cell left"
+    return "another process is writing this run; wait for it, or stop it"
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

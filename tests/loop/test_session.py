@@ -645,7 +645,7 @@ def test_an_existing_run_and_a_second_writer(tmp_path):
 
     def second(now, images, answer):
         if now == 3:
-            with pytest.raises(RecordingError, match="another process is writing this run"):
+            with pytest.raises(RecordingError, match="this process is writing this run already"):
                 resume(folder, subject=Spy())
         return answer
 

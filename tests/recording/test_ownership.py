@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -139,9 +141,18 @@ def test_where_the_system_does_not_tell_the_place(tmp_path, monkeypatch):
 
 def test_a_folder_is_taken_once(tmp_path):
     own = OwnFolder(tmp_path)
-    with pytest.raises(RecordingError, match="another process is writing this run"):
+    with pytest.raises(RecordingError, match="this process is writing this run already"):
         OwnFolder(tmp_path)
     own.release()
     own.release()
+    held = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"
+    place, pipe = str(tmp_path / "LOCK"), subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", held, place], stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(RecordingError, match="another process is writing this run; wait for it, or stop it"):
+            OwnFolder(tmp_path)
+        other.communicate(b"\n")
+    OwnFolder(tmp_path).release()
     OwnFolder(tmp_path).release()
     assert ownership.LOCK == "LOCK"

@@ -353,7 +353,7 @@ def test_an_empty_folder_and_the_rest_of_a_failed_birth_are_free(tmp_path):
 def test_one_writer_at_a_time(tmp_path):
     recording = create(tmp_path / "run")
     recording.append(rows(), {})
-    with pytest.raises(RecordingError, match="another process is writing this run; wait for it, or stop it"):
+    with pytest.raises(RecordingError, match=r"this process is writing this run already; close\(\) what has it open"):
         Recording.reopen(tmp_path / "run")
     assert_holds(open_recording(tmp_path / "run"), rows())
     recording.close()
