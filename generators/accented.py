@@ -55,13 +55,13 @@ class Accented(ReadableGenerator):
     name = "accented"
 
     def __init__(self, image: str | Path | NDArray[Any], resolution: int = 224) -> None:
-        self.resolution = check_resolution(resolution)
+        self.resolution: int = check_resolution(resolution)
         if self.resolution < 3:
             raise InvalidArgumentError(f"resolution: expected at least 3 pixels, got {resolution!r}.")
         seed = _photograph(image, self.resolution)
         self._fourier = Fourier(self.resolution, None, shell=False)
         self._count = len(self._fourier.frequencies) - 1
-        self.space = Space(3 * (2 * self._count + 1))
+        self.space: Space = Space(3 * (2 * self._count + 1))
         code = self._fourier.encode(seed)
         parts = code.reshape(3, 2 * self._count + 1)
         cosines, sines = parts[:, 1 : self._count + 1], parts[:, self._count + 1 :]

@@ -102,10 +102,10 @@ class BigGAN(ReadableGenerator):
         pixels, index = _check_choices(size, search, label, truncation)
         if channels != 128 and weights != RANDOM:
             raise InvalidArgumentError(f"channels: expected 128, or less for untrained weights, got {channels!r}.")
-        self.name = f"biggan:{size}" if weights != RANDOM else f"biggan:{size}-random"
+        self.name: str = f"biggan:{size}" if weights != RANDOM else f"biggan:{size}-random"
         network = _random(pixels, channels, check_seed(seed)) if weights == RANDOM else _trained(size, weights)
         embeddings = network.embeddings.weight.detach()  # (128, classes)
-        self.label = None if index is None else imagenet_classes()[index]
+        self.label: str | None = None if index is None else imagenet_classes()[index]
         scales = {
             "noise_scale": check_positive("noise_scale", truncation if noise_scale is None else noise_scale),
             "class_scale": check_positive(
@@ -119,7 +119,7 @@ class BigGAN(ReadableGenerator):
         if search == "class":
             center[:NOISE] = torch.from_numpy(_fixed_noise(seed, scales["noise_scale"], stream))
         steps = torch.tensor([scales["noise_scale"]] * NOISE + [scales["class_scale"]] * NOISE)
-        self.space = Space(2 * NOISE if search == "joint" else NOISE)
+        self.space: Space = Space(2 * NOISE if search == "joint" else NOISE)
         self._decoder = Decoder(
             _Searched(network.generator, center, steps, search, truncation),
             self.space,
@@ -128,7 +128,7 @@ class BigGAN(ReadableGenerator):
             engine=engine,
             device=device,
         )
-        self.resolution = self._decoder.resolution
+        self.resolution: int = self._decoder.resolution
         self._recipe = {
             "name": f"biggan:{size}",
             "weights": weights if weights is None or weights == RANDOM else str(Path(weights).resolve()),

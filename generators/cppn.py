@@ -79,19 +79,19 @@ class CPPN(ReadableGenerator):
         seed: int = 0,
         stream: int = STREAM,
     ) -> None:
-        self.resolution = check_resolution(resolution)
+        self.resolution: int = check_resolution(resolution)
         if network not in ("fooling", "lucid"):
             raise InvalidArgumentError(f"network: expected 'fooling' or 'lucid', got {network!r}.")
         fooling = network == "fooling"
         self.network, self.colors = network, colors or ("hls" if fooling else "rgb")
         if self.colors not in ("hls", "rgb"):
             raise InvalidArgumentError(f"colors: expected 'hls' or 'rgb', got {colors!r}.")
-        self.spread = check_positive("spread", (3.0 if fooling else 1.0) if spread is None else spread)
+        self.spread: float = check_positive("spread", (3.0 if fooling else 1.0) if spread is None else spread)
         self._nodes, self._seed = check_whole("nodes", nodes, 1), check_seed(seed)
         self._stream = check_stream(stream)
-        self.topology = draw_topology(self._nodes, self._seed, stream) if fooling else ()
+        self.topology: tuple[Node, ...] | tuple[()] = draw_topology(self._nodes, self._seed, stream) if fooling else ()
         last = self.topology[-1] if fooling else None
-        self.space = Space(lucid_weights() if last is None else last.first + len(last.sources))
+        self.space: Space = Space(lucid_weights() if last is None else last.first + len(last.sources))
         self._places = places(self.resolution, 1.0 if fooling else 3**0.5)
         self._widest = len(self.topology) or 2 * HIDDEN
 

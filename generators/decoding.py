@@ -58,9 +58,10 @@ class ImageDecoder(nn.Module):
         resolution: int,
     ) -> None:
         super().__init__()
-        self.module, self.code_shape = module, tuple(code_shape)
+        self.module: nn.Module = module
+        self.code_shape: tuple[int, ...] = tuple(code_shape)
         self.low, self.high = output_range
-        self.resized = resolution != size
+        self.resized: bool = resolution != size
         if self.resized:
             self.register_buffer("rows", torch.from_numpy(resize_matrix(size, resolution)))
         self.training = False  # the exporter puts all modules in the mode of the outermost one when it is done
@@ -103,13 +104,13 @@ class Decoder:
         shape = (space.dim,) if code_shape is None else tuple(code_shape)
         if int(np.prod(shape)) != space.dim:
             raise InvalidArgumentError(f"code_shape: expected {space.dim} numbers as in the space, got {shape}.")
-        self.device = _placed(module, device)
+        self.device: torch.device = _placed(module, device)
         with undisturbed(module):
             raw, alone = _raw_images(module, space, shape, self.device)
             size = check_raw_images(raw, alone)
-            self.resolution = size if resolution is None else check_resolution(resolution)
+            self.resolution: int = size if resolution is None else check_resolution(resolution)
             values = check_range(raw, output_range)
-            self.module = ImageDecoder(module, shape, values, size, self.resolution).to(self.device)
+            self.module: ImageDecoder = ImageDecoder(module, shape, values, size, self.resolution).to(self.device)
             self._engine = build_engine(engine, self.module, probe_codes(space), input_name="codes", device=self.device)
         self._space = space
         self._chunk = max(1, MEMORY // (4 * CHANNELS * size**2 * 4))

@@ -124,8 +124,8 @@ class DeePSiMNetwork(nn.Module):
 
     def __init__(self, layout: Layout, width: float) -> None:
         super().__init__()
-        self.stages = layout.stages
-        self.code = (_narrow(layout.code[0], width), *layout.code[1:])
+        self.stages: tuple[Stage, ...] = layout.stages
+        self.code: tuple[int, *tuple[int, ...]] = (_narrow(layout.code[0], width), *layout.code[1:])
         channels, kind = self.code[0], ""
         for stage in layout.stages:
             if stage.kind == "tconv" and kind == "fc":
@@ -254,9 +254,9 @@ class DeePSiM(ReadableGenerator):
         if not 0 < width <= 1:
             raise InvalidArgumentError(f"width: expected a number above 0, to 1, got {width!r}.")
         layout = LAYOUTS[layer]
-        self.name = f"deepsim:{layer}" if weights != RANDOM else f"deepsim:{layer}-random"
-        self.network = born(lambda: DeePSiMNetwork(layout, width), check_seed(seed)).eval()
-        self.space = Space(
+        self.name: str = f"deepsim:{layer}" if weights != RANDOM else f"deepsim:{layer}-random"
+        self.network: DeePSiMNetwork = born(lambda: DeePSiMNetwork(layout, width), check_seed(seed)).eval()
+        self.space: Space = Space(
             int(np.prod(self.network.code)), scale=layout.scale if scale is None else scale, published=1.0
         )
         if weights is None:
@@ -278,7 +278,7 @@ class DeePSiM(ReadableGenerator):
             engine=engine,
             device=device,
         )
-        self.resolution = self._decoder.resolution
+        self.resolution: int = self._decoder.resolution
         self._recipe = {
             "name": f"deepsim:{layer}",
             "weights": RANDOM if weights == RANDOM else str(Path(weights).resolve()),

@@ -103,17 +103,20 @@ class Fourier(ReadableGenerator):
         shell: bool = True,
         channels: int = 3,
     ) -> None:
-        self.resolution, self.channels = check_resolution(resolution), check_channels(channels)
+        self.resolution: int = check_resolution(resolution)
+        self.channels: int = check_channels(channels)
         highest = (self.resolution - 1) // 2
         if cutoff is not None and not 1 <= cutoff <= resolution:
             raise InvalidArgumentError(f"cutoff: expected 1 to {resolution} cycles per image, or None, got {cutoff!r}.")
         if not (np.isfinite(decay) and np.isfinite(contrast) and contrast > 0):
             raise InvalidArgumentError(f"decay, contrast: expected finite and > 0, got {decay!r} and {contrast!r}.")
-        self.cutoff, self.decay, self.contrast = cutoff, float(decay), float(contrast)
-        self.shell = bool(shell)
-        self.frequencies = half_plane(highest * 2**0.5 if cutoff is None else cutoff, self.resolution)
+        self.cutoff: float | None = cutoff
+        self.decay: float = float(decay)
+        self.contrast: float = float(contrast)
+        self.shell: bool = bool(shell)
+        self.frequencies: NDArray[np.int_] = half_plane(highest * 2**0.5 if cutoff is None else cutoff, self.resolution)
         self._build()
-        self.space = Space(dim=self.channels * (2 * len(self.frequencies) - 1))
+        self.space: Space = Space(dim=self.channels * (2 * len(self.frequencies) - 1))
 
     def _build(self) -> None:
         """Prepares the gather of codes into spectra, and the two small matrices that make the inverse transform."""
@@ -132,7 +135,7 @@ class Fourier(ReadableGenerator):
         # Re and Im of exp(i row) · (a - i b), stacked; then the real part of its product with exp(i column).
         self._rows = np.block([[cos, sin], [sin, -cos]])
         self._columns = np.stack([np.cos(columns), np.sin(columns)])
-        self.scale = self._amplitudes(np.hypot(ky, kx))
+        self.scale: NDArray[np.float64] = self._amplitudes(np.hypot(ky, kx))
         self._colors = grey_or_colors(self.channels)
 
     def _amplitudes(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:

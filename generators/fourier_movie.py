@@ -86,9 +86,12 @@ class FourierMovie(ReadableGenerator):
         shell: bool = True,
         channels: int = 3,
     ) -> None:
-        self.resolution, self.channels = check_resolution(resolution), check_channels(channels)
+        self.resolution: int = check_resolution(resolution)
+        self.channels: int = check_channels(channels)
         form = Form(self.channels, frames, rate_hz)
-        self.frames, self.rate_hz, self._duration_s = int(frames), float(rate_hz), form.duration_s
+        self.frames: int = int(frames)
+        self.rate_hz: float = float(rate_hz)
+        self._duration_s = form.duration_s
         if not 1 <= cutoff <= resolution:
             raise InvalidArgumentError(f"cutoff: expected 1 to {resolution} cycles per image, got {cutoff!r}.")
         if cutoff_hz is not None and not 0 <= cutoff_hz <= rate_hz:
@@ -97,12 +100,16 @@ class FourierMovie(ReadableGenerator):
             raise InvalidArgumentError(
                 f"decay, decay_t, contrast: expected finite and contrast > 0, got {decay!r}, {decay_t!r}, {contrast!r}."
             )
-        self.cutoff, self.cutoff_hz, self.decay, self.decay_t = cutoff, cutoff_hz, float(decay), float(decay_t)
-        self.contrast, self.shell = float(contrast), bool(shell)
+        self.cutoff: float = cutoff
+        self.cutoff_hz: float | None = cutoff_hz
+        self.decay: float = float(decay)
+        self.decay_t: float = float(decay_t)
+        self.contrast: float = float(contrast)
+        self.shell: bool = bool(shell)
         cycles = self.frames if cutoff_hz is None else cutoff_hz * self._duration_s
         self.frequencies = half_space(cutoff, self.resolution, cycles, self.frames)
         self._build()
-        self.space = Space(dim=self.channels * (2 * len(self.frequencies) - 1))
+        self.space: Space = Space(dim=self.channels * (2 * len(self.frequencies) - 1))
 
     def _build(self) -> None:
         """Prepares the gather of codes into spectra, and the three small matrices of the inverse transform."""
@@ -120,7 +127,7 @@ class FourierMovie(ReadableGenerator):
             np.exp(2j * np.pi / size * np.outer(np.arange(size), np.arange(low, high + 1))) for size, low, high in axes
         ]
         self._colors = grey_or_colors(self.channels)
-        self.scale = self._amplitudes(np.hypot(ky, kx), np.abs(kt))
+        self.scale: NDArray[np.float64] = self._amplitudes(np.hypot(ky, kx), np.abs(kt))
 
     def _amplitudes(self, f: NDArray[np.float64], w: NDArray[np.int_]) -> NDArray[np.float64]:
         """Returns the scale ``(2m - 1,)`` of a channel's coordinates: 1/(f w), and pixels of unit variance."""

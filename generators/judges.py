@@ -35,8 +35,8 @@ class FeatureTaps(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.network = network.eval().requires_grad_(False)
-        self.layers = tuple(layers)
+        self.network: nn.Module = network.eval().requires_grad_(False)
+        self.layers: tuple[str, ...] = tuple(layers)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self._taken: dict[str, Tensor] = {}
@@ -77,7 +77,7 @@ class Adversary(nn.Module):
         super().__init__()
         self.register_buffer("scales", scales)
         normalized = nn.utils.parametrizations.spectral_norm
-        self.judges = nn.ModuleList(
+        self.judges: nn.ModuleList = nn.ModuleList(
             nn.Sequential(
                 normalized(nn.Conv2d(c, width, 1)),
                 nn.LeakyReLU(0.2),

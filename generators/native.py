@@ -76,15 +76,16 @@ class Native(ReadableGenerator):
     ) -> None:
         named = weights is None or str(weights) in EMBEDDED
         path = embedded(None if weights is None else str(weights)) if named else Path(str(weights))
-        self._weights, self.shell = weights if named else str(path.resolve()), bool(shell)
+        self._weights = weights if named else str(path.resolve())
+        self.shell: bool = bool(shell)
         self._model, self.facts = read_native(path)
-        self.space = Space(self._model.dim)
+        self.space: Space = Space(self._model.dim)
         self._decoder = Decoder(
             self._model.network(self.shell), self.space, resolution=resolution, engine=engine, device=device
         )
         self._model.to(self._decoder.device)
-        self.resolution = self._decoder.resolution
-        self.fingerprint = _fingerprint(path, self.shell, self.resolution)
+        self.resolution: int = self._decoder.resolution
+        self.fingerprint: str = _fingerprint(path, self.shell, self.resolution)
 
     @property
     def engine(self) -> str:

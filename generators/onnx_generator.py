@@ -61,17 +61,17 @@ class OnnxGenerator(ReadableGenerator):
         self._path = Path(path)
         self._session = _session(self._path)
         said = _metadata(self._session, self._path)
-        self.name = str(said.get("name", self._path.stem))
+        self.name: str = str(said.get("name", self._path.stem))
         given = {k: v for k, v in {"dim": dim, "scale": scale, "low": low, "high": high}.items() if v is not None}
         declared = {**said.get("space", {}), **given}
         self._entry, self._type, self._batch, self._shape = _entry(self._session, self._path, declared.get("dim"))
-        self.space = Space(**{**declared, "dim": int(np.prod(self._shape))})
+        self.space: Space = Space(**{**declared, "dim": int(np.prod(self._shape))})
         raw = self._run(probe_codes(self.space))
         size = check_raw_images(raw, self._run(probe_codes(self.space)[-1:]))
         if output_range is None:
             output_range = (0.0, 1.0) if said else (-1.0, 1.0)
         self._low, self._high = check_range(raw, output_range)
-        self.resolution = size if resolution is None else check_resolution(resolution)
+        self.resolution: int = size if resolution is None else check_resolution(resolution)
         self._given = {**given, "output_range": [self._low, self._high], "resolution": self.resolution}
 
     @property

@@ -61,12 +61,12 @@ class PhaseOnly(ReadableGenerator):
         standardize: bool = False,
     ) -> None:
         self._fourier = Fourier(resolution, cutoff, decay, contrast, shell=False)
-        self.standardize = bool(standardize)
-        self.resolution = self._fourier.resolution
+        self.standardize: bool = bool(standardize)
+        self.resolution: int = self._fourier.resolution
         self._count = len(self._fourier.frequencies) - 1
         if self._count < 1:
             raise InvalidArgumentError(f"resolution: expected at least 3 pixels, got {resolution!r}.")
-        self.space = Space(3 * self._count, scale=1.0 if self.standardize else np.pi)
+        self.space: Space = Space(3 * self._count, scale=1.0 if self.standardize else np.pi)
         self._amplitudes = self._measured(magnitude)
         by_hand = magnitude is not None and not isinstance(magnitude, (str, Path))
         self._recipe: Mapping[str, Any] | None = None

@@ -63,9 +63,10 @@ class Pixels(ReadableGenerator):
     name = "pixels"
 
     def __init__(self, resolution: int = 64, channels: int = 3) -> None:
-        self.resolution, self.channels = check_resolution(resolution), check_channels(channels)
+        self.resolution: int = check_resolution(resolution)
+        self.channels: int = check_channels(channels)
         # The standard deviation of a uniform draw from [0, 1] is 1/√12.
-        self.space = Space(dim=self.channels * self.resolution**2, low=0.0, high=1.0, scale=12**-0.5)
+        self.space: Space = Space(dim=self.channels * self.resolution**2, low=0.0, high=1.0, scale=12**-0.5)
 
     @property
     def recipe(self) -> Mapping[str, Any]:

@@ -65,8 +65,8 @@ class TorchGenerator(ReadableGenerator):
     ) -> None:
         if not isinstance(module, nn.Module):
             raise InvalidArgumentError(f"module: expected a torch.nn.Module, got {type(module).__name__}.")
-        self.name = name or type(module).__name__
-        self.space = space if isinstance(space, Space) else Space(space)
+        self.name: str = name or type(module).__name__
+        self.space: Space = space if isinstance(space, Space) else Space(space)
         self._decoder = Decoder(
             module,
             self.space,
@@ -76,7 +76,7 @@ class TorchGenerator(ReadableGenerator):
             engine=engine,
             device=device,
         )
-        self.resolution = self._decoder.resolution
+        self.resolution: int = self._decoder.resolution
 
     @property
     def engine(self) -> str:

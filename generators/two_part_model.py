@@ -40,12 +40,13 @@ class Coupling(nn.Module):
 
     def __init__(self, dim: int, given: int, swap: bool) -> None:
         super().__init__()
-        self.cut, self.swap = dim // 2, swap
+        self.cut: int = dim // 2
+        self.swap: bool = swap
         known, moved = (dim - self.cut, self.cut) if swap else (self.cut, dim - self.cut)
         last = nn.Linear(_INNER, 2 * moved)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.f = nn.Sequential(
+        self.f: nn.Sequential = nn.Sequential(
             nn.Linear(known + given, _INNER), nn.LeakyReLU(0.2), nn.Linear(_INNER, _INNER), nn.LeakyReLU(0.2), last
         )
 
@@ -83,7 +84,7 @@ class Flow(nn.Module):
 
     def __init__(self, dim: int, given: int = 0) -> None:
         super().__init__()
-        self.couplings = nn.ModuleList(Coupling(dim, given, bool(i % 2)) for i in range(_COUPLINGS))
+        self.couplings: nn.ModuleList = nn.ModuleList(Coupling(dim, given, bool(i % 2)) for i in range(_COUPLINGS))
         # Halves are dealt anew before every second coupling, so that each number meets each other.
         self.register_buffer("shuffles", torch.stack([torch.randperm(dim) for _ in range(_COUPLINGS // 2)]))
 
@@ -127,8 +128,11 @@ class TwoPartPrior(nn.Module):
 
     def __init__(self, what: int, layout: int, side: int) -> None:
         super().__init__()
-        self.what, self.layout, self.side = what, layout, side
-        self.what_flow, self.layout_flow = Flow(what), Flow(layout, what)
+        self.what: int = what
+        self.layout: int = layout
+        self.side: int = side
+        self.what_flow: Flow = Flow(what)
+        self.layout_flow: Flow = Flow(layout, what)
         self.register_buffer("spatial_mean", torch.zeros(CHANNELS * side**2))
         self.register_buffer("spatial_axes", torch.zeros(layout, CHANNELS * side**2))
 
@@ -177,12 +181,12 @@ class Reader(nn.Module):
 
     def __init__(self, what: int = WHAT) -> None:
         super().__init__()
-        self.encoder = Encoder()
+        self.encoder: Encoder = Encoder()
         channels = self.encoder.width
-        self.look = nn.Sequential(
+        self.look: nn.Sequential = nn.Sequential(
             nn.Conv2d(channels, 256, 4, 2, 1), nn.LeakyReLU(0.2), Residual(256), nn.LeakyReLU(0.2)
         )
-        self.name = nn.Linear(256, what)
+        self.name: nn.Linear = nn.Linear(256, what)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See the class. The encoder does not learn from what is said to be seen."""
@@ -206,18 +210,18 @@ class SteeredDecoder(nn.Module):
 
     def __init__(self, what: int = WHAT, side: int = 8, widths: Sequence[int] = WIDTHS, whole: int = WHOLE) -> None:
         super().__init__()
-        self.first = nn.Conv2d(CHANNELS, widths[0], 3, padding=1)
-        self.down = nn.Conv2d(widths[0], whole, 2, 2)
-        self.whole = nn.Sequential(Residual(whole), Residual(whole))
-        self.back = nn.Conv2d(whole, 4 * widths[0], 1)
-        self.mix = Residual(widths[0])
-        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in itertools.pairwise(widths))
-        self.refine = nn.ModuleList(Residual(b) for b in widths[1:])
-        self.last = nn.Conv2d(widths[-1], 12, 3, padding=1)
-        self.steer = nn.Sequential(nn.Linear(what, STEER), nn.LeakyReLU(0.2), nn.Linear(STEER, STEER))
-        self.shape = nn.Linear(STEER, whole * (side // 2) ** 2)
-        self.deeper = Residual(whole)
-        self.excite = nn.ModuleList(nn.Linear(STEER + whole, 2 * c) for c in widths)
+        self.first: nn.Conv2d = nn.Conv2d(CHANNELS, widths[0], 3, padding=1)
+        self.down: nn.Conv2d = nn.Conv2d(widths[0], whole, 2, 2)
+        self.whole: nn.Sequential = nn.Sequential(Residual(whole), Residual(whole))
+        self.back: nn.Conv2d = nn.Conv2d(whole, 4 * widths[0], 1)
+        self.mix: Residual = Residual(widths[0])
+        self.up: nn.ModuleList = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in itertools.pairwise(widths))
+        self.refine: nn.ModuleList = nn.ModuleList(Residual(b) for b in widths[1:])
+        self.last: nn.Conv2d = nn.Conv2d(widths[-1], 12, 3, padding=1)
+        self.steer: nn.Sequential = nn.Sequential(nn.Linear(what, STEER), nn.LeakyReLU(0.2), nn.Linear(STEER, STEER))
+        self.shape: nn.Linear = nn.Linear(STEER, whole * (side // 2) ** 2)
+        self.deeper: Residual = Residual(whole)
+        self.excite: nn.ModuleList = nn.ModuleList(nn.Linear(STEER + whole, 2 * c) for c in widths)
         self._initialize()
 
     def _initialize(self) -> None:
@@ -274,7 +278,9 @@ class TwoPartNetwork(nn.Module):
 
     def __init__(self, prior: TwoPartPrior, decoder: SteeredDecoder, shell: bool) -> None:
         super().__init__()
-        self.prior, self.decoder, self.shell = prior, decoder, shell
+        self.prior: TwoPartPrior = prior
+        self.decoder: SteeredDecoder = decoder
+        self.shell: bool = shell
 
     def forward(self, codes: Tensor) -> Tensor:
         """See the class."""
@@ -294,9 +300,11 @@ class TwoPartModel(nn.Module):
 
     def __init__(self, what: int, layout: int, side: int) -> None:
         super().__init__()
-        self.dim, self.size = what + layout, side * STRIDE
-        self.reader, self.decoder = Reader(what), SteeredDecoder(what, side)
-        self.prior = TwoPartPrior(what, layout, side)
+        self.dim: int = what + layout
+        self.size: int = side * STRIDE
+        self.reader: Reader = Reader(what)
+        self.decoder: SteeredDecoder = SteeredDecoder(what, side)
+        self.prior: TwoPartPrior = TwoPartPrior(what, layout, side)
 
     def network(self, shell: bool) -> TwoPartNetwork:
         """Returns the part that turns codes into images."""

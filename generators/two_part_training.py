@@ -56,8 +56,8 @@ class TwoPartTrainer(Trainer):
                 f"must be a vector; got {'none' if start is None else 'some'}, and {seen.ndim - 1} axes."
             )
         side = self.settings.resolution // STRIDE
-        self.what = min(WHAT, seen.shape[1])
-        self.layout = min(CODE - WHAT, CHANNELS * side**2)
+        self.what: int = min(WHAT, seen.shape[1])
+        self.layout: int = min(CODE - WHAT, CHANNELS * side**2)
         reader, decoder = Reader(self.what), SteeredDecoder(self.what, side)
         reader.encoder.load_state_dict(_within(start, "encoder."))
         reader.encoder.requires_grad_(False)

@@ -44,10 +44,13 @@ class Wrapper(ReadableGenerator):
     forward: Callable[[Tensor], Tensor]
 
     def __init__(self, name: str, generator: Inner, resolution: int | None) -> None:
-        self.generator = load_inner(generator, resolution)
-        self.space, self.resolution = self.generator.space, self.generator.resolution
+        self.generator: Generator = load_inner(generator, resolution)
+        self.space: Space = self.generator.space
+        self.resolution: int = self.generator.resolution
         form = form_of(self.generator)
-        self.channels, self.frames, self.rate_hz = form.channels, form.frames, form.rate_hz
+        self.channels: int = form.channels
+        self.frames: int | None = form.frames
+        self.rate_hz: float | None = form.rate_hz
         self._name, self._options = name, dict[str, Any]()
         if isinstance(self.generator, Differentiable):
             self._inner_forward = self.generator.forward
@@ -113,7 +116,8 @@ class Truncated(Wrapper):
         _check_unbounded(self.generator)
         if by not in ("coordinate", "norm", "shell"):
             raise InvalidArgumentError(f"by: expected 'coordinate', 'norm' or 'shell', got {by!r}.")
-        self.bound, self.by = (2.0 if by == "coordinate" else 1.0) if bound is None else float(bound), by
+        self.bound: float = (2.0 if by == "coordinate" else 1.0) if bound is None else float(bound)
+        self.by = by
         if not (np.isfinite(self.bound) and self.bound > 0):
             raise InvalidArgumentError(f"bound: expected a finite number above 0, got {bound!r}.")
         self._options = {"bound": self.bound, "by": by}
@@ -171,7 +175,7 @@ class Subspace(Wrapper):
             given = _read_codes(codes, inner)
             self.middle, self.directions = principal_directions(given, dim)
             natural = float(((given - self.middle) @ self.directions.T).std())
-        self.space = Space(int(dim), scale=natural if scale is None else scale)
+        self.space: Space = Space(int(dim), scale=natural if scale is None else scale)
         named = NOT_IN_RECIPE if codes is not None else None
         if isinstance(codes, (str, Path)):
             named = str(Path(codes).resolve())
@@ -205,9 +209,10 @@ class Placed(Wrapper):
         background: float | Sequence[float] = 0.5,
     ) -> None:
         super().__init__("placed", generator, None)
-        inner, self.resolution = self.generator.resolution, check_resolution(resolution)
-        self.box = _check_box(box, self.resolution)
-        self.background = _check_color(background, self.channels)
+        inner = self.generator.resolution
+        self.resolution: int = check_resolution(resolution)
+        self.box: tuple[int, int, int, int] = _check_box(box, self.resolution)
+        self.background: NDArray[np.float64] = _check_color(background, self.channels)
         y0, x0, y1, x1 = self.box
         side = max(y1 - y0, x1 - x0)
         whole = resize_matrix(inner, side)
@@ -254,7 +259,7 @@ class Masked(Wrapper):
         super().__init__("masked", generator, resolution)
         if not (np.isfinite(size) and size > 0 and np.isfinite(edge) and edge >= 0):
             raise InvalidArgumentError(f"size, edge: expected size > 0 and edge >= 0, got {size!r} and {edge!r}.")
-        self.background = _check_color(background, self.channels)
+        self.background: NDArray[np.float64] = _check_color(background, self.channels)
         self.mask = _mask(mask, self.resolution, float(size), float(edge))
         named: Any = mask if isinstance(mask, str) and mask in WINDOWS else NOT_IN_RECIPE
         if named is NOT_IN_RECIPE and isinstance(mask, (str, Path)):

@@ -301,7 +301,10 @@ class AtlasCourse:
         progress: Progress = None,
         own_copy: bool = False,
     ) -> None:
-        self.subject, self._contenders, self._library, self._settings = subject, contenders, library, chosen
+        self.subject: Subject = subject
+        self._contenders = contenders
+        self._library = library
+        self._settings = chosen
         self._generators = [generator_of(c, subject) for c in contenders]
         self._progress, self._own_copy = as_progress(progress, "filling pages"), own_copy
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)

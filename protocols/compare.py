@@ -399,7 +399,9 @@ class Comparison:
         features: Subject | None,
         progress: Callable[..., None] | None = None,
     ) -> None:
-        self.subject, self._contenders, self._content = subject, contenders, content
+        self.subject: Subject = subject
+        self._contenders = contenders
+        self._content = content
         self._naturals, self._features, self._progress = naturals, features, progress
         self._generators = [generator_of(c, subject) for c in contenders]
         self._presenter = Presenter(subject)

@@ -178,7 +178,10 @@ class Controversy:
         chosen: ControversialSettings,
         progress: Progress,
     ) -> None:
-        self.subject, self._models, self._generator, self._objective = subject, models, generator, objective
+        self.subject: Subject = subject
+        self._models = models
+        self._generator = generator
+        self._objective = objective
         self._naturals, self._settings = naturals, chosen
         self._progress = as_progress(progress, "making images")
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)
@@ -204,7 +207,9 @@ class Controversy:
         self._predicted: FloatArray = np.empty((0, 2))
         self._images: NDArray[np.float32] = np.empty((0, 3, 1, 1), np.float32)
         #: Whether gradients are taken.
-        self.climbs = chosen.gradient and isinstance(models, Differentiable) and isinstance(generator, Differentiable)
+        self.climbs: bool = (
+            chosen.gradient and isinstance(models, Differentiable) and isinstance(generator, Differentiable)
+        )
 
     @property
     def handed(self) -> Mapping[str, Any]:

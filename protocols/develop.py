@@ -313,12 +313,12 @@ class Development:
         from closedloop.networks.tensors import layers_of
 
         self._prepared, self._settings, self._progress = prepared, chosen, progress
-        self.moments = moments(chosen, prepared.settings.steps)
-        self.subject = prepared.training.subject or _subject(prepared, chosen)
+        self.moments: tuple[int, ...] = moments(chosen, prepared.settings.steps)
+        self.subject: Subject = prepared.training.subject or _subject(prepared, chosen)
         check_part("subject", self.subject)
         self.references, self._classes = _fixed_set(prepared, chosen, self.subject, references)
-        self.generator = _generator(generator, self.subject)
-        self.strategy = {"name": strategy} if isinstance(strategy, str) else plain(dict(strategy))
+        self.generator: Generator = _generator(generator, self.subject)
+        self.strategy: dict[str, str] | Any = {"name": strategy} if isinstance(strategy, str) else plain(dict(strategy))
         _check_budget(self.strategy, self.generator, chosen.images)
         self._layers = layers_of(prepared.training.model)
         self._presenter = Presenter(self.subject)

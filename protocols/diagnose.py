@@ -258,7 +258,9 @@ class Diagnosis:
     reason = ""
 
     def __init__(self, subject: Subject, study: Study, chosen: DiagnoseSettings, progress: Progress = None) -> None:
-        self.subject, self._study, self._settings = subject, study, chosen
+        self.subject: Subject = subject
+        self._study = study
+        self._settings = chosen
         self._progress = as_progress(progress, "diagnosing")
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)
         self._rng = named_generator(chosen.seed, "order")

@@ -109,7 +109,7 @@ class Means:
 
     def __init__(self, channels: int, places: int) -> None:
         self.total: FloatArray = np.zeros((channels, places))
-        self.count = 0
+        self.count: int = 0
 
     def add(self, activations: NDArray[np.float32]) -> None:
         """Takes in activations ``(n, channels, places)``."""

@@ -131,7 +131,10 @@ class Searching:
             raise InvalidArgumentError(
                 f"images: expected at least the {chosen.population} of a generation, got {chosen.images}."
             )
-        self.subject, self._generator, self._goal, self._settings = subject, generator, goal, chosen
+        self.subject: Subject = subject
+        self._generator = generator
+        self._goal = goal
+        self._settings = chosen
         self._before, self._scalars, self._files = before, scalars or {}, files or {}
         self._progress = as_progress(progress, "searching")
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)
@@ -150,7 +153,7 @@ class Searching:
         self._codes: FloatArray = np.empty((0, generator.space.dim))
         self._images: NDArray[np.float32] = np.empty((0, 3, 1, 1), np.float32)
         self._asked = EndRequest()
-        self.reason = ""
+        self.reason: str = ""
 
     @property
     def handed(self) -> Mapping[str, Any]:
@@ -307,7 +310,8 @@ class Searching:
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
-        self._phase, self.reason = str(state["phase"]), str(state["reason"])
+        self._phase = str(state["phase"])
+        self.reason = str(state["reason"])
         self._generation, self._presentations = int(state["generation"]), int(state["presentations"])
         self._spent = {name: int(n) for name, n in state["spent"].items()}
         for name, search in self._searches.items():

@@ -110,7 +110,7 @@ class Judging(Jobs):
     """
 
     def __init__(self, told: JudgeSettings, task: Task, folder: Path, progress: Progress = None) -> None:
-        self.subject = TestGroups(task)
+        self.subject: TestGroups = TestGroups(task)
         self._told, self._task, self._folder = told, task, folder
         network = Network(told.training(), task, told.share, told.weight)
         network.check_layer(told.layer)

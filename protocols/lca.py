@@ -151,7 +151,7 @@ class LossChangeAllocation:
         experiment: Mapping[str, Any] | None = None,
     ) -> None:
         require("torch", "networks", "LossChangeAllocation")
-        self.settings = AllocationSettings(
+        self.settings: AllocationSettings = AllocationSettings(
             rule=rule,
             chunk=chunk,
             tolerance=tolerance,
@@ -222,7 +222,7 @@ class LossChangeAllocation:
         self._allocator: Allocator = Allocator(
             network, sets, numbers.rule, numbers.tolerance, numbers.batch_norm, everything
         )
-        self.finished = going_on and is_finished(str(save))
+        self.finished: bool = going_on and is_finished(str(save))
         if self.finished:
             self._restore(read_state(str(save)))
             self._recording: Recording | None = None

@@ -124,11 +124,12 @@ class Both:
         naturals: Natural images.
     """
 
-    searches = (PARETO,)
+    searches: tuple[str, ...] = (PARETO,)
     start = None
 
     def __init__(self, objectives: tuple[Objective, Objective], naturals: ImageSet) -> None:
-        self._objectives, self.references = objectives, naturals
+        self._objectives = objectives
+        self.references: ImageSet = naturals
         self._best: list[str] = []
 
     @property

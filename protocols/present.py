@@ -218,7 +218,9 @@ class Presentation:
         own_copy: bool = False,
         files: Mapping[str, bytes] | None = None,
     ) -> None:
-        self.subject, self._library, self._settings = subject, library, chosen
+        self.subject: Subject = subject
+        self._library = library
+        self._settings = chosen
         self._progress = as_progress(progress, "recording")
         self._own_copy, self._files = own_copy, files or {}
         self._presenter = Presenter(subject, chosen.retries, chosen.timeout_s, chosen.lost_blocks)

@@ -192,7 +192,8 @@ class Search:
             raise InvalidArgumentError(
                 f"budget: expected at least the {chosen.repeats} presentations of one image, got {chosen.budget}."
             )
-        self.subject, self.side = subject, chosen.resolution or resolution_of(subject)
+        self.subject: Subject = subject
+        self.side: int = chosen.resolution or resolution_of(subject)
         self._objective, self._folder, self._features, self._settings = objective, folder, features, chosen
         self._cache = cache
         self._progress = as_progress(progress, "searching")

@@ -204,7 +204,8 @@ class Around:
         form: What the subject is shown.
     """
 
-    searches, names = (STRETCH, SQUEEZE), ("distance", "response")
+    searches: tuple[str, str] = (STRETCH, SQUEEZE)
+    names: tuple[str, str] = ("distance", "response")
 
     def __init__(
         self,
@@ -224,7 +225,7 @@ class Around:
         )
         self.start: FloatArray | None = code[None]
         image = quantize(shown_as(make_images(generator, code[None]), form))
-        self.references = ImageSet((GIVEN, GREY), np.concatenate([image, quantize(np.full_like(image, 0.5))]))
+        self.references: ImageSet = ImageSet((GIVEN, GREY), np.concatenate([image, quantize(np.full_like(image, 0.5))]))
         self._place = self._stages(image)[0]
         self._held = self._grey = np.nan
 

@@ -43,9 +43,10 @@ class Survey:
     """
 
     def __init__(self, targets: NDArray[np.int64]) -> None:
-        self.targets, self.done = targets, 0
-        self.answers = np.full(len(targets), -1, np.int64)
-        self.seconds = self.answers.copy()
+        self.targets: NDArray[np.int64] = targets
+        self.done: int = 0
+        self.answers: NDArray[np.int64] = np.full(len(targets), -1, np.int64)
+        self.seconds: NDArray[np.int64] = self.answers.copy()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -172,8 +173,11 @@ class LayerSurvey:
         read: Callable[[NDArray[np.int64]], NDArray[np.float32]],
         resolution: int,
     ) -> None:
-        self._subject, self.opened, self._read, self._size = subject, opened, read, resolution
-        self.means = Means(opened.channels, opened.grid[0] * opened.grid[1])
+        self._subject = subject
+        self.opened: OpenedLayer = opened
+        self._read = read
+        self._size = resolution
+        self.means: Means = Means(opened.channels, opened.grid[0] * opened.grid[1])
         self.explained: dict[int, Explanation] = {}
         self._parts: list[Peaks] = []
         self._fields: list[Any] | None = None

@@ -155,7 +155,7 @@ class Measures:
         self.name = name
         sorts, measures = zip(*columns, strict=True)
         names = tuple(f"{sort}: {measure}" for sort, measure in columns)
-        self.units = Units(names, {"sort": sorts, "measure": measures})
+        self.units: Units = Units(names, {"sort": sorts, "measure": measures})
 
     def record(self, images: Any) -> Any:
         """Raises: nothing is shown to a training."""
@@ -186,7 +186,7 @@ class Trainings(Jobs):
         if prepared.settings.script is None:
             ends += [f"accuracy_{name}" for name in lca.losses]
         columns = [*(("end", e) for e in ends), *(("observed", o) for o in OBSERVED), *(("layer", n) for n in layers)]
-        self.subject = Measures(prepared.label, columns)
+        self.subject: Measures = Measures(prepared.label, columns)
 
     def _check_changes(self) -> None:
         """Looks whether every change can be trained, before anything is.

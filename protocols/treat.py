@@ -218,9 +218,9 @@ class TestGroups:
     __test__ = False
 
     def __init__(self, task: Task) -> None:
-        self.name = task.name
+        self.name: str = task.name
         sizes = np.bincount(task.group, minlength=len(task.groups))
-        self.units = Units(task.groups, {"group_size": tuple(sizes.tolist())})
+        self.units: Units = Units(task.groups, {"group_size": tuple(sizes.tolist())})
 
     def record(self, images: Any) -> Any:
         """Raises: nothing is shown to a test."""
@@ -240,7 +240,7 @@ class Treating:
     reason = ""
 
     def __init__(self, told: TreatSettings, task: Task, folder: Path, progress: Progress = None) -> None:
-        self.subject = TestGroups(task)
+        self.subject: TestGroups = TestGroups(task)
         self._told, self._task, self._folder = told, task, folder
         self._treatments = parse_treatments(told.treatment)
         self._progress = as_progress(progress, "treating")

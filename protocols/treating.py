@@ -355,8 +355,8 @@ class Network:
         self._chance: FloatArray | None = None
         self._features: tuple[Feature, ...] = ()
         self._errors: tuple[Tensor, Tensor] | None = None
-        self.loss = float("nan")
-        self.found = 0
+        self.loss: float = float("nan")
+        self.found: int = 0
 
     @property
     def facts(self) -> Facts:
@@ -372,7 +372,8 @@ class Network:
 
     def use(self, model: nn.Module, facts: Facts) -> None:
         """Takes a network, with a fresh optimizer."""
-        self.model, self._facts = model, facts
+        self.model: nn.Module = model
+        self._facts = facts
         told = replace(self.told, freeze=())
         self.optimizer = make_optimizer(told, model)
         self._frozen: list[Any] = []
@@ -576,7 +577,8 @@ class Network:
 
         restore_part(self.model, state["model"])
         restore_part(self.optimizer, state["optimizer"])
-        self.done, self.loss = int(state["done"]), float(state["loss"])
+        self.done = int(state["done"])
+        self.loss = float(state["loss"])
 
 
 def early_errors(told: TrainSettings, task: Task) -> NDArray[np.bool_]:

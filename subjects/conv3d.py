@@ -51,11 +51,13 @@ class Conv3dSubject(ReadableSubject):
         stream: int = STREAM,
     ) -> None:
         count, maps = check_whole("units", units, 1), check_whole("maps", maps, 1)
-        self.resolution, self.frames = check_whole("resolution", resolution, 16), check_whole("frames", frames, 5)
-        self.channels, self.rate_hz = channels, float(rate_hz)
+        self.resolution: int = check_whole("resolution", resolution, 16)
+        self.frames: int = check_whole("frames", frames, 5)
+        self.channels: int = channels
+        self.rate_hz: float = float(rate_hz)
         self._form = Form(channels, self.frames, self.rate_hz)
         self._recipe = {"units": count, "maps": maps, "seed": check_seed(seed), **noted_stream(stream)}
-        self.units = Units(tuple(f"conv3d.{i}" for i in range(count)), {"layer": ("conv2",) * count})
+        self.units: Units = Units(tuple(f"conv3d.{i}" for i in range(count)), {"layer": ("conv2",) * count})
         rng = part_generator(seed, "conv3d", stream)
         self._first = _drawn(rng, (maps, channels, 3, 5, 5))
         self._second = _drawn(rng, (count, maps, 3, 5, 5))

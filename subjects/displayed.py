@@ -82,8 +82,8 @@ class Displayed(Wrapper):
         linearized: Literal["rig", "images", "nobody"] = "rig",
     ) -> None:
         inner = as_subject(subject)
-        self.mean = None if mean is None else check_number("mean", mean, 0.01, 0.99)
-        self.rms = None if rms is None else check_number("rms", rms, 0)
+        self.mean: float | None = None if mean is None else check_number("mean", mean, 0.01, 0.99)
+        self.rms: float | None = None if rms is None else check_number("rms", rms, 0)
         if self.rms is not None and self.mean is not None and self.rms > (most := (1 / self.mean - 1) ** 0.5):
             raise InvalidArgumentError(
                 f"rms: expected at most {most:.3g} at a mean of {self.mean:g}, which black and white pixels have, got "
@@ -92,7 +92,7 @@ class Displayed(Wrapper):
         if linearized not in LINEARIZED:
             raise InvalidArgumentError(f"linearized: expected {', '.join(LINEARIZED)}, got {linearized!r:.80}.")
         self.linearized = linearized
-        self.gamma = _gamma(gamma, linearized, inner)
+        self.gamma: float = _gamma(gamma, linearized, inner)
         super().__init__(inner, 0, mean=self.mean, rms=self.rms, gamma=self.gamma, linearized=linearized)
         del self._options["seed"]  # it draws nothing
         self._form = form_of(inner)

@@ -41,9 +41,9 @@ class Encoder(ReadableSubject):
                 f"generator: expected one with an encoder in torch, such as 'native', got {made!r:.80}."
             )
         self._generator, self._read = made, read
-        self.name = f"encoder-of-{made.name}"
-        self.units = Units.numbered(f"{made.name}-code", made.space.dim)
-        self.resolution = made.resolution
+        self.name: str = f"encoder-of-{made.name}"
+        self.units: Units = Units.numbered(f"{made.name}-code", made.space.dim)
+        self.resolution: int = made.resolution
 
     @property
     def recipe(self) -> Mapping[str, Any] | None:

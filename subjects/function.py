@@ -41,10 +41,12 @@ class FunctionSubject(ReadableSubject):
         if not callable(function):
             raise InvalidArgumentError(f"function: expected a callable on images, got {type(function).__name__}.")
         self._function = function
-        self.name = name or str(getattr(function, "__name__", type(function).__name__)).strip("<>")
-        self.units = self._describe(units)
+        self.name: str = name or str(getattr(function, "__name__", type(function).__name__)).strip("<>")
+        self.units: Units = self._describe(units)
         self._form = Form(channels, frames, rate_hz)
-        self.channels, self.frames, self.rate_hz = channels, frames, rate_hz
+        self.channels: int = channels
+        self.frames: int | None = frames
+        self.rate_hz: float | None = rate_hz
 
     def _describe(self, units: int | Sequence[str] | Units) -> Units:
         if isinstance(units, Units):

@@ -58,15 +58,15 @@ class Joined(ReadableSubject):
     ) -> None:
         if isinstance(subjects, (str, Mapping)) or not hasattr(subjects, "__len__") or len(subjects) < 2:
             raise InvalidArgumentError(f"subjects: expected two or more, got {subjects!r:.80}.")
-        self.subjects = tuple(as_subject(subject) for subject in subjects)
+        self.subjects: tuple[Subject, ...] = tuple(as_subject(subject) for subject in subjects)
         for i, subject in enumerate(self.subjects):
             check_part("subject", subject, f"subjects[{i}]")
             if (form := form_of(subject)) != STILL:
                 raise InvalidArgumentError(
                     f"subjects[{i}]: expected one of colour stills, got one of {form.describe()}."
                 )
-        self.columns = _columns(self.subjects, units)
-        self.name = "joined-" + "-".join(subject.name for subject in self.subjects)
+        self.columns: tuple[tuple[int, ...], ...] = _columns(self.subjects, units)
+        self.name: str = "joined-" + "-".join(subject.name for subject in self.subjects)
         sides = [subject.resolution for subject in self.subjects if isinstance(subject, Resolved)]
         if sides:
             self.resolution = max(sides)
@@ -75,7 +75,7 @@ class Joined(ReadableSubject):
         devices = [subject.torch_device for subject in self.subjects if isinstance(subject, Located)]
         if devices:
             self.torch_device = devices[0]
-        self.units = Units(
+        self.units: Units = Units(
             tuple(
                 f"{i}:{subject.units.neuroid_id[c]}"
                 for i, (subject, own) in enumerate(zip(self.subjects, self.columns, strict=True))

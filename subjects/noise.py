@@ -134,7 +134,7 @@ class NegativeBinomial(_Counts):
         gain_variance: float = 0.1,
         seed: int = 0,
     ) -> None:
-        self.gain_variance = check_number("gain_variance", gain_variance, 1e-6)
+        self.gain_variance: float = check_number("gain_variance", gain_variance, 1e-6)
         super().__init__(subject, spikes, best, seed, gain_variance=self.gain_variance)
 
     def _counts(self, expected: FloatArray) -> FloatArray:
@@ -160,7 +160,8 @@ class Gain(Wrapper):
     def __init__(
         self, subject: Subject | str | Mapping[str, Any], nu: float = 0.2, shared: bool = False, seed: int = 0
     ) -> None:
-        self.nu, self.shared = check_number("nu", nu, 0), check_flag("shared", shared)
+        self.nu: float = check_number("nu", nu, 0)
+        self.shared: bool = check_flag("shared", shared)
         super().__init__(subject, seed, nu=self.nu, shared=self.shared)
 
     def _changed(self, responses: FloatArray) -> FloatArray:
@@ -199,8 +200,10 @@ class Drift(Wrapper):
         memory: float = 100,
         seed: int = 0,
     ) -> None:
-        self.change, self.wander = check_number("change", change, -0.999), check_number("wander", wander, 0)
-        self.session, self.memory = check_number("session", session, 1), check_number("memory", memory, 1e-6)
+        self.change: float = check_number("change", change, -0.999)
+        self.wander: float = check_number("wander", wander, 0)
+        self.session: float = check_number("session", session, 1)
+        self.memory: float = check_number("memory", memory, 1e-6)
         super().__init__(
             subject, seed, change=self.change, session=self.session, wander=self.wander, memory=self.memory
         )

@@ -106,11 +106,11 @@ class OnnxSubject(ReadableSubject):
         seed: int = 0,
     ) -> None:
         self._path = Path(path)
-        self.name = name or self._path.stem
+        self.name: str = name or self._path.stem
         self._session, self._beside = _session(self._path, layer)
         self._entry = _entry(self._session, self._path)
         declared = self._entry.resolution
-        self.resolution = check_resolution(resolution or declared or 224)
+        self.resolution: int = check_resolution(resolution or declared or 224)
         if declared and self.resolution != declared:
             raise InvalidArgumentError(f"resolution: {path} takes images of {declared} pixels, got {resolution}.")
         self._mean = np.array(check_colors("mean", mean), np.float32).reshape(3, 1, 1)
@@ -127,7 +127,7 @@ class OnnxSubject(ReadableSubject):
             "std": list(map(float, std)),
             "seed": seed,
         }
-        self.units = self._describe(layer, self._indices)
+        self.units: Units = self._describe(layer, self._indices)
 
     def _survey(self, layer: str) -> LayerShape:
         """Returns the layer's shape for one image; finds out the order of the axes, and what depends on company."""

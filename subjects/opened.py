@@ -65,7 +65,7 @@ class OpenedNetwork:
         self._mean, self._std = (torch.tensor(c, device=self._device).view(1, -1, 1, 1) for c in colors)
         found, why = _surveyed(model, example)
         count = found[OUTPUT][0][0]
-        self.layer = find_layer(model, layer) if layer is not None else _last_layer(found)
+        self.layer: str = find_layer(model, layer) if layer is not None else _last_layer(found)
         if self.layer == OUTPUT or self.layer not in found:
             told = absent(model, self.layer, why) if self.layer != OUTPUT else "it is the answer itself."
             raise InvalidArgumentError(f"layer: {self.layer!r} cannot be held still: {told} Take a hidden layer.")

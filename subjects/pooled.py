@@ -62,21 +62,21 @@ class Pooled(ReadableSubject):
         layers: str | Sequence[str] = "auto",
         grid: int = GRID,
     ) -> None:
-        self.network = _loaded(network)
-        self.grid = check_whole("grid", grid, 1)
+        self.network: TorchSubject = _loaded(network)
+        self.grid: int = check_whole("grid", grid, 1)
         size, device = self.network.resolution, self.network.torch_device
         example = torch.zeros(1, 3, size, size, device=device, dtype=dtype_of(self.network.model))
         found = survey(self.network.model, example)
         chosen = _auto(found, size) if isinstance(layers, str) and layers == "auto" else layers
         names = [chosen] if isinstance(chosen, str) else list(chosen)
-        self.layers = tuple(find_layer(self.network.model, name) for name in names)
+        self.layers: tuple[str, ...] = tuple(find_layer(self.network.model, name) for name in names)
         missing = [name for name in self.layers if name not in found]
         if missing:
             raise InvalidArgumentError(f"layers: {missing[0]!r} does not run, or returns no tensor with a batch axis.")
         self._shapes = [LayerShape(name, found[name][0]) for name in self.layers]
         self._probe = self.network.probe(self.layers, {name: found[name][1] for name in self.layers})
-        self.name = f"pooled-{self.network.name}"
-        self.resolution = size
+        self.name: str = f"pooled-{self.network.name}"
+        self.resolution: int = size
 
     @property
     def torch_device(self) -> str:

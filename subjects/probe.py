@@ -91,14 +91,14 @@ class Probe(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.layers = tuple(layers)
+        self.layers: tuple[str, ...] = tuple(layers)
         self.calls = calls
-        self.dtype = dtype_of(model)
+        self.dtype: torch.dtype = dtype_of(model)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         for i, pick in enumerate(picks or ()):
             self.register_buffer(f"pick{i}", pick)
-        self.picked = picks is not None
+        self.picked: bool = picks is not None
         self.training = False  # the exporter puts all modules in the mode of the outermost one when it is done
 
     @property

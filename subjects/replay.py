@@ -80,10 +80,12 @@ class Replay(ReadableSubject):
         self._resampled, self._lost = order == "resampled", unknown == "lost"
         self._options = {"order": order, "unknown": unknown, "seed": check_seed(seed)}
         self._rng = named_generator(seed, "replay")
-        self.name = f"replay-{recording['subject'].item()}" if "subject" in recording.coords else "replay"
-        self.units = _units(recording)
+        self.name: str = f"replay-{recording['subject'].item()}" if "subject" in recording.coords else "replay"
+        self.units: Units = _units(recording)
         self._form = recorded_form(recording)
-        self.channels, self.frames, self.rate_hz = self._form.channels, self._form.frames, self._form.rate_hz
+        self.channels: int = self._form.channels
+        self.frames: int | None = self._form.frames
+        self.rate_hz: float | None = self._form.rate_hz
         self._responses: FloatArray = recording["responses"].transpose("presentation", "neuroid", ...).values
         self._known = _Known(recording, generators or {}, references)
         self._shown: dict[int, int] = {}

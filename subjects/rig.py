@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from closedloop.arrays import as_names
 from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole, is_number
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError, reword
-from closedloop.interfaces import FloatArray, State
+from closedloop.interfaces import FloatArray, State, Units
 from closedloop.loop.notices import notice
 from closedloop.presentations import QUALITIES, Answers, Asked, Spikes
 from closedloop.readable import ReadableSubject
@@ -66,7 +66,9 @@ class RigSubject(ReadableSubject):
         MissingExtraError: ZeroMQ needs the extra `rig`.
     """
 
-    channels, frames, rate_hz = 3, None, None
+    channels: int = 3
+    frames: int | None = None
+    rate_hz: float | None = None
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class RigSubject(ReadableSubject):
         self._window = _times("window_s", window_s)
         self._baseline = _times("baseline_s", baseline_s)
         self._bins = None if bins_s is None else _bins(bins_s)
-        self.resolution = check_whole("resolution", resolution, 1)
+        self.resolution: int = check_whole("resolution", resolution, 1)
         self._supersede = check_flag("supersede", supersede)
         self._connect_s = check_positive("connect_s", connect_s)
         if encoding not in (None, "rgb8", "png"):
@@ -119,8 +121,8 @@ class RigSubject(ReadableSubject):
         self._greet()
         #: Whether it gives spikes; None until it has answered.
         self._fires: bool | None = {"spikes": True, "counts": False}.get(str(self.welcome.get("gives")))
-        self.name = f"rig-{self.welcome.get('rig_id', 'unnamed')}"
-        self.units = units_of_welcome(self.welcome)
+        self.name: str = f"rig-{self.welcome.get('rig_id', 'unnamed')}"
+        self.units: Units = units_of_welcome(self.welcome)
 
     def _greet(self) -> None:
         """Asks the rig who it is, for the session under way."""

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from numpy.typing import NDArray
 
-from closedloop.interfaces import FloatArray, State
+from closedloop.interfaces import FloatArray, State, Units
 from closedloop.presentations import Answers, Asked
 from closedloop.readable import ReadableSubject
 from closedloop.rigs.messages import read_token
@@ -45,7 +45,9 @@ class Served(ReadableSubject):
         InvalidArgumentError: An argument does not fit, or the port is taken.
     """
 
-    channels, frames, rate_hz = 3, None, None
+    channels: int = 3
+    frames: int | None = None
+    rate_hz: float | None = None
 
     def __init__(
         self,
@@ -57,15 +59,17 @@ class Served(ReadableSubject):
         **options: Any,
     ) -> None:
         known = units_said(units)
-        self.desk = Desk({"rig_id": "served", "units": known, "gives": check_gives(gives)})
+        self.desk: Desk = Desk({"rig_id": "served", "units": known, "gives": check_gives(gives)})
         self._way = DeskTransport(listen, self.desk, Path(journal).expanduser(), read_token(token_file))
         try:
             self._rig = RigSubject(self._way, **options)
         except BaseException:
             self._way.close()
             raise
-        self.port = self._way.port
-        self.name, self.units, self.resolution = "served", self._rig.units, self._rig.resolution
+        self.port: int = self._way.port
+        self.name: str = "served"
+        self.units: Units = self._rig.units
+        self.resolution: int = self._rig.resolution
         said = {"units": list(units) if not isinstance(units, int) else units, "listen": listen, "journal": journal}
         optional = {"gives": gives} if gives != "counts" else {}
         token = {} if token_file is None else {"token_file": token_file}

@@ -95,9 +95,10 @@ class TorchSubject(ReadableSubject):
         seed: int = 0,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model = network = as_network(model)
-        self.name = name or type(network).__name__
-        self.resolution = check_resolution(resolution)
+        network = as_network(model)
+        self.model: nn.Module = network
+        self.name: str = name or type(network).__name__
+        self.resolution: int = check_resolution(resolution)
         self._device = _placed(network, device)
         self._mean, self._std = check_colors("mean", mean), check_colors("std", std)
         self._labels, self._seed = labels, seed

@@ -79,8 +79,10 @@ class TrainedSubject(ReadableSubject):
             seed=seed,
             name=called or type(model).__name__,
         )
-        self.name, self.resolution, self.channels = self._inner.name, resolution, channels
-        self.fingerprint = self._inner.fingerprint  # with the weights that it has now
+        self.name: str = self._inner.name
+        self.resolution: int = resolution
+        self.channels: int = channels
+        self.fingerprint: str = self._inner.fingerprint  # with the weights that it has now
 
     @property
     def units(self) -> Units:

@@ -58,10 +58,12 @@ class Twin(ReadableSubject):
                 f"twin: its feature network {features.name!r} has other weights or layers ({now[:20]}…) than the one "
                 f"that it was fitted on ({readout.fingerprint[:20]}…)."
             )
-        self.readout, self.features, self._folder = readout, features, folder
+        self.readout: Readout = readout
+        self.features = features
+        self._folder = folder
         self._forward = features.forward
-        self.name = f"twin-of-{readout.subject}"
-        self.resolution = readout.resolution
+        self.name: str = f"twin-of-{readout.subject}"
+        self.resolution: int = readout.resolution
         device = features.torch_device if isinstance(features, Located) else "cpu"
         self._parts = [
             torch.from_numpy(np.ascontiguousarray(a)).to(device)
@@ -70,7 +72,7 @@ class Twin(ReadableSubject):
         sizes = torch.from_numpy(readout.sizes_of_units.astype(np.float32)).to(device)
         self._spikes, self._sizes = torch.isfinite(sizes), torch.nan_to_num(sizes)
         known = {n: tuple(c) for n, c in readout.units.items() if n != "neuroid_id"}
-        self.units = Units(tuple(PREFIX + str(n) for n in readout.units["neuroid_id"]), known)
+        self.units: Units = Units(tuple(PREFIX + str(n) for n in readout.units["neuroid_id"]), known)
 
     @property
     def torch_device(self) -> str:

@@ -24,6 +24,7 @@ from closedloop.interfaces import (
     State,
     Stateful,
     Subject,
+    Units,
     form_of,
 )
 from closedloop.loop.answers import check_answers
@@ -57,11 +58,13 @@ class Wrapper(ReadableSubject, ABC):
     begin_run: Callable[[], Mapping[str, Any]]
 
     def __init__(self, subject: Subject | str | Mapping[str, Any], seed: int, **options: Any) -> None:
-        self.subject = as_subject(subject)
-        self.units = self.subject.units
-        self.name = f"{self.subject.name}+{self.kind}"
+        self.subject: Subject = as_subject(subject)
+        self.units: Units = self.subject.units
+        self.name: str = f"{self.subject.name}+{self.kind}"
         form = form_of(self.subject)
-        self.channels, self.frames, self.rate_hz = form.channels, form.frames, form.rate_hz
+        self.channels: int = form.channels
+        self.frames: int | None = form.frames
+        self.rate_hz: float | None = form.rate_hz
         if isinstance(self.subject, Resolved):
             self.resolution = self.subject.resolution
         if isinstance(self.subject, Located):
@@ -167,7 +170,7 @@ class Lossy(Wrapper):
     kind = "lossy"
 
     def __init__(self, subject: Subject | str | Mapping[str, Any], rate: float = 0.05, seed: int = 0) -> None:
-        self.rate = check_number("rate", rate, 0, 1)
+        self.rate: float = check_number("rate", rate, 0, 1)
         super().__init__(subject, seed, rate=self.rate)
 
     def _changed(self, responses: FloatArray) -> FloatArray:
@@ -190,7 +193,7 @@ class Repeated(Wrapper):
     kind = "repeated"
 
     def __init__(self, subject: Subject | str | Mapping[str, Any], n: int = 5) -> None:
-        self.n = check_whole("n", n, 1)
+        self.n: int = check_whole("n", n, 1)
         super().__init__(subject, 0, n=self.n)
         del self._options["seed"]  # it draws nothing
         if isinstance(self.subject, Presenting):

@@ -114,7 +114,8 @@ class Session(Readable):
         self._block: Block | None = None
         self._prepared = False
         self._generation: Generation | None = None
-        self.presentations, self._day = 0, ""
+        self.presentations: int = 0
+        self._day = ""
         if not len(self._references) and self.settings.drift != "none":
             raise InvalidArgumentError(f"references: expected some for drift={self.settings.drift!r}, got None.")
 

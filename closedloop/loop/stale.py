@@ -35,7 +35,7 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self.found = ""
+        self.found: str = ""
         self._block: tuple[list[Hashable], list[bytes | None]] = ([], [])
         self._stale = 0.0
         self._held, self._expected = 0, 0.0

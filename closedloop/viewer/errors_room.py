@@ -44,7 +44,7 @@ class ErrorsRoom:
     def __init__(self, subject: Subject, labelled: Path, desk: Desk) -> None:
         self.study: Study = study_of(subject, labelled, DiagnoseSettings())
         _check_links(self.study.images)
-        self.why_closed = why_closed(subject)
+        self.why_closed: str = why_closed(subject)
         self._subject, self._desk = subject, desk
         self._survey = Survey(self.study.targets)
         self._outputs = np.full((len(self.study.images), len(self.study.classes)), np.nan, np.float32)
