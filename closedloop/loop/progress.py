@@ -40,11 +40,12 @@ class Pace:
     """How fast something goes, and how long it still takes."""
 
     def __init__(self, completed: int = 0) -> None:
-        self._first, self._began = completed, time.monotonic()
+        self.first: int = completed
+        self._began = time.monotonic()
 
     def per_second(self, completed: int) -> float:
         """Returns what was done in a second since the beginning."""
-        return (completed - self._first) / max(time.monotonic() - self._began, 1e-9)
+        return (completed - self.first) / max(time.monotonic() - self._began, 1e-9)
 
     def words(self, completed: int, total: int | None) -> str:
         """Returns the rate, and the time that is left where the total is known; empty before anything was done."""
@@ -84,6 +85,8 @@ class Lines:
         """Notes how far it is, and writes a line if one is due."""
         with self._lock:
             first = self._clock is None
+            if description != self._description and completed == self._completed == self._pace.first:
+                self._pace = Pace(completed)  # the time of a survey is none of the images'
             self._description, self._completed, self._total, self._facts = description, completed, total, facts
             if first:
                 self._pace = Pace(completed)

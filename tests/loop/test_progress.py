@@ -93,6 +93,19 @@ def test_the_pace_in_words(monkeypatch, elapsed, done, total, words):
     assert pace.words(done, total) == words
 
 
+def test_a_survey_before_the_first_image_does_not_slow_what_is_expected(monkeypatch):
+    now, lines = [100.0], []
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    shown = Lines(lines.append)
+    shown.move("surveying", 0, 40)
+    now[0] += 60
+    shown.move("evolving", 0, 40)
+    now[0] += 2
+    shown.move("evolving", 20, 40)
+    shown.stop()
+    assert lines[-1] == "evolving: 20 of 40  10/s  2 s left"
+
+
 def test_a_script_shows_what_it_does_and_is_silent_where_it_is_told(log, tmp_path):
     space = Pixels(4).space
     run = {"images": 40, "references": natural_references(8).images[:4], "retest_repeats": 2}
