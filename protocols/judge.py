@@ -288,5 +288,12 @@ def _lines(found: xr.Dataset) -> list[str]:
     return [*lines, *([f"Overall accuracy falls under: {', '.join(lower)}."] if lower else [])]
 
 
+def _steps_of(told: JudgeSettings) -> int:
+    """Returns about how many steps all trainings of a judgement take; those of diagnoses come on top of it."""
+    return told.seeds * (told.steps + told.more * len({*told.treatments, NONE}))
+
+
 #: What others must know of judgements.
-PROTOCOL = RunProtocol(JUDGE, _resume, _summary, command="judge", **swept(JUDGE, judge, (JudgeSettings,)))
+PROTOCOL = RunProtocol(
+    JUDGE, _resume, _summary, command="judge", **swept(JUDGE, judge, (JudgeSettings,), steps=_steps_of)
+)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from closedloop.loop.experiment import build_subject, build_threads, experiment_of_each, parse_experiment
-from closedloop.loop.protocol import EVOLVE
+from closedloop.loop.protocol import EVOLVE, protocol_of
 from closedloop.recording.reader import read_pointer
 from closedloop.seeds import named_generator
 
 from .sweep_plan import Plan, PlannedRun
-from .sweep_work import remaining
+from .sweep_work import at_its_end, remaining
 
 #: Finished runs that are looked at, and seconds for which a batch is timed where there are none.
 _LOOKED_AT, _SECONDS = 20, 2.0
@@ -27,38 +29,67 @@ _REFERENCES = 160
 
 
 @dataclass(frozen=True)
+class KindCosts:
+    """What is left of the runs of a kind.
+
+    Attributes:
+        left: About how many images, or steps, the runs that are left take.
+        per_s: Of them, by one worker; 0 where that is not known.
+        measured: How that was found, in words.
+        whole: Whether all that a run does is in it.
+        megabytes: Of all runs of this kind on the disk, about; NaN where that is not known.
+        files: Likewise.
+    """
+
+    left: int = 0
+    per_s: float = 0.0
+    measured: str = ""
+    whole: bool = True
+    megabytes: float = 0.0
+    files: int = 0
+
+
+@dataclass(frozen=True)
 class Costs:
     """What is left of a sweep.
 
     Attributes:
-        images_left: About how many images the runs that are left evolve.
-        images_per_s: Of one worker; 0 where that is not known.
-        measured: How that was found, in words.
-        megabytes: Of all runs on the disk, about.
-        files: Likewise.
+        evolved: Of the runs that evolve images.
+        trained: Of the runs that train a network.
     """
 
-    images_left: int
-    images_per_s: float
-    measured: str
-    megabytes: float
-    files: int
+    evolved: KindCosts
+    trained: KindCosts
 
 
 def costs(plan: Plan) -> Costs:
     """Returns what is left of a sweep: by what finished runs took, or by a batch of the first run, timed now.
 
-    A batch is timed on generator and subject alone; optimizer, re-tests and disk come on top of it.
+    A batch is timed on generator and subject alone; optimizer, re-tests and disk come on top of it. Of trainings
+    nothing is known before one is finished: what a step takes depends on the network, which it makes itself.
     """
-    left = remaining(plan)
-    gone = {run.id for run in left}
-    done = [run for run in plan.runs if run.id not in gone and (plan.out / run.place).is_dir()][:_LOOKED_AT]
-    images_left = sum(run.images for run in left)
+    left = {run.id for run in remaining(plan)}
+    trainings = {run.id for run in plan.runs if protocol_of(run.content, "plan").trains}
+    return Costs(
+        _kind_costs(Plan(plan.out, [run for run in plan.runs if run.id not in trainings]), left),
+        _kind_costs(Plan(plan.out, [run for run in plan.runs if run.id in trainings]), left),
+    )
+
+
+def _kind_costs(plan: Plan, unfinished: Collection[str]) -> KindCosts:
+    """Returns what is left of the runs of one kind."""
+    left = [run for run in plan.runs if run.id in unfinished]
+    ended = (run for run in plan.runs if run.id not in unfinished and at_its_end(plan.out / run.place))
+    done = list(itertools.islice(ended, _LOOKED_AT))
+    count = sum(run.images or run.steps for run in left)
     if done:
-        return Costs(images_left, *_of_finished(plan, done))
-    if not left or left[0].content.get("protocol") != EVOLVE:
-        return Costs(images_left, 0.0, "", 0.0, _FILES * len(plan.runs))
-    return Costs(images_left, *_of_first(plan, left[0]))
+        rate, measured, megabytes, files = _of_finished(plan, done)
+        return KindCosts(count, rate, measured, True, megabytes, files)
+    evolutions = [run for run in left if run.content.get("protocol") == EVOLVE]
+    if not evolutions:
+        return KindCosts(count, megabytes=math.nan if plan.runs else 0.0)
+    rate, measured, megabytes, files = _of_first(plan, evolutions[0])
+    return KindCosts(count, rate, measured, False, megabytes, files)
 
 
 def _of_finished(plan: Plan, done: Sequence[PlannedRun]) -> tuple[float, str, float, int]:
@@ -66,7 +97,7 @@ def _of_finished(plan: Plan, done: Sequence[PlannedRun]) -> tuple[float, str, fl
     seconds = sum(float(read_pointer(folder)["elapsed_s"]) for folder in folders)
     sizes = [[file.stat().st_size for file in folder.rglob("*") if file.is_file()] for folder in folders]
     scale = len(plan.runs) / len(done)
-    rate = sum(run.images for run in done) / max(seconds, 1e-9)
+    rate = sum(run.images or run.steps for run in done) / max(seconds, 1e-9)
     megabytes = scale * sum(map(sum, sizes)) / 1e6
     return rate, f"as {len(done)} finished runs took", megabytes, round(scale * sum(map(len, sizes)))
 

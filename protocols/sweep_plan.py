@@ -68,12 +68,14 @@ class PlannedRun:
         content: Its experiment in plain values, as in a file; its protocol among them.
         facts: Where it stands on each axis that the plan names, in words.
         images: About how many images it evolves or climbs through.
+        steps: About how many steps it trains a network of its own.
     """
 
     id: str
     content: Mapping[str, Any]
     facts: Mapping[str, str] = field(default_factory=dict)
     images: int = 0
+    steps: int = 0
 
     @property
     def inner(self) -> str:
@@ -102,6 +104,18 @@ class Plan:
     def images(self) -> int:
         """About how many images all runs evolve."""
         return sum(run.images for run in self.runs)
+
+    @property
+    def steps(self) -> int:
+        """About how many steps all runs train."""
+        return sum(run.steps for run in self.runs)
+
+    @property
+    def work(self) -> str:
+        """What all runs do, in words."""
+        said = f"{len(self.runs):,} runs"
+        said += f", {self.images:,} images" if self.images or not self.steps else ""
+        return said + (f", {self.steps:,} steps of training" if self.steps else "")
 
 
 def run_name(content: Mapping[str, Any]) -> str:
@@ -382,9 +396,10 @@ def _planned(
             f"{where}: protocol: expected one that a sweep can run, evolve, ascend, compare, lca, develop or judge, "
             f"got {protocol.name!r}."
         )
-    whole, images = protocol.planned(content, units, alone)
+    whole, count = protocol.planned(content, units, alone)
     whole = plain({"protocol": protocol.name, **whole})
-    return PlannedRun(run_name(whole), whole, facts, images)
+    images, steps = (0, count) if protocol.trains else (count, 0)
+    return PlannedRun(run_name(whole), whole, facts, images, steps)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -46,7 +46,7 @@ class Outcome:
         id: Its name.
         state: "done", "failed" or "busy": another process is writing it.
         reason: Why it failed, in words.
-        images: How many images it evolved in this process.
+        images: How many images it evolved, or steps it trained, in this process.
     """
 
     id: str

@@ -110,7 +110,9 @@ def write_runs(plan: Plan) -> Path:
     """Lists the runs of a plan in the folder of its sweep; the same list is left as it is."""
     path = plan.out / RUNS
     lines = (
-        json.dumps({"id": r.id, "content": r.content, "facts": r.facts, "images": r.images}, sort_keys=True)
+        json.dumps(
+            {"id": r.id, "content": r.content, "facts": r.facts, "images": r.images, "steps": r.steps}, sort_keys=True
+        )
         for r in plan.runs
     )
     text = "".join(f"{line}\n" for line in lines).encode()
@@ -167,9 +169,9 @@ class Standing:
 
     Attributes:
         total: Its runs.
-        done: Images of the runs that are at their end, by id.
+        done: Images, or steps of training, of the runs that are at their end, by id.
         failed: Why runs failed, by id.
-        running: Images evolved so far in the runs that are under way, by id.
+        running: Images evolved, or steps trained, so far in the runs that are under way, by id.
         busy: When runs that others are writing were found so, in seconds of a clock, by id.
     """
 
@@ -237,8 +239,8 @@ def _remaining(plan: Plan, where: Standing, retry: bool, touch: bool = True) -> 
     left = []
     for run in plan.runs:
         folder = plan.out / run.place
-        if _at_its_end(folder):
-            where.done[run.id] = run.images
+        if at_its_end(folder):
+            where.done[run.id] = run.images or run.steps
             continue
         if why := failure_of(folder):
             if not retry or not touch:
@@ -249,7 +251,8 @@ def _remaining(plan: Plan, where: Standing, retry: bool, touch: bool = True) -> 
     return left
 
 
-def _at_its_end(folder: Path) -> bool:
+def at_its_end(folder: Path) -> bool:
+    """Tells whether a run is finished, and not damaged."""
     try:
         return is_run(folder) and is_finished(folder)
     except ClosedLoopError:  # damaged: who goes on with it says how
@@ -288,8 +291,8 @@ class _Drive:
         for identity in [i for i, since in self._where.busy.items() if now - since >= _AGAIN_S]:
             del self._where.busy[identity]
             run, folder = self._known[identity], self._out / self._known[identity].place
-            if _at_its_end(folder):
-                self._where.done[identity] = run.images
+            if at_its_end(folder):
+                self._where.done[identity] = run.images or run.steps
             elif why := failure_of(folder):
                 self._where.failed[identity] = why
             else:
@@ -315,7 +318,7 @@ class _Drive:
         if said.state == BUSY:
             self._where.busy[identity] = time.monotonic()
         elif said.state == DONE:
-            self._where.done[identity] = self._known[identity].images
+            self._where.done[identity] = self._known[identity].images or self._known[identity].steps
         else:
             self._where.failed[identity] = said.reason
 
@@ -337,7 +340,9 @@ class _Drive:
 
 @final
 class SweepMeter:
-    """Says how far a sweep is: runs done, running and failed, images per second, time left.
+    """Says how far a sweep is: runs done, running and failed, images or steps per second, time left.
+
+    Of a sweep that both evolves and trains runs are counted, since neither tells how long the other takes.
 
     Args:
         plan: The sweep.
@@ -345,23 +350,26 @@ class SweepMeter:
     """
 
     def __init__(self, plan: Plan, meter: Callable[[str, int], Any] = Meter) -> None:
-        self._total = max(plan.images, 1)
-        self._images = {run.id: run.images for run in plan.runs}
-        self._meter = meter("sweep", self._total)
+        kinds = {"images" if run.images else "steps" if run.steps else "runs" for run in plan.runs}
+        self._by_runs = len(kinds) != 1
+        self._work = {run.id: 1 if self._by_runs else run.images or run.steps or 1 for run in plan.runs}
+        self._total = max(sum(self._work.values()), 1)
+        said = "runs" if self._by_runs else next(iter(kinds))
+        self._meter = meter("sweep" if said == "images" else f"sweep, {said}", self._total)
         self._begun = False
 
     def __call__(self, where: Standing) -> None:
         """Shows it."""
-        gone = sum(self._images.get(identity, 0) for identity in where.failed)
-        images = sum(where.done.values()) + gone + sum(where.running.values())
+        done = sum(self._work.get(identity, 0) for identity in (*where.done, *where.failed))
+        done += 0 if self._by_runs else sum(where.running.values())
         if not self._begun:
-            self._meter.start(images)
+            self._meter.start(done)
             self._begun = True
         parts = [f"{len(where.done)} of {where.total} runs", f"{len(where.running)} running"]
         parts += [f"{len(where.busy)} elsewhere"] * bool(where.busy) + [f"{len(where.failed)} failed"] * bool(
             where.failed
         )
-        self._meter.move(min(images, self._total), facts=", ".join(parts))
+        self._meter.move(min(done, self._total), facts=", ".join(parts))
 
     def stop(self) -> None:
         """Leaves the bar as it is."""

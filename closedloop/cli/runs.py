@@ -54,9 +54,12 @@ def runs(
     """List all runs in a folder: what they were, where they stand, and what they found."""
     from closedloop.analysis.catalogue import Wanted, as_frame, found
     from closedloop.analysis.run_index import RunIndex
+    from closedloop.errors import require
 
     plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in given.items()}
     asked = RunsPart(**plain)
+    if asked.parquet is not None:
+        require("pyarrow", "parquet", "--parquet")
     wanted = Wanted(asked.words or "", asked.where, asked.sort.removeprefix("-"), asked.sort.startswith("-"))
     with RunIndex(folder) as index:
         index.refresh()
@@ -109,11 +112,9 @@ def _text(value: Any) -> str:
 def _write(table: pd.DataFrame, csv: Path | None, parquet: Path | None) -> None:
     """Writes the files that were asked for."""
     from closedloop.cli.tables import write_csv
-    from closedloop.errors import require
     from closedloop.files import complete
 
     if parquet is not None:
-        require("pyarrow", "parquet", "--parquet")
         with complete(parquet, replace=True, argument="parquet") as temporary:
             table.to_parquet(temporary, index=False)
         say(f"Parquet: {parquet}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from closedloop.loop.settings import option, settings
 
 if TYPE_CHECKING:
     from closedloop.protocols import SweepResult
+    from closedloop.protocols import sweep_costs as costs
     from closedloop.protocols import sweep_work as work
 
 #: Reasons of failures that the terminal shows, and letters of each.
@@ -68,17 +70,17 @@ def sweep(
         return
     sweep_work.write_runs(made)
     if asked.list:
-        _list(made)
+        _list(made, asked.retry)
         return
     if asked.only is not None:
         outcome = sweep_work.run_one(made, asked.only)
         say(f"{outcome.id}: {outcome.state}{f': {outcome.reason}' if outcome.reason else ''}")
         raise SystemExit(1 if outcome.reason else 0)
     count = len(sweep_work.cores()) if asked.workers is None else asked.workers
-    say(f"Sweep: {made.out}, {len(made.runs):,} runs, {made.images:,} images")
+    say(f"Sweep: {made.out}, {made.work}")
     hire = partial(sweep_work.hired, asked.scheduler, count)
     result = sweep_work.drive(made, hire, asked.retry, sweep_work.SweepMeter(made, Meter))
-    say_result(result, plan)
+    say_result(result, plan, ["--out", str(asked.out)] if asked.out is not None else [])
     if result.failed:
         raise SystemExit(1)
 
@@ -86,26 +88,64 @@ def sweep(
 COMMAND = Command(sweep, (SweepPart,))
 
 
-def say_result(result: SweepResult, plan: Path) -> None:
-    """Says how a sweep ended, why runs failed, and what to do next."""
+def say_result(result: SweepResult, plan: Path, options: Sequence[str] = ()) -> None:
+    """Says how a sweep ended, why runs failed, and what to do next with the same options."""
     say(f"{result.done:,} of {result.total:,} runs done, {len(result.failed):,} failed, {result.left:,} left")
-    reasons = Counter(" ".join(why.split())[:_LETTERS] for why in result.failed.values())
+    reasons = Counter(_reason(result.out, identity, why) for identity, why in result.failed.items())
     for why, count in reasons.most_common(_REASONS):
         tell(f"  {count} × {why}")
     if len(reasons) > _REASONS:
         tell(f"  … and {len(reasons) - _REASONS} other reasons; each stands beside its run's folder, *.failed.json")
     if result.failed:
-        say(f"Again:  {shlex.join(['closedloop', 'sweep', str(plan), '--retry'])}")
+        say(f"Again:  {shlex.join(['closedloop', 'sweep', str(plan), *options, '--retry'])}")
     say(f"Table:  {shlex.join(['closedloop', 'runs', str(result.out)])}")
     say(f"Report: {shlex.join(['closedloop', 'report', str(result.out)])}")
 
 
-def _list(plan: work.Plan) -> None:
-    """Prints the command of each run that is neither at its end nor failed."""
+def _reason(out: Path, identity: str, why: str) -> str:
+    """Returns why a run failed, without the place of its folder: so that the same reasons of several are one."""
+    folder = f"{identity[:2]}/{identity[2:4]}/{identity}"
+    for place in (out.resolve() / folder, out / folder):
+        why = why.replace(str(place), "its folder")
+    return " ".join(why.split())[:_LETTERS]
+
+
+def _list(plan: work.Plan, retry: bool) -> None:
+    """Prints the command of each run that is not at its end; of those that failed before, if they are tried again."""
     from closedloop.protocols import sweep_work
 
-    for run in sweep_work.remaining(plan):
-        say(shlex.join(["closedloop", "sweep", str(plan.out), "--only", run.id]))
+    failed = sweep_work.standing(plan).failed
+    left = {run.id for run in sweep_work.remaining(plan)} | (failed.keys() if retry else set())
+    for run in plan.runs:
+        if run.id in left:
+            say(shlex.join(["closedloop", "sweep", str(plan.out), "--only", run.id]))
+    # Beside the list, which others read.
+    if failed and not retry:
+        typer.echo(
+            f"{len(failed):,} of {len(plan.runs):,} runs failed before and are not listed; with them: --list --retry",
+            err=True,
+        )
+    elif not left:
+        typer.echo(f"nothing to list: all {len(plan.runs):,} runs are done", err=True)
+
+
+def _minutes(what: str, kind: costs.KindCosts, workers: int) -> str:
+    """Says how long the runs of a kind take: with so many workers, or with 0 by one of those of a cluster."""
+    if not kind.per_s > 0:
+        return f"those of {kind.left:,} {what} are known when one run of them is finished"
+    minutes = kind.left / kind.per_s / 60 / max(workers, 1)
+    who = f"{workers} worker{'s' * (workers != 1)}" if workers else "a worker"
+    rate = f"{kind.per_s:.0f}" if kind.per_s >= 10 else f"{kind.per_s:.2g}"
+    least = "" if kind.whole else "at least "
+    return f"{least}{math.ceil(10 * minutes) / 10:.1f} with {who} at {rate} {what}/s each ({kind.measured})"
+
+
+def _disk(kinds: Sequence[costs.KindCosts]) -> str:
+    """Returns how much room all runs take, and of which that is not known."""
+    known = [kind for kind in kinds if kind.files]
+    said = [f"{sum(kind.megabytes for kind in known):,.0f} MB, {sum(kind.files for kind in known):,} files"]
+    unknown = "not known before one run is finished" if not known else "and more by runs of which none is finished"
+    return ", ".join(said * bool(known) + [unknown] * any(math.isnan(kind.megabytes) for kind in kinds))
 
 
 def _say_costs(plan: work.Plan, now: SweepResult, asked: SweepPart) -> None:
@@ -119,12 +159,14 @@ def _say_costs(plan: work.Plan, now: SweepResult, asked: SweepPart) -> None:
     workers = len(sweep_work.cores()) if asked.workers is None else max(asked.workers, 1)
     say(f"Sweep:   {plan.out}")
     say(f"Runs:    {len(plan.runs):,} ({now.done:,} done, {len(now.failed):,} failed before)")
-    say(f"Images:  {plan.images:,}, {found.images_left:,} of them left")
-    if found.images_per_s > 0:
-        minutes = found.images_left / found.images_per_s / 60
-        who = "a worker" if asked.scheduler else f"{workers} worker{'s' * (workers != 1)}"
-        each = minutes if asked.scheduler else minutes / workers
-        say(f"Minutes: {each:.1f} with {who} at {found.images_per_s:.0f} images/s each ({found.measured})")
-    say(f"Disk:    {found.megabytes:,.0f} MB, {found.files:,} files")
+    both = [("images", found.evolved), ("steps", found.trained)]
+    if plan.images or not plan.steps:
+        say(f"Images:  {plan.images:,}, {found.evolved.left:,} of them left")
+    if plan.steps:
+        say(f"Steps:   {plan.steps:,} of training, {found.trained.left:,} of them left")
+    for what, kind in both:
+        if kind.left or kind.per_s > 0:
+            say(f"Minutes: {_minutes(what, kind, 0 if asked.scheduler else workers)}")
+    say(f"Disk:    {_disk([kind for _, kind in both])}")
     axes = {name: len({run.facts.get(name, "") for run in plan.runs}) for run in plan.runs for name in run.facts}
     say("Axes:    " + (", ".join(f"{name} {count}" for name, count in axes.items()) or "none"))

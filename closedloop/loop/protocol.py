@@ -231,9 +231,9 @@ class RunProtocol:
             the command does with ``--exists resume``, if it repeats it.
         analyses: Analyses of its own, by the name that ``closedloop analyze --what`` takes.
         ends: Whether its runs can be ended on request before their plan is used up, see `closedloop.loop.ending`.
-        planned: Returns the experiment of a run in a sweep in its canonical form, and about how many images it takes;
-            None where a sweep cannot run it. It is given what the plan says of the run, the names of its units, and
-            whether they are one; it checks all of it.
+        planned: Returns the experiment of a run in a sweep in its canonical form, and about how many images it takes,
+            or steps where it trains; None where a sweep cannot run it. It is given what the plan says of the run, the
+            names of its units, and whether they are one; it checks all of it.
         begin: Does the run of such an experiment in a folder, or goes on with it; it is given a function that is told
             how many images there were so far. Finished runs are returned at once.
         trains: Whether its runs in a sweep train a network of their own: then they have no subject, and no units.

@@ -73,4 +73,6 @@ def test_parquet_names_the_extra_where_it_is_missing(made, capsys, tmp_path):
         return
     with pytest.raises(SystemExit, match="2"):
         main(["runs", str(made), "--parquet", str(tmp_path / "all.parquet")])
-    assert "pip install 'closedloop[parquet]'" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "pip install 'closedloop[parquet]'" in said.err
+    assert said.out == ""  # before anything was looked at

@@ -6,6 +6,10 @@ import pytest
 import yaml
 
 from closedloop.cli import main
+from closedloop.cli.sweep import say_result
+from closedloop.protocols import SweepResult
+from closedloop.protocols.sweep_runs import FAILED, Outcome, mark_failed
+from closedloop.protocols.sweep_work import read_plan
 
 PLAN = {
     "out": "s",
@@ -62,6 +66,64 @@ def test_failures_are_said_with_their_reasons_and_end_with_a_status(plan, capsys
     said = capsys.readouterr().out
     assert "1 of 3 runs done, 2 failed, 0 left" in said
     assert f"closedloop sweep {plan} --retry" in said
+
+
+def test_what_is_next_keeps_to_the_folder_that_was_given(plan, capsys, tmp_path):
+    plan.write_text(yaml.safe_dump({**PLAN, "units": "0,7"}))
+    with pytest.raises(SystemExit, match="1"):
+        main(["sweep", str(plan), "--workers", "0", "--out", str(tmp_path / "other")])
+    assert f"closedloop sweep {plan} --out {tmp_path / 'other'} --retry" in capsys.readouterr().out
+
+
+def test_the_same_reason_of_several_runs_is_one(tmp_path, capsys):
+    why = {
+        identity: f"{tmp_path}/{identity[:2]}/{identity[2:4]}/{identity}: cannot write" for identity in ("abcd", "efgh")
+    }
+    say_result(SweepResult(tmp_path, 2, 0, why), tmp_path / "plan.yaml")
+    said = capsys.readouterr()
+    assert "2 × its folder: cannot write" in said.out + said.err
+
+
+def test_runs_that_failed_are_listed_where_they_are_tried_again(plan, capsys):
+    plan.write_text(yaml.safe_dump({**PLAN, "units": "0,7"}))
+    with pytest.raises(SystemExit, match="1"):
+        main(["sweep", str(plan), "--workers", "0"])
+    capsys.readouterr()
+    main(["sweep", str(plan), "--list"])
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "1 of 2 runs failed before and are not listed; with them: --list --retry" in said.err
+    main(["sweep", str(plan), "--list", "--retry"])
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_dry_run_of_trainings_counts_steps_and_promises_nothing(tmp_path, capsys):
+    file = tmp_path / "plan.yaml"
+    trained = {"protocol": "lca", "data": "watermarked-digits", "network": "mlp", "vary": {"steps": [2, 3]}}
+    file.write_text(yaml.safe_dump({"out": "s", **trained}))
+    main(["sweep", str(file), "--dry-run"])
+    said = capsys.readouterr().out
+    assert "Steps:   5 of training, 5 of them left" in said
+    assert "Images:" not in said
+    assert "Minutes: those of 5 steps are known when one run of them is finished" in said
+    assert "Disk:    not known before one run is finished" in said
+    main(["sweep", str(file), "--list"])
+    main(capsys.readouterr().out.splitlines()[0].split()[1:])
+    main(["sweep", str(file), "--dry-run"])
+    said = capsys.readouterr().out
+    assert "(as 1 finished runs took)" in said
+    assert "not known" not in said
+
+
+def test_a_dry_run_does_not_count_on_runs_that_failed(plan, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("closedloop.protocols.sweep_costs._SECONDS", 0.01)
+    (run, *_) = read_plan(plan).runs
+    (tmp_path / "s" / run.place).mkdir(parents=True)
+    mark_failed(tmp_path / "s" / run.place, Outcome(run.id, FAILED, "the disk was full"))
+    main(["sweep", str(plan), "--dry-run"])
+    said = capsys.readouterr().out
+    assert "Runs:    2 (0 done, 1 failed before)" in said
+    assert "Minutes: at least 0.1 with" in said
 
 
 def test_what_does_not_fit_is_said(plan, capsys):

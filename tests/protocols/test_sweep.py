@@ -23,6 +23,7 @@ from closedloop.protocols import sweep
 from closedloop.protocols.sweep_local import LocalWorkers
 from closedloop.protocols.sweep_runs import BUSY, DONE, FAILED, Outcome, do_run, failure_of, mark_of
 from closedloop.protocols.sweep_work import (
+    Standing,
     SweepMeter,
     drive,
     hired,
@@ -336,6 +337,48 @@ def test_how_far_it_is_is_said(tmp_path):
     assert said[-2] == (120, "4 of 4 runs, 0 running")
     assert said[-1] == "stop"
     assert standing(plan).done == 4
+
+
+@pytest.mark.parametrize(
+    ("plans", "word", "total", "under_way"),
+    [
+        ([{"protocol": "lca", "steps": 40}, {"protocol": "lca", "steps": 60}], "sweep, steps", 100, 50),
+        ([{"protocol": "lca", "steps": 40}, SMALL], "sweep, runs", 5, 1),
+    ],
+)
+def test_trainings_are_counted_by_their_steps_or_beside_evolutions_by_runs(tmp_path, plans, word, total, under_way):
+    plan, said = read_plan({"plans": plans}, tmp_path / "s"), []
+
+    class Told:
+        def __init__(self, *told):
+            said.append(told)
+
+        def start(self, completed):
+            pass
+
+        def move(self, completed, facts):
+            said.append(completed)
+
+    meter = SweepMeter(plan, Told)
+    trained, other = (run.id for run in sorted(plan.runs, key=lambda run: (-bool(run.steps), run.steps))[:2])
+    meter(Standing(len(plan.runs), done={trained: 40}, running={other: 10}))
+    assert said == [(word, total), under_way]
+
+
+def test_a_training_says_how_many_steps_it_has_taken(tmp_path):
+    content = {"protocol": "lca", "data": "watermarked-digits", "network": "mlp", "steps": 3}
+    (run,) = read_plan(content, tmp_path / "s").runs
+    told = []
+    protocol_of(run.content, "").begin(run.content, tmp_path / "run", told.append)
+    assert (run.steps, told) == (3, [1, 2, 3])
+
+
+@pytest.mark.parametrize(("treatments", "steps"), [(["reweight"], 60), (["none", "reweight"], 60)])
+def test_steps_of_a_judgement_are_those_of_all_its_trainings(tmp_path, treatments, steps):
+    """10 before any treatment and 5 under each of two, for three seeds."""
+    settings = {"steps": 10, "more": 5, "every": 5, "treatments": treatments}
+    content = {"protocol": "judge", **settings, "vary": {"seeds": [3]}}
+    assert read_plan(content, tmp_path / "s").steps == steps
 
 
 def test_marks_and_lists_are_json(tmp_path):
