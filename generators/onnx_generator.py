@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError, WeightsError, reason, require
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Space
+from closedloop.networks.sessions import session_options
 from closedloop.readable import ReadableGenerator
 
 from .pixels import check_resolution
@@ -116,8 +117,7 @@ def _session(path: Path) -> Any:
             f"onnx: expected a file, got {path}, which {'is a folder' if path.is_dir() else 'does not exist'}."
         )
     onnxruntime = require("onnxruntime", "networks", "generator 'onnx'")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options = session_options()
     try:
         return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:

@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.contenders import comparison_dataset, contender_table
+from closedloop.analysis.contenders import comparison_dataset, contender_failures, contender_table
 from closedloop.checks import at_door, check_whole, record_images
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.gradients.methods import find_method
@@ -35,6 +35,7 @@ from closedloop.loop.progress import Meter, Progress, as_progress, begin_progres
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.settings import check_options, option, settings
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
+from closedloop.readable import some
 from closedloop.recipes import fingerprint, plain, recipe, version
 from closedloop.recording.layout import EARLIER, EVOLUTION, REFERENCE, Layout, Rows, Variable
 from closedloop.recording.reader import kept_sums, open_recording, read_experiment
@@ -208,7 +209,13 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
             lambda: whole_figure(plot_budgets(result)), "The best response so far over what it cost, for each method."
         ),
     }
-    return RunSummary([_table(result, str(budget)) for budget in result["budget"].values], [], figures)
+    return RunSummary(
+        [_table(result, str(budget)) for budget in result["budget"].values],
+        contender_failures(result),
+        figures,
+        f"What do {some(result['contender'].values)} find for {some(result['title'].values)}?",
+        units=[int(column) for column in result["unit"].values],
+    )
 
 
 def _table(result: xr.Dataset, budget: str) -> RunTable:
@@ -223,8 +230,8 @@ def _table(result: xr.Dataset, budget: str) -> RunTable:
             "÷ best natural",
             "[95\u00a0%]",
             "above natural",
-            "percentile",
-            "confidence",
+            "centile",
+            "softmax",
             "in natural band",
             "cost",
             "failed",

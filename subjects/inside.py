@@ -23,6 +23,7 @@ from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.networks.engines import PARITY, export_onnx, parity, probe_batch, quiet
 from closedloop.networks.modules import dtype_of
 from closedloop.networks.resampling import resampled
+from closedloop.networks.sessions import session_options
 from closedloop.networks.tokens import token_grid
 
 from .folding import folded
@@ -150,9 +151,7 @@ class Inside:
         """
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4
+        options = session_options(torch.get_num_threads())
         images = torch.from_numpy(probe_batch(self.subject.resolution))
         with self.subject.undisturbed():
             graph = export_onnx(self._probe(self.names), images[:1].clone(), "images", len(self.names))

@@ -29,6 +29,7 @@ from closedloop.errors import (
 )
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import FloatArray, Units
+from closedloop.networks.sessions import session_options
 from closedloop.objectives.naming_units import UnitSpec, units_text
 from closedloop.readable import ReadableSubject
 from closedloop.seeds import named_generator
@@ -311,9 +312,7 @@ def _session(path: Path, layer: str) -> tuple[Any, list[Path]]:
         raise UnknownNameError(f"layer: no tensor {layer!r} in {path}.{closest(layer, [OUTPUT, *tensors])}")
     del model.graph.output[:]
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(wanted))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one for each core
-    options.log_severity_level = 4
+    options = session_options(int(os.environ.get("OMP_NUM_THREADS") or 0))
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:

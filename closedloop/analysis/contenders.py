@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -115,6 +116,16 @@ def _confidence(recording: xr.Dataset, responses: FloatArray, columns: NDArray[n
         classes = classes_of(units, column)
         if is_output(units, classes):
             found[..., i] = softmax(responses[..., i, list(classes)], axis=-1)[..., classes.index(column)]
+    return found
+
+
+def contender_failures(result: xr.Dataset) -> list[str]:
+    """Says of each method that found no image, or not all, why, and of how many of its images that holds."""
+    found = []
+    for contender in result["contender"].values:
+        failures = result["failure"].sel(contender=contender)
+        reasons = Counter(str(reason) for reason in failures.values.flat if reason)
+        found += [f"{contender} failed in {n} of {failures.size}: {reason}" for reason, n in reasons.most_common()]
     return found
 
 

@@ -107,7 +107,7 @@ def _several(
     Raises:
         InvalidArgumentError: A way of gradients was named, of which there is one for such images.
     """
-    from closedloop.twins.diverse import as_images, diverse_images
+    from closedloop.gradients.diverse import as_images, diverse_images
 
     if "method" in given:
         raise InvalidArgumentError("method: expected none beside --diverse, whose images have a way of their own.")

@@ -130,6 +130,8 @@ class RunSummary:
         steady: Whether the subject stays the same; else a report does not say which images each unit likes best, and
             how reliable it is, over the whole run.
         rows: What was recorded, in the plural, where that is no presentation of an image: "steps of training".
+        units: Columns of the units that the run is about, of which a report shows what they like best; None for the
+            first ones.
     """
 
     tables: Sequence[RunTable] = ()
@@ -139,6 +141,7 @@ class RunSummary:
     movies: Mapping[str, RunMovie] = field(default_factory=dict)
     steady: bool = True
     rows: str = ""
+    units: Sequence[int] | None = None
 
     def beside(self, other: RunSummary) -> RunSummary:
         """Returns the same with the tables, sentences and figures of another one behind its own."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from closedloop.errors import CompanyWarning, InvalidArgumentError, closest, reason
 from closedloop.networks.modules import dtype_of, same_buffers
+from closedloop.networks.sessions import session_options
 from closedloop.seeds import named_generator
 
 #: Largest relative difference from eager torch that an engine may show on the probe batch.
@@ -108,9 +109,7 @@ class Onnx:
     def __init__(self, module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what goes wrong is raised
+        options = session_options(torch.get_num_threads())
         graph = export_onnx(module, example, input_name, outputs)
         self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
         self._input = input_name

@@ -208,9 +208,10 @@ def run_view(run: Run, place: int) -> RunView:
     found = cautions(run.recording, run.pictures, str(run.path))
     protocol = shown_protocol(run.experiment, str(run.path))
     section = (protocol.section or protocol.summary)(run.path, run.recording).beside(rig_summary(run.recording))
-    units = list(unit_views(run)) if section.steady and not evolution else []
+    units = list(unit_views(run, section.units)) if section.steady and not evolution else []
     whole = section.steady and len(everyone) <= MANY
-    drawings = _run_drawings(run, [s for s in summaries if s.images], sketches) if whole else []
+    started = [s for s in summaries if s.images]
+    drawings = _run_drawings(run, started, section.units, sketches) if whole else []
     drawings += [d for name, f in section.figures.items() if (d := sketches.draw(name, f.draw, f.caption)) is not None]
     return RunView(
         label=run.label,
@@ -287,16 +288,17 @@ def _recorded(recording: xr.Dataset) -> str:
     )
 
 
-def unit_views(run: Run, units: int = 20, images: int = 6) -> Iterator[UnitView]:
-    """Yields the images that each of the first units likes best, by their mean response.
+def unit_views(run: Run, units: Sequence[int] | None = None, most: int = 20, images: int = 6) -> Iterator[UnitView]:
+    """Yields the images that each unit likes best, by their mean response.
 
     Args:
         run: Of recorded images.
-        units: At most so many units, the first ones; one without any response is left out.
+        units: Columns of the units; None for all. One without any response is left out.
+        most: At most so many units, the first ones.
         images: At most so many images of each.
     """
     ds = run.recording
-    for column in range(min(ds.sizes["neuroid"], units)):
+    for column in list(range(ds.sizes["neuroid"]) if units is None else units)[:most]:
         found = reference_estimates(ds, Unit(column).describe())
         best = sorted((e for e in found if e.n), key=lambda e: -e.mean)[:images]
         run.pictures.several([e.stimulus_id for e in best], reference=True)
@@ -463,7 +465,9 @@ def _thread_drawings(run: Run, summary: ThreadSummary, sketches: Sketches) -> li
     return [d for d in drawn if d is not None]
 
 
-def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) -> list[Drawing]:
+def _run_drawings(
+    run: Run, started: list[ThreadSummary], units: Sequence[int] | None, sketches: Sketches
+) -> list[Drawing]:
     """Draws the figures of a run as a whole, as far as they can be drawn."""
     ds, drawn = run.recording, []
     if len(started) > 1:
@@ -478,17 +482,17 @@ def _run_drawings(run: Run, started: list[ThreadSummary], sketches: Sketches) ->
             "(rows), mean ± standard error; colour relative to the unit’s response to its own image."
         )
         drawn.append(sketches.draw("cross-driving", lambda: plot_cross_driving(ds), text))
-    for unit in _target_units(ds, started) if reference_count(ds) else []:
+    for unit in _target_units(ds, started, units) if reference_count(ds) else []:
         name = f"reliability of {recorded_title(ds, unit)}"
         text = f"R{name[1:]}: each reference image’s mean response in two random halves of its repeats (seed 0)."
         drawn.append(sketches.draw(name, partial(plot_reliability, ds, unit=unit, kind="reference"), text))
     return [d for d in drawn if d is not None]
 
 
-def _target_units(recording: xr.Dataset, started: list[ThreadSummary]) -> list[int]:
-    """Returns the columns of the units that threads excite; the first units where images were only recorded."""
+def _target_units(recording: xr.Dataset, started: list[ThreadSummary], units: Sequence[int] | None) -> list[int]:
+    """Returns the columns of the units that threads excite; three of the run's where images were only recorded."""
     if not started:
-        return list(range(min(recording.sizes["neuroid"], 3)))
+        return list(range(recording.sizes["neuroid"]) if units is None else units)[:3]
     return list(dict.fromkeys((parse_objective(s.objective).columns or (0,))[0] for s in started))
 
 

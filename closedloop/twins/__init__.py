@@ -5,7 +5,7 @@ that was fitted to what the subject answered. No number of a twin is a response;
 subject itself. Walker et al. 2019, *Nature Neuroscience*; Bashivan, Kar & DiCarlo 2019, *Science*.
 """
 
-from closedloop.twins.diverse import diverse_images
+from closedloop.gradients.diverse import diverse_images
 from closedloop.twins.fitting import fit_twin
 from closedloop.twins.storing import Readout, read_readout, write_readout
 

@@ -6,6 +6,7 @@ import pytest
 from closedloop import RandomSearch, Session, Space, Thread, Unit, open_recording, summarize
 from closedloop.errors import RecordingError
 from closedloop.figures import best_references, plot_evolution
+from closedloop.readable import with_error
 from closedloop.subjects import FunctionSubject
 
 
@@ -23,7 +24,7 @@ def test_the_figure_shows_the_retested_numbers(run, recording, texts):
     words = texts(plot_evolution(run, "red"))
     assert f"{summary.evolved.mean:.4g}" in words
     assert f"{summary.natural.mean:.3g}" in words
-    assert f"{summary.ratio:.2f}" in words
+    assert with_error(summary.ratio, summary.ratio_sem) in words
     assert "160 natural images" in words
     assert "record.0" in words
     assert "image not kept" not in words

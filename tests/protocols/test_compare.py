@@ -16,6 +16,7 @@ from closedloop.images.eight_bit import quantize
 from closedloop.protocols import Contender, ascend, compare, read_comparison, resume, transfer
 from closedloop.recording.reader import open_recording, read_experiment
 from closedloop.recording.states import pack_state
+from closedloop.report import build_report
 from closedloop.subjects import FunctionSubject, TorchSubject
 
 protocol = importlib.import_module("closedloop.protocols.compare")
@@ -155,6 +156,24 @@ def test_refuses_the_folder_of_another_comparison(tmp_path, naturals) -> None:
     with pytest.raises(RecordingError, match="expected a new or empty folder"):
         compare(subject(), [1], CONTENDERS[:1], budgets=(60,), naturals=naturals, save=tmp_path / "mine")
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["thesis.txt"]
+
+
+def test_a_report_is_about_the_units_that_were_compared_and_says_why_a_method_failed(tmp_path, naturals, monkeypatch):
+    run_contender = protocol.run_contender
+    monkeypatch.setattr(
+        protocol,
+        "run_contender",
+        lambda subject, contender, *rest: (
+            run_contender(subject, contender, *rest)
+            | ({"failure": ["no gradient", ""]} if contender.label == "raw" else {})
+        ),
+    )
+    run = tmp_path / "compared"
+    compare(subject(), [3, 1], [CONTENDERS[0], CONTENDERS[2]], budgets=(60,), naturals=naturals, save=run)
+    page = build_report([run])
+    for word in ("What do raw, evolved find for unit 3", "raw failed in 1 of 2: no gradient", "Budget: 60"):
+        assert word in page
+    assert [f"<h4>unit {i} of" in page for i in range(5)] == [False, True, False, True, False]
 
 
 def test_does_not_go_on_with_other_weights(tmp_path, naturals, monkeypatch) -> None:

@@ -306,7 +306,7 @@ def test_treatments_are_read():
         ({"treatment": "freeze:"}, "got 'freeze:'"),
         ({"batch": 61}, "batch: expected at most 60, the examples that are trained on, got 61"),
         ({"layer": "output"}, "it is the answer itself"),
-        ({"lca": "nowhere"}, "lca: nowhere: not a run"),
+        ({"lca": "nowhere", "treatment": "freeze"}, "lca: nowhere: not a run"),
         ({"diagnosis": "nowhere"}, "diagnosis: nowhere: not a run"),
         ({"start": "nowhere"}, "start: network: expected a run of treat"),
         ({"steps": 15}, "steps: expected a multiple of every=10, got 15"),

@@ -7,10 +7,10 @@ import torch
 from closedloop.analysis import diversity, verification
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.generators import load_generator
+from closedloop.gradients.diverse import as_images, nearest
 from closedloop.protocols import present, verify
 from closedloop.subjects import FunctionSubject, load_subject
 from closedloop.twins import diverse_images, fit_twin
-from closedloop.twins.diverse import as_images, nearest
 from tests import small_places, small_twins
 
 SIDE = 16
