@@ -2,10 +2,11 @@
 
 For each of ``--units`` random output units of lite0 an image is evolved (``--images`` images, ``--seeds`` seeds); a
 judge that took part neither in the evolution nor in the generator's training then ranks its 1,000 classes. The same for
-the natural crop that the unit answers most to (of ``--photographs``), and for gradient ascent in pixels, which fools
-the network that was climbed. Draws from the generator's prior are compared with photographs by the kernel distance of
-the judge's features (Bińkowski et al. 2018), beside that of photographs with others. Parts that are finished lie in
-``--out`` and are not computed again.
+the natural crop that the unit answers most to (of ``--photographs``), for DGN-AM, which climbs by gradients through
+the same generator, and for gradient ascent in pixels, which fools the network that was climbed. Draws from the
+generator's prior are compared with photographs by the kernel distance of the judge's features (Bińkowski et al. 2018),
+and by precision and recall (Kynkäänniemi et al. 2019), beside those of photographs with others. Parts that are finished
+lie in ``--out`` and are not computed again; ``sheet.jpg`` there shows the images, a column for each unit.
 
     python benchmarks/nameable.py [--quick] [--generator native] [--weights FILE] [--photographs DIR] [--out DIR]
 """
@@ -22,11 +23,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from scipy.spatial.distance import cdist
 
 from closedloop import load_optimizer
 from closedloop.generators import TrainingSettings, load_generator
 from closedloop.generators.training import cut_crops
 from closedloop.images.eight_bit import quantize
+from closedloop.images.resizing import resize_images
+from closedloop.protocols import ascend
 from closedloop.recipes import OPTIMIZER
 from closedloop.references import __path__ as references
 from closedloop.subjects import load_subject
@@ -34,7 +39,9 @@ from closedloop.subjects import load_subject
 #: Images at a time; steps and rate of the ascent in pixels.
 CHUNK, STEPS, RATE = 100, 200, 0.02
 #: What is judged, in the order of the table.
-ROWS = ("evolved", "natural", "pixels")
+ROWS = ("evolved", "natural", "dgn-am", "pixels")
+#: Neighbours of a point that are to be within its ball (k of precision and recall), and side of a picture of the sheet.
+NEIGHBOURS, SIDE = 3, 160
 
 
 def evolve(subject: Any, unit: int, options: argparse.Namespace) -> np.ndarray:
@@ -70,6 +77,16 @@ def climb(subject: Any, unit: int, options: argparse.Namespace) -> np.ndarray:
     return quantize(images.detach().numpy())
 
 
+def dgn_am(subject: Any, unit: int, options: argparse.Namespace) -> np.ndarray:
+    """The last image of DGN-AM (Nguyen et al. 2016) from each seed, ``(seeds, 3, h, w)``."""
+    generator = load_generator(options.generator, resolution=subject.resolution, **options.weights)
+    ran = [
+        ascend(subject, generator, "dgn-am", unit=unit, seed=seed, steps=options.steps, progress=False)
+        for seed in range(options.seeds)
+    ]
+    return quantize(np.stack([result.image.values for result in ran]))
+
+
 def natural(subject: Any, options: argparse.Namespace) -> np.ndarray:
     """The crop that each unit answers most to, ``(units, 1, 3, h, w)``."""
     files = len(list(options.photographs.glob("*.jpg"))) or 1
@@ -103,17 +120,40 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
     return within(a) + within(b) - 2 * float(kernel(a, b).mean())
 
 
+def covered(a: np.ndarray, b: np.ndarray) -> float:
+    """The share of features ``a`` that lie in the ball of some point of ``b``, whose radius is its third neighbour's.
+
+    Precision is that of draws in photographs, recall that of photographs in draws.
+    """
+    radius = np.sort(cdist(b, b), 1)[:, NEIGHBOURS]  # the nearest is the point itself
+    return float((cdist(a, b) <= radius).any(1).mean())
+
+
 def draws(options: argparse.Namespace, features: Any) -> dict[str, float]:
-    """Kernel distances of draws and of one half of the photographs to the other half."""
+    """How near draws come to photographs, and one half of the photographs to the other half."""
     generator = load_generator(options.generator, **options.weights)
     drawn = generator(generator.space.sample(options.draws, np.random.default_rng(7)))
     plain = TrainingSettings(resolution=generator.resolution, crops=1, saturation=1, hue=0, seed=1)
     crops = cut_crops(options.photographs, plain) / np.float32(255)
     seen, first, second = (answers(features, x) for x in (drawn, crops[::2], crops[1::2]))
-    return {
+    distances = {
         "draws_fid_like": round(kernel_distance(seen, np.concatenate([first, second])), 4),
         "photographs_fid_like": round(kernel_distance(first, second), 4),
     }
+    few = min(len(seen), len(first), len(second))  # precision and recall hang on the numbers compared
+    seen, first, second = seen[:few], first[:few], second[:few]
+    return distances | {
+        "draws_precision": round(covered(seen, first), 3),
+        "draws_recall": round(covered(first, seen), 3),
+        "photographs_precision": round(covered(second, first), 3),
+    }
+
+
+def draw_sheet(pictures: dict[str, list[np.ndarray]], path: Path) -> None:
+    """Writes the first image of every unit, a row for each way to it."""
+    rows = [resize_images(np.stack([images[0] for images in found]), SIDE) for found in pictures.values()]
+    sheet = np.concatenate([np.concatenate(list(row), 2) for row in rows], 1)
+    Image.fromarray((sheet.transpose(1, 2, 0) * 255).round().clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
 def main() -> None:
@@ -148,7 +188,7 @@ def main() -> None:
     pictures["natural"] = list(kept(out / f"natural-{options.crops}.npz", lambda: natural(subject, options)))
     began = time.monotonic()
     for unit, name in enumerate(subject.units.neuroid_id):
-        for row, make in (("evolved", evolve), ("pixels", climb)):
+        for row, make in (("evolved", evolve), ("dgn-am", dgn_am), ("pixels", climb)):
             part = out / f"{row}-{unit:02d}.npz"
             pictures[row].append(kept(part, lambda make=make, unit=unit: make(subject, unit, options)))
         print(f"{time.monotonic() - began:6.0f} s  {name}", flush=True)
@@ -163,8 +203,9 @@ def main() -> None:
         ]
         top = {k: round(float(np.mean(np.array(ranks) < k)), 3) for k in (1, 5)}
         print(f"{row:10s} first {top[1]:6.1%}   first five {top[5]:6.1%}   median rank {np.median(ranks) + 1:.0f}")
-        prefix = "" if row == "evolved" else f"{row}_"
+        prefix = "" if row == "evolved" else f"{row.replace('-', '_')}_"
         result |= {f"{prefix}top1": top[1], f"{prefix}top5": top[5]}
+    draw_sheet(pictures, out / "sheet.jpg")
     result |= draws(options, load_subject(options.judge, layer="global_pool", units="all"))
     print(json.dumps(result))
 

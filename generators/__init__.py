@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .judges import FeatureTaps
     from .metric import image_metric
     from .native import Native
+    from .native_class import NativeClass
     from .onnx_generator import OnnxGenerator
     from .phase import PhaseOnly
     from .pixels import Pixels
@@ -39,6 +40,7 @@ __all__ = [
     "FourierMovie",
     "Masked",
     "Native",
+    "NativeClass",
     "OnnxGenerator",
     "PhaseOnly",
     "Pixels",
@@ -64,6 +66,7 @@ _HOMES = {
     "FourierMovie": "fourier_movie",
     "Masked": "wrappers",
     "Native": "native",
+    "NativeClass": "native_class",
     "OnnxGenerator": "onnx_generator",
     "PhaseOnly": "phase",
     "Pixels": "pixels",
@@ -88,9 +91,9 @@ def load_generator(name: str, **options: Any) -> Generator:
     """Builds a generator by name, of this package or one that a plug-in adds.
 
     Args:
-        name: "native", "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE", "onnx:FILE",
-            "accented:PHOTOGRAPH", the wrappers "truncated", "subspace", "placed" and "masked" (whose option `generator`
-            is a name, or a mapping with a name and options), or one that a plug-in adds.
+        name: "native", "native-class", "fourier", "pixels", "phase", "cppn", "deepsim:LAYER", "biggan:SIZE",
+            "onnx:FILE", "accented:PHOTOGRAPH", the wrappers "truncated", "subspace", "placed" and "masked" (whose
+            option `generator` is a name, or a mapping with a name and options), or one that a plug-in adds.
         **options: Options of its class, such as `resolution` or `weights`.
 
     Raises:

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.stats import truncnorm
 from torch import Tensor, nn
 
-from closedloop.checks import check_positive, is_whole
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason, require
 from closedloop.interfaces import FloatArray, Space
-from closedloop.networks.imagenet import imagenet_classes
+from closedloop.networks.imagenet import class_index, imagenet_classes
 from closedloop.networks.modules import born
 from closedloop.networks.weights import RANDOM, fill, read_weights
 from closedloop.readable import ReadableGenerator
@@ -180,23 +180,6 @@ class _Searched(nn.Module):
         whole = nn.functional.pad(codes, self.missing)
         images: Tensor = self.generator(self.center + self.steps * whole, self.truncation)
         return images
-
-
-def class_index(label: str | int) -> int:
-    """Returns the index of an ImageNet class from its name (any case; "_" for a space) or from itself.
-
-    Raises:
-        UnknownNameError: No such class.
-    """
-    names = [name.lower() for name in imagenet_classes()]
-    if isinstance(label, str):
-        wanted = label.lower().replace("_", " ")
-        if wanted not in names:
-            raise UnknownNameError(f"label: no ImageNet class {label!r}.{closest(wanted, names)}")
-        return names.index(wanted)
-    if not is_whole(label) or not 0 <= label < len(names):
-        raise UnknownNameError(f"label: expected an ImageNet class by name or 0 to {len(names) - 1}, got {label!r}.")
-    return int(label)
 
 
 def _check_choices(size: str, search: str, label: str | int | None, truncation: float) -> tuple[int, int | None]:

@@ -31,9 +31,12 @@ from .native_model import CHANNELS, SpatialModel
 from .two_part_model import TwoPartModel
 
 #: The trained weights that come with the installation, by name; the first are the default.
-EMBEDDED = {"native-1": "native.safetensors"}
-#: Key of the training's facts in a file of weights.
-FACTS = "closedloop.native"
+FIRST = "native-1"
+EMBEDDED = {FIRST: "native.safetensors"}
+#: Keys in a file of weights: of the training's facts, and of the name of the embedded weights whose encoder it shares.
+FACTS, SHARED = "closedloop.native", "closedloop.native.encoder"
+#: The encoder in a file of the second model, and in one of the first.
+_ENCODERS = ("reader.encoder.", "encoder.")
 
 
 @final
@@ -85,7 +88,7 @@ class Native(ReadableGenerator):
         )
         self._model.to(self._decoder.device)
         self.resolution: int = self._decoder.resolution
-        self.fingerprint: str = _fingerprint(path, self.shell, self.resolution)
+        self.fingerprint: str = fingerprint(path, {"shell": self.shell, "resolution": self.resolution})
 
     @property
     def engine(self) -> str:
@@ -134,7 +137,7 @@ class Native(ReadableGenerator):
 
 def native_1(**options: Any) -> Native:
     """Returns the native generator with its first weights, whatever `native` holds; `options` are those of `Native`."""
-    return Native("native-1", **options)
+    return Native(FIRST, **options)
 
 
 def embedded(name: str | None = None) -> Path:
@@ -144,12 +147,27 @@ def embedded(name: str | None = None) -> Path:
 
 
 def write_native(path: Path, model: SpatialModel | TwoPartModel, facts: Mapping[str, Any]) -> None:
-    """Writes weights in half precision with the facts of their training; appears under its name only when complete."""
+    """Writes weights in half precision with the facts of their training; appears under its name only when complete.
+
+    A second model whose encoder is that of the embedded first weights names these, and leaves the encoder out.
+    """
     tensors = {
         key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
-    replace_file(path, save(tensors, metadata={FACTS: json.dumps(dict(facts))}))
+    metadata = {FACTS: json.dumps(dict(facts))}
+    shared = _shared_encoder(FIRST)
+    if all(key in tensors and torch.equal(tensors[key], value) for key, value in shared.items()):
+        tensors = {key: value for key, value in tensors.items() if key not in shared}
+        metadata[SHARED] = FIRST
+    replace_file(path, save(tensors, metadata=metadata))
+
+
+def _shared_encoder(name: str) -> dict[str, Tensor]:
+    """Returns the encoder of embedded weights of the first model, as a file of the second names its tensors."""
+    second, first = _ENCODERS
+    with safe_open(embedded(name), framework="pt") as file:
+        return {second + key.removeprefix(first): file.get_tensor(key) for key in file.keys() if key.startswith(first)}  # noqa: SIM118 - not a mapping
 
 
 def read_native(path: Path) -> tuple[SpatialModel | TwoPartModel, dict[str, Any]]:
@@ -160,7 +178,8 @@ def read_native(path: Path) -> tuple[SpatialModel | TwoPartModel, dict[str, Any]
     """
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})[FACTS])
+            told = file.metadata() or {}
+            facts = json.loads(told[FACTS])
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
         raise WeightsError(f"native: expected a file of weights, got {path}, which does not exist.") from None
@@ -169,6 +188,13 @@ def read_native(path: Path) -> tuple[SpatialModel | TwoPartModel, dict[str, Any]
             f"native: cannot read {path} as weights of the native generator ({type(error).__name__}: {error}); "
             "closedloop train-generator writes them."
         ) from error
+    if SHARED in told:
+        if told[SHARED] not in EMBEDDED:
+            raise WeightsError(
+                f"native: {path} shares the encoder of {told[SHARED]!r}, which this version does not have; it has "
+                f"{', '.join(EMBEDDED)}."
+            )
+        state = _shared_encoder(told[SHARED]) | state
     model = _unfilled(state, path)
     single = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     fill(model, single, path, spare=lambda _: False)
@@ -184,11 +210,12 @@ def _unfilled(state: Mapping[str, Tensor], path: Path) -> SpatialModel | TwoPart
     side = round((dim / CHANNELS) ** 0.5)
     if dim == 0 or side**2 * CHANNELS != dim:
         raise WeightsError(f"native: {path} holds no prior of spatial codes with {CHANNELS} channels.")
-    return born(lambda: TwoPartModel(what, len(axes), side) if what else SpatialModel(dim), 0)
+    classes = len(state.get("classes", none))
+    return born(lambda: TwoPartModel(what, len(axes), side, classes) if what else SpatialModel(dim), 0)
 
 
-def _fingerprint(path: Path, shell: bool, resolution: int) -> str:
-    """Returns the SHA-256 of the weights and of what else decides the images."""
+def fingerprint(path: Path, decides: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a file of weights and of the options that decide, too, which images come out."""
     whole = hashlib.sha256(path.read_bytes())
-    whole.update(json.dumps({"shell": shell, "resolution": resolution}).encode())
+    whole.update(json.dumps(dict(decides)).encode())
     return whole.hexdigest()

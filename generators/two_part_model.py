@@ -23,6 +23,8 @@ WHAT, CODE = 256, 512
 #: Channels of the decoder at 1/16, 1/8, 1/4 and 1/2 of the image's resolution, of its branch at 1/32, and of what
 #: steers all of them.
 WIDTHS, WHOLE, STEER = (224, 128, 48, 32), 288, 256
+#: Channels of the branch that reads what is seen off an image.
+_LOOK = 128
 #: Couplings of a flow, and width of their networks: wider ones learn the photographs by heart.
 _COUPLINGS, _INNER = 6, 64
 #: The largest logarithm by which one coupling stretches.
@@ -184,9 +186,9 @@ class Reader(nn.Module):
         self.encoder: Encoder = Encoder()
         channels = self.encoder.width
         self.look: nn.Sequential = nn.Sequential(
-            nn.Conv2d(channels, 256, 4, 2, 1), nn.LeakyReLU(0.2), Residual(256), nn.LeakyReLU(0.2)
+            nn.Conv2d(channels, _LOOK, 4, 2, 1), nn.LeakyReLU(0.2), Residual(_LOOK), nn.LeakyReLU(0.2)
         )
-        self.name: nn.Linear = nn.Linear(256, what)
+        self.name: nn.Linear = nn.Linear(_LOOK, what)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See the class. The encoder does not learn from what is said to be seen."""
@@ -296,12 +298,19 @@ class TwoPartModel(nn.Module):
         what: Numbers of the part that says what is seen.
         layout: Numbers of the part that says the layout.
         side: Rows and columns of a spatial code.
+        classes: How many classes have a code of their own; 0 for none.
+
+    Attributes:
+        classes: Mean code of what is seen in photographs of each class, ``(classes, what)``.
     """
 
-    def __init__(self, what: int, layout: int, side: int) -> None:
+    classes: Tensor
+
+    def __init__(self, what: int, layout: int, side: int, classes: int = 0) -> None:
         super().__init__()
         self.dim: int = what + layout
         self.size: int = side * STRIDE
+        self.register_buffer("classes", torch.zeros(classes, what), persistent=classes > 0)
         self.reader: Reader = Reader(what)
         self.decoder: SteeredDecoder = SteeredDecoder(what, side)
         self.prior: TwoPartPrior = TwoPartPrior(what, layout, side)

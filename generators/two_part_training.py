@@ -185,8 +185,22 @@ class TwoPartTrainer(Trainer):
         return (model.decoder(seen, spatial) / 2 + 0.5).clamp(0, 1), model.network(shell=True)(codes)
 
     def write(self, out: Path, facts: Mapping[str, Any]) -> None:
-        """Writes the file of weights."""
-        write_native(out, self.averaged(), facts)
+        """Writes the file of weights, with the mean code of each class."""
+        model = self.averaged()
+        seen, _ = self._measure()
+        model.register_buffer("classes", self.class_codes(seen).cpu())
+        write_native(out, model, facts)
+
+    @torch.no_grad()
+    def class_codes(self, seen: Tensor) -> Tensor:
+        """Returns the mean code of what is seen for each class, ``(k, what)``, from outputs for photographs ``(n, k)``.
+
+        Each photograph counts for a class with the probability that the network gives it there.
+        """
+        prior = self._ready()
+        codes, _ = prior.what_flow.invert(whitened(seen.to(self.device), self.seen_mean, self.seen_axes))
+        shares = seen.to(self.device).softmax(1)
+        return (shares.T @ codes) / shares.sum(0)[:, None].clamp_min(torch.finfo(shares.dtype).tiny)
 
 
 def fit_flow(flow: Flow, codes: Tensor, condition: Tensor | None, seed: int, steps: int | None = None) -> list[float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 
+from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.readable import wordnet_id
 
@@ -43,6 +44,23 @@ def _synsets() -> dict[str, str]:
     first = {known: names.partition(",")[0] for known, names in imagenet_wordnet()}
     counts = Counter(first.values())
     return {known: name if counts[name] == 1 else f"{name} ({known})" for known, name in first.items()}
+
+
+def class_index(label: str | int) -> int:
+    """Returns the index of an ImageNet class from its name (any case; "_" for a space) or from itself.
+
+    Raises:
+        UnknownNameError: No such class.
+    """
+    names = [name.lower() for name in imagenet_classes()]
+    if isinstance(label, str):
+        wanted = label.lower().replace("_", " ")
+        if wanted not in names:
+            raise UnknownNameError(f"label: no ImageNet class {label!r}.{closest(wanted, names)}")
+        return names.index(wanted)
+    if not is_whole(label) or not 0 <= label < len(names):
+        raise UnknownNameError(f"label: expected an ImageNet class by name or 0 to {len(names) - 1}, got {label!r}.")
+    return int(label)
 
 
 def class_words(label: str) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from closedloop.errors import InvalidArgumentError, MissingExtraError, UnknownNameError, WeightsError
 from closedloop.generators import BigGAN, load_generator
 from closedloop.generators import biggan as module
-from closedloop.generators.biggan import BLOCKS, class_index
+from closedloop.generators.biggan import BLOCKS
 from closedloop.networks.modules import born
 from closedloop.testing import GeneratorContract
 
@@ -246,26 +246,6 @@ def test_the_packages_download_is_used(local, monkeypatch):
 
 
 # Choices --------------------------------------------------------------------------------------------------------------
-
-
-def test_classes_by_name_and_index():
-    assert class_index("goldfish") == class_index("Goldfish") == class_index(1) == class_index(np.int64(1)) == 1
-    assert class_index("giant_panda") == class_index("giant panda") == 388
-
-
-@pytest.mark.parametrize(
-    ("label", "message"),
-    [
-        ("goldfisch", r"no ImageNet class 'goldfisch'\. Did you mean 'goldfish'"),
-        (1000, "by name or 0 to 999, got 1000"),
-        (-1, "got -1"),
-        (True, "got True"),
-        (1.5, r"got 1\.5"),
-    ],
-)
-def test_classes_that_are_not_there(label, message):
-    with pytest.raises(UnknownNameError, match=message):
-        class_index(label)
 
 
 @needs_biggan

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
-from closedloop.errors import ClosedLoopError
-from closedloop.networks.imagenet import class_words, imagenet_classes, imagenet_wordnet, match_classes
+from closedloop.errors import ClosedLoopError, UnknownNameError
+from closedloop.networks.imagenet import class_index, class_words, imagenet_classes, imagenet_wordnet, match_classes
 from closedloop.networks.torchvision import import_torchvision
 
 
@@ -65,3 +66,23 @@ def test_a_wordnet_id_has_a_name():
     assert class_words("n02012849") == "crane (n02012849)"  # a bird, and a machine
     assert class_words("n00000000") == "n00000000"
     assert class_words("red fox") == "red fox"
+
+
+def test_classes_by_name_and_index():
+    assert class_index("goldfish") == class_index("Goldfish") == class_index(1) == class_index(np.int64(1)) == 1
+    assert class_index("giant_panda") == class_index("giant panda") == 388
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("goldfisch", r"no ImageNet class 'goldfisch'\. Did you mean 'goldfish'"),
+        (1000, "by name or 0 to 999, got 1000"),
+        (-1, "got -1"),
+        (True, "got True"),
+        (1.5, r"got 1\.5"),
+    ],
+)
+def test_classes_that_are_not_there(label, message):
+    with pytest.raises(UnknownNameError, match=message):
+        class_index(label)
