@@ -47,7 +47,7 @@ class RigSubject(ReadableSubject):
         bins_s: Begin of the first bin, width of each in seconds, and their number, for responses with a time axis.
         resolution: Height and width of images in pixels.
         patience_s: Seconds without news from the rig after which a block is sent again.
-        connect_s: Seconds that the rig may take to say who it is.
+        connect_s: Seconds that the rig may take to say who it is; that it is waited for is said.
         give_up_s: Seconds without news after which the run stops, to be resumed; None for never.
         supersede: Whether a block is shown also where the rig's journal holds another under its number, or lacks those
             before it: for a run that goes on with another computer, or another journal.
@@ -84,7 +84,7 @@ class RigSubject(ReadableSubject):
         bins_s: Sequence[float] | None = None,
         resolution: int = 256,
         patience_s: float = 10.0,
-        connect_s: float = 10.0,
+        connect_s: float = 60.0,
         give_up_s: float | None = None,
         supersede: bool = False,
         token_file: str | None = None,

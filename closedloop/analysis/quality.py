@@ -20,6 +20,7 @@ from closedloop.images.naturalness import CLIPPED_SHARE, IMAGE_MEASURES, MEASURE
 from closedloop.interfaces import FloatArray
 from closedloop.loop.stale import Watch
 from closedloop.objectives import parse_objective
+from closedloop.readable import counted
 from closedloop.recipes import KeptParts, keeping
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.lean import OWN, is_lean, lost
@@ -72,7 +73,7 @@ class Caution:
 
     def __str__(self) -> str:
         head = f"Thread {self.thread}: {self.text}" if self.thread else self.text[:1].upper() + self.text[1:]
-        return f"{head}  {self.cure}".rstrip()
+        return f"{head} {self.cure}".rstrip()
 
 
 def cautions(recording: xr.Dataset, pictures: Lookup | None = None, run: str = "RUN") -> list[Caution]:
@@ -183,7 +184,9 @@ def _lost(recording: xr.Dataset) -> list[Caution]:
     share = gone.mean()
     text = f"{gone.sum()} of {len(gone)} presentations ({share:.1%}) gave no response: {parts}."
     never = _never_answered(recording, gone)
-    cure = f"{never} images have no response at all." if never else "Each of their images was shown again."
+    cure = "Each of their images was shown again."
+    if never:
+        cure = f"{counted(never, 'image')} {'has' if never == 1 else 'have'} no response at all."
     return [Caution("lost", "", text, cure, serious=bool(share > 0.05 or never))]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from closedloop import recipes
-from closedloop.cli.console import console, free_folder
+from closedloop.cli.console import free_folder, loading
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.noise import parse_noise, unwrap, wrap
 from closedloop.loop.parts import RunPart, SubjectPart
@@ -95,7 +95,7 @@ def load(recipe: Mapping[str, Any]) -> Subject:
     """
     from closedloop.loop.experiment import load_recorded_subject
 
-    with console.status("Loading the subject …"):
+    with loading("Loading the subject …"):
         return load_recorded_subject(dict(recipe), "options")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +28,7 @@ class Meter(progress.Meter):
         if self._lines is not None:
             self._lines.move(self._description, completed, self._total, facts)
             return
-        rate = self._pace.words(completed, None)
+        rate = self._pace.words(completed, self._total).partition("  ")[0]  # the time left has a column of its own
         self._bar.update(
             self._task,
             completed=completed,
@@ -35,16 +37,20 @@ class Meter(progress.Meter):
             facts="  ".join(text for text in (rate, facts) if text),
         )
 
+    def _begin_again(self, completed: int) -> None:
+        """Counts the rate from now on."""
+        self._pace = progress.Pace(completed)
+
     def _start(self, completed: int) -> None:
         """Shows the bar, or makes ready for lines."""
         self._pace = progress.Pace(completed)
-        notices.listen(self.attention)
+        notices.listen(attention)
         if not console.is_terminal:
             self._lines = progress.Lines(_write_line)
             return
         self._bar = RichBar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=28 if console.width >= _ROOMY else 10),
+            BarColumn(bar_width=28 if console.width >= _ROOMY else 10, complete_style="cyan", finished_style="green"),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(compact=True),
@@ -53,19 +59,31 @@ class Meter(progress.Meter):
         self._bar.start()
         self._task = self._bar.add_task(self._description, total=self._total, completed=completed, facts="")
 
-    def attention(self, text: str) -> None:
-        """Prints a notice, above the bar where there is one."""
-        tell(f"{progress.ATTENTION}{text}", "yellow")
-        console.file.flush()
-
     def stop(self) -> None:
         """Leaves the bar as it is."""
-        notices.leave(self.attention)
+        notices.leave(attention)
         if self._bar is not None:
             self._bar.stop()
         if self._lines is not None:
             self._lines.stop()
         self._bar = self._lines = None
+
+
+def attention(text: str) -> None:
+    """Prints a notice, above the bar where there is one."""
+    tell(f"{progress.ATTENTION}{text}", "yellow")
+    console.file.flush()
+
+
+@contextmanager
+def loading(words: str) -> Iterator[None]:
+    """Says on a terminal what is under way, and prints meanwhile what a person should know, such as a rig's silence."""
+    notices.listen(attention)
+    try:
+        with console.status(words):
+            yield
+    finally:
+        notices.leave(attention)
 
 
 def _write_line(line: str) -> None:

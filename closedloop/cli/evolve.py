@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from closedloop.cli.building import DEFAULT_UNIT, named_parts, read_named, run_folder, subject_recipe
-from closedloop.cli.console import Meter, console, say
+from closedloop.cli.console import Meter, loading, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.loop.parts import (
@@ -50,7 +50,7 @@ def evolve(given: Mapping[str, Any]) -> None:
     )
     from closedloop.loop.session import Session
 
-    with console.status("Loading the subject …"):
+    with loading("Loading the subject …"):
         experiment = merge(read_experiment_file(given["config"]) if "config" in given else None, given)
         folder = run_folder({k: v for k, v in given.items() if k != "config"}, *named_parts(_recipe(experiment)))
         subject = build_subject(experiment)

@@ -17,6 +17,7 @@ import numpy as np
 
 from closedloop.errors import InvalidArgumentError, ObserverError, blamed
 from closedloop.loop import notices
+from closedloop.readable import counted
 
 if TYPE_CHECKING:
     from closedloop.loop.blocks import Generation
@@ -42,14 +43,20 @@ class Pace:
     def __init__(self, completed: int = 0) -> None:
         self.first: int = completed
         self._began = time.monotonic()
+        self._ended: float | None = None
 
-    def per_second(self, completed: int) -> float:
-        """Returns what was done in a second since the beginning."""
-        return (completed - self.first) / max(time.monotonic() - self._began, 1e-9)
+    def per_second(self, completed: int, total: int | None = None) -> float:
+        """Returns what was done in a second, from the beginning until now, or until all was done."""
+        now = time.monotonic()
+        if total is None or completed < total:
+            self._ended = None
+        elif self._ended is None:
+            self._ended = now
+        return (completed - self.first) / max((now if self._ended is None else self._ended) - self._began, 1e-9)
 
     def words(self, completed: int, total: int | None) -> str:
         """Returns the rate, and the time that is left where the total is known; empty before anything was done."""
-        rate = self.per_second(completed)
+        rate = self.per_second(completed, total)
         if not rate > 0:
             return ""
         speed = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min"
@@ -129,6 +136,7 @@ class Meter:
         self._description, self._total = description, total
         self._bar: Any = None
         self._lines: Lines | None = None
+        self._pace = Pace()
 
     def start(self, completed: int = 0) -> None:
         """Shows the bar, or the first line; is called by itself when it is first moved."""
@@ -136,7 +144,10 @@ class Meter:
 
     def move(self, completed: int, total: int | None = None, facts: str = "", description: str = "") -> None:
         """Moves on to a number; says a total, facts or another description from now on."""
+        begun = self._bar is not None and description not in ("", self._description)
         self._total, self._description = total or self._total, description or self._description
+        if begun and completed == self._pace.first:
+            self._begin_again(completed)
         self._show(completed, facts)
 
     def __call__(self, completed: int, total: int | None = None, description: str = "") -> None:
@@ -146,6 +157,7 @@ class Meter:
     def _show(self, completed: int, facts: str) -> None:
         """Draws the bar, at most five times a second, or notes it for the lines."""
         if self._bar is None and self._lines is None:
+            self._pace = Pace(completed)
             self._bar = _new_bar(self._description, self._total, completed)
             self._lines = Lines(_write_line) if self._bar is None else None
             notices.listen(self.attention)
@@ -157,6 +169,11 @@ class Meter:
         bar.set_description_str(self._description, refresh=False)
         bar.set_postfix_str(facts, refresh=False)
         bar.update(completed - bar.n)
+
+    def _begin_again(self, completed: int) -> None:
+        """Counts the rate from now on: the time of a survey is none of the images'."""
+        self._pace = Pace(completed)
+        self._bar.start_t = self._bar.last_print_t = time.time()  # as tqdm counts
 
     def attention(self, text: str) -> None:
         """Prints a notice, above the bar where there is one; see `closedloop.loop.notices`."""
@@ -252,7 +269,10 @@ class SessionMeter:
 
     def begin(self, session: Any) -> None:
         """Starts the bar where the session stands."""
-        self._meter = self._make(_PHASES[session.phase], session.settings.images * len(session.evolutions))
+        word, references = _PHASES[session.phase], session.references
+        if session.phase == "survey" and references is not None:
+            word = f"{word} {counted(len(references), 'reference')}"
+        self._meter = self._make(word, session.settings.images * len(session.evolutions))
         self._meter.start(sum(e.images for e in session.evolutions))
 
     def generation(self, generation: Generation) -> None:

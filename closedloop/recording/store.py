@@ -9,6 +9,7 @@ does not grow; it stands in the attributes of the group. It remains a zarr v3 gr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -177,7 +178,8 @@ class Store:
     """
 
     def __init__(self, folder: Path, committed: Mapping[str, Any], sums: Mapping[str, Sum] | None = None) -> None:
-        group = zarr.open_group(folder if sums is None else CheckedStore(folder, sums), mode="r")
+        place = folder if sums is None else CheckedStore(folder, sums)
+        group = zarr.open_group(place, mode="r", use_consolidated=False)
         self.attributes: dict[str, Any] = dict(group.attrs)
         arrays: dict[str, Any] = dict(group.arrays())
         self._responses = responses_of(arrays)
@@ -258,7 +260,10 @@ def check_rows(
 
 
 def create(folder: Path, layout: Layout, columns: Mapping[str, Variable], bins: TimeBins | None = None) -> None:
-    """Makes the group of a run, with arrays of their final shape and without a row."""
+    """Makes the group of a run, with arrays of their final shape and without a row.
+
+    What describes the arrays stands once more with the group, where `xarray.open_zarr` looks first.
+    """
     attributes, n = described(layout, columns, bins), layout.capacity
     group = zarr.open_group(folder, mode="w", attributes=attributes)
     numbers, texts = (len(attributes[name]) for name, _ in (NUMBERS, TEXTS))
@@ -282,6 +287,9 @@ def create(folder: Path, layout: Layout, columns: Mapping[str, Variable], bins: 
             dimension_names=(column.along, *column.dims),
             chunk_key_encoding={"name": "default", "separator": "."},
         )
+    with warnings.catch_warnings():  # zarr's readers know it, its specification does not yet
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(folder)
 
 
 def read(store: Any, rows: int, group: str | None = None) -> xr.Dataset:

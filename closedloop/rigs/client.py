@@ -15,6 +15,8 @@ from closedloop.rigs.transports import Transport
 
 #: Seconds of silence after which a person is told of it; again after twice as many, and from the most on every so many.
 SILENT_S, MOST_S = 5.0, 60.0
+#: Seconds after which a rig is asked again who it is.
+HELLO_S = 2.0
 #: What notices of it are about.
 SILENCE = "silence"
 #: Late or double messages of which a person is told, and of each ten times as many.
@@ -57,21 +59,31 @@ class RigClient:
         self._stale_told = STALE
 
     def hello(self, session: str, connect_s: float) -> Mapping[str, Any]:
-        """Asks who is there; returns the header of the welcome.
+        """Asks who is there, again and again, and tells a person that it waits; returns the header of the welcome.
 
         Raises:
             RigError: Nobody answers within `connect_s`, or the rig refuses.
         """
         asked = message("hello", session=session, client=self.name, wants={"encodings": list(self.transport.encodings)})
+        place, told, why = self.transport.address or "this transport", False, ""
         end = time.monotonic() + connect_s
         while (left := end - time.monotonic()) > 0:
-            self._send(asked)
-            got = self._answer("welcome", min(left, 2.0))
+            try:
+                self.transport.send(asked)
+                why = ""
+            except OSError as error:
+                why = f" ({error.strerror or error})"
+            got = self._answer("welcome", min(left, HELLO_S))
             if got is not None:
+                if told:
+                    self._tell(Notice(f"the rig at {place} answers", SILENCE, well=True))
                 return got
+            if not told and end - time.monotonic() > 0:
+                self._tell(Notice(f"no rig answers at {place} yet{why}; waiting up to {duration(connect_s)}", SILENCE))
+                told = True
             self.transport.renew()
         raise RigError(
-            f"no rig answered at {self.transport.address or 'this transport'} within {connect_s:g} s; start it "
+            f"no rig answered at {place} within {connect_s:g} s{why}; start it "
             "(closedloop rig-sim is one without an animal), and look at address, cable and token."
         )
 

@@ -18,6 +18,7 @@ system than renaming; on a share the rig's own disk holds the journal.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -28,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from closedloop.errors import InvalidArgumentError, RecordingError, RigError
+from closedloop.errors import InvalidArgumentError, RigError
 from closedloop.files import replace_file, synchronize
 from closedloop.rigs.messages import Message, decoded, refusal, sha256
 
@@ -97,10 +98,7 @@ class FolderTransport:
     """The side of the experiment.
 
     Args:
-        folder: The folder, on a disk or share that both computers see; it must be there.
-
-    Raises:
-        RecordingError: There is no such folder.
+        folder: The folder, on a disk or share that both computers see. The rig makes it; until then nothing is sent.
     """
 
     encodings: tuple[str, ...] = ("png",)
@@ -108,14 +106,18 @@ class FolderTransport:
     def __init__(self, folder: str | Path) -> None:
         self.address: str = f"folder:{folder}"
         self._root = Path(folder)
-        if not self._root.is_dir():
-            raise RecordingError(f"rig: there is no folder {folder}; make it, or start the rig first.")
         self._awaited: list[Path] = []
         self._told: bytes | None = None
         self._client = secrets.token_hex(6)
 
     def send(self, sent: Message) -> None:
-        """Puts a message where the rig finds it. What lies there already, and is the same, stays."""
+        """Puts a message where the rig finds it. What lies there already, and is the same, stays.
+
+        Raises:
+            OSError: The folder is not there, or not at this moment.
+        """
+        if not self._root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {self._root}")
         if sent.type == "block":
             self._send_block(sent)
         else:

@@ -106,12 +106,37 @@ def test_a_survey_before_the_first_image_does_not_slow_what_is_expected(monkeypa
     assert lines[-1] == "evolving: 20 of 40  10/s  2 s left"
 
 
+def test_re_tests_after_the_last_image_do_not_slow_what_was_measured(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    pace = Pace()
+    now[0] = 4.0
+    assert pace.words(40, 40) == "10/s"
+    now[0] = 60.0
+    assert pace.words(40, 40) == "10/s"
+
+
+def test_the_rate_of_a_bar_does_not_count_a_survey(monkeypatch):
+    file, now = Terminal(), [100.0]
+    monkeypatch.setattr(module, "stream", lambda: file)
+    for clock in ("time.time", "tqdm.std.time"):
+        monkeypatch.setattr(clock, lambda: now[0])
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    with Meter("surveying", 100) as meter:
+        meter.start()
+        now[0] += 60
+        meter.move(0, description="evolving")
+        now[0] += 10
+        meter.move(100)
+    assert "10.0" in file.getvalue().split("\r")[-1]
+
+
 def test_a_script_shows_what_it_does_and_is_silent_where_it_is_told(log, tmp_path):
     space = Pixels(4).space
     run = {"images": 40, "references": natural_references(8).images[:4], "retest_repeats": 2}
     evolve(mean_luminance(), Pixels(4), RandomSearch(space, seed=1, population=8), **run)
     lines = log()
-    assert lines[0].startswith("surveying: 0 of 40")
+    assert lines[0].startswith("surveying 4 references: 0 of 40")
     assert lines[-1].startswith("evolving: 40 of 40")
     assert "best 0." in lines[-1]
     assert "mean 0." in lines[-1]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,7 +212,9 @@ def test_images_are_files(tmp_path):
 
 def test_xarray_and_zarr_open_the_data_directly(tmp_path):
     folder = written(tmp_path / "run")
-    direct = xr.open_zarr(folder / "data.zarr", consolidated=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        direct = xr.open_zarr(folder / "data.zarr")
     assert direct.sizes["presentation"] == 20
     found = open_recording(folder)
     np.testing.assert_array_equal(direct["responses"][:8], found["responses"])

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from closedloop.errors import RecordingError, RigError
+from closedloop.errors import RigError
 from closedloop.rigs import folder
 from closedloop.rigs.folder import FolderListener, FolderTransport
 from closedloop.rigs.messages import message, sha256
@@ -123,5 +123,7 @@ def test_names_that_are_none(both, name):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(RecordingError, match="there is no folder"):
-        FolderTransport(tmp_path / "none")
+    """A rig that is begun beside it makes it; until then nothing is sent, and no folder is made."""
+    with pytest.raises(OSError, match="there is no folder"):
+        FolderTransport(tmp_path / "none").send(message("hello", session="s"))
+    assert not (tmp_path / "none").exists()

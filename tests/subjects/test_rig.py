@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from closedloop import CMAES, Session, Thread, Unit, open_recording
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError, SubjectTimeoutError
 from closedloop.generators import Fourier
 from closedloop.interfaces import Presenting
+from closedloop.loop import notices
 from closedloop.protocols import present, resume
 from closedloop.rigs.reading import read_answer, units_of_welcome
 from closedloop.rigs.simulated import SimulatedRig
@@ -278,6 +282,25 @@ def test_nobody_there(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RigError, match=r"no rig answered at folder:.*empty within 0.2 s; start it"):
         RigSubject(f"folder:{tmp_path / 'empty'}", connect_s=0.2)
+
+
+def test_a_rig_that_is_not_there_yet_is_waited_for(tmp_path, running):
+    """A session that is begun beside its rig says that it waits, and why, and that it waits no more."""
+    told, address = [], f"folder:{tmp_path / 'later'}"
+    notices.listen(told.append)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            began = pool.submit(RigSubject, address, resolution=12, connect_s=20.0)
+            while not told:
+                time.sleep(0.01)
+            running(SimulatedRig(telling()), address)
+            assert len(began.result().units) == 4
+        with pytest.raises(RigError, match=r"within 0.1 s \(there is no folder .*none\); start it"):
+            RigSubject(f"folder:{tmp_path / 'none'}", connect_s=0.1)
+    finally:
+        notices.leave(told.append)
+    assert re.match(r"no rig answers at folder:.*later yet \(there is no folder .*later\); waiting up to 20 s", told[0])
+    assert told[1].endswith("later answers")
 
 
 def test_spikes_as_matlab_writes_them():
