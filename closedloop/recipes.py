@@ -191,7 +191,9 @@ def _same_entry(key: str, one: Any, other: Any) -> bool:
 
 
 def as_recorded(content: Any) -> Any:
-    """Adds to what an older run wrote of its parts how they drew, which it did not say; leaves all else as it is.
+    """Adds to what an older run wrote of its parts what it did not say; leaves all else as it is.
+
+    That is how parts drew; and that images were those of the first weights of `native`, when there were no others.
 
     Args:
         content: A recipe, or a file with recipes.
@@ -201,8 +203,12 @@ def as_recorded(content: Any) -> Any:
     if not isinstance(content, dict):
         return content
     found = {key: as_recorded(value) for key, value in content.items()}
-    old = str(found.get("name", "")).partition(":")[0] in _DRAWN and "seed" in found and "stream" not in found
-    return {**found, "stream": 1} if old else found
+    name = str(found.get("name", "")).partition(":")[0]
+    if name in _DRAWN and "seed" in found and "stream" not in found:
+        found["stream"] = 1
+    if name == "native" and "engine" in found and "weights" not in found:  # a recipe that a generator wrote
+        found["weights"] = "native-1"
+    return found
 
 
 def plain(value: Any) -> Any:
@@ -227,7 +233,7 @@ def generator_of_run(run: str | Path, content: Mapping[str, Any], generator: Gen
     if generator is not None:
         return generator
     again = "hand it over again: resume(RUN, generator=…)"
-    made: Generator = build_again("generators", content["generator"], f"{run}: its generator", again)
+    made: Generator = build_again("generators", as_recorded(content["generator"]), f"{run}: its generator", again)
     return made
 
 

@@ -62,6 +62,9 @@ class Native(ReadableGenerator):
         engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         device: Where to run.
 
+    Attributes:
+        weights: Name of the embedded weights, or the file of others.
+
     Raises:
         WeightsError: The weights are missing, cannot be read, or do not fit.
     """
@@ -77,9 +80,8 @@ class Native(ReadableGenerator):
         engine: str = "auto",
         device: str | None = None,
     ) -> None:
-        named = weights is None or str(weights) in EMBEDDED
-        path = embedded(None if weights is None else str(weights)) if named else Path(str(weights))
-        self._weights = weights if named else str(path.resolve())
+        self.weights: str
+        self.weights, path = find_weights(weights)
         self.shell: bool = bool(shell)
         self._model, self.facts = read_native(path)
         self.space: Space = Space(self._model.dim)
@@ -100,7 +102,7 @@ class Native(ReadableGenerator):
         """How `load_generator` makes it again on any machine, with the engine that was chosen."""
         return {
             "name": self.name,
-            **({} if self._weights is None else {"weights": str(self._weights)}),
+            "weights": self.weights,
             "shell": self.shell,
             "resolution": self.resolution,
             "engine": self.engine,
@@ -138,6 +140,14 @@ class Native(ReadableGenerator):
 def native_1(**options: Any) -> Native:
     """Returns the native generator with its first weights, whatever `native` holds; `options` are those of `Native`."""
     return Native(FIRST, **options)
+
+
+def find_weights(weights: str | Path | None) -> tuple[str, Path]:
+    """Returns what a recipe calls weights, and their file: of embedded ones by name, None for the best of these."""
+    name = next(iter(EMBEDDED)) if weights is None else str(weights)
+    if name in EMBEDDED:
+        return name, embedded(name)
+    return str(Path(name).resolve()), Path(name)
 
 
 def embedded(name: str | None = None) -> Path:

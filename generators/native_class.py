@@ -24,7 +24,7 @@ from closedloop.readable import ReadableGenerator
 from closedloop.seeds import check_seed, named_generator
 
 from .decoding import Decoder
-from .native import EMBEDDED, embedded, fingerprint, read_native
+from .native import find_weights, fingerprint, read_native
 from .native_model import on_shell
 from .two_part_model import TwoPartModel
 
@@ -81,8 +81,8 @@ class NativeClass(ReadableGenerator):
         index = None if label is None else class_index(label)
         check_positive("class_scale", class_scale)
         check_seed(seed)
-        named = weights is None or str(weights) in EMBEDDED
-        path = embedded(None if weights is None else str(weights)) if named else Path(str(weights))
+        self.weights: str
+        self.weights, path = find_weights(weights)
         model = _with_classes(path)
         what, layout = model.prior.what, model.prior.layout
         self.label: str | None = None if index is None else imagenet_classes()[index]
@@ -106,7 +106,7 @@ class NativeClass(ReadableGenerator):
         self.resolution: int = self._decoder.resolution
         self._recipe = {
             "name": self.name,
-            **({} if weights is None else {"weights": str(weights) if named else str(path.resolve())}),
+            "weights": self.weights,
             "search": search,
             "label": index,
             "class_scale": scale,

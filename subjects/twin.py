@@ -155,6 +155,9 @@ def load_twin(twin: str | Path | Readout, *, features: Subject | None = None) ->
     readout = twin if isinstance(twin, Readout) else read_readout(twin)
     if features is None:
         features = recipes.build_again(
-            "subjects", readout.features, "twin: its feature network", "hand it over: load_twin(FOLDER, features=…)"
+            "subjects",
+            recipes.as_recorded(readout.features),
+            "twin: its feature network",
+            "hand it over: load_twin(FOLDER, features=…)",
         )
     return Twin(readout, features, None if isinstance(twin, Readout) else Path(twin).resolve())

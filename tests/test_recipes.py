@@ -110,6 +110,13 @@ def test_recipes_of_older_runs_draw_as_they_did():
     assert as_recorded(None) is None
 
 
+def test_native_of_older_runs_has_the_first_weights():
+    older = {"name": "native", "shell": True, "resolution": 128, "engine": "onnx", "device": None}
+    assert as_recorded({"generator": older})["generator"] == {**older, "weights": "native-1"}
+    for newer in ({**older, "weights": "native-2"}, {"name": "native", "resolution": 128}):
+        assert as_recorded(newer) == newer
+
+
 @pytest.mark.parametrize(
     ("kind", "part"),
     [

@@ -33,7 +33,7 @@ from closedloop.loop.findings import summary_of
 from closedloop.loop.notices import kept
 from closedloop.loop.presenter import Shown
 from closedloop.presentations import Beginning
-from closedloop.recipes import fingerprint, older_fingerprints, plain, same_fingerprint, same_recipe
+from closedloop.recipes import as_recorded, fingerprint, older_fingerprints, plain, same_fingerprint, same_recipe
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
 from closedloop.recording.places import root_of
 from closedloop.recording.reader import open_recording, read_experiment, read_kept, read_pointer, read_state
@@ -300,7 +300,7 @@ def check_same_experiment(run: Path, wanted: Mapping[str, Any]) -> None:
     Raises:
         RecordingError: The run is of another experiment; the error names what differs. Nothing is changed.
     """
-    held = read_experiment(run)
+    held = as_recorded(read_experiment(run))
     known = held.get("fingerprints") or {}
     for name in [*wanted, *(key for key in held if key not in wanted)]:
         if name in _MAY_DIFFER or (name in _PLACES and name in known):
