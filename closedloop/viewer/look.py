@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import isfinite
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -60,6 +61,7 @@ def routes(shown: Shown) -> list[BaseRoute]:
         return []
     window = Window(shown, shown.subject)
     return [
+        Route("/api/look", window.look, methods=["POST"]),  # first, for it is asked most
         Route("/look", window.page),
         Route("/api/subject", window.about),
         Route("/api/inputs", window.inputs_listed, methods=["GET"]),
@@ -67,7 +69,6 @@ def routes(shown: Shown) -> list[BaseRoute]:
         Route("/api/inputs/{name}.jpg", window.input_drawn),
         Route("/api/codes", window.codes_about, methods=["GET"]),
         Route("/api/codes", window.code_made, methods=["POST"]),
-        Route("/api/look", window.look, methods=["POST"]),
         Route("/api/selectivity", window.selectivity),
         Route("/api/backward", window.back, methods=["POST"]),
     ]
@@ -256,7 +257,7 @@ class Window:
         else:
             maps = seen.maps if asked.mode == "activations" else self._driven(asked, stimulus, seen)
             sprite = sprite_of(maps[order], asked.gamma, asked.individual)
-        return packed(header | sprite.facts(), sprite.jpeg)
+        return packed(header | sprite.facts(), sprite.content)
 
     def _driven(self, asked: Asked, stimulus: Stimulus, seen: Seen) -> Any:
         """Returns how the origin's value changes with what the layer gives; without one the strongest class is it."""
@@ -412,7 +413,7 @@ def packed(header: dict[str, Any], content: bytes) -> bytes:
 
 def _plain(values: Any) -> list[float | None]:
     """Numbers as JSON has them, to six digits; null for what is not finite."""
-    return [float(f"{v:.6g}") if np.isfinite(v) else None for v in np.asarray(values, float).tolist()]
+    return [float(f"{v:.6g}") if isfinite(v) else None for v in np.asarray(values, float).tolist()]
 
 
 def _morph(body: dict[str, Any]) -> tuple[int, int, float] | None:

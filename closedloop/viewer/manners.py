@@ -12,11 +12,12 @@ import hmac
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
 from typing import final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -125,26 +126,28 @@ class Manners:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers():
-                    headers.setdefault(name, value)
+                said = list(message.get("headers", ()))
+                known = {name for name, _ in said}
+                message["headers"] = said + [one for one in self._headers if one[0] not in known]
             await send(message)
 
         return sending
 
-    def _headers(self) -> list[tuple[str, str]]:
+    @cached_property
+    def _headers(self) -> list[tuple[bytes, bytes]]:
         ancestors = " ".join(["'self'", *self.framed])
-        frames = [] if self.framed else [("X-Frame-Options", "SAMEORIGIN")]
-        return [
-            ("Content-Security-Policy", f"{policy()}; frame-ancestors {ancestors}"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Permissions-Policy", "camera=(self), microphone=(), geolocation=(), interest-cohort=()"),
-            ("Cross-Origin-Resource-Policy", "same-origin"),
-            ("Cross-Origin-Opener-Policy", "same-origin"),
-            ("Cache-Control", "no-store"),
+        frames = [] if self.framed else [("x-frame-options", "SAMEORIGIN")]
+        said = [
+            ("content-security-policy", f"{policy()}; frame-ancestors {ancestors}"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("permissions-policy", "camera=(self), microphone=(), geolocation=(), interest-cohort=()"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cache-control", "no-store"),
             *frames,
         ]
+        return [(name.encode(), value.encode()) for name, value in said]
 
 
 def check_token(token: str | None) -> None:

@@ -56,6 +56,7 @@ def settings_of(app: Starlette) -> uvicorn.Config:
         timeout_graceful_shutdown=0.5,  # type: ignore[arg-type] # asyncio takes a fraction of a second, too
         log_level="error",
         access_log=False,
+        proxy_headers=False,  # no other server stands before it
         server_header=False,
         ws="none",
         lifespan="off",

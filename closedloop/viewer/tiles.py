@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
-from math import ceil, gcd, sqrt
+from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,10 @@ from PIL import Image
 
 from closedloop.viewer.inputs import encode_jpeg
 
-#: Quality of the JPEG.
-QUALITY = 85
+#: Quality of a JPEG of preferred stimuli, and the side of its blocks: tiles of whole blocks do not run into each other.
+QUALITY, BLOCK = 90, 8
 #: Pixels of the largest sprite; larger maps are averaged over blocks.
 MOST_PIXELS = 1_000_000
-#: Side of the blocks of a JPEG: tiles of whole blocks do not run into each other.
-BLOCK = 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,9 @@ class Sprite:
     """A picture of tiles, row by row.
 
     Attributes:
-        jpeg: The file, grey.
+        content: Of maps the pixels themselves, a byte of grey for each, row by row: maps are small, so that no format
+            takes less time or keeps their values. Of pictures in colours a file.
+        form: "grey", or the format of the file, "jpeg" or "png".
         tile: Height and width of a tile in pixels.
         columns: Tiles in a row.
         rows: Rows of tiles.
@@ -33,7 +34,8 @@ class Sprite:
         scale: The value that white stands for, where tiles have the layer's scale.
     """
 
-    jpeg: bytes
+    content: bytes
+    form: str
     tile: tuple[int, int]
     columns: int
     rows: int
@@ -43,6 +45,7 @@ class Sprite:
     def facts(self) -> dict[str, Any]:
         """Returns what a header says of it."""
         return {
+            "form": self.form,
             "tile": list(self.tile),
             "columns": self.columns,
             "rows": self.rows,
@@ -59,29 +62,32 @@ def sprite_of(maps: NDArray[np.float32], gamma: float = 1.0, individual: float =
         gamma: Exponent of the size of a value; below 1 small ones become visible.
         individual: Share of a tile's own scale in what it is divided by, the layer's being the rest, 0 to 1.
     """
-    known = np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0)
-    drawn, by = _sized(known)
-    low = float(known.min(initial=0.0))
-    signed = low < -1e-3 * float(known.max(initial=0.0))
-    own = np.abs(known).max((1, 2), initial=0.0)
-    scale = float(own.max(initial=0.0))
-    unit = drawn / np.maximum(individual * own + (1 - individual) * scale, 1e-30)[:, None, None]
-    size = np.abs(unit) ** gamma if gamma != 1 else np.abs(unit)
-    grey = 127.5 + 127.5 * np.sign(unit) * size if signed else 255 * np.where(unit > 0, size, 0)
-    pixels = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    known = maps if np.isfinite(maps).all() else np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(known.min(initial=0.0)), float(known.max(initial=0.0))
+    signed, scale = low < -1e-3 * high, max(high, -low)
+    divisor: Any = max(scale, 1e-30)
+    if individual:
+        own = np.abs(known).max((1, 2), initial=0.0)
+        divisor = np.maximum(individual * own + (1 - individual) * scale, 1e-30)[:, None, None]
+    unit = _averaged(known) / divisor
+    if not signed:
+        unit = np.maximum(unit, 0)
+    if gamma != 1:
+        unit = np.sign(unit) * np.abs(unit) ** gamma
+    pixels = np.rint(127.5 + 127.5 * unit if signed else 255 * unit).astype(np.uint8)
     sheet, columns, rows = arranged(pixels)
-    picture = Image.fromarray(sheet)
-    if by > 1:  # the sheet is enlarged as a whole, which is quicker than each tile
-        picture = picture.resize((by * picture.width, by * picture.height), Image.Resampling.NEAREST)
-    tile = by * pixels.shape[1], by * pixels.shape[2]
-    return Sprite(encode_jpeg(picture, QUALITY), tile, columns, rows, signed, scale)
+    return Sprite(sheet.tobytes(), "grey", (pixels.shape[1], pixels.shape[2]), columns, rows, signed, scale)
 
 
 def sprite_of_pictures(pictures: NDArray[np.uint8]) -> Sprite:
-    """Draws pictures ``(n, h, w, 3)``, 8-bit RGB, in the order of their tiles."""
+    """Draws pictures ``(n, h, w, 3)``, 8-bit RGB, in the order of their tiles: small ones without loss."""
     sheet, columns, rows = arranged(pictures)
-    jpeg = encode_jpeg(Image.fromarray(sheet), QUALITY, subsampling=0)
-    return Sprite(jpeg, (pictures.shape[1], pictures.shape[2]), columns, rows, False, 255.0)
+    tile, drawn = (pictures.shape[1], pictures.shape[2]), Image.fromarray(sheet)
+    if tile[0] % BLOCK or tile[1] % BLOCK:
+        buffer = io.BytesIO()
+        drawn.save(buffer, "PNG", compress_level=1)
+        return Sprite(buffer.getvalue(), "png", tile, columns, rows, False, 255.0)
+    return Sprite(encode_jpeg(drawn, QUALITY, subsampling=0), "jpeg", tile, columns, rows, False, 255.0)
 
 
 def hatched(side: int) -> NDArray[np.uint8]:
@@ -107,14 +113,13 @@ def arranged(tiles: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
     return np.ascontiguousarray(np.moveaxis(grid, 2, 1)).reshape(rows * height, columns * width, *rest), columns, rows
 
 
-def _sized(maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
-    """Maps, averaged over blocks where they are too large; and how often pixels are repeated until they fill blocks."""
+def _averaged(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps, averaged over blocks where they are too large for a sprite."""
     n, height, width = maps.shape
-    if n * height * width > MOST_PIXELS:
-        by = ceil(sqrt(n * height * width / MOST_PIXELS))
-        rows, columns = max(1, height // by), max(1, width // by)
-        cut = maps[:, : rows * min(by, height), : columns * min(by, width)]
-        means: NDArray[np.float32] = cut.reshape(n, rows, cut.shape[1] // rows, columns, -1).mean((2, 4))
-        return means, 1
-    room = [by for by in (BLOCK // gcd(height, width, BLOCK), 2, 1) if n * height * width * by**2 <= MOST_PIXELS]
-    return maps, room[0]
+    if n * height * width <= MOST_PIXELS:
+        return maps
+    by = ceil(sqrt(n * height * width / MOST_PIXELS))
+    rows, columns = max(1, height // by), max(1, width // by)
+    cut = maps[:, : rows * min(by, height), : columns * min(by, width)]
+    means: NDArray[np.float32] = cut.reshape(n, rows, cut.shape[1] // rows, columns, -1).mean((2, 4))
+    return means

@@ -135,9 +135,9 @@ def _method_rows(book: Book, layer: str, adjusted: Mapping[tuple[int, str], floa
                 "told": made[0].told,
                 "n": str(len(made)),
                 "ratio": number(float(np.median(known)), 3) if len(known) else "–",
-                "above": f"{np.mean(above):.0%}",
+                "above": _share(float(np.mean(above))),
                 "percentile": number(float(np.nanmedian([one.percentile for one in made])), 4),
-                "failed": f"{np.mean([bool(one.failure) for one in made]):.0%}",
+                "failed": _share(float(np.mean([bool(one.failure) for one in made]))),
             }
         )
     return rows
@@ -251,13 +251,13 @@ def _made_tile(
     flags += [(f"above every photograph{of}", "accent")] if made.percentile >= 100 else []
     outside = ", ".join(MEASURE_WORDS[name] for name in made.outside)
     facts = [
-        ("among photographs", f"above {number(made.percentile, 4)} % {of.strip() or 'of them'}"),
+        ("among photographs", f"above {_percentile(made.percentile)} {of.strip() or 'of them'}"),
         ("÷ best photograph", true_minus(number(made.ratio, 3))),
         ("rank test", f"{_p(made.p)}, corrected {_p(adjusted)}"),
         ("settings", f"{made.told}; {made.generator}, seed {made.seed}"),
         ("presentations", _presentations(made.response)),
         *([("went wrong", made.failure)] if made.failure else []),
-        ("unlike photographs in", outside or "no measure"),
+        ("unlike photographs in", outside or "nothing measured"),
     ]
     return Tile(
         picture=to.picture(book, _made_name(made, page.column)),
@@ -301,6 +301,15 @@ def _presentations(response: Response) -> str:
     return f"{response.n} fresh{alike}"
 
 
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _percentile(value: float) -> str:
+    """Returns in words above how many photographs an image ranks; "all" is not said of what was rounded."""
+    return "all" if value >= 100 else f"{number(min(value, 99.99), 4)} %"
+
+
 def _p(value: float) -> str:
     if not np.isfinite(value):
         return "p unknown"
@@ -317,7 +326,7 @@ def _facts(page: UnitPage) -> list[tuple[str, str]]:
         ("lifetime sparseness", number(page.sparseness, 3)),
         ("excess kurtosis", true_minus(number(page.kurtosis, 3))),
         ("median", true_minus(number(float(np.median(natural)), 3))),
-        ("at or below 0", f"{silent:.0%} of photographs"),
+        ("at or below 0", f"{_share(silent)} of photographs"),
     ]
 
 

@@ -19,9 +19,11 @@ def client_of(subject=None, **options):
 def unpacked(content):
     """The header of an answer of /api/look, and its sprite ``(h, w)`` or ``(h, w, 3)``."""
     length = int.from_bytes(content[:4], "big")
-    return json.loads(content[4 : 4 + length]), np.asarray(
-        Image.open(io.BytesIO(content[4 + length :]), formats=["JPEG"])
-    )
+    header, rest = json.loads(content[4 : 4 + length]), content[4 + length :]
+    if header["form"] != "grey":
+        return header, np.asarray(Image.open(io.BytesIO(rest), formats=[header["form"].upper()]))
+    sides = header["rows"] * header["tile"][0], header["columns"] * header["tile"][1]
+    return header, np.frombuffer(rest, np.uint8).reshape(sides)
 
 
 def picture_file(form="JPEG", size=(48, 32), **options):

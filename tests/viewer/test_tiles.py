@@ -11,7 +11,10 @@ from closedloop.viewer.tiles import arranged, hatched, shrunk, sprite_of, sprite
 
 
 def pixels(sprite):
-    return np.asarray(Image.open(io.BytesIO(sprite.jpeg), formats=["JPEG"])).astype(int)
+    if sprite.form != "grey":
+        return np.asarray(Image.open(io.BytesIO(sprite.content), formats=[sprite.form.upper()])).astype(int)
+    sides = sprite.rows * sprite.tile[0], sprite.columns * sprite.tile[1]
+    return np.frombuffer(sprite.content, np.uint8).reshape(sides).astype(int)
 
 
 def tile(sprite, index):
@@ -27,6 +30,13 @@ def test_tiles_stand_in_rows_and_are_bright_where_values_are_high():
     sprite = sprite_of(maps)
     assert (sprite.columns, sprite.rows, sprite.signed, sprite.scale) == (2, 3, False, 4.0)
     np.testing.assert_allclose([tile(sprite, i).mean() for i in range(5)], [0, 63.75, 127.5, 191.25, 255], atol=2)
+
+
+def test_maps_keep_their_values_to_the_last_step_of_grey():
+    maps = np.random.default_rng(0).normal(size=(6, 3, 5)).astype(np.float32)
+    sprite = sprite_of(maps)
+    shown = np.stack([tile(sprite, i) for i in range(6)])
+    np.testing.assert_allclose(shown, 127.5 + 127.5 * maps / np.abs(maps).max(), atol=0.51)
 
 
 def test_zero_is_mid_grey_where_values_have_signs():
@@ -63,6 +73,12 @@ def test_pictures_keep_their_colours():
     assert tile(sprite, 2)[..., 0].mean() > 250
     assert shrunk(red[0], 8).shape == (8, 8, 3)
     assert arranged(red)[1:] == (2, 2)
+
+
+def test_small_pictures_do_not_run_into_each_other():
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 19, 19, 3)).astype(np.uint8)
+    sprite = sprite_of_pictures(pictures)
+    np.testing.assert_array_equal([tile(sprite, i) for i in range(4)], pictures)
 
 
 @pytest.mark.parametrize("side", [1, 7, 64])

@@ -2,7 +2,7 @@
 
 import { ask, clearError, getJSON, newest, query, showError, shown, superseded, takesPictures } from "./api.js";
 import { $, $$, openDialog, say } from "./dom.js";
-import { signed } from "./colours.js";
+import { painted } from "./colours.js";
 import { Camera } from "./look-camera.js";
 import { Codes } from "./look-codes.js";
 import { help, listen } from "./look-keys.js";
@@ -24,6 +24,7 @@ const state = { ...START, source: "pictures", frozen: false, origin: null, zoom:
 let subject = null;
 let header = null; // of the last answer
 const preferred = new Map(); // layer -> what its units prefer, or null
+let underWay = 0; // calls of refresh that have not ended
 let frame = null; // the camera's last frame, a JPEG
 const timing = { fps: 0, last: 0, bytes: 0, round: 0 };
 const lookNewest = newest();
@@ -72,13 +73,16 @@ async function look(signal) {
   return answer;
 }
 
-/** Asks for tiles and reads the answer: the length of a JSON header, the header, a JPEG. */
+/** Asks for tiles and reads the answer: the length of a JSON header, the header, a byte of grey for each pixel or a picture file. */
 async function sheetOf(entries, options) {
   const buffer = await (await ask(query("/api/look", entries), options)).arrayBuffer();
   const length = new DataView(buffer).getUint32(0);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  const sprite = await createImageBitmap(new Blob([new Uint8Array(buffer, 4 + length)], { type: "image/jpeg" }));
-  return { head, sprite: head.signed ? signed(sprite) : sprite, bytes: buffer.byteLength };
+  const content = new Uint8Array(buffer, 4 + length);
+  const sprite = head.form === "grey"
+    ? painted(content, head.columns * head.tile[1], head.rows * head.tile[0], head.signed)
+    : await createImageBitmap(new Blob([content], { type: `image/${head.form}` }));
+  return { head, sprite, bytes: buffer.byteLength };
 }
 
 /** What the units of the layer prefer, asked for once; where nothing is known of any, nothing is kept. */
@@ -100,7 +104,7 @@ async function refresh() {
   if (state.source === "camera" && !frame) return;
   if (state.source !== "camera" && !state.input) return;
   try {
-    $(".desk").dataset.busy = "true";
+    busy(1);
     if (!header) drawStatus([`waiting for the first answer of ${subject.name}`]);
     const answer = await lookNewest(look);
     if (!answer) return;
@@ -111,8 +115,14 @@ async function refresh() {
   } catch (error) {
     showError(error);
   } finally {
-    $(".desk").dataset.busy = "false";
+    busy(-1);
   }
+}
+
+/** The page is busy as long as anything that was asked for is not there. */
+function busy(by) {
+  underWay += by;
+  $(".desk").dataset.busy = String(underWay > 0);
 }
 
 /** Asks for the back-propagation, unless it is off. */

@@ -1,7 +1,7 @@
 // Pictures of many units on one canvas, cut from one sprite: one decode, one element, any number of tiles.
 //
 //   const tiles = new Tiles(element, {label: "Channels", onselect: (channel, index) => …, onenter: channel => …, describe: channel => "3.2"});
-//   tiles.show({sprite, tile: [h, w], columns, order: [channel of each tile]});   // sprite: an ImageBitmap
+//   tiles.show({sprite, tile: [h, w], columns, order: [channel of each tile]});   // sprite: an ImageBitmap, or a canvas
 //   tiles.select(30);            // a channel; tiles.move(dx, dy) goes from tile to tile
 //
 // The element gets a listbox with one option, the selected unit, which screen readers say as it moves. Arrow keys, ijkl (with shift: FAST tiles),
