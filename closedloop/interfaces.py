@@ -336,6 +336,15 @@ class Layered(Capability, Protocol):
 
 
 @runtime_checkable
+class Narrowing(Capability, Protocol):
+    """A capability of subjects: what its units do not see of an image need not be computed."""
+
+    def narrowed(self) -> Subject:
+        """Returns a subject that answers alike and computes no more than its units see; itself if that is no less."""
+        ...
+
+
+@runtime_checkable
 class Stateful(Capability, Protocol):
     """A capability: something whose next answer depends on what came before can be saved and brought back exactly."""
 

@@ -45,6 +45,7 @@ from closedloop.interfaces import (
     Differentiable,
     FloatArray,
     Layered,
+    Narrowing,
     State,
     Subject,
     form_of,
@@ -423,15 +424,17 @@ class AtlasCourse:
         return self._shown(images, self._repeats, job.names)
 
     def _seen_by(self, job: Job) -> tuple[Subject, list[int]]:
-        """Returns who is climbed, and the columns there: the job's layer alone, so that no later one need run."""
+        """Returns who is climbed, and the columns there: the job's layer alone, and what its units see of an image."""
         coords = self.subject.units.coords
-        layers = coords.get("layer", ())
-        if len(set(layers)) < 2 or not isinstance(self.subject, Layered):
-            return self.subject, job.columns
+        layers = coords.get("layer", ("",) * len(self.subject.units))
         own = layers[job.columns[0]]
-        columns = [i for i, layer in enumerate(layers) if layer == own]
+        subject = self.subject
+        several = len(set(layers)) > 1 and isinstance(subject, Layered)
+        columns = [i for i, layer in enumerate(layers) if layer == own or not several]
         if own not in self._inner:
-            self._inner[own] = self.subject.at([own], _places(coords, columns))
+            if several and isinstance(subject, Layered):
+                subject = subject.at([own], _places(coords, columns))
+            self._inner[own] = subject.narrowed() if isinstance(subject, Narrowing) else subject
         return self._inner[own], [columns.index(column) for column in job.columns]
 
     def _show_again(self, columns: Sequence[int]) -> Shown:
@@ -450,7 +453,8 @@ class AtlasCourse:
 
     def _attributed(self, column: int, images: NDArray[np.float32]) -> tuple[str, NDArray[np.float32] | None]:
         """Returns by which method, and a strip ``(3, h, n · w)`` of what the responses to images come from."""
-        if not isinstance(self.subject, Differentiable) or not len(images):
+        subject, (place,) = self._seen_by(Job([column]))
+        if not isinstance(subject, Differentiable) or not len(images):
             return "", None
         from closedloop.gradients.attribution import attribute, attribution_pictures
 
@@ -458,7 +462,7 @@ class AtlasCourse:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # one that is zero everywhere is a grey picture
-                    found = attribute(self.subject, images, column, method)
+                    found = attribute(subject, images, place, method)
             except ClosedLoopError:
                 continue
             # Cut first: a picture's contrast is that of what the unit sees, not of the zeros around it.

@@ -20,9 +20,9 @@ from closedloop.arrays import LateColumns
 from closedloop.checks import check_images
 from closedloop.errors import InvalidArgumentError, SubjectError, reason
 from closedloop.images.resizing import resize_images, resize_matrix
-from closedloop.interfaces import FloatArray, State, Units
+from closedloop.interfaces import FloatArray, State, Subject, Units
 from closedloop.loop.parts import SubjectPart, UnitPart
-from closedloop.networks.engines import OneByOne, build_engine, probe_batch
+from closedloop.networks.engines import PARITY, OneByOne, build_engine, parity, probe_batch
 from closedloop.networks.modules import as_network, dtype_of, same_buffers, undisturbed
 from closedloop.networks.resampling import resampled
 from closedloop.networks.weights import weights_sha256
@@ -30,6 +30,7 @@ from closedloop.objectives.naming_units import UnitSpec, units_text
 from closedloop.readable import ReadableSubject
 
 from .folding import folded, version
+from .narrowed import Narrowed, window
 from .opened import OpenedNetwork
 from .options import OUTPUT, check_colors, check_resolution
 from .probe import Probe, absent, called, check_one_call, find_layer, survey
@@ -390,6 +391,38 @@ class TorchSubject(ReadableSubject):
             labels=self._labels,
             seed=self._seed,
         )
+
+    def narrowed(self) -> Subject:
+        """Returns the same units of the network as it is run on what they see of an image; itself if that is no less.
+
+        Their receptive fields must be computed, not measured, and the responses to probe images alike.
+        """
+        places = [[(u.y, u.x) for u in units] for units in self._indices]
+        part = None if isinstance(self._engine, OneByOne) else window(self.receptive_fields(), places, self.resolution)
+        if part is None:
+            return self
+        y, x, side = part
+        strides = dict(zip(self._layers, (field.stride for field in self.receptive_fields()), strict=True))
+        units = {
+            layer: [(u.channel, u.y - y // strides[layer][0], u.x - x // strides[layer][1]) for u in some]
+            for layer, some in zip(self._layers, self._indices, strict=True)
+        }
+        try:
+            inner = TorchSubject(
+                self.model,
+                layer=self._layers,
+                units=units,
+                resolution=side,
+                mean=self._mean,
+                std=self._std,
+                engine=self.engine,
+                name=self.name,
+                seed=self._seed,
+            )
+        except InvalidArgumentError:  # such as a head for images of one size, or a position that is not there
+            return self
+        found, probes = Narrowed(self, inner, (y, x)), probe_batch(self.resolution)
+        return found if parity(found.record(probes), self.record(probes)) <= PARITY else self
 
     def opened(self, layer: str | None = None) -> OpenedNetwork:
         """Opens a layer of the network, and the classes it answers with, to be looked into; see `OpenedNetwork`."""
