@@ -4,6 +4,8 @@
 layer of `lite0` and the five most probable classes come back) divided by bare forward passes per second. That pass is
 the whole network on an image that lies in memory, by the engine that `load_subject` chooses; both with as many threads
 as this process has. They alternate, several times: the ratio is the median over the rounds, with its range.
+``forward_over_frame_cpu``: the same of the processor's time, the client's part of a frame among it; this can be told
+on a busy computer, too.
 ``click_extra_ms``: from a click on a unit to all that Look shows of it (its answer, and the slowest way back to pixels)
 and its page where there is one, less the time in which the model itself computes; median over units.
 
@@ -57,12 +59,12 @@ class Browser:
         return content, answer.headers
 
 
-def rate(do: Callable[[int], Any], count: int) -> float:
-    """Calls per second."""
-    start = time.perf_counter()
+def rate(do: Callable[[int], Any], count: int) -> tuple[float, float]:
+    """Calls per second, and the processor's milliseconds that each takes on all cores together."""
+    start, used = time.perf_counter(), time.process_time()
     for i in range(count):
         do(i)
-    return count / (time.perf_counter() - start)
+    return count / (time.perf_counter() - start), 1000 * (time.process_time() - used) / count
 
 
 def frames(images: np.ndarray) -> list[bytes]:
@@ -88,12 +90,15 @@ def camera(ask: Browser, images: np.ndarray, rounds: int, count: int) -> dict[st
     for _ in range(3):  # the server makes its quick graph after the first answer
         frame(0), forward(0)
     pairs = [(rate(frame, count), rate(forward, count)) for _ in range(rounds)]
-    ratios = [mine / other for mine, other in pairs]
+    ratios = [mine[0] / other[0] for mine, other in pairs]
+    work = [other[1] / mine[1] for mine, other in pairs]
     return {
         "frames_over_forward": round(statistics.median(ratios), 3),
         "frames_over_forward_range": [round(min(ratios), 3), round(max(ratios), 3)],
-        "frames_per_s": round(statistics.median(mine for mine, _ in pairs), 1),
-        "forwards_per_s": round(statistics.median(other for _, other in pairs), 1),
+        "frames_per_s": round(statistics.median(mine[0] for mine, _ in pairs), 1),
+        "forwards_per_s": round(statistics.median(other[0] for _, other in pairs), 1),
+        "forward_over_frame_cpu": round(statistics.median(work), 3),
+        "cpu_ms_beside_forward": round(statistics.median(mine[1] - other[1] for mine, other in pairs), 2),
         "engine": bare.engine,
     }
 

@@ -359,9 +359,12 @@ def responses_layer(subject: Subject) -> dict[str, Any]:
 
 
 def unit_name(subject: Subject, column: int) -> str:
-    """Returns what a recorded unit stands for, or else its name."""
+    """Returns what a recorded unit stands for, or else its name; "" where that is but a number."""
     labels = subject.units.coords.get("label", ())
-    return str(labels[column] if len(labels) and labels[column] else subject.units.neuroid_id[column])
+    if len(labels) and labels[column]:
+        return str(labels[column])
+    name = str(subject.units.neuroid_id[column])
+    return "" if name == f"{subject.name}.{column}" else name
 
 
 def recorded(subject: Subject, stimulus: Stimulus) -> Seen:

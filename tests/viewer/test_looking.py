@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from closedloop.errors import UnknownNameError
+from closedloop.interfaces import Units
 from closedloop.subjects import FunctionSubject, Gain
 from closedloop.viewer.looking import BoxSight, NetworkSight, Seen, sight_of
 
@@ -54,3 +55,10 @@ def test_selectivity_is_sparseness(gabor):
     seen = Seen(maps, np.empty((0, 3), np.float32), None, 0.0)
     assert sight.order("activation", seen, "responses").tolist() == [0, 2, 1]
     assert sight.order("selectivity", seen, "responses").tolist() == [1, 2, 0]
+
+
+def test_a_unit_that_has_a_number_only_stands_for_nothing():
+    plain = FunctionSubject(lambda images: images.mean((2, 3)), units=3, name="box")
+    named = FunctionSubject(plain.record, units=Units(("a", "b", "c"), {"label": ("red", "", "blue")}), name="box")
+    assert [sight_of(plain).label("responses", i) for i in range(3)] == ["", "", ""]
+    assert [sight_of(named).label("responses", i) for i in range(3)] == ["red", "b", "blue"]

@@ -51,6 +51,8 @@ function toAddress() {
 }
 
 const layer = () => subject.layers.find((one) => one.name === state.layer);
+/** Whether a unit's change can be followed back to an earlier layer. */
+const layered = () => subject.differentiable && subject.layers.length > 1;
 const live = () => state.source === "camera" && camera?.on && !state.frozen;
 const describe = (channel) => (header && Number.isFinite(header.values?.[channel]) ? header.values[channel].toPrecision(3) : "");
 
@@ -318,7 +320,7 @@ async function setFit(value) {
 }
 
 function setShows(value) {
-  if (value === "backward" && !subject.differentiable) return show("shows");
+  if (value === "backward" && !layered()) return show("shows");
   return set("shows", value);
 }
 
@@ -572,8 +574,9 @@ function introduce() {
   $("#why-not").hidden = subject.differentiable;
   say($("#why-not"), subject.why_not ?? "");
   for (const id of ["#back-tools", "#follow"]) $(id).hidden = !subject.differentiable;
-  for (const radio of $$("input[name=shows][value=backward]")) radio.disabled = !subject.differentiable;
-  if (!subject.differentiable) Object.assign(state, { method: "off", shows: state.shows === "backward" ? "activations" : state.shows });
+  for (const radio of $$("input[name=shows][value=backward]")) radio.disabled = !layered();
+  if (!subject.differentiable) state.method = "off";
+  if (!layered() && state.shows === "backward") state.shows = "activations";
   Object.keys(CHOICES).forEach(show);
   introduceLayer();
   new ResizeObserver(() => markLayer(state.layer)).observe($("#layers"));
