@@ -554,6 +554,7 @@ function wire() {
   takesPictures($("#drop"), takeFile);
   new ResizeObserver(() => drawSelection()).observe($("#map").parentElement);
   addEventListener("pagehide", () => camera.stop());
+  document.addEventListener("themechange", () => drawSelection()); // a profile is drawn in the colours of the page
   giveKeysBack();
 }
 
