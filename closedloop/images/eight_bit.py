@@ -16,8 +16,14 @@ from closedloop.files import replace_file
 
 @at_door
 def quantize(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rounds to the nearest multiple of 1/255, as an 8-bit file does."""
-    return from_bytes(to_bytes(images))
+    """Rounds to the nearest multiple of 1/255, as an 8-bit file does: what `from_bytes` makes of `to_bytes`."""
+    values = np.asarray(images) * np.float32(255)
+    if values.dtype != np.float32 or values.ndim == 0:
+        return from_bytes(to_bytes(images))
+    np.rint(values, out=values)
+    np.abs(values, out=values)  # a file has no negative zero
+    values /= np.float32(255)
+    return values
 
 
 @at_door

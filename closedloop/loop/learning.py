@@ -50,8 +50,8 @@ class Learning:
         self._path = _gradient_path(subject, [e.thread for e in evolutions])
         self._drift = DriftCorrection(settings.drift, settings.drift_memory)
 
-    def learn(self, phase: str, block: Block, shown: Shown) -> FloatArray:
-        """Scores a block, and tells the optimizers; returns the score of each image ``(m,)``, NaN for references."""
+    def score(self, phase: str, block: Block, shown: Shown) -> tuple[FloatArray, list[Evolution]]:
+        """Returns the score of each image of a block ``(m,)``, NaN for references, and the threads that have some."""
         means = shown.means(len(block.ids))
         scores = np.full(len(block.ids), np.nan)
         self._references.count(block, shown)
@@ -59,17 +59,27 @@ class Learning:
             means = self._without_drift(phase, block, means)
         if self._compares and phase in ("survey", "evolve"):
             self._compare(block, shown)
-        times = np.bincount(shown.stimulus, minlength=len(block.ids))
+        scored: list[Evolution] = []
         for evolution in self._evolutions:
-            own = block.of(evolution.thread.name)
-            if own:
+            if own := block.of(evolution.thread.name):
                 with self._failing.of(evolution):
                     looks = looks_at_images(evolution.thread.objective)
                     scores[own] = evolution.thread.score(means[own], block.images[own if looks else []])
-                    self._tell(evolution, phase, block, own, scores[own], int(times[own].sum()))
+                    scored.append(evolution)
+        return scores, scored
+
+    def learn(self, phase: str, block: Block, shown: Shown, scores: FloatArray, scored: Sequence[Evolution]) -> None:
+        """Tells threads the scores of a block; of linear algebra nothing is called but by their optimizers."""
+        times = np.bincount(shown.stimulus, minlength=len(block.ids))
+        for evolution in scored:
+            own = block.of(evolution.thread.name)
+            with self._failing.of(evolution):
+                self._tell(evolution, phase, block, own, scores[own], int(times[own].sum()))
+
+    def climb(self, phase: str, block: Block) -> None:
+        """Takes the steps of gradient methods that follow a block."""
         if self._path is not None and phase == "evolve":
             climb(self._path, [e for e in self._evolutions if e.climbs and block.of(e.thread.name)])
-        return scores
 
     def _tell(
         self, evolution: Evolution, phase: str, block: Block, own: list[int], scores: FloatArray, shown: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -17,7 +17,6 @@ from closedloop.loop.blocks import Block
 from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
-from closedloop.loop.sparing import one_thread
 from closedloop.loop.thread import Evolution, Thread
 from closedloop.recipes import fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, PROPOSED, REFERENCE, Layout, Rows, form_scalars
@@ -120,7 +119,16 @@ class SessionRows:
             "objective": [t.objective.describe() for t in threads],
         }
 
-    def rows(self, index: int, phase: str, first: int, block: Block, shown: Shown, scores: FloatArray) -> Rows:
+    def rows(
+        self,
+        index: int,
+        phase: str,
+        first: int,
+        block: Block,
+        shown: Shown,
+        scores: FloatArray,
+        natural: Mapping[str, FloatArray],
+    ) -> Rows:
         """Returns the rows of a block, one for each presentation.
 
         Args:
@@ -130,6 +138,7 @@ class SessionRows:
             block: What was shown.
             shown: The presentations.
             scores: Score of each image, ``(m,)``.
+            natural: What `naturalness` says of it.
         """
         stimulus, n = shown.stimulus, len(shown.stimulus)
         kinds = kinds_of(phase, block)
@@ -144,7 +153,7 @@ class SessionRows:
             "stimulus_id": np.array(block.ids)[stimulus],
             "repeat": shown.repeat.astype(np.int32),
             "onset_s": (first + np.arange(n)) * max(self._settings.soa_s, self._form.duration_s),
-            **{name: values[stimulus] for name, values in self._naturalness(block).items()},
+            **{name: values[stimulus] for name, values in natural.items()},
         }
         own_column = None
         if self._own is not None:
@@ -172,15 +181,14 @@ class SessionRows:
                 found[own] = evolution.thread.proposers(np.stack([c for i in own if (c := block.codes[i]) is not None]))
         return found
 
-    def _naturalness(self, block: Block) -> dict[str, FloatArray]:
+    def naturalness(self, block: Block) -> dict[str, FloatArray]:
         """Measures how natural each image of a block looks; see `closedloop.images.naturalness`."""
         spaces = {e.thread.name: e.thread.generator.space for e in self._evolutions}
         own = np.full(len(block.ids), -1)
         places = block.of(REFERENCE)
         own[places] = self._references.numbers(block, places)
         searched = [spaces.get(thread) for thread in block.threads]
-        with one_thread():
-            return presentation_coords(block.images, block.codes, searched, self._references.bank, own)
+        return presentation_coords(block.images, block.codes, searched, self._references.bank, own)
 
     def _kept(self, phase: str, block: Block, scores: FloatArray) -> dict[str, NDArray[np.float32]]:
         """Returns the images that become files, by name."""

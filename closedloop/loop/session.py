@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -21,7 +22,7 @@ from closedloop.checks import check_flag, check_part, units_of
 from closedloop.errors import CallOrderError, InvalidArgumentError, ObserverError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet
-from closedloop.interfaces import Budgeted, FloatArray, Form, Presenting, Sighted, State, Subject, form_of
+from closedloop.interfaces import Budgeted, Form, Presenting, Sighted, State, Subject, form_of
 from closedloop.loop.answers import today
 from closedloop.loop.blocks import Block, Generation, Observer
 from closedloop.loop.commits import check_fingerprints, fingerprints, record, run_course
@@ -36,6 +37,7 @@ from closedloop.loop.rows import SessionRows, kinds_of
 from closedloop.loop.schedule import Schedule
 from closedloop.loop.sequential import Comparing
 from closedloop.loop.settings import Settings, read_settings
+from closedloop.loop.sparing import Beside
 from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Evolution, Thread
 from closedloop.objectives import Linear
@@ -265,13 +267,16 @@ class Session(Readable):
         if self._block is None:
             raise CallOrderError("session: expected show before learn.")
         index, phase, block, first = self.index, self.phase, self._block, self.presentations
-        scores: FloatArray = self._learning.learn(phase, block, shown)
+        scores, scored = self._learning.score(phase, block, shown)
+        with Beside(partial(self._stored.naturalness, block)) as natural:
+            self._learning.learn(phase, block, shown, scores, scored)
+        self._learning.climb(phase, block)
         self._day = today()
         self.presentations += len(shown.stimulus)
         self._schedule.note_failures()
         self._schedule.advance()
         self._generation = Generation(index, phase, block, shown, scores, self.evolutions)
-        return self._stored.rows(index, phase, first, block, shown, scores)
+        return self._stored.rows(index, phase, first, block, shown, scores, natural.result())
 
     def committed(self) -> None:
         """Tells the observers."""

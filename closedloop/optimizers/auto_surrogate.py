@@ -104,7 +104,10 @@ def squared_distances(a: FloatArray, b: FloatArray, w: FloatArray) -> FloatArray
 
 def similarity(d: FloatArray, length: float) -> FloatArray:
     """Returns the kernel k = (1 + d / ℓ²)^-½ of squared distances d, of their shape."""
-    return np.asarray(1 / np.sqrt(1 + d / length**2))
+    k = np.asarray(d / length**2)
+    k += 1  # in place: of 800 codes each step anew is five megabytes
+    np.sqrt(k, out=k)
+    return np.asarray(np.divide(1, k, out=k))
 
 
 def noise_profile(expected: FloatArray, power: int, floor: float = 0.02) -> FloatArray:
@@ -159,7 +162,7 @@ def log_evidence(
     from scipy.linalg import cho_factor, cho_solve  # slow to import, and not needed before the first images are shown
 
     n = len(y)
-    k = similarity(d, LENGTHS[laws.length]).astype(float)
+    k = similarity(d, LENGTHS[laws.length]).astype(float, copy=False)
     if laws.memory and t is not None:
         k *= faded(np.abs(t[:, None] - t), laws.memory)
     k[np.arange(n), np.arange(n)] += NOISES[laws.noise] * r  # K + η R, the covariance up to the amplitude s²

@@ -1,12 +1,15 @@
 """The loop's own arithmetic runs on one thread, and leaves libraries as they were."""
 
+import threading
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from closedloop import IsotropicES, Session, Thread, Unit
 from closedloop.generators import Fourier
-from closedloop.loop.sparing import one_thread
+from closedloop.loop import sparing
+from closedloop.loop.sparing import Beside, one_thread
 from tests.small_runs import SIDE, cells
 
 
@@ -63,3 +66,48 @@ def test_an_optimizer_has_one_and_the_subject_all(two):
     thread = Thread(fourier, Watched(fourier.space, population=4), Unit(0), "main")
     Session(Subject(), [thread], images=8, progress=False).run()
     assert seen == {"ask": {1}, "tell": {1}, "record": {2}}
+
+
+def test_one_within_another_lifts_nothing(two):
+    with one_thread():
+        with one_thread():
+            pass
+        assert set(threads()) == {1}
+    assert set(threads()) == {2}
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_work_beside_has_one_thread_and_a_core_of_its_own_where_there_is_one(two, monkeypatch, cores):
+    monkeypatch.setattr(sparing, "_cores", lambda: cores)
+    seen = {}
+
+    def work():
+        seen["blas"], seen["thread"] = set(threads()), threading.get_ident()
+        return 7
+
+    with Beside(work) as beside:
+        pass
+    assert beside.result() == 7
+    assert seen["blas"] == {1}
+    assert (seen["thread"] == threading.get_ident()) == (cores == 1)
+    assert set(threads()) == {2}
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_what_goes_wrong_beside_is_raised_when_it_is_asked_for(monkeypatch, cores):
+    monkeypatch.setattr(sparing, "_cores", lambda: cores)
+    with Beside(lambda: 1 / 0) as beside:
+        pass
+    with pytest.raises(ZeroDivisionError, match="division"):
+        beside.result()
+
+
+def test_a_run_has_the_same_bits_with_naturalness_beside_and_before(monkeypatch):
+    found = []
+    for cores in (1, 2):
+        monkeypatch.setattr(sparing, "_cores", lambda cores=cores: cores)
+        fourier = Fourier(SIDE, 2)
+        thread = Thread(fourier, IsotropicES(fourier.space, seed=1, population=4), Unit(0), "main")
+        images = np.random.default_rng(0).random((6, 3, SIDE, SIDE)).astype(np.float32)
+        found.append(Session(cells(), [thread], images=24, references=images, progress=False).run())
+    assert found[0].equals(found[1])

@@ -457,3 +457,43 @@ def test_an_exported_graph_is_a_file_that_others_can_read(net):
     onnx.checker.check_model(model)
     assert [entry.name for entry in model.graph.input] == ["images"]
     assert [entry.name for entry in model.graph.output] == ["output0", "output1"]
+
+
+class Clocked:
+    """Counts what it is given, and takes as long as it is told for each call and each entry."""
+
+    name, runs_torch = "clocked", False
+
+    def __init__(self, clock, call, entry, sums=False) -> None:
+        self.clock, self.call, self.entry, self.sums, self.given = clock, call, entry, sums, []
+
+    def __call__(self, inputs):
+        self.given.append(len(inputs))
+        self.clock[0] += self.call + self.entry(len(inputs)) * len(inputs)
+        return inputs + (inputs.sum() if self.sums else 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "entry", "sums", "threads", "parted"),
+    [
+        (0.0, lambda n: 1 + n / 8, False, 1, True),
+        (0.0, lambda n: 1 + n / 8, False, 2, False),  # threads share the work of a batch
+        (9.0, lambda n: 1.0, False, 1, False),  # the call is dear
+        (0.0, lambda n: 1 + n / 8, True, 1, False),  # and here it would not be the same
+    ],
+)
+def test_one_thread_takes_a_few_at_a_time_where_that_is_quicker_and_the_same(
+    monkeypatch, call, entry, sums, threads, parted
+):
+    clock = [0.0]
+    monkeypatch.setattr(engines.time, "thread_time", lambda: clock[0])
+    monkeypatch.setattr(engines.torch, "get_num_threads", lambda: threads)
+    plain = Clocked(clock, call, entry, sums)
+    batch = np.random.default_rng(0).random((8, 4)).astype(np.float32)
+    engine = engines._in_parts(plain, batch)
+    assert (engine is not plain) == parted
+    plain.given.clear()
+    assert len(engine(batch[:5])) == 5
+    assert plain.given == ([2, 2, 1] if parted else [5])
+    assert engine.name == "clocked"
+    assert len(engine(batch[:1])) == 1
