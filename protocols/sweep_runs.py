@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from closedloop.analysis.run_index import MARK
+from closedloop.analysis.run_index import failure_of as noted_failure
 from closedloop.errors import ClosedLoopError, FolderBusyError, InvalidArgumentError
 from closedloop.errors import reason as reason_of
 from closedloop.files import PARTIAL, remove, replace_file
@@ -27,8 +29,6 @@ from closedloop.recording.layout import REFERENCES, is_run
 
 #: What can have become of a run: at its end; failed; or in the hands of another process.
 DONE, FAILED, BUSY = "done", "failed", "busy"
-#: Ending of the file beside a run's folder that says why it failed.
-MARK = ".failed.json"
 #: The folder of a sweep with the files that its runs share.
 SHARED = "shared"
 #: Seconds between two words of how far a run is.
@@ -157,13 +157,7 @@ def mark_failed(folder: Path, outcome: Outcome) -> None:
 
 def failure_of(folder: Path) -> str:
     """Returns why a run failed; empty where it did not, or its mark was removed."""
-    try:
-        found = json.loads(mark_of(folder).read_bytes())
-        return str(found.get("reason") or "it failed")
-    except OSError:
-        return ""
-    except (ValueError, AttributeError):
-        return "it failed; the note of why is damaged"
+    return noted_failure(folder.parent, folder.name)
 
 
 def forget_failure(folder: Path) -> None:

@@ -42,9 +42,10 @@ def catalogue(folder: str | Path) -> pd.DataFrame:
         A row for each thread, and one for a run that evolved nothing, with: ``id`` (safe in addresses, of the path),
         ``path`` (relative to `folder`), ``thread``, ``protocol``, ``subject``, ``unit``, ``target`` (in words),
         ``generator``, ``optimizer``, ``objective``, ``seed``; ``state`` ("running", "finished", "stopped" for ended on
-        request, "interrupted"); ``images``; ``evolved`` and ``natural``, means of fresh re-tests, with ``_sem`` and
-        ``_n``; ``ratio`` and ``ratio_sem``; ``version`` of closedloop; ``when``, the last commit (UTC); what else
-        `closedloop.summarize` says; and ``problem``, why a run cannot be read. What is not known is NaN or "".
+        request, "interrupted", or "failed" in a sweep, with ``reason``); ``images``; ``evolved`` and ``natural``, means
+        of fresh re-tests, with ``_sem`` and ``_n``; ``ratio`` and ``ratio_sem``; ``version`` of closedloop; ``when``,
+        the last commit (UTC); what else `closedloop.summarize` says; and ``problem``, why a run cannot be read. What is
+        not known is NaN or "".
 
     Raises:
         InvalidArgumentError: There is no such folder.

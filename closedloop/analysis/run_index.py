@@ -11,6 +11,7 @@ writes it; others that ask at the same time, and a user without a cache, make th
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 import threading
@@ -91,8 +92,11 @@ _WORDS = ("thread", "target", "unit", "generator", "optimizer", "objective")
 _UNKNOWN = {**dict.fromkeys(RUN), "state": "interrupted", "known": 0, "reason": "", "problem": "", "presentations": 0}
 #: The number of a run in the tables, given its path.
 _NUMBER = "(SELECT number FROM runs WHERE path = ?)"
-#: What a run can be: being written; at its end; ended on request; or neither over nor being written.
-RUN_STATES = ("running", "finished", "stopped", "interrupted")
+#: What a run can be: being written; at its end; ended on request; neither over nor being written; or that, and a sweep
+#: has noted why.
+RUN_STATES = ("running", "finished", "stopped", "interrupted", "failed")
+#: Ending of the file beside a run's folder in which a sweep notes why the run failed.
+MARK = ".failed.json"
 
 
 class Seen(NamedTuple):
@@ -124,6 +128,8 @@ class RunIndex:
 
     Attributes:
         folder: Its real path.
+        failed: Why runs of sweeps failed, by their paths, as it was when `refresh` last looked; also of runs that have
+            no folder yet, which are no rows.
 
     Raises:
         InvalidArgumentError: There is no such folder.
@@ -134,6 +140,7 @@ class RunIndex:
         self.folder: Path = Path(folder).resolve()
         if not self.folder.is_dir() and not is_packed(self.folder):
             raise InvalidArgumentError(f"folder: expected a folder of runs, or a run, got {folder}, which is neither.")
+        self.failed: dict[str, str] = {}
         self._guard = threading.RLock()
         self._lock: FileLock | None = None
         self._table = self._opened(cache_file(self.folder) if file is None else Path(file) if file else None)
@@ -180,7 +187,9 @@ class RunIndex:
         until = None if seconds is None else time.monotonic() + seconds
         with self._guard:
             held: dict[str, str] = dict(self._table.execute("SELECT path, stamp FROM runs").fetchall())
-        seen = {run.path: run for run in look_around(self.folder, held.keys())}
+        marks: list[str] = []
+        seen = {run.path: run for run in look_around(self.folder, held.keys(), marks)}
+        self.failed = {path: failure_of(self.folder, path) for path in marks}
         gone = held.keys() - seen.keys()
         new = [run for run in seen.values() if run.path not in held or held[run.path] != run.stamp]
         for start in range(0, len(new), _TOGETHER):
@@ -190,8 +199,9 @@ class RunIndex:
             self._renew(going)
         with self._guard, self._table:
             self._forget(gone)
+        whole = self._summarize(until)
         self._renew_states()
-        return self._summarize(until)
+        return whole
 
     def _put(self, read: Sequence[tuple[dict[str, Any], Sequence[Mapping[str, Any]]]]) -> None:
         """Writes what is known of some runs in place of what was known."""
@@ -222,14 +232,22 @@ class RunIndex:
             self._table.executemany(change, [(*(row[name] for name in names), row["path"]) for row in going])
 
     def _renew_states(self) -> None:
-        """Asks again of runs that are not over whether a process writes them."""
+        """Asks again of runs that are not over whether a process writes them, or whether they failed, and why."""
         with self._guard:
-            unfinished = "SELECT path, state FROM runs WHERE state IN ('running', 'interrupted') AND problem = ''"
+            unfinished = (
+                "SELECT path, state, reason FROM runs WHERE state IN ('running', 'interrupted', 'failed') "
+                "AND problem = ''"
+            )
             open_ = self._table.execute(unfinished).fetchall()
-        now = [(run_state(self.folder / path, {}), path) for path, _ in open_]
-        changed = [(state, path) for (state, path), (_, before) in zip(now, open_, strict=True) if state != before]
+        now = [self._state_of(path) for path, *_ in open_]
+        changed = [(*new, row[0]) for new, row in zip(now, open_, strict=True) if new != tuple(row[1:])]
         with self._guard, self._table:
-            self._table.executemany("UPDATE runs SET state = ? WHERE path = ?", changed)
+            self._table.executemany("UPDATE runs SET state = ?, reason = ? WHERE path = ?", changed)
+
+    def _state_of(self, path: str) -> tuple[str, str]:
+        """Returns where a run that is not over stands, and why it failed."""
+        state = run_state(self.folder / path, {})
+        return ("failed", self.failed[path]) if state == "interrupted" and path in self.failed else (state, "")
 
     def _summarize(self, until: float | None) -> bool:
         """Opens runs of which too little is known, the newest first."""
@@ -317,12 +335,24 @@ def _connected(file: Path | None) -> sqlite3.Connection:
     return table
 
 
-def look_around(folder: Path, known: Any = ()) -> Iterator[Seen]:
+def failure_of(folder: Path, path: str) -> str:
+    """Returns why a run of a sweep failed, given its path below a folder; empty where nothing is noted."""
+    try:
+        found = json.loads((folder / f"{path}{MARK}").read_bytes())
+        return str(found.get("reason") or "it failed")
+    except OSError:
+        return ""
+    except (ValueError, AttributeError):
+        return "it failed; the note of why is damaged"
+
+
+def look_around(folder: Path, known: Any = (), marks: list[str] | None = None) -> Iterator[Seen]:
     """Finds the runs in a folder and those below it, folders and packed ones. Links are not followed.
 
     Args:
         folder: Where to look.
         known: Relative paths of runs that were there before: they are asked for one file, and not listed.
+        marks: Takes the relative paths of the runs of which a sweep noted why they failed.
     """
     if is_packed(folder) or is_run(folder):
         run = _seen(folder, ".")
@@ -338,6 +368,8 @@ def look_around(folder: Path, known: Any = ()) -> Iterator[Seen]:
             continue
         for entry in inside:
             name = prefix + entry.name
+            if marks is not None and name.endswith(MARK):
+                marks.append(name.removesuffix(MARK))
             run, folder_to_enter = _looked_at(entry, name, name in known)
             if run is not None:
                 yield run

@@ -14,6 +14,7 @@ from scipy import stats
 
 from closedloop.analysis.catalogue import catalogue
 from closedloop.analysis.resampling import holm, median_interval
+from closedloop.analysis.run_index import failure_of
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
@@ -53,7 +54,7 @@ def sweep_table(folder: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["path", "run", *names]).merge(found, on="path", how="left")
     unseen = table["state"].isna()
     table["state"] = table["state"].astype(object).where(~unseen, "planned")
-    whys = [_failure(Path(folder), str(path)) for path in table["path"]]
+    whys = [failure_of(Path(folder), str(path)) for path in table["path"]]
     failed = np.array([bool(why) for why in whys])
     table.loc[failed, "state"] = "failed"
     held = table["problem"].where(~unseen, "")
@@ -83,15 +84,6 @@ def _place(identity: str) -> str:
 
 def _axes(facts: dict[str, str], names: Sequence[str]) -> dict[str, str]:
     return {name: str(facts.get(name.removeprefix(AXIS), "")) for name in names}
-
-
-def _failure(folder: Path, place: str) -> str:
-    try:
-        return str(json.loads((folder / f"{place}.failed.json").read_bytes())["reason"])
-    except OSError:
-        return ""
-    except (ValueError, KeyError, TypeError):
-        return "it failed; the note of why is damaged"
 
 
 @at_door

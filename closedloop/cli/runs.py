@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,9 +64,10 @@ def runs(
     wanted = Wanted(asked.words or "", asked.where, asked.sort.removeprefix("-"), asked.sort.startswith("-"))
     with RunIndex(folder) as index:
         index.refresh()
-        frame = as_frame(found(index, wanted)[0])
+        frame, failed = as_frame(found(index, wanted)[0]), index.failed
     table = _grouped(frame, asked.group) if asked.group else frame
     _print(table if asked.group else table[_columns(table)], asked.rows, len(set(frame["path"])))
+    _say_failed(folder, failed)
     _write(table, asked.csv, asked.parquet)
 
 
@@ -99,6 +101,19 @@ def _print(table: pd.DataFrame, most: int, count: int) -> None:
     show_table(list(map(str, shown.columns)), [[_text(v) for v in row] for row in shown.to_numpy().tolist()])
     more = f"; the first {most} of {len(table)} rows, all of them: --csv FILE" if len(table) > most else ""
     tell(f"{count:,} run{'s' * (count != 1)}{more}", style="dim")
+
+
+def _say_failed(folder: Path, failed: Mapping[str, str]) -> None:
+    """Says which runs of sweeps failed, in the whole folder, and why; also those that have no folder yet."""
+    if not failed:
+        return
+    from closedloop.analysis.sweeps import is_sweep
+    from closedloop.cli.sweep import say_reasons
+
+    say(f"{len(failed):,} run{'s' * (len(failed) != 1)} of sweeps failed:")
+    say_reasons({folder / path: why for path, why in failed.items()})
+    if is_sweep(folder):
+        say(f"Again:  {shlex.join(['closedloop', 'sweep', str(folder), '--retry'])}")
 
 
 def _text(value: Any) -> str:

@@ -91,21 +91,25 @@ COMMAND = Command(sweep, (SweepPart,))
 def say_result(result: SweepResult, plan: Path, options: Sequence[str] = ()) -> None:
     """Says how a sweep ended, why runs failed, and what to do next with the same options."""
     say(f"{result.done:,} of {result.total:,} runs done, {len(result.failed):,} failed, {result.left:,} left")
-    reasons = Counter(_reason(result.out, identity, why) for identity, why in result.failed.items())
-    for why, count in reasons.most_common(_REASONS):
-        tell(f"  {count} × {why}")
-    if len(reasons) > _REASONS:
-        tell(f"  … and {len(reasons) - _REASONS} other reasons; each stands beside its run's folder, *.failed.json")
+    say_reasons({result.out / identity[:2] / identity[2:4] / identity: why for identity, why in result.failed.items()})
     if result.failed:
         say(f"Again:  {shlex.join(['closedloop', 'sweep', str(plan), *options, '--retry'])}")
     say(f"Table:  {shlex.join(['closedloop', 'runs', str(result.out)])}")
     say(f"Report: {shlex.join(['closedloop', 'report', str(result.out)])}")
 
 
-def _reason(out: Path, identity: str, why: str) -> str:
+def say_reasons(failed: Mapping[Path, str]) -> None:
+    """Says why runs failed, given the reasons by their folders; those that are alike as one."""
+    reasons = Counter(_reason(folder, why) for folder, why in failed.items())
+    for why, count in reasons.most_common(_REASONS):
+        tell(f"  {count} × {why}")
+    if len(reasons) > _REASONS:
+        tell(f"  … and {len(reasons) - _REASONS} other reasons; each stands beside its run's folder, *.failed.json")
+
+
+def _reason(folder: Path, why: str) -> str:
     """Returns why a run failed, without the place of its folder: so that the same reasons of several are one."""
-    folder = f"{identity[:2]}/{identity[2:4]}/{identity}"
-    for place in (out.resolve() / folder, out / folder):
+    for place in (folder.resolve(), folder):
         why = why.replace(str(place), "its folder")
     return " ".join(why.split())[:_LETTERS]
 

@@ -37,7 +37,7 @@ def test_the_browser_finds_sorts_and_pages(client):
     assert [(row["path"], row["thread"]) for row in listed["rows"]] == [
         ("done", "cells"), ("done", "pixels"), ("seen", None), ("sub/cut", "cells"), ("sub/cut", "pixels"),
     ]  # fmt: skip
-    assert listed["states"] == {"running": 0, "finished": 2, "stopped": 0, "interrupted": 1}
+    assert listed["states"] == {"running": 0, "finished": 2, "stopped": 0, "interrupted": 1, "failed": 0}
     assert client.get("/api/runs?q=pixels&state=interrupted").json()["total"] == 1
     assert client.get("/api/runs?where=evolved%3E-100&where=path=done").json()["total"] == 2
     assert client.get("/api/runs?page=2").json()["rows"] == []
