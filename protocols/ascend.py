@@ -337,16 +337,21 @@ PROTOCOL = RunProtocol(
 )
 
 
+#: What two of its columns say, where they are there.
+_REACHED = "; “largest”, “> .99”: the step at which the unit was the largest output, and surer than that"
+
+
 def _table(result: xr.Dataset) -> RunTable:
     """Returns one row for each unit, the last image and what it cost; columns without a number are left out."""
     rows = [_row(one) for one in _units(result)]
     kept = [name for name in rows[0] if any(row[name] != "–" for row in rows)]
+    sure = {"largest", "> .99"} & set(kept)
     subject, method = (np.atleast_1d(result[name].values)[0] for name in ("subject", "method"))
     return RunTable(
         f"{method} on {subject}: the last image, as a file holds it",
         kept,
         [[row[name] for name in kept] for row in rows],
-        "cost in forward passes of the subject, a backward pass for two",
+        f"cost in forward passes of the subject, a backward pass for two{_REACHED if sure else ''}",
     )
 
 

@@ -19,7 +19,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.contenders import comparison_dataset, contender_failures, contender_table
+from closedloop.analysis.contenders import (
+    comparison_dataset,
+    contender_failures,
+    contender_table,
+    reached_in_words,
+)
 from closedloop.checks import at_door, check_whole, record_images
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.gradients.methods import find_method
@@ -215,6 +220,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
         figures,
         f"What do {some(result['contender'].values)} find for {some(result['title'].values)}?",
         units=[int(column) for column in result["unit"].values],
+        found=[reached_in_words(result, str(budget)) for budget in result["budget"].values],
     )
 
 

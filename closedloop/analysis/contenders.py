@@ -213,3 +213,21 @@ def _check(result: xr.Dataset) -> None:
         raise InvalidArgumentError(
             f"result: expected what closedloop.protocols.compare returns, got a Dataset without {sorted(missing)[0]!r}."
         )
+
+
+def reached_in_words(result: xr.Dataset, budget: str) -> str:
+    """Writes in one sentence how far each contender of a comparison got at a budget, the furthest first."""
+    table = contender_table(result).sel(budget=budget)
+    return reached_words(table, budget, result.sizes["unit"], int(result["natural_n"]))
+
+
+def reached_words(table: xr.Dataset, budget: str, units: int, naturals: int) -> str:
+    """Writes the same from the part of the table (`contender_table`) that is of the budget."""
+    ratios = {str(name): float(table.sel(contender=name)["ratio"]) for name in table["contender"].values}
+    known = sorted((name for name in ratios if np.isfinite(ratios[name])), key=lambda name: -ratios[name])
+    words = f"with a budget of {int(budget):,}" if budget.isdecimal() else "with the budgets that were published"
+    if not known:
+        return f"No best natural image was answered with more than 0, so {words} nothing can be set in relation to it."
+    reached = ", ".join(f"{name} {ratios[name]:.3g}" for name in known)
+    middle = "" if units == 1 else f", in the median of {units} units"
+    return f"Responses ÷ that of the best of {naturals} natural images {words}{middle}: {reached}."

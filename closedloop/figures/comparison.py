@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from closedloop.analysis.summary import Estimate, reference_estimates, summarize
 from closedloop.checks import at_door
 from closedloop.errors import RecordingError
-from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, new_axes, one_thread, score_name
+from closedloop.figures.style import (
+    EVOLVED,
+    INK,
+    NATURAL,
+    caption,
+    draw_diamond,
+    dress,
+    new_axes,
+    one_thread,
+    score_name,
+)
 from closedloop.interfaces import FloatArray
 
 
@@ -58,8 +68,7 @@ def _draw_estimate(ax: Axes, estimate: Estimate, y: float, colour: str) -> None:
     """Draws a re-tested mean with its standard error and its number; nothing where none was re-tested."""
     if estimate.n == 0:
         return
-    error = np.nan_to_num(estimate.sem) or None
-    ax.errorbar(estimate.mean, y, xerr=error, fmt="D", ms=8, capsize=4, color=colour, mec="white", mew=1, zorder=5)
+    draw_diamond(ax, estimate, y, colour, across=True)
     ax.annotate(
         estimate.short,
         (estimate.mean, y),

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
 from closedloop.analysis.contenders import METHOD_WORDS
@@ -86,7 +87,9 @@ def plot_budgets(result: xr.Dataset, ax: Axes | None = None, budget: str | None 
     ax = new_axes(ax, (6.4, 4.0))
     by_cost = result["forward_equivalents"].median(("contender", "seed", "unit"))
     part = result.sel(budget=str(by_cost["budget"].values[by_cost.values.argmax()]) if budget is None else budget)
-    for i, name in enumerate(part["contender"].values):
+    names = [str(name) for name in part["contender"].values]
+    others = [name for name in names if name != "evolved"]
+    for name in names:
         one = part.sel(contender=name)
         share = (one["curve_response"].mean("seed") / one["natural_best"]).transpose("unit", "point").values
         cost = one["curve_cost"].median(("seed", "unit")).values
@@ -94,14 +97,15 @@ def plot_budgets(result: xr.Dataset, ax: Axes | None = None, budget: str | None 
         if not usable.any():
             continue
         low, middle, high = np.quantile(share[usable], [0.25, 0.5, 0.75], axis=0)
-        style = line_style(i)
-        ax.plot(cost, middle, label=str(name), lw=1.8, **style)
+        style = line_style(0 if name == "evolved" else 1 + others.index(name))  # it has its colour everywhere
+        ax.plot(cost, middle, label=name, lw=1.8, **style)
         ax.fill_between(cost, low, high, color=style["color"], alpha=0.12, lw=0)
-    ax.axhline(1, color=NATURAL, lw=1, ls=":")
+    ax.axhline(1, color=INK, lw=1, ls=":", label="best natural image")
     both = str(result["count"].item()) == "forward_equivalents"
     ax.set_xlabel("forward-equivalents (backward = 2)" if both else "forward passes")
     ax.set_ylabel("best response so far ÷ best natural image")
     ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.legend(frameon=False, fontsize=8)
     ax.set_title(f"median and quartiles over {result.sizes['unit']} units", fontsize=9, loc="left")
     return dress(ax)

@@ -74,7 +74,7 @@ def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset
     for column, estimate in enumerate(best_references(recording, summary, 3)):
         ax = figure.add_subplot(grid[1, column])
         draw_picture(ax, pictures.reference(estimate.stimulus_id))
-        ax.set_title(f"{estimate.mean:.3g}", color=NATURAL, fontsize=10, weight="bold")
+        ax.set_title(estimate.short, color=NATURAL, fontsize=9, weight="bold")
     text = figure.add_subplot(grid[2, :])
     text.axis("off")
     text.text(0.5, 1.0, _verdict(recording, summary), ha="center", va="top", fontsize=9, color=INK, linespacing=1.5)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import StrMethodFormatter
 
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
-from closedloop.figures.style import INK, dress, line_style, new_axes
+from closedloop.figures.style import INK, caption, dress, legend_below, line_style, new_axes
 
 
 @at_door
@@ -29,12 +30,15 @@ def plot_plan(planned: xr.Dataset, ax: Axes | None = None) -> Axes:
             (line,) = ax.plot(one["images"], one["power"], label=words, **line_style(number))
             ax.fill_between(one["images"], one["low"], one["high"], color=line.get_color(), alpha=0.15, linewidth=0)
             number += 1
-    ax.axhline(float(planned["wanted"]), color=INK, linewidth=0.8, linestyle=":")
+    ax.axhline(float(planned["wanted"]), color=INK, linewidth=0.8, linestyle=":", label="wanted")
+    if (planned["high"] > planned["low"]).any():
+        caption(ax, "bands: 95 % intervals, of resamples of the pilot")
     place = planned["cheapest"].values
     if (place >= 0).all():
         best = planned.isel(dict(zip(planned["axis"].values.tolist(), place.tolist(), strict=True)))
         ax.plot(best["images"], best["power"], "o", color=INK, markersize=7, fillstyle="none")
     ax.set(xlabel="evolved presentations", ylabel="probability of success", ylim=(-0.02, 1.02))
     ax.set_xlim(left=0)
-    ax.legend(frameon=False)
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    legend_below(ax, columns=4)
     return dress(ax)

@@ -15,9 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from closedloop.analysis.summary import excites_one, fact_of, short_objective, thread_objectives
+from closedloop.analysis.summary import Estimate, excites_one, fact_of, short_objective, thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.recording.layout import REFERENCE
 
@@ -63,6 +64,52 @@ def dress(ax: Axes, box: bool = False) -> Axes:
         if text.get_color() in ("black", "k", "#000000"):
             text.set_color(INK)
     return ax
+
+
+def draw_diamond(
+    ax: Axes, estimate: Estimate, place: float, colour: str, size: float = 8, label: str = "_", across: bool = False
+) -> None:
+    """Draws a re-tested mean with its standard error: a diamond that no bar cuts, neither here nor in the legend.
+
+    Args:
+        ax: Where.
+        estimate: The mean.
+        place: Where it stands along the other axis.
+        colour: Of both.
+        size: Of the diamond, in points.
+        label: Its name in the legend; with "_" it has none there.
+        across: Whether the mean is along x.
+    """
+    error = np.nan_to_num(estimate.sem) or None
+    x, y = (estimate.mean, place) if across else (place, estimate.mean)
+    bars = {"xerr" if across else "yerr": error}
+    look: dict[str, Any] = {"ms": size, "color": colour, "mec": "white", "mew": 1}
+    ax.errorbar(x, y, **bars, fmt="D", capsize=size / 2, zorder=5, label="_re-tested", **look)
+    if not label.startswith("_"):
+        ax.plot([], [], "D", label=label, **look)  # the legend's
+
+
+def legend_below(ax: Axes, columns: int | None = None) -> None:
+    """Puts the legend below the axes, where it hides no data and no line crosses its words.
+
+    Args:
+        ax: Axes whose x axis has numbers and a name.
+        columns: Of the legend; default what sentences of the usual length leave room for.
+    """
+    figure = whole_figure(ax)
+    below = ax.transAxes + ScaledTranslation(0, -36 / 72, figure.dpi_scale_trans)  # under the axis' numbers and name
+    ax.legend(
+        frameon=False,
+        fontsize=8,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=below,
+        ncols=columns or (4 if figure.get_figwidth() >= 9 else 2),
+        borderpad=0,
+        columnspacing=1.4,
+        handlelength=1.8,
+        handletextpad=0.6,
+    )
 
 
 def _texts(ax: Axes) -> list[Text]:

@@ -19,7 +19,9 @@ from closedloop.figures.style import (
     NATURAL,
     TWIN,
     caption,
+    draw_diamond,
     dress,
+    legend_below,
     line_style,
     new_axes,
     one_thread,
@@ -75,7 +77,7 @@ def plot_trajectory(
     ax.set_ylabel(score_name(part_of(recording, "objective", thread)))
     ax.set_xlim(0, shown.max() * 1.12)
     _draw_estimates(ax, next(s for s in summarize(recording) if s.thread == thread))
-    ax.legend(frameon=False, fontsize=8.5, loc="best")
+    legend_below(ax)
     if pictures is not None:
         draw_strip(ax, scores, pictures, 1.05, 1 / 3.4)
     return dress(ax)
@@ -89,21 +91,7 @@ def _draw_estimates(ax: Axes, summary: ThreadSummary) -> None:
         ax.axhspan(summary.natural.mean - sem, summary.natural.mean + sem, color=NATURAL, alpha=0.18, lw=0)
         ax.axhline(summary.natural.mean, color=NATURAL, lw=1.6, ls=(0, (5, 2)), label="best reference, re-tested")
     if summary.evolved.n:
-        error = np.nan_to_num(summary.evolved.sem) or None
-        ax.errorbar(
-            end * 0.965,
-            summary.evolved.mean,
-            error,
-            fmt="D",
-            ms=8,
-            color=EVOLVED,
-            mec="white",
-            mew=1,
-            capsize=4,
-            label="evolved image, re-tested",
-            zorder=5,
-            ls="none",
-        )
+        draw_diamond(ax, summary.evolved, end * 0.965, EVOLVED, label="evolved image, re-tested")
 
 
 def draw_strip(ax: Axes, scores: xr.Dataset, pictures: Lookup, bottom: float, height: float, count: int = 8) -> None:
@@ -168,19 +156,7 @@ def plot_threads(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | No
     for i, (_, _, summary) in enumerate(lines):
         if summary.evolved.n:
             place = max(ends) * (1.04 + 0.08 * (i + 1) / len(lines))
-            ax.errorbar(
-                place,
-                summary.evolved.mean,
-                np.nan_to_num(summary.evolved.sem) or None,
-                fmt="D",
-                ms=6.5,
-                capsize=3,
-                color=line_style(i)["color"],
-                mec="white",
-                mew=0.8,
-                zorder=5,
-                label="_re-tested",
-            )
+            draw_diamond(ax, summary.evolved, place, line_style(i)["color"], size=6.5)
     objectives = {s.objective for _, _, s in lines}
     ax.set_ylabel(score_name(next(iter(objectives))) if len(objectives) == 1 else "score (own objective of each)")
     ax.set_xlabel("evolved images shown")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -206,7 +207,9 @@ def _new_bar(description: str, total: int | None, completed: int) -> Any:
     out = stream()
     if "ipykernel" not in sys.modules and not out.isatty():
         return None
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():  # without ipywidgets the bar is of letters, which is no reason to warn
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
 
     return tqdm(desc=description, total=total, initial=completed, mininterval=0.2, dynamic_ncols=True, file=out)
 

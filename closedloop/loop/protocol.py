@@ -132,6 +132,7 @@ class RunSummary:
         rows: What was recorded, in the plural, where that is no presentation of an image: "steps of training".
         units: Columns of the units that the run is about, of which a report shows what they like best; None for the
             first ones.
+        found: What was found, in sentences that stand above all else; none for those of the report.
     """
 
     tables: Sequence[RunTable] = ()
@@ -142,6 +143,7 @@ class RunSummary:
     steady: bool = True
     rows: str = ""
     units: Sequence[int] | None = None
+    found: Sequence[str] = ()
 
     def beside(self, other: RunSummary) -> RunSummary:
         """Returns the same with the tables, sentences and figures of another one behind its own."""

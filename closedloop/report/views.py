@@ -43,7 +43,7 @@ from closedloop.figures.trajectory import milestones
 from closedloop.interfaces import STILL
 from closedloop.loop.protocol import RunTable, shown_protocol
 from closedloop.objectives import Unit, parse_objective
-from closedloop.readable import number
+from closedloop.readable import counted, number
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
@@ -218,7 +218,7 @@ def run_view(run: Run, place: int) -> RunView:
         path=str(run.path),
         exported=run.path.is_file(),
         question=section.question or _question(run.recording, everyone),
-        sentences=_sentences(run.recording, summaries, len(everyone), section.rows),
+        sentences=[*section.found] or _sentences(run.recording, summaries, len(everyone), section.rows),
         facts=list(_facts(run, section.rows)),
         cautions=[*(found if len(everyone) <= MANY else together(found)), *_picture_cautions(run.pictures)],
         checks=CHECKS if evolution else CHECKS[:1] if section.rows else CHECKS[:3],
@@ -334,7 +334,7 @@ def _facts(run: Run, rows: str) -> Iterator[tuple[str, str]]:
     if rows:
         yield "recorded", f"{number(ds.sizes['presentation'])} {rows}"
     else:
-        yield "recorded", f"{len(units)} unit{'s' * (len(units) != 1)}: {_some(units)}"
+        yield "recorded", f"{counted(len(units), 'unit')}: {_some(units)}"
         yield from _shown(run)
     if "seed" in ds.coords:
         yield "seed", _seeds(run)

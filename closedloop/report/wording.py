@@ -103,7 +103,8 @@ def natural_rows(recording: xr.Dataset, summary: ThreadSummary) -> list[tuple[st
             low, high, inside = (float(at[key]) for key in ("low", "high", "inside"))
             band = f"{number(low, 3)} to {number(high, 3)}" if np.isfinite([low, high]).all() else NO_NUMBER
             place = NO_NUMBER if np.isnan(inside) else "inside" if inside else "outside"
-            rows.append((word, [number(float(at["evolved"]), 3), number(float(at["best_reference"]), 3), band, place]))
+            cells = [number(float(at["evolved"]), 3), number(float(at["best_reference"]), 3), band]
+            rows.append((word, [*map(true_minus, cells), place]))
     return rows
 
 

@@ -39,7 +39,8 @@ def test_retested_means_stand_beside_the_trajectory(recording):
     ax = plot_trajectory(recording, thread="red")
     summary = summarize(recording)[0]
     assert set(line(ax, "best reference, re-tested").get_ydata()) == {summary.natural.mean}
-    diamond = next(c for c in ax.containers if c.get_label() == "evolved image, re-tested")
+    diamond = next(c for c in ax.containers if c.get_label() == "_re-tested")
+    assert "evolved image, re-tested" in [text.get_text() for text in ax.get_legend().get_texts()]
     assert diamond.lines[0].get_ydata()[0] == summary.evolved.mean
     low, high = diamond.lines[2][0].get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(summary.evolved.sem)

@@ -5,6 +5,7 @@ import itertools
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,17 @@ def test_links_lead_to_files(page):
         if "://" in target or target.startswith(("#", "mailto:")):
             continue
         assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_is_read_in_minutes(page):
+    assert len(page.read_text().split()) <= 1500
+
+
+def test_every_extra_stands_in_the_table():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "start" / "install.md").read_text(), flags=re.M)
+    assert {name for row in rows for name in re.findall("`(.*?)`", row)} == set(extras)
 
 
 def test_the_readme_is_short():

@@ -180,6 +180,23 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch):
     assert file.getvalue().count("\r") < 10  # not one for each move
 
 
+def test_in_the_kernel_of_a_notebook_there_is_a_bar_and_no_warning():
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    source = """
+from closedloop.loop.progress import Meter
+with Meter("evolving", 20) as meter:
+    for done in range(21):
+        meter.move(done, facts="best 3")
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, timeout=120).execute()
+    shown = "".join(o.get("text", "") or o["data"]["text/plain"] for o in notebook.cells[0].outputs)
+    assert "20/20" in shown
+    assert "best 3" in shown
+    assert "Warning" not in shown
+
+
 def test_a_log_that_cannot_be_written_ends_no_experiment(monkeypatch):
     file = io.StringIO()
     file.close()

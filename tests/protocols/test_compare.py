@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 
 from closedloop.analysis import advantage, contender_table
+from closedloop.analysis.contenders import reached_words
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError
 from closedloop.generators import Fourier
 from closedloop.images.eight_bit import quantize
@@ -341,3 +342,19 @@ def test_damaged_folders_of_the_first_version(earlier, naturals, tmp_path, file,
     (tmp_path / "run" / file).write_bytes(content)
     with pytest.raises(RecordingError, match=message):
         take_over(tmp_path / "run", naturals)
+
+
+def test_what_was_found_in_a_sentence():
+    ratio = np.array([2.0, 3.5, np.nan])
+    names = ["raw", "evolved", "lucid"]
+    table = xr.Dataset({"ratio": ("contender", ratio)}, {"contender": names}).expand_dims(budget=["3000", "published"])
+    said = reached_words(table.sel(budget="3000"), "3000", 2, 160)
+    assert said == (
+        "Responses ÷ that of the best of 160 natural images with a budget of 3,000, in the median of 2 units: "
+        "evolved 3.5, raw 2."
+    )
+    assert "with the budgets that were published: evolved" in reached_words(
+        table.sel(budget="published"), "published", 1, 9
+    )
+    nothing = table.sel(budget="3000") * np.nan
+    assert reached_words(nothing, "3000", 1, 160).startswith("No best natural image was answered with more than 0")
