@@ -82,7 +82,7 @@ def draw_diamond(
     """
     error = np.nan_to_num(estimate.sem) or None
     x, y = (estimate.mean, place) if across else (place, estimate.mean)
-    bars = {"xerr" if across else "yerr": error}
+    bars: dict[str, Any] = {"xerr" if across else "yerr": error}
     look: dict[str, Any] = {"ms": size, "color": colour, "mec": "white", "mew": 1}
     ax.errorbar(x, y, **bars, fmt="D", capsize=size / 2, zorder=5, label="_re-tested", **look)
     if not label.startswith("_"):
