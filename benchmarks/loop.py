@@ -50,6 +50,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.shown, self.seconds = 0, 0.0
+        self.each: list[float] = []
         self._before: float | None = None
 
     def begin(self, session: Session) -> None:
@@ -62,6 +63,7 @@ class Clock:
             if self._before is not None:
                 self.shown += len(generation.shown.stimulus)
                 self.seconds += now - self._before
+                self.each.append(now - self._before)
             self._before = now
 
     def end(self, session: Session) -> None:
@@ -236,7 +238,14 @@ def default_over_engine(rounds: int, images: int) -> dict[str, Any]:
         rates.append(bare)
         for name, spent in watch.parts.items():
             parts[name].append(spent)
-        print(f"default: bare {bare:6.1f}  loop {watch.rate:6.1f} images/s", flush=True)
+        slow, usual = max(watch.each), statistics.median(watch.each)  # one slow disk or neighbour makes a low round
+        lost = sum(max(0.0, one - 1.5 * usual) for one in watch.each) / watch.seconds
+        print(
+            f"default: bare {bare:6.1f} ({before:.1f} before)  loop {watch.rate:6.1f} images/s; a generation "
+            f"{1e3 * usual:.0f} ms, the slowest {1e3 * slow:.0f}, {lost:.1%} of the time in slow ones, "
+            f"{watch.parts.get('waits for the disk', (0, 0))[0] / watch.seconds:.1%} waiting for the disk",
+            flush=True,
+        )
     clock, cpu = ({name: sum(spent[i] for spent in some) for name, some in parts.items()} for i in (0, 1))
     profile = {
         name: round(value / sum(clock.values()), 3) for name, value in sorted(clock.items(), key=lambda x: -x[1])

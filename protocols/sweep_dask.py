@@ -7,6 +7,7 @@ connection by TLS is wanted, and anything else is warned of.
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import time
 import warnings
@@ -69,6 +70,9 @@ class DaskWorkers:
             raise InvalidArgumentError(
                 f"scheduler: no scheduler of Dask answers at {scheduler} ({reason(error)}); begin one: dask scheduler"
             ) from error
+        self._log = logging.getLogger("distributed.client")
+        self._level = self._log.level
+        self._log.setLevel(logging.CRITICAL)  # a scheduler that is lost is said here, and not by Dask's own traceback
         self._gone = distributed.client.FutureCancelledError
         self._heard: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._futures: dict[str, Any] = {}
@@ -142,6 +146,7 @@ class DaskWorkers:
         if self._cluster is not None:
             with suppress(Exception):
                 self._cluster.close(timeout=10)
+        self._log.setLevel(self._level)
 
 
 def _lost() -> str:

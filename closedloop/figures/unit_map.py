@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,26 @@ from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import shared
 
-#: Side, in pixels, of the small copies by which images are compared.
-_SIDE = 16
+#: Side, in pixels, of the small copies by which images are compared: what an eye sees of them across a room.
+_SIDE = 3
+#: How much more colours count than light and dark, by which most pictures differ most.
+_COLOUR = 4.0
+#: Reaches, in tiles, within which images are drawn to those that are like them, one after the other; the last ones put
+#: the nearest right.
+_REACHES = (4.0, 2.8, 2.0, 1.4, 1.0, 0.7)
+#: Images beyond which that takes too long; they stand in one long row, folded.
+_MOST = 1000
+#: Inches: a tile, what lies between two, its caption, the margin, and the heading.
+_TILE, _GAP, _CAPTION, _MARGIN, _HEAD = 1.2, 0.05, 0.17, 0.3, 0.5
 
 
 @at_door
 def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
     """Draws the evolved image of every thread of a run, units with similar preference next to each other.
 
-    The images' small copies (16 × 16 pixels) are clustered by their correlation (average linkage), and the leaves of
-    the tree are put into the order in which neighbours are most alike (Bar-Joseph et al. 2001). They fill the map row
-    by row, back and forth, so that each stands beside those that are like it.
+    The images' small copies (3 × 3 pixels: colours above all, and where they lie) are compared. They begin in the order
+    of `preference_order`, row by row, back and forth; then images change places wherever that brings those that are
+    alike together, first across the map and at last among neighbours, in all directions.
 
     Args:
         run: The run's folder.
@@ -46,22 +56,27 @@ def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
         raise RecordingError(f"{run}: no thread has an evolved image yet.")
     names = [s.evolved.stimulus_id or _best(recording, s.thread) for s in found]
     images = Pictures(recording).several(names)
-    order = preference_order([_small(image) for image in images])
     across = columns or _columns(len(found))
+    cells = preference_map([_small(image) for image in images], across)
     down = -(-len(found) // across)
-    figure = Figure(figsize=(1.15 * across + 0.3, 1.42 * down + 0.7), dpi=150, layout="constrained")
     titles, note = shared([s.target for s in found])
     ratios = np.array([s.ratio for s in found])
-    heading = textwrap.fill(_heading(recording, len(found), note, ratios), max(24, 13 * across))
-    figure.suptitle(heading, fontsize=10, color=INK, parse_math=False)
-    axes = figure.subplots(down, across, squeeze=False)
-    for ax in axes.flat:
-        ax.axis("off")
-    for place, number in enumerate(order):
+    heading = textwrap.fill(_heading(recording, len(found), note, ratios), max(24, 12 * across))
+    head = _HEAD + 0.2 * heading.count("\n")
+    width = 2 * _MARGIN + across * (_TILE + _GAP) - _GAP
+    height = 2 * _MARGIN + head + down * (_TILE + _CAPTION + _GAP) - _GAP
+    figure = Figure(figsize=(width, height), dpi=150)
+    look = {"fontsize": 13, "color": INK, "va": "top", "linespacing": 1.3, "parse_math": False}
+    figure.text(_MARGIN / width, 1 - _MARGIN / height, heading, **look)
+    for place, number in enumerate(cells):
         row, column = divmod(place, across)
-        ax = axes[row, column if row % 2 == 0 else across - 1 - column]
+        left = _MARGIN + column * (_TILE + _GAP)
+        top = _MARGIN + head + row * (_TILE + _CAPTION + _GAP) + _CAPTION
+        ax = figure.add_axes((left / width, 1 - (top + _TILE) / height, _TILE / width, _TILE / height))
         draw_picture(ax, images[number])
-        ax.set_title(_label(titles[number], found[number]), fontsize=6.5, color=INK, pad=2, parse_math=False)
+        name, answer = _label(titles[number], found[number])
+        ax.set_title(name, fontsize=5.5, color=INK, pad=1.5, loc="left", parse_math=False)
+        ax.set_title(answer, fontsize=5.5, color=INK, pad=1.5, loc="right", parse_math=False)
     return figure
 
 
@@ -77,11 +92,12 @@ def _heading(recording: xr.Dataset, count: int, note: str, ratios: FloatArray) -
     return f"What {count} units {note} of {recording['subject'].item()} want to see{median}".replace("  ", " ")
 
 
-def _label(title: str, summary: ThreadSummary) -> str:
-    """Returns the name of a unit and its response, in two short lines."""
-    name = title if len(title) <= 24 else title[:23] + "…"
-    ratio = f" (× {summary.ratio:.2g})" if np.isfinite(summary.ratio) else ""
-    return f"{name}\n{summary.evolved.mean:.3g}{ratio}" if summary.evolved.n else name
+def _label(title: str, summary: ThreadSummary) -> tuple[str, str]:
+    """Returns the name of a unit, and its response with how many times the best photograph's it is."""
+    if not summary.evolved.n:
+        return (title if len(title) <= 24 else title[:23] + "…"), ""
+    ratio = f"  × {summary.ratio:.2g}" if np.isfinite(summary.ratio) else ""
+    return (title if len(title) <= 14 else title[:13] + "…"), f"{summary.evolved.mean:.3g}{ratio}"
 
 
 def _best(recording: xr.Dataset, thread: str) -> str:
@@ -93,13 +109,84 @@ def _best(recording: xr.Dataset, thread: str) -> str:
 
 
 def _small(image: NDArray[np.uint8] | None) -> FloatArray | None:
-    """Returns a small copy ``(16 * 16 * 3,)`` of a picture, or of the middle frame of a movie."""
+    """Returns a small copy ``(3 * 3 * 3,)``, its colours enhanced, of a picture, or of the middle frame of a movie."""
     if image is None:
         return None
-    frame = (image[len(image) // 2] if image.ndim == 4 else image).astype(float)
+    frame = (image[len(image) // 2] if image.ndim == 4 else image).astype(float) / 255
     rows, columns = (np.linspace(0, side, _SIDE + 1).astype(int)[:-1] for side in frame.shape[:2])
     fine = np.add.reduceat(np.add.reduceat(frame, rows, axis=0), columns, axis=1)
-    return np.asarray(fine.ravel())
+    fine *= _SIDE**2 / (frame.shape[0] * frame.shape[1])
+    grey = fine.mean(-1, keepdims=True)
+    return np.asarray((grey + _COLOUR * (fine - grey)).ravel())
+
+
+def preference_map(images: list[FloatArray | None], across: int) -> list[int]:
+    """Returns which image stands in each place of a map, row by row, so that neighbours are alike.
+
+    Images of close places count by a bell-shaped weight; two change places where the sum of weighted distances falls,
+    and the bell grows narrower (a discrete form of Kohonen's map: Fried et al. 2015, "IsoMatch").
+
+    Args:
+        images: Small copies ``(n,)``; those that are missing come last.
+        across: Places in a row.
+    """
+    order = preference_order(images)
+    fold = [
+        i
+        for row in range(0, len(order), across)
+        for i in _turned(range(row, min(row + across, len(order))), row // across)
+    ]
+    cells = [order[i] for i in fold]
+    known = np.array([place for place, number in enumerate(cells) if images[number] is not None], int)
+    if not 3 <= len(known) <= _MOST:
+        return cells
+    spots = np.stack(np.divmod(known, across), axis=1).astype(float)
+    apart = ((spots[:, None] - spots) ** 2).sum(-1)
+    table = _unlike([image for number in cells if (image := images[number]) is not None])
+    own = np.arange(len(known))
+    for reach in _REACHES:
+        own = own[_swapped(table[np.ix_(own, own)], np.exp(-apart / (2 * reach**2)))]
+    numbers = [cells[place] for place in known[own].tolist()]
+    for place, number in zip(known.tolist(), numbers, strict=True):
+        cells[place] = number
+    return cells
+
+
+def _turned(row: range, number: int) -> list[int]:
+    """Returns a row of numbers, every second one backwards."""
+    return list(row if number % 2 == 0 else reversed(row))
+
+
+def _swapped(unlike: FloatArray, near: FloatArray, rounds: int = 8) -> NDArray[np.intp]:
+    """Returns the order of things ``(n,)`` in places ``(n,)`` after each changed places as long as that helped.
+
+    Args:
+        unlike: Distances of the things ``(n, n)``, in the order in which they stand.
+        near: How near places are ``(n, n)``, which distances are multiplied by.
+        rounds: Times that each is asked, at most.
+    """
+    order = np.arange(len(unlike))
+    for _ in range(rounds):
+        moved = False
+        for a in range(len(order)):
+            # What a sum over all others gains when `a` and each `b` change places; they themselves stay as far apart.
+            change = ((near[a] - near) * (unlike - unlike[a])).sum(1)
+            change -= (near[a, a] - near[:, a]) * unlike[:, a] - (near[a] - np.diag(near)) * unlike[a]
+            b = int(np.argmin(change))
+            if change[b] < -1e-9:
+                pair, other = [a, b], [b, a]
+                unlike[pair], order[pair] = unlike[other], order[other]
+                unlike[:, pair] = unlike[:, other]
+                moved = True
+        if not moved:
+            break
+    return order
+
+
+def _unlike(images: Sequence[FloatArray]) -> FloatArray:
+    """Returns the squared distances of small copies ``(n, n)``."""
+    table = np.stack(images)
+    return np.asarray(((table[:, None] - table) ** 2).mean(-1))
 
 
 def preference_order(images: list[FloatArray | None]) -> list[int]:
@@ -109,11 +196,8 @@ def preference_order(images: list[FloatArray | None]) -> list[int]:
     if len(known) < 3:
         return known + missing
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
-    from scipy.spatial.distance import pdist
 
-    table = np.stack([image for image in images if image is not None])
-    table = table - table.mean(1, keepdims=True)
-    table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
-    distances = pdist(table, "sqeuclidean") / 2  # 1 - correlation
+    table = _unlike([image for image in images if image is not None])
+    distances = table[np.triu_indices(len(table), 1)]
     tree = optimal_leaf_ordering(linkage(distances, "average"), distances)
     return [known[i] for i in leaves_list(tree)] + missing

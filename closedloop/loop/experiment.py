@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from closedloop import recipes
-from closedloop.errors import InvalidArgumentError
+from closedloop.errors import InvalidArgumentError, closest
 from closedloop.gradients.settings import GradientSettings
 from closedloop.interfaces import Generator, Optimizer, Space, Subject, Units
 from closedloop.loop import parts
@@ -171,8 +171,17 @@ def parse_experiment(content: Any, where: str) -> Experiment:
         experiment: Experiment = Experiment.model_validate(content)
         return experiment
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        lines = [_in_words(e["loc"], e["msg"], e["type"], e["input"]) for e in error.errors()]
         raise InvalidArgumentError(f"{where}: not a valid experiment. " + "; ".join(lines) + ".") from error
+
+
+def _in_words(place: Sequence[Any], what: str, kind: str, given: Any) -> str:
+    """Says what is wrong with an entry: one that is not known, or one with a value that does not fit."""
+    name = ".".join(map(str, place)) or "file"
+    if kind != "extra_forbidden":
+        return f"{name}: {what}" + ("" if isinstance(given, (dict, list)) else f", got {given!r:.60}")
+    known = list(Experiment.model_fields) if len(place) == 1 else []
+    return f"{name}: no such entry.{closest(str(place[-1]), known)}".rstrip(".")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def test_an_invalid_file_names_each_entry(work, capsys):
     (work / "bad.yaml").write_text("subject: {name: gabor}\nimages: many\nimagse: 3\n")
     message = fails(["evolve", "--config", "bad.yaml"], capsys)
     assert "images: Input should be a valid integer" in message
-    assert "imagse: Extra inputs are not permitted" in message
+    assert "imagse: no such entry. Did you mean 'images'?" in message
 
 
 def test_debug_shows_the_traceback(work):

@@ -101,7 +101,7 @@ def test_the_optimizer_may_be_left_out():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"imagse": 5}, "imagse: Extra inputs"),
+        ({"imagse": 5}, "imagse: no such entry. Did you mean 'images'"),
         ({"subject": None}, "subject"),
         ({"subject": {"layer": "x"}}, r"subject\.name: Field required"),
         ({"generator": 5}, r"threads\.0\.generator"),
