@@ -66,8 +66,9 @@ def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
     width = 2 * _MARGIN + across * (_TILE + _GAP) - _GAP
     height = 2 * _MARGIN + head + down * (_TILE + _CAPTION + _GAP) - _GAP
     figure = Figure(figsize=(width, height), dpi=150)
-    look = {"fontsize": 13, "color": INK, "va": "top", "linespacing": 1.3, "parse_math": False}
-    figure.text(_MARGIN / width, 1 - _MARGIN / height, heading, **look)
+    head_text = figure.text(_MARGIN / width, 1 - _MARGIN / height, heading, fontsize=13, color=INK, va="top")
+    head_text.set_linespacing(1.3)
+    head_text.set_parse_math(False)
     for place, number in enumerate(cells):
         row, column = divmod(place, across)
         left = _MARGIN + column * (_TILE + _GAP)
