@@ -36,6 +36,8 @@ from closedloop.subjects import load_subject
 
 DEPTHS = ("blocks.1", "blocks.3", "blocks.4", "blocks.5", "output")
 ROWS = ("native", "fourier", "pixels", "cppn", "random", "whitebox")
+#: Rows that are run where they are named.
+ON_REQUEST = ("native-1", "native-2")
 CHUNK = 160
 #: Units of each depth on the sheet.
 SHOWN = 3
@@ -135,7 +137,7 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=8, help="of each depth")
     parser.add_argument("--images", type=int, default=3_000)
     parser.add_argument("--optimizer", default=OPTIMIZER)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=(*ROWS, *ON_REQUEST), default=list(ROWS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="runs at a time; default one for each core")
     parser.add_argument("--scheduler", help="address of a Dask scheduler, instead")

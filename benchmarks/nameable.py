@@ -16,21 +16,22 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from matplotlib.figure import Figure
 from scipy.spatial.distance import cdist
 
 from closedloop import load_optimizer
 from closedloop.generators import TrainingSettings, load_generator
 from closedloop.generators.training import cut_crops
 from closedloop.images.eight_bit import quantize
-from closedloop.images.resizing import resize_images
+from closedloop.networks.imagenet import imagenet_classes
 from closedloop.protocols import ascend
 from closedloop.recipes import OPTIMIZER
 from closedloop.references import __path__ as references
@@ -40,8 +41,12 @@ from closedloop.subjects import load_subject
 CHUNK, STEPS, RATE = 100, 200, 0.02
 #: What is judged, in the order of the table.
 ROWS = ("evolved", "natural", "dgn-am", "pixels")
-#: Neighbours of a point that are to be within its ball (k of precision and recall), and side of a picture of the sheet.
-NEIGHBOURS, SIDE = 3, 160
+#: Of these, those on the sheet.
+SHOWN = ("evolved", "dgn-am")
+#: Neighbours of a point that are to be within its ball (k of precision and recall).
+NEIGHBOURS = 3
+#: Side of a picture of the sheet in inches, pictures of a row, and dots per inch.
+SIDE, COLUMNS, DPI = 1.0, 12, 130
 
 
 def evolve(subject: Any, unit: int, options: argparse.Namespace) -> np.ndarray:
@@ -149,11 +154,24 @@ def draws(options: argparse.Namespace, features: Any) -> dict[str, float]:
     }
 
 
-def draw_sheet(pictures: dict[str, list[np.ndarray]], path: Path) -> None:
-    """Writes the first image of every unit, a row for each way to it."""
-    rows = [resize_images(np.stack([images[0] for images in found]), SIDE) for found in pictures.values()]
-    sheet = np.concatenate([np.concatenate(list(row), 2) for row in rows], 1)
-    Image.fromarray((sheet.transpose(1, 2, 0) * 255).round().clip(0, 255).astype(np.uint8)).save(path, quality=90)
+def draw_sheet(pictures: dict[str, list[np.ndarray]], names: Sequence[str], path: Path) -> None:
+    """Writes the first image of every unit, evolved and by DGN-AM; photographs may not be ours to show."""
+    rows = SHOWN
+    blocks = [range(first, min(first + COLUMNS, len(names))) for first in range(0, len(names), COLUMNS)]
+    figure = Figure(figsize=(SIDE * COLUMNS, SIDE * 1.12 * len(rows) * len(blocks)), layout="constrained")
+    axes = figure.subplots(len(rows) * len(blocks), COLUMNS, squeeze=False)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for b, block in enumerate(blocks):
+        for r, row in enumerate(rows):
+            for column, unit in enumerate(block):
+                axis = axes[b * len(rows) + r, column]
+                axis.imshow(pictures[row][unit][0].transpose(1, 2, 0))
+                if r == 0:
+                    axis.set_title("\n".join(textwrap.wrap(names[unit], 14)), fontsize=8, linespacing=1.1)
+            first = axes[b * len(rows) + r, 0]
+            first.text(-0.06, 0.5, row, fontsize=8, rotation=90, ha="right", va="center", transform=first.transAxes)
+    figure.savefig(path, dpi=DPI, pil_kwargs={"quality": 85})
 
 
 def main() -> None:
@@ -205,7 +223,7 @@ def main() -> None:
         print(f"{row:10s} first {top[1]:6.1%}   first five {top[5]:6.1%}   median rank {np.median(ranks) + 1:.0f}")
         prefix = "" if row == "evolved" else f"{row.replace('-', '_')}_"
         result |= {f"{prefix}top1": top[1], f"{prefix}top5": top[5]}
-    draw_sheet(pictures, out / "sheet.jpg")
+    draw_sheet(pictures, [imagenet_classes()[int(c)] for c in classes], out / "sheet.jpg")
     result |= draws(options, load_subject(options.judge, layer="global_pool", units="all"))
     print(json.dumps(result))
 

@@ -31,8 +31,8 @@ from .native_model import CHANNELS, SpatialModel
 from .two_part_model import TwoPartModel
 
 #: The trained weights that come with the installation, by name; the first are the default.
-FIRST = "native-1"
-EMBEDDED = {FIRST: "native.safetensors"}
+FIRST, SECOND = "native-1", "native-2"
+EMBEDDED = {FIRST: "native.safetensors", SECOND: "native-2.safetensors"}
 #: Keys in a file of weights: of the training's facts, and of the name of the embedded weights whose encoder it shares.
 FACTS, SHARED = "closedloop.native", "closedloop.native.encoder"
 #: The encoder in a file of the second model, and in one of the first.
@@ -55,8 +55,8 @@ class Native(ReadableGenerator):
     black boxes.
 
     Args:
-        weights: A file that ``closedloop train-generator`` wrote, or "native-1", the first embedded ones; None for the
-            best embedded ones.
+        weights: A file that ``closedloop train-generator`` wrote; or "native-1" or "native-2", the embedded ones of the
+            first and of the second model; None for the first.
         shell: Move codes to the sphere; False leaves them as they are.
         resolution: Height and width of the images in pixels; None for what the network makes, 128. Others are resized.
         engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
@@ -142,8 +142,13 @@ def native_1(**options: Any) -> Native:
     return Native(FIRST, **options)
 
 
+def native_2(**options: Any) -> Native:
+    """Returns the native generator with the weights of its second model; `options` are those of `Native`."""
+    return Native(SECOND, **options)
+
+
 def find_weights(weights: str | Path | None) -> tuple[str, Path]:
-    """Returns what a recipe calls weights, and their file: of embedded ones by name, None for the best of these."""
+    """Returns what a recipe calls weights, and their file: of embedded ones by name, None for the first."""
     name = next(iter(EMBEDDED)) if weights is None else str(weights)
     if name in EMBEDDED:
         return name, embedded(name)

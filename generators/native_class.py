@@ -24,7 +24,7 @@ from closedloop.readable import ReadableGenerator
 from closedloop.seeds import check_seed, named_generator
 
 from .decoding import Decoder
-from .native import find_weights, fingerprint, read_native
+from .native import SECOND, find_weights, fingerprint, read_native
 from .native_model import on_shell
 from .two_part_model import TwoPartModel
 
@@ -41,8 +41,7 @@ class NativeClass(ReadableGenerator):
     counted with the probability that EfficientNet-Lite1 gives the class there, moved to the sphere of all codes.
 
     Args:
-        weights: A file that ``closedloop train-generator --model two-part`` wrote, or the name of embedded weights;
-            None for the best embedded ones.
+        weights: A file that ``closedloop train-generator --model two-part`` wrote, or "native-2", the embedded ones.
         search: What the code is: "noise" for the layout alone, whose pictures are all of `label`; "class" for what is
             seen alone, in one layout that `seed` draws; "joint" for what is seen, then the layout.
         label: An ImageNet class, by name ("goldfish") or index (1), around which classes are searched; needed for
@@ -63,7 +62,7 @@ class NativeClass(ReadableGenerator):
 
     def __init__(
         self,
-        weights: str | Path | None = None,
+        weights: str | Path = SECOND,
         *,
         search: Search = "joint",
         label: str | int | None = None,

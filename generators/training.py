@@ -32,7 +32,7 @@ from closedloop.seeds import numbered_generator
 
 from .judges import FeatureTaps
 from .learning import Trainer
-from .native import embedded, read_native
+from .native import FIRST, embedded, read_native
 from .native_model import SpatialModel
 from .spatial_training import SpatialTrainer
 from .training_settings import TrainingSettings
@@ -128,7 +128,7 @@ def train_native(
         raise InvalidArgumentError(f"out: {out} exists; choose another name.")
     kind: type[Trainer] = SpatialTrainer if settings.model == "spatial" else TwoPartTrainer
     if kind is TwoPartTrainer and start is None:
-        start = embedded()
+        start = embedded(FIRST)
     first = None if start is None else _start(start)
     trainer = kind(cut_crops(images, settings), taps, settings, device, first)
     under_way = out.with_name(out.name + UNDER_WAY)

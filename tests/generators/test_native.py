@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from closedloop.errors import WeightsError
 from closedloop.generators import Native, load_generator
-from closedloop.generators.native import embedded, read_native, write_native
+from closedloop.generators.native import EMBEDDED, embedded, read_native, write_native
 from closedloop.images.sets import read_folder
 from closedloop.interfaces import Encoding, Fingerprinted
 from closedloop.references import __path__ as references
@@ -34,13 +34,18 @@ class TestNative(GeneratorContract):
         return Native(engine="eager").encode(red)[0]
 
 
+class TestSecond(GeneratorContract):
+    def make(self):
+        return load_generator("native-2", engine="eager")
+
+
 class TestNativeOnnx(GeneratorContract):
     def make(self):
         return Native(engine="onnx", resolution=96)
 
 
 def test_what_the_package_ships(native):
-    assert embedded().stat().st_size <= 12e6
+    assert sum(embedded(name).stat().st_size for name in EMBEDDED) <= 30e6
     assert native.resolution == 128
     assert native.space.dim == 512
     assert native.space.scale == 1
@@ -133,10 +138,11 @@ def test_files_with_surplus_tensors_are_refused(tmp_path):
         Native(tmp_path / "more.safetensors")
 
 
-def test_the_first_weights_keep_a_name_of_their_own(native):
-    first = load_generator("native-1", engine="eager")
-    assert first.recipe["weights"] == "native-1"
-    assert first.fingerprint == native.fingerprint
-    again = load_generator(**first.recipe)
+def test_all_weights_have_a_name_of_their_own(native):
     codes = native.space.sample(1, np.random.default_rng(0))
-    np.testing.assert_array_equal(again(codes), native(codes))
+    made = {name: load_generator(name, engine="eager") for name in EMBEDDED}
+    assert made["native-1"].fingerprint == native.fingerprint
+    assert made["native-2"].fingerprint != native.fingerprint
+    for name, generator in made.items():
+        assert generator.recipe["weights"] == generator.weights == name
+        np.testing.assert_array_equal(load_generator(**generator.recipe)(codes), generator(codes))

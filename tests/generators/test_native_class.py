@@ -48,6 +48,11 @@ class TestJoint(GeneratorContract):
         return loaded(self.weights, label="goldfish")
 
 
+class TestEmbedded(GeneratorContract):
+    def make(self):
+        return load_generator("native-class", label="goldfish", engine="eager")
+
+
 class TestNoise(TestJoint):
     def make(self):
         return loaded(self.weights, search="noise", label=7)

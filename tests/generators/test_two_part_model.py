@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from closedloop.errors import WeightsError
-from closedloop.generators.native import Native, embedded, read_native, write_native
+from closedloop.generators.native import FIRST, Native, embedded, read_native, write_native
 from closedloop.generators.two_part_model import Flow, SteeredDecoder, TwoPartModel, TwoPartPrior
 from closedloop.networks.modules import born
 
@@ -68,7 +68,7 @@ def test_each_part_has_its_shell(model):
 
 
 def test_the_decoder_begins_where_the_first_one_ended():
-    first = read_native(embedded())[0].decoder
+    first = read_native(embedded(FIRST))[0].decoder
     decoder = born(lambda: SteeredDecoder(5, 4), 0)
     decoder.begin_at(first.state_dict())
     spatial = normal(2, 8, 4, 4)

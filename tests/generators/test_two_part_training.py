@@ -43,7 +43,7 @@ def settings(**other):
 def trainer(photographs, classifier, **other):
     chosen = settings(**other)
     return module.TwoPartTrainer(
-        cut_crops(photographs, chosen), classifier, chosen, "cpu", training._start(training.embedded())
+        cut_crops(photographs, chosen), classifier, chosen, "cpu", training._start(training.embedded(training.FIRST))
     )
 
 
