@@ -50,6 +50,7 @@ class Desk:
 
     Attributes:
         written: Tells whether the journal holds the answer to a block.
+        again: Writes into the journal that a block is handed out once more; returns which attempt that is.
         patience_s: Seconds that an answer waits for its block, where none is to be shown.
         taken: Blocks whose answers were written down since it began.
         reason: Why there is nothing more to show; None while there may be.
@@ -64,6 +65,7 @@ class Desk:
         self._answer: Mapping[str, Any] | None = None
         self._kept = ""
         self.written: Callable[[str], bool] = lambda block: False
+        self.again: Callable[[Mapping[str, Any]], int] = lambda block: self._attempt + 1
         self.patience_s: float = 10.0
         self.taken: int = 0
         self.reason: str | None = None
@@ -105,7 +107,7 @@ class Desk:
             if not self._ready() or self._block is None:
                 return None
             if self._asker not in ("", client):
-                self._attempt += 1
+                self._attempt = self.again(self._block)  # before it is shown: this side may die, too
             self._asker = client
             return {**self._block, "attempt": self._attempt, "pixels": list(self._images)}
 
@@ -208,6 +210,9 @@ class DeskTransport:
         self._back: queue.Queue[Message] = queue.Queue()
         self._journal = Journal(journal)
         desk.written = lambda block: any(b == block and done for _, _, b, _, done in self._journal.shown())
+        desk.again = lambda block: self._journal.begin(
+            str(block["session"]), int(block["seq"]), str(block["block"]), supersede=True
+        )
         try:
             self._server = _Server((host, port), desk, token)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib.util
 import io
 import json
@@ -412,3 +413,36 @@ def test_monkeylogics_user_loop_shows_what_is_asked(tmp_path):
     assert ok.sum() == 11  # ten of the first trial, and the first of the second, in which fixation broke
     np.testing.assert_allclose(found[0][ok, 0], np.rint(images[ok, 0, 0, 0] * 255))
     subject.close()
+
+
+def test_attempts_go_on_counting_where_a_session_dies(tmp_path):
+    """Two clients were handed a block; the session that begins again says that the third showing is the third."""
+    images, journal, handed = np.zeros((1, 3, 16, 16), np.float32), str(tmp_path / "journal.sqlite"), []
+
+    def begin(state=None):
+        subject = Served(units=2, listen="127.0.0.1:0", journal=journal, resolution=16)
+        before = subject.state() if state is None else state
+        subject.restore(before)
+
+        def record():
+            with contextlib.suppress(Exception):  # it is closed while it waits
+                subject.record(images)
+
+        waiting = threading.Thread(target=record, daemon=True)
+        waiting.start()
+        return subject, before, waiting
+
+    def ask(subject, *, twice=False):
+        with client.Client(port=subject.port) as asking:
+            handed.extend(asking.ask(5.0)["attempt"] for _ in range(1 + twice))
+
+    subject, state, waiting = begin()
+    for twice in (False, True, False):
+        ask(subject, twice=twice)
+    subject.close()
+    waiting.join(10)
+    subject, _, waiting = begin(state)
+    ask(subject)
+    subject.close()
+    waiting.join(10)
+    assert handed == [1, 2, 2, 3, 4]
