@@ -64,6 +64,8 @@ OPTIMIZER = "auto"
 _IMAGES = "images:"
 #: Parts whose recipe holds a seed in the place of what is drawn from it.
 _DRAWN = ("biggan", "conv3d", "cppn", "subspace")
+#: The weights of `native` in a recipe that names none.
+_FIRST = "native-1"
 
 
 def recipe(part: Any) -> dict[str, Any]:
@@ -155,8 +157,16 @@ def older_fingerprints(part: Any) -> set[str]:
     """Returns what versions before noted for a part that is told by its recipe, by whichever engine it ran."""
     if not isinstance(part, Described) or part.recipe is None:
         return set()
-    known = recipe(part)
-    return {_sha256(_by_engine(known, engine)) for engine in ("", *ENGINES)}
+    told = recipe(part)
+    return {_sha256(_by_engine(known, engine)) for known in (told, _unsaid(told)) for engine in ("", *ENGINES)}
+
+
+def _unsaid(known: Any) -> Any:
+    """Returns a recipe as it was when `native` had its first weights alone and did not name them; see `as_recorded`."""
+    if not isinstance(known, Mapping):
+        return known
+    first = known.get("name") == "native" and known.get("weights") == _FIRST
+    return {key: _unsaid(value) for key, value in known.items() if not (first and key == "weights")}
 
 
 def _by_engine(known: Any, engine: str) -> Any:
@@ -207,7 +217,7 @@ def as_recorded(content: Any) -> Any:
     if name in _DRAWN and "seed" in found and "stream" not in found:
         found["stream"] = 1
     if name == "native" and "engine" in found and "weights" not in found:  # a recipe that a generator wrote
-        found["weights"] = "native-1"
+        found["weights"] = _FIRST
     return found
 
 

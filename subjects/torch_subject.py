@@ -395,7 +395,8 @@ class TorchSubject(ReadableSubject):
     def narrowed(self) -> Subject:
         """Returns the same units of the network as it is run on what they see of an image; itself if that is no less.
 
-        Their receptive fields must be computed, not measured, and the responses to probe images alike.
+        Their receptive fields must be computed, not measured, and the responses to probe images alike, in each layer by
+        its own measure. A network that draws random numbers is itself, and draws none for this.
         """
         places = [[(u.y, u.x) for u in units] for units in self._indices]
         part = None if isinstance(self._engine, OneByOne) else window(self.receptive_fields(), places, self.resolution)
@@ -421,8 +422,12 @@ class TorchSubject(ReadableSubject):
             )
         except InvalidArgumentError:  # such as a head for images of one size, or a position that is not there
             return self
-        found, probes = Narrowed(self, inner, (y, x)), probe_batch(self.resolution)
-        return found if parity(found.record(probes), self.record(probes)) <= PARITY else self
+        found, probes, random = Narrowed(self, inner, (y, x)), probe_batch(self.resolution), self._random.clone()
+        whole = self.record(probes)
+        if not torch.equal(self._random, random):
+            self._random = random
+            return self
+        return found if parity(found.record(probes), whole, self._probe.widths) <= PARITY else self
 
     def opened(self, layer: str | None = None) -> OpenedNetwork:
         """Opens a layer of the network, and the classes it answers with, to be looked into; see `OpenedNetwork`."""

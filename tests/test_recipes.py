@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ def test_native_of_older_runs_has_the_first_weights():
     assert as_recorded({"generator": older})["generator"] == {**older, "weights": "native-1"}
     for newer in ({**older, "weights": "native-2"}, {"name": "native", "resolution": 128}):
         assert as_recorded(newer) == newer
+
+
+def test_an_older_run_goes_on_though_its_wrapped_native_did_not_name_its_weights():
+    def told(weights):
+        inner = {"name": "native", **weights, "shell": True, "resolution": 128, "engine": "onnx", "device": None}
+        return SimpleNamespace(name="truncated", recipe={"name": "truncated", "bound": 2.0, "generator": inner})
+
+    older, now, second = told({}), told({"weights": "native-1"}), told({"weights": "native-2"})
+    assert recipes.fingerprint(older) != recipes.fingerprint(now)
+    assert recipes.fingerprint(older) in recipes.older_fingerprints(now)
+    assert recipes.fingerprint(older) not in recipes.older_fingerprints(second)
 
 
 @pytest.mark.parametrize(

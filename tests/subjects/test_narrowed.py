@@ -79,3 +79,43 @@ def test_the_window_holds_what_units_see_and_lies_in_the_image():
     assert window([field], [[(0, 0), (20, 3)]], 224) == (0, 0, 96)
     assert window([ReceptiveField((19, 19), (4, 4), (-6, -6), "gradient")], [[(28, 28)]], 224) is None
     assert window([field], [[(-1, -1)]], 224) is None
+
+
+class Placed(nn.Module):
+    """Two layers, the first far louder than the second, whose weights belong to places in the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.loud, self.quiet = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1)
+        self.places = nn.Parameter(torch.rand(1, 3, 96, 96))
+
+    def forward(self, x):
+        placed = x * self.places[:, :, : x.shape[2], : x.shape[3]]
+        return self.loud(1e5 * x).mean((2, 3)) + self.quiet(placed).mean((2, 3))
+
+
+def test_each_layer_is_compared_by_its_own_measure():
+    torch.manual_seed(0)
+    units = {"loud": [(0, 50, 50)], "quiet": [(0, 50, 50)]}
+    whole = TorchSubject(Placed().eval(), layer=list(units), units=units, resolution=96, engine="eager")
+    assert {field.method for field in whole.receptive_fields()} == {"computed"}
+    assert whole.narrowed() is whole
+
+
+class Noisy(nn.Module):
+    """A network that draws numbers before its first layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x):
+        return self.inner(nn.functional.dropout(x, 0.5, training=True))
+
+
+def test_a_random_network_is_itself_and_draws_what_it_would_have_drawn():
+    whole = TorchSubject(Noisy().eval(), layer="inner.3", units=[(0, 12, 12)], resolution=96, engine="eager")
+    assert {field.method for field in whole.receptive_fields()} == {"computed"}
+    before = whole.state()["random"]
+    assert whole.narrowed() is whole
+    np.testing.assert_array_equal(whole.state()["random"], before)
