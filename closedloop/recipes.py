@@ -161,6 +161,12 @@ def older_fingerprints(part: Any) -> set[str]:
     return {_sha256(_by_engine(known, engine)) for known in (told, _unsaid(told)) for engine in ("", *ENGINES)}
 
 
+def is_same_part(part: Any, held: str) -> bool:
+    """Tells whether a part is that of a fingerprint which this version noted, or one before; so if either is empty."""
+    now = fingerprint(part)
+    return not (held and now) or held in older_fingerprints(part) or same_fingerprint(held, now)
+
+
 def _unsaid(known: Any) -> Any:
     """Returns a recipe as it was when `native` had its first weights alone and did not name them; see `as_recorded`."""
     if not isinstance(known, Mapping):

@@ -197,19 +197,22 @@ def read_native(path: Path) -> tuple[SpatialModel | TwoPartModel, dict[str, Any]
             facts = json.loads(told[FACTS])
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
-        raise WeightsError(f"native: expected a file of weights, got {path}, which does not exist.") from None
+        raise WeightsError(
+            f"native: expected a file of weights, got {path}, which does not exist; embedded are "
+            f"{' and '.join(EMBEDDED)}."
+        ) from None
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(
             f"native: cannot read {path} as weights of the native generator ({type(error).__name__}: {error}); "
             "closedloop train-generator writes them."
         ) from error
     if SHARED in told:
-        if told[SHARED] not in EMBEDDED:
+        if told[SHARED] != FIRST:
             raise WeightsError(
-                f"native: {path} shares the encoder of {told[SHARED]!r}, which this version does not have; it has "
-                f"{', '.join(EMBEDDED)}."
+                f"native: {path} shares the encoder of {told[SHARED]!r}, which this version does not have; it has that "
+                f"of {FIRST}."
             )
-        state = _shared_encoder(told[SHARED]) | state
+        state = _shared_encoder(FIRST) | state
     model = _unfilled(state, path)
     single = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     fill(model, single, path, spare=lambda _: False)

@@ -45,13 +45,14 @@ class NativeClass(ReadableGenerator):
         search: What the code is: "noise" for the layout alone, whose pictures are all of `label`; "class" for what is
             seen alone, in one layout that `seed` draws; "joint" for what is seen, then the layout.
         label: An ImageNet class, by name ("goldfish") or index (1), around which classes are searched; needed for
-            "noise". None begins at no class: then "joint" is `native` itself.
-        class_scale: Standard deviation of the steps away from the class, per number; 1 spans all of the prior.
+            "noise". None begins at no class: then "joint" is `native` with the same weights.
+        class_scale: Standard deviation of the steps away from the class, per number; 1 spans all of the prior. Without
+            a label it is 1, and "noise" takes no such steps, so that it decides nothing.
         shell: Move each part of a code to the sphere of its draws, as `native` does.
         resolution: Height and width of the images in pixels; None for what the network makes. Others are resized.
         engine: "auto", "eager", "compile" or "onnx"; see `closedloop.networks.engines`.
         device: Where to run.
-        seed: Draws the fixed layout of ``search="class"``.
+        seed: Draws the fixed layout of ``search="class"``; for others it decides nothing.
 
     Raises:
         UnknownNameError: No such class.
@@ -85,7 +86,7 @@ class NativeClass(ReadableGenerator):
         model = _with_classes(path)
         what, layout = model.prior.what, model.prior.layout
         self.label: str | None = None if index is None else imagenet_classes()[index]
-        scale = 1.0 if index is None else float(class_scale)
+        scale = 1.0 if index is None or search == "noise" else float(class_scale)
         # Code of the model = center + steps · code, what is seen first and the layout second.
         center = torch.zeros(what + layout)
         if index is not None:
@@ -112,7 +113,7 @@ class NativeClass(ReadableGenerator):
             "shell": bool(shell),
             "resolution": self.resolution,
             "device": None,  # where it runs is not what it is
-            "seed": seed,
+            "seed": seed if search == "class" else 0,  # what decides nothing tells no two apart
         }
         decides = {key: self._recipe[key] for key in ("search", "label", "class_scale", "shell", "resolution", "seed")}
         self.fingerprint: str = fingerprint(path, decides)
@@ -163,8 +164,8 @@ def _with_classes(path: Path) -> TwoPartModel:
     model, _ = read_native(path)
     if not isinstance(model, TwoPartModel) or len(model.classes) != len(imagenet_classes()):
         raise WeightsError(
-            f"native-class: {path} holds no codes of the {len(imagenet_classes()):,} classes of ImageNet; "
-            "closedloop train-generator --model two-part writes such weights."
+            f"weights: {path} holds no codes of the {len(imagenet_classes()):,} classes of ImageNet; {SECOND} does, "
+            "and what closedloop train-generator --model two-part writes."
         )
     return model
 

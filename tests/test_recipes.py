@@ -127,6 +127,9 @@ def test_an_older_run_goes_on_though_its_wrapped_native_did_not_name_its_weights
     assert recipes.fingerprint(older) != recipes.fingerprint(now)
     assert recipes.fingerprint(older) in recipes.older_fingerprints(now)
     assert recipes.fingerprint(older) not in recipes.older_fingerprints(second)
+    assert recipes.is_same_part(now, recipes.fingerprint(older))
+    assert not recipes.is_same_part(second, recipes.fingerprint(older))
+    assert recipes.is_same_part(second, "")
 
 
 @pytest.mark.parametrize(

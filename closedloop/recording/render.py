@@ -20,7 +20,7 @@ from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, as_image_set, folder_images, in_colours, read_images
 from closedloop.interfaces import FloatArray, Generator
-from closedloop.recipes import fingerprint, same_fingerprint
+from closedloop.recipes import fingerprint, is_same_part
 from closedloop.recording.evolutions import EVOLUTION_THREAD, experiment_of, places, siblings, tables
 from closedloop.recording.layout import EVOLUTION, REFERENCE, REFERENCES, is_run, recorded_form, were_rounded
 from closedloop.recording.references import read_references, stored_references
@@ -206,8 +206,8 @@ def _load(thread: str, recipe: dict[str, Any]) -> Generator:
 
 def _compare(generator: Generator, thread: str, recorded: str) -> None:
     """Warns if a generator is not the one that was recorded."""
-    now = fingerprint(generator)
-    if recorded and now and not same_fingerprint(now, recorded):
+    if not is_same_part(generator, recorded):
+        now = fingerprint(generator)
         warnings.warn(
             f"generator {generator.name!r}: its weights or options ({now[:20]}…) are not those that made the "
             f"images of thread {thread!r} ({recorded[:20]}…); what it makes now may look different.",

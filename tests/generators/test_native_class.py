@@ -112,6 +112,14 @@ def test_recipe_and_fingerprint(weights):
         np.testing.assert_array_equal(again(draws(again)), generator(draws(generator)))
 
 
+def test_options_that_decide_nothing_tell_no_generators_apart(weights):
+    one, other = (loaded(weights, label=2, search="noise", **more) for more in ({}, {"class_scale": 0.7, "seed": 3}))
+    np.testing.assert_array_equal(one(draws(one)), other(draws(other)))
+    assert (one.fingerprint, one.recipe) == (other.fingerprint, other.recipe)
+    one, other = (loaded(weights, label=2, seed=seed) for seed in (0, 3))
+    assert one.fingerprint == other.fingerprint
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -129,10 +137,15 @@ def test_bad_choices(weights, options, error, message):
         loaded(weights, **options)
 
 
+def test_weights_that_are_not_there_are_refused_by_the_names_of_those_that_are():
+    with pytest.raises(WeightsError, match="got native-3, which does not exist; embedded are native-1 and native-2"):
+        loaded("native-3")
+
+
 def test_weights_without_classes_are_refused(tmp_path):
     for name, model in (("none", small(classes=0)), ("five", small(classes=5))):
         write_native(tmp_path / f"{name}.safetensors", model, {})
-        with pytest.raises(WeightsError, match="holds no codes of the 1,000 classes of ImageNet; closedloop train-gen"):
+        with pytest.raises(WeightsError, match=r"weights: .* no codes of the 1,000 classes of ImageNet; native-2 does"):
             loaded(str(tmp_path / f"{name}.safetensors"))
     with pytest.raises(WeightsError, match="holds no codes"):
         loaded("native-1")
@@ -156,6 +169,7 @@ def test_a_file_that_shares_unknown_weights_is_refused(tmp_path, monkeypatch):
     write_native(tmp_path / "x.safetensors", model, {})
     content = (tmp_path / "x.safetensors").read_bytes()
     assert SHARED.encode() in content
-    (tmp_path / "x.safetensors").write_bytes(content.replace(b'"native-1"', b'"native-9"'))
-    with pytest.raises(WeightsError, match=r"shares the encoder of 'native-9', which this version does not have"):
-        read_native(tmp_path / "x.safetensors")
+    for name in ("native-9", "native-2"):  # the second has the encoder of the first
+        (tmp_path / "x.safetensors").write_bytes(content.replace(b'"native-1"', f'"{name}"'.encode()))
+        with pytest.raises(WeightsError, match=f"shares the encoder of '{name}', which this version does not have"):
+            read_native(tmp_path / "x.safetensors")
