@@ -396,7 +396,7 @@ class TorchSubject(ReadableSubject):
         """Returns the same units of the network as it is run on what they see of an image; itself if that is no less.
 
         Their receptive fields must be computed, not measured, and the responses to probe images alike, in each layer by
-        its own measure. A network that draws random numbers is itself, and draws none for this.
+        its own measure; silence is no likeness. A network that draws random numbers is itself, and draws none for this.
         """
         places = [[(u.y, u.x) for u in units] for units in self._indices]
         part = None if isinstance(self._engine, OneByOne) else window(self.receptive_fields(), places, self.resolution)
@@ -427,7 +427,13 @@ class TorchSubject(ReadableSubject):
         if not torch.equal(self._random, random):
             self._random = random
             return self
-        return found if parity(found.record(probes), whole, self._probe.widths) <= PARITY else self
+        alike = parity(found.record(probes), whole, self._probe.widths) <= PARITY
+        return found if alike and self._all_places_answer(whole) else self
+
+    def _all_places_answer(self, responses: FloatArray) -> bool:
+        """Tells whether in each layer a unit at each recorded position answers some images otherwise than others."""
+        places = [(i, u.y, u.x) for i, units in enumerate(self._indices) for u in units]
+        return {place for place, moved in zip(places, np.ptp(responses, 0) > 0, strict=True) if moved} == set(places)
 
     def opened(self, layer: str | None = None) -> OpenedNetwork:
         """Opens a layer of the network, and the classes it answers with, to be looked into; see `OpenedNetwork`."""

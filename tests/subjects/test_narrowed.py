@@ -119,3 +119,16 @@ def test_a_random_network_is_itself_and_draws_what_it_would_have_drawn():
     before = whole.state()["random"]
     assert whole.narrowed() is whole
     np.testing.assert_array_equal(whole.state()["random"], before)
+
+
+def test_what_no_probe_image_drives_is_not_taken_for_alike():
+    torch.manual_seed(0)
+    net = nn.Sequential(Placed().quiet, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with torch.no_grad():
+        net[0].bias.copy_(torch.tensor([0.0, 0.0, 0.0, -100.0]))
+    alone, beside = (
+        TorchSubject(net, layer="1", units=[(c, 50, 50) for c in channels], resolution=96, engine="eager")
+        for channels in ([3], range(4))
+    )
+    assert alone.narrowed() is alone
+    assert isinstance(beside.narrowed(), Narrowed)  # by what others answer there
