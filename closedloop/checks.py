@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -294,6 +295,26 @@ def is_whole(value: Any) -> TypeGuard[int | np.integer[Any]]:
 def is_number(value: Any) -> TypeGuard[float | np.integer[Any] | np.floating[Any]]:
     """Tells whether ``value`` is one real number, of Python or numpy; yes and no are none."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def whole_number(text: str) -> int | None:
+    """Returns the whole number that a text says in digits, such as "12" or "-3"; None where it says none.
+
+    Python reads no number of more than 4,300 digits, and nobody means one of more than 18.
+    """
+    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else None
+
+
+def read_whole(name: str, text: str) -> int:
+    """Returns the whole number that a text says.
+
+    Raises:
+        InvalidArgumentError: It says none, or has more than 18 digits.
+    """
+    number = whole_number(text)
+    if number is None:
+        raise InvalidArgumentError(f"{name}: expected a whole number of at most 18 digits, got {text!r:.60}.")
+    return number
 
 
 def check_whole(name: str, value: Any, least: int) -> int:

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.developments import DEVELOP, EARLIER, development, layer_table
-from closedloop.checks import at_door, check_part
+from closedloop.checks import at_door, check_part, whole_number
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError
 from closedloop.images.eight_bit import from_bytes, quantize
 from closedloop.images.forms import check_forms
@@ -582,9 +582,10 @@ def moments(chosen: DevelopSettings, steps: int) -> tuple[int, ...]:
         between = np.linspace(0, 1, chosen.looks) ** 2  # the time between two looks grows
         return tuple(dict.fromkeys(int(step) for step in np.rint(steps * between)))
     words = [word.strip() for entry in chosen.at for word in str(entry).split(",") if word.strip()]
-    if not all(word.isascii() and word.isdecimal() and int(word) <= steps for word in words):
+    named = [number for word in words if (number := whole_number(word)) is not None and 0 <= number <= steps]
+    if len(named) < len(words):
         raise InvalidArgumentError(f"at: expected steps from 0 to {steps}, such as 0,10,100, got {chosen.at!r}.")
-    return tuple(sorted({*map(int, words), steps}))
+    return tuple(sorted({*named, steps}))
 
 
 def _subject(prepared: Prepared, chosen: DevelopSettings) -> Subject:

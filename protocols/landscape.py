@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -249,7 +250,7 @@ def _thread(recording: xr.Dataset, thread: str | None) -> tuple[str, str]:
 def _pair(plane: Plane) -> tuple[str, str]:
     """Returns the names of two directions."""
     pair = tuple(plane.split("-")) if isinstance(plane, str) else tuple(plane)
-    known = all(isinstance(p, str) and (p == "random" or (p[:2] == "pc" and p[2:].isdecimal())) for p in pair)
+    known = all(isinstance(p, str) and (p == "random" or re.fullmatch(r"pc\d{1,18}", p)) for p in pair)
     if len(pair) != 2 or not known or (pair[0] == pair[1] != "random") or "pc0" in pair:
         raise InvalidArgumentError(
             f"planes: expected pairs of different directions, 'pc1', 'pc2' … or 'random', got {plane!r}."

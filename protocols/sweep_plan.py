@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from closedloop import recipes
+from closedloop.checks import read_whole
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import Subject
 from closedloop.loop.each import each_unit
@@ -357,7 +358,7 @@ def _protocol(name: str, where: str) -> RunProtocol:
 def _whole_numbers(name: str, text: str) -> list[int]:
     """Returns the numbers of a text such as "0-9, 12"; there are not more than a plan may have runs."""
     for first, last in re.findall(r"(\d+)\s*-\s*(\d+)", text):
-        if int(last) - int(first) >= MOST_RUNS:
+        if read_whole(name, last) - read_whole(name, first) >= MOST_RUNS:
             raise InvalidArgumentError(f"{name}: expected at most {MOST_RUNS:,} numbers, got {text!r:.80}.")
     return read_columns(text)
 

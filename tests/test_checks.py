@@ -16,7 +16,9 @@ from closedloop.checks import (
     check_responses,
     check_whole,
     check_within,
+    read_whole,
     real_numbers,
+    whole_number,
 )
 from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError
 from closedloop.interfaces import Space
@@ -171,3 +173,15 @@ def test_real_numbers():
             real_numbers("x", wrong)
     with pytest.raises(InvalidArgumentError, match="x: expected finite numbers, NaN where one is missing, got an inf"):
         real_numbers("x", [1, np.inf])
+
+
+@pytest.mark.parametrize("text", ["", "²", "1" * 19, "9" * 5000, "1.0", "--1", " 1", "٣²", "1e3"])
+def test_digits_that_are_no_whole_number_one_means(text):
+    assert whole_number(text) is None
+    with pytest.raises(InvalidArgumentError, match="unit: expected a whole number of at most 18 digits, got "):
+        read_whole("unit", text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("-3", -3), ("9" * 18, 10**18 - 1), ("007", 7)])
+def test_digits_are_read(text, number):
+    assert whole_number(text) == read_whole("unit", text) == number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from closedloop.checks import whole_number
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.settings import option, settings
 from closedloop.protocols import CONTENDERS, PUBLISHED, CompareSettings, Contender
@@ -46,9 +47,10 @@ def parse_budgets(text: str) -> list[int | str]:
     """
     budgets: list[int | str] = []
     for word in (w.strip() for w in text.split(",")):
-        if word != PUBLISHED and not word.isdigit():
+        number = whole_number(word)
+        if word != PUBLISHED and (number is None or number < 0):
             raise InvalidArgumentError(
                 f"budgets: expected numbers or {PUBLISHED!r}, separated by commas, got {text!r}."
             )
-        budgets.append(word if word == PUBLISHED else int(word))
+        budgets.append(PUBLISHED if number is None else number)
     return budgets

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from closedloop.checks import whole_number
 from closedloop.cli.building import DEFAULT_UNIT, asked, load, numbers_of, read_config, read_named
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
@@ -66,11 +67,12 @@ def _models(given: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[list[
     if "model_units" not in given and "units" in held:
         return named, [int(c[0]) for c in held["units"]]
     words = str(given.get("model_units", ModelsPart.model_units)).split(",")
-    if not all(word.strip().isdigit() for word in words) or len(words) > 2:
+    columns = [number for word in words if (number := whole_number(word.strip())) is not None and number >= 0]
+    if len(columns) < len(words) or len(words) > 2:
         raise InvalidArgumentError(
             f"model_units: expected one or two whole numbers such as 0,5, got {','.join(words)!r}."
         )
-    return named, [int(word) for word in words] * (3 - len(words))
+    return named, columns * (3 - len(words))
 
 
 COMMAND = Command(

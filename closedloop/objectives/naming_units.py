@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from closedloop.checks import is_whole
+from closedloop.checks import is_whole, read_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.seeds import plain_generator
 
@@ -105,16 +105,17 @@ def _of_text(item: str, among: Numbered) -> Iterator[Named]:
     elif item == "full":
         yield item
     elif match := re.fullmatch(r"random:(\d+)", item):
-        yield from among.drawn(int(match[1]))
+        yield from among.drawn(read_whole(among.name, match[1]))
     elif match := re.fullmatch(r"(\d+)-(\d+)", item):
-        first, last = int(match[1]), int(match[2])
+        first, last = (read_whole(among.name, number) for number in match.groups())
         if last < first:
             raise InvalidArgumentError(f"{among.name}: expected the smaller number first, got {item!r}.")
         yield from (among.checked(number) for number in range(first, last + 1))
     elif match := re.fullmatch(r"\(\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\)", item):
-        yield among.checked(int(match[1])), int(match[2]), int(match[3])
+        channel, y, x = (read_whole(among.name, number) for number in match.groups())
+        yield among.checked(channel), y, x
     elif re.fullmatch(r"-?\d+", item):
-        yield among.checked(int(item))
+        yield among.checked(read_whole(among.name, item))
     else:
         raise InvalidArgumentError(
             f"{among.name}: cannot read {item!r}; expected for instance '7', '0-9', 'all', 'random:50', or in a layer "

@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from closedloop.checks import check_positive, check_whole, is_number
+from closedloop.checks import check_positive, check_whole, is_number, whole_number
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.loop.notices import notice
 from closedloop.rigs.tape import Tape
@@ -123,12 +123,13 @@ class OpenEphys:
         self, place: str = "127.0.0.1:5556", *, line: int = 0, sample_rate_hz: float = 30_000, stream: str | None = None
     ) -> None:
         host, _, port = str(place).rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65535:
+        number = whole_number(port)
+        if not host or number is None or not 0 < number < 65535:
             raise InvalidArgumentError(f"place: expected HOST:PORT, such as 127.0.0.1:5556, got {place!r:.80}.")
         self._zmq = require("zmq", "rig", "Open Ephys over ZeroMQ")
         self.tape: Tape = Tape()
         self._reader = OpenEphysReader(self.tape, line, sample_rate_hz, stream)
-        self._data, self._life = f"tcp://{place}", f"tcp://{host}:{int(port) + 1}"
+        self._data, self._life = f"tcp://{place}", f"tcp://{host}:{number + 1}"
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="closedloop-open-ephys")
         self._thread.start()

@@ -23,6 +23,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.checks import whole_number
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.images.eight_bit import encode_png, from_bytes
 from closedloop.rigs.journal import Journal
@@ -406,9 +407,10 @@ def _data(image: NDArray[np.uint8], encoding: str) -> str:
 def _parse_place(place: str) -> tuple[str, int]:
     """Returns host and port of ``HOST:PORT``."""
     host, _, port = str(place).rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    number = whole_number(port)
+    if not host or number is None or not 0 <= number <= 65535:
         raise InvalidArgumentError(f"listen: expected HOST:PORT, such as 127.0.0.1:5580, got {place!r:.80}.")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), number
 
 
 def units_said(units: Any) -> list[dict[str, Any]]:

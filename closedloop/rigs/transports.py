@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 from closedloop.capability import Capability
+from closedloop.checks import whole_number
 from closedloop.errors import InvalidArgumentError
 from closedloop.rigs.messages import Message
 
@@ -108,7 +109,8 @@ def parse_address(address: str) -> tuple[str, str]:
     """
     if isinstance(address, str) and address.startswith("zmq://"):
         host, _, port = (rest := address.removeprefix("zmq://")).rpartition(":")
-        if host and port.isdecimal() and int(port) < 65536:
+        number = whole_number(port)
+        if host and number is not None and 0 <= number <= 65535:
             return "zmq", rest
     elif isinstance(address, str) and address.startswith("folder:") and address != "folder:":
         return "folder", address.removeprefix("folder:")

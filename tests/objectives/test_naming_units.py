@@ -61,3 +61,9 @@ def test_different_columns_are_a_specification(columns):
 def test_consecutive_columns_are_one_span():
     assert columns_text(range(1000)) == "0-999"
     assert columns_text([4, 5, 9, 8]) == "4-5,9,8"
+
+
+@pytest.mark.parametrize("spec", ["9" * 5000, "0-" + "9" * 5000, "random:" + "9" * 5000, f"({'9' * 5000},0,0)"])
+def test_numbers_of_thousands_of_digits_are_refused_by_name(spec):
+    with pytest.raises(InvalidArgumentError, match="units: expected a whole number of at most 18 digits"):
+        parse_columns(spec, 10)
