@@ -113,11 +113,12 @@ def test_every_line_runs_or_is_refused(work, counted, tally):
         assert status in (0, 2), (seed, words, err)
         assert "That should not happen" not in err, (seed, words, err)
         assert "Traceback" not in err, (seed, words, err)
-        if status == 2:
-            assert listed(work) == before, (seed, words, err)
-        else:
-            for path in set(listed(work)) - set(before):
-                remove(work / path)
+        made = set(listed(work)) - set(before)
+        assert not set(before) - set(listed(work)), (seed, words, err)
+        # A subject may fail on the way, such as one that is given a millisecond: what was shown is kept, and said.
+        assert status == 0 or not made or "closedloop resume runs/" in err, (seed, words, err)
+        for path in made:
+            remove(work / path)
         tally("command lines")
 
 
