@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -162,6 +163,14 @@ def test_what_runs_elsewhere_is_a_page_with_code():
     assert set(ELSEWHERE) <= names
 
 
+@pytest.fixture
+def figures_closed():
+    """Closes what a page's code has drawn with pyplot, which keeps it for every test of this process."""
+    yield
+    plt.close("all")
+
+
+@pytest.mark.usefixtures("figures_closed")
 @pytest.mark.parametrize("page", list(pages_with_code()), ids=name_of)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
