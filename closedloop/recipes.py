@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import NoneType, UnionType
@@ -457,7 +458,8 @@ def _check_types(what: str, factory: Callable[..., Any], options: Mapping[str, A
 
 def _stated_types(factory: Callable[..., Any]) -> dict[str, Any]:
     """Returns the types of a factory's arguments; of those whose names lead nowhere here, nothing."""
-    function = factory.__init__ if inspect.isclass(factory) else inspect.unwrap(factory)
+    called = factory.func if isinstance(factory, partial) else factory
+    function = called.__init__ if inspect.isclass(called) else inspect.unwrap(called)
     try:
         return get_type_hints(function)
     except (NameError, TypeError, AttributeError, ImportError):  # names that are imported for type checkers alone

@@ -21,14 +21,13 @@ from torch import Tensor, nn
 
 from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest, reason, require
-from closedloop.interfaces import FloatArray, Space
+from closedloop.interfaces import Space
 from closedloop.networks.imagenet import class_index, imagenet_classes
 from closedloop.networks.modules import born
 from closedloop.networks.weights import RANDOM, fill, read_weights
-from closedloop.readable import ReadableGenerator
 from closedloop.seeds import STREAM, check_seed, noted_stream, part_generator
 
-from .decoding import Decoder
+from .decoding import DecodedGenerator, Decoder
 
 Search = Literal["joint", "noise", "class"]
 
@@ -51,7 +50,7 @@ BLOCKS: dict[int, list[tuple[bool, int, int]]] = {
 
 
 @final
-class BigGAN(ReadableGenerator):
+class BigGAN(DecodedGenerator):
     """Images of BigGAN-deep trained on ImageNet. Differentiable.
 
     The network takes noise ``(n, 128)`` and a class embedding ``(n, 128)``. A code of zeros stands for noise of zeros
@@ -144,22 +143,9 @@ class BigGAN(ReadableGenerator):
         }
 
     @property
-    def engine(self) -> str:
-        """The engine in use: "eager", "compile" or "onnx"."""
-        return self._decoder.engine
-
-    @property
     def recipe(self) -> Mapping[str, Any]:
         """How `load_generator` makes it again, with the engine that was chosen."""
         return {**self._recipe, "engine": self.engine}
-
-    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
-        return self._decoder(codes)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Does the same in torch; keeps the graph and the precision of ``codes``."""
-        return self._decoder.forward(codes)
 
 
 class _Searched(nn.Module):

@@ -17,6 +17,7 @@ from closedloop.images.resizing import resize_matrix
 from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.engines import build_engine
 from closedloop.networks.modules import undisturbed
+from closedloop.readable import ReadableGenerator
 
 from .pixels import check_resolution
 from .raw_images import check_range, check_raw_images, probe_codes
@@ -139,6 +140,25 @@ class Decoder:
             }
             images: Tensor = torch.func.functional_call(self.module, tensors, (codes,))[0]
         return images
+
+
+class DecodedGenerator(ReadableGenerator):
+    """A generator whose images a `Decoder` makes."""
+
+    _decoder: Decoder
+
+    @property
+    def engine(self) -> str:
+        """The engine in use: "eager", "compile" or "onnx"."""
+        return self._decoder.engine
+
+    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
+        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
+        return self._decoder(codes)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Does the same in torch; keeps the graph and the precision of ``codes``."""
+        return self._decoder.forward(codes)
 
 
 @torch.no_grad()

@@ -12,17 +12,15 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from closedloop.errors import InvalidArgumentError, UnknownNameError, WeightsError, closest
-from closedloop.interfaces import FloatArray, Space
+from closedloop.interfaces import Space
 from closedloop.networks.modules import born
 from closedloop.networks.weights import RANDOM, fill, read_weights
-from closedloop.readable import ReadableGenerator
 from closedloop.seeds import check_seed
 
-from .decoding import Decoder
+from .decoding import DecodedGenerator, Decoder
 
 #: Slope of the networks' leaky ReLU below zero.
 SLOPE = 0.3
@@ -211,7 +209,7 @@ def rename(key: str, names: Mapping[str, str]) -> str:
 
 
 @final
-class DeePSiM(ReadableGenerator):
+class DeePSiM(DecodedGenerator):
     """Images from the features of a CaffeNet layer (Dosovitskiy & Brox 2016). Differentiable.
 
     The code is the layer's features, ``(n, dim)``: 4096 for "fc6" and "fc7", 1000 for "fc8", 9216 for "pool5", 64896
@@ -291,22 +289,9 @@ class DeePSiM(ReadableGenerator):
         }
 
     @property
-    def engine(self) -> str:
-        """The engine in use: "eager", "compile" or "onnx"."""
-        return self._decoder.engine
-
-    @property
     def recipe(self) -> Mapping[str, Any]:
         """How `load_generator` makes it again, with the engine that was chosen."""
         return {**self._recipe, "engine": self.engine}
-
-    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
-        return self._decoder(codes)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Does the same in torch; keeps the graph and the precision of ``codes``."""
-        return self._decoder.forward(codes)
 
 
 class _Rectified(nn.Module):

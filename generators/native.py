@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, final
@@ -24,9 +25,8 @@ from closedloop.interfaces import FloatArray, Space
 from closedloop.networks.modules import born
 from closedloop.networks.resampling import resampled
 from closedloop.networks.weights import fill
-from closedloop.readable import ReadableGenerator
 
-from .decoding import Decoder
+from .decoding import DecodedGenerator, Decoder
 from .native_model import CHANNELS, SpatialModel
 from .two_part_model import TwoPartModel
 
@@ -40,7 +40,7 @@ _ENCODERS = ("reader.encoder.", "encoder.")
 
 
 @final
-class Native(ReadableGenerator):
+class Native(DecodedGenerator):
     """Images of a decoder that was trained to draw photographs; codes ``(n, 512)``, prior N(0, I). Differentiable.
 
     There are two models, and a file of weights holds either. The first is the decoder of a spatial autoencoder trained
@@ -93,11 +93,6 @@ class Native(ReadableGenerator):
         self.fingerprint: str = fingerprint(path, {"shell": self.shell, "resolution": self.resolution})
 
     @property
-    def engine(self) -> str:
-        """The engine in use: "eager", "compile" or "onnx"."""
-        return self._decoder.engine
-
-    @property
     def recipe(self) -> Mapping[str, Any]:
         """How `load_generator` makes it again on any machine, with the engine that was chosen."""
         return {
@@ -108,14 +103,6 @@ class Native(ReadableGenerator):
             "engine": self.engine,
             "device": None,  # where it runs is not what it is
         }
-
-    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
-        return self._decoder(codes)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Does the same in torch; keeps the graph and the precision of ``codes``."""
-        return self._decoder.forward(codes)
 
     def encoding(self, images: Tensor) -> Tensor:
         """Images ``(n, 3, h, w)`` in [0, 1], of any size -> codes ``(n, dim)`` of images like them; graph kept."""
@@ -137,14 +124,8 @@ class Native(ReadableGenerator):
         return np.concatenate([np.empty((0, self.space.dim)), *codes])
 
 
-def native_1(**options: Any) -> Native:
-    """Returns the native generator with its first weights, whatever `native` holds; `options` are those of `Native`."""
-    return Native(FIRST, **options)
-
-
-def native_2(**options: Any) -> Native:
-    """Returns the native generator with the weights of its second model; `options` are those of `Native`."""
-    return Native(SECOND, **options)
+#: The native generator with the weights of one of its models, whatever `native` holds; options are those of `Native`.
+native_1, native_2 = partial(Native, FIRST), partial(Native, SECOND)
 
 
 def find_weights(weights: str | Path | None) -> tuple[str, Path]:

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 
 from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError, WeightsError
-from closedloop.interfaces import FloatArray, Space
+from closedloop.interfaces import Space
 from closedloop.networks.imagenet import class_index, imagenet_classes
-from closedloop.readable import ReadableGenerator
 from closedloop.seeds import check_seed, named_generator
 
-from .decoding import Decoder
+from .decoding import DecodedGenerator, Decoder
 from .native import SECOND, find_weights, fingerprint, read_native
 from .native_model import on_shell
 from .two_part_model import TwoPartModel
@@ -34,7 +33,7 @@ SEARCHES = ("joint", "noise", "class")
 
 
 @final
-class NativeClass(ReadableGenerator):
+class NativeClass(DecodedGenerator):
     """Images of the native generator's second model, of one class of ImageNet or around it. Differentiable.
 
     A code of the model says what is seen, and how it is laid out. The mean code of a class is that of photographs, each
@@ -119,22 +118,9 @@ class NativeClass(ReadableGenerator):
         self.fingerprint: str = fingerprint(path, decides)
 
     @property
-    def engine(self) -> str:
-        """The engine in use: "eager", "compile" or "onnx"."""
-        return self._decoder.engine
-
-    @property
     def recipe(self) -> Mapping[str, Any]:
         """How `load_generator` makes it again, with the engine that was chosen."""
         return {**self._recipe, "engine": self.engine}
-
-    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Codes ``(n, dim)`` -> images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
-        return self._decoder(codes)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Does the same in torch; keeps the graph and the precision of ``codes``."""
-        return self._decoder.forward(codes)
 
 
 class _Searched(nn.Module):

@@ -10,24 +10,22 @@ from typing import final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import replace_file
-from closedloop.interfaces import FloatArray, Space
+from closedloop.interfaces import Space
 from closedloop.networks.engines import build_engine, export_onnx
 from closedloop.networks.modules import undisturbed
 from closedloop.networks.weights import weights_sha256
-from closedloop.readable import ReadableGenerator
 
-from .decoding import Decoder
+from .decoding import DecodedGenerator, Decoder
 from .onnx_generator import METADATA
 from .raw_images import probe_codes
 
 
 @final
-class TorchGenerator(ReadableGenerator):
+class TorchGenerator(DecodedGenerator):
     """Images of a torch module. Differentiable.
 
     The module is run in evaluation mode and left exactly as it was found. It must give the same image for the same
@@ -79,11 +77,6 @@ class TorchGenerator(ReadableGenerator):
         self.resolution: int = self._decoder.resolution
 
     @property
-    def engine(self) -> str:
-        """The engine in use: "eager", "compile" or "onnx"."""
-        return self._decoder.engine
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256 of what decides its images: weights, modules, codes, range and size; not of code."""
         module, space = self._decoder.module, self.space
@@ -94,14 +87,6 @@ class TorchGenerator(ReadableGenerator):
             "weights": weights_sha256(module.state_dict()),
         }
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-    def __call__(self, codes: FloatArray) -> NDArray[np.float32]:
-        """Turns codes ``(n, dim)`` into images ``(n, 3, h, w)`` float32, RGB in [0, 1]."""
-        return self._decoder(codes)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Does the same in torch; keeps the graph and the precision of ``codes``."""
-        return self._decoder.forward(codes)
 
     def save(self, path: str | Path) -> None:
         """Writes an ONNX file that ``load_generator("onnx:FILE")`` loads, with name and space inside.

@@ -150,3 +150,10 @@ def test_types_that_are_not_plain_are_left_to_the_factory(plug_in):
 
     plug_in.make = make
     assert recipes.build("generators", "mine", a="file.txt", b=(2, "y"), c=[1]) == ("file.txt", (2, "y"), [1])
+
+
+def test_a_name_that_fixes_an_option_does_not_take_it():
+    with pytest.raises(InvalidArgumentError, match="generator 'native-2': it has no option 'weights'"):
+        recipes.build("generators", "native-2", weights="native-1")
+    with pytest.raises(InvalidArgumentError, match="generator 'native-1': shell: expected True or False, got 'maybe'"):
+        recipes.build("generators", "native-1", shell="maybe")

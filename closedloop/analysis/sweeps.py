@@ -54,11 +54,11 @@ def sweep_table(folder: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["path", "run", *names]).merge(found, on="path", how="left")
     unseen = table["state"].isna()
     table["state"] = table["state"].astype(object).where(~unseen, "planned")
-    whys = [failure_of(Path(folder), str(path)) for path in table["path"]]
-    failed = np.array([bool(why) for why in whys])
-    table.loc[failed, "state"] = "failed"
-    held = table["problem"].where(~unseen, "")
-    table["problem"] = [why or text for why, text in zip(whys, held, strict=True)]
+    # A failed run that was begun has its reason from the catalogue; one without a folder has its note alone.
+    notes = pd.Series([failure_of(Path(folder), str(path)) for path in table["path"][unseen]], table.index[unseen], str)
+    table.loc[notes.index[notes != ""], "state"] = "failed"
+    begun = table["state"].eq("failed") & ~unseen
+    table["problem"] = table["problem"].where(~begun, table["reason"]).fillna(notes)
     return table
 
 

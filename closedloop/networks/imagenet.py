@@ -47,17 +47,21 @@ def _synsets() -> dict[str, str]:
 
 
 def class_index(label: str | int) -> int:
-    """Returns the index of an ImageNet class from its name (any case; "_" for a space) or from itself.
+    """Returns the index of an ImageNet class from what it is called, as `match_classes` reads it, or from itself.
 
     Raises:
         UnknownNameError: No such class.
+        InvalidArgumentError: Several are called so.
     """
-    names = [name.lower() for name in imagenet_classes()]
+    names = imagenet_classes()
     if isinstance(label, str):
-        wanted = label.lower().replace("_", " ")
-        if wanted not in names:
-            raise UnknownNameError(f"label: no ImageNet class {label!r}.{closest(wanted, names)}")
-        return names.index(wanted)
+        found = _named_imagenet().find(label)
+        if not found:
+            raise UnknownNameError(f"label: no ImageNet class {label!r}.{closest(_plain(label), names)}")
+        if len(found) > 1:
+            meant = ", ".join(f"{i} ({imagenet_wordnet()[i][1]})" for i in found[:_NAMED])
+            raise InvalidArgumentError(f"label: several ImageNet classes are called {label!r}; give a number: {meant}.")
+        return found[0]
     if not is_whole(label) or not 0 <= label < len(names):
         raise UnknownNameError(f"label: expected an ImageNet class by name or 0 to {len(names) - 1}, got {label!r}.")
     return int(label)
@@ -103,6 +107,11 @@ def match_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, in
             "id."
         )
     return {label: numbers[0] for label, numbers in found.items()}
+
+
+@cache
+def _named_imagenet() -> _Names:
+    return _Names(imagenet_classes())
 
 
 class _Names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,15 @@ def test_the_table_of_a_sweep_has_its_axes_and_all_its_runs(swept):
     assert set(failed["axis_unit"]) == {"7"}
     assert failed["problem"].str.contains("7").all()
     assert result.table()["run"].tolist() == table["run"].tolist()
+
+
+def test_a_note_that_was_left_behind_does_not_fail_a_finished_run(swept, tmp_path):
+    folder = shutil.copytree(swept[0], tmp_path / "s")
+    table = sweep_table(folder)
+    done = table.loc[table["state"] == "finished", "path"].iloc[0]
+    (folder / f"{done}.failed.json").write_text('{"reason": "the disk was full"}')
+    again = sweep_table(folder).set_index("path").loc[done]
+    assert (again["state"], again["problem"]) == ("finished", "")
 
 
 def test_runs_that_have_not_begun_are_planned(swept, tmp_path):

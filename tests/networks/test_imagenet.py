@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from closedloop.errors import ClosedLoopError, UnknownNameError
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, UnknownNameError
 from closedloop.networks.imagenet import class_index, class_words, imagenet_classes, imagenet_wordnet, match_classes
 from closedloop.networks.torchvision import import_torchvision
 
@@ -86,3 +86,13 @@ def test_classes_by_name_and_index():
 def test_classes_that_are_not_there(label, message):
     with pytest.raises(UnknownNameError, match=message):
         class_index(label)
+
+
+def test_a_class_by_any_of_its_names():
+    assert class_index("n01443537") == class_index("Carassius auratus") == 1
+
+
+def test_a_name_of_several_classes_is_refused():
+    """A dog and a garment, which differ in a capital."""
+    with pytest.raises(InvalidArgumentError, match=r"several ImageNet classes are called 'Cardigan'.*264 \(.*474 \("):
+        class_index("Cardigan")
