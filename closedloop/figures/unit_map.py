@@ -97,7 +97,7 @@ def _label(title: str, summary: ThreadSummary) -> tuple[str, str]:
     """Returns the name of a unit, and its response with how many times the best photograph's it is."""
     if not summary.evolved.n:
         return (title if len(title) <= 24 else title[:23] + "…"), ""
-    ratio = f"  × {summary.ratio:.2g}" if np.isfinite(summary.ratio) else ""
+    ratio = f" (× {summary.ratio:.2g})" if np.isfinite(summary.ratio) else ""
     return (title if len(title) <= 14 else title[:13] + "…"), f"{summary.evolved.mean:.3g}{ratio}"
 
 

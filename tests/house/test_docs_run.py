@@ -18,6 +18,7 @@ from PIL import Image
 
 import closedloop
 from closedloop import load_optimizer, natural_references
+from closedloop.errors import MissingExtraError
 from closedloop.generators import Fourier, load_generator
 from closedloop.optimizers import CMAES
 from closedloop.protocols import evolve
@@ -180,7 +181,10 @@ def test_code_runs(page, tmp_path, monkeypatch):
     standing(page, known)
     for block in blocks(page.read_text(), "python"):
         if not any(word in block for word in NOT_HERE):
-            exec(compile(shrunk(block), name_of(page), "exec"), known)  # noqa: S102
+            try:
+                exec(compile(shrunk(block), name_of(page), "exec"), known)  # noqa: S102
+            except MissingExtraError as error:
+                pytest.skip(str(error))  # an extra that the one of tests leaves out, as lite's weights
 
 
 #: What a reader of any page has imported.
