@@ -114,7 +114,7 @@ class SimulatedRig:
             time.sleep(self._pace * length)
             tell(done + 1, len(order), "")
         self._clock_s = round(self._clock_s + length * len(order) + 1.0, 6)
-        return {"trials": trials, "rig_clock_s": self._clock_s, "quality": self._quality()}
+        return {"trials": trials, "rig_clock_s": self._clock_s, "quality": self._quality(block)}
 
     def _answers(
         self,
@@ -137,9 +137,8 @@ class SimulatedRig:
             self._shown += 1
         spikes = None
         if self._firing is not None:
-            span = (float(block["baseline_s"][0]), float(block["window_s"][1]) + AFTER_S)
             known = np.nan_to_num(responses)
-            fired = self._firing.fire(known, float(block["show"]["on_s"]), span, gain)
+            fired = self._firing.fire(known, float(block["show"]["on_s"]), self._span(block), gain)
             spikes = self._swapped_spikes(self._without_dead(fired, first), first)
         else:
             responses = self._swapped(responses * gain, first)
@@ -184,7 +183,7 @@ class SimulatedRig:
             draws = self._rng.random(n)
             for i in range(n):
                 if self._burst == 0 and draws[i] < f["fixation"]["rate"]:
-                    self._burst = 1 + int(self._rng.geometric(1 / max(1.0, f["fixation"]["burst"])))
+                    self._burst = int(self._rng.geometric(1 / max(1.0, f["fixation"]["burst"])))
                 if self._burst:
                     self._burst -= 1
                     status[i] = "fixation_break"
@@ -237,15 +236,22 @@ class SimulatedRig:
         unit[moved & (spikes.unit == two)] = one
         return Spikes(spikes.time_s, unit, spikes.offsets)
 
-    def _quality(self) -> dict[str, dict[str, float]]:
+    def _span(self, block: Mapping[str, Any]) -> tuple[float, float]:
+        """Returns from when to when what it counts and sends of a presentation lies, in seconds from the onset."""
+        if self._firing is None:
+            return float(block["window_s"][0]), float(block["window_s"][1])
+        return float(block["baseline_s"][0]), float(block["window_s"][1]) + AFTER_S
+
+    def _quality(self, block: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         """Returns signal to noise (mean over standard deviation of the last counts) and rate of each unit."""
         if len(self._signal) < 2:
             return {}
         counts = np.stack(self._signal)
-        spread = counts.std(axis=0, ddof=1)
+        begin_s, end_s = self._span(block)
+        spread, rate_hz = counts.std(axis=0, ddof=1), counts.mean(axis=0) / (end_s - begin_s)
         snr = np.where(spread > 0, counts.mean(axis=0) / np.where(spread > 0, spread, 1), 0.0)
         return {
-            name: {"snr": round(float(snr[i]), 4), "rate_hz": round(float(counts[:, i].mean()), 4)}
+            name: {"snr": round(float(snr[i]), 4), "rate_hz": round(float(rate_hz[i]), 4)}
             for i, name in enumerate(self._units.neuroid_id)
         }
 

@@ -109,13 +109,22 @@ def test_bursts_of_broken_fixations():
     assert 0.05 < status.mean() < 0.35
 
 
+@pytest.mark.parametrize("burst", [1, 2, 8])
+def test_bursts_are_as_long_as_they_are_said_to_be(burst):
+    rig = SimulatedRig(telling(), None, parse_faults([f"fixation:0.002:{burst}"]), 0)
+    status = np.concatenate([rig._statuses(1000) for _ in range(200)]) == "fixation_break"
+    bursts = np.count_nonzero(np.diff(status.astype(int)) == 1)
+    assert status.sum() / bursts == pytest.approx(burst, rel=0.12)
+
+
 def test_a_state_goes_on_alike():
     def make():
         return SimulatedRig(telling(), None, parse_faults(["fixation", "adaptation", "drift:-0.5:50", "lost"]), 3)
 
     def block(k):
         trials = [{"trial": f"{k}-{i}", "image": i % 5} for i in range(12)]
-        return {"session": "s", "seq": k, "trials": trials, "show": {"on_s": 0.1, "off_s": 0.1}}
+        times = {"show": {"on_s": 0.1, "off_s": 0.1}, "window_s": [0.05, 0.2]}
+        return {"session": "s", "seq": k, "trials": trials, **times}
 
     pixels = [np.full((12, 12, 3), 5 * k + 2, np.uint8) for k in range(5)]
     one, two = make(), make()

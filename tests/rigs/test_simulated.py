@@ -174,6 +174,14 @@ def test_quality_tells_of_a_unit_that_dies():
     assert last < 0.6 * first
 
 
+def test_quality_tells_spikes_in_a_second():
+    firing = Firing(3, WINDOW, np.zeros(3), Course(baseline_hz=20.0))
+    said = show(SimulatedRig(FunctionSubject(three_units, 3, name="three"), firing), [51], times=200)["quality"]
+    assert [said[f"three.{i}"]["rate_hz"] for i in range(3)] == pytest.approx([20.0] * 3, rel=0.1)
+    counted = show(rig(), [51], times=2)["quality"]["three.0"]["rate_hz"]
+    assert counted == pytest.approx(1.2 / 0.15, rel=1e-3)
+
+
 def test_the_subject_gets_its_own_size_and_form():
     for subject in (GaborSubject(resolution=16), MotionEnergySubject(resolution=16)):
         assert len(show(SimulatedRig(subject), [0, 200])["trials"]) == 2
