@@ -318,7 +318,7 @@ def plan(
         success: As in `success_probability`.
         wanted: The power that is wanted, between 0 and 1.
         alpha: Level of the test.
-        sure: Whether the lower end of the interval must reach it, and not only the estimate.
+        sure: Whether the lower end of the interval must reach it, and not only the estimate; needs several models.
         soa_s: Seconds from one presentation to the next.
 
     Returns:
@@ -334,6 +334,11 @@ def plan(
     several = [models] if isinstance(models, NoiseModel) else list(models) if whole else []
     if not several or not all(isinstance(model, NoiseModel) for model in several):
         raise InvalidArgumentError(f"models: expected a NoiseModel or several, got {models!r:.80}.")
+    if sure and len(several) < 2:
+        raise InvalidArgumentError(
+            "sure: expected several models, whose spread is the interval, such as those of a pilot's resamples "
+            "(closedloop.analysis.pilot_models); a single one has none."
+        )
     check_within("wanted", wanted, 0.8)
     check_within("alpha", alpha, 0.05)
     check_positive("soa_s", soa_s)
@@ -341,6 +346,8 @@ def plan(
     for name, values in axes.items():
         if not len(values):
             raise InvalidArgumentError(f"{name}: expected at least one number, got none.")
+        for value in values:
+            check_whole(name, value, 1)
     base = Design() if design is None else design
     _check_parts(several[0], base)
     shape = tuple(len(values) for values in axes.values())

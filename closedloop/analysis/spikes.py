@@ -44,7 +44,7 @@ def counts(
     own = (
         recording["unit_number"].values if "unit_number" in recording.coords else np.arange(recording.sizes["neuroid"])
     )
-    units = int(max([*own.tolist(), *spikes.unit.tolist()[-1:], spikes.unit.max(initial=-1)])) + 1
+    units = int(max(own.max(initial=-1), spikes.unit.max(initial=-1))) + 1
     found = spikes.counts(edges, units)[:, own]
     if "status" in recording.coords:
         found[recording["status"].values != "ok"] = np.nan
@@ -89,6 +89,8 @@ def _edges(window_s: Any, bins_s: Any) -> NDArray[np.float64]:
         raise InvalidArgumentError(
             f"{name}: expected {'begin, end' if bins_s is None else 'begin, width, number'}, got {given!r}."
         )
+    if bins_s is not None and values[2] % 1:
+        raise InvalidArgumentError(f"bins_s: expected a whole number of bins, got {given!r}.")
     edges = values if bins_s is None else values[0] + values[1] * np.arange(int(values[2]) + 1)
     if len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise InvalidArgumentError(f"{name}: expected times in seconds that rise, got {given!r}.")

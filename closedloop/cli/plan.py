@@ -92,7 +92,7 @@ def plan(
 
     chosen = PlanPart(**given)
     check_options(chosen)
-    if run is None and (asked := sorted({"thread", "resamples"} & given.keys())):
+    if run is None and (asked := sorted({"thread", "resamples", "sure"} & given.keys())):
         raise InvalidArgumentError(f"{asked[0]}: expected the folder of a pilot beside it: closedloop plan RUN.")
     numbers = {name: _numbers(name, getattr(chosen, name)) for name in _LISTS}
     if chosen.figure is not None and chosen.figure.suffix.lower() not in (".png", ".pdf", ".svg"):

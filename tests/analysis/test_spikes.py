@@ -57,6 +57,7 @@ def test_psth_of_spikes_is_a_rate(ds):
         ({"window_s": (0.2, 0.1)}, r"window_s: expected times in seconds that rise, got \(0.2, 0.1\)"),
         ({"window_s": (0.2,)}, "window_s: expected begin, end"),
         ({"bins_s": (0, 0.1)}, "bins_s: expected begin, width, number"),
+        ({"bins_s": (0, 0.1, 2.5)}, "bins_s: expected a whole number of bins"),
     ],
 )
 def test_windows_that_are_none(ds, options, message):

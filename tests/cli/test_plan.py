@@ -44,6 +44,7 @@ def test_refuses(capsys):
         (["--generations", "5,x"], "generations: expected whole numbers"),
         (["--generations", "9" * 20], "generations: expected whole numbers"),
         (["--thread", "a"], "thread: expected the folder of a pilot"),
+        (["--sure"], "sure: expected the folder of a pilot"),
         (["--resamples", "-1"], "resamples: expected a whole number of at least 0"),
         (["--figure", "/proc/x.png"], "figure: cannot write /proc/x.png"),
         (["--figure", "plan.doc"], "figure: expected a name"),
