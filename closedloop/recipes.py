@@ -57,6 +57,9 @@ _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
 ENGINES = ("onnx", "eager", "compile", "auto")
 #: Entries of a recipe that say by what and where it was computed, not what it is.
 _INFORMATION = {"engine", "device"}
+#: Entries that say how a rig is reached and how long it is waited for, by the name of its subject: a rig may move.
+_REACHED = {"rig": {"patience_s", "give_up_s", "connect_s", "supersede", "token_file", "encoding"}}
+_REACHED["served"] = _REACHED["rig"] | {"listen", "journal"}
 #: How far apart engines may measure the best response of a unit, relative.
 _MEASURED = 1e-2
 #: The optimizer that is taken where none is named: on the command line and in an experiment's file.
@@ -159,7 +162,8 @@ def older_fingerprints(part: Any) -> set[str]:
     if not isinstance(part, Described) or part.recipe is None:
         return set()
     told = recipe(part)
-    return {_sha256(_by_engine(known, engine)) for known in (told, _unsaid(told)) for engine in ("", *ENGINES)}
+    before = (told, _unsaid(told), _unplaced(told))
+    return {_sha256(_by_engine(known, engine)) for known in before for engine in ("", *ENGINES)}
 
 
 def is_same_part(part: Any, held: str) -> bool:
@@ -174,6 +178,11 @@ def _unsaid(known: Any) -> Any:
         return known
     first = known.get("name") == "native" and known.get("weights") == _FIRST
     return {key: _unsaid(value) for key, value in known.items() if not (first and key == "weights")}
+
+
+def _unplaced(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a recipe without the places of a rig that drives itself, of which its fingerprint was made once."""
+    return {key: value for key, value in known.items() if key not in ("listen", "journal", "token_file")}
 
 
 def _by_engine(known: Any, engine: str) -> Any:
@@ -191,14 +200,24 @@ def same_recipe(one: Any, other: Any) -> bool:
     """Tells whether two plain values of an experiment's file stand for the same experiment.
 
     The engine that ran and the device are noted and not compared: the fastest engine is another one on another
-    processor. What a noise measured of the network is the same up to the rounding in which engines differ.
+    processor. What a noise measured of the network is the same up to the rounding in which engines differ. Of a rig
+    neither its address nor how long it is waited for is compared.
     """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
+        one, other = wherever(one), wherever(other)
         keys = (one.keys() | other.keys()) - _INFORMATION
         return all(_same_entry(key, one.get(key), other.get(key)) and (key in one) == (key in other) for key in keys)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same_recipe, one, other))
     return bool(one == other)
+
+
+def wherever(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the recipe of a rig without what says how it is reached; any other as it is."""
+    kind = str(known.get("name")).partition(":")[0]
+    if kind not in _REACHED:
+        return known
+    return {key: kind if key == "name" else value for key, value in known.items() if key not in _REACHED[kind]}
 
 
 def _same_entry(key: str, one: Any, other: Any) -> bool:

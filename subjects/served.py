@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.presentations import Answers, Asked
 from closedloop.readable import ReadableSubject
+from closedloop.recipes import wherever
 from closedloop.rigs.messages import read_token
 from closedloop.rigs.serving import Desk, DeskTransport, not_over, units_said
 
@@ -83,9 +84,8 @@ class Served(ReadableSubject):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what is asked for and of the units; port and files may change."""
-        known = {k: v for k, v in self._recipe.items() if k not in ("listen", "journal", "token_file")}
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of what is asked for and of the units; port, files, and how long is waited may change."""
+        return hashlib.sha256(json.dumps(wherever(self._recipe), sort_keys=True).encode()).hexdigest()
 
     def record(self, images: NDArray[Any]) -> FloatArray:
         """Has images ``(n, 3, h, w)`` shown once each; returns responses ``(n, units[, time])``, NaN where lost."""
