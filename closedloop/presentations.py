@@ -47,6 +47,16 @@ class Screened(Protocol):
         ...
 
 
+@runtime_checkable
+class Sized(Protocol):
+    """A capability of subjects: it shows all images equally large, whatever their number of pixels."""
+
+    @property
+    def width_deg(self) -> float | None:
+        """Width of an image in degrees of visual angle; None where a pixel of it has a size instead."""
+        ...
+
+
 @dataclass(frozen=True)
 class Asked:
     """A block of presentations, as a subject is asked for it that is `Presenting`.

@@ -30,6 +30,7 @@ from .landscape import LandscapeSettings, landscape, stored_planes
 from .lca import AllocationSettings, LossChangeAllocation
 from .map_field import MapFieldSettings, map_field
 from .map_field import at_field as at_field  # for the command line, and no public name
+from .map_field import check_width as check_width  # likewise
 from .parameters import stored_parameters
 from .pareto import pareto
 from .present import PresentSettings, present

@@ -25,7 +25,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_titles, shared
 
 from .present import Library
-from .probing import ProbeSettings, on_screen, record_probe, resuming, within
+from .probing import ProbeSettings, on_screen, px_per_deg_of, record_probe, resuming, within
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MAP_FIELD = "map_field"
 #: Places along each side where nothing was said, by stimuli.
 _STEPS = {"noise": 10, "patches": 7}
+#: How far the widths of images may differ for one field, relative.
+SAME_WIDTH = 0.01
 #: Units that a table shows, and units that have a figure.
 _ROWS, _FIGURES = 24, 3
 
@@ -131,10 +133,12 @@ def at_field(experiment: Experiment, run: str | Path, subject: Subject) -> Exper
         subject: Whose units are named by the objectives.
 
     Raises:
-        InvalidArgumentError: A thread excites several units, or one without a field; the error names it.
+        InvalidArgumentError: A thread excites several units, or one without a field; or images are not as large to the
+            eye as those of the mapping were. The error names it.
         RecordingError: It is no run of a field's mapping.
     """
     found = fit_field(open_recording(run))
+    check_width(found, run, subject)
     names, content = found["neuroid_id"].values.tolist(), experiment.model_dump(exclude_unset=True)
     for part, thread in zip(experiment.threads, content["threads"], strict=True):
         columns = parse_objective(part.objective, subject.units).columns
@@ -149,6 +153,28 @@ def at_field(experiment: Experiment, run: str | Path, subject: Subject) -> Exper
         placed = {"box": list(box), "resolution": int(found["resolution_px"]), "generator": thread["generator"]}
         thread["generator"] = {"name": "placed", **placed}
     return parse_experiment(content, "at_field")
+
+
+def check_width(found: xr.Dataset, run: str | Path, subject: Subject) -> None:
+    """Raises where images are known to be of another width to the eye than those by which fields were mapped.
+
+    Args:
+        found: What `closedloop.analysis.fit_field` returned.
+        run: The mapping's folder, for the error.
+        subject: Who is to be shown images.
+
+    Raises:
+        InvalidArgumentError: They are: the field is elsewhere in such an image.
+    """
+    mapped = Screen.of_recording(found)
+    scale = px_per_deg_of(subject, mapped.resolution)
+    if scale is None or mapped.px_per_deg is None or np.isclose(scale, mapped.px_per_deg, rtol=SAME_WIDTH):
+        return
+    then, now = (mapped.resolution / known for known in (mapped.px_per_deg, scale))
+    raise InvalidArgumentError(
+        f"at_field: the fields in {run} were mapped in images {then:.4g}° wide, and {subject.name!r} shows them "
+        f"{now:.4g}° wide; show them as in the mapping (size_deg of a rig), or map the fields again."
+    )
 
 
 def _some(images: ImageSet, count: int) -> ImageSet:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from closedloop.checks import at_door
+from closedloop.checks import at_door, is_number
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen
 from closedloop.images.sets import ImageSet
@@ -22,7 +22,7 @@ from closedloop.loop.commits import check_fingerprints, fingerprints, is_finishe
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Handed
 from closedloop.loop.settings import Timing, option, settings
-from closedloop.presentations import Screened
+from closedloop.presentations import Screened, Sized
 from closedloop.recipes import recipe, version
 from closedloop.recording.layout import REFERENCES
 from closedloop.recording.reader import open_recording
@@ -85,11 +85,8 @@ def on_screen(chosen: S, subject: Subject) -> S:
     Raises:
         InvalidArgumentError: The place lies outside the image.
     """
-    found = replace(
-        chosen,
-        resolution=chosen.resolution or resolution_of(subject),
-        px_per_deg=chosen.px_per_deg or px_per_deg_of(subject),
-    )
+    resolution = chosen.resolution or resolution_of(subject)
+    found = replace(chosen, resolution=resolution, px_per_deg=chosen.px_per_deg or px_per_deg_of(subject, resolution))
     screen = found.screen
     row, column = screen.place(found.x, found.y)
     if not (-0.5 <= row <= screen.resolution - 0.5 and -0.5 <= column <= screen.resolution - 0.5):
@@ -101,10 +98,18 @@ def on_screen(chosen: S, subject: Subject) -> S:
 
 
 @at_door
-def px_per_deg_of(subject: Subject) -> float | None:
-    """Returns pixels per degree of what a subject is shown, whatever noise is around it; None where it does not say."""
+def px_per_deg_of(subject: Subject, resolution: int | None = None) -> float | None:
+    """Returns pixels per degree of what a subject is shown, whatever noise is around it; None where it does not say.
+
+    Args:
+        subject: The network or animal that is shown images.
+        resolution: Height and width of the images in pixels; None for its own.
+    """
     while not isinstance(subject, Screened) and isinstance(subject, Wrapping):
         subject = subject.subject
+    width_deg = subject.width_deg if isinstance(subject, Sized) else None
+    if resolution is not None and is_number(width_deg) and width_deg > 0:
+        return float(resolution / width_deg)
     said = subject.px_per_deg if isinstance(subject, Screened) else None
     return float(said) if isinstance(said, (int, float, np.number)) and np.isfinite(said) and said > 0 else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from closedloop.cli.building import (
     DEFAULT_UNIT,
@@ -17,6 +17,9 @@ from closedloop.cli.building import (
 )
 from closedloop.cli.console import Meter, say
 from closedloop.loop.settings import option, settings
+
+if TYPE_CHECKING:
+    from closedloop.interfaces import Subject
 
 
 @settings
@@ -68,7 +71,7 @@ def probe(
     subject = load(recipe)
     numbers = numbers_of(made, given, content)
     if "at_field" in given:
-        numbers |= place_of(given["at_field"], subject.units.neuroid_id, numbers.get("px_per_deg"))
+        numbers |= place_of(given["at_field"], subject, numbers.get("px_per_deg"))
     say(f"Run: {where['save']}")
     with Meter("recording") as meter:
         run(subject, progress=meter, **{k: v for k, v in arguments.items() if v is not None}, **where, **numbers)
@@ -82,16 +85,16 @@ def own_pictures(run: Path) -> Any:
     return read_references(run)
 
 
-def place_of(run: Path, units: Collection[str], px_per_deg: float | None = None) -> dict[str, Any]:
-    """Returns x, y and size of the smallest square around the fields of some units, as a protocol takes them.
+def place_of(run: Path, subject: Subject, px_per_deg: float | None = None) -> dict[str, Any]:
+    """Returns x, y and size of the smallest square around the fields of a subject's units, as a protocol takes them.
 
     Args:
         run: Folder of a field's mapping.
-        units: Names of the units.
+        subject: Who is to be shown stimuli there.
         px_per_deg: What was given for the screen; None for that of the mapping.
 
     Raises:
-        InvalidArgumentError: None of them has a field there.
+        InvalidArgumentError: None of its units has a field there, or images are of another width than in the mapping.
         RecordingError: It is no run of a field's mapping.
     """
     import numpy as np
@@ -99,10 +102,13 @@ def place_of(run: Path, units: Collection[str], px_per_deg: float | None = None)
     from closedloop.analysis import fit_field
     from closedloop.errors import InvalidArgumentError
     from closedloop.images.patterns import Screen
+    from closedloop.protocols import check_width
     from closedloop.recording.reader import open_recording
 
     found = fit_field(open_recording(run))
-    own = np.isin(found["neuroid_id"].values.astype(str), list(units)) & (found["reason"].values == "")
+    if px_per_deg is None:
+        check_width(found, run, subject)
+    own = np.isin(found["neuroid_id"].values.astype(str), subject.units.neuroid_id) & (found["reason"].values == "")
     if not own.any():
         raise InvalidArgumentError(f"at_field: none of the units has a receptive field in {run}; map theirs first.")
     known = float(found["px_per_deg"])

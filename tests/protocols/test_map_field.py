@@ -6,8 +6,10 @@ import yaml
 
 from closedloop import open_recording
 from closedloop.cli import main
+from closedloop.cli.probing import place_of
 from closedloop.errors import InvalidArgumentError
-from closedloop.protocols import map_field, resume
+from closedloop.loop.experiment import parse_experiment
+from closedloop.protocols import at_field, map_field, resume
 from closedloop.protocols.probing import px_per_deg_of
 from closedloop.subjects import FunctionSubject, GaborSubject, Poisson, load_subject
 
@@ -129,6 +131,24 @@ def test_wrong_arguments(tmp_path, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         map_field(subject(), save=tmp_path / "run", progress=False, **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_field_that_was_mapped_in_images_of_another_width_is_refused(tmp_path):
+    """It is elsewhere in them."""
+    screened = FunctionSubject(load_subject(**yaml.safe_load(SUBJECT)).record, units=1, name="screened")
+    screened.resolution = 48
+    map_field(screened, save=tmp_path / "run", px_per_deg=6.0, progress=False)  # 8° wide
+    threads = [{"generator": "pixels", "objective": "unit(0)"}]
+    experiment = parse_experiment({"subject": "gabor", "threads": threads, "images": 20}, "here")
+    at_field(experiment, tmp_path / "run", screened)  # of an unknown screen
+    screened.width_deg = 8.0
+    at_field(experiment, tmp_path / "run", screened)
+    assert place_of(tmp_path / "run", screened)["px_per_deg"] == 6.0
+    screened.width_deg = 6.0
+    for ask in (lambda: at_field(experiment, tmp_path / "run", screened), lambda: place_of(tmp_path / "run", screened)):
+        with pytest.raises(InvalidArgumentError, match=r"were mapped in images 8° wide, and .* shows them 6° wide"):
+            ask()
+    assert place_of(tmp_path / "run", screened, 6.0)["px_per_deg"] == 6.0  # who says it knows it
 
 
 def test_a_subject_says_its_screen():
