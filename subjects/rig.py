@@ -16,15 +16,18 @@ from closedloop.arrays import as_names
 from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole, is_number
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError, reword
 from closedloop.interfaces import FloatArray, State, Units
-from closedloop.loop.notices import notice
+from closedloop.loop.notices import Notice, notice
 from closedloop.presentations import QUALITIES, Answers, Asked, Spikes
 from closedloop.readable import ReadableSubject
 from closedloop.rigs.client import RigClient
 from closedloop.rigs.messages import PROTOCOL, Message, block_name, encoded, read_token, sha256
 from closedloop.rigs.pixels import Encoder
-from closedloop.rigs.reading import check_welcome, read_answer, units_of_welcome
+from closedloop.rigs.reading import check_welcome, gives_spikes, read_answer, tells_spikes, units_of_welcome
 from closedloop.rigs.transports import Transport, connect, parse_address
 from closedloop.rigs.xdream import XDreamTransport
+
+#: Letters of what a rig says of a block that are shown.
+LONGEST_TEXT = 300
 
 
 @final
@@ -117,10 +120,10 @@ class RigSubject(ReadableSubject):
             None if give_up_s is None else check_positive("give_up_s", give_up_s),
             notice,
         )
-        self._session, self._seq = _session_name(), 0
+        self._session, self._seq, self._told_of = _session_name(), 0, False
         self._greet()
         #: Whether it gives spikes; None until it has answered.
-        self._fires: bool | None = {"spikes": True, "counts": False}.get(str(self.welcome.get("gives")))
+        self._fires: bool | None = gives_spikes(self.welcome)
         self.name: str = f"rig-{self.welcome.get('rig_id', 'unnamed')}"
         self.units: Units = units_of_welcome(self.welcome)
 
@@ -145,10 +148,16 @@ class RigSubject(ReadableSubject):
         return {"name": f"rig:{address}", **self._options} if address else None
 
     @property
+    def width_deg(self) -> float | None:
+        """Width of every image in degrees of visual angle; None where the rig shows a pixel of it on one of its own."""
+        width: float | None = self._show["size_deg"]
+        return width
+
+    @property
     def px_per_deg(self) -> float | None:
-        """Pixels of an image per degree: by the width that is asked for, else as the rig says of its screen."""
-        if self._show["size_deg"] is not None:
-            return float(self.resolution / self._show["size_deg"])
+        """Pixels of an image of `resolution` per degree: by its width, else as the rig says of its screen."""
+        if (width := self.width_deg) is not None:
+            return self.resolution / width
         said = (self.welcome.get("screen") or {}).get("px_per_deg")
         return float(said) if is_number(said) and said > 0 else None
 
@@ -257,12 +266,26 @@ class RigSubject(ReadableSubject):
         names = [str(trial["trial"]) for trial in trials]
         try:
             answers = read_answer(answer, names, self.units.neuroid_id, self._window, self._bins, self._fires)
+            self._fires = tells_spikes(answer) if self._fires is None else self._fires
         except SubjectError as error:
             reword(error, f"{error} Mend the rig; with supersede=True the block is then shown again.")
             raise
-        self._fires = answers.spikes is not None
+        if self._fires is None:  # what follows would not fit what was recorded of this block
+            raise SubjectError(
+                "rig: whether it gives spikes or counts is not known: its welcome does not say it, and all trials of "
+                f"block {seq} are without either. Let the rig's welcome say gives: 'spikes' or 'counts', and go on."
+            )
         self._seq = seq  # last: what fails is asked for again under the same number
+        self._tell(seq, answer.get("text"))
         return answers
+
+    def _tell(self, seq: int, said: Any) -> None:
+        """Says what a rig has to say of a block; and when it has nothing to say any more."""
+        text = " ".join(said.split())[:LONGEST_TEXT] if isinstance(said, str) else ""
+        if text or self._told_of:
+            words = f"block {seq} at the rig: {text}" if text else "the rig has nothing more to say of its blocks"
+            notice(Notice(words, "what the rig says", well=not text))
+        self._told_of = bool(text)
 
     def begin_run(self) -> Mapping[str, Any]:
         """Begins a session of its own for a new run, which can be resumed whatever else this object is used for."""
@@ -363,5 +386,10 @@ def _bins(values: Any) -> list[Any]:
 
 def _given(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options that differ from their defaults, as plain values."""
-    found = {name: values[name] for name, default in defaults.items() if values[name] != default}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    given = {name: _listed(values[name]) for name in defaults}
+    return {name: value for name, value in given.items() if value != _listed(defaults[name])}
+
+
+def _listed(value: Any) -> Any:
+    """Returns several values as a list, and any other as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value

@@ -46,7 +46,7 @@ class Running:
 
     def __init__(self, shows, address, journal=":memory:", token=None, wrap=lambda listener: listener):
         self.listener = listen(address, token)
-        self.address = address if not address.endswith(":0") else f"zmq://127.0.0.1:{self.listener.port}"
+        self.address = address if not address.endswith(":0") else f"{address[:-2]}:{self.listener.port}"
         self.server = None
         self._ended = threading.Event()
         self._began = threading.Event()

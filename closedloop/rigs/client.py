@@ -107,7 +107,7 @@ class RigClient:
             expected_s: Seconds that the rig may take to show it, before silence counts.
 
         Raises:
-            RigError: The rig refuses it.
+            RigError: The rig refuses it, or speaks another version.
             SubjectTimeoutError: There was no news for `give_up_s`.
         """
         waiting, damaged = _Waiting(expected_s, self._patience_s), 0
@@ -146,10 +146,16 @@ class RigClient:
             self._tell(Notice(words, "late answers", well=True))
 
     def _receive(self, timeout_s: float) -> Message | None:
-        """Returns the next message; what is damaged, or of a stranger, counts as stale."""
+        """Returns the next message; what is damaged, or of a stranger, counts as stale.
+
+        Raises:
+            RigError: It is of another version: to ask again brings no other.
+        """
         try:
             return self.transport.receive(timeout_s)
-        except RigError:
+        except RigError as error:
+            if error.code == "version":
+                raise
             self._note_stale()
             return None
 

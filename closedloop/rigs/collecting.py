@@ -84,6 +84,7 @@ class Report:
         strangers: How many spikes came of units that are not recorded.
         lost: How many trials were near to what was lost, or have no onset.
         damaged: How many messages or bytes could not be understood.
+        silent: Whether nothing at all came from the recording system meanwhile.
     """
 
     images: int
@@ -95,10 +96,13 @@ class Report:
     strangers: int
     lost: int
     damaged: int
+    silent: bool = False
 
     @property
     def text(self) -> str:
         """What a person should know; empty where all is well."""
+        if self.silent and self.images:
+            return f"nothing came from the recording system while {self.images} images were shown; is it recording?"
         said = []
         if not self.certain:
             said.append(
@@ -123,7 +127,8 @@ class Collector:
     Args:
         source: The recording system.
         units: What is recorded: of each ``{"id": name, "electrode": name at the system, "sorted_id": number}``, with
-            other entries as one likes; without `sorted_id` all spikes of the electrode count, but artifacts.
+            other entries as one likes; without `sorted_id` all spikes of the electrode count that are of no other
+            unit, but artifacts.
         onsets: What makes the pulses: "ttl" of the task, or a "photodiode" at the screen.
         missing: What becomes of an image without a pulse: "flip" takes the time that the program says, moved to the
             clock of the recording; "lost" takes it for a dropped frame. None for "flip" with a TTL, and "lost" with a
@@ -164,14 +169,21 @@ class Collector:
         self._tolerance_s, self._dead_s = check_positive("tolerance_s", tolerance_s), check_number("dead_s", dead_s, 0)
         self._wait_s, self._same_clock = check_positive("wait_s", wait_s), check_flag("same_clock", same_clock)
         self._artifacts = frozenset(artifacts)
+        self._whose = {(unit["electrode"], unit.get("sorted_id")): i for i, unit in enumerate(self.units)}
         self._offset_s: float | None = None
         self._restarts, self._damaged = 0, 0
-        self._begun_s = -np.inf
+        self._begun: tuple[int, float] | None = None
 
     def begin(self) -> None:
-        """Says that a block begins: what came long before it is forgotten."""
-        self._begun_s = self.source.tape.latest_s - BEFORE_S
-        self.source.tape.forget(self._begun_s)
+        """Says that a block begins: what came long before it is forgotten, and all that comes now is kept."""
+        tape = self.source.tape
+        self._begun = (tape.restarts, tape.latest_s)
+        tape.keep(np.inf)
+        tape.forget(tape.latest_s - BEFORE_S)
+
+    def rest(self) -> None:
+        """Says that no block is under way: what comes is soon forgotten, however long it takes until the next one."""
+        self.source.tape.keep(BEFORE_S)
 
     def answer(self, block: Mapping[str, Any], shown: Sequence[Flip]) -> dict[str, Any]:
         """Returns `trials`, `quality` and `rig_clock_s` of an answer, once all spikes have come.
@@ -205,11 +217,13 @@ class Collector:
         said = [flip.status for flip in shown]
         lost = sum(new != old for new, old in zip(status, said, strict=True))
         matching = (len(flips), pulses, len(known), matched.extra, matched.certain, matched.offset_s)
-        self.report = Report(*matching, strangers, lost, tape.damaged - self._damaged)
+        silent = self._begun == (tape.restarts, tape.latest_s)
+        self.report = Report(*matching, strangers, lost, tape.damaged - self._damaged, silent)
         self._damaged = tape.damaged
-        if self.report.text:
-            notice(f"block {block.get('seq', '')}: {self.report.text}")
         answer: dict[str, Any] = {"trials": found, "collected": _plain(self.report)}
+        if text := self.report.text:
+            notice(f"block {block.get('seq', '')}: {text}")
+            answer["text"] = text
         if np.isfinite(tape.latest_s):
             answer["rig_clock_s"] = round(tape.latest_s, 6)
         shown_s = (end_s - begin_s) * sum(word == "ok" for word in status)
@@ -313,10 +327,7 @@ class Collector:
         """Returns the unit of a spike; −1 for a stranger, −2 for an artifact."""
         if number in self._artifacts:
             return -2
-        for i, unit in enumerate(self.units):
-            if unit["electrode"] == electrode and unit.get("sorted_id") in (None, number):
-                return i
-        return -1
+        return self._whose.get((electrode, number), self._whose.get((electrode, None), -1))
 
 
 @final
@@ -331,6 +342,7 @@ class RecordedRig:
 
     def __init__(self, display: Display, collector: Collector, about: Mapping[str, Any] | None = None) -> None:
         self._display, self._collector, self._about = display, collector, dict(about or {})
+        collector.rest()
 
     def welcome(self) -> Mapping[str, Any]:
         """Returns what is said of the rig."""
@@ -341,8 +353,11 @@ class RecordedRig:
     ) -> Mapping[str, Any]:
         """Shows a block, and returns its trials with their spikes."""
         self._collector.begin()
-        shown = self._display.show(block, images, attempt, tell)
-        return self._collector.answer(block, shown)
+        try:
+            shown = self._display.show(block, images, attempt, tell)
+            return self._collector.answer(block, shown)
+        finally:
+            self._collector.rest()
 
 
 def _span(block: Mapping[str, Any]) -> tuple[float, float]:

@@ -29,13 +29,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from closedloop.errors import InvalidArgumentError, RigError
+from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.files import replace_file, synchronize
 from closedloop.rigs.messages import Message, decoded, refusal, sha256
 
 #: Seconds between two looks at the folder: soon after something was asked, and later.
 SOON_S, LATER_S = 0.002, 0.02
-#: Seconds after which a block whose files do not fit is told to be damaged; a share may still be copying.
+#: Seconds after which a file that does not fit, or cannot be read, is told to be wrong; a share may still be copying.
 COPYING_S = 5.0
 _BLOCK = re.compile(r"\d{6,}(-[0-9a-f]{12})?")
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
@@ -108,6 +108,7 @@ class FolderTransport:
         self._root = Path(folder)
         self._awaited: list[Path] = []
         self._told: bytes | None = None
+        self._unread: dict[Path, float] = {}
         self._client = secrets.token_hex(6)
 
     def send(self, sent: Message) -> None:
@@ -169,11 +170,16 @@ class FolderTransport:
         temporary.rename(place)
 
     def receive(self, timeout_s: float) -> Message | None:
-        """Looks for the answer to what was sent last, and for news of it."""
+        """Looks for the answer to what was sent last, and for news of it.
+
+        Raises:
+            SubjectError: What lies in the place of the answer is none, and is not written any more.
+            RigError: It is of another version.
+        """
         end, pause = time.monotonic() + timeout_s, SOON_S
         while True:
             for path in self._awaited:
-                header = _header(path)
+                header = self._answer(path)
                 if header is not None:
                     if path.name.startswith(("welcome", "refused")):
                         self._forget_hello(path)
@@ -185,6 +191,24 @@ class FolderTransport:
                 return None
             time.sleep(min(pause, left))
             pause = min(LATER_S, 1.5 * pause)
+
+    def _answer(self, path: Path) -> dict[str, Any] | None:
+        """Returns the header of an answer; None where it is not there, or may still be on its way.
+
+        Raises:
+            SubjectError: It has been there for long, and is none: it would be waited for in vain.
+        """
+        header = _header(path)
+        if header is not None or not path.exists():
+            self._unread.pop(path, None)
+            return header
+        if time.monotonic() - self._unread.setdefault(path, time.monotonic()) > COPYING_S:
+            del self._unread[path]
+            raise SubjectError(
+                f"rig: expected an answer in JSON with proto and type in {path}, got something else. Mend the rig's "
+                "program, remove that file, and go on; the rig is then asked for it again."
+            )
+        return None
 
     def _news(self) -> Message | None:
         """Returns the progress of the block, where it is another than the last one seen."""

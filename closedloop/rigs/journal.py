@@ -6,7 +6,9 @@ rig that dies while it shows a block shows it twice, and says so.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -20,7 +22,11 @@ CREATE TABLE IF NOT EXISTS blocks (
     attempt INTEGER NOT NULL, answer BLOB,
     PRIMARY KEY (session, seq, block));
 CREATE TABLE IF NOT EXISTS rig (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS sessions (session TEXT PRIMARY KEY, units TEXT NOT NULL);
 """
+
+#: Seconds that a journal is waited for which somebody else has open: a rig that is ending.
+LOCKED_S = 2.0
 
 
 class Entry(NamedTuple):
@@ -41,23 +47,29 @@ class Entry(NamedTuple):
 class Journal:
     """The journal of a rig: an SQLite file on a disk of the rig's own computer.
 
+    It is that of one rig: two that answer the same experiment would show its blocks twice. The file is locked as long
+    as it is open, by the operating system, which lets go of it however the process ends.
+
     Args:
         path: The file; ":memory:" for one that is lost with the process.
 
     Raises:
-        RecordingError: It cannot be opened, or is another file.
+        RecordingError: It cannot be opened, another rig has it, or it is another file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path: str = str(path)
         self._made = self.path != ":memory:" and not Path(self.path).exists()
         try:
-            self._file = sqlite3.connect(self.path, isolation_level=None, timeout=10, check_same_thread=False)
+            self._file = sqlite3.connect(self.path, isolation_level=None, timeout=LOCKED_S, check_same_thread=False)
+            self._file.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = FULL")
             self._file.executescript(_TABLES)
         except sqlite3.Error as error:
-            raise RecordingError(f"journal: cannot open {path} ({error}); name a new file.") from error
+            locked = "locked" in str(error)
+            cure = "another rig writes it; end that one, or name another file" if locked else "name a new file"
+            raise RecordingError(f"journal: cannot open {path} ({error}); {cure}.") from error
 
     def last_done(self, session: str) -> int:
         """Returns the number of the last block of a session that is answered; 0 for none."""
@@ -70,6 +82,25 @@ class Journal:
             "SELECT block, attempt, answer FROM blocks WHERE session = ? AND seq = ? ORDER BY rowid", (session, seq)
         )
         return [Entry(*row) for row in rows]
+
+    def check_units(self, session: str, units: Sequence[str], *, supersede: bool = False) -> None:
+        """Writes down which units a session is answered for; from then on they stay, for answers name them by place.
+
+        Raises:
+            RigError: They are others ("conflict").
+        """
+        said = json.dumps(list(units), ensure_ascii=False)
+        row = self._one("SELECT units FROM sessions WHERE session = ?", session)
+        if row is not None and row[0] != said and not supersede:
+            known = json.loads(row[0])
+            raise RigError(
+                f"session {session} was answered for {len(known)} units such as {known[0]!r:.60}, and this rig records "
+                f"{len(units)} such as {units[0]!r:.60}, or in another order. Start it with the units that it had; or "
+                "begin a new run.",
+                "conflict",
+            )
+        if row is None or row[0] != said:
+            self._file.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (session, said))
 
     def begin(self, session: str, seq: int, block: str, *, supersede: bool = False) -> int:
         """Writes down that a block is about to be shown; returns which attempt that is, from 1.

@@ -22,9 +22,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from closedloop.checks import check_positive, check_whole, is_number, whole_number
+from closedloop.checks import check_positive, check_whole, is_number
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.loop.notices import notice
+from closedloop.rigs.places import LAST_PORT, joined_place, parse_place
 from closedloop.rigs.tape import Tape
 
 #: What a TTL's type is.
@@ -122,14 +123,16 @@ class OpenEphys:
     def __init__(
         self, place: str = "127.0.0.1:5556", *, line: int = 0, sample_rate_hz: float = 30_000, stream: str | None = None
     ) -> None:
-        host, _, port = str(place).rpartition(":")
-        number = whole_number(port)
-        if not host or number is None or not 0 < number < 65535:
-            raise InvalidArgumentError(f"place: expected HOST:PORT, such as 127.0.0.1:5556, got {place!r:.80}.")
+        host, port = parse_place("place", place, "127.0.0.1:5556")
+        if not 0 < port < LAST_PORT:
+            raise InvalidArgumentError(
+                f"place: expected HOST:PORT, such as 127.0.0.1:5556, with a port from 1 to {LAST_PORT - 1}, got "
+                f"{place!r:.80}."
+            )
         self._zmq = require("zmq", "rig", "Open Ephys over ZeroMQ")
         self.tape: Tape = Tape()
         self._reader = OpenEphysReader(self.tape, line, sample_rate_hz, stream)
-        self._data, self._life = f"tcp://{place}", f"tcp://{host}:{number + 1}"
+        self._data, self._life = (f"tcp://{joined_place(host, number)}" for number in (port, port + 1))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="closedloop-open-ephys")
         self._thread.start()

@@ -20,6 +20,8 @@ from closedloop.rigs.messages import encoded
 
 #: What a rig says of each unit that stands elsewhere in a recording, or changes from block to block.
 _NOT_COLUMNS = ("id", *QUALITIES)
+#: What a trial has of a rig that gives spikes, and of one that gives counts.
+_SPIKES, _COUNTS = frozenset(("spike_s", "spike_unit")), frozenset(("counts",))
 #: The largest number of an attempt that is believed.
 _ATTEMPTS = 2**31 - 1
 
@@ -64,6 +66,21 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (str, int, float)) and not isinstance(value, bool)
 
 
+def gives_spikes(welcome: Mapping[str, Any]) -> bool | None:
+    """Tells whether a rig gives spikes, and not counts, by its welcome; None where that does not say it."""
+    return {"spikes": True, "counts": False}.get(str(welcome.get("gives")))
+
+
+def tells_spikes(answer: Mapping[str, Any]) -> bool | None:
+    """Tells whether an answer holds spikes, and not counts; None where it holds neither, for instance as all is lost.
+
+    Args:
+        answer: One that `read_answer` has read.
+    """
+    names = {name for entry in _list(answer, "trials") for name in entry}
+    return True if _SPIKES & names else False if _COUNTS & names else None
+
+
 def read_answer(
     answer: Mapping[str, Any],
     trials: Sequence[str],
@@ -80,10 +97,11 @@ def read_answer(
         units: Names of the units that it records.
         window_s: Where spikes are counted.
         bins_s: In which bins.
-        fires: Whether it gives spikes, where that is known: an answer in which all is lost does not tell.
+        fires: Whether it gives spikes, where that is known (`gives_spikes`, `tells_spikes`).
 
     Raises:
-        SubjectError: It names an unknown trial, or one twice; or an entry is none.
+        SubjectError: It names an unknown trial, or one twice; an entry is none; or there are counts of a rig that gives
+            spikes, or the reverse.
     """
     known: dict[str, Mapping[str, Any]] = {}
     for entry in _list(answer, "trials"):
@@ -98,7 +116,8 @@ def read_answer(
     if any(word not in STATUSES for word in status):
         wrong = next(word for word in status if word not in STATUSES)
         raise SubjectError(f"rig: expected a status of {', '.join(STATUSES)}, got {wrong!r:.80}.")
-    fired = fires if fires is not None else not any("counts" in entry for entry in entries)
+    fired = fires if fires is not None else tells_spikes(answer) is not False
+    _check_kind(entries, fired)
     onset = [entry.get("onset_s") for entry in entries]
     return Answers(
         status=status,
@@ -112,6 +131,16 @@ def read_answer(
         bins_s=None if bins_s is None else (float(bins_s[0]), float(bins_s[1]), int(bins_s[2])),
         quality=_quality(answer.get("quality"), units),
     )
+
+
+def _check_kind(entries: Sequence[Mapping[str, Any]], fires: bool) -> None:
+    """Raises SubjectError where an entry has counts and the rig gives spikes, or the reverse: they would be dropped."""
+    for entry in entries:
+        if wrong := sorted((_COUNTS if fires else _SPIKES) & entry.keys()):
+            raise SubjectError(
+                f"rig: expected {'spike_s and spike_unit' if fires else 'counts'} of trial {entry.get('trial')!r:.60}, "
+                f"as its welcome says or its answers had before, got {wrong[0]}; a rig gives spikes or counts."
+            )
 
 
 def _list(answer: Mapping[str, Any], name: str) -> list[Any]:

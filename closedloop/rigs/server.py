@@ -21,7 +21,7 @@ from closedloop.presentations import STATUSES
 from closedloop.rigs.journal import Entry, Journal
 from closedloop.rigs.messages import Message, block_name, decoded, encoded, message, refusal
 from closedloop.rigs.pixels import ENCODINGS, decode
-from closedloop.rigs.reading import read_answer, units_of_welcome
+from closedloop.rigs.reading import gives_spikes, read_answer, units_of_welcome
 from closedloop.rigs.transports import Listener
 
 #: The longest name of a session, in letters, the highest number of a block, the longest time within one in seconds, and
@@ -126,7 +126,9 @@ class RigServer:
             return
         encoding = str(header["encoding"])
         images = [decode(encoding, entry, part) for entry, part in zip(header["images"], asked.parts, strict=True)]
-        attempt = self._journal.begin(session, seq, block, supersede=bool(header.get("supersede")))
+        supersede = bool(header.get("supersede"))
+        self._journal.check_units(session, units_of_welcome(self._shows.welcome()).neuroid_id, supersede=supersede)
+        attempt = self._journal.begin(session, seq, block, supersede=supersede)
         last = [time.monotonic()]
 
         def tell(done: int, of: int, text: str = "") -> None:
@@ -146,8 +148,9 @@ class RigServer:
         """Returns an answer as it is written down, if the other side can read it: what is written down stays."""
         try:
             names = [str(trial["trial"]) for trial in block["trials"]]
-            units = units_of_welcome(self._shows.welcome()).neuroid_id
-            read_answer(answer.header, names, units, block["window_s"], block.get("bins_s"))
+            said = self._shows.welcome()
+            units, fires = units_of_welcome(said).neuroid_id, gives_spikes(said)
+            read_answer(answer.header, names, units, block["window_s"], block.get("bins_s"), fires)
             return encoded(answer.header)
         except (SubjectError, ValueError, TypeError) as error:
             raise RigError(f"what the rig's program says of this block cannot be read: {error}", "unknown") from error

@@ -23,13 +23,13 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import whole_number
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.images.eight_bit import encode_png, from_bytes
 from closedloop.rigs.journal import Journal
 from closedloop.rigs.messages import Message, encoded, refuse_constant
 from closedloop.rigs.pixels import ENCODINGS
-from closedloop.rigs.reading import read_answer
+from closedloop.rigs.places import is_loopback, parse_place
+from closedloop.rigs.reading import gives_spikes, read_answer
 from closedloop.rigs.server import RigServer, Tell
 
 #: Name and version of the protocol; what stands behind the slash changes when an older client would misunderstand.
@@ -38,8 +38,6 @@ PROTOCOL = "closedloop-serve/1"
 LONGEST = 2**28
 #: Seconds that `ask` waits for a block unless it says otherwise, and at most.
 WAIT_S, MOST_S = 10.0, 600.0
-#: Hosts that no other computer reaches.
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @final
@@ -176,7 +174,7 @@ def _checked(
     names, units = [trial["trial"] for trial in block["trials"]], [str(unit["id"]) for unit in said["units"]]
     try:
         encoded(found)
-        read_answer(found, names, units, block["window_s"], block.get("bins_s"), said.get("gives") == "spikes")
+        read_answer(found, names, units, block["window_s"], block.get("bins_s"), gives_spikes(said))
     except (SubjectError, ValueError) as error:
         raise RigError(f"tell: {str(error).removeprefix('rig: ')}", "malformed") from error
     return found
@@ -201,8 +199,8 @@ class DeskTransport:
 
     def __init__(self, place: str, desk: Desk, journal: str | Path, token: bytes | None = None) -> None:
         self.desk = desk
-        host, port = _parse_place(place)
-        if host not in LOOPBACK and token is None:
+        host, port = parse_place("listen", place, "127.0.0.1:5580")
+        if token is None and not is_loopback(host):
             raise InvalidArgumentError(
                 f"listen: other computers reach {place}; give both sides a token (--token-file, of mode 0600), or "
                 "listen at 127.0.0.1."
@@ -402,15 +400,6 @@ def _data(image: NDArray[np.uint8], encoding: str) -> str:
     if encoding == "rgb8":
         return base64.b64encode(np.ascontiguousarray(image).tobytes()).decode()
     return base64.b64encode(encode_png(from_bytes(image.transpose(2, 0, 1)))).decode()
-
-
-def _parse_place(place: str) -> tuple[str, int]:
-    """Returns host and port of ``HOST:PORT``."""
-    host, _, port = str(place).rpartition(":")
-    number = whole_number(port)
-    if not host or number is None or not 0 <= number <= 65535:
-        raise InvalidArgumentError(f"listen: expected HOST:PORT, such as 127.0.0.1:5580, got {place!r:.80}.")
-    return host.strip("[]"), number
 
 
 def units_said(units: Any) -> list[dict[str, Any]]:

@@ -57,6 +57,8 @@ class Tape:
     _gaps: list[list[float]] = field(default_factory=list)
     _open: dict[str, list[float]] = field(default_factory=dict)
     _ends: dict[str, float] = field(default_factory=dict)
+    _most_s: float = np.inf
+    _forgot_s: float = -np.inf
     _changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
 
     def spike(self, key: Key, time_s: float, stream: str = "") -> None:
@@ -90,12 +92,14 @@ class Tape:
             self.restarts += 1
             self._spikes, self._pulses, self._gaps = [], [], [[-np.inf, time_s]]
             self._latest_s, self._lag_s = time_s, np.inf
-            self._open, self._ends = {}, {}
+            self._open, self._ends, self._forgot_s = {}, {}, -np.inf
         if (gap := self._open.pop(stream, None)) is not None:
             gap[1] = max(time_s, gap[0])
         self._ends[stream] = max(time_s, self._ends.get(stream, -np.inf))
         self._latest_s = max(self._latest_s, time_s)
         self._lag_s = min(self._lag_s, time.monotonic() - time_s)
+        if self._latest_s - self._forgot_s > 2 * self._most_s:  # now and then, for it goes through all that is kept
+            self._forget(self._latest_s - self._most_s)
         self._changed.notify_all()
 
     @property
@@ -124,9 +128,18 @@ class Tape:
         times = np.array([time_s for time_s, _ in spikes], np.float64)
         return Taken(times, [key for _, key in spikes], np.array(pulses), np.array(gaps).reshape(-1, 2))
 
+    def keep(self, most_s: float) -> None:
+        """Says how many seconds are kept from now on, at least; what is twice as old is dropped. Infinite for all."""
+        with self._changed:
+            self._most_s = most_s
+
     def forget(self, before_s: float) -> None:
         """Drops what is older than this."""
         with self._changed:
-            self._spikes = [spike for spike in self._spikes if spike[0] >= before_s]
-            self._pulses = [pulse for pulse in self._pulses if pulse >= before_s]
-            self._gaps = [gap for gap in self._gaps if gap[1] >= before_s]
+            self._forget(before_s)
+
+    def _forget(self, before_s: float) -> None:
+        self._spikes = [spike for spike in self._spikes if spike[0] >= before_s]
+        self._pulses = [pulse for pulse in self._pulses if pulse >= before_s]
+        self._gaps = [gap for gap in self._gaps if gap[1] >= before_s]
+        self._forgot_s = before_s

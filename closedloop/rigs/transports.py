@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 from closedloop.capability import Capability
-from closedloop.checks import whole_number
 from closedloop.errors import InvalidArgumentError
 from closedloop.rigs.messages import Message
+from closedloop.rigs.places import split_place
 
 
 @runtime_checkable
@@ -108,9 +108,7 @@ def parse_address(address: str) -> tuple[str, str]:
         InvalidArgumentError: It is neither.
     """
     if isinstance(address, str) and address.startswith("zmq://"):
-        host, _, port = (rest := address.removeprefix("zmq://")).rpartition(":")
-        number = whole_number(port)
-        if host and number is not None and 0 <= number <= 65535:
+        if split_place(rest := address.removeprefix("zmq://")) is not None:
             return "zmq", rest
     elif isinstance(address, str) and address.startswith("folder:") and address != "folder:":
         return "folder", address.removeprefix("folder:")

@@ -19,8 +19,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.errors import InvalidArgumentError, MissingExtraError, RecordingError, RigError, require
+from closedloop.errors import InvalidArgumentError, MissingExtraError, RecordingError, RigError, SubjectError, require
 from closedloop.files import PARTIAL, put_file
+from closedloop.rigs.folder import COPYING_S
 from closedloop.rigs.messages import Message, message
 
 #: The file in which the session that uses a folder is noted.
@@ -53,6 +54,7 @@ class XDreamTransport:
         self._waiting: list[Message] = []
         self._asked: Message | None = None
         self._seen: tuple[int, int] | None = None
+        self._unread_s: float | None = None
 
     def send(self, sent: Message) -> None:
         """Writes the images of a block, or answers in the place of the task who it is."""
@@ -69,7 +71,7 @@ class XDreamTransport:
             return
         self._own(str(sent.header["session"]))
         self._write(sent)
-        self._asked, self._seen = sent, None
+        self._asked, self._seen, self._unread_s = sent, None, None
 
     def _own(self, session: str) -> None:
         """Notes whose blocks lie in the folder.
@@ -115,7 +117,11 @@ class XDreamTransport:
             time.sleep(min(POLL_S, left))
 
     def _responses(self, header: Mapping[str, Any]) -> Message | None:
-        """Returns the answer that a block's file is; None where it is not there, or still being written."""
+        """Returns the answer that a block's file is; None where it is not there, or still being written.
+
+        Raises:
+            SubjectError: It has not changed for long, and cannot be read.
+        """
         path = self._folder / f"block{header['seq']:03d}.mat"
         try:
             now = path.stat()
@@ -124,13 +130,19 @@ class XDreamTransport:
             return None
         size = (now.st_size, now.st_mtime_ns)
         if size != self._seen:  # looked at twice, it is whole
-            self._seen = size
+            self._seen, self._unread_s = size, None
             return None
         try:
             shown, responses = read_block(content)
         except (MissingExtraError, InvalidArgumentError):
             raise
-        except Exception:  # noqa: BLE001 - readers of half a file raise all kinds
+        except Exception as error:  # readers of half a file raise all kinds
+            self._unread_s = time.monotonic() if self._unread_s is None else self._unread_s
+            if time.monotonic() - self._unread_s > COPYING_S:
+                raise SubjectError(
+                    f"rig: expected stimulusID and tEvokedResp (in MATLAB channels × images) in {path}, got something "
+                    f"else ({type(error).__name__}: {error}). Mend the task, let it write that file again, and go on."
+                ) from error
             return None
         return self._answer(header, shown, responses)
 

@@ -7,9 +7,10 @@ from typing import Any, final
 
 from closedloop.errors import InvalidArgumentError, RigError, require
 from closedloop.rigs.messages import Message, frames_of, opened, refusal
+from closedloop.rigs.places import is_loopback, joined_place, parse_place
 
-#: Hosts that nobody else reaches.
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+#: What a place looks like, for errors.
+EXAMPLE = "127.0.0.1:5570"
 
 
 def _zmq() -> Any:
@@ -29,7 +30,7 @@ class ZmqTransport:
 
     def __init__(self, place: str, token: bytes | None = None) -> None:
         self.address: str = f"zmq://{place}"
-        self._place = place
+        self._host, self._port = parse_place("address", place, EXAMPLE)
         self._token = token
         self._zmq = _zmq()
         self._context = self._zmq.Context()
@@ -63,7 +64,8 @@ class ZmqTransport:
         self._socket.setsockopt(self._zmq.LINGER, 0)
         self._socket.setsockopt(self._zmq.RECONNECT_IVL, 50)
         self._socket.setsockopt(self._zmq.RECONNECT_IVL_MAX, 1000)
-        self._socket.connect(f"tcp://{self._place}")
+        self._socket.setsockopt(self._zmq.IPV6, ":" in self._host)
+        self._socket.connect(f"tcp://{joined_place(self._host, self._port)}")
 
     def close(self) -> None:
         """Closes the socket."""
@@ -92,8 +94,8 @@ class ZmqListener:
     """
 
     def __init__(self, place: str, token: bytes | None = None) -> None:
-        zmq, (host, _, port) = _zmq(), place.rpartition(":")
-        if token is None and host not in LOOPBACK:
+        zmq, (host, port) = _zmq(), parse_place("listen", place, EXAMPLE)
+        if token is None and not is_loopback(host):
             raise InvalidArgumentError(
                 f"listen: {host} can be reached from other computers; give both sides a token (a file of mode 0600, "
                 "named by CLOSEDLOOP_RIG_TOKEN_FILE), or listen at 127.0.0.1."
@@ -101,8 +103,9 @@ class ZmqListener:
         self._token, self._context = token, zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 500)
+        self._socket.setsockopt(zmq.IPV6, ":" in host)
         try:
-            self._socket.bind(f"tcp://{host}:{'*' if port == '0' else port}")
+            self._socket.bind(f"tcp://{joined_place(host, port or '*')}")
         except zmq.ZMQError as error:
             self.close()
             raise InvalidArgumentError(f"listen: cannot listen at {place} ({error}).") from error

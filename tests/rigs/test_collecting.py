@@ -249,20 +249,65 @@ def test_bounces_are_one_pulse_and_artifacts_no_spikes():
     assert not any(abs(t - 0.1) < 0.004 for t in answer["trials"][2]["spike_s"])
 
 
-def test_units_by_their_sorted_number():
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_units_by_their_sorted_number(order):
+    """A spike is of the unit with its number, and else of the rest, wherever that stands."""
     source = Played()
-    units = [
+    known = [
         {"id": "a", "electrode": "A-000", "sorted_id": 2},
         {"id": "b", "electrode": "A-000", "sorted_id": 1},
         {"id": "rest", "electrode": "A-000"},
     ]
-    collector = Collector(source, units, wait_s=0.01, same_clock=False)
+    collector = Collector(source, [known[i] for i in order], wait_s=0.01, same_clock=False)
     source.tape.pulse(1.0)
     for number in (1, 2, 4):
         source.tape.spike(("A-000", number), 1.0 + number / 100)
     source.tape.now(5.0)
     (trial,) = collector.answer(block(1), [Flip("ok", 0.0)])["trials"]
-    assert list(zip(trial["spike_s"], trial["spike_unit"], strict=True)) == [(0.01, 1), (0.02, 0), (0.04, 2)]
+    found = [known[order[unit]]["id"] for unit in trial["spike_unit"]]
+    assert list(zip(trial["spike_s"], found, strict=True)) == [(0.01, "b"), (0.02, "a"), (0.04, "rest")]
+
+
+def test_what_comes_between_blocks_is_soon_forgotten():
+    """A rig waits for hours, and its recording goes on."""
+    source = Played()
+    collector = Collector(source, UNITS, wait_s=0.01, same_clock=False)
+
+    class Late:
+        def show(self, block, images, attempt, tell):
+            spikes = len(source.tape.taken().spike_key)
+            for k in range(400):  # a long block is kept
+                source.tape.spike(("A-000", 1), 1000.0 + k / 10)
+            assert len(source.tape.taken().spike_key) == spikes + 400
+            return [Flip("not_shown", None) for _ in block["trials"]]
+
+    recorded = RecordedRig(Late(), collector)
+    for _ in range(2):
+        for k in range(9000):
+            source.tape.spike(("A-000", 1), 100.0 + k / 10)
+            assert len(source.tape._spikes) <= 101
+        assert len(source.tape._spikes) >= 49
+        source.tape.pulse(999.9)
+        recorded.show(block(3), [], 1, print)
+        source.tape.spike(("A-000", 1), 50.0)  # the recording is begun anew
+
+
+def test_a_recording_system_that_says_nothing_is_told_to_the_experiment(running, address):  # noqa: F811 - fixtures
+    class Silent:
+        def show(self, block, images, attempt, tell):
+            return [Flip("ok", 1.0 + i) for i in range(len(block["trials"]))]
+
+    collector = Collector(Played(), UNITS, wait_s=0.01, same_clock=False)
+    rig, told = running(RecordedRig(Silent(), collector), address), []
+    subject = RigSubject(rig.address, resolution=12, on_s=0.001, off_s=0.0, patience_s=2.0)
+    notices.listen(told.append)
+    try:
+        assert np.isnan(subject.record(marked([1, 2]))).all()
+    finally:
+        notices.leave(told.append)
+        subject.close()
+    said = "nothing came from the recording system while 2 images were shown; is it recording?"
+    assert f"block 1 at the rig: {said}" in told
 
 
 class Showing:

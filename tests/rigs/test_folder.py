@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from closedloop.errors import RigError
+from closedloop.errors import RigError, SubjectError
 from closedloop.rigs import folder
 from closedloop.rigs.folder import FolderListener, FolderTransport
 from closedloop.rigs.messages import message, sha256
@@ -63,6 +63,24 @@ def test_half_an_answer_is_none(both):
     answer = place / "000001" / "answer.json"
     answer.write_text('{"proto": "closedloop-rig/1", "type": "ans')
     assert asker.receive(0) is None
+    answer.write_text('{"proto": "closedloop-rig/1", "type": "answer"}')
+    assert asker.receive(0).type == "answer"
+
+
+def test_an_answer_that_stays_none_is_told(both, monkeypatch):
+    """It would be waited for in vain: the rig has answered."""
+    asker, _, place = both
+    asker.send(block(encoding="png"))
+    answer = place / "000001" / "answer.json"
+    answer.write_text('{"proto": "closedloop-rig/1", "type": "answer", "trials": [{"spike_s": NaN}]}')
+    assert asker.receive(0) is None
+    monkeypatch.setattr(folder, "COPYING_S", 0.0)
+    time.sleep(0.01)
+    with pytest.raises(SubjectError, match=r"expected an answer in JSON .*000001/answer.json.*remove that file"):
+        asker.receive(0)
+    answer.write_text('{"proto": "closedloop-rig/9", "type": "answer"}')
+    with pytest.raises(RigError, match="update the older side"):
+        asker.receive(0)
     answer.write_text('{"proto": "closedloop-rig/1", "type": "answer"}')
     assert asker.receive(0).type == "answer"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import sys
 
 import numpy as np
@@ -144,6 +145,39 @@ def test_superseded_blocks_are_shown_and_both_are_kept():
     assert [s.type for s in sent] == ["answer"] * 5
     assert len(journal.entries("s", 1)) == 2
     assert len(shows.attempts) == 4
+
+
+def test_a_session_keeps_its_units():
+    """Answers name them by their place: a rig that is begun again with others shows nothing for it."""
+
+    class Others(Counting):
+        def welcome(self):
+            return {"rig_id": "r", "units": [{"id": "b"}]}
+
+    journal, others = Journal(":memory:"), Others()
+    serve(Counting(), journal, block())
+    sent = serve(others, journal, block(), block(2), block(session="t"), block(2, supersede=True), block(3))
+    assert [s.type for s in sent] == ["answer", "error", "answer", "answer", "answer"]
+    assert "answered for 1 units such as 'a', and this rig records 1 such as 'b'" in sent[1].header["text"]
+    assert sent[1].header["code"] == "conflict"
+    assert len(others.attempts) == 3
+
+
+def test_a_journal_is_that_of_one_rig(tmp_path, monkeypatch):
+    """Two that answer one folder would show each block twice; a rig that was killed leaves none behind."""
+    monkeypatch.setattr("closedloop.rigs.journal.LOCKED_S", 0.1)
+    words = "import sys, time; from closedloop.rigs.journal import Journal; Journal(sys.argv[1]); print(1, flush=True)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{words}; time.sleep(60)", str(tmp_path / "journal")], stdout=subprocess.PIPE
+    )
+    try:
+        other.stdout.readline()
+        with pytest.raises(RecordingError, match=r"is locked\); another rig writes it; end that one, or name another"):
+            Journal(tmp_path / "journal")
+    finally:
+        other.kill()
+        other.communicate(timeout=10)
+    Journal(tmp_path / "journal").close()
 
 
 def test_sessions_do_not_know_each_other():

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from closedloop.errors import InvalidArgumentError, RigError
+from closedloop.errors import InvalidArgumentError, RigError, SubjectError
+from closedloop.rigs import xdream
 from closedloop.rigs.xdream import read_block
 from closedloop.subjects import RigSubject, load_subject
 from tests.running_rigs import marked
@@ -122,6 +123,24 @@ def test_a_folder_of_another_session_is_not_taken(task, tmp_path):
     begun = time.monotonic()
     np.testing.assert_array_equal(again.record(marked([1, 2]))[:, 0], [1, 2])
     assert time.monotonic() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "KeyError: 'tEvokedResp'"),
+        ({"tEvokedResp": np.ones((2, 5))}, "2 names for responses of shape"),
+    ],
+)
+def test_a_file_that_stays_none_is_told(content, message, tmp_path, monkeypatch):
+    """It would be waited for in vain: the task has answered."""
+    monkeypatch.setattr(xdream, "COPYING_S", 0.0)
+    monkeypatch.setattr(xdream, "POLL_S", 0.01)
+    subject = RigSubject(f"folder:{tmp_path}", layout="xdream", units=2, resolution=12)
+    savemat(tmp_path / "wrong.mat", {"stimulusID": np.array(["a", "b"], object), **content})
+    threading.Timer(0.1, lambda: (tmp_path / "wrong.mat").replace(tmp_path / "block001.mat")).start()
+    with pytest.raises(SubjectError, match=rf"expected stimulusID and tEvokedResp .*{message}.*Mend the task"):
+        subject.record(marked([1, 2]))
 
 
 def test_half_a_file_is_none(tmp_path):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from closedloop import CMAES, Session, Thread, Unit, open_recording
-from closedloop.errors import InvalidArgumentError, RigError, SubjectError, SubjectTimeoutError
+from closedloop.errors import InvalidArgumentError, RecordingError, RigError, SubjectError, SubjectTimeoutError
 from closedloop.generators import Fourier
 from closedloop.interfaces import Presenting
 from closedloop.loop import notices
 from closedloop.protocols import present, resume
+from closedloop.protocols.probing import px_per_deg_of
 from closedloop.rigs.reading import read_answer, units_of_welcome
 from closedloop.rigs.simulated import SimulatedRig
 from closedloop.rigs.spiking import Firing
@@ -61,7 +62,10 @@ def test_blocks_are_shown_and_matched(address, running):
 def test_it_says_how_large_its_images_are_to_the_eye(address, running):
     rig = running(SimulatedRig(telling()), address)
     assert RigSubject(rig.address, **OPTIONS).px_per_deg == 32.0  # of the simulated screen
-    assert RigSubject(rig.address, size_deg=4.0, **OPTIONS).px_per_deg == 3.0
+    wide = RigSubject(rig.address, size_deg=4.0, **OPTIONS)
+    assert (wide.px_per_deg, wide.width_deg) == (3.0, 4.0)
+    assert px_per_deg_of(wide, 48) == 12.0  # as large to the eye with more pixels
+    assert px_per_deg_of(RigSubject(rig.address, **OPTIONS), 48) == 32.0  # a pixel on a pixel
 
 
 def test_a_session_at_a_rig(address, running, tmp_path):
@@ -255,6 +259,114 @@ def test_an_answer_that_does_not_fit_is_an_error(changes, message):
     subject, _ = scripted(lambda sent, count: [answer_to(sent, **changes)])
     with pytest.raises(SubjectError, match=message):
         subject.record(marked(range(4)))
+
+
+def lost(sent):
+    """An answer in which the rig shows nothing."""
+    return answer_to(sent, trials=[{"trial": trial["trial"], "status": "aborted"} for trial in sent.header["trials"]])
+
+
+def test_a_block_in_which_all_is_lost_does_not_tell_counts_from_spikes():
+    """Counts that come after it are none that nobody looks at."""
+    subject, _ = scripted(lambda sent, count: [lost(sent)])
+    before = subject.state()
+    with pytest.raises(SubjectError, match="whether it gives spikes or counts is not known: its welcome"):
+        subject.record(marked(range(4)))
+    assert subject.state() == before  # the block is asked for again
+    subject, _ = scripted(lambda sent, count: [answer_to(sent) if sent.header["seq"] == 1 else lost(sent)])
+    subject.record(marked(range(4)))
+    assert np.isnan(subject.record(marked(range(4)))).all()
+    units = [{"id": "a"}, {"id": "b"}]
+    for gives in ("counts", "spikes"):
+        welcome = blank("welcome", units=units, encoding="png", gives=gives)
+        way = Scripted(lambda sent, count, said=welcome: [said] if sent.type == "hello" else [lost(sent)])
+        assert np.isnan(RigSubject(way, resolution=12).record(marked(range(4)))).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"counts": [1, 2]}, {"spike_s": [0.1], "spike_unit": [0]}),
+        ({"spike_s": [0.1], "spike_unit": [0]}, {"counts": [1, 2]}),
+    ],
+)
+def test_a_rig_that_gives_spikes_gives_no_counts(first, then):
+    def respond(sent, count):
+        values = first if sent.header["seq"] == 1 else then
+        return [answer_to(sent, trials=[{"trial": trial["trial"], **values} for trial in sent.header["trials"]])]
+
+    subject, _ = scripted(respond)
+    subject.record(marked(range(4)))
+    with pytest.raises(SubjectError, match=r"a rig gives spikes or counts\. Mend the rig"):
+        subject.record(marked(range(4)))
+
+
+def test_an_answer_of_another_version_is_told_at_once():
+    subject, way = scripted(
+        lambda sent, count: [RigError("expected closedloop-rig/1; update the older side", "version")]
+    )
+    with pytest.raises(RigError, match="update the older side"):
+        subject.record(marked(range(4)))
+    assert way.renewed == 0
+
+
+def test_what_a_rig_has_to_say_of_a_block_is_said():
+    texts, told = ["2 pulses are\nmissing " + 400 * "x", None, None, 7, "again"], []
+    subject, _ = scripted(lambda sent, count: [answer_to(sent, text=texts[sent.header["seq"] - 1])])
+    notices.listen(told.append)
+    try:
+        for _ in texts:
+            subject.record(marked(range(4)))
+    finally:
+        notices.leave(told.append)
+    assert [(notice.partition(":")[0], notice.well) for notice in told] == [
+        ("block 1 at the rig", False),
+        ("the rig has nothing more to say of its blocks", True),
+        ("block 5 at the rig", False),
+    ]
+    assert told[0].startswith("block 1 at the rig: 2 pulses are missing xxx")
+    assert len(told[0]) < 350
+
+
+def test_numbers_may_be_arrays(running, tmp_path):
+    rig = running(SimulatedRig(telling()), f"folder:{tmp_path / 'exchange'}")
+    arrays = {"window_s": np.array([0.05, 0.2]), "position_deg": np.array([1.0, 2.0]), "bins_s": np.array([0, 0.1, 2])}
+    known = dict(RigSubject(rig.address, **arrays, **OPTIONS).recipe)
+    assert (known["position_deg"], known["bins_s"]) == ([1.0, 2.0], [0.0, 0.1, 2.0])
+    assert "window_s" not in known
+
+
+def test_a_rig_may_move_and_be_waited_for_longer(running, tmp_path):
+    """What a run goes on with is the same rig, wherever it is, and however long it may be silent."""
+    options = {"on_s": 0.001, "off_s": 0.0, **OPTIONS}
+
+    def session(address, **more):
+        space = Fourier(12, 2)
+        threads = [Thread(space, CMAES(space.space, seed=1, population=6), Unit(0), "main")]
+        subject = Lossy(load_subject(f"rig:{address}", **(options | more)), rate=0.1, seed=1)
+        settings = {"images": 24, "retest_candidates": 1, "retest_repeats": 2, "progress": False}
+        return Session(subject, threads, references=None, save=tmp_path / "run", exists="resume", **settings)
+
+    class Home:
+        def generation(self, generation):
+            raise KeyboardInterrupt("enough for today")
+
+        def begin(self, session):
+            pass
+
+        end = begin
+
+    first = running(SimulatedRig(telling()), f"folder:{tmp_path / 'here'}", tmp_path / "journal")
+    begun = session(first.address)
+    begun.observers = [Home()]
+    with pytest.raises(KeyboardInterrupt, match="enough for today"):
+        begun.run()
+    first.stop()
+    second = running(SimulatedRig(telling()), f"folder:{tmp_path / 'there'}", tmp_path / "journal")
+    ds = session(second.address, patience_s=3.0, supersede=True, give_up_s=60.0).run()
+    assert (ds["kind"] == "evolved").sum() >= 24
+    with pytest.raises(RecordingError, match="subject is"):
+        session(second.address, window_s=(0.07, 0.17)).run()
 
 
 def test_a_refusal_is_told_and_damage_is_sent_again():
