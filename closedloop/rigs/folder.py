@@ -24,7 +24,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
@@ -37,6 +37,9 @@ from closedloop.rigs.messages import Message, decoded, refusal, sha256
 SOON_S, LATER_S = 0.002, 0.02
 #: Seconds after which a file that does not fit, or cannot be read, is told to be wrong; a share may still be copying.
 COPYING_S = 5.0
+#: Seconds after which a session in which nothing is asked is looked at in turn with others like it, and how many looks
+#: it takes until all of these had their turn: the sessions of months lie in a lab's folder.
+QUIET_S, LOOKS = 10.0, 50
 _BLOCK = re.compile(r"\d{6,}(-[0-9a-f]{12})?")
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
 
@@ -256,6 +259,8 @@ class FolderListener:
             ) from error
         self._done: set[Path] = set()
         self._unfit: dict[Path, float] = {}
+        self._heard: dict[Path, float] = {}
+        self._turn = 0
 
     def receive(self, timeout_s: float) -> tuple[Any, Message] | None:
         """Returns the place of the next question, and the question."""
@@ -272,18 +277,33 @@ class FolderListener:
 
     def _open(self) -> Iterator[Path]:
         """Yields the questions that have no answer yet, in the order of their names."""
-        for session in _entries(self._root / "sessions"):
-            for place in sorted(_entries(session)):
-                name = place.name
-                if name.startswith("hello-") and name.endswith(".json"):
-                    asked = name.removeprefix("hello-")
-                    if not any((session / f"{kind}-{asked}").exists() for kind in ("welcome", "refused")):
-                        yield place
-                elif _BLOCK.fullmatch(name) and place not in self._done:
-                    if (place / "answer.json").exists():
-                        self._done.add(place)
-                    elif (place / "READY").exists() and not (place / "error.json").exists():
-                        yield place
+        now = time.monotonic()
+        for session in self._in_turn(sorted(_entries(self._root / "sessions")), now):
+            for place in self._open_in(session):
+                self._heard[session] = now
+                yield place
+
+    def _in_turn(self, sessions: Sequence[Path], now: float) -> list[Path]:
+        """Returns the sessions to look at: those in which something was asked of late, and a few of the others."""
+        quiet = [session for session in sessions if now - self._heard.setdefault(session, now) > QUIET_S]
+        few = -(-len(quiet) // LOOKS)
+        chosen = {quiet[(self._turn + i) % len(quiet)] for i in range(few)}
+        self._turn += few
+        return [session for session in sessions if session in chosen or now - self._heard[session] <= QUIET_S]
+
+    def _open_in(self, session: Path) -> Iterator[Path]:
+        """Yields the questions of a session that have no answer yet."""
+        for place in sorted(_entries(session)):
+            name = place.name
+            if name.startswith("hello-") and name.endswith(".json"):
+                asked = name.removeprefix("hello-")
+                if not any((session / f"{kind}-{asked}").exists() for kind in ("welcome", "refused")):
+                    yield place
+            elif _BLOCK.fullmatch(name) and place not in self._done:
+                if (place / "answer.json").exists():
+                    self._done.add(place)
+                elif (place / "READY").exists() and not (place / "error.json").exists():
+                    yield place
 
     def _message(self, place: Path) -> Message | None:
         """Returns the question at a place; None where it is not whole yet. What is none is refused."""

@@ -115,6 +115,36 @@ def test_another_block_of_the_same_number_lies_beside_it(both):
     assert len([1 for _ in range(2) if rig.receive(0)]) == 2
 
 
+def test_a_folder_of_many_sessions_is_looked_at_in_turn(tmp_path, monkeypatch):
+    """Those of months lie there; one that is gone on with is heard soon, and the one under way at once."""
+    old = [f"s{i:02d}" for i in range(60)]
+    for name in old:
+        (tmp_path / "sessions" / name).mkdir(parents=True)
+    looked, entries = [], folder._entries
+    monkeypatch.setattr(folder, "_entries", lambda path: looked.append(path.name) or entries(path))
+    rig, asker = FolderListener(tmp_path), FolderTransport(tmp_path)
+    assert rig.receive(0) is None
+    assert set(looked) == {"sessions", *old}  # a rig that begins looks at all
+    monkeypatch.setattr(folder, "QUIET_S", 0.05)
+    time.sleep(0.1)
+    asker.send(message("hello", session="now"))
+    looked.clear()
+    where, _ = rig.receive(0)
+    assert where.parent.name == "now"
+    assert len(looked) <= 4
+    rig.reply(where, message("welcome", session="now"))
+    asker.send(message("hello", session=old[40]))
+    looks = 0
+    while rig.receive(0) is None:
+        looks += 1
+    assert looks <= 2 * folder.LOOKS
+    looked.clear()
+    time.sleep(0.1)
+    for _ in range(folder.LOOKS):
+        rig.receive(0)
+    assert {*old, "now"} <= set(looked)
+
+
 def test_hello(both):
     asker, rig, place = both
     asker.send(message("hello", session="s"))
