@@ -85,6 +85,7 @@ class Report:
         lost: How many trials were near to what was lost, or have no onset.
         damaged: How many messages or bytes could not be understood.
         silent: Whether nothing at all came from the recording system meanwhile.
+        trouble: What its reader cannot do, in words; empty where all is well.
     """
 
     images: int
@@ -97,13 +98,15 @@ class Report:
     lost: int
     damaged: int
     silent: bool = False
+    trouble: str = ""
 
     @property
     def text(self) -> str:
         """What a person should know; empty where all is well."""
         if self.silent and self.images:
-            return f"nothing came from the recording system while {self.images} images were shown; is it recording?"
-        said = []
+            why = self.trouble or "is it recording?"
+            return f"nothing came from the recording system while {self.images} images were shown; {why}"
+        said = [self.trouble] if self.trouble else []
         if not self.certain:
             said.append(
                 f"{self.pulses} pulses for {self.images} images fit in more than one way; these trials count as lost"
@@ -218,7 +221,8 @@ class Collector:
         lost = sum(new != old for new, old in zip(status, said, strict=True))
         matching = (len(flips), pulses, len(known), matched.extra, matched.certain, matched.offset_s)
         silent = self._begun == (tape.restarts, tape.latest_s)
-        self.report = Report(*matching, strangers, lost, tape.damaged - self._damaged, silent)
+        trouble = "; ".join(list(tape.troubles.values()))
+        self.report = Report(*matching, strangers, lost, tape.damaged - self._damaged, silent, trouble)
         self._damaged = tape.damaged
         answer: dict[str, Any] = {"trials": found, "collected": _plain(self.report)}
         if text := self.report.text:

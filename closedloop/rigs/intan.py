@@ -234,16 +234,21 @@ class Intan:
             thread.start()
 
     def _run(self, port: int, stream: str, make: Callable[[], _Bytes]) -> None:
-        """Reads one output, and connects again where it breaks off."""
+        """Reads one output, and connects again where it breaks off; of what it does not send nothing is known."""
         while not self._ended.is_set():
+            broken = 0
             try:
                 with socket.create_connection((self._host, port), timeout=1.0) as way:
+                    broken = 1
+                    self.tape.troubles.pop(stream, None)
                     way.settimeout(0.1)
                     self._read(way, make())
-                if not self._ended.is_set():
-                    self.tape.lost(1, stream)
-            except OSError:
-                pass
+                why = "it ended the connection"
+            except OSError as error:
+                why = error.strerror or str(error)
+            if not self._ended.is_set():
+                self.tape.lost(broken, stream)
+                self.tape.troubles[stream] = f"no {stream} from RHX at {self._host}, port {port} ({why})"
             self._ended.wait(AGAIN_S)
 
     def _read(self, way: socket.socket, reading: _Bytes) -> None:

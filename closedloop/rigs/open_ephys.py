@@ -32,6 +32,8 @@ from closedloop.rigs.tape import Tape
 TTL = 3
 #: Seconds between two signs of life, and after which one that was not answered is given up.
 HEARTBEAT_S, UNANSWERED_S = 2.0, 6.0
+#: What signs of life are called among troubles.
+LIFE = "life"
 #: Messages that may wait here: some seconds of continuous data of a few channels.
 WAITING = 100_000
 
@@ -133,17 +135,23 @@ class OpenEphys:
         self.tape: Tape = Tape()
         self._reader = OpenEphysReader(self.tape, line, sample_rate_hz, stream)
         self._data, self._life = (f"tcp://{joined_place(host, number)}" for number in (port, port + 1))
+        self._context = self._zmq.Context()
+        self._socket = self._context.socket(self._zmq.SUB)
+        self._socket.setsockopt(self._zmq.RCVHWM, WAITING)
+        self._socket.setsockopt(self._zmq.SUBSCRIBE, b"")
+        self._socket.setsockopt(self._zmq.LINGER, 0)
+        self._socket.setsockopt(self._zmq.IPV6, ":" in host)
+        try:
+            self._socket.connect(self._data)
+        except self._zmq.ZMQError as error:
+            self._context.destroy()
+            raise InvalidArgumentError(f"place: cannot connect to {place} ({error}).") from error
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="closedloop-open-ephys")
         self._thread.start()
 
     def _run(self) -> None:
-        zmq, context = self._zmq, self._zmq.Context()
-        data = context.socket(zmq.SUB)
-        data.setsockopt(zmq.RCVHWM, WAITING)
-        data.setsockopt(zmq.SUBSCRIBE, b"")
-        data.setsockopt(zmq.LINGER, 0)
-        data.connect(self._data)
+        zmq, context, data = self._zmq, self._context, self._socket
         life: Any = None
         sent_s, waits = 0.0, False
         name = {"application": "closedloop", "uuid": str(uuid.uuid4()), "type": "heartbeat"}
@@ -152,11 +160,14 @@ class OpenEphys:
             if waits and life.poll(0):
                 life.recv()
                 waits = False
+                self.tape.troubles.pop(LIFE, None)
             if life is None or (waits and now - sent_s > UNANSWERED_S):  # a REQ that is not answered is of no more use
                 if life is not None:
+                    self.tape.troubles[LIFE] = f"Open Ephys does not answer at {self._life}"
                     life.close(linger=0)
                 life, waits = context.socket(zmq.REQ), False
                 life.setsockopt(zmq.LINGER, 0)
+                life.setsockopt(zmq.IPV6, "[" in self._life)
                 life.connect(self._life)
             if not waits and now - sent_s >= HEARTBEAT_S:
                 with contextlib.suppress(zmq.ZMQError):

@@ -62,14 +62,10 @@ class RigServer:
         shows: Shows images.
         listener: Where it is asked.
         journal: What it has shown. A rig with a state goes on where its journal says.
-
-    Attributes:
-        sessions: Those that have said hello, by name, with their clients.
     """
 
     def __init__(self, shows: Shows, listener: Listener, journal: Journal) -> None:
         self._shows, self._listener, self._journal = shows, listener, journal
-        self.sessions: dict[str, str] = {}
         state = journal.state()
         if state is not None and isinstance(shows, Stateful):
             shows.restore(state)
@@ -105,7 +101,6 @@ class RigServer:
         session, wants = asked.header.get("session"), asked.header.get("wants")
         if not is_session(session):
             raise RigError(f"hello: expected a session, got {session!r:.60}.", "malformed")
-        self.sessions[session] = str(asked.header.get("client", ""))[:80]
         wants = wants.get("encodings") if isinstance(wants, dict) else None
         encoding = next((name for name in wants if name in ENCODINGS), None) if isinstance(wants, list) else None
         if encoding is None:

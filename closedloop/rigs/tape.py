@@ -46,10 +46,12 @@ class Tape:
     Attributes:
         damaged: How many messages or bytes could not be understood.
         restarts: How often the recording began anew.
+        troubles: Why nothing comes of a stream at this moment, in words, by its name.
     """
 
     damaged: int = 0
     restarts: int = 0
+    troubles: dict[str, str] = field(default_factory=dict)
     _latest_s: float = -np.inf
     _lag_s: float = np.inf
     _spikes: list[tuple[float, Key]] = field(default_factory=list)

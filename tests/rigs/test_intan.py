@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
 
@@ -159,6 +160,51 @@ def test_over_tcp_and_when_it_breaks_off():
         assert set(status[9:12]) == {"artifact"}
         good = [i for i, word in enumerate(status) if word == "ok"]
         assert [numbers_of(answer["trials"])[i] for i in good] == good
+    finally:
+        source.close()
+        one.close()
+        two.close()
+
+
+def answered_by(source, two):
+    """What a collector makes of twenty images whose pulses come, and the text for who is at the experiment."""
+    onset, _ = session(jitter_s=0.02)
+    collector = Collector(source, UNITS, wait_s=0.5, same_clock=False, artifacts=source.artifacts)
+    collector.begin()
+    two.send(intan_waveforms(onset, onset[-1] + 1.5))
+    assert source.tape.wait(onset[-1] + 1.3, 5)
+    answer = collector.answer(block(20), [Flip("ok", t - 3.0) for t in onset.tolist()])
+    assert answer["collected"]["matched"] == 20
+    return {trial["status"] for trial in answer["trials"]}, answer["text"]
+
+
+def test_without_its_spikes_no_trial_is_good():
+    """Nobody has connected their output in RHX: these are no trials without a spike."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    two = Sender()
+    source = Intan(spike_port=port, waveform_port=two.port, sample_rate_hz=RATE)
+    try:
+        status, text = answered_by(source, two)
+        assert status == {"artifact"}
+        assert f"no spikes from RHX at 127.0.0.1, port {port} (" in text
+    finally:
+        source.close()
+        two.close()
+
+
+def test_a_connection_that_is_reset_is_a_loss():
+    one, two = Sender(), Sender()
+    source = Intan(spike_port=one.port, waveform_port=two.port, sample_rate_hz=RATE)
+    try:
+        one.send(intan_spikes([(10, 0)]))
+        assert source.tape.wait(10 / RATE, 5)
+        one.way.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.way.close()
+        end = time.monotonic() + 5
+        while not source.tape.damaged and time.monotonic() < end:
+            time.sleep(0.01)
+        assert answered_by(source, two)[0] == {"artifact"}
     finally:
         source.close()
         one.close()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.rigs import open_ephys
 from closedloop.rigs.collecting import Collector, Flip
 from closedloop.rigs.open_ephys import OpenEphys, OpenEphysReader
 from closedloop.rigs.tape import Tape
@@ -136,6 +137,25 @@ def test_over_zeromq_with_signs_of_life():
         data.close(linger=0)
         life.close(linger=0)
         context.term()
+
+
+def test_a_gui_that_is_not_there_is_named(monkeypatch):
+    pytest.importorskip("zmq")
+    monkeypatch.setattr(open_ephys, "UNANSWERED_S", 0.1)
+    monkeypatch.setattr(open_ephys, "HEARTBEAT_S", 0.05)
+    source = OpenEphys("127.0.0.1:5999")
+    try:
+        end = time.monotonic() + 10
+        while not source.tape.troubles and time.monotonic() < end:
+            time.sleep(0.01)
+        collector = Collector(source, UNITS, wait_s=0.01, same_clock=False)
+        collector.begin()
+        said = collector.answer(block(2), [Flip("ok", 1.0), Flip("ok", 2.0)])["text"]
+        assert said.endswith("while 2 images were shown; Open Ephys does not answer at tcp://127.0.0.1:6000")
+    finally:
+        source.close()
+    with pytest.raises(InvalidArgumentError, match="place: cannot connect to no such host:5556"):
+        OpenEphys("no such host:5556")
 
 
 @pytest.mark.parametrize("place", ["here", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65535", "127.0.0.1:x"])
