@@ -130,6 +130,10 @@ class FolderTransport:
     def _send_hello(self, sent: Message) -> None:
         folder = self._root / "sessions" / _safe(sent.header.get("session"))
         folder.mkdir(parents=True, exist_ok=True)
+        if self._awaited and self._awaited[0].name.startswith("welcome"):
+            self._forget_hello(
+                self._awaited[0]
+            )  # asked before, and not answered: a rig that comes late finds one question
         name = f"{self._client}-{secrets.token_hex(3)}"
         self._awaited, self._told = [folder / f"{kind}-{name}.json" for kind in ("welcome", "refused")], None
         put(folder / f"hello-{name}.json", sent.encoded())
@@ -226,7 +230,7 @@ class FolderTransport:
         return None
 
     def _forget_hello(self, answer: Path) -> None:
-        """Removes a question that was answered, with its answer."""
+        """Removes a question, with its answer where there is one."""
         for path in (answer, answer.with_name("hello-" + answer.name.partition("-")[2])):
             with suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -110,7 +110,7 @@ def read_answer(
             raise SubjectError(f"rig: expected a trial of this block, such as {trials[0]!r}, got {name!r:.80}.")
         if name in known:
             raise SubjectError(f"rig: expected each trial once, got {name!r} twice.")
-        known[name] = entry
+        known[name] = _filled_in(entry)
     entries = [known.get(name, {"status": "not_shown"}) for name in trials]
     status = [entry.get("status", "ok") for entry in entries]
     if any(word not in STATUSES for word in status):
@@ -150,6 +150,15 @@ def _list(answer: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(found, list):
         raise SubjectError(f"rig: expected a list of {name} in its answer, got {found!r:.80}.")
     return found
+
+
+def _filled_in(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns an entry without empty lists: MATLAB's jsonencode makes them of fields of a struct that were left open.
+
+    A trial without a spike has such lists, and one that is good has counts.
+    """
+    needed = _SPIKES | (_COUNTS if entry.get("status", "ok") == "ok" else set())
+    return {name: value for name, value in entry.items() if value != [] or name in needed}
 
 
 def _finite(name: str, value: Any) -> float:

@@ -66,7 +66,9 @@ function tell(c, block, trials)
     else
       one = trials(i);
     end
-    if isfield(one, 'counts')
+    if isfield(one, 'counts') && isempty(one.counts)
+      one = rmfield(one, 'counts');            % left open in a struct array: a trial that was lost
+    elseif isfield(one, 'counts')
       one.counts = num2cell(one.counts(:)');   % a list, also for a single unit
     end
     entries{i} = one;

@@ -3,7 +3,8 @@ function [C, timingfile, userdefined_trialholder] = monkeylogic_userloop(MLConfi
 %
 % Each trial shows up to PER_TRIAL images by the timing file closedloop_timing.m, which leaves the names of what was shown
 % in TrialRecord.User.shown and the responses in TrialRecord.User.counts (images x units), by whatever reads the spikes.
-% A broken fixation (TrialRecord.TrialErrors 3 or 4) is told as fixation_break: the session shows these images again.
+% A broken fixation (TrialRecord.TrialErrors 3 or 4) is told as fixation_break, what else was not shown as not_shown: the
+% session shows these images again. Images are as wide as the session asks for (size_deg), by MLConfig.PixelsPerDegree.
   persistent session block place trials
   PER_TRIAL = 10;
   C = [];
@@ -19,10 +20,12 @@ function [C, timingfile, userdefined_trialholder] = monkeylogic_userloop(MLConfi
     names = TrialRecord.User.asked;
     broken = ~isempty(TrialRecord.TrialErrors) && any(TrialRecord.TrialErrors(end) == [3 4]);
     for i = 1:numel(names)
-      if broken && ~any(strcmp(names{i}, TrialRecord.User.shown))
-        one = struct('trial', names{i}, 'status', 'fixation_break');
-      else
+      if any(strcmp(names{i}, TrialRecord.User.shown))
         one = struct('trial', names{i}, 'status', 'ok', 'counts', TrialRecord.User.counts(i, :));
+      elseif broken
+        one = struct('trial', names{i}, 'status', 'fixation_break');
+      else                                                     % any other error: no response, aborted
+        one = struct('trial', names{i}, 'status', 'not_shown');
       end
       trials{end + 1} = one; %#ok<AGROW>
     end
@@ -47,11 +50,15 @@ function [C, timingfile, userdefined_trialholder] = monkeylogic_userloop(MLConfi
   if isempty(at)
     at = [0 0];
   end
+  width = '';                                                  % in pixels of the screen; '' for those of the image
+  if ~isempty(block.show.size_deg)
+    width = sprintf(',%d,%d', round(block.show.size_deg * MLConfig.PixelsPerDegree(1)) * [1 1]);
+  end
   for i = place + 1:last
     rgb = closedloop_client('image', block, block.trials(i).image + 1);
     file = fullfile(tempdir, sprintf('closedloop-%02d.png', i - place));
     imwrite(rgb, file);
-    C{i - place} = sprintf('pic(%s,%g,%g)', file, at(1), at(2));
+    C{i - place} = sprintf('pic(%s,%g,%g%s)', file, at(1), at(2), width);
     asked{i - place} = block.trials(i).trial;
   end
   TrialRecord.User.asked = asked;

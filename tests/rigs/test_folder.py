@@ -156,6 +156,21 @@ def test_hello(both):
     assert not list(place.glob("*.json"))
 
 
+def test_a_rig_that_comes_late_finds_one_question(both):
+    asker, rig, place = both
+    for _ in range(5):
+        asker.send(message("hello", session="s"))
+        assert asker.receive(0) is None
+    assert len(list(place.glob("hello-*.json"))) == 1
+    where, _ = rig.receive(0)
+    rig.reply(where, message("welcome", session="s"))
+    assert rig.receive(0) is None
+    assert asker.receive(0).type == "welcome"
+    asker.send(block(encoding="png"))
+    asker.send(message("hello", session="t"))
+    assert (place / "000001" / "READY").exists()
+
+
 def test_another_version_is_refused(both):
     _, rig, place = both
     place.mkdir(parents=True)

@@ -356,7 +356,7 @@ def test_psychopy_shows_what_is_asked(tmp_path):
 @pytest.mark.skipif(shutil.which("octave-cli") is None, reason="needs octave and its package instrument-control")
 def test_monkeylogics_user_loop_shows_what_is_asked(tmp_path):
     """A stand-in calls the user loop as MonkeyLogic does: before the first trial, then before each."""
-    subject = Served(units=2, listen="127.0.0.1:0", journal=str(tmp_path / "j"), resolution=8)
+    subject = Served(units=2, listen="127.0.0.1:0", journal=str(tmp_path / "j"), resolution=8, size_deg=4)
     images = (np.random.default_rng(0).integers(0, 256, (13, 3, 8, 8)) / 255).astype(np.float32)
     found = []
 
@@ -372,10 +372,11 @@ def test_monkeylogics_user_loop_shows_what_is_asked(tmp_path):
         addpath(folder);
         T = TrialHandle();
         T.User.closedloop = struct('host', '127.0.0.1', 'port', port, 'token', '');
-        monkeylogic_userloop([], T);
+        M.PixelsPerDegree = [24 -24];
+        monkeylogic_userloop(M, T);
         trials = 0;
         while ~T.Quit && trials < 10
-          [C, timing] = monkeylogic_userloop([], T);
+          [C, timing] = monkeylogic_userloop(M, T);
           if isempty(C), break, end
           trials = trials + 1;
           T.CurrentTrialNumber = trials;
@@ -387,7 +388,7 @@ def test_monkeylogics_user_loop_shows_what_is_asked(tmp_path):
             T.TrialErrors(end) = 3;
           end
           for i = 1:numel(C)
-            file = regexp(C{i}, 'pic\\((.*),0,0\\)', 'tokens'){1}{1};
+            file = regexp(C{i}, 'pic\\((.*),0,0,96,96\\)', 'tokens'){1}{1};
             pixels = imread(file);
             T.User.counts(i, :) = [double(pixels(1, 1, 1)), numel(C)];
           end

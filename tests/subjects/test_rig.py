@@ -427,6 +427,20 @@ def test_spikes_as_matlab_writes_them():
     assert np.isnan(answers.onset_s[1])
 
 
+def test_what_a_struct_of_matlab_leaves_open():
+    """All entries of a struct array have all fields; one of a trial that was lost is an empty list."""
+    lost = {"trial": "t0", "status": "fixation_break", "onset_s": [], "onset_source": [], "counts": []}
+    good = {"trial": "t1", "status": "ok", "onset_s": 1.5, "onset_source": [], "counts": [1, 2]}
+    answers = read_answer({"trials": [lost, good]}, ["t0", "t1"], ["a", "b"], (0.05, 0.2))
+    np.testing.assert_array_equal(answers.responses, [[np.nan, np.nan], [1, 2]])
+    np.testing.assert_array_equal(answers.onset_s, [np.nan, 1.5])
+    assert answers.onset_source == ["", "nominal"]
+    quiet = {"trial": "t0", "spike_s": [], "spike_unit": []}
+    assert len(read_answer({"trials": [quiet]}, ["t0"], ["a"], (0.05, 0.2)).spikes.time_s) == 0
+    with pytest.raises(SubjectError, match=r"expected counts of shape \(2,\)"):
+        read_answer({"trials": [{**lost, "status": "ok"}]}, ["t0"], ["a", "b"], (0.05, 0.2))
+
+
 def test_columns_of_the_units():
     subject, _ = scripted(lambda sent, count: [answer_to(sent)])
     assert dict(subject.units.coords) == {"channel": (3, 9)}
