@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.images.eight_bit import encode_png, from_bytes
 from closedloop.rigs.journal import Journal
-from closedloop.rigs.messages import Message, encoded, refuse_constant
+from closedloop.rigs.messages import Message, encoded, refusal, refuse_constant
 from closedloop.rigs.pixels import ENCODINGS
 from closedloop.rigs.places import is_loopback, parse_place
 from closedloop.rigs.reading import gives_spikes, read_answer
@@ -221,11 +221,20 @@ class DeskTransport:
         self._ended = threading.Event()
         rig = RigServer(desk, _Listening(self), self._journal)
         self._threads = [
-            threading.Thread(target=rig.run, args=(self._ended.is_set,), daemon=True, name="closedloop-desk"),
+            threading.Thread(target=self._run, args=(rig,), daemon=True, name="closedloop-desk"),
             threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="closedloop-serve"),
         ]
         for thread in self._threads:
             thread.start()
+
+    def _run(self, rig: RigServer) -> None:
+        """Answers until it is closed; what goes wrong ends the session, which would wait in vain, and its clients."""
+        try:
+            rig.run(self._ended.is_set)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the session is told
+            why = f"the journal of the session cannot be written ({type(error).__name__}: {error})"
+            self.desk.end(why)
+            self._back.put(refusal(RigError(why)))
 
     def send(self, sent: Message) -> None:
         """Hands a message to the rig's server."""

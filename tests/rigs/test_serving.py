@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -292,6 +293,30 @@ def test_what_was_told_is_not_shown_again_after_this_side_died(tmp_path):
     second.restore(before)
     np.testing.assert_array_equal(second.record(images), told)  # nobody is asked
     second.close()
+
+
+def test_a_journal_that_cannot_be_written_ends_the_session(tmp_path):
+    """Nobody waits for an answer that cannot come; the client hears that its answer was not written down."""
+    subject = Served(units=["a", "b"], listen="127.0.0.1:0", journal=str(tmp_path / "j"), resolution=16)
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    subject._way._journal.finish = full
+    refusals = []
+
+    def drive():
+        with pytest.raises(client.Refused, match="before it was written down: the journal of the session cannot be"):
+            play(client.Client(port=subject.port))
+        refusals.append(True)
+
+    thread = threading.Thread(target=drive, daemon=True)
+    thread.start()
+    with pytest.raises(RigError, match=r"cannot be written \(OperationalError: database or disk is full\)"):
+        subject.record(np.zeros((2, 3, 16, 16), np.float32))
+    thread.join(5)
+    assert refusals
+    subject.close()
 
 
 def test_psychopy_shows_what_is_asked(tmp_path):
