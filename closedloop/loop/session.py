@@ -271,10 +271,12 @@ class Session(Readable):
         with Beside(partial(self._stored.naturalness, block)) as natural:
             self._learning.learn(phase, block, shown, scores, scored)
         self._learning.climb(phase, block)
-        self._day = today()
+        before, self._day = self._day, today()
         self.presentations += len(shown.stimulus)
         self._schedule.note_failures()
         self._schedule.advance()
+        if before not in ("", self._day) and isinstance(self.subject, Presenting):  # a rig was waited for over night
+            self._schedule.survey_again()
         self._generation = Generation(index, phase, block, shown, scores, self.evolutions)
         return self._stored.rows(index, phase, first, block, shown, scores, natural.result())
 
@@ -315,7 +317,8 @@ class Session(Readable):
         """Goes back to a saved state."""
         self._schedule.restore(state)
         self.presentations = int(state["presentations"])
-        if state.get("day", today()) != today():
+        self._day = today()
+        if state.get("day", self._day) != self._day:
             self._schedule.survey_again()
         restore_generator(self._order, state["order"])
         self._references.restore(state["references"])

@@ -12,6 +12,7 @@ from closedloop.errors import InvalidArgumentError, SubjectError
 from closedloop.generators import Fourier
 from closedloop.interfaces import Presenting
 from closedloop.loop import answers as answers_module
+from closedloop.loop import session as session_module
 from closedloop.loop.presenter import Presenter, Telling
 from closedloop.presentations import Answers, Spikes
 from closedloop.protocols import present
@@ -259,6 +260,32 @@ def test_on_another_day_the_references_are_surveyed_again(tmp_path, monkeypatch)
     assert len(set(first_block.stimulus_id.values)) == 5
     assert (ds.kind == "evolved").sum() == 24
     assert ds.attrs["finished"]
+
+
+def test_a_session_that_waited_for_its_rig_over_night_surveys_again(tmp_path, monkeypatch):
+    """Nobody ended it, and it is the next day: the block that was waited for is answered, then come all references."""
+    day = ["2031-05-06"]
+
+    class Waited(SmallRig):
+        def present(self, asked):
+            if len(self.asked) == 3:
+                day[0] = "2031-05-07"
+            return super().present(asked)
+
+    for module in (answers_module, session_module):
+        monkeypatch.setattr(module, "today", lambda: day[0])
+    ds = session(Waited(lost=0), tmp_path / "run", drift="divide").run()
+    blocks = [ds.isel(presentation=(ds.block_number == k).values) for k in range(6)]
+    assert [set(block.day.values) for block in blocks] == [{"2031-05-06"}] * 3 + [{"2031-05-07"}] * 3
+    assert [set(block.kind.values) == {"reference"} for block in blocks] == [True, False, False, False, True, False]
+    assert len(set(blocks[4].stimulus_id.values)) == 5
+    assert (ds.kind == "evolved").sum() == 24
+    day[0] = "2031-05-06"
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        session(Waited(lost=0), tmp_path / "cut", drift="divide", observers=[Ending(4)]).run()
+    rig = Waited(lost=0)
+    rig.asked += [None] * 4
+    same(session(rig, tmp_path / "cut", drift="divide", exists="resume").run(), ds)
 
 
 def test_a_run_that_died_in_its_first_block_asks_for_it_alike(tmp_path):
