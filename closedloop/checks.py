@@ -519,8 +519,13 @@ def _words(kind: str) -> str:
 
 
 def _check_at_once(name: str, kind: str, value: Any) -> None:
-    """Raises where a path, a part of an experiment or a space is stated, and something else was given."""
+    """Raises where a path, a part of an experiment or a space is stated, and something else was given.
+
+    So it does where several are stated and one text was given, which Python would take apart into its letters.
+    """
     heads = [head for head, _ in _alternatives(kind)]
+    if isinstance(value, (str, bytes)) and "Sequence" in heads and not _fits(kind, value):
+        raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {value!r:.60}; make it [{value!r:.40}].")
     if not _AT_ONCE.intersection(heads):
         return
     if value is None and "None" in heads:

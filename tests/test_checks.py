@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from closedloop.checks import (
+    at_door,
     check_flag,
     check_generated,
     check_images,
@@ -20,7 +22,7 @@ from closedloop.checks import (
     real_numbers,
     whole_number,
 )
-from closedloop.errors import GeneratorError, InvalidArgumentError, SubjectError
+from closedloop.errors import ClosedLoopError, GeneratorError, InvalidArgumentError, SubjectError
 from closedloop.interfaces import Space
 
 GOOD = np.random.default_rng(0).random((2, 3, 4, 5), dtype=np.float32)
@@ -185,3 +187,20 @@ def test_digits_that_are_no_whole_number_one_means(text):
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("-3", -3), ("9" * 18, 10**18 - 1), ("007", 7)])
 def test_digits_are_read(text, number):
     assert whole_number(text) == read_whole("unit", text) == number
+
+
+def test_one_text_is_not_several():
+    """A text where several belong would be taken apart into its letters."""
+
+    @at_door
+    def named(names: Sequence[str | int]) -> list[str | int]:
+        return list(names)
+
+    @at_door
+    def either(names: Sequence[str] | str) -> Sequence[str] | str:
+        return names
+
+    with pytest.raises(ClosedLoopError, match=r"names: expected a list, got 'raw'; make it \['raw'\]"):
+        named("raw")
+    assert named(["raw", 2]) == ["raw", 2]
+    assert either("raw") == "raw"

@@ -14,7 +14,7 @@ import numpy as np
 from closedloop.checks import check_flag, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.algebra import Term
-from closedloop.objectives.selecting import one_column, selected, several_columns
+from closedloop.objectives.selecting import by_column, one_column, selected, several_columns
 
 #: What is added to lengths, so that cosines of silent populations stay finite (Lucid's value).
 EPSILON = 1e-4
@@ -34,9 +34,8 @@ class Cosine(Term):
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        weights = {one_column(c): float(w) for c, w in self._by_column.items()}
-        values = np.array(list(weights.values()))
-        if not (values.size and np.isfinite(values).all() and values.any()):
+        weights = by_column(self.weights, "Cosine")
+        if not any(weights.values()):
             raise InvalidArgumentError(f"Cosine: expected finite weights, not all zero, got {self.weights!r:.80}.")
         if self.power != 0:
             check_positive("power", self.power)

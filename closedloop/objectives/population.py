@@ -12,12 +12,12 @@ from typing import Any, final
 
 import numpy as np
 
-from closedloop.checks import check_positive
+from closedloop.checks import check_positive, real_numbers
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.algebra import Linear, Term
 from closedloop.objectives.linear import Unit
 from closedloop.objectives.nonlinear import LogProbability
-from closedloop.objectives.selecting import one_column, selected, several_columns
+from closedloop.objectives.selecting import by_column, one_column, selected, several_columns
 
 
 def Stretch(column: int) -> Linear:  # noqa: N802 - reads as the noun it makes
@@ -86,12 +86,7 @@ class Pattern(Term):
     scales: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        given = self.wanted
-        pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
-        wanted = {one_column(c): float(v) for c, v in pairs}
-        if not wanted or not np.isfinite(list(wanted.values())).all():
-            raise InvalidArgumentError(f"pattern: expected finite responses, at least one, got {self.wanted!r:.80}.")
-        several_columns(list(wanted), "pattern")
+        wanted = by_column(self.wanted, "pattern")
         object.__setattr__(self, "wanted", wanted)
         object.__setattr__(self, "scales", _numbers("scales", self.scales, tuple(wanted), positive=True))
 
@@ -174,11 +169,11 @@ def _numbers(
     """Returns a number for each site, checked; None where none are given."""
     if values is None:
         return None
-    numbers = tuple(check_positive(name, v) for v in values) if positive else tuple(float(v) for v in values)
-    if not np.isfinite(numbers).all() or (sites is not None and len(numbers) != len(sites)):
+    numbers = real_numbers(name, values)
+    if numbers.ndim != 1 or not np.isfinite(numbers).all() or (sites is not None and len(numbers) != len(sites)):
         count = "each site" if sites is None else f"each of {len(sites)} sites"
-        raise InvalidArgumentError(f"{name}: expected a finite number for {count}, got {list(values)!r:.80}.")
-    return numbers
+        raise InvalidArgumentError(f"{name}: expected a finite number for {count}, got {values!r:.80}.")
+    return tuple(check_positive(name, v) for v in numbers.tolist()) if positive else tuple(numbers.tolist())
 
 
 def _standardized(x: Any, baselines: Sequence[float] | None, scales: Sequence[float] | None) -> Any:

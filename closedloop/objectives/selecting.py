@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from closedloop.checks import is_number, is_whole
+from closedloop.checks import is_number, is_whole, real_numbers
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.naming_units import columns_text as columns_text
 from closedloop.objectives.naming_units import parse_columns as parse_columns
@@ -81,3 +81,23 @@ def several_columns(units: Any, name: str) -> tuple[int, ...]:
     if not columns or len(set(columns)) != len(columns):
         raise InvalidArgumentError(f"{name}: expected one or more different units, got {list(units)!r}.")
     return columns
+
+
+def by_column(values: Any, name: str) -> dict[int, float]:
+    """Returns a finite number for each of one or more response columns.
+
+    Args:
+        values: Numbers by column, or ``(units,)`` for the first columns.
+        name: What they are called, for an error.
+
+    Raises:
+        InvalidArgumentError: They are something else.
+    """
+    if isinstance(values, Mapping):
+        numbers, columns = real_numbers(name, list(values.values())), [one_column(c) for c in values]
+    else:
+        numbers = real_numbers(name, values)
+        columns = list(range(numbers.size))
+    if numbers.ndim != 1 or not numbers.size or not np.isfinite(numbers).all():
+        raise InvalidArgumentError(f"{name}: expected a finite number for one or more units, got {values!r:.80}.")
+    return dict(zip(columns, numbers.tolist(), strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from closedloop.errors import InvalidArgumentError
 from closedloop.objectives import (
     Contrast,
     Cosine,
@@ -40,6 +41,12 @@ def test_cosine():
     cosine = RESPONSES[:, :2] @ [3, 4] / 5 / np.linalg.norm(RESPONSES[:, :2], axis=1)
     expected = RESPONSES[:, :2] @ [3, 4] * np.maximum(cosine, 0.1) ** 1.5
     np.testing.assert_allclose(Cosine([3, 4], 1.5)(RESPONSES), expected, rtol=2e-3)
+
+
+@pytest.mark.parametrize("weights", [2, "12", [], [[1.0]], [0, 0], {1: float("inf")}, {"a": 1.0}, {1: "2"}])
+def test_a_direction_of_no_numbers_is_refused(weights):
+    with pytest.raises(InvalidArgumentError, match=r"(Cosine|unit): expected"):
+        Cosine(weights)
 
 
 @pytest.mark.parametrize("objective", [Cosine([1, 1]), Diversity(), Layer(), Contrast(0, 1), LogProbability(0)])

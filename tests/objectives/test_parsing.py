@@ -99,7 +99,7 @@ def test_texts_of_other_terms():
         ("layer([x for x in y])", "cannot read '[x for x in y]'"),
         ("layer(open('f'))", "cannot read \"'f'\""),
         ("cosine([0, 0])", "Cosine: expected finite weights, not all zero"),
-        ("cosine(3)", "objective: cosine: "),
+        ("cosine(3)", "Cosine: expected a finite number"),
         ("cosine([1], -1)", "power: expected a finite number above 0, got -1"),
         ("cosine({**{}})", "cannot read"),
         ("contrast([1], [2], temperature=0)", "temperature: expected a finite number above 0, got 0"),

@@ -95,5 +95,11 @@ def test_errors_name_the_argument():
         OneHot(0, (0, 1), scales=(1.0, 0.0))
     with pytest.raises(InvalidArgumentError, match="baselines: expected a finite number for each of 2 sites"):
         OneHot(0, (0, 1), baselines=(1.0,))
-    with pytest.raises(InvalidArgumentError, match="pattern: expected finite responses"):
+    with pytest.raises(InvalidArgumentError, match="pattern: expected a finite number for one or more units"):
         Pattern([])
+    for wanted in (1.0, [[1.0]], {3: float("nan")}, "12", {3: "1"}):
+        with pytest.raises(InvalidArgumentError, match="pattern: expected"):
+            Pattern(wanted)
+    for scales in (1.0, "12", [None, 1.0]):
+        with pytest.raises(InvalidArgumentError, match="scales: expected"):
+            OneHot(0, (0, 1), scales=scales)
