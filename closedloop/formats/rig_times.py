@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import xarray as xr
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 #: Seconds of a day.
 DAY_S = 86_400.0
+#: How far the clock of a rig may be behind what the begins of sittings say, in seconds: how long a rig is waited for.
+WAITED_S = 600.0
 
 
 def is_of_a_rig(recording: xr.Dataset) -> bool:
@@ -21,21 +23,27 @@ def rig_times(recording: xr.Dataset) -> tuple[NDArray[np.float64], float]:
     """Returns the begin of each presentation ``(n,)`` and the usual time to the next, in seconds, on one axis.
 
     Where all onsets are known and rise they are returned as they are. A presentation that was not shown stands between
-    its neighbours. Where the clock of the rig began anew, time goes on one presentation after the last; on a later day
-    so many days after the first as the dates say.
+    its neighbours. Where the clock of the rig began anew, time goes on one presentation after the last; in a later
+    sitting so long after the first as the begins of both say, and where these do not say it, so many days as the dates
+    do. It began anew in a later sitting, too, where it rises, but is far behind what the begins say.
     """
     onset = recording["onset_s"].values.astype(np.float64)
     days = [_day(text) for text in recording["day"].values.tolist()]
+    sittings = recording["session"].values.tolist() if "session" in recording.coords else [""] * len(onset)
+    begun = [_moment(text) for text in sittings]
     known = np.flatnonzero(np.isfinite(onset))
     if len(known) == 0:
         return np.arange(len(onset), dtype=np.float64), 1.0
     steps = np.diff(onset[known])
     usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
-    times, shift, last, first_day = np.full(len(onset), np.nan), 0.0, -np.inf, days[known[0]]
+    times, shift, last, first, before = np.full(len(onset), np.nan), 0.0, -np.inf, int(known[0]), int(known[0])
     for i in known.tolist():
-        if onset[i] + shift <= last:
-            shift = max(last + usual, onset[known[0]] + (days[i] - first_day) * DAY_S) - onset[i]
-        last = times[i] = onset[i] + shift
+        since_s = begun[i] - begun[first]
+        behind = begun[i] > begun[before] and onset[i] + shift < onset[first] + since_s - WAITED_S
+        if behind or onset[i] + shift <= last:
+            shift = max(last + usual, onset[first] + (since_s or (days[i] - days[first]) * DAY_S)) - onset[i]
+        last, before = onset[i] + shift, i
+        times[i] = last
     return _filled(times, known, usual), usual
 
 
@@ -54,3 +62,11 @@ def _day(text: str) -> int:
         return date.fromisoformat(text).toordinal()
     except ValueError:
         return 0
+
+
+def _moment(text: str) -> float:
+    """Returns when a sitting began, in seconds; 0 where its name does not say it."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0

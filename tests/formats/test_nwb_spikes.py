@@ -83,6 +83,29 @@ def test_pynapple_has_the_spikes_and_all_presentations():
     assert to_pynapple(session(SmallRig(spikes=False), images=18).run()).spikes is None
 
 
+def test_a_clock_that_begins_anew_is_known_by_the_sittings_also_where_it_is_ahead():
+    """The rig was idle for longer on the second day than it ran on the first."""
+    ds = session(SmallRig(lost=0), images=18).run()
+    n = ds.sizes["presentation"]
+    onset, day, sitting = (ds[name].values.copy() for name in ("onset_s", "day", "session"))
+    day[:], sitting[:] = "2026-03-01", "2026-03-01T18:00:00"
+    day[n // 3 :], sitting[n // 3 :] = "2026-03-02", "2026-03-02T09:00:00"
+    onset[n // 3 :] += 30.0
+
+    def times(sitting):
+        columns = {"onset_s": onset, "day": day, "session": sitting}
+        return rig_times(ds.assign_coords({name: ("presentation", column) for name, column in columns.items()}))[0]
+
+    start = times(sitting)
+    np.testing.assert_array_equal(start[: n // 3], onset[: n // 3])
+    assert start[n // 3] == start[0] + 15 * 3600
+    np.testing.assert_allclose(np.diff(start)[n // 3 :], np.diff(onset)[n // 3 :])
+    sitting[n // 3 :] = "2026-03-01T18:00:20"  # taken up again at once: the clock is right
+    np.testing.assert_array_equal(times(sitting), onset)
+    sitting[:] = "by hand"
+    np.testing.assert_array_equal(times(sitting), onset)
+
+
 def test_times_go_on_when_the_clock_begins_anew_and_on_another_day():
     ds = session(SmallRig(lost=0), images=18).run()
     n = ds.sizes["presentation"]
