@@ -30,9 +30,10 @@ def pilot_models(
 ) -> list[NoiseModel]:
     """Measures what `plan` needs in an evolution: the estimate first, then one model for each bootstrap resample.
 
-    Noise and Fano factor come from images that were shown several times, drift from the references over time, the
-    rise from an exponential that is fitted to the means of generations, weighted by their images. Images are resampled
-    within their generation, presentations within their image.
+    Noise and Fano factor come from images that were shown several times, drift from the references over time, re-tests
+    left out (0 where they were not shown again between), the rise from an exponential that is fitted to the means of
+    generations, weighted by their images. Images are resampled within their generation, presentations within their
+    image.
 
     Args:
         recording: See `closedloop.open_recording`; of one run, with references.
@@ -61,6 +62,7 @@ class _Pilot:
         when: Number of the presentation, ``(n,)``.
         natural: Whether each shows a reference, ``(n,)``.
         winner: Whether each shows the image that was confirmed, in a re-test, ``(n,)``.
+        retest: Whether each belongs to a re-test, ``(n,)``.
         lost: Share of presentations that were lost.
     """
 
@@ -70,6 +72,7 @@ class _Pilot:
     when: FloatArray
     natural: NDArray[np.bool_]
     winner: NDArray[np.bool_]
+    retest: NDArray[np.bool_]
     lost: float
 
     def resampled(self, rng: np.random.Generator) -> _Pilot:
@@ -92,7 +95,7 @@ class _Pilot:
 
     def taken(self, rows: NDArray[Any]) -> _Pilot:
         """Returns these rows."""
-        names = ("score", "image", "generation", "when", "natural", "winner")
+        names = ("score", "image", "generation", "when", "natural", "winner", "retest")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
@@ -121,6 +124,7 @@ def _read(recording: xr.Dataset, thread: str | None) -> _Pilot:
         when=rows.astype(float),
         natural=natural,
         winner=confirmed & (kind == "retest"),
+        retest=kind == "retest",
         lost=float(lost(part)[rows].mean()),
     ).taken(keep)
     if not pilot.natural.any():
@@ -157,16 +161,18 @@ def _model(pilot: _Pilot) -> NoiseModel:
 
 
 def _drift(pilot: _Pilot) -> float:
-    """Returns the relative change of the references' responses in 1,000 presentations, by least squares."""
-    n = pilot.natural
-    mean = np.bincount(pilot.image[n], pilot.score[n]) / np.maximum(np.bincount(pilot.image[n]), 1)
-    expected = mean[pilot.image[n]]
-    when = pilot.when[n] / 1000
-    times = np.bincount(pilot.image[n], when) / np.maximum(np.bincount(pilot.image[n]), 1)
-    x = expected * (when - times[pilot.image[n]])
-    if (x**2).sum() <= 0 or (expected <= 0).any():
-        return 0.0
-    slope = float((x * (pilot.score[n] - expected)).sum() / (x**2).sum())
+    """Returns the relative change of the references' responses in 1,000 presentations, by least squares.
+
+    Without re-tests: what is re-tested was chosen for its first responses, and falls back from those without any drift.
+    """
+    n = np.flatnonzero(pilot.natural & ~pilot.retest)
+    score, image, when = pilot.score[n], pilot.image[n], pilot.when[n] / 1000
+    shown = np.maximum(np.bincount(image), 1)
+    expected = (np.bincount(image, score) / shown)[image]
+    x = expected * (when - (np.bincount(image, when) / shown)[image])
+    if (x**2).sum() <= 0:
+        return 0.0  # none was shown at two times, or none drives the unit
+    slope = float((x * (score - expected)).sum() / (x**2).sum())
     return float(np.clip(slope, -0.9, 2.0))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,7 +13,7 @@ from closedloop.analysis.planning import _drawn_counts
 from closedloop.errors import InvalidArgumentError, RecordingError
 
 
-def pilot(model, generations=30, per_generation=40, references=20, interleave=10, seed=0):
+def pilot(model, generations=30, per_generation=40, references=20, interleave=10, fall=0.6, seed=0):
     """Draws a recording of one unit from a model, without images."""
     rng = np.random.default_rng(seed)
     rows = [("reference", "reference", -1, f"r{i}") for i in range(references)]
@@ -21,7 +23,7 @@ def pilot(model, generations=30, per_generation=40, references=20, interleave=10
         rows += [block[i] for i in rng.permutation(len(block))]
     rows += [("main", "retest", generations, f"main-g{generations - 1:04d}-000")] * 40
     rows += [("reference", "retest", generations, "r0")] * 40
-    true = {f"r{i}": model.spikes * (1 - 0.6 * i / references) for i in range(references)}
+    true = {f"r{i}": model.spikes * (1 - fall * i / references) for i in range(references)}
     s2 = np.log1p(model.signal**2)
     means = []
     for n, (thread, kind, g, name) in enumerate(rows):
@@ -65,6 +67,29 @@ def test_what_is_measured_is_what_was_drawn():
     assert found[0].drift == pytest.approx(TRUE.drift, abs=0.05)
     assert found[0].lost == pytest.approx(TRUE.lost, abs=0.03)
     assert found[0].pace == pytest.approx(TRUE.pace, rel=0.4)
+
+
+def test_drift_is_measured_where_some_references_drive_nothing():
+    """As of nearly every neuron."""
+    model = replace(TRUE, drift=-0.3)
+    ds = pilot(model, interleave=20)
+    for name in ("responses", "score"):
+        ds[name][np.flatnonzero(ds.stimulus_id == "r19")] = 0
+    assert pilot_models(ds, resamples=0)[0].drift == pytest.approx(model.drift, abs=0.06)
+
+
+def test_a_reference_that_won_by_luck_is_no_drift():
+    """The best of many at first is re-tested at the end, and is as good there as it always was."""
+    found = []
+    for seed in range(40):
+        model = replace(TRUE, spikes=12, drift=0, lost=0)
+        ds = pilot(model, generations=8, references=160, interleave=6, fall=0, seed=seed)
+        survey = ds.isel(presentation=slice(0, 160))
+        best = survey.stimulus_id.values[survey.score.values.argmax()]
+        again = ((ds.thread == "reference") & (ds.kind == "retest")).values
+        ds["stimulus_id"] = ("presentation", np.where(again, best, ds.stimulus_id.values))
+        found.append(pilot_models(ds, resamples=0)[0].drift)
+    assert abs(np.mean(found)) < 3 * np.std(found, ddof=1) / len(found) ** 0.5, found
 
 
 def test_intervals_hold_what_was_drawn():
