@@ -20,7 +20,7 @@ from closedloop.loop.notices import Notice, notice
 from closedloop.presentations import QUALITIES, Answers, Asked, Spikes
 from closedloop.readable import ReadableSubject
 from closedloop.rigs.client import RigClient
-from closedloop.rigs.messages import PROTOCOL, Message, block_name, encoded, read_token, sha256
+from closedloop.rigs.messages import PROTOCOL, Message, block_name, encoded, read_token, sha256, units_name
 from closedloop.rigs.pixels import Encoder
 from closedloop.rigs.reading import check_welcome, gives_spikes, read_answer, tells_spikes, units_of_welcome
 from closedloop.rigs.transports import Transport, connect, parse_address
@@ -121,21 +121,34 @@ class RigSubject(ReadableSubject):
             notice,
         )
         self._session, self._seq, self._told_of = _session_name(), 0, False
-        self._greet()
+        self.units: Units = self._greet()
         #: Whether it gives spikes; None until it has answered.
         self._fires: bool | None = gives_spikes(self.welcome)
         self.name: str = f"rig-{self.welcome.get('rig_id', 'unnamed')}"
-        self.units: Units = units_of_welcome(self.welcome)
 
-    def _greet(self) -> None:
-        """Asks the rig who it is, for the session under way."""
-        self.welcome: Mapping[str, Any] = check_welcome(self._client.hello(self._session, self._connect_s))
+    def _greet(self, known: Units | None = None) -> Units:
+        """Asks the rig who it is, for the session under way; returns its units.
+
+        Raises:
+            RigError: They are others than those that are known: responses are named by them.
+        """
+        welcome = check_welcome(self._client.hello(self._session, self._connect_s))
+        units = units_of_welcome(welcome)
+        if known is not None and units.neuroid_id != known.neuroid_id:
+            raise RigError(
+                f"the rig has other units than it had, or in another order: {len(known)} such as "
+                f"{known.neuroid_id[0]!r:.60} at first, now {len(units)} such as {units.neuroid_id[0]!r:.60}. Start it "
+                "with those that it had; or connect anew.",
+                "conflict",
+            )
+        self.welcome: Mapping[str, Any] = welcome
         known = self._client.transport.encodings
         chosen = self._encoding or str(self.welcome.get("encoding"))
         if chosen not in known:
             raise InvalidArgumentError(f"encoding: expected one of {', '.join(known)} on this way, got {chosen!r}.")
         self._encoder = Encoder(chosen)
         self._greeted = self._session
+        return units
 
     def close(self) -> None:
         """Lets go of the way to the rig."""
@@ -196,7 +209,7 @@ class RigSubject(ReadableSubject):
             SubjectError: Its answer is none to what was asked.
         """
         if self._greeted != self._session:
-            self._greet()
+            self._greet(self.units)
         off_s = self._off_s
         if off_s is None:
             off_s = max(0.0, (0.2 if asked.soa_s is None else asked.soa_s) - self._on_s)
@@ -251,6 +264,7 @@ class RigSubject(ReadableSubject):
             "generation": asked.generation,
             "again": asked.again,
             "encoding": self._encoder.encoding,
+            "units": units_name(self.units.neuroid_id),
             "images": entries,
             "trials": trials,
             "show": {**self._show, "off_s": off_s},
@@ -291,7 +305,7 @@ class RigSubject(ReadableSubject):
         """Begins a session of its own for a new run, which can be resumed whatever else this object is used for."""
         if self._seq:
             self._session, self._seq = _session_name(), 0
-            self._greet()
+            self._greet(self.units)
         return self.welcome
 
     def state(self) -> State:

@@ -118,6 +118,11 @@ def block_name(header: Mapping[str, Any]) -> str:
     return sha256(encoded({key: value for key, value in header.items() if key != "block"}))
 
 
+def units_name(units: Sequence[str]) -> str:
+    """Returns what stands for units and their order in a block: SHA-256 of their ids."""
+    return sha256(encoded({"units": list(units)}))
+
+
 def sha256(data: bytes | memoryview) -> str:
     """Returns SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

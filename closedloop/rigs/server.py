@@ -19,7 +19,7 @@ from closedloop.errors import RigError, SubjectError
 from closedloop.interfaces import Stateful
 from closedloop.presentations import STATUSES
 from closedloop.rigs.journal import Entry, Journal
-from closedloop.rigs.messages import Message, block_name, decoded, encoded, message, refusal
+from closedloop.rigs.messages import Message, block_name, decoded, encoded, message, refusal, units_name
 from closedloop.rigs.pixels import ENCODINGS, decode
 from closedloop.rigs.reading import gives_spikes, read_answer, units_of_welcome
 from closedloop.rigs.transports import Listener
@@ -122,7 +122,9 @@ class RigServer:
         encoding = str(header["encoding"])
         images = [decode(encoding, entry, part) for entry, part in zip(header["images"], asked.parts, strict=True)]
         supersede = bool(header.get("supersede"))
-        self._journal.check_units(session, units_of_welcome(self._shows.welcome()).neuroid_id, supersede=supersede)
+        units = units_of_welcome(self._shows.welcome()).neuroid_id
+        _check_meant(header.get("units"), units)
+        self._journal.check_units(session, units, supersede=supersede)
         attempt = self._journal.begin(session, seq, block, supersede=supersede)
         last = [time.monotonic()]
 
@@ -194,6 +196,22 @@ def check_block(header: Mapping[str, Any], parts: int) -> tuple[str, int, str]:
     if name != block:
         raise RigError("block: its name is not the SHA-256 of its header.", "damaged")
     return session, seq, block
+
+
+def _check_meant(said: Any, units: Sequence[str]) -> None:
+    """Raises RigError where a block is for other units: answers name them by place, and would be taken for others'.
+
+    Args:
+        said: What the block says of them (`units_name`); None where it says nothing.
+        units: Those that this rig records.
+    """
+    if said is not None and said != units_name(units):
+        raise RigError(
+            f"the experiment was welcomed by a rig with other units than the {len(units)} of this one, such as "
+            f"{units[0]!r:.60}, or in another order. Only one rig may be asked at this place: end the other one, or "
+            "start this one with the units that it had; or begin the experiment anew.",
+            "conflict",
+        )
 
 
 def _check_timing(header: Mapping[str, Any]) -> None:

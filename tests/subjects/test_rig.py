@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -178,6 +179,45 @@ def test_a_block_that_was_answered_is_not_shown_again(address, running):
     superseding.restore(before)
     np.testing.assert_array_equal(number_of(superseding.record(marked(range(1, 10)))), range(1, 10))
     assert [(entry[1], entry[3]) for entry in rig.stop()] == [(1, 1), (1, 1)]
+
+
+class Renamed:
+    """A rig whose units have other names, in the same number."""
+
+    def __init__(self, units=4):
+        self.inner = SimulatedRig(telling(units))
+
+    def welcome(self):
+        known = self.inner.welcome()
+        return {**known, "units": [{"id": f"other {i}"} for i in range(len(known["units"]))]}
+
+    def show(self, *asked):
+        raise AssertionError("it shows what is meant for another rig")
+
+
+@pytest.mark.parametrize("supersede", [False, True])
+@pytest.mark.parametrize("units", [4, 6])
+def test_a_rig_with_other_units_shows_nothing_and_answers_for_none(address, running, units, supersede):
+    """One that was begun in its place, or beside it over the same folder, with a journal of its own."""
+    if address.startswith("zmq"):
+        address = f"zmq://127.0.0.1:{free_port()}"
+    first = running(SimulatedRig(telling()), address)
+    subject, begun = (RigSubject(first.address, supersede=supersede, give_up_s=5, **OPTIONS) for _ in range(2))
+    begun.record(marked(range(4)))
+    first.stop()
+    running(Renamed(units), address)
+    with pytest.raises(RigError, match=r"\(conflict\): the experiment was welcomed by a rig with other units than"):
+        subject.record(marked(range(4)))
+    with pytest.raises(
+        RigError, match=r"other units than it had.*4 such as 'telling.0' at first, now . such as 'other"
+    ):
+        begun.begin_run()
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 def test_a_journal_that_lacks_blocks_is_said(address, running):
