@@ -96,6 +96,17 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
+def percent(share: float, digits: int = 0, sign: str = "") -> str:
+    """Writes a share as per cent, ``percent(0.25)`` as "25 %"; a dash where it is no number.
+
+    Args:
+        share: 1 is all.
+        digits: After the point.
+        sign: "+" to write that of a rise, too.
+    """
+    return f"{100 * share:{sign}.{digits}f} %" if math.isfinite(share) else NO_NUMBER
+
+
 def with_error(value: float | None, error: float | None) -> str:
     """Writes a number with its standard error: two digits of the error, and the number to the same place.
 

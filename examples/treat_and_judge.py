@@ -17,7 +17,7 @@ found = treat(treatment="evolved", save="runs/treated", exists="resume", progres
 units = spurious_units(open_recording("runs/treated/diagnosis"))
 print(units[["unit", "class_name", "turned", "turned_control", "spurious"]].to_dataframe())
 before, after = (found.isel(measurement=found["phase"] == phase)["worst"].values[-1] for phase in ("before", "treated"))
-print(f"accuracy in the worst group: {before:.1%} before, {after:.1%} after the treatment")
+print(f"accuracy in the worst group: {100 * before:.1f} % before, {100 * after:.1f} % after the treatment")
 
 judged = judge(treatments=("none", "reweight", "evolved"), seeds=seeds, progress=True)
 print(judged[["worst", "worst_gain", "worst_gain_low", "worst_gain_high"]].to_dataframe())

@@ -27,7 +27,7 @@ for layer in layers:
     )
     ratios[layer] = np.array([thread.ratio for thread in summarize(ds)])
     above = np.mean(ratios[layer] > 1)
-    print(f"{layer:10} median {np.nanmedian(ratios[layer]):.2f}, above the best photograph {above:.0%}")
+    print(f"{layer:10} median {np.nanmedian(ratios[layer]):.2f}, above the best photograph {100 * above:.0f} %")
 
 with closedloop.style():
     figure = Figure(figsize=(5, 3.2))

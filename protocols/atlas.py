@@ -57,6 +57,7 @@ from closedloop.loop.progress import Progress, as_progress, begin_progress, end_
 from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, nothing_more, summarize_responses
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.objectives.naming_units import UnitSpec
+from closedloop.readable import percent
 from closedloop.recipes import fingerprint, network_fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, REFERENCES, Layout, Rows
 from closedloop.recording.reader import open_recording
@@ -207,9 +208,9 @@ def _cells(row: xr.Dataset) -> list[str]:
     return [
         str(row["contender"].item()),
         f"{ratio:.3g}" if np.isfinite(ratio) else "–",
-        f"{float(((row['percentile'] >= 100) & (row['p_adjusted'] < 0.05)).mean()):.0%}",
+        percent(float(((row["percentile"] >= 100) & (row["p_adjusted"] < 0.05)).mean())),
         f"{float(row['percentile'].median()):.1f}",
-        f"{float((row['failure'] != '').mean()):.0%}",
+        percent(float((row["failure"] != "").mean())),
     ]
 
 

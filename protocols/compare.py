@@ -40,7 +40,7 @@ from closedloop.loop.progress import Meter, Progress, as_progress, begin_progres
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.settings import check_options, option, settings
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
-from closedloop.readable import some
+from closedloop.readable import percent, some
 from closedloop.recipes import fingerprint, plain, recipe, version
 from closedloop.recording.layout import EARLIER, EVOLUTION, REFERENCE, Layout, Rows, Variable
 from closedloop.recording.reader import kept_sums, open_recording, read_experiment
@@ -255,12 +255,12 @@ def _cells(row: xr.Dataset) -> list[str]:
         str(row["contender"].item()),
         ratio,
         f"{low:.2f}–{high:.2f}" if np.isfinite([low, high]).all() else "–",
-        f"{float(row['above_natural']):.0%}",
+        percent(float(row["above_natural"])),
         f"{float(row['percentile']):.0f}",
         confidence,
         f"{int((row['inside'] > 0.5).sum())} of {len(MEASURES)}",
         f"{float(row['forward_equivalents']):.0f}",
-        f"{float(row['failed']):.0%}",
+        percent(float(row["failed"])),
     ]
 
 

@@ -28,6 +28,7 @@ from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.loop.thread import Thread, checked_scores
 from closedloop.objectives import Controversial, parse_objective
 from closedloop.optimizers import load_optimizer
+from closedloop.readable import percent
 from closedloop.recipes import build, build_again, fingerprint, generator_of_run, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, Layout, Rows
 from closedloop.recording.reader import open_recording
@@ -405,8 +406,8 @@ def _line(found: xr.Dataset, which: int) -> str:
     if not len(share):
         return f"Of what the {THREADS[which]} model alone promises nothing is confirmed yet."
     return (
-        f"Of what the {THREADS[which]} model alone promises of {len(share)} images, {100 * share.mean():.0f} % is true "
-        f"on average (of single images {100 * share.min():.0f} to {100 * share.max():.0f} %)."
+        f"Of what the {THREADS[which]} model alone promises of {len(share)} images, {percent(share.mean())} is true "
+        f"on average (of single images {100 * share.min():.0f} to {percent(share.max())})."
     )
 
 

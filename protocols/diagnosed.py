@@ -11,6 +11,7 @@ import xarray as xr
 from closedloop.analysis.errors import EXPLAINED, answers_of, confusions, driving_units, single_units
 from closedloop.analysis.spurious import spurious_units
 from closedloop.loop.protocol import RunFigure, RunSummary, RunTable
+from closedloop.readable import percent
 
 #: Confusions and units that a table names.
 _NAMED = 10
@@ -48,9 +49,9 @@ def _tested(found: xr.Dataset) -> RunTable:
         [
             str(int(one["unit"])),
             str(one["class_name"].item()),
-            *(f"{float(one[name]):.0%}" if np.isfinite(one[name]) else "–" for name in ("turned", "turned_control")),
+            *(percent(float(one[name])) for name in ("turned", "turned_control")),
             f"{float(one['p_holm']):.2g}",
-            *(f"{float(one[name]):.0%}" if np.isfinite(one[name]) else "–" for name in ("carried", "mended")),
+            *(percent(float(one[name])) for name in ("carried", "mended")),
             "yes" if bool(one["spurious"]) else "no",
         ]
         for one in (found.isel(suspect=i) for i in range(found.sizes["suspect"]))
@@ -76,8 +77,8 @@ def _said(found: xr.Dataset) -> list[str]:
     return [
         f"Unit {int(one['unit'])} speaks for “{one['class_name'].item()}” and does not answer to the object: a window "
         f"of {int(one['side'])} x {int(one['side'])} pixels, most often at row {int(one['y'])}, column "
-        f"{int(one['x'])}, of images that are none turns {float(one['turned']):.0%} of {int(one['images'])} other "
-        f"images into it, windows of other images {float(one['turned_control']):.0%}."
+        f"{int(one['x'])}, of images that are none turns {percent(float(one['turned']))} of {int(one['images'])} other "
+        f"images into it, windows of other images {percent(float(one['turned_control']))}."
         for one in (own.isel(suspect=i) for i in range(own.sizes["suspect"]))
     ] + [_FALSE_ALARMS]
 
@@ -88,7 +89,7 @@ def _totals(recording: xr.Dataset, answers: xr.Dataset) -> RunTable:
     found = single_units(recording)
     for name in found.data_vars:
         value, n = float(found[name]), int(found[name].attrs["n"])
-        rows.append([str(found[name].attrs["title"]), f"{value:.1%} of {n:,}" if n else "–"])
+        rows.append([str(found[name].attrs["title"]), f"{percent(value, 1)} of {n:,}" if n else "–"])
     layer = str(recording["diagnosed_layer"].values.flat[0])
     return RunTable("Answers", ("", "number"), rows, f"channels of layer {layer}" if layer else "")
 
@@ -112,7 +113,7 @@ def _drivers(recording: xr.Dataset) -> RunTable:
         [
             str(int(found["unit"][i])),
             str(int(found["corrects"][i])),
-            f"{float(found['breaks_share'][i]):.1%}",
+            percent(float(found["breaks_share"][i]), 1),
             f"{float(found['effect'][i]):.3g}",
         ]
         for i in order

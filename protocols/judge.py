@@ -18,6 +18,7 @@ from closedloop.loop.presenter import Shown
 from closedloop.loop.progress import Progress, as_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
+from closedloop.readable import percent
 from closedloop.recipes import version
 from closedloop.recording.layout import Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
@@ -222,11 +223,11 @@ def _accuracies(found: xr.Dataset) -> RunTable:
     rows = [["(before)", _range(found, "overall_before"), _range(found, "worst_before"), ""]]
     for i, name in enumerate(found["treatment"].values):
         one = found.isel(treatment=i)
-        used = "" if name == NONE else f"{float(one['used']):.0%}"
+        used = "" if name == NONE else percent(float(one["used"]))
         rows.append([str(name), _range(one, "overall"), _range(one, "worst"), used])
     told = found.attrs
     caption = (
-        f"{told['data']}, {told['subject']}; per cent, means over {told['seeds']} seeds with {told['level']:.0%} "
+        f"{told['data']}, {told['subject']}; per cent, means over {told['seeds']} seeds with {percent(told['level'])} "
         "t-intervals; used: seeds in which the treatment found something to use"
     )
     return RunTable("Accuracy of the test", ("treatment", "overall", "worst group", "used"), rows, caption)

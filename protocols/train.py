@@ -29,6 +29,7 @@ from closedloop.loop.commits import is_finished
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunMovie, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, read_settings, settings
+from closedloop.readable import percent
 from closedloop.recording.reader import open_recording, read_experiment, read_state
 from closedloop.seeds import numbered_generator
 
@@ -630,11 +631,12 @@ def _lines(found: xr.Dataset) -> list[str]:
     parts = dict(zip(("kernels", "biases", "scales and shifts of normalization"), kinds, strict=True))
     hurting = [str(name) for name in totals["layer"].values[totals.values > 0]]
     lines = [
-        f"The loss went from {start:.4g} to {start + change:.4g} in {found.sizes['step']} steps; by the rule "
-        f"{found.attrs['rule']} the shares miss {missed:.2g} of it ({abs(share):.2%}), up to {worst:.2g} in a step.",
-        f"In a step {float(shares['helping'].mean()):.1%} of the parameters help, "
-        f"{float(shares['hurting'].mean()):.1%} hurt; of those that do something "
-        f"{float(shares['helping_of_moving'].mean()):.1%} help.",
+        f"The loss went from {start:.4g} to {start + change:.4g} in {found.sizes['step']} steps; by the "
+        f"rule {found.attrs['rule']} the shares miss {missed:.2g} of it ({percent(abs(share), 2)}), "
+        f"up to {worst:.2g} in a step.",
+        f"In a step {percent(float(shares['helping'].mean()), 1)} of the parameters help, "
+        f"{percent(float(shares['hurting'].mean()), 1)} hurt; of those that do something "
+        f"{percent(float(shares['helping_of_moving'].mean()), 1)} help.",
         f"Layers that hurt, in all: {', '.join(hurting) or 'none'}.",
         "Of the change " + ", ".join(f"{one} come to {amount:+.3g}" for one, amount in parts.items() if amount) + ".",
     ]

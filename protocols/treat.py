@@ -26,6 +26,7 @@ from closedloop.loop.presenter import Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, read_settings, settings
+from closedloop.readable import percent
 from closedloop.recipes import version
 from closedloop.recording.layout import POINTER, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
@@ -454,7 +455,7 @@ def _table(found: xr.Dataset) -> RunTable:
     groups = [f"{g} ({n})" for g, n in zip(found["group"].values, group_sizes(found), strict=True)]
     columns = np.concatenate([found["accuracy"].values.T, found["overall"].values[None], found["worst"].values[None]])
     for name, values in zip([*groups, "overall", "worst"], columns, strict=True):
-        rows.append([name, *("–" if p is None else f"{values[p]:.1%}" for p in points)])
+        rows.append([name, *("–" if p is None else percent(values[p], 1) for p in points)])
     title = f"Accuracy under the treatment {found.attrs['treatment']}"
     caption = f"{found.attrs['data']}, seed {found.attrs['seed']}; the numbers of images in brackets"
     return RunTable(title, ("group", "before", "at once", "at the end"), rows, caption)

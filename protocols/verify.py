@@ -24,6 +24,7 @@ from closedloop.loop.commits import check_fingerprints, fingerprints, is_finishe
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
+from closedloop.readable import percent
 from closedloop.recipes import recipe, version
 from closedloop.recording.layout import REFERENCE, REFERENCES
 from closedloop.recording.reader import open_recording
@@ -357,7 +358,7 @@ def _many(found: xr.Dataset) -> list[str]:
         if len(share):
             lines.append(
                 f"{target}: of {len(share)} other images {int((share >= ENOUGH).sum())} drive it by at least "
-                f"{100 * ENOUGH:.0f} % of what its first one does, {int((low >= ENOUGH).sum())} of them beyond doubt "
+                f"{percent(ENOUGH)} of what its first one does, {int((low >= ENOUGH).sum())} of them beyond doubt "
                 f"(share {np.nanmin(share):.2f} to {np.nanmax(share):.2f}); their pixels correlate by "
                 f"{np.nanmean(own['alike'].values):.2f} on average."
             )

@@ -16,6 +16,7 @@ from closedloop.images.resizing import FLAT_STD
 from closedloop.interfaces import Differentiable, FloatArray, Presenting, State, Subject, form_of
 from closedloop.loop.notices import notice
 from closedloop.presentations import Answers, Asked
+from closedloop.readable import percent
 
 from .wrapping import Wrapper, as_subject
 
@@ -150,8 +151,8 @@ class Displayed(Wrapper):
             self._said = told["clipped"]
             missed = f"; {told['missed']} could not be given their mean and contrast" if told["missed"] else ""
             notice(
-                f"{told['clipped']:.1%} of the values of {told['images']:,} images are beyond the screen and were "
-                f"clipped{missed}; a lower rms ({self.rms}) or another mean ({self.mean}) clips less"
+                f"{percent(told['clipped'], 1)} of the values of {told['images']:,} images are beyond the screen and "
+                f"were clipped{missed}; a lower rms ({self.rms}) or another mean ({self.mean}) clips less"
             )
 
     def _asked_light(self, values: Any) -> Any:

@@ -12,7 +12,7 @@ from closedloop import CMAES, ImageSet, RandomSearch, Session, Space, Thread, Un
 from closedloop.generators import CPPN, Fourier, FourierMovie, Pixels, Truncated
 from closedloop.objectives import parse_objective
 from closedloop.protocols import evolve
-from closedloop.readable import NO_NUMBER, Readable, counted, number, some, with_error
+from closedloop.readable import NO_NUMBER, Readable, counted, number, percent, some, with_error
 from closedloop.subjects import FunctionSubject, GaborSubject, MotionEnergySubject, Poisson, TorchSubject
 
 torch = pytest.importorskip("torch")
@@ -155,3 +155,17 @@ def test_what_is_written_is_near_what_was_measured(value, error):
 )
 def test_numbers(value, words):
     assert number(value) == words
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        ((0.25,), "25 %"),
+        ((0.125, 1), "12.5 %"),
+        ((-0.09, 0, "+"), "-9 %"),
+        ((1.0, 0, "+"), "+100 %"),
+        ((math.nan,), "–"),
+    ],
+)
+def test_shares_are_written_alike(share, words):
+    assert percent(*share) == words

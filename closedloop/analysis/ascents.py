@@ -18,6 +18,7 @@ from closedloop.images.naturalness import CLIPPED_SHARE, clipped
 from closedloop.interfaces import FloatArray, Generator, Objective, State, Units
 from closedloop.objectives import evaluate, looks_at_images
 from closedloop.objectives.naming_units import read_columns
+from closedloop.readable import percent
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.render import render
 from closedloop.recording.titles import recorded_title
@@ -222,7 +223,7 @@ def failures(
         found.append(f"did not rise: response {response:.3g} at the end, {first:.3g} at the beginning")
     extreme = float(clipped(image[None])[0])
     if extreme > CLIPPED_SHARE:
-        found.append(f"saturated: {extreme:.0%} of the pixel values are black or white")
+        found.append(f"saturated: {percent(extreme)} of the pixel values are black or white")
     if len(score) >= 20 and _rises(score):
         found.append("not converged: the score still rises in the last tenth of the steps")
     return found

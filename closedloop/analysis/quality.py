@@ -20,7 +20,7 @@ from closedloop.images.naturalness import CLIPPED_SHARE, IMAGE_MEASURES, MEASURE
 from closedloop.interfaces import FloatArray
 from closedloop.loop.stale import Watch
 from closedloop.objectives import parse_objective
-from closedloop.readable import counted
+from closedloop.readable import counted, percent
 from closedloop.recipes import KeptParts, keeping
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.lean import OWN, is_lean, lost
@@ -182,7 +182,7 @@ def _lost(recording: xr.Dataset) -> list[Caution]:
     threads, counts = np.unique(recording["thread"].values[gone].astype(str), return_counts=True)
     parts = ", ".join(f"{name} {count}" for name, count in zip(threads, counts, strict=True))
     share = gone.mean()
-    text = f"{gone.sum()} of {len(gone)} presentations ({share:.1%}) gave no response: {parts}."
+    text = f"{gone.sum()} of {len(gone)} presentations ({percent(share, 1)}) gave no response: {parts}."
     never = _never_answered(recording, gone)
     cure = "Each of their images was shown again."
     if never:
@@ -279,8 +279,8 @@ def _not_converged(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
     if rise <= 0.05 * whole or not _welch(last, before) < LEVEL:
         return []
     text = (
-        f"the evolution was still rising when it ended: its last fifth gained {rise:.3g}, {rise / whole:.0%} of the "
-        "whole rise."
+        f"the evolution was still rising when it ended: its last fifth gained {rise:.3g}, "
+        f"{percent(rise / whole)} of the whole rise."
     )
     return [Caution("not-converged", summary.thread, text, "More images would find a stronger stimulus.")]
 
@@ -301,7 +301,7 @@ def _ceiling(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
     share = float((last == scores.score.max()).mean())
     if share < 0.1:
         return []
-    text = f"the score is at a ceiling: {share:.0%} of the last quarter's images have exactly {last.max():.4g}."
+    text = f"the score is at a ceiling: {percent(share)} of the last quarter's images have exactly {last.max():.4g}."
     return [Caution("ceiling", summary.thread, text, "Differences above it are invisible; record before saturation.")]
 
 
@@ -318,7 +318,7 @@ def _saturated(recording: xr.Dataset, summary: ThreadSummary, pictures: Lookup |
     share = _clipped_share(recording, summary.evolved.stimulus_id, pictures)
     if not share >= CLIPPED_SHARE:
         return []
-    text = f"the evolved image is saturated: {share:.0%} of its values are black or white."
+    text = f"the evolved image is saturated: {percent(share)} of its values are black or white."
     return [Caution("saturated", summary.thread, text, "Bound the contrast of the generator (fourier: shell).")]
 
 
@@ -386,8 +386,8 @@ def _drift(recording: xr.Dataset) -> list[Caution]:
     worst = drifting[np.argmax(np.abs(change[drifting]))]
     unit = recorded_title(recording, columns[worst])
     text = (
-        f"responses drifted: the answers of {unit} to the same reference images changed by {change[worst]:+.0%} in the "
-        f"course of the evolution (p = {p[worst]:.2g})."
+        f"responses drifted: the answers of {unit} to the same reference images changed by "
+        f"{percent(change[worst], sign='+')} in the course of the evolution (p = {p[worst]:.2g})."
     )
     cure = "Scores of different generations cannot be compared; the re-tested means, shown side by side, can."
     return [Caution("drift", "", text, cure)]

@@ -15,6 +15,7 @@ from closedloop.cli.tables import show_table
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import complete
 from closedloop.loop.settings import Timing, check_options, option, settings
+from closedloop.readable import percent
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -166,8 +167,8 @@ def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None, sho
     source = f"Measured in {run}" if run is not None else "As stated"
     tell(
         f"{source}: {model.spikes:.3g} at the best reference, variance ÷ mean {model.fano:.2f}, drift "
-        f"{model.drift:+.0%} in 1,000 presentations, {model.lost:.0%} lost; generations rise from {model.start:.2f} "
-        f"towards {model.ceiling * model.lift:.2f} of it, 63 % within {model.pace:,.0f} images."
+        f"{percent(model.drift, sign='+')} in 1,000 presentations, {percent(model.lost)} lost; generations rise from "
+        f"{model.start:.2f} towards {model.ceiling * model.lift:.2f} of it, 63 % within {model.pace:,.0f} images."
     )
     if len(models) > 1:
         tell(

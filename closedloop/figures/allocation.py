@@ -25,6 +25,7 @@ from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, colour_bar, dress, line_style, new_axes
 from closedloop.interfaces import FloatArray
+from closedloop.readable import percent
 
 #: Colours of what helps, what hurts, and what does nothing.
 HELPS, HURTS, NOTHING = NATURAL, EVOLVED, "#BBBBBB"
@@ -72,7 +73,7 @@ def plot_reconstruction(allocation: xr.Dataset, ax: Axes | None = None, residual
     ax.set_ylabel(f"loss ({allocation.attrs['of']})", fontsize=9)
     ax.legend(frameon=False, fontsize=8)
     share = missed.sum() / (allocation["change"].sum().item() or np.nan)
-    caption(ax, f"missed in all: {missed.sum():.2g} ({abs(share):.2%} of the change)")
+    caption(ax, f"missed in all: {missed.sum():.2g} ({percent(abs(share), 2)} of the change)")
     if residual is not None:
         residual.plot(step, missed, color=INK, lw=0.8)
         residual.axhline(0, color=NOTHING, lw=0.6)
@@ -166,8 +167,8 @@ def plot_step_shares(allocation: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("share of parameters", fontsize=9)
     ax.legend(frameon=True, fontsize=8, loc="lower right")
     means = {name: float(shares[name].mean()) for name in ("helping", "hurting", "helping_of_moving")}
-    all_steps = f"help {means['helping']:.1%}, hurt {means['hurting']:.1%}"
-    caption(ax, f"{all_steps}; of those that move {means['helping_of_moving']:.1%} help")
+    all_steps = f"help {percent(means['helping'], 1)}, hurt {percent(means['hurting'], 1)}"
+    caption(ax, f"{all_steps}; of those that move {percent(means['helping_of_moving'], 1)} help")
     return dress(ax)
 
 
@@ -189,7 +190,7 @@ def plot_parameter_shares(allocation: xr.Dataset, ax: Axes | None = None) -> Axe
     ax.set_xlabel("share of its steps in which a parameter helps", fontsize=9)
     ax.set_ylabel("parameters", fontsize=9)
     still = int((~moving).sum())
-    caption(ax, f"{moving.sum():,} parameters, mean {share.mean():.1%}; {still:,} more never do anything")
+    caption(ax, f"{moving.sum():,} parameters, mean {percent(share.mean(), 1)}; {still:,} more never do anything")
     return dress(ax)
 
 
@@ -259,7 +260,10 @@ def plot_parameters(allocation: xr.Dataset, count: int = 5, seed: int = 0, ax: A
     ax.set_ylabel("change of the loss up to here", fontsize=9)
     ax.legend(frameon=False, fontsize=8)
     changes = float(oscillation(allocation, "parameter")["sign_changes"].mean())
-    caption(ax, f"{found.sizes['parameter']} parameters of each sort; from step to step {changes:.0%} of signs change")
+    caption(
+        ax,
+        f"{found.sizes['parameter']} parameters of each sort; from step to step {percent(changes)} of signs change",
+    )
     return dress(ax)
 
 

@@ -13,6 +13,7 @@ from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import INK, dress, line_style, new_axes
 from closedloop.images.eight_bit import to_bytes
 from closedloop.interfaces import Generator
+from closedloop.readable import percent
 from closedloop.recording.titles import recorded_title
 
 
@@ -85,7 +86,7 @@ def _percent(found: xr.Dataset, i: int) -> str:
     value, words = found["retested"].values[i], ""
     if np.isnan(value):
         value, words = found["probability"].values[i], ", not re-tested"
-    return f"{100 * min(value, 0.9999):.2f} %{words}" if value < 0.9999 else f"> 99.99 %{words}"
+    return f"{percent(min(value, 0.9999), 2)}{words}" if value < 0.9999 else f"> 99.99 %{words}"
 
 
 @at_door

@@ -11,6 +11,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOUR_MAP, INK, caption, colour_bar, dress, new_axes, one_thread
 from closedloop.figures.tiles import draw_picture
+from closedloop.readable import percent
 from closedloop.recording.pictures import Pictures
 
 
@@ -121,7 +122,7 @@ def plot_code_plane(recording: xr.Dataset, ax: Axes | None = None, thread: str |
     for place, word in ((path[0], "start"), (path[-1], "end")):
         ax.plot(*place, "o", ms=6, color=INK)
         ax.annotate(word, place, (6, 6), textcoords="offset points", fontsize=9)
-    first, second = (f"{share:.0%}" for share in geometry["share"].values)
+    first, second = (percent(share) for share in geometry["share"].values)
     ax.set_xlabel(f"first principal axis of the codes ({first} of variance)")
     ax.set_ylabel(f"second ({second})")
     colour_bar(ax, dots, "generation")

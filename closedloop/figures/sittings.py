@@ -16,6 +16,7 @@ from closedloop.figures.style import INK, NATURAL, caption, dress, line_style
 from closedloop.interfaces import FloatArray
 from closedloop.loop.protocol import RunFigure, RunSummary, RunTable
 from closedloop.presentations import STATUSES, lost_words
+from closedloop.readable import percent
 from closedloop.recording.titles import recorded_titles, shared
 
 #: Units whose quality has a line and a name each; of more the median and the middle half are drawn.
@@ -79,7 +80,7 @@ def _draw_lost(ax: Axes, recording: xr.Dataset) -> None:
     ax.set_ylabel("lost trials (%)", fontsize=9)
     if shares:
         ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    caption(ax, f"{100 * np.mean(status != 'ok'):.1f} % of {len(status):,} presentations gave no response")
+    caption(ax, f"{percent(np.mean(status != 'ok'), 1)} of {len(status):,} presentations gave no response")
 
 
 def _spans(recording: xr.Dataset) -> NDArray[np.intp]:
@@ -189,7 +190,8 @@ def rig_summary(recording: xr.Dataset) -> RunSummary:
     for i, day in enumerate(found["day"].values):
         one = found.isel(day=i)
         why = lost_words(np.repeat(one["status"].values.astype(str), one["count"].values))
-        row = [str(day), f"{int(one['presentations']):,}", f"{float(one['lost']):.1%}" + (f": {why}" if why else "")]
+        lost = percent(float(one["lost"]), 1) + (f": {why}" if why else "")
+        row = [str(day), f"{int(one['presentations']):,}", lost]
         rows.append([*row, *([] if links is None else [_link(links.isel(day=i), i)])])
     columns = ["day", "presentations", "lost", *([] if links is None else ["references"])]
     caption_ = "references: responses ÷ those of the first day, and their correlation over images; medians over units"

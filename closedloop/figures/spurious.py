@@ -15,6 +15,7 @@ from closedloop.analysis.spurious import PASTED, spurious_units
 from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK
 from closedloop.figures.tiles import draw_picture
+from closedloop.readable import percent
 from closedloop.recording.pictures import Pictures
 
 #: Units at most.
@@ -72,7 +73,7 @@ def _draw_unit(row: np.ndarray, recording: xr.Dataset, one: xr.Dataset, images: 
             if name.startswith(("donor", "pasted")):
                 _outline(ax, recording, unit, speaks_for, int(name[-1]))
     share, control = float(one["turned"]), float(one["turned_control"])
-    words = f"unit {unit}\n→ “{one['class_name'].item()}”\nturns {share:.0%}\ncontrol {control:.0%}"
+    words = f"unit {unit}\n→ “{one['class_name'].item()}”\nturns {percent(share)}\ncontrol {percent(control)}"
     row[0].text(
         -0.12, 0.5, words, transform=row[0].transAxes, ha="right", va="center", fontsize=8, color=INK, parse_math=False
     )

@@ -11,6 +11,7 @@ from closedloop.checks import at_door
 from closedloop.figures.allocation import HELPS, HURTS
 from closedloop.figures.style import INK, caption, dress
 from closedloop.interfaces import FloatArray
+from closedloop.readable import percent
 
 #: Colour of what differs from 0 by no more than chance, and of the line at 0.
 _UNSURE = "#8A8A8A"
@@ -39,7 +40,7 @@ def plot_trainings(recording: xr.Dataset, level: float = 0.95) -> Figure:
         _draw_row(ax, i, layers.isel(layer=i), "mean", 1)
     _finish(ax, [str(name) for name in layers["layer"].values], "change of the loss, in all (below 0 helps)")
     n, subject = len(seeds_of(recording)), recording["subject"].item()
-    caption(ax, f"{subject}: what each layer came to; {n} seeds, mean and {level:.0%} t-interval over seeds")
+    caption(ax, f"{subject}: what each layer came to; {n} seeds, mean and {percent(level)} t-interval over seeds")
     if changes:
         _draw_changes(figure, grid[1], {words: trained_change(recording, words, level) for words in changes})
     return figure

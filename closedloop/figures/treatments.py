@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from closedloop.analysis.treatments import NONE, TREATED, judged_treatments, verdict
 from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, line_style, new_axes
+from closedloop.readable import percent
 
 #: Colours of verdicts.
 _COLOURS = {"helps": NATURAL, "hurts": EVOLVED}
@@ -74,7 +75,6 @@ def plot_judgement(recording: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.invert_yaxis()
     ax.set_xlabel("accuracy in the worst group (dotted: before; line: as many steps without treatment)", fontsize=8.5)
     told = found.attrs
-    caption(
-        ax, f"{told['data']}, {told['subject']}, {told['seeds']} seeds; mean, {told['level']:.0%} t-interval over seeds"
-    )
+    level = percent(told["level"])
+    caption(ax, f"{told['data']}, {told['subject']}, {told['seeds']} seeds; mean, {level} t-interval over seeds")
     return dress(ax)

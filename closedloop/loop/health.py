@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from closedloop.interfaces import FloatArray
 from closedloop.loop.notices import Notice, notice
 from closedloop.presentations import Answers, lost_words
+from closedloop.readable import percent
 
 #: Presentations over which the share of lost ones is taken.
 RECENT = 50
@@ -120,7 +121,7 @@ class Health:
         if worse or better:
             self._lost_told = share if worse else 0.0
             why = lost_words(self._why)
-            words = f"lost trials now {100 * share:.0f} % ({sum(self._lost)} of the last {len(self._lost)}"
+            words = f"lost trials now {percent(share)} ({sum(self._lost)} of the last {len(self._lost)}"
             self._tell(Notice(f"{words}{': ' if why else ''}{why})", "lost trials", well=better))
 
     def _see_equipment(self, status: NDArray[Any]) -> None:
@@ -153,7 +154,7 @@ class Health:
         change = float(ratio - 1)
         if abs(change - self._drift_told) >= max(DRIFT_STEP, SURE * error):
             self._drift_told = change
-            words = f"reference drift {100 * change:+.0f} % against their first responses"
+            words = f"reference drift {percent(change, sign='+')} against their first responses"
             self._tell(Notice(words, "drift", well=abs(change) < DRIFT_STEP))
 
     def _see_swaps(self, units: Sequence[str]) -> None:

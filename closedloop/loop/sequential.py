@@ -19,6 +19,7 @@ from closedloop.checks import check_number, check_positive, check_whole, check_w
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.loop.stopping import Plateau, Scored, StoppingRule, Target
+from closedloop.readable import percent
 
 #: Paces that are considered, as multiples of the images so far; the last ones are all but straight lines.
 _PACES = np.geomspace(0.05, 20, 41)
@@ -94,8 +95,8 @@ class Futility:
         if chance >= self.probability:
             return None
         return (
-            f"futility: the probability that {self.images:,} more images raise the mean by more than {self.gain:.1%} "
-            f"is {chance:.2g}"
+            f"futility: the probability that {self.images:,} more images raise the mean by more than "
+            f"{percent(self.gain, 1)} is {chance:.2g}"
         )
 
 

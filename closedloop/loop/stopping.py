@@ -10,6 +10,7 @@ import numpy as np
 
 from closedloop.checks import is_number
 from closedloop.errors import InvalidArgumentError
+from closedloop.readable import percent
 
 
 class Scored(NamedTuple):
@@ -66,7 +67,7 @@ class Plateau:
         before, after = windows[0].mean(), windows[1].mean()
         if after - before > self.gain * abs(before):
             return None
-        return f"plateau: the mean rose by less than {self.gain:.1%} over {self.generations} generations"
+        return f"plateau: the mean rose by less than {percent(self.gain, 1)} over {self.generations} generations"
 
 
 @final

@@ -12,7 +12,7 @@ from closedloop.analysis.atlas import Made, Photograph, Response, Tuning, UnitPa
 from closedloop.analysis.contenders import METHOD_WORDS
 from closedloop.images.naturalness import MEASURE_WORDS
 from closedloop.networks.imagenet import class_words
-from closedloop.readable import number, with_error
+from closedloop.readable import number, percent, with_error
 from closedloop.report.wording import true_minus
 from closedloop.viewer.atlases import Addresses, Book, Shelf, histogram
 
@@ -302,7 +302,7 @@ def _presentations(response: Response) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return percent(value)
 
 
 def _percentile(value: float) -> str:

@@ -64,7 +64,7 @@ def rise(steps=40, top=1.0):
         ({"norm": np.full(40, np.inf)}, "score or gradient not finite in 40 of 40 steps"),
         ({"response": 0.1}, "did not rise: response 0.1 at the end, 0.1 at the beginning"),
         ({"response": np.nan}, "did not rise: response nan at the end"),
-        ({"image": np.ones((3, 4, 4), np.float32)}, "saturated: 100% of the pixel values are black or white"),
+        ({"image": np.ones((3, 4, 4), np.float32)}, "saturated: 100 % of the pixel values are black or white"),
         ({"score": np.arange(40.0)}, "not converged: the score still rises in the last tenth of the steps"),
         ({"score": np.arange(19.0), "norm": np.ones(19)}, ""),
     ],

@@ -162,7 +162,7 @@ def test_lost_presentations_are_counted_by_thread():
     rows = np.flatnonzero(ds["thread"].values == "main")[[3, 40]]
     (found,) = cautions(lose(ds, rows))
     assert found.kind == "lost"
-    assert "2 of 546 presentations (0.4%) gave no response: main 2" in found.text
+    assert "2 of 546 presentations (0.4 %) gave no response: main 2" in found.text
     assert "2 images have no response at all" in found.cure
 
 

@@ -33,7 +33,7 @@ def test_a_table_of_errors_and_units(command, tmp_path):
     folder = planted_folder(tmp_path / "pictures")
     status, said = command("--labelled", str(folder), "--layer", "relu", "--out", str(tmp_path / "run"))
     assert not status
-    for text in ("Most frequent confusions", "errors that one unit's ablation corrects", "100.0% of 3", "relu"):
+    for text in ("Most frequent confusions", "errors that one unit's ablation corrects", "100.0 % of 3", "relu"):
         assert text in said
     assert "layer" not in command.asked[0]  # that of the recorded units stays the output
     status, said = command("--labelled", str(folder), "--explain", "none", "--out", str(tmp_path / "other"))

@@ -52,7 +52,7 @@ def test_the_page(allocation, tmp_path):
         (figures.plot_reconstruction, "missed in all: "),
         (figures.plot_layer_totals, "of 2 layers hurt, net"),
         (figures.plot_cumulative, "layers, cumulative"),
-        (figures.plot_step_shares, "help 40.0%, hurt 40.0%; of those that move 50.0% help"),
+        (figures.plot_step_shares, "help 40.0 %, hurt 40.0 %; of those that move 50.0 % help"),
         (figures.plot_parameter_shares, "9 parameters, mean"),
         (figures.plot_neurons, "6 neurons; colours end at the 99th percentile"),
         (figures.plot_parameters, "5 parameters of each sort"),

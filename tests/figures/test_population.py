@@ -46,7 +46,7 @@ def test_the_plane_holds_each_code_at_its_principal_components(recording):
     places = np.asarray(ax.collections[0].get_offsets())
     assert np.allclose(np.abs(places), np.abs(expected), atol=1e-6)
     share = centered.var(0).sum()
-    assert f"({expected[:, 0].var() / share:.0%} of variance)" in ax.get_xlabel()
+    assert f"({100 * expected[:, 0].var() / share:.0f} % of variance)" in ax.get_xlabel()
     path = ax.lines[0].get_xydata()
     assert path.shape == (10, 2)
     assert path[-1, 0] >= 0

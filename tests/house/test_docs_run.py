@@ -64,7 +64,7 @@ SMALLER = (
     (r"\bchildren=\d+", "children=20"),
     (r"\bsteps=21\b", "steps=3"),
     (r"\bruns=2000\b", "runs=20"),
-    (r"\[292, 971\], \(.*evolved", '[292], ("evolved'),
+    (r"\[292, 971\], \(.*evolved", '[292], ("lucid", "evolved'),
     (r'method="lucid"', 'method="lucid", steps=3'),
     (r"main-g0012-003", "main-g0002-003"),
     (r'load_subject\("lite1"', 'load_subject("lite0"'),  # the tests' extra installs no weights of lite1

@@ -23,7 +23,7 @@ def test_plateau_waits_for_two_windows():
 
 
 def test_plateau_reason():
-    assert Plateau(2)(history([1.0] * 4)) == "plateau: the mean rose by less than 1.0% over 2 generations"
+    assert Plateau(2)(history([1.0] * 4)) == "plateau: the mean rose by less than 1.0 % over 2 generations"
 
 
 def test_plateau_goes_on_while_the_mean_rises():

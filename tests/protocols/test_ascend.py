@@ -185,7 +185,7 @@ def test_dead_saturated_rising_and_undefined_ascents_are_reported():
     assert failure(dead, tv=0.0, norm=0.0).startswith("dead gradient")
     assert "did not rise: response 0 at the end" in failure(dead, tv=0.0, norm=0.0)
     bright = Tensors(lambda x: x.mean((1, 2, 3))[:, None])
-    assert "saturated: 100%" in failure(bright, rate=0.2, tv=0.0, norm=0.0)
+    assert "saturated: 100 %" in failure(bright, rate=0.2, tv=0.0, norm=0.0)
     assert "not converged" in failure(bright, rate=0.002, tv=0.0, norm=0.0)
     root = Tensors(lambda x: torch.sqrt(0.5 + 0.0 * x - x.mean()).mean((1, 2, 3))[:, None])
     assert "not finite" in failure(root, start=np.ones((3, SIDE, SIDE), np.float32), generator=Plain())
