@@ -330,7 +330,10 @@ def _way(transport: Transport | str, token_file: str | None, layout: str, units:
         raise InvalidArgumentError(f"layout: expected 'closedloop' or 'xdream', got {layout!r:.80}.")
     if layout == "closedloop":
         if units is not None:
-            raise InvalidArgumentError(f"units: expected none, for the rig says them itself, got {units!r:.80}.")
+            raise InvalidArgumentError(
+                f"units: expected none, for the rig says them itself, got {units!r:.80}; all are recorded. Say which "
+                "to excite by the objective, such as 'unit(0)'."
+            )
         return connect(transport, read_token(token_file)) if isinstance(transport, str) else transport
     kind, folder = parse_address(transport) if isinstance(transport, str) else ("", "")
     if kind != "folder":

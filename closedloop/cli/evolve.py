@@ -62,8 +62,9 @@ def evolve(given: Mapping[str, Any]) -> None:
             experiment = at_field(experiment, given["at_field"], subject)
         if len(subject.units) > 1 and not experiment.names_objective:
             raise InvalidArgumentError(
-                f"units: expected one unit to excite, got {len(subject.units)} of {subject.name!r}; name one with "
-                "--units, say what to maximize with --objective, or evolve an image for each of them with --each."
+                f"units: expected one unit to excite, got {len(subject.units)} of {subject.name!r}; say "
+                "which with --objective, such as 'unit(0)', or evolve an image for each with --each; of a network "
+                "name one with --units."
             )
         session = Session(
             subject,

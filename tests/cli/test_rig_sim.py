@@ -76,3 +76,20 @@ def test_what_does_not_fit(words, message, capsys, tmp_path, monkeypatch):
         main(["rig-sim", "--subject", "gabor", "--spikes", "0", "--listen", "folder:rig", *words])
     assert message in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_units_of_a_rig_are_chosen_by_the_objective(tmp_path, capsys):
+    """What an error advises is what works."""
+    process, _ = begin(tmp_path, "--subject", "{name: gabor, count: 3, resolution: 16}")
+    words = ["evolve", "--subject", f"rig:folder:{tmp_path / 'exchange'}", "--generator", "fourier", "--references",
+             "none", "--images", "20"]  # fmt: skip
+    try:
+        for more in ([], ["--unit", "1"]):
+            with pytest.raises(SystemExit, match="2"):
+                main([*words, *more])
+            assert "'unit(0)'" in capsys.readouterr().err
+        main([*words, "--objective", "unit(1)", "--out", str(tmp_path / "run")])
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert open_recording(tmp_path / "run").sizes["neuroid"] == 3
