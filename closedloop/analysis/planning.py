@@ -35,6 +35,8 @@ from closedloop.seeds import named_generator
 
 #: What counts as a success; see above.
 Success = Literal["beats", "rises"]
+#: What the numbers of a model may be: their squares and ratios are numbers, too.
+EXTREMES = (1e-12, 1e12)
 #: Nodes of the Gauss-Hermite rule over units.
 NODES = 21
 
@@ -73,7 +75,7 @@ class NoiseModel:
 
     def __post_init__(self) -> None:
         for name in ("spikes", "fano", "start", "ceiling", "pace", "signal", "lift"):
-            check_positive(name, getattr(self, name))
+            check_number(name, check_positive(name, getattr(self, name)), *EXTREMES)
         check_number("drift", self.drift, -0.999, 10)
         check_number("lost", self.lost, 0, 0.999)
         check_number("spread", self.spread, 0, 10)
@@ -91,7 +93,7 @@ class NoiseModel:
 
     def gain(self, presentations: float) -> float:
         """Returns what drift makes of a response after so many presentations."""
-        return float((1 + self.drift) ** (presentations / 1000))
+        return float(np.exp(np.clip(presentations / 1000 * np.log1p(self.drift), -100, 100)))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ SILENT_S, MOST_S = 5.0, 60.0
 #: Seconds after which a rig is asked again who it is.
 HELLO_S = 2.0
 #: What notices of it are about.
-SILENCE = "silence"
+SILENCE, STAYING = "silence", "a block that goes no further"
 #: Late or double messages of which a person is told, and of each ten times as many.
 STALE = 10
 #: How often a block is sent again that the rig calls damaged.
@@ -57,6 +57,7 @@ class RigClient:
         self.resent: int = 0
         self.stale: int = 0
         self._stale_told = STALE
+        self._unsent = ""
 
     def hello(self, session: str, connect_s: float) -> Mapping[str, Any]:
         """Asks who is there, again and again, and tells a person that it waits; returns the header of the welcome.
@@ -118,10 +119,12 @@ class RigClient:
                 self._still_waiting(waiting, block)
             elif got.type == "answer" and _concerns(got, block):
                 waiting.say_that_it_is_back(self._tell)
+                waiting.say_that_it_goes_on(self._tell)
                 return got.header
             elif got.type == "progress" and _concerns(got, block):
                 waiting.heard(self._patience_s)
                 waiting.say_that_it_is_back(self._tell)
+                waiting.say_that_it_stays(self._tell, got.header)
             elif got.type == "error" and got.header.get("seq", block.header["seq"]) == block.header["seq"]:
                 damaged += got.header.get("code") == "damaged"
                 if got.header.get("code") not in ("busy", "damaged") or damaged > DAMAGED:
@@ -166,8 +169,9 @@ class RigClient:
         if self._give_up_s is not None and silent > self._give_up_s:
             raise SubjectTimeoutError(
                 f"no answer from the rig at {self.transport.address or 'this transport'} to block "
-                f"{block.header['seq']}, and no news for {silent:.0f} s (give_up_s={self._give_up_s:g}); look at it. "
-                "What it has shown meanwhile stands in its journal, and is answered when the run goes on."
+                f"{block.header['seq']}, and no news for {silent:.0f} s (give_up_s={self._give_up_s:g}); look at it."
+                f"{self._unsent} What it has shown meanwhile stands in its journal, and is answered when the run goes "
+                "on."
             )
         if waiting.over():
             self.transport.renew()
@@ -182,7 +186,9 @@ class RigClient:
         """Sends a message; where that cannot be done now, a person is told, and it is sent again after the patience."""
         try:
             self.transport.send(sent)
+            self._unsent = ""
         except OSError as error:
+            self._unsent = f" It cannot be reached: {error.strerror or error}."
             self._tell(Notice(f"the rig cannot be reached: {error.strerror or error}", SILENCE))
 
 
@@ -194,6 +200,7 @@ class _Waiting:
         self._until = self._heard + patience_s
         self._said = 0.0
         self.asked_again = self.refused = False
+        self._moved, self._stayed, self._done = self._heard, 0.0, None
 
     @property
     def silent_s(self) -> float:
@@ -230,6 +237,25 @@ class _Waiting:
         if self._said or self.refused:
             tell(Notice("the rig answers again", SILENCE, well=True))
             self._said, self.refused = 0.0, False
+
+    def say_that_it_stays(self, tell: Callable[[str], None], news: Mapping[str, Any]) -> None:
+        """Tells of a rig that has news all the time, and shows nothing: one that waits for somebody, or hangs."""
+        now = time.monotonic()
+        if news.get("done") != self._done:
+            self._moved, self._done = max(self._moved, now), news.get("done")
+            self.say_that_it_goes_on(tell)
+        elif now - self._moved - self._stayed >= MOST_S:
+            self._stayed = now - self._moved
+            says = " ".join(str(news.get("text") or "").split())
+            shown = f"{news.get('done')!s:.20} of {news.get('of')!s:.20}"
+            words = f"block {news.get('seq')}: {shown} shown, and no more for {duration(self._stayed)}"
+            tell(Notice(f"{words}{f' ({says:.300})' if says else ''}", STAYING))
+
+    def say_that_it_goes_on(self, tell: Callable[[str], None]) -> None:
+        """Tells that a block goes on, where it was told that it does not."""
+        if self._stayed:
+            tell(Notice("the rig goes on with the block", STAYING, well=True))
+            self._stayed = 0.0
 
 
 def _concerns(got: Message, block: Message) -> bool:

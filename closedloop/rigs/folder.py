@@ -31,6 +31,7 @@ from typing import Any, final
 
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.files import replace_file, synchronize
+from closedloop.loop.notices import Notice, notice
 from closedloop.rigs.messages import Message, decoded, refusal, sha256
 
 #: Seconds between two looks at the folder: soon after something was asked, and later.
@@ -40,6 +41,8 @@ COPYING_S = 5.0
 #: Seconds after which a session in which nothing is asked is looked at in turn with others like it, and how many looks
 #: it takes until all of these had their turn: the sessions of months lie in a lab's folder.
 QUIET_S, LOOKS = 10.0, 50
+#: Seconds until a rig tries once more to write an answer that cannot be written, and what notices of it are about.
+AGAIN_S, UNWRITTEN = 1.0, "unwritten answers"
 _BLOCK = re.compile(r"\d{6,}(-[0-9a-f]{12})?")
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
 
@@ -264,6 +267,7 @@ class FolderListener:
         self._done: set[Path] = set()
         self._unfit: dict[Path, float] = {}
         self._heard: dict[Path, float] = {}
+        self._again: dict[Path, float] = {}
         self._turn = 0
 
     def receive(self, timeout_s: float) -> tuple[Any, Message] | None:
@@ -285,7 +289,8 @@ class FolderListener:
         for session in self._in_turn(sorted(_entries(self._root / "sessions")), now):
             for place in self._open_in(session):
                 self._heard[session] = now
-                yield place
+                if self._again.get(place, now) <= now:
+                    yield place
 
     def _in_turn(self, sessions: Sequence[Path], now: float) -> list[Path]:
         """Returns the sessions to look at: those in which something was asked of late, and a few of the others."""
@@ -353,15 +358,25 @@ class FolderListener:
     def reply(self, peer: Any, sent: Message) -> None:
         """Puts an answer beside its question.
 
-        One that cannot be written now, since the share is away, is asked for again: its question has no answer yet.
+        One that cannot be written now, since the share is away or full, is said and tried again: its question has no
+        answer yet.
         """
         place = Path(peer)
-        with suppress(OSError):
-            if place.name.startswith("hello-"):
-                kind = "refused" if sent.type == "error" else "welcome"
-                put(place.with_name(f"{kind}-{place.name.removeprefix('hello-')}"), sent.encoded())
-            else:
-                put(place / f"{sent.type}.json", sent.encoded())
+        path = place / f"{sent.type}.json"
+        if place.name.startswith("hello-"):
+            kind = "refused" if sent.type == "error" else "welcome"
+            path = place.with_name(f"{kind}-{place.name.removeprefix('hello-')}")
+        try:
+            put(path, sent.encoded())
+        except OSError as error:
+            self._again = {known: when for known, when in self._again.items() if known.exists()}
+            if not self._again:
+                why = error.strerror or error
+                notice(Notice(f"{path} cannot be written ({why}); trying again every {AGAIN_S:g} s", UNWRITTEN))
+            self._again[place] = time.monotonic() + AGAIN_S
+        else:
+            if self._again.pop(place, None) is not None and not self._again:
+                notice(Notice("what was to be answered is written", UNWRITTEN, well=True))
 
     def close(self) -> None:
         """Leaves everything as it is."""

@@ -78,7 +78,7 @@ class Journal:
 
     def entries(self, session: str, seq: int) -> list[Entry]:
         """Returns what was begun under this number, the oldest first; several only where one superseded another."""
-        rows = self._file.execute(
+        rows = self._execute(
             "SELECT block, attempt, answer FROM blocks WHERE session = ? AND seq = ? ORDER BY rowid", (session, seq)
         )
         return [Entry(*row) for row in rows]
@@ -100,7 +100,7 @@ class Journal:
                 "conflict",
             )
         if row is None or row[0] != said:
-            self._file.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (session, said))
+            self._execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (session, said))
 
     def begin(self, session: str, seq: int, block: str, *, supersede: bool = False) -> int:
         """Writes down that a block is about to be shown; returns which attempt that is, from 1.
@@ -124,7 +124,7 @@ class Journal:
                 "gap",
             )
         attempt = 1 if own is None else own.attempt + 1
-        self._file.execute(
+        self._execute(
             "INSERT INTO blocks (session, seq, block, attempt) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (session, seq, block) DO UPDATE SET attempt = excluded.attempt",
             (session, seq, block, attempt),
@@ -133,17 +133,18 @@ class Journal:
 
     def finish(self, session: str, seq: int, block: str, answer: bytes, state: State | None = None) -> None:
         """Writes down the answer to a block, with the state of the rig that follows, before it is sent."""
-        self._file.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
         try:
-            self._file.execute(
+            self._execute(
                 "UPDATE blocks SET answer = ? WHERE session = ? AND seq = ? AND block = ?",
                 (answer, session, seq, block),
             )
             if state is not None:
-                self._file.execute("INSERT OR REPLACE INTO rig VALUES (1, ?)", (pack_state(state),))
-            self._file.execute("COMMIT")
+                self._execute("INSERT OR REPLACE INTO rig VALUES (1, ?)", (pack_state(state),))
+            self._execute("COMMIT")
         except BaseException:
-            self._file.execute("ROLLBACK")
+            if self._file.in_transaction:  # a full disk has ended it already
+                self._execute("ROLLBACK")
             raise
 
     def state(self) -> State | None:
@@ -153,7 +154,7 @@ class Journal:
 
     def shown(self) -> list[tuple[str, int, str, int, bool]]:
         """Returns session, number, name and attempts of each block, and whether it was finished."""
-        rows = self._file.execute("SELECT session, seq, block, attempt, answer IS NOT NULL FROM blocks ORDER BY rowid")
+        rows = self._execute("SELECT session, seq, block, attempt, answer IS NOT NULL FROM blocks ORDER BY rowid")
         return [(s, int(q), b, int(a), bool(done)) for s, q, b, a, done in rows]
 
     def close(self) -> None:
@@ -165,4 +166,18 @@ class Journal:
                 Path(self.path + ending).unlink(missing_ok=True)
 
     def _one(self, words: str, *values: Any) -> Any:
-        return self._file.execute(words, values).fetchone()
+        return self._execute(words, values).fetchone()
+
+    def _execute(self, words: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Asks the file something, or writes into it.
+
+        Raises:
+            RigError: It cannot be read or written: the disk is full, or is away.
+        """
+        try:
+            return self._file.execute(words, values)
+        except sqlite3.Error as error:
+            raise RigError(
+                f"the journal {self.path} cannot be read or written ({error}); make room at the rig, or look at its "
+                "disk, and go on: what it has not written down is shown again."
+            ) from error

@@ -196,7 +196,7 @@ def read_token(file: str | Path | None = None) -> bytes | None:
     named = file or os.environ.get(TOKEN_FILE)
     if not named:
         said = os.environ.get(TOKEN, "").strip()
-        return said.encode() or None
+        return said.encode(errors="surrogateescape") or None  # the very bytes that the environment holds
     path = Path(named).expanduser()
     try:
         others = os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)

@@ -85,7 +85,8 @@ class Desk:
                 if self.reason is not None:
                     raise RigError("the session is over.", "unknown")
                 self._changed.wait(0.5)
-                tell(0, len(block["trials"]), "waits for the rig")
+                taken = f"handed to {self._asker}" if self._asker else "nobody has asked for it"
+                tell(0, len(block["trials"]), taken)
             answer = self._answer
             self._block = None
             return answer

@@ -132,3 +132,17 @@ def test_refuses():
         success_probability(NoiseModel(), Design(), "wins")
     with pytest.raises(InvalidArgumentError, match="variances"):
         welch_power((1, 0), (0, 1), (5, 5))
+
+
+@pytest.mark.parametrize("success", ["beats", "rises"])
+@pytest.mark.parametrize("name", ["spikes", "fano", "start", "ceiling", "pace", "signal", "lift"])
+def test_numbers_at_their_ends_and_beyond(name, success):
+    """A probability comes out wherever it leads; what nobody means is refused by name."""
+    for value in (1e-12, 1e12):
+        for drift in (-0.999, 10):
+            for design in (Design(), Design(generations=10**6, per_generation=10**6, repeats=10**6)):
+                found = success_probability(NoiseModel(drift=drift, **{name: value}), design, success)
+                assert 0 <= found <= 1
+    for value in (1e-13, 1e200, 0, -1, np.nan, np.inf, True, "1"):
+        with pytest.raises(InvalidArgumentError, match=f"{name}: expected a finite number"):
+            NoiseModel(**{name: value})

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from closedloop.errors import RigError, SubjectError
+from closedloop.loop import notices
 from closedloop.rigs import folder
 from closedloop.rigs.folder import FolderListener, FolderTransport
 from closedloop.rigs.messages import message, sha256
@@ -190,3 +191,37 @@ def test_no_folder(tmp_path):
     with pytest.raises(OSError, match="there is no folder"):
         FolderTransport(tmp_path / "none").send(message("hello", session="s"))
     assert not (tmp_path / "none").exists()
+
+
+def test_an_answer_that_cannot_be_written_is_said_once_and_tried_again_later(both, monkeypatch):
+    asker, rig, place = both
+    asker.send(block(encoding="png"))
+    full, told, puts, put = [True], [], [], folder.put
+
+    def maybe(path, data):
+        puts.append(path)
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        put(path, data)
+
+    monkeypatch.setattr(folder, "put", maybe)
+    monkeypatch.setattr(folder, "AGAIN_S", 0.05)
+    notices.listen(told.append)
+    try:
+        where, _ = rig.receive(0)
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            rig.reply(where, message("answer", session="s"))
+            while rig.receive(0.01) is None:
+                pass
+        full[0] = False
+        rig.reply(where, message("answer", session="s"))
+    finally:
+        notices.leave(told.append)
+    assert 2 < len(puts) < 10
+    assert (place / "000001" / "answer.json").exists()
+    assert rig.receive(0) is None
+    assert [(text.partition(" (")[2], text.well) for text in told] == [
+        ("No space left on device); trying again every 0.05 s", False),
+        ("", True),
+    ]

@@ -143,6 +143,8 @@ def test_token(tmp_path, monkeypatch):
     file = tmp_path / "token"
     file.write_text("of a file\n")
     file.chmod(0o600)
+    monkeypatch.setenv("CLOSEDLOOP_RIG_TOKEN", "\udcff\u00e4")  # bytes that are no UTF-8
+    assert read_token() == b"\xff\xc3\xa4"
     monkeypatch.setenv("CLOSEDLOOP_RIG_TOKEN_FILE", str(file))
     assert read_token() == b"of a file"
     assert read_token(file) == b"of a file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -242,3 +243,27 @@ def test_zeromq_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "zmq", None)
     with pytest.raises(MissingExtraError, match=r"a rig over ZeroMQ needs zmq.*pip install 'closedloop\[rig\]'"):
         listen("zmq://127.0.0.1:0")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_journal_that_cannot_be_written_is_said_to_the_experiment(tmp_path, when):
+    """Before a block is shown, or when it is answered: it is shown once there is room, and says that it was before."""
+    journal = Journal(tmp_path / "journal.sqlite")
+
+    def lock(closed):
+        journal._file.execute(f"PRAGMA query_only = {closed:d}")
+
+    class Locking(Counting):
+        def show(self, *asked):
+            lock(True)
+            return super().show(*asked)
+
+    lock(when == "before")
+    shows = Locking()
+    (failed,) = serve(shows, journal, block())
+    assert re.search(r"journal.sqlite cannot be read or written \(attempt to write.*; make room", failed.header["text"])
+    assert (failed.type, shows.attempts) == ("error", [] if when == "before" else [1])
+    lock(False)
+    (answer,) = serve(Counting(), journal, block())
+    assert (answer.type, answer.header["attempt"]) == ("answer", 1 if when == "before" else 2)
+    journal.close()

@@ -18,6 +18,7 @@ from closedloop.interfaces import Presenting
 from closedloop.loop import notices
 from closedloop.protocols import present, resume
 from closedloop.protocols.probing import px_per_deg_of
+from closedloop.rigs import client
 from closedloop.rigs.reading import read_answer, units_of_welcome
 from closedloop.rigs.simulated import SimulatedRig
 from closedloop.rigs.spiking import Firing
@@ -235,7 +236,7 @@ def answer_to(sent, **changes):
     return blank("answer", **{**known, "trials": trials, **changes})
 
 
-def scripted(respond):
+def scripted(respond, **options):
     """A subject over a way that welcomes, and then does what `respond(sent, count)` says."""
     units = [{"id": "a", "channel": 3}, {"id": "b", "channel": 9, "snr": 2.0, "rf_deg": [1, 2]}]
 
@@ -245,7 +246,7 @@ def scripted(respond):
         return respond(sent, count)
 
     way = Scripted(answer)
-    return RigSubject(way, resolution=12, patience_s=0.05, connect_s=1.0), way
+    return RigSubject(way, resolution=12, patience_s=0.05, connect_s=1.0, **options), way
 
 
 def test_late_double_and_foreign_answers_are_dropped():
@@ -259,6 +260,34 @@ def test_late_double_and_foreign_answers_are_dropped():
         np.testing.assert_array_equal(subject.record(marked(range(4)))[:, 0], range(4))
     assert subject.told["stale"] == 4 * 3 + 2
     assert way.renewed == 0
+
+
+def test_a_rig_that_has_news_and_shows_nothing_is_told_of(monkeypatch):
+    """One whose program hangs in its loop, or that waits for somebody to ask."""
+    monkeypatch.setattr(client, "MOST_S", 0.05)
+    news, told = [("0", "waits\nfor Sue"), ("0", None), ([3], 7), (None, "")], []
+
+    def respond(sent, count):
+        known = {name: sent.header[name] for name in ("session", "seq")}
+        for done, text in news:
+            for _ in range(4):
+                way.slow.append(blank("progress", **known, done=done, of=4, text=text))
+        way.slow.append(answer_to(sent))
+        return []
+
+    subject, way = scripted(respond, on_s=0.001, off_s=0.0)
+    way.slow = []
+    way.receive = lambda timeout_s: (time.sleep(0.02), way.slow.pop(0))[1]
+    notices.listen(told.append)
+    try:
+        subject.record(marked(range(4)))
+    finally:
+        notices.leave(told.append)
+    assert re.match(r"block 1: 0 of 4 shown, and no more for .*s \(waits for Sue\)$", told[0])
+    assert {"block 1: [3] of 4", "block 1: None of 4"} <= {text.partition(" shown")[0] for text in told}
+    assert told[-1] == "the rig goes on with the block"
+    assert all(notice.well == (notice == told[-1]) for notice in told)
+    assert {notice.about for notice in told} == {client.STAYING}
 
 
 def test_what_is_not_answered_is_sent_again_unchanged():
