@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
@@ -23,7 +22,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore, ZipStore
 
 from closedloop.errors import RecordingError
-from closedloop.recording.places import Root, sizes
+from closedloop.recording.places import DAMAGED, Root, sizes
 
 #: Stands before the path of a file that lies beside the store, not in it.
 BESIDE = "/"
@@ -283,7 +282,7 @@ class CheckedZip(ZipStore):
             if not self._checked.knows(key):
                 return await super().get(key, prototype, byte_range)
             buffer = await super().get(key, prototype)
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, *DAMAGED) as error:
             raise RecordingError(
                 f"{self.path}: {key} cannot be read ({error}); restore the file from a copy."
             ) from error

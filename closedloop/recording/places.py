@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import io
+import lzma
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 #: A folder or file on the disk, or one in a zip file.
 Root = Path | zipfile.Path
 #: The ending of a packed run.
 PACKED = ".zip"
+#: What zipfile raises where an archive is damaged: its sums, its compression, its encryption, its end.
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OverflowError)
+
+
+class Packed(zipfile.Path):
+    """A file or folder in a zip file, read as on the disk: what is damaged there is an `OSError`, too."""
+
+    def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> IO[Any]:  # type: ignore[override]
+        """Opens a file to read it; its content is checked by the sum that the zip file has of it."""
+        try:
+            with super().open("rb") as stream:
+                content = io.BytesIO(stream.read())
+        except DAMAGED as error:
+            raise OSError(f"{self}: {error}") from error
+        return content if "b" in mode else io.TextIOWrapper(content, *args, **kwargs)
 
 
 def root_of(path: str | Path) -> Root:
@@ -25,8 +44,8 @@ def root_of(path: str | Path) -> Root:
     if not is_packed(place):
         return place
     try:
-        return zipfile.Path(str(place))
-    except zipfile.BadZipFile as error:
+        return Packed(str(place))
+    except DAMAGED as error:
         raise OSError(f"{place.name}: {error}") from error
 
 

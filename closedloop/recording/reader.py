@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ from closedloop.recording.checksums import (
 from closedloop.recording.evolutions import with_evolutions
 from closedloop.recording.layout import CHECKSUMS, DATA, EXPERIMENT, NEWEST, POINTER, SCHEMA, is_run
 from closedloop.recording.older import read_older
-from closedloop.recording.places import Root, is_packed, root_of
+from closedloop.recording.places import DAMAGED, Root, is_packed, root_of
 from closedloop.recording.pointer import parse_pointer
 from closedloop.recording.readers.netcdf import read_netcdf
 from closedloop.recording.readers.nwb import read_nwb
@@ -76,7 +75,7 @@ def saved_state(path: str | Path, pointer: Mapping[str, Any]) -> State | None:
         if pointer.get("state_sha256", hashlib.sha256(content).hexdigest()) != hashlib.sha256(content).hexdigest():
             raise RecordingError("its checksum is not the recorded one")
         return unpack_state(content)
-    except (OSError, RecordingError, zipfile.BadZipFile) as error:
+    except (OSError, RecordingError) as error:
         raise RecordingError(
             f"{path}: cannot go on, for {pointer['state']} cannot be read ({error}). What is recorded is safe: "
             "open_recording reads it."
@@ -258,7 +257,7 @@ def reading(path: str | Path, what: str = DATA, disk: bool = True) -> Iterator[N
     """Turns whatever a damaged store raises into one error; what the disk itself raises only where `disk` says so."""
     try:
         yield
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, *DAMAGED) as error:
         if isinstance(error, OSError) and not disk:
             raise
         raise RecordingError(f"{path}: cannot read {what} ({error}); it is incomplete or damaged.") from error

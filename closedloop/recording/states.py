@@ -11,6 +11,7 @@ import numpy as np
 
 from closedloop.errors import RecordingError
 from closedloop.interfaces import State
+from closedloop.recording.places import DAMAGED
 
 _ARRAY = "__array__"
 
@@ -55,7 +56,7 @@ def unpack_state(data: bytes) -> State:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         state = _unflatten(json.loads(str(arrays.pop("tree"))), arrays)
-    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, OSError, *DAMAGED) as error:
         raise RecordingError(f"state: not a saved state of closedloop, or a damaged one ({error}).") from error
     if not isinstance(state, dict):
         raise RecordingError("state: not a saved state of closedloop (no tree).")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from closedloop import open_recording
 from closedloop.errors import ClosedLoopError, RecordingError
 from closedloop.recording import pack, verify
+from closedloop.recording.reader import read_state
 from closedloop.recording.writer import Recording
 from tests.small_runs import RUNS, cut_off, go_on, run
 
@@ -116,6 +119,26 @@ def test_a_packed_run_with_a_changed_byte(runs, tmp_path, counted, tally):
             if not notices(tmp_path / "x.zip"):
                 assert kind == "flip"
                 assert open_recording(tmp_path / "x.zip").load().identical(expected)
+
+
+@pytest.mark.sampled(4)
+def test_a_packed_run_whose_own_words_are_changed(runs, tmp_path, counted, tally):
+    """The zip file's headers, and the files that are read as texts, of which it has a sum of its own."""
+    _, folder = runs
+    content = pack(folder / "finished", tmp_path / "whole.zip").read_bytes()
+    marks = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b'"n_presentations"', b'"state_sha256"')
+    starts = [found.start() for mark in marks for found in re.finditer(re.escape(mark), content)]
+    expected, rng = open_recording(folder / "finished").load(), np.random.default_rng(2)
+    for _ in range(counted(quick=12, reduced=60, full=600)):
+        tally("damaged stores")
+        at, changed = min(int(rng.choice(starts) + rng.integers(46)), len(content) - 1), bytearray(content)
+        changed[at] ^= 1 << int(rng.integers(8))
+        (tmp_path / "x.zip").write_bytes(changed)
+        notices(tmp_path / "x.zip")
+        with contextlib.suppress(RecordingError):
+            assert open_recording(tmp_path / "x.zip").load().identical(expected)
+        with contextlib.suppress(RecordingError):
+            read_state(tmp_path / "x.zip")
 
 
 FOREIGN = ("references/00099_x.png", "data.zarr/more/zarr.json", "images/cells-g0000-000.png", "parameters.json",
