@@ -142,10 +142,10 @@ class RigSubject(ReadableSubject):
                 "conflict",
             )
         self.welcome: Mapping[str, Any] = welcome
-        known = self._client.transport.encodings
+        ways = self._client.transport.encodings
         chosen = self._encoding or str(self.welcome.get("encoding"))
-        if chosen not in known:
-            raise InvalidArgumentError(f"encoding: expected one of {', '.join(known)} on this way, got {chosen!r}.")
+        if chosen not in ways:
+            raise InvalidArgumentError(f"encoding: expected one of {', '.join(ways)} on this way, got {chosen!r}.")
         self._encoder = Encoder(chosen)
         self._greeted = self._session
         return units
