@@ -23,6 +23,7 @@ from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.objectives import parse_objective
+from closedloop.readable import with_error
 from closedloop.recording.layout import EVOLUTION
 
 from .present import Library
@@ -150,7 +151,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     for i, label in enumerate(labels[:_ROWS]):
         others = np.where(np.arange(len(labels)) == i, np.nan, share[i])
         best = int(np.nanargmax(others)) if np.isfinite(others).any() else -1
-        own = f"{response[i, i]:.3g}" + (f" ± {sem[i, i]:.2g}" if sem[i, i] > 0 else "")
+        own = with_error(response[i, i], sem[i, i])
         tail = [f"{labels[best]} ({others[best]:.2f})", f"{np.nanmedian(others):.2f}"] if best >= 0 else ["–", "–"]
         rows.append([label, own, *tail])
     table = RunTable(

@@ -19,6 +19,7 @@ from closedloop.interfaces import Subject
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
+from closedloop.readable import with_error
 from closedloop.recording.titles import recorded_titles, shared
 
 from .present import Library
@@ -185,17 +186,17 @@ def _row(one: xr.Dataset, title: str, screen: Screen) -> list[str]:
     """Returns the cells of a unit."""
     frequency = "preferred_cycles_per_image" if screen.px_per_deg is None else "preferred_cycles_per_deg"
 
-    def cell(name: str, digits: int, sign: str = "") -> str:
-        value, error = float(one[name]), float(one[f"{name}_se"])
-        return "–" if np.isnan(value) else f"{value:.{digits}f} ± {error:.{digits}f}{sign}"
+    def cell(name: str, sign: str = "") -> str:
+        value = float(one[name])
+        return with_error(value, float(one[f"{name}_se"])) + ("" if np.isnan(value) else sign)
 
     ratio, r_squared = float(one["f1_f0"]), float(one["r_squared"])
     return [
         title,
-        cell("preferred_orientation_deg", 1, "°"),
-        cell("half_width_deg", 0, "°"),
-        cell(frequency, 2),
-        cell("bandwidth_octaves", 1),
+        cell("preferred_orientation_deg", "°"),
+        cell("half_width_deg", "°"),
+        cell(frequency),
+        cell("bandwidth_octaves"),
         "–" if np.isnan(ratio) else f"{ratio:.2f}",
         "–" if np.isnan(r_squared) else f"{r_squared:.2f}",
     ]

@@ -21,6 +21,7 @@ from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
 from closedloop.objectives import parse_objective
+from closedloop.readable import with_error
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_titles, shared
 
@@ -302,7 +303,7 @@ def _row(one: xr.Dataset, title: str, screen: Screen) -> list[str]:
     y, x, size = (float(one[n]) for n in ("y_px", "x_px", "sigma_px"))
     errors = [float(one[f"{n}_se"]) / screen.scale for n in ("x_px", "y_px", "sigma_px")]
     values = [screen.right(x), screen.up(y), size / screen.scale]
-    cells = [f"{v:.3g} ± {e:.2g}" for v, e in zip(values, errors, strict=True)]
+    cells = [with_error(v, e) for v, e in zip(values, errors, strict=True)]
     return [title, *cells, f"{float(one['aspect']):.2f}", f"{float(one['r_squared']):.2f}", *tail]
 
 

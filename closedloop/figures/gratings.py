@@ -14,6 +14,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, EVOLVED, INK, NATURAL, caption, colour_bar, dress
 from closedloop.images.patterns import Screen
 from closedloop.interfaces import FloatArray
+from closedloop.readable import with_error
 from closedloop.recording.titles import recorded_title
 
 
@@ -129,10 +130,10 @@ def _words(fit: xr.Dataset, unit_of: str, per: float) -> str:
     found = []
     theta, cycles = float(fit["preferred_orientation_deg"]), float(fit["preferred_cycles_per_image"]) * per
     if np.isfinite(theta):
-        found.append(f"prefers {theta:.1f} ± {float(fit['preferred_orientation_deg_se']):.1f}°")
+        found.append(f"prefers {with_error(theta, float(fit['preferred_orientation_deg_se']))}°")
     if np.isfinite(cycles):
         error = float(fit["preferred_cycles_per_image_se"]) * per
-        found.append(f"{cycles:.2f} ± {error:.2f} cycles per {unit_of}")
+        found.append(f"{with_error(cycles, error)} cycles per {unit_of}")
     if reason := fit["reason"].item():
         found.append(str(reason))
     return ", ".join(found)

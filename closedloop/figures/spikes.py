@@ -14,12 +14,18 @@ from closedloop.analysis.tuning import psth
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, EVOLVED, INK, NATURAL, caption, dress, line_style, new_axes
+from closedloop.recording.layout import REFERENCE
 from closedloop.recording.titles import recorded_title
 
 #: Groups that get a line each; more than these that are numbers are joined to so many parts.
 LINES, PARTS = 8, 5
-#: Colours of kinds of presentations.
-_KINDS = {"reference": NATURAL, "evolved": EVOLVED, "retest": INK}
+#: Lines of kinds of presentations; re-tests are told by what was re-tested.
+_KINDS = {
+    "reference": {"color": NATURAL},
+    "evolved": {"color": EVOLVED},
+    "evolved, re-tested": {"color": EVOLVED, "ls": "--"},
+    "reference, re-tested": {"color": NATURAL, "ls": "--"},
+}
 #: Bins where none are said, of a recording with spikes: from 100 ms before the onset, 10 ms each, to 300 ms.
 BINS_S = (-0.1, 0.01, 40)
 
@@ -40,8 +46,9 @@ def plot_psth(
         recording: A recording with spikes, or with a time axis.
         unit: Column of the responses.
         ax: Where to draw; None for a new figure.
-        by: The coordinate of presentations that groups them: "kind", "thread", "generation" … Of a number such as the
-            generation more than eight values are joined to five parts, from the first to the last.
+        by: The coordinate of presentations that groups them: "kind" (of re-tests, those of references apart), "thread",
+            "generation" … Of a number such as the generation more than eight values are joined to five parts, from the
+            first to the last.
         bins_s: Of a recording with spikes, begin of the first bin, width of each in seconds and their number; None for
             40 bins of 10 ms from -0.1 s on, where responses have no time axis.
         window_s: Begin and end of a window that is shaded, such as the one in which spikes are counted.
@@ -91,7 +98,15 @@ def plot_psth(
 
 
 def _in_parts(recording: xr.Dataset, by: str) -> tuple[xr.Dataset, dict[str, str]]:
-    """Returns a recording whose many numbers of a coordinate are joined to few parts, and what these are called."""
+    """Returns a recording whose many numbers of a coordinate are joined to few parts, and what these are called.
+
+    Re-tests, which are of evolved images and of references, become two kinds.
+    """
+    if by == "kind" and {"kind", "thread"} <= recording.coords.keys():
+        kind = recording["kind"].values.astype(object)
+        again, natural = kind == "retest", recording["thread"].values == REFERENCE
+        kind[again] = np.where(natural, "reference, re-tested", "evolved, re-tested")[again]
+        return recording.assign_coords(kind=("presentation", kind)), {}
     if by not in recording.coords or recording[by].dims != ("presentation",) or recording[by].dtype.kind not in "if":
         return recording, {}
     values = recording[by].values
@@ -116,7 +131,7 @@ def _edges(found: xr.Dataset) -> Any:
 def _style(by: str, name: str, number: int, count: int, kind: str) -> dict[str, Any]:
     """Returns colour and dashes of a group's line: by its kind, along a scale for numbers, else in their order."""
     if by == "kind" and name in _KINDS:
-        return {"color": _KINDS[name]}
+        return _KINDS[name]
     if kind in "if":
         return {"color": colormaps[COLOUR_MAP](0.9 * number / max(count - 1, 1))}
     return line_style(number)

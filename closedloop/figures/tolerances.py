@@ -60,7 +60,7 @@ def plot_tolerance(recording: xr.Dataset, unit: int = 0) -> Figure:
         ax.set_xlabel(words[name])
         value = float(fit["tolerance"])
         low, high = float(fit["tolerance_low"]), float(fit["tolerance_high"])
-        interval = f" [{low:.2g}, {high:.2g}]" if np.isfinite(low) else ""
+        interval = f" [{low:.3g}, {high:.3g}]" if np.isfinite(low) else ""
         caption(ax, f"above half: {value:.3g}{interval}" if np.isfinite(value) else "above half to an end")
         dress(ax)
     axes[0].set_ylabel("mean response ± s.e.m.")

@@ -359,7 +359,8 @@ def _shown(run: Run) -> Iterator[tuple[str, str]]:
     kinds = ds["kind"].values
     words = {"reference": "of references", "retest": "re-tests", "landscape": "of the landscape"}
     shown = [(words.get(kind, kind), int((kinds == kind).sum())) for kind in ("evolved", *words)]
-    yield "presentations", f"{number(len(kinds))}: " + ", ".join(f"{number(n)} {name}" for name, n in shown if n)
+    parts = ", ".join(f"{number(n)} {name}" for name, n in shown if n)
+    yield "presentations", number(len(kinds)) + (f": {parts}" if parts else "")
 
 
 def _seeds(run: Run) -> str:

@@ -23,17 +23,16 @@ def ds(tmp_path_factory):
 def test_kinds_have_their_colours_and_the_rates_of_the_analysis(ds):
     ax = plot_psth(ds, 1, bins_s=(-0.1, 0.05, 8), window_s=(0.05, 0.2))
     steps = {patch.get_label().split("  ")[0]: patch for patch in ax.patches if "n = " in str(patch.get_label())}
-    assert set(steps) == {"evolved", "reference", "retest"}
+    assert set(steps) == {"evolved", "reference", "evolved, re-tested", "reference, re-tested"}
     assert to_hex(steps["evolved"].get_edgecolor()) == EVOLVED.lower()
     assert to_hex(steps["reference"].get_edgecolor()) == NATURAL.lower()
     found = analysis.psth(ds, bins_s=(-0.1, 0.05, 8)).sel(kind="evolved")["mean"].values[:, 1]
     np.testing.assert_allclose(steps["evolved"].get_data().values, found)
     np.testing.assert_allclose(steps["evolved"].get_data().edges, np.arange(-100, 301, 50))
     assert ax.get_ylabel() == "spikes per second"
-    assert (
-        f"(n = {int((ds['kind'] == 'retest').sum() - ((ds['kind'] == 'retest') & (ds['status'] != 'ok')).sum())})"
-        in (steps["retest"].get_label())
-    )
+    again, natural = ds["kind"] == "retest", ds["thread"] == "reference"
+    for name, which in (("evolved, re-tested", again & ~natural), ("reference, re-tested", again & natural)):
+        assert f"(n = {int((which & (ds['status'] == 'ok')).sum())})" in steps[name].get_label()
 
 
 def test_many_generations_are_joined_to_parts(ds):

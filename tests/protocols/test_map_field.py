@@ -1,5 +1,7 @@
 """Mapping a receptive field: what is shown, that it goes on, and that an evolution fills the field."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -83,6 +85,7 @@ def test_from_the_command_line(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "Receptive fields" in said
     assert "Figure: run/field-0.png" in said
+    assert not re.search(r"± 0*\.?0*\d(?![\d.])", said), said  # an error of one digit
     assert max(map(len, said.splitlines())) <= 80
     main(["map-field", "--config", "run/experiment.yaml", "--out", "again"])
     assert open_recording("again").load().equals(open_recording("run").load())

@@ -1,5 +1,7 @@
 """Categories, invariance and other units' images: what is shown, that they go on, and the commands."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -172,6 +174,7 @@ def test_the_commands(tmp_path, folders, monkeypatch, capsys):
     assert "Selectivity for categories" in said
     assert "Range over which the response stays above half" in said
     assert "Images that were evolved for each unit" in said
+    assert not re.search(r"± 0*\.?0*\d(?![\d.])", said), said  # an error of one digit
     assert max(map(len, said.splitlines())) <= 80, [line for line in said.splitlines() if len(line) > 80]
     for run, question in (
         ("categories", "Which categories drive"),
@@ -179,7 +182,9 @@ def test_the_commands(tmp_path, folders, monkeypatch, capsys):
         ("cross", "What the images of 2 units"),
     ):
         main(["report", run, "--out", f"{run}.html"])
-        assert question in (tmp_path / f"{run}.html").read_text()
+        report = (tmp_path / f"{run}.html").read_text()
+        assert question in report
+        assert not re.search(r">\d+: *<", report)  # presentations: of nothing in particular
     assert "has been re-tested" not in (tmp_path / "cross.html").read_text()  # it is no evolution
     main(["resume", "cross"])
 
