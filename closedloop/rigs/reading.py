@@ -24,6 +24,8 @@ _NOT_COLUMNS = ("id", *QUALITIES)
 _SPIKES, _COUNTS = frozenset(("spike_s", "spike_unit")), frozenset(("counts",))
 #: The largest number of an attempt that is believed.
 _ATTEMPTS = 2**31 - 1
+#: The largest number that is believed: squares of such are numbers, too. The longest time from an onset, in seconds.
+_LARGEST, _LONGEST_S = 1e15, 86_400.0
 
 
 def check_welcome(header: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -134,8 +136,18 @@ def read_answer(
 
 
 def _check_kind(entries: Sequence[Mapping[str, Any]], fires: bool) -> None:
-    """Raises SubjectError where an entry has counts and the rig gives spikes, or the reverse: they would be dropped."""
+    """Raises SubjectError where an entry has counts and the rig gives spikes, or the reverse: they would be dropped.
+
+    So it does where a good trial has neither, which is no trial without a spike.
+    """
     for entry in entries:
+        missing = sorted((_SPIKES if fires else _COUNTS) - entry.keys())
+        if missing and entry.get("status", "ok") == "ok" and not (_COUNTS if fires else _SPIKES) & entry.keys():
+            none = ", empty where there was no spike" if fires else ""
+            raise SubjectError(
+                f"rig: expected {' and '.join(missing)} of trial {entry.get('trial')!r:.60}, whose status is ok{none}; "
+                "got none. Give what it brought, or the status that it was lost by."
+            )
         if wrong := sorted((_COUNTS if fires else _SPIKES) & entry.keys()):
             raise SubjectError(
                 f"rig: expected {'spike_s and spike_unit' if fires else 'counts'} of trial {entry.get('trial')!r:.60}, "
@@ -163,8 +175,9 @@ def _filled_in(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _finite(name: str, value: Any) -> float:
     """Returns a finite number."""
-    if not is_number(value) or not -1e300 <= value <= 1e300:
-        raise SubjectError(f"rig: {name}: expected a finite number in its answer, got {value!r:.60}.")
+    if not is_number(value) or not -_LARGEST <= value <= _LARGEST:
+        limits = f"from {-_LARGEST:g} to {_LARGEST:g}"
+        raise SubjectError(f"rig: {name}: expected a finite number {limits} in its answer, got {value!r:.60}.")
     return float(value)
 
 
@@ -192,6 +205,8 @@ def _array(entry: Mapping[str, Any], name: str, values: Any) -> NDArray[np.float
         found = np.asarray(_several(values))
         if found.dtype.kind == "O":
             found = np.asarray(_without_nulls(_several(values)))
+        if _holds_yes_or_no(_several(values)):  # among numbers they would be some
+            found = np.array("")
     except (TypeError, ValueError, OverflowError, RecursionError):
         found = np.array("")
     if found.dtype.kind not in "iuf":
@@ -199,6 +214,12 @@ def _array(entry: Mapping[str, Any], name: str, values: Any) -> NDArray[np.float
             f"rig: expected numbers as {name} of trial {entry.get('trial')!r:.60} in its answer, got {values!r:.80}."
         )
     return found.astype(np.float64)
+
+
+def _holds_yes_or_no(values: list[Any]) -> bool:
+    """Tells whether a list, or one of lists, holds true or false."""
+    kinds = set(map(type, values))
+    return bool in kinds or (list in kinds and any(_holds_yes_or_no(v) for v in values if isinstance(v, list)))
 
 
 def _without_nulls(values: list[Any]) -> list[Any]:
@@ -216,9 +237,11 @@ def _spikes(entries: Sequence[Mapping[str, Any]], units: int) -> Spikes:
             raise SubjectError(
                 f"rig: trial {entry.get('trial')!r}: expected a unit for each of {len(time_s)} spikes, got {len(unit)}."
             )
-        if not np.isfinite(time_s).all() or not ((unit >= 0) & (unit < units) & (unit == np.rint(unit))).all():
+        near = np.abs(time_s) <= _LONGEST_S
+        if not near.all() or not ((unit >= 0) & (unit < units) & (unit == np.rint(unit))).all():
             raise SubjectError(
-                f"rig: trial {entry.get('trial')!r}: expected spikes at finite times, of units from 0 to {units - 1}."
+                f"rig: trial {entry.get('trial')!r}: expected spikes in seconds from the onset, within a day of it, of "
+                f"units from 0 to {units - 1}."
             )
         order = np.argsort(time_s, kind="stable")
         times.append(time_s[order])
@@ -235,10 +258,15 @@ def _counts(entries: Sequence[Mapping[str, Any]], units: int, bins_s: Sequence[f
     for row, entry in enumerate(entries):
         if "counts" in entry:
             counts = _array(entry, "counts", entry["counts"])
-            if counts.shape != shape or np.isinf(counts).any():
+            if counts.shape != shape:
                 raise SubjectError(
-                    f"rig: expected counts of shape {shape}, all finite, for trial {entry.get('trial')!r}, got shape "
+                    f"rig: expected counts of shape {shape}, for trial {entry.get('trial')!r}, got shape "
                     f"{counts.shape}."
+                )
+            if (np.abs(counts) > _LARGEST).any():
+                raise SubjectError(
+                    f"rig: expected counts from {-_LARGEST:g} to {_LARGEST:g}, for trial {entry.get('trial')!r}, got "
+                    f"{counts[np.abs(counts) > _LARGEST][0]:g}."
                 )
             found[row] = counts
     return found

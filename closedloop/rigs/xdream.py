@@ -53,6 +53,7 @@ class XDreamTransport:
         self._units = list(units)
         self._waiting: list[Message] = []
         self._asked: Message | None = None
+        self._last: Message | None = None
         self._seen: tuple[int, int] | None = None
         self._unread_s: float | None = None
 
@@ -71,7 +72,9 @@ class XDreamTransport:
             return
         self._own(str(sent.header["session"]))
         self._write(sent)
-        self._asked, self._seen, self._unread_s = sent, None, None
+        if self._last is not sent:  # what cannot be read is no younger for being asked for again
+            self._last, self._seen, self._unread_s = sent, None, None
+        self._asked = sent
 
     def _own(self, session: str) -> None:
         """Notes whose blocks lie in the folder.
@@ -84,9 +87,9 @@ class XDreamTransport:
             if any(self._folder.glob("block*.*")):
                 raise RigError(f"{self._folder} holds blocks already; clear it, or name an empty folder.", "conflict")
             put_file(file, session.encode())
-        elif (other := file.read_text("utf-8")) != session:
+        elif (other := file.read_text("utf-8", "replace")) != session:
             raise RigError(
-                f"{self._folder} holds blocks of another session, {other}; clear it, or name an empty one.",
+                f"{self._folder} holds blocks of another session, {other!r:.80}; clear it, or name an empty one.",
                 "conflict",
             )
 
@@ -201,7 +204,7 @@ def _read_hdf5(content: bytes) -> tuple[list[str], NDArray[np.float64]]:
     with h5py.File(io.BytesIO(content), "r") as file:
         references = np.asarray(file["stimulusID"]).ravel()
         names = ["".join(map(chr, np.asarray(file[reference]).ravel())) for reference in references]
-        responses = np.atleast_2d(np.asarray(file["tEvokedResp"], np.float64))  # HDF5 turns MATLAB's axes around
+        responses = np.atleast_2d(_real(np.asarray(file["tEvokedResp"])))  # HDF5 turns MATLAB's axes around
     return names, responses
 
 
@@ -211,4 +214,11 @@ def _read_older(content: bytes) -> tuple[list[str], NDArray[np.float64]]:
     found = loadmat(io.BytesIO(content), squeeze_me=False)
     cells = np.asarray(found["stimulusID"], object).ravel()
     names = [str(np.asarray(cell).ravel()[0]) for cell in cells]
-    return names, np.atleast_2d(np.asarray(found["tEvokedResp"], np.float64)).T
+    return names, np.atleast_2d(_real(np.asarray(found["tEvokedResp"]))).T
+
+
+def _real(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Returns numbers; those that are complex, whose half would be dropped, are none."""
+    if np.iscomplexobj(values):
+        raise TypeError("complex numbers")
+    return values.astype(np.float64)

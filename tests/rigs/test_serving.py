@@ -160,7 +160,7 @@ def test_wrong_answers_are_refused_and_the_block_stays(talk, trials, text):
     desk._kept = ""
     waiting = threading.Timer(0.05, desk.noted, ("b",))
     waiting.start()
-    assert said(talk, type="tell", block="b", trials={"trial": "a"})["again"] is False
+    assert said(talk, type="tell", block="b", trials={"trial": "a", "status": "aborted"})["again"] is False
     assert said(talk, type="tell", block="b", trials=[])["again"] is True
     thread.join(5)
 

@@ -130,6 +130,7 @@ def test_a_folder_of_another_session_is_not_taken(task, tmp_path):
     [
         ({}, "KeyError: 'tEvokedResp'"),
         ({"tEvokedResp": np.ones((2, 5))}, "2 names for responses of shape"),
+        ({"tEvokedResp": np.full((2, 2), 1j)}, "TypeError: complex numbers"),
     ],
 )
 def test_a_file_that_stays_none_is_told(content, message, tmp_path, monkeypatch):
@@ -141,6 +142,22 @@ def test_a_file_that_stays_none_is_told(content, message, tmp_path, monkeypatch)
     threading.Timer(0.1, lambda: (tmp_path / "wrong.mat").replace(tmp_path / "block001.mat")).start()
     with pytest.raises(SubjectError, match=rf"expected stimulusID and tEvokedResp .*{message}.*Mend the task"):
         subject.record(marked([1, 2]))
+
+
+def test_a_file_that_stays_none_is_told_however_often_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(xdream, "COPYING_S", 0.3)
+    monkeypatch.setattr(xdream, "POLL_S", 0.01)
+    few = {"patience_s": 0.05, "give_up_s": 5.0, "on_s": 0.001, "off_s": 0.0}
+    subject = RigSubject(f"folder:{tmp_path}", layout="xdream", units=2, resolution=12, **few)
+    threading.Timer(0.1, lambda: (tmp_path / "block001.mat").write_bytes(b"none")).start()
+    with pytest.raises(SubjectError, match=r"expected stimulusID and tEvokedResp .*Mend the task"):
+        subject.record(marked([1, 2]))
+
+
+def test_a_note_of_the_session_that_is_no_text(tmp_path):
+    (tmp_path / "closedloop-session.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(RigError, match="holds blocks of another session, '\ufffd\ufffd'; clear it"):
+        RigSubject(f"folder:{tmp_path}", layout="xdream", units=2, resolution=12).record(marked([1, 2]))
 
 
 def test_half_a_file_is_none(tmp_path):

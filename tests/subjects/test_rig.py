@@ -330,6 +330,32 @@ def test_an_answer_that_does_not_fit_is_an_error(changes, message):
         subject.record(marked(range(4)))
 
 
+@pytest.mark.parametrize(
+    ("gives", "values", "message"),
+    [
+        ("spikes", {}, "expected spike_s and spike_unit of trial '000001-0000', whose status is ok, empty where"),
+        ("spikes", {"spike_s": []}, "expected spike_unit of trial"),
+        ("counts", {}, "expected counts of trial '000001-0000', whose status is ok; got none"),
+        ("counts", {"counts": [True, 1]}, r"expected numbers as counts of trial .*got \[True, 1\]"),
+        ("counts", {"counts": [1e16, 1]}, r"expected counts from -1e\+15 to 1e\+15.*got 1e\+16"),
+        ("counts", {"counts": [2, 1], "onset_s": 1e299}, r"onset_s: expected a finite number from -1e\+15 to 1e\+15"),
+        ("spikes", {"spike_s": [0.1, -1e9], "spike_unit": [0, 1]}, "expected spikes in seconds from the onset, within"),
+        ("spikes", {"spike_s": [0.1, 0.2], "spike_unit": [0, True]}, "expected numbers as spike_unit of trial"),
+    ],
+)
+def test_a_value_that_nobody_means_is_an_error(gives, values, message):
+    """A good trial without its spikes is none without a spike, and true among numbers is none."""
+    welcome = blank("welcome", units=[{"id": "a"}, {"id": "b"}], encoding="png", gives=gives)
+
+    def respond(sent, count):
+        if sent.type == "hello":
+            return [welcome]
+        return [answer_to(sent, trials=[{"trial": trial["trial"], **values} for trial in sent.header["trials"]])]
+
+    with pytest.raises(SubjectError, match=message):
+        RigSubject(Scripted(respond), resolution=12).record(marked(range(4)))
+
+
 def lost(sent):
     """An answer in which the rig shows nothing."""
     return answer_to(sent, trials=[{"trial": trial["trial"], "status": "aborted"} for trial in sent.header["trials"]])
