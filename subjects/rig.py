@@ -398,7 +398,8 @@ def _times(name: str, values: Any) -> list[float]:
 def _bins(values: Any) -> list[Any]:
     """Returns begin, width and number of bins."""
     begin, width, number = _numbers("bins_s", values, 3)
-    return [begin, check_positive("bins_s: width", width), check_whole("bins_s: number", int(number), 1)]
+    number = int(number) if number == int(number) else number
+    return [begin, check_positive("bins_s: width", width), check_whole("bins_s: number", number, 1)]
 
 
 def _given(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

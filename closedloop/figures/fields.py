@@ -44,7 +44,9 @@ def plot_field(recording: xr.Dataset, unit: int = 0) -> Figure:
     screen, fit = Screen.of_recording(recording), fit_field(recording, units=[unit]).isel(neuroid=0)
     panels = _panels(table[:, unit], places, shown, screen)
     figure = Figure(figsize=(1.1 + 3.0 * len(panels), 3.6), dpi=150, layout="constrained")
-    low, high = (float(f([m for _, m in panels])) for f in (np.nanmin, np.nanmax))
+    finite = np.array([values for _, values in panels])
+    finite = finite[np.isfinite(finite)]  # none where all presentations were lost
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     drawn, axes = None, []
     rows, columns = np.unique(places[0]), np.unique(places[1])
     for i, (name, values) in enumerate(panels):

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, final
 
 import numpy as np
 
-from closedloop.checks import is_number
+from closedloop.checks import is_number, is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.readable import percent
 
@@ -51,9 +51,10 @@ class Plateau:
     gain: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.generations < 2 or not self.gain >= 0:
+        whole = is_whole(self.generations) and self.generations >= 2
+        if not whole or not is_number(self.gain) or not 0 <= self.gain < np.inf:
             raise InvalidArgumentError(
-                f"Plateau: expected generations >= 2 and gain >= 0, got {self.generations} and {self.gain}."
+                f"Plateau: expected generations >= 2 and gain >= 0, got {self.generations!r:.80} and {self.gain!r:.80}."
             )
 
     def __call__(self, history: Sequence[Scored]) -> str | None:

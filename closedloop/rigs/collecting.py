@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_flag, check_number, check_positive
+from closedloop.checks import check_flag, check_number, check_positive, is_number
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.notices import notice
 from closedloop.presentations import STATUSES
@@ -32,6 +32,8 @@ BEFORE_S = 5.0
 OTHER_S = 0.02
 #: How far the clocks may seem to be apart by the delay of messages where their offset was not yet measured, in seconds.
 DELAY_S = 0.25
+#: Two images that are shown within so many seconds are at one time: that of one of them is wrong.
+SAME_S = 0.001
 
 
 class Source(Protocol):
@@ -86,6 +88,7 @@ class Report:
         damaged: How many messages or bytes could not be understood.
         silent: Whether nothing at all came from the recording system meanwhile.
         trouble: What its reader cannot do, in words; empty where all is well.
+        timeless: Of how many images the program says no time, or that of another one.
     """
 
     images: int
@@ -99,6 +102,7 @@ class Report:
     damaged: int
     silent: bool = False
     trouble: str = ""
+    timeless: int = 0
 
     @property
     def text(self) -> str:
@@ -115,6 +119,10 @@ class Report:
             said.append(
                 f"{self.pulses} pulses for {self.images} images: by their times {self.matched} belong together, "
                 f"{self.images - self.matched} are missing and {self.extra} belong to no image"
+            )
+        if self.timeless:
+            said.append(
+                f"the program says no time of its own for {self.timeless} images; look at what it gives as flip"
             )
         if self.damaged:
             said.append(f"{self.damaged} messages or bytes of the recording system were lost or damaged")
@@ -196,16 +204,15 @@ class Collector:
             shown: What the program says of each trial, in the order of the block.
 
         Raises:
-            ValueError: It says something of another number of trials, or an unknown status.
+            InvalidArgumentError: It says something of another number of trials, or an unknown status.
         """
         trials = [str(trial["trial"]) for trial in block["trials"]]
-        if len(shown) != len(trials) or any(flip.status not in STATUSES for flip in shown):
-            raise ValueError(f"expected what became of each of {len(trials)} trials, got {list(shown)!r:.200}.")
+        shown = _check_flips(shown, len(trials))
         tape = self.source.tape
         if tape.restarts != self._restarts:  # another clock than before
             self._restarts, self._offset_s = tape.restarts, None
         begin_s, end_s = _span(block)
-        there = [i for i, flip in enumerate(shown) if flip.flip_s is not None]
+        there = _timed(shown)
         flips = np.array([shown[i].flip_s for i in there], np.float64)
         rank = np.argsort(flips, kind="stable")
         self._wait(flips, end_s)
@@ -222,7 +229,8 @@ class Collector:
         matching = (len(flips), pulses, len(known), matched.extra, matched.certain, matched.offset_s)
         silent = self._begun == (tape.restarts, tape.latest_s)
         trouble = "; ".join(list(tape.troubles.values()))
-        self.report = Report(*matching, strangers, lost, tape.damaged - self._damaged, silent, trouble)
+        timeless = sum(flip.flip_s is not None for flip in shown) - len(there)
+        self.report = Report(*matching, strangers, lost, tape.damaged - self._damaged, silent, trouble, timeless)
         self._damaged = tape.damaged
         answer: dict[str, Any] = {"trials": found, "collected": _plain(self.report)}
         if text := self.report.text:
@@ -362,6 +370,27 @@ class RecordedRig:
             return self._collector.answer(block, shown)
         finally:
             self._collector.rest()
+
+
+def _check_flips(shown: Any, n: int) -> list[Flip]:
+    """Returns what a program says of `n` trials, if that can be meant."""
+    fits = isinstance(shown, (list, tuple)) and len(shown) == n and all(isinstance(flip, Flip) for flip in shown)
+    if not fits or any(f.status not in STATUSES or not (f.flip_s is None or is_number(f.flip_s)) for f in shown):
+        raise InvalidArgumentError(
+            f"shown: expected of each of {n} trials a Flip, with a status of {', '.join(STATUSES)} and a number of "
+            f"seconds or None, got {shown!r:.200}."
+        )
+    return list(shown)
+
+
+def _timed(shown: Sequence[Flip]) -> list[int]:
+    """Returns the trials with a time of their own: two images are never on the screen at once."""
+    known = [(float(f.flip_s), i) for i, f in enumerate(shown) if f.flip_s is not None and np.isfinite(f.flip_s)]
+    known.sort()
+    apart = np.diff([t for t, _ in known], prepend=-np.inf, append=np.inf)
+    return sorted(
+        i for (_, i), before, after in zip(known, apart, apart[1:], strict=False) if min(before, after) > SAME_S
+    )
 
 
 def _span(block: Mapping[str, Any]) -> tuple[float, float]:

@@ -27,6 +27,8 @@ from closedloop.checks import check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.rigs.tape import Tape
 
+#: Bits of a word, and the last port.
+BITS, LAST_PORT = 16, 65_535
 #: What a piece of spikes, and a block of waveforms, begins with.
 SPIKE_MAGIC, WAVEFORM_MAGIC = struct.pack("<I", 0x3AE2710F), struct.pack("<I", 0x2EF07A08)
 #: What streams are called on a tape: what one has lost, the other does not make good.
@@ -137,6 +139,8 @@ class WaveformBytes:
         if (line is None) == (level is None):
             raise InvalidArgumentError(f"line, level: expected one of both, got {line!r:.40} and {level!r:.40}.")
         self._line = None if line is None else check_whole("line", line, 0)
+        if self._line is not None and self._line >= BITS:
+            raise InvalidArgumentError(f"line: expected one of the {BITS} bits of a word, from 0, got {line}.")
         self._level = None if level is None else check_whole("level", level, 1)
         self._frame = np.dtype([("sample", "<u4"), ("words", "<u2", (self._words,))])
         self._size = 4 + FRAMES * self._frame.itemsize
@@ -216,14 +220,14 @@ class Intan:
         self.tape: Tape = Tape()
         self._host, self._ended = str(host), threading.Event()
         makers: list[tuple[int, str, Callable[[], _Bytes]]] = [
-            (check_whole("spike_port", spike_port, 1), SPIKES, lambda: SpikeBytes(self.tape, sample_rate_hz))
+            (_port("spike_port", spike_port), SPIKES, lambda: SpikeBytes(self.tape, sample_rate_hz))
         ]
         if waveform_port is not None:
 
             def waveforms() -> _Bytes:
                 return WaveformBytes(self.tape, sample_rate_hz, words, word, line, level)
 
-            makers.append((check_whole("waveform_port", waveform_port, 1), WAVEFORMS, waveforms))
+            makers.append((_port("waveform_port", waveform_port), WAVEFORMS, waveforms))
         for _, _, make in makers:
             make()  # wrong arguments are told here, and not in a thread
         self._threads = [
@@ -267,3 +271,10 @@ class Intan:
         self._ended.set()
         for thread in self._threads:
             thread.join(5)
+
+
+def _port(name: str, value: int) -> int:
+    """Returns the number of a port: one that is none is told here, and not in a thread."""
+    if check_whole(name, value, 1) > LAST_PORT:
+        raise InvalidArgumentError(f"{name}: expected a port up to {LAST_PORT}, got {value}.")
+    return value

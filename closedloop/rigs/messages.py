@@ -197,12 +197,13 @@ def read_token(file: str | Path | None = None) -> bytes | None:
     if not named:
         said = os.environ.get(TOKEN, "").strip()
         return said.encode(errors="surrogateescape") or None  # the very bytes that the environment holds
-    path = Path(named).expanduser()
     try:
+        path = Path(named).expanduser()
         others = os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
         content = path.read_bytes().strip()
-    except OSError as error:
-        raise InvalidArgumentError(f"token_file: cannot read {path} ({error.strerror or error}).") from error
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InvalidArgumentError(f"token_file: cannot read {named!s:.200} ({why}).") from error
     if others:
         raise InvalidArgumentError(f"token_file: others may read {path}; run: chmod 600 {path}")
     if not content:

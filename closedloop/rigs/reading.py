@@ -58,6 +58,8 @@ def units_of_welcome(welcome: Mapping[str, Any]) -> Units:
     said = welcome.get("units")
     if not isinstance(said, list) or not said or not all(isinstance(unit, dict) and "id" in unit for unit in said):
         raise SubjectError("rig: expected units with an id each in its welcome, got none; look at the rig's settings.")
+    if wrong := [unit["id"] for unit in said if not (isinstance(unit["id"], str) or is_number(unit["id"]))]:
+        raise SubjectError(f"rig: expected a text or a number as id of each unit in its welcome, got {wrong[0]!r:.60}.")
     names = [name for name in said[0] if name not in _NOT_COLUMNS and all(_is_plain(unit.get(name)) for unit in said)]
     return Units(
         tuple(str(unit["id"]) for unit in said), {name: tuple(unit[name] for unit in said) for name in sorted(names)}

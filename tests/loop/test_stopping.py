@@ -50,7 +50,19 @@ def test_plateau_with_lost_generations():
     assert first_stop(Plateau(3), [1.0] * 3 + [np.nan] * 3) is None
 
 
-@pytest.mark.parametrize("options", [{"generations": 1}, {"gain": -0.1}, {"gain": np.nan}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"generations": 1},
+        {"generations": 2.5},
+        {"generations": True},
+        {"generations": "3"},
+        {"gain": -0.1},
+        {"gain": np.nan},
+        {"gain": np.inf},
+        {"gain": None},
+    ],
+)
 def test_plateau_refuses(options):
     with pytest.raises(InvalidArgumentError, match="Plateau: expected generations >= 2 and gain >= 0"):
         Plateau(**options)

@@ -10,6 +10,7 @@ from closedloop import open_recording
 from closedloop.cli import main
 from closedloop.cli.probing import place_of
 from closedloop.errors import InvalidArgumentError
+from closedloop.figures import plot_field
 from closedloop.loop.experiment import parse_experiment
 from closedloop.protocols import at_field, map_field, resume
 from closedloop.protocols.probing import px_per_deg_of
@@ -175,3 +176,11 @@ def test_units_of_a_network_have_their_fields_where_its_layers_have_them():
     for axis in "yx":
         low, high = coords[f"rf_{axis}0"][0], coords[f"rf_{axis}1"][0]
         assert abs(float(found[f"{axis}_px"]) - (low + high - 1) / 2) < (high - low) / 8
+
+
+@pytest.mark.parametrize("stimuli", ["noise", "patches"])
+def test_a_unit_whose_presentations_are_all_lost_is_drawn(stimuli):
+    who = FunctionSubject(lambda shown: np.full((len(shown), 1), np.nan), units=1)
+    who.resolution = 24
+    ds = map_field(who, progress=False, stimuli=stimuli, steps=3, sizes=1, pictures=1)
+    assert plot_field(ds).axes is not None

@@ -366,7 +366,36 @@ def test_bad_arguments(units, options, message):
 
 def test_a_program_that_says_too_little():
     collector = Collector(Played(), UNITS)
-    with pytest.raises(ValueError, match="expected what became of each of 2 trials"):
+    with pytest.raises(ValueError, match="shown: expected of each of 2 trials a Flip"):
         collector.answer(block(2), [Flip("ok", 1.0)])
-    with pytest.raises(ValueError, match="expected what became of each of 1 trials"):
+    with pytest.raises(ValueError, match="shown: expected of each of 1 trials a Flip"):
         collector.answer(block(1), [Flip("fine", 1.0)])
+
+
+@pytest.mark.parametrize("time_s", [float("nan"), float("inf"), 6.5])
+def test_an_image_without_a_time_of_its_own_is_lost_alone(time_s):
+    """The program forgot to note a flip, or noted that of another image: no spikes are those of two images."""
+    onset, spikes = session(jitter_s=0.02)
+    flips = [Flip("ok", t - 100.0) for t in onset.tolist()]
+    same = [3, 4] if np.isfinite(time_s) and time_s == 6.5 else [3]
+    flips[3] = Flip("ok", flips[4].flip_s if len(same) == 2 else time_s)
+    trials, _, _, told = collected(onset, spikes, flips=flips)
+    assert [i for i, trial in enumerate(trials) if trial["status"] == "artifact"] == same
+    expected = [-1 if i in same else i for i in range(20)]
+    assert numbers_of(trials) == expected
+    assert f"the program says no time of its own for {len(same)} images" in told[0]
+
+
+def test_a_program_that_says_one_time_for_all_images_brings_no_good_trial():
+    onset, spikes = session(jitter_s=0.02)
+    trials, *_ = collected(onset, spikes, flips=[Flip("ok", 5.0)] * 20)
+    assert {trial["status"] for trial in trials} == {"artifact"}
+
+
+@pytest.mark.parametrize("shown", [None, [("ok", 1.0)] * 20, [Flip(None, 1.0)] * 20, [Flip("ok", "1")] * 20, []])
+def test_what_a_program_cannot_mean_is_refused(shown):
+    onset, spikes = session(jitter_s=0.02)
+    source = Played()
+    source.play(onset, spikes)
+    with pytest.raises(InvalidArgumentError, match="shown: expected of each of 20 trials a Flip, with a status of ok"):
+        Collector(source, UNITS, wait_s=0.01).answer(block(20), shown)

@@ -226,6 +226,8 @@ def test_an_artifact_is_a_number():
         ({"line": None}, "line, level: expected one of both, got None and None"),
         ({"sample_rate_hz": 0}, "sample_rate_hz: expected a finite number above 0"),
         ({"spike_port": 0}, "spike_port: expected a whole number of at least 1, got 0"),
+        ({"waveform_port": 70_000}, "waveform_port: expected a port up to 65535, got 70000"),
+        ({"line": 16}, "line: expected one of the 16 bits of a word, from 0, got 16"),
     ],
 )
 def test_bad_arguments(options, message):

@@ -541,6 +541,9 @@ def test_columns_of_the_units():
     assert dict(subject.units.coords) == {"channel": (3, 9)}
     with pytest.raises(SubjectError, match="expected units with an id each"):
         units_of_welcome({"units": []})
+    for name in ({}, None, True, ["a"]):
+        with pytest.raises(SubjectError, match="expected a text or a number as id of each unit"):
+            units_of_welcome({"units": [{"id": "a"}, {"id": name}]})
 
 
 @pytest.mark.parametrize(
@@ -549,6 +552,9 @@ def test_columns_of_the_units():
         ({"window_s": (0.2, 0.1)}, "window_s: expected begin < end"),
         ({"window_s": (0.2,)}, "window_s: expected 2 numbers"),
         ({"bins_s": (0, 0.1, 0)}, "bins_s: number: expected a whole number of at least 1"),
+        ({"bins_s": (0, 0.1, 2.5)}, "bins_s: number: expected a whole number of at least 1, got 2.5"),
+        ({"token_file": "a\0b"}, "token_file: cannot read a.b .*null"),
+        ({"token_file": 5}, "token_file: cannot read 5"),
         ({"encoding": "jpeg"}, "encoding: expected 'rgb8'"),
         ({"encoding": "rgb8"}, "encoding: expected one of png on this way"),
         ({"on_s": 0}, "on_s"),
