@@ -97,6 +97,7 @@ def test_shape_range_and_gradients_of_the_three_sizes(size):
     assert classes.max() > 0
 
 
+@pytest.mark.long
 @needs_biggan
 def test_widths_and_counts_are_the_packages_own():
     counts = {}
@@ -112,6 +113,7 @@ def test_widths_and_counts_are_the_packages_own():
     assert {k: round(v / 1e6, 1) for k, v in counts.items()} == {128: 50.4, 256: 55.9, 512: 56.2}
 
 
+@pytest.mark.long
 @needs_biggan
 def test_onnx_runtime_gives_the_same():
     fast, eager = small(engine="onnx"), small()
