@@ -41,6 +41,8 @@ COPYING_S = 5.0
 #: Seconds after which a session in which nothing is asked is looked at in turn with others like it, and how many looks
 #: it takes until all of these had their turn: the sessions of months lie in a lab's folder.
 QUIET_S, LOOKS = 10.0, 50
+#: Blocks of a session of which answers may have been removed, since they could not be read: they are asked for again.
+LAST = 2
 #: Seconds until a rig tries once more to write an answer that cannot be written, and what notices of it are about.
 AGAIN_S, UNWRITTEN = 1.0, "unwritten answers"
 _BLOCK = re.compile(r"\d{6,}(-[0-9a-f]{12})?")
@@ -114,6 +116,7 @@ class FolderTransport:
         self._root = Path(folder)
         self._awaited: list[Path] = []
         self._told: bytes | None = None
+        self._asked: Mapping[str, Any] = {}
         self._unread: dict[Path, float] = {}
         self._client = secrets.token_hex(6)
 
@@ -164,6 +167,7 @@ class FolderTransport:
         else:
             self._put_block(folder, place, content, files)
         self._awaited, self._told = [place / name for name in ("answer.json", "error.json")], None
+        self._asked = {name: header[name] for name in ("session", "seq", "block")}
 
     def _put_block(self, folder: Path, place: Path, content: bytes, files: Mapping[Path, bytes]) -> None:
         """Makes a block under a temporary name, and renames it.
@@ -211,6 +215,8 @@ class FolderTransport:
         header = _header(path)
         if header is not None or not path.exists():
             self._unread.pop(path, None)
+            if header is not None and path.name == "answer.json":
+                self._check_answer(path, header)
             return header
         if time.monotonic() - self._unread.setdefault(path, time.monotonic()) > COPYING_S:
             del self._unread[path]
@@ -219,6 +225,17 @@ class FolderTransport:
                 "program, remove that file, and go on; the rig is then asked for it again."
             )
         return None
+
+    def _check_answer(self, path: Path, header: Mapping[str, Any]) -> None:
+        """Raises SubjectError where what lies beside a block answers another one: no other answer will come there."""
+        expected = {"type": "answer", **self._asked}
+        wrong = next((name for name, value in expected.items() if header.get(name) != value), None)
+        if wrong is not None:
+            raise SubjectError(
+                f"rig: expected {wrong} {expected[wrong]!r:.80} in {path}, as in its block.json, got "
+                f"{header.get(wrong)!r:.80}. Mend the rig's program, remove that file, and go on; the rig is then "
+                "asked for it again."
+            )
 
     def _news(self) -> Message | None:
         """Returns the progress of the block, where it is another than the last one seen."""
@@ -302,13 +319,15 @@ class FolderListener:
 
     def _open_in(self, session: Path) -> Iterator[Path]:
         """Yields the questions of a session that have no answer yet."""
-        for place in sorted(_entries(session)):
+        places = sorted(_entries(session))
+        blocks = [place for place in places if _BLOCK.fullmatch(place.name)]
+        for place in places:
             name = place.name
             if name.startswith("hello-") and name.endswith(".json"):
                 asked = name.removeprefix("hello-")
                 if not any((session / f"{kind}-{asked}").exists() for kind in ("welcome", "refused")):
                     yield place
-            elif _BLOCK.fullmatch(name) and place not in self._done:
+            elif _BLOCK.fullmatch(name) and (place not in self._done or place in blocks[-LAST:]):
                 if (place / "answer.json").exists():
                     self._done.add(place)
                 elif (place / "READY").exists() and not (place / "error.json").exists():

@@ -21,6 +21,10 @@ def both(tmp_path):
     return FolderTransport(tmp_path), listener, tmp_path / "sessions" / "s"
 
 
+def answer_to(sent):
+    return message("answer", **{name: sent.header[name] for name in ("session", "seq", "block")})
+
+
 def test_the_layout_is_that_of_the_documents(both):
     asker, rig, place = both
     sent = block(12, encoding="png")
@@ -32,7 +36,7 @@ def test_the_layout_is_that_of_the_documents(both):
     where, got = rig.receive(0)
     assert got.header == sent.header
     assert list(got.parts) == list(sent.parts)
-    rig.reply(where, message("answer", session="s"))
+    rig.reply(where, answer_to(sent))
     assert asker.receive(0).type == "answer"
     assert rig.receive(0) is None
     assert not [p for p in place.rglob("*") if p.name.startswith(".tmp") or p.name.endswith(".partial")]
@@ -64,7 +68,7 @@ def test_half_an_answer_is_none(both):
     answer = place / "000001" / "answer.json"
     answer.write_text('{"proto": "closedloop-rig/1", "type": "ans')
     assert asker.receive(0) is None
-    answer.write_text('{"proto": "closedloop-rig/1", "type": "answer"}')
+    answer.write_bytes(answer_to(block(encoding="png")).encoded())
     assert asker.receive(0).type == "answer"
 
 
@@ -82,7 +86,7 @@ def test_an_answer_that_stays_none_is_told(both, monkeypatch):
     answer.write_text('{"proto": "closedloop-rig/9", "type": "answer"}')
     with pytest.raises(RigError, match="update the older side"):
         asker.receive(0)
-    answer.write_text('{"proto": "closedloop-rig/1", "type": "answer"}')
+    answer.write_bytes(answer_to(block(encoding="png")).encoded())
     assert asker.receive(0).type == "answer"
 
 
@@ -101,7 +105,7 @@ def test_an_answer_of_before_is_found_at_once(both):
     asker, rig, _ = both
     asker.send(block(encoding="png"))
     where, _ = rig.receive(0)
-    rig.reply(where, message("answer", seq=1))
+    rig.reply(where, answer_to(block(encoding="png")))
     again = FolderTransport(asker._root)
     again.send(block(encoding="png"))
     assert again.receive(0).type == "answer"
@@ -225,3 +229,28 @@ def test_an_answer_that_cannot_be_written_is_said_once_and_tried_again_later(bot
         ("No space left on device); trying again every 0.05 s", False),
         ("", True),
     ]
+
+
+@pytest.mark.parametrize("wrong", ["session", "seq", "block", "type"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_an_answer_to_something_else_is_said_and_asked_for_again(both, wrong, missing):
+    """A task that forgets what an answer says of its block: it would be waited for in vain."""
+    asker, rig, place = both
+    sent = block(encoding="png")
+    asker.send(sent)
+    said = {name: sent.header[name] for name in ("proto", "session", "seq", "block")} | {"type": "answer"}
+    where, _ = rig.receive(0)
+    answer = place / "000001" / "answer.json"
+    if missing and wrong != "type":
+        del said[wrong]
+    else:
+        said[wrong] = 7 if wrong == "seq" else "progress"
+    answer.write_text(json.dumps(said))
+    assert rig.receive(0) is None
+    with pytest.raises(
+        SubjectError, match=rf"expected {wrong} .* in .*answer.json, as in its block.json, got .*remove"
+    ):
+        asker.receive(0)
+    answer.unlink()
+    asker.send(sent)
+    assert rig.receive(0)[0] == where  # it is looked at again, though it was answered
