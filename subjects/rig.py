@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from closedloop.arrays import as_names
 from closedloop.checks import check_flag, check_images, check_number, check_positive, check_whole, is_number
-from closedloop.errors import InvalidArgumentError, RigError, SubjectError, reword
+from closedloop.errors import InvalidArgumentError, RigError, SubjectError, UnknownNameError, closest, reword
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.loop.notices import Notice, notice
 from closedloop.presentations import QUALITIES, Answers, Asked, Spikes
@@ -347,7 +347,25 @@ def _way(transport: Transport | str, token_file: str | None, layout: str, units:
 
 def rig(transport: str, **options: Any) -> RigSubject:
     """Connects to a rig, by its address; see `RigSubject`."""
-    return RigSubject(transport, **options)
+    return RigSubject(transport, **known_options("rig", options))
+
+
+def known_options(subject: str, options: Mapping[str, Any], without: Sequence[str] = ()) -> Mapping[str, Any]:
+    """Returns options of a `RigSubject`, if each of them is one.
+
+    Args:
+        subject: Whose they are, for errors.
+        options: What is given.
+        without: Those that this subject has not.
+
+    Raises:
+        UnknownNameError: One is none.
+    """
+    known = [name for name in RigSubject.__init__.__kwdefaults__ or {} if name not in without]
+    for name in options:
+        if name not in known:
+            raise UnknownNameError(f"subject {subject!r}: no option named {name!r}.{closest(name, known)}")
+    return options
 
 
 def _together(answers: Sequence[Answers]) -> Answers:

@@ -17,7 +17,7 @@ from closedloop.recipes import wherever
 from closedloop.rigs.messages import read_token
 from closedloop.rigs.serving import Desk, DeskTransport, not_over, units_said
 
-from .rig import RigSubject
+from .rig import RigSubject, known_options
 
 #: Where a session is asked unless something else is said.
 LISTEN = "127.0.0.1:5580"
@@ -59,6 +59,7 @@ class Served(ReadableSubject):
         token_file: str | None = None,
         **options: Any,
     ) -> None:
+        known_options("served", options, without=("layout", "units", "token_file"))
         known = units_said(units)
         self.desk: Desk = Desk({"rig_id": "served", "units": known, "gives": check_gives(gives)})
         self._way = DeskTransport(listen, self.desk, Path(journal).expanduser(), read_token(token_file))

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from closedloop import CMAES, Session, Thread, Unit, open_recording
-from closedloop.errors import InvalidArgumentError, RecordingError, RigError, SubjectError, SubjectTimeoutError
+from closedloop.errors import (
+    InvalidArgumentError,
+    RecordingError,
+    RigError,
+    SubjectError,
+    SubjectTimeoutError,
+    UnknownNameError,
+)
 from closedloop.generators import Fourier
 from closedloop.interfaces import Presenting
 from closedloop.loop import notices
@@ -565,6 +572,12 @@ def test_options_that_do_not_fit(options, message, running, tmp_path):
     rig = running(SimulatedRig(telling()), f"folder:{tmp_path / 'exchange'}")
     with pytest.raises(InvalidArgumentError, match=message):
         RigSubject(rig.address, **options)
+
+
+@pytest.mark.parametrize(("subject", "wrong"), [("rig:folder:a", "window"), ("served", "window"), ("served", "layout")])
+def test_an_option_that_is_none(subject, wrong):
+    with pytest.raises(UnknownNameError, match=rf"no option named '{wrong}'\..*"):
+        load_subject(subject, **{wrong: 1})
 
 
 def test_addresses():
