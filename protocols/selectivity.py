@@ -23,6 +23,7 @@ from closedloop.interfaces import Subject, form_of, resolution_of
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
+from closedloop.recording.lean import lost
 from closedloop.recording.titles import recorded_titles, shared
 
 from .present import Library, look_at
@@ -184,7 +185,10 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
         "Images: " + ", ".join(f"{n} {name}" for name, n in list(counts.items())[:12]) + ".",
     ]
     if np.isnan(found["reliability"].values).all():
-        lines.append("Reliability is not known: images were shown once, or repeats are identical.")
+        answered = recording["stimulus_id"].values[~lost(recording)]
+        again = len(answered) > len(np.unique(answered))
+        why = "of each image all presentations were identical" if again else "images were shown once"
+        lines.append(f"Reliability is not known: {why}.")
     strength = np.nan_to_num(found["d_prime"].max(CATEGORY).values, nan=-np.inf)
     figures = {
         f"selectivity-{unit}": RunFigure(

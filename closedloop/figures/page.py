@@ -77,14 +77,15 @@ def _draw_exemplars(figure: SubFigure, pictures: Pictures, recording: xr.Dataset
         ax.set_title(estimate.short, color=NATURAL, fontsize=9, weight="bold")
     text = figure.add_subplot(grid[2, :])
     text.axis("off")
-    text.text(0.5, 1.0, _verdict(recording, summary), ha="center", va="top", fontsize=9, color=INK, linespacing=1.5)
+    verdict = _verdict(recording, summary)
+    text.text(0.5, 1.0, verdict, ha="center", va="top", fontsize=9, color=INK, linespacing=1.5, in_layout=False)
 
 
 def _verdict(recording: xr.Dataset, summary: ThreadSummary) -> str:
     """Writes how the evolved image compares with the best natural one, both re-tested."""
     if not summary.natural.n:
         return "no natural image was re-tested"
-    lines = [f"the best of {reference_count(recording)} natural images"]
+    lines = [f"the best of {reference_count(recording)} natural images, the first re-tested"]
     if np.isfinite(summary.ratio):
         lines.append(f"evolved ÷ best natural = {with_error(summary.ratio, summary.ratio_sem)}")
     return "\n".join(lines)

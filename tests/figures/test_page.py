@@ -25,7 +25,7 @@ def test_the_figure_shows_the_retested_numbers(run, recording, texts):
     assert f"{summary.evolved.mean:.4g}" in words
     assert f"{summary.natural.mean:.3g}" in words
     assert with_error(summary.ratio, summary.ratio_sem) in words
-    assert "160 natural images" in words
+    assert "the best of 160 natural images, the first re-tested" in words
     assert "record.0" in words
     assert "image not kept" not in words
 

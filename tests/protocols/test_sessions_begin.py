@@ -89,6 +89,15 @@ def test_categories_are_those_of_the_folders(folders, tmp_path):
         plot_selectivity(ds, 1)
 
 
+@pytest.mark.parametrize(
+    ("repeats", "why"), [(1, "images were shown once"), (3, "of each image all presentations were identical")]
+)
+def test_why_no_reliability_is_known(repeats, why, folders, tmp_path, capsys):
+    selectivity(subject(False), folders, repeats=repeats, save=tmp_path / "run", progress=False)
+    main(["show", str(tmp_path / "run")])
+    assert f"Reliability is not known: {why}" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_image_is_changed_one_thing_at_a_time():
     picture, shown = pictures(1)[0], {}
 
