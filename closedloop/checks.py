@@ -521,10 +521,10 @@ def _words(kind: str) -> str:
 def _check_at_once(name: str, kind: str, value: Any) -> None:
     """Raises where a path, a part of an experiment or a space is stated, and something else was given.
 
-    So it does where several are stated and one text was given, which Python would take apart into its letters.
+    So it does where several texts are stated and one was given, which Python would take apart into its letters.
     """
     heads = [head for head, _ in _alternatives(kind)]
-    if isinstance(value, (str, bytes)) and "Sequence" in heads and not _fits(kind, value):
+    if isinstance(value, str) and "Sequence" in heads and _of_texts(kind) and not _fits(kind, value):
         raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {value!r:.60}; make it [{value!r:.40}].")
     if not _AT_ONCE.intersection(heads):
         return
@@ -536,6 +536,12 @@ def _check_at_once(name: str, kind: str, value: Any) -> None:
         raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.")
     elif "Path" in heads and isinstance(value, str) and "\0" in value:
         raise InvalidArgumentError(f"{name}: expected a path, got {value!r:.80} with a NUL character in it.")
+
+
+def _of_texts(kind: str) -> bool:
+    """Tells whether several texts are of a stated type."""
+    inside = [_alternatives(inner) for head, inner in _alternatives(kind) if head == "Sequence"]
+    return any(head == "str" for several in inside for head, _ in several)
 
 
 def _blame(name: str, kind: str, value: Any, error: Exception) -> None:

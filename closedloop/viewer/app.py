@@ -72,7 +72,7 @@ def create_app(
         InvalidArgumentError: A folder is not there, or a name is not known.
     """
     check_token(token)
-    if isinstance(hosts, str) or not all(isinstance(host, str) and host for host in hosts):
+    if not all(isinstance(host, str) and host for host in hosts):
         raise InvalidArgumentError(f"hosts: expected a list of names, got {hosts!r:.60}.")
     shown = Shown(
         _subject(subject),

@@ -112,7 +112,7 @@ def test_what_a_person_sees(searched, tmp_path):
 
 BAD = [
     ({"objectives": ["unit(0)"]}, "objectives: expected two"),
-    ({"objectives": "unit(0)"}, "objectives: expected two"),
+    ({"objectives": "unit(0)"}, r"objectives: expected a list, got 'unit\(0\)'"),
     ({"objectives": ["unit(0)", "unit(0)"]}, "expected two different ones"),
     ({"objectives": ["unit(0)", "unit(9)"]}, "unit"),
     ({"objectives": ["unit(0)", 3]}, r"objectives\[1\]"),

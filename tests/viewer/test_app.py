@@ -42,5 +42,5 @@ def test_a_token_that_lets_anyone_in_is_refused(token):
 
 
 def test_hosts_are_a_list():
-    with pytest.raises(InvalidArgumentError, match="hosts: expected a list of names, got 'localhost'"):
+    with pytest.raises(InvalidArgumentError, match="hosts: expected a list, got 'localhost'"):
         create_app(hosts="localhost")
