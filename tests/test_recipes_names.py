@@ -115,6 +115,7 @@ def _wrong_options():
                         yield pytest.param(kind, name, option, value, id=f"{name}-{option}-{called}")
 
 
+@pytest.mark.sampled(600)
 @pytest.mark.parametrize(("kind", "name", "option", "value"), list(_wrong_options()))
 def test_no_option_of_another_type_is_taken(kind, name, option, value):
     required = {"space": Space(4), "subject": "gabor", "generator": "fourier"}

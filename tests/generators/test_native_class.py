@@ -53,11 +53,13 @@ class TestEmbedded(GeneratorContract):
         return load_generator("native-class", label="goldfish", engine="eager")
 
 
+@pytest.mark.long
 class TestNoise(TestJoint):
     def make(self):
         return loaded(self.weights, search="noise", label=7)
 
 
+@pytest.mark.long
 class TestClass(TestJoint):
     def make(self):
         return loaded(self.weights, search="class")
