@@ -250,13 +250,18 @@ def test_a_session_is_the_same_whichever_side_dies(tmp_path):
         np.testing.assert_array_equal(one[name].values, two[name].values)
 
 
-@pytest.mark.skipif(shutil.which("octave-cli") is None, reason="needs octave and its package instrument-control")
-def test_octave_drives_a_session(tmp_path):
-    has = subprocess.run(
-        ["octave-cli", "--norc", "--eval", "pkg load instrument-control"], capture_output=True, check=False
-    )
-    if has.returncode:
+@pytest.fixture
+def octave():
+    """Skips a test where Octave, or its package for sockets, is not installed."""
+    if shutil.which("octave-cli") is None:
+        pytest.skip("needs octave")
+    words = ["octave-cli", "--norc", "--eval", "pkg load instrument-control"]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
         pytest.skip("needs octave's package instrument-control")
+
+
+@pytest.mark.usefixtures("octave")
+def test_octave_drives_a_session(tmp_path):
     subject = Served(units=["a", "b"], listen="127.0.0.1:0", journal=str(tmp_path / "j"), resolution=16)
     shown = (np.random.default_rng(0).integers(0, 256, (5, 3, 16, 12)) / 255).astype(np.float32)
     shown = np.concatenate([shown, shown[..., :4]], -1)
@@ -378,7 +383,7 @@ def test_psychopy_shows_what_is_asked(tmp_path):
     subject.close()
 
 
-@pytest.mark.skipif(shutil.which("octave-cli") is None, reason="needs octave and its package instrument-control")
+@pytest.mark.usefixtures("octave")
 def test_monkeylogics_user_loop_shows_what_is_asked(tmp_path):
     """A stand-in calls the user loop as MonkeyLogic does: before the first trial, then before each."""
     subject = Served(units=2, listen="127.0.0.1:0", journal=str(tmp_path / "j"), resolution=8, size_deg=4)
