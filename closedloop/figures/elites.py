@@ -86,7 +86,7 @@ def _percent(found: xr.Dataset, i: int) -> str:
     value, words = found["retested"].values[i], ""
     if np.isnan(value):
         value, words = found["probability"].values[i], ", not re-tested"
-    return f"{percent(min(value, 0.9999), 2)}{words}" if value < 0.9999 else f"> 99.99 %{words}"
+    return f"{percent(value, 2)}{words}" if value < 0.9999 else f"> 99.99 %{words}"
 
 
 @at_door

@@ -137,9 +137,8 @@ class FolderTransport:
         folder = self._root / "sessions" / _safe(sent.header.get("session"))
         folder.mkdir(parents=True, exist_ok=True)
         if self._awaited and self._awaited[0].name.startswith("welcome"):
-            self._forget_hello(
-                self._awaited[0]
-            )  # asked before, and not answered: a rig that comes late finds one question
+            # Asked before, and not answered: a rig that comes late finds one question.
+            self._forget_hello(self._awaited[0])
         name = f"{self._client}-{secrets.token_hex(3)}"
         self._awaited, self._told = [folder / f"{kind}-{name}.json" for kind in ("welcome", "refused")], None
         put(folder / f"hello-{name}.json", sent.encoded())
