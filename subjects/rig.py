@@ -112,7 +112,26 @@ class RigSubject(ReadableSubject):
         if encoding not in (None, "rgb8", "png"):
             raise InvalidArgumentError(f"encoding: expected 'rgb8', 'png' or None, got {encoding!r}.")
         self._encoding = encoding
-        self._options = _given(locals(), type(self).__init__.__kwdefaults__ or {})
+        given = {
+            "on_s": on_s,
+            "off_s": off_s,
+            "size_deg": size_deg,
+            "position_deg": position_deg,
+            "background": background,
+            "window_s": window_s,
+            "baseline_s": baseline_s,
+            "bins_s": bins_s,
+            "resolution": resolution,
+            "patience_s": patience_s,
+            "connect_s": connect_s,
+            "give_up_s": give_up_s,
+            "supersede": supersede,
+            "token_file": token_file,
+            "encoding": encoding,
+            "layout": layout,
+            "units": units,
+        }
+        self._options = _unlike(type(self).__init__.__kwdefaults__ or {}, given)
         way = _way(transport, token_file, layout, units)
         self._client = RigClient(
             way,
@@ -420,10 +439,10 @@ def _bins(values: Any) -> list[Any]:
     return [begin, check_positive("bins_s: width", width), check_whole("bins_s: number", number, 1)]
 
 
-def _given(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _unlike(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options that differ from their defaults, as plain values."""
-    given = {name: _listed(values[name]) for name in defaults}
-    return {name: value for name, value in given.items() if value != _listed(defaults[name])}
+    plain = {name: _listed(given[name]) for name in defaults}
+    return {name: value for name, value in plain.items() if value != _listed(defaults[name])}
 
 
 def _listed(value: Any) -> Any:

@@ -60,9 +60,10 @@ def rig_sim(given: Mapping[str, Any]) -> None:
     from closedloop.rigs.messages import read_token
     from closedloop.rigs.server import RigServer, Shows
     from closedloop.rigs.simulated import SimulatedRig
-    from closedloop.rigs.transports import listen
+    from closedloop.rigs.transports import listen, parse_address
 
     chosen = RigPart(**{name: given[name] for name in RigPart.__dataclass_fields__ if name in given})
+    parse_address(chosen.listen, "listen")
     faults, token = parse_faults(chosen.faults), read_token(chosen.token_file)
     if not (np.isfinite(chosen.spikes) and chosen.spikes >= 0 and np.isfinite(chosen.pace) and chosen.pace >= 0):
         raise InvalidArgumentError(f"spikes, pace: expected numbers from 0, got {chosen.spikes}, {chosen.pace}.")

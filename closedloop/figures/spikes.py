@@ -47,8 +47,8 @@ def plot_psth(
         unit: Column of the responses.
         ax: Where to draw; None for a new figure.
         by: The coordinate of presentations that groups them: "kind" (of re-tests, those of references apart), "thread",
-            "generation" … Of a number such as the generation more than eight values are joined to five parts, from the
-            first to the last.
+            "generation" (of evolved images alone, where there are some) … Of a number such as the generation more than
+            eight values are joined to five parts, from the first to the last.
         bins_s: Of a recording with spikes, begin of the first bin, width of each in seconds and their number; None for
             40 bins of 10 ms from -0.1 s on, where responses have no time axis.
         window_s: Begin and end of a window that is shaded, such as the one in which spikes are counted.
@@ -64,6 +64,9 @@ def plot_psth(
         bins_s = BINS_S
     spikes = bins_s is not None
     own = recording.isel(neuroid=[unit])
+    evolved = own["kind"].values == "evolved" if by == "generation" and "kind" in own.coords else np.empty(0, bool)
+    if evolved.any():  # the survey of references and the re-tests are no generations
+        own = own.isel(presentation=evolved)
     whole, words = _in_parts(own, by)
     found = psth(whole, by, bins_s=bins_s).isel(neuroid=0)
     ax = new_axes(ax)
@@ -93,7 +96,8 @@ def plot_psth(
     ax.set_ylabel("spikes per second" if spikes else "response")
     legend = ax.legend(frameon=False, fontsize=8.5, title=None if by == "kind" else by.replace("_", " "))
     legend.get_title().set(color=INK, fontsize=8.5)
-    caption(ax, f"{recorded_title(recording, unit)}; band: ± s.e.m. over presentations")
+    shown = "presentations of evolved images" if evolved.any() else "presentations"
+    caption(ax, f"{recorded_title(recording, unit)}; band: ± s.e.m. over {shown}")
     return dress(ax)
 
 

@@ -2,6 +2,7 @@
 
 ::
 
+    DIR/rig.lock                held by the rig that answers
     DIR/sessions/SESSION/
       hello-CLIENT.json       asked by the experiment; answered by
       welcome-CLIENT.json     (or refused-CLIENT.json)
@@ -29,6 +30,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
+from filelock import FileLock, Timeout
+
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.files import replace_file, synchronize
 from closedloop.loop.notices import Notice, notice
@@ -45,6 +48,8 @@ QUIET_S, LOOKS = 10.0, 50
 LAST = 2
 #: Seconds until a rig tries once more to write an answer that cannot be written, and what notices of it are about.
 AGAIN_S, UNWRITTEN = 1.0, "unwritten answers"
+#: Held by the rig that answers, as far as the file system has locks.
+LOCK = "rig.lock"
 _BLOCK = re.compile(r"\d{6,}(-[0-9a-f]{12})?")
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
 
@@ -263,13 +268,13 @@ class FolderTransport:
 
 @final
 class FolderListener:
-    """The side of the rig.
+    """The side of the rig: of one, for two would both show what is asked here.
 
     Args:
         folder: The folder; it is made if it is not there.
 
     Raises:
-        InvalidArgumentError: It cannot be made.
+        InvalidArgumentError: It cannot be made, or another rig answers in it.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -280,6 +285,16 @@ class FolderListener:
             raise InvalidArgumentError(
                 f"listen: cannot make the folder {folder} ({getattr(error, 'strerror', None) or error}); name another."
             ) from error
+        self._lock = FileLock(self._root / LOCK)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise InvalidArgumentError(
+                f"listen: another rig answers in the folder {folder}, and images would be shown twice; end that one, "
+                "or name another folder."
+            ) from None
+        except (OSError, NotImplementedError):  # a share without locks: nobody can tell who else is there
+            self._lock.release(force=True)
         self._done: set[Path] = set()
         self._unfit: dict[Path, float] = {}
         self._heard: dict[Path, float] = {}
@@ -397,7 +412,8 @@ class FolderListener:
                 notice(Notice("what was to be answered is written", UNWRITTEN, well=True))
 
     def close(self) -> None:
-        """Leaves everything as it is."""
+        """Leaves everything as it is; another rig may answer now."""
+        self._lock.release()
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
+from closedloop.rigs.places import LAST_PORT
 from closedloop.rigs.tape import Tape
 
-#: Bits of a word, and the last port.
-BITS, LAST_PORT = 16, 65_535
+#: Bits of a word.
+BITS = 16
 #: What a piece of spikes, and a block of waveforms, begins with.
 SPIKE_MAGIC, WAVEFORM_MAGIC = struct.pack("<I", 0x3AE2710F), struct.pack("<I", 0x2EF07A08)
 #: What streams are called on a tape: what one has lost, the other does not make good.

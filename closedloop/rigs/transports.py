@@ -101,15 +101,15 @@ def listen(address: str, token: bytes | None = None) -> Listener:
     return ZmqListener(rest, token)
 
 
-def parse_address(address: str) -> tuple[str, str]:
+def parse_address(address: str, name: str = "address") -> tuple[str, str]:
     """Returns kind and rest of an address: ``("zmq", "HOST:PORT")`` or ``("folder", DIR)``.
 
     Raises:
-        InvalidArgumentError: It is neither.
+        InvalidArgumentError: It is neither; the error speaks of it by this name.
     """
     if isinstance(address, str) and address.startswith("zmq://"):
         if split_place(rest := address.removeprefix("zmq://")) is not None:
             return "zmq", rest
     elif isinstance(address, str) and address.startswith("folder:") and address != "folder:":
         return "folder", address.removeprefix("folder:")
-    raise InvalidArgumentError(f"address: expected zmq://HOST:PORT or folder:DIR, got {address!r:.120}.")
+    raise InvalidArgumentError(f"{name}: expected zmq://HOST:PORT or folder:DIR, got {address!r:.120}.")

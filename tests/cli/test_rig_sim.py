@@ -65,7 +65,7 @@ def test_a_rehearsal(tmp_path, capsys):
         (["--listen", "folder:/proc/x"], "listen: cannot make the folder /proc/x"),
         (["--journal", "."], "journal: cannot open ."),
         (["--subject", "rig:folder:x"], "subject: expected who looks, such as lite0 or gabor, got a rig"),
-        (["--listen", "tcp://x"], "expected zmq://HOST:PORT or folder:DIR"),
+        (["--listen", "tcp://x", "--subject", "timm:none"], "listen: expected zmq://HOST:PORT or folder:DIR"),
         (["--spikes", "-1"], "expected numbers from 0"),
         (["--token-file", "none"], "token_file: cannot read none"),
     ],

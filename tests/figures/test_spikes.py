@@ -39,9 +39,9 @@ def test_many_generations_are_joined_to_parts(ds):
     ax = plot_psth(ds, by="generation")
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     assert len(words) == 5
-    assert words[0].startswith("-1 to ")
+    assert words[0].startswith("0 to ")  # the survey of references is no generation
     n = sum(int(word.split("n = ")[1].rstrip(")")) for word in words)
-    assert n == int((ds["status"] == "ok").sum())
+    assert n == int(((ds["status"] == "ok") & (ds["kind"] == "evolved")).sum())
 
 
 def test_of_responses_with_bins_and_what_has_no_time(ds, tmp_path):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from closedloop.errors import RigError, SubjectError
+from closedloop.errors import InvalidArgumentError, RigError, SubjectError
 from closedloop.loop import notices
 from closedloop.rigs import folder
 from closedloop.rigs.folder import FolderListener, FolderTransport
@@ -40,6 +40,24 @@ def test_the_layout_is_that_of_the_documents(both):
     assert asker.receive(0).type == "answer"
     assert rig.receive(0) is None
     assert not [p for p in place.rglob("*") if p.name.startswith(".tmp") or p.name.endswith(".partial")]
+
+
+def test_one_rig_answers_in_a_folder(both, tmp_path):
+    """Two with journals of their own would both show what is asked. What is over, or died, holds nothing."""
+    with pytest.raises(InvalidArgumentError, match="listen: another rig answers in the folder"):
+        FolderListener(tmp_path)
+    both[1].close()
+    FolderListener(tmp_path).close()
+
+
+def test_a_share_without_locks_is_listened_to(tmp_path, monkeypatch):
+    def none(self, **options):
+        raise NotImplementedError("no locks")
+
+    monkeypatch.setattr(folder.FileLock, "acquire", none)
+    asker, rig = FolderTransport(tmp_path), FolderListener(tmp_path)
+    asker.send(block(12, encoding="png"))
+    assert rig.receive(0) is not None
 
 
 def test_what_is_not_whole_yet_is_waited_for(both, monkeypatch):
