@@ -18,7 +18,9 @@ from scipy import stats
 
 from closedloop.analysis.reasons import ROUNDING
 from closedloop.analysis.resampling import benjamini_hochberg, holm
+from closedloop.analysis.students import spread
 from closedloop.analysis.tuning import sparseness
+from closedloop.analysis.units import rounding
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.images.naturalness import IMAGE_MEASURES, Band
@@ -32,7 +34,7 @@ ATLAS = "atlas"
 NATURAL, PATTERN = "natural", "attribution"
 #: Numbers that are noted of each image that was made.
 NUMBERS = ("best_response", "forwards", "forward_equivalents", "code_norm", "code_at_bound")
-#: The layer of a subject without layers.
+#: The layer of a subject without layers, or that cannot be looked into: what it answers.
 RESPONSES = "responses"
 #: Images of a class that a test of tuning needs, and share of images at the floor or ceiling that is told of.
 _LEAST_OF_CLASS, _SILENT, _SATURATED = 3, 0.99, 0.01
@@ -70,9 +72,8 @@ class Response:
         known = values[~np.isnan(values)]
         if len(known) < 2:
             return cls(float(known[0]) if len(known) else float("nan"), float("nan"), len(known))
-        spread = float(known.std(ddof=1))
-        alike = np.ptp(known) <= ROUNDING * np.abs(known).max()
-        return cls(float(known.mean()), 0.0 if alike else spread / len(known) ** 0.5, len(known))
+        alike = np.ptp(known) <= float(rounding(known[:, None])[0]) * np.abs(known).max()
+        return cls(float(known.mean()), 0.0 if alike else float(spread(known)) / len(known) ** 0.5, len(known))
 
 
 @dataclass(frozen=True)
@@ -569,7 +570,7 @@ def _warnings(natural: FloatArray, made: list[float]) -> list[str]:
     if n < 2:
         return []
     low, high = float(natural[0]), float(natural[-1])
-    near = ROUNDING * max(abs(low), abs(high))
+    near = max(float(rounding(natural[:, None])[0]) * max(abs(low), abs(high)), ROUNDING * (high - low))
     driven = max((value for value in made if np.isfinite(value)), default=float("-inf"))
     if high - low <= near:
         other = f" Images that were made drive it to {driven:.4g}." if driven > high + near else ""

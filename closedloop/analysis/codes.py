@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from closedloop.analysis.preferred import evolved_codes
 from closedloop.analysis.reasons import all_nan
 from closedloop.analysis.runs import by_thread, check_recording
-from closedloop.checks import at_door, check_whole
+from closedloop.analysis.students import in_unit
+from closedloop.checks import at_door, check_whole, real_numbers
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
@@ -147,7 +148,7 @@ def latent_regression(
         (score per unit of code, of a fit to all images), `n`; NaN with the reason for too few images or equal scores.
     """
     folds = check_whole("folds", folds, 2)
-    strengths = np.asarray(alphas, dtype=float)
+    strengths = real_numbers("alphas", alphas)
     if strengths.ndim != 1 or strengths.size == 0 or not (np.isfinite(strengths) & (strengths > 0)).all():
         raise InvalidArgumentError(f"alphas: expected one or more finite numbers above 0, got {alphas!r}.")
     _need_codes(recording)
@@ -171,6 +172,7 @@ def _regression(
         return all_nan(names, f"{len(scores)} images with a score; expected at least {max(2 * folds, 10)}")
     if np.ptp(scores) == 0 or np.ptp(codes, axis=0).max(initial=0) == 0:
         return all_nan(names, "all scores, or all codes, are equal")
+    scores, exponent = in_unit(scores)
     _, same = np.unique(codes, axis=0, return_inverse=True)
     different = int(same.max()) + 1
     if different < folds:
@@ -186,7 +188,12 @@ def _regression(
     varies = np.ptp(predicted) > 0
     correlation = float(np.corrcoef(scores, predicted)[0, 1]) if varies else np.nan
     return xr.Dataset(
-        {"r_squared": 1 - residual, "correlation": correlation, "alpha": alpha, "weights": ("latent", weights)},
+        {
+            "r_squared": 1 - residual,
+            "correlation": correlation,
+            "alpha": alpha,
+            "weights": ("latent", np.ldexp(weights, exponent)),
+        },
         coords={"reason": "" if varies else "correlation: the prediction is the mean"},
     )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.reasons import all_nan, scalar, words
 from closedloop.analysis.resampling import mean_interval
 from closedloop.analysis.runs import concat, evolutions
-from closedloop.analysis.students import students_p
+from closedloop.analysis.students import spread, students_p
 from closedloop.analysis.summary import fact_of, raw_scores, single_scores, summarize_thread
 from closedloop.checks import at_door, check_whole, check_within
 from closedloop.interfaces import FloatArray
@@ -62,7 +62,7 @@ def confirmed_rise(part: xr.Dataset, name: str, objective: str) -> xr.Dataset:
     if len(first) < 2:
         missing = dict.fromkeys((n for n in RISE if n not in known), np.nan)
         return scalar({**missing, **known}, "fewer than two scores at the beginning")
-    known |= {"begin": float(first.mean()), "begin_sd": float(first.std(ddof=1))}
+    known |= {"begin": float(first.mean()), "begin_sd": float(spread(first))}
     again = _unchosen(part, name)
     scores = single_scores(part, objective, again) if len(again) else np.empty(0)
     scores = scores[~np.isnan(scores)]

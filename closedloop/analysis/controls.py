@@ -15,8 +15,9 @@ from scipy import stats
 
 from closedloop.analysis.preferred import confirmed_rows
 from closedloop.analysis.reasons import words
+from closedloop.analysis.students import spread
 from closedloop.analysis.summary import single_scores, summarize_thread, thread_objectives
-from closedloop.analysis.verifications import welch
+from closedloop.analysis.verifications import welch_differences
 from closedloop.checks import at_door, check_within
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
@@ -56,7 +57,7 @@ def control_scores(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     if len(natural) < 2:
         raise RecordingError("recording: expected an evolution with natural images; evolve with references.")
     shown = responses_at(recording, natural, list(range(units)))
-    mean, sd = np.nanmean(_still(shown), 0), np.nanstd(_still(shown), 0, ddof=1)
+    mean, sd = np.nanmean(_still(shown), 0), spread(_still(shown), 0)
     scale = np.where(sd > 0, sd, np.nan)
     rows: list[dict[str, Any]] = []
     why: dict[str, str] = {"site": "a unit answers all natural images alike"} if np.isnan(scale).any() else {}
@@ -110,8 +111,8 @@ def _difference(score: FloatArray, natural: FloatArray, level: float) -> dict[st
     """Returns the means of two samples and their difference with Welch's interval."""
     both = [values[~np.isnan(values)] for values in (score, natural)]
     mean = np.array([v.mean() if len(v) else np.nan for v in both])
-    sem = np.array([stats.sem(v) if len(v) > 1 else np.nan for v in both])
-    gain, half = welch(mean, sem, np.array([len(v) for v in both]), np.array([1, 1]), level)
+    sem = np.array([spread(v) / np.sqrt(max(len(v), 1)) for v in both])
+    gain, half = welch_differences(mean, sem, np.array([len(v) for v in both]), np.array([1, 1]), level)
     found = {"score": float(mean[0]), "natural": float(mean[1]), "control": float(gain[0])}
     return {**found, "control_low": float(gain[0] - half[0]), "control_high": float(gain[0] + half[0])}
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from closedloop.analysis.students import spread
 from closedloop.checks import at_door, check_within
 from closedloop.errors import RecordingError
 
@@ -45,14 +46,14 @@ def controversy(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     kind, score = recording["kind"].values.astype(str), recording["score"].values.astype(float)
     ids, thread = (recording[name].values.astype(str) for name in ("stimulus_id", "thread"))
     natural = score[(kind == NATURAL) & ~np.isnan(score)]
-    spread = float(natural.std(ddof=1)) if len(natural) > 1 else np.nan
+    deviation = float(spread(natural))
     middle = float(natural.mean()) if len(natural) else np.nan
-    spread = spread if spread > 0 else np.nan
+    deviation = deviation if deviation > 0 else np.nan
     names = [n for n in dict.fromkeys(ids.tolist()) if kind[ids == n][0] in (SYNTHESIZED, CONTROL)]
     rows = []
     for name in names:
         own = np.flatnonzero(ids == name)
-        z = (score[own] - middle) / spread
+        z = (score[own] - middle) / deviation
         z = z[~np.isnan(z)]
         mean = float(z.mean()) if len(z) else np.nan
         half = float(stats.t.ppf((1 + level) / 2, len(z) - 1) * stats.sem(z)) if len(z) > 1 else np.nan
@@ -63,7 +64,9 @@ def controversy(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     table = np.array(rows, float).reshape(len(names), 10)
     values = ("confirmed", "confirmed_low", "confirmed_high", "share", "share_low", "share_high")
     first = [int(np.flatnonzero(ids == name)[0]) for name in names]
-    reason = "" if np.isfinite(spread) else "the subject answers all natural images alike, or was shown fewer than two"
+    reason = (
+        "" if np.isfinite(deviation) else "the subject answers all natural images alike, or was shown fewer than two"
+    )
     return xr.Dataset(
         {
             **{name: ("image", table[:, i]) for i, name in enumerate(PREDICTED)},

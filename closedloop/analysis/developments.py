@@ -10,13 +10,12 @@ from closedloop.analysis.tuning import sparseness_of
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
+from closedloop.recording.titles import OUTPUT
 
 #: The entry `protocol` in a run's file, and the name of its evolutions.
 DEVELOP = "develop"
 #: The kind of presentations of images that were evolved at looks before.
 EARLIER = "earlier"
-#: The name of a network's own output as a layer.
-_OUTPUT = "output"
 
 
 @at_door
@@ -246,7 +245,7 @@ def parameter_columns(layer: str, names: list[str]) -> list[int]:
     """
     base = layer.partition("#")[0]
     found = [i for i, name in enumerate(names) if name == base or name.startswith(f"{base}.")]
-    return found or ([len(names) - 1] if base == _OUTPUT and names else [])
+    return found or ([len(names) - 1] if base == OUTPUT and names else [])
 
 
 def check_development(found: xr.Dataset) -> xr.Dataset:

@@ -59,7 +59,7 @@ def reference_drift(recording: xr.Dataset) -> xr.Dataset:
         return nothing(recording, names, "no reference images")
     chosen = _within_runs(recording, select(recording, "reference"))
     generation = recording["generation"].values[chosen.rows].astype(float)
-    return per_unit(recording, chosen, lambda values: _drift(values, generation, chosen))
+    return per_unit(recording, chosen, lambda values: _drift(values, generation, chosen), ("slope", "slope_sem"))
 
 
 def _within_runs(recording: xr.Dataset, chosen: Selection) -> Selection:

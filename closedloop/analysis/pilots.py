@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
-from closedloop.analysis.planning import NoiseModel
+from closedloop.analysis.planning import EXTREMES, NoiseModel
 from closedloop.analysis.runs import evolutions
 from closedloop.analysis.summary import single_scores
 from closedloop.checks import at_door, check_whole
@@ -129,6 +129,11 @@ def _read(recording: xr.Dataset, thread: str | None) -> _Pilot:
     ).taken(keep)
     if not pilot.natural.any():
         raise RecordingError("recording: expected reference images to compare with, this pilot has none.")
+    if not EXTREMES[0] <= (largest := float(np.abs(pilot.score).max(initial=0))) <= EXTREMES[1]:
+        raise RecordingError(
+            f"recording: expected responses up to {EXTREMES[1]:g}, and some above {EXTREMES[0]:g}, got {largest:.3g} "
+            "as the largest; record them in another unit."
+        )
     if len(np.unique(pilot.generation[pilot.generation >= 0])) < LEAST:
         raise RecordingError(
             f"recording: expected at least {LEAST} generations to read the rise from; state a NoiseModel instead."

@@ -28,9 +28,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
+from closedloop.analysis.students import welch
 from closedloop.checks import at_door, check_number, check_positive, check_whole, check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
+from closedloop.loop.settings import Timing
 from closedloop.seeds import named_generator
 
 #: What counts as a success; see above.
@@ -284,13 +286,9 @@ def _drawn_counts(mean: FloatArray, fano: float, rng: np.random.Generator) -> Fl
 
 def _welch_p(a: FloatArray, b: FloatArray) -> FloatArray:
     """Returns one-sided p-values of rows ``(runs, n)`` without NaN; 1 where nothing can be tested."""
-    with np.errstate(all="ignore"):
-        na, nb = ((~np.isnan(x)).sum(1) for x in (a, b))
-        ma, mb = (np.nansum(x, 1) / n for x, n in ((a, na), (b, nb)))
-        va, vb = (np.nansum((x - m[:, None]) ** 2, 1) / (n - 1) for x, m, n in ((a, ma, na), (b, mb, nb)))
-        se2 = va / na + vb / nb
-        df = se2**2 / ((va / na) ** 2 / (na - 1) + (vb / nb) ** 2 / (nb - 1))
-        p = stats.t.sf((ma - mb) / np.sqrt(se2), df)
+    p = stats.t.sf(*welch(a, b))
+    with np.errstate(invalid="ignore"):
+        ma, mb = (np.nansum(x, 1) / (~np.isnan(x)).sum(1) for x in (a, b))
     return np.asarray(np.where(np.isnan(p), np.where(ma > mb, 0.0, 1.0), p))
 
 
@@ -306,7 +304,7 @@ def plan(
     wanted: float = 0.8,
     alpha: float = 0.05,
     sure: bool = False,
-    soa_s: float = 0.2,
+    soa_s: float = Timing.soa_s,
 ) -> xr.Dataset:
     """Returns the probability of success for many designs, and the cheapest one that reaches what is wanted.
 

@@ -10,9 +10,9 @@ from closedloop.analysis.summary import summarize
 from closedloop.checks import at_door
 from closedloop.recording.layout import PROPOSED
 
-#: How a recording names what a twin proposed.
-BY_TWIN = "twin"
-_WORDS = {"prior": "draws from the prior", "codes": "learning from codes", BY_TWIN: "the twin"}
+#: How a recording names the way in which an image's code was found, and what a sentence calls it.
+PRIOR, CODES, BY_TWIN = "prior", "codes", "twin"
+WAYS = {PRIOR: "draws from the prior", CODES: "learning from codes", BY_TWIN: "the twin"}
 
 
 @at_door
@@ -48,7 +48,7 @@ def proposers_in_words(recording: xr.Dataset, thread: str = "main") -> str:
     images = dict(zip(found["way"].values.tolist(), found["images"].values.tolist(), strict=True))
     if not images:
         return ""
-    counts = ", ".join(f"{count:,} by {_WORDS.get(way, way)}" for way, count in images.items())
-    alone = "" if BY_TWIN in images or "codes" not in images else "; the twin did not predict, so it proposed none"
+    counts = ", ".join(f"{count:,} by {WAYS.get(way, way)}" for way, count in images.items())
+    alone = "" if BY_TWIN in images or CODES not in images else "; the twin did not predict, so it proposed none"
     selected = found.attrs["selected"]
-    return f"{counts}{alone}" + (f"; the re-tested one by {_WORDS.get(selected, selected)}" if selected else "")
+    return f"{counts}{alone}" + (f"; the re-tested one by {WAYS.get(selected, selected)}" if selected else "")

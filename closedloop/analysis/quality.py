@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from closedloop.analysis import holm, naturalness, reference_drift, success
+from closedloop.analysis.students import welch
 from closedloop.analysis.summary import ThreadSummary, is_evolution, summarize, thread_objectives
 from closedloop.images.naturalness import CLIPPED_SHARE, IMAGE_MEASURES, MEASURE_WORDS, MEASURES, clipped, code_measures
 from closedloop.interfaces import FloatArray
@@ -107,9 +108,8 @@ def _of_thread(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
         return same
     if scores.dead:
         return [_dead(summary, scores)]
-    finished = bool(recording.attrs.get("finished", 1))
     found = [*_not_improved(recording, summary), *_not_converged(summary, scores), *_ceiling(summary, scores)]
-    if finished and summary.evolved.n == 0:
+    if bool(recording.attrs.get("finished", 1)) and summary.evolved.n == 0:
         text = "no image was re-tested, so no response is reported; scores while evolving are optimistic."
         found.append(Caution("no-retest", summary.thread, text, "Set retest_candidates above 0."))
     if summary.evolved.n > 1 and summary.evolved.sem == 0:
@@ -209,9 +209,8 @@ def _stale(recording: xr.Dataset) -> list[Caution]:
     if not watch.found:
         return []
     text = f"responses look as though they were those to other images: {watch.found}."
-    return [
-        Caution("stale", "", text, "Check that the rig reads each one after its image, and counts triggers rightly.")
-    ]
+    cure = "Check that the rig reads each one after its image, and counts triggers rightly."
+    return [Caution("stale", "", text, cure)]
 
 
 def _never_answered(recording: xr.Dataset, gone: NDArray[np.bool_]) -> int:
@@ -276,7 +275,7 @@ def _not_converged(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
         return []
     last, before, first = scores.part(0.8, 1.0), scores.part(0.6, 0.8), scores.part(0.0, 0.1)
     rise, whole = last.mean() - before.mean(), last.mean() - first.mean()
-    if rise <= 0.05 * whole or not _welch(last, before) < LEVEL:
+    if rise <= 0.05 * whole or not stats.t.sf(*welch(last, before)) < LEVEL:
         return []
     text = (
         f"the evolution was still rising when it ended: its last fifth gained {rise:.3g}, "
@@ -285,23 +284,21 @@ def _not_converged(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
     return [Caution("not-converged", summary.thread, text, "More images would find a stronger stimulus.")]
 
 
-def _welch(a: FloatArray, b: FloatArray) -> float:
-    """Returns the p-value of "a lies above b"; NaN where both are constant or too few."""
-    if min(len(a), len(b)) < 2 or np.ptp(np.concatenate([a - a.mean(), b - b.mean()])) == 0:
-        return float("nan")
-    return float(stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue)
-
-
 def _ceiling(summary: ThreadSummary, scores: _Scores) -> list[Caution]:
-    """Warns where a tenth of the last quarter's images have exactly the highest score of the whole evolution."""
+    """Warns where a tenth of the last quarter's images, five or more, have exactly the highest score of the evolution.
+
+    And at least twice as many as have the score below it: counts of spikes are often equal, but thin out upwards.
+    """
     if len(scores.means) < LEAST_GENERATIONS:
         return []
     numbers = np.unique(scores.generation)
     last = scores.score[scores.generation >= numbers[-len(numbers) // 4]]
-    share = float((last == scores.score.max()).mean())
-    if share < 0.1:
+    values, counts = np.unique(last, return_counts=True)
+    fewest = max(5, len(last) / 10, *(2 * counts[-2:-1]))
+    if values[-1] < scores.score.max() or counts[-1] < fewest:
         return []
-    text = f"the score is at a ceiling: {percent(share)} of the last quarter's images have exactly {last.max():.4g}."
+    share = percent(counts[-1] / len(last))
+    text = f"the score is at a ceiling: {share} of the last quarter's images have exactly {last.max():.4g}."
     return [Caution("ceiling", summary.thread, text, "Differences above it are invisible; record before saturation.")]
 
 
@@ -352,7 +349,6 @@ def _left_prior(recording: xr.Dataset, summary: ThreadSummary) -> list[Caution]:
     """Warns where the selected code is twice as long as those of the generator's prior, and its image shows it.
 
     A Gaussian code of many coordinates is as long as the prior's standard deviation times the root of their number.
-
     Where images do not depend on the length of their codes (``fourier`` on its shell), it says nothing. Bounded codes
     cannot leave their prior; their images are looked at by `_saturated`.
     """
@@ -394,7 +390,6 @@ def _drift(recording: xr.Dataset) -> list[Caution]:
 
 
 def _no_reference(recording: xr.Dataset) -> list[Caution]:
-    if (recording["thread"].values == REFERENCE).any():
-        return []
     text = "no reference image was shown: nothing says how strong a response is for this subject."
-    return [Caution("no-reference", "", text, "Give references, a folder of natural images.", serious=False)]
+    missing = Caution("no-reference", "", text, "Give references, a folder of natural images.", serious=False)
+    return [] if (recording["thread"].values == REFERENCE).any() else [missing]

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-#: Repeats that differ by less than this share of the response are rounding, not noise.
+#: Repeats that differ by less than this share of how far responses to images differ are rounding, not noise.
 ROUNDING = 1e-5
 #: The reason of what needs noise, for a unit that has none.
 NOISELESS = "noiseless: the repeats of an image are identical, so there is no noise to measure"

@@ -10,13 +10,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.reasons import CONSTANT, NOISELESS, choose
+from closedloop.analysis.students import in_unit
 from closedloop.analysis.units import (
     Kind,
     Moments,
     Selection,
     averaging,
     correlations,
-    in_unit,
     per_unit,
     pieces,
     select,
@@ -78,7 +78,7 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
             ),
         }
 
-    return per_unit(recording, chosen, measure)
+    return per_unit(recording, chosen, measure, ("fano", "slope"))
 
 
 @at_door
@@ -306,7 +306,7 @@ def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int 
     if len(chosen.names) == 0:
         why = np.full(units, f"no image was presented at least {least} times", dtype=object)
         return correlation_table(recording, np.full((units, units), np.nan), why)
-    found = [_residuals(values, chosen, least) for _, values in pieces(recording, chosen.rows)]
+    found = [_residuals(in_unit(values)[0], chosen, least) for _, values in pieces(recording, chosen.rows)]
     residuals = np.concatenate([r for r, _ in found], axis=1)
     silent = np.concatenate([s for _, s in found])
     matrix = column_correlation(residuals)
@@ -327,7 +327,7 @@ def column_correlation(values: NDArray[np.floating], at_once: int = 1024) -> Flo
     The diagonal is 1; NaN where there are fewer than three common rows or no variance. Products of ``at_once`` rows are
     summed at a time.
     """
-    known, values = ~np.isnan(values), in_unit(values)
+    known, (values, _) = ~np.isnan(values), in_unit(values)
     # Centred on the column's mean: it changes no correlation, and keeps the sums below exact.
     level = np.nansum(values, 0, dtype=float) / np.maximum(known.sum(0), 1)
     n, sum_a, square_a, product = (np.zeros((values.shape[1], values.shape[1])) for _ in range(4))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from closedloop.analysis.reasons import all_nan, scalar
-from closedloop.analysis.students import half_width
+from closedloop.analysis.students import half_width, in_unit, spread
 from closedloop.checks import at_door, check_flag, check_whole, check_within, real_numbers
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
@@ -148,14 +148,14 @@ def mean_interval(
         return scalar({"estimate": estimate, **nothing}, f"fewer than {least} values ({n})", level=level)
     if (known == known[0]).all():
         return scalar({"estimate": estimate, **nothing}, "all values are equal", level=level)
-    error = known.std(ddof=1) / np.sqrt(n)
+    error = float(spread(known)) / np.sqrt(n)
     if method == "t":
         half = half_width(error, n - 1, level)
         low, high = estimate - half, estimate + half
     else:
         tails = np.array([(1 - level) / 2, (1 + level) / 2])
         drawn = known[named_generator(seed, "studentized").integers(0, n, (resamples, n))]
-        errors = drawn.std(1, ddof=1) / np.sqrt(n)
+        errors = spread(drawn, 1) / np.sqrt(n)
         varied = errors > 1e-9 * error  # a resample of one value only has no t
         # t* = (m* - m) / s*, and m - t*(1 - a) s to m - t*(a) s: their equation 12.22.
         t = np.quantile((drawn.mean(1) - estimate)[varied] / errors[varied], tails)
@@ -210,7 +210,7 @@ def _clean_one(values: ArrayLike) -> FloatArray:
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Corrects p-values for their number by Holm (1979): the familywise error stays below alpha.
 
-    Tested against statsmodels, which is too heavy (65 MB, and pandas) to ask of a rig's computer for one correction.
+    Tested against statsmodels, which is too heavy (65 MB) to ask of a rig's computer for one correction.
 
     Args:
         p: P-values of any shape; NaN is not counted and stays NaN.
@@ -312,6 +312,9 @@ def cohens_d(a: FloatArray, b: FloatArray, axis: int = -1) -> Any:
     """Returns the difference of means over the pooled standard deviation (Cohen 1988, equation 2.5.1)."""
     n, m = a.shape[axis], b.shape[axis]
     # s² = ((n - 1) s_a² + (m - 1) s_b²) / (n + m - 2)
+    (a, of_a), (b, of_b) = in_unit(a, axis), in_unit(b, axis)
+    largest = np.maximum(of_a, of_b)
+    a, b = np.ldexp(a, of_a - largest), np.ldexp(b, of_b - largest)
     pooled = ((n - 1) * a.var(axis, ddof=1) + (m - 1) * b.var(axis, ddof=1)) / (n + m - 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (a.mean(axis) - b.mean(axis)) / np.sqrt(pooled)

@@ -29,6 +29,7 @@ from closedloop.checks import at_door
 from closedloop.errors import ClosedLoopError, InvalidArgumentError
 from closedloop.loop.ending import run_state
 from closedloop.loop.findings import run_facts
+from closedloop.loop.protocol import protocol_name
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import DATA, EARLIER, EXPERIMENT, IMAGES, POINTER, REFERENCES, STATES, is_run
 from closedloop.recording.places import PACKED, is_packed, root_of
@@ -469,8 +470,7 @@ def _summarized(folder: Path, run: Seen) -> tuple[dict[str, Any], Sequence[Mappi
     path = folder / run.path
     try:
         if not row["presentations"]:
-            content = read_experiment(path)
-            found, threads = {"protocol": str(content.get("protocol", "evolve"))}, []
+            found, threads = {"protocol": protocol_name(read_experiment(path))}, []
         else:
             recording = open_recording(path)
             found = run_facts(recording, experiment_of(recording))

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from closedloop.analysis.reasons import words
+from closedloop.analysis.students import half_width, spread
 from closedloop.analysis.units import correlations
 from closedloop.checks import at_door, check_within
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
@@ -62,12 +63,12 @@ def natural_search(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     drawn = mean[np.isnan(expected) & ~np.isnan(mean)]
     last = score[phase == CONFIRM]
     last = last[~np.isnan(last)]
-    half = stats.t.ppf((1 + level) / 2, len(last) - 1) * stats.sem(last) if len(last) > 1 else np.nan
+    half = half_width(float(spread(last)) / np.sqrt(max(len(last), 1)), max(len(last) - 1, 1), level)
     confirmed = float(last.mean()) if len(last) else np.nan
     known = {
         "r_all": _r(mean[chosen], expected[chosen]),
         "start_mean": float(drawn.mean()) if len(drawn) else np.nan,
-        "start_sd": float(drawn.std(ddof=1)) if len(drawn) > 1 else np.nan,
+        "start_sd": float(spread(drawn)),
         "confirmed": confirmed,
         "confirmed_low": confirmed - half,
         "confirmed_high": confirmed + half,

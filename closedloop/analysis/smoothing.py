@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.analysis.students import in_unit
 from closedloop.interfaces import FloatArray
 
 #: Length scales ℓ in generations, among which the likeliest is taken,
@@ -30,10 +31,11 @@ def smooth(x: NDArray[np.floating], y: FloatArray) -> FloatArray:
     n = int(known.sum())
     if n < 3:
         return np.full(len(y), np.nan)
+    y, exponent = in_unit(y)
     center = y[known].mean()
     residual = y[known] - center
     if not np.any(np.abs(residual) > 1e-12 * max(abs(center), 1e-300)):
-        return np.full(len(y), center)
+        return np.asarray(np.ldexp(np.full(len(y), center), exponent))
     best, weights, length = -np.inf, residual, LENGTHS[0]
     for candidate in LENGTHS:
         # K = V diag(λ) Vᵀ once for all noise ratios: (K + r I)⁻¹ = V diag(1 / (λ + r)) Vᵀ.
@@ -48,7 +50,7 @@ def smooth(x: NDArray[np.floating], y: FloatArray) -> FloatArray:
             best, length = float(likelihood[i]), candidate
             weights = vectors @ (projected / spectrum[i])
     smoothed: FloatArray = center + _kernel(x, x[known], length) @ weights
-    return smoothed
+    return np.asarray(np.ldexp(smoothed, exponent))
 
 
 def _kernel(a: NDArray[np.floating], b: NDArray[np.floating], length: float) -> FloatArray:

@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
+from closedloop.analysis.students import spread
 from closedloop.checks import at_door, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
@@ -26,6 +27,9 @@ from closedloop.recording.lean import lost, responses_at
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.render import render
 from closedloop.recording.titles import recorded_title
+
+#: More threads than these are shown in one table and one picture, and not each by itself.
+MANY = 6
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Estimate:
         n = len(valid)
         same = n > 0 and bool((valid == valid[0]).all())  # a deterministic subject: no rounding of its one answer
         mean = float(valid[0]) if same else float(valid.mean()) if n else float("nan")
-        sem = float("nan") if n < 2 else 0.0 if same else float(valid.std(ddof=1) / np.sqrt(n))
+        sem = float("nan") if n < 2 else 0.0 if same else float(spread(valid) / np.sqrt(n))
         return cls(stimulus_id, mean, sem, n)
 
     @property

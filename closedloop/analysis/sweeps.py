@@ -18,9 +18,8 @@ from closedloop.analysis.run_index import failure_of
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
+from closedloop.recording.layout import SWEEP
 
-#: The file of a sweep's folder that lists its runs, a line of JSON each.
-RUNS = "sweep.jsonl"
 #: What the columns of a sweep's axes begin with.
 AXIS = "axis_"
 #: Below so many pairs no signed-rank test reaches 0.05.
@@ -29,7 +28,7 @@ LEAST_PAIRS = 6
 
 def is_sweep(folder: str | Path) -> bool:
     """Tells whether a folder is that of a sweep."""
-    return (Path(folder) / RUNS).is_file()
+    return (Path(folder) / SWEEP).is_file()
 
 
 @at_door
@@ -68,13 +67,13 @@ def planned_runs(folder: str | Path) -> list[dict[str, Any]]:
     Raises:
         InvalidArgumentError: There is no list, or it cannot be read.
     """
-    path = Path(folder) / RUNS
+    path = Path(folder) / SWEEP
     try:
         found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return [{"id": str(run["id"]), "facts": dict(run.get("facts", {})), **run} for run in found]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InvalidArgumentError(
-            f"folder: expected that of a sweep, with its list of runs, {RUNS}, got {folder} ({error})."
+            f"folder: expected that of a sweep, with its list of runs, {SWEEP}, got {folder} ({error})."
         ) from error
 
 

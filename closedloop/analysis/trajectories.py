@@ -13,6 +13,7 @@ from closedloop.analysis.reasons import all_nan, scalar
 from closedloop.analysis.resampling import benjamini_hochberg, holm
 from closedloop.analysis.runs import by_thread, check_recording
 from closedloop.analysis.smoothing import smooth
+from closedloop.analysis.students import informative, spread, welch
 from closedloop.analysis.summary import single_scores
 from closedloop.checks import at_door, check_whole, check_within, is_number
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -72,8 +73,7 @@ def _moments(table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Returns mean, standard deviation and number of each row's known values; NaN below one and two values."""
     n = (~np.isnan(table)).sum(1)
     mean = np.nansum(table, 1) / np.where(n > 0, n, np.nan)
-    squares = np.nansum((table - mean[:, None]) ** 2, 1)
-    return mean, np.sqrt(squares / np.where(n > 1, n - 1, np.nan)), n
+    return mean, spread(table), n
 
 
 @at_door
@@ -295,15 +295,15 @@ def _success(part: xr.Dataset, name: str, window: int, permutations: int, seed: 
         return all_nan(_SUCCESS, "fewer than two scores at the beginning or at the end")
     best = float(_window_means(np.concatenate(blocks), [len(b) for b in blocks], window).max())
     means = {"first": first.mean(), "last": last.mean(), "maximum": best, "decline": best - last.mean()}
-    if np.ptp(np.concatenate(blocks)) == 0 or (np.ptp(first) == 0 and np.ptp(last) == 0):
+    if not (informative(first) or informative(last)):
         missing = dict.fromkeys(("t", "df", "p", "p_permutation", "p_maximum"), np.nan)
         return scalar({**means, **missing}, "scores within the first and the last generations do not vary")
-    unit = -int(np.frexp(np.abs(np.concatenate(blocks)).max())[1])  # squares of scores of any unit
-    test = stats.ttest_ind(np.ldexp(last, unit), np.ldexp(first, unit), equal_var=False)
+    t, df = welch(last, first)
     rng = named_generator(seed, f"success {name}")
     ends = _permutation(np.concatenate([first, last]), [len(first), len(last)], 1, permutations, rng)
     whole = _permutation(np.concatenate(blocks), [len(b) for b in blocks], window, permutations, rng)
-    tests = {"t": test.statistic, "df": test.df, "p": test.pvalue, "p_permutation": ends, "p_maximum": whole}
+    p = 2 * stats.t.sf(np.abs(t), df)
+    tests = {"t": t, "df": df, "p": p, "p_permutation": ends, "p_maximum": whole}
     return scalar({**means, **{key: float(value) for key, value in tests.items()}})
 
 

@@ -13,7 +13,8 @@ from closedloop.analysis.reasons import CONSTANT, choose
 from closedloop.analysis.reliability import column_correlation, correlation_table
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.spikes import counts
-from closedloop.analysis.units import Kind, Moments, in_unit, means, pieces, select, unit_coords
+from closedloop.analysis.students import in_unit
+from closedloop.analysis.units import Kind, Moments, means, pieces, select, unit_coords
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
@@ -87,11 +88,11 @@ def sparseness_of(table: FloatArray) -> tuple[dict[str, FloatArray], NDArray[Any
     reason = choose((n < 2, "fewer than two values"), (~(rectified > 0).any(0), "no response is above 0"))
     with np.errstate(divide="ignore", invalid="ignore"):
         # a = (Σ r/n)² / (Σ r²/n), from 1/n (a single response) to 1 (all equal); S maps the two to 1 and 0.
-        rectified = in_unit(rectified)
+        rectified, _ = in_unit(rectified)
         a = (rectified.sum(0) / n) ** 2 / ((rectified**2).sum(0) / n)
         value = np.where(reason == "", (1 - a) / (1 - 1 / n), np.nan)
         deviation = np.where(known, table - np.nansum(table, 0) / n, 0)
-        deviation = in_unit(deviation)
+        deviation, _ = in_unit(deviation)
         variance = (deviation**2).sum(0) / n
         # Fourth moment over the squared variance, less the 3 of a normal distribution.
         kurtosis = np.where(variance > 0, (deviation**4).sum(0) / n / variance**2 - 3, np.nan)

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from closedloop.analysis.reasons import ROUNDING
 from closedloop.analysis.runs import check_recording, contents
+from closedloop.analysis.students import in_unit
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import RUN
@@ -184,20 +185,28 @@ def unit_coords(recording: xr.Dataset, dim: str = "neuroid") -> dict[str, tuple[
 
 
 def per_unit(
-    recording: xr.Dataset, selection: Selection, measure: Callable[[FloatArray], Mapping[str, NDArray[Any]]]
+    recording: xr.Dataset,
+    selection: Selection,
+    measure: Callable[[FloatArray], Mapping[str, NDArray[Any]]],
+    responses: Sequence[str] = (),
 ) -> xr.Dataset:
-    """Measures each unit's responses.
+    """Measures each unit's responses, in a unit of its own in which squares neither overflow nor vanish.
 
     Args:
         recording: See `closedloop.open_recording`.
         selection: Which presentations.
         measure: From responses ``(n, units)`` in the order of the selection to results ``(units,)`` by name, among them
             `reason`.
+        responses: Names of the results that have the unit of responses; the others have none.
 
     Returns:
         The results over ``neuroid``, with the units' coordinates and `reason`.
     """
-    found = [measure(values) for _, values in pieces(recording, selection.rows)]
+    found = []
+    for _, values in pieces(recording, selection.rows):
+        scaled, exponent = in_unit(values)
+        known = measure(scaled)
+        found.append({**known, **{name: np.ldexp(known[name], exponent[0]) for name in responses}})
     whole = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
     reason = whole.pop("reason")
     coords = {**unit_coords(recording), "reason": ("neuroid", reason)}
@@ -212,16 +221,22 @@ class Moments:
         n: Number.
         mean: Mean, NaN where n is 0.
         squares: Sum of squared deviations from the mean, exactly 0 where all repeats are identical.
+        sem: Standard error of the mean, NaN below two repeats; also where squares overflow or vanish.
+        error: How large errors of rounding are, ``(units,)``.
     """
 
     n: FloatArray
     mean: FloatArray
     squares: FloatArray
+    sem: FloatArray
+    error: FloatArray
 
     @classmethod
     def of(cls, values: FloatArray, selection: Selection) -> Moments:
         """Computes the moments of responses ``(n, units)`` in the order of the selection."""
         starts = np.searchsorted(selection.index, np.arange(len(selection.names)))
+        digits = rounding(values)
+        values, exponent = in_unit(values)
         low = np.fmin.reduceat(values, starts, axis=0)  # deviations from it are exactly 0 for identical repeats
         deviation = values - low[selection.index]
         known = ~np.isnan(deviation)
@@ -230,7 +245,12 @@ class Moments:
         n = np.add.reduceat(known.astype(float), starts, axis=0)
         total, squares = (np.add.reduceat(d, starts, axis=0) for d in (deviation, deviation**2))
         some = np.where(n > 0, n, np.nan)
-        return cls(n, low + total / some, np.maximum(squares - total**2 / np.maximum(n, 1), 0))
+        mean, squares = low + total / some, np.maximum(squares - total**2 / np.maximum(n, 1), 0)
+        sem = np.sqrt(squares / np.where(n > 1, n - 1, np.nan) / np.maximum(n, 1))
+        error = np.maximum(ROUNDING * _deviation(n, mean), digits * np.sqrt(_mean_over(n, mean**2)))
+        with np.errstate(over="ignore", under="ignore"):
+            mean, sem, squares = np.ldexp(mean, exponent), np.ldexp(sem, exponent), np.ldexp(squares, 2 * exponent)
+            return cls(n, mean, squares, sem, np.ldexp(error, exponent[0]))
 
     @property
     def variance(self) -> FloatArray:
@@ -238,18 +258,11 @@ class Moments:
         return self.squares / np.where(self.n > 1, self.n - 1, np.nan)
 
     @property
-    def sem(self) -> FloatArray:
-        """Standard error of the mean, NaN below two repeats."""
-        return np.sqrt(self.variance / np.maximum(self.n, 1))
-
-    @property
     def noiseless(self) -> NDArray[np.bool_]:
         """Whether a unit's repeats differ by no more than rounding, ``(units,)``; False where none is repeated."""
-        # Mean variance within images against the mean square of their means, both over presentations.
         df = np.maximum(self.n - 1, 0).sum(0)
-        size = np.nansum(self.n * self.mean**2, 0) / np.maximum(self.n.sum(0), 1)
-        noise = self.squares.sum(0) / np.maximum(df, 1)
-        return np.asarray((df > 0) & (noise <= ROUNDING**2 * size))
+        noise = self.squares.sum(0) / np.maximum(df, 1)  # mean variance within images
+        return np.asarray((df > 0) & (noise <= self.error**2))
 
     @property
     def constant(self) -> NDArray[np.bool_]:
@@ -259,6 +272,28 @@ class Moments:
         with np.errstate(invalid="ignore"):
             flat = high - low <= ROUNDING**2 * np.maximum(np.abs(high), np.abs(low))
         return np.asarray(flat | (known.sum(0) < 2))
+
+
+def rounding(values: FloatArray) -> FloatArray:
+    """Returns what part of responses ``(n, units)`` is rounding by the type in which they were measured, ``(units,)``.
+
+    Numbers that single precision holds came in it, whole numbers such as counts aside: those are exact.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        single = ((values == values.astype(np.float32)) | np.isnan(values)).all(0)
+    whole = ((values == np.round(values)) | np.isnan(values)).all(0)
+    return 16 * np.where(single & ~whole, np.finfo(np.float32).eps, np.finfo(np.float64).eps)
+
+
+def _mean_over(n: FloatArray, values: FloatArray) -> FloatArray:
+    """Returns means over presentations ``(units,)`` of what each of ``n`` presentations of a stimulus has."""
+    found: FloatArray = np.nansum(n * values, 0) / np.maximum(n.sum(0), 1)
+    return found
+
+
+def _deviation(n: FloatArray, mean: FloatArray) -> FloatArray:
+    """Returns the standard deviation of means over presentations, ``(units,)``."""
+    return np.sqrt(_mean_over(n, (mean - _mean_over(n, mean)) ** 2))
 
 
 def means(recording: xr.Dataset, selection: Selection) -> FloatArray:
@@ -272,13 +307,6 @@ def averaging(index: NDArray[np.intp], chosen: NDArray[np.bool_], stimuli: int) 
     return sparse.csr_array((np.ones(len(rows)), (index[rows], rows)), shape=(stimuli, len(index)))
 
 
-def in_unit(values: FloatArray) -> FloatArray:
-    """Divides columns ``(n, units)`` by a power of two near their largest: squares neither overflow nor vanish."""
-    largest = np.abs(np.where(np.isfinite(values), values, 0)).max(0, initial=0.0)
-    scaled: FloatArray = np.ldexp(values, -np.frexp(largest)[1])
-    return scaled
-
-
 def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
     """Returns Pearson's correlation of the columns of ``a`` and ``b`` ``(n, units)``, over the rows that both have.
 
@@ -288,7 +316,7 @@ def correlations(a: FloatArray, b: FloatArray) -> FloatArray:
     n = known.sum(0)
     # Both centred over the rows they share: r = Σ x y / √(Σ x² Σ y²).
     x, y = (np.where(known, v - np.nansum(np.where(known, v, 0), 0) / np.maximum(n, 1), 0) for v in (a, b))
-    x, y = in_unit(x), in_unit(y)
+    (x, _), (y, _) = in_unit(x), in_unit(y)
     size = np.sqrt((x**2).sum(0) * (y**2).sum(0))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((n > 2) & (size > 0), (x * y).sum(0) / size, np.nan)

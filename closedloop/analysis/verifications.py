@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.students import half_width
+from closedloop.analysis.students import half_width, in_unit, welch_freedom
 from closedloop.analysis.units import Moments, pieces, select
 from closedloop.checks import at_door, check_within
 from closedloop.errors import RecordingError
@@ -57,7 +57,7 @@ def verification(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     predicted = recording["predicted"].values[first].astype(float)
     half = half_width(error, np.maximum(count - 1, 1), level)
     natural = np.array([_row(role, target, name) for name in target])
-    beyond, width = welch(confirmed, error, count, natural, level)
+    beyond, width = welch_differences(confirmed, error, count, natural, level)
     order = np.lexsort((np.array([_ORDER.index(r) if r in _ORDER else len(_ORDER) for r in role]), own))
     made = [_row(role, target, name, SYNTHESIZED) for name in names]
     values = {
@@ -102,15 +102,13 @@ def _row(role: NDArray[Any], target: NDArray[Any], name: str, wanted: str = NATU
     return int(at[0])
 
 
-def welch(
+def welch_differences(
     mean: FloatArray, sem: FloatArray, n: FloatArray, other: NDArray[np.int64], level: float
 ) -> tuple[FloatArray, FloatArray]:
     """Returns differences of means from those of other rows, and half of Welch's interval (Welch 1947)."""
+    sem, exponent = in_unit(sem)
     a, b = sem**2, sem[other] ** 2
-    total = a + b
-    # ν = (a + b)² / (a² / (n - 1) + b² / (m - 1)), a and b being squared standard errors.
-    below = a**2 / np.maximum(n - 1, 1) + b**2 / np.maximum(n[other] - 1, 1)
-    freedom = np.where(below > 0, total**2 / np.where(below > 0, below, 1), 1)
-    half: FloatArray = half_width(np.sqrt(total), freedom, level)
+    freedom = welch_freedom(a, b, n, n[other])
+    half: FloatArray = np.ldexp(half_width(np.sqrt(a + b), freedom, level), exponent)
     same = other == np.arange(len(other))
     return mean - mean[other], np.where(same, 0, half)

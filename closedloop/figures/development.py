@@ -18,6 +18,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.figures.allocation import HELPS, HURTS
 from closedloop.figures.style import EVOLVED, INK, NATURAL, as_pixels, dress
+from closedloop.images.movies import in_colour
 
 #: Layers beside each other, and units below each other, at most.
 _BESIDE, _UNITS = 3, 8
@@ -87,7 +88,7 @@ def _draw_film(ax: Axes, found: xr.Dataset, layer: str, units: int) -> None:
     for row, unit in enumerate(own):
         for look in range(found.sizes["look"]):
             box = (look - 0.46, look + 0.46, row + 0.32, row - 0.45)
-            ax.imshow(_rgb(image[look, unit]), extent=box, interpolation=smooth, aspect="auto")
+            ax.imshow(in_colour(image[look, unit]), extent=box, interpolation=smooth, aspect="auto")
             ax.text(look, row + 0.43, f"{drive[look, unit]:.1f}", ha="center", va="center", fontsize=6.5, color=INK)
     ax.set_xlim(-0.6, found.sizes["look"] - 0.4)
     ax.set_ylim(units - 0.45, -0.55)
@@ -98,11 +99,6 @@ def _draw_film(ax: Axes, found: xr.Dataset, layer: str, units: int) -> None:
     dress(ax)
     for spine in ax.spines.values():
         spine.set_visible(False)
-
-
-def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Returns a picture ``(1 or 3, h, w)`` as ``(h, w, 3)``."""
-    return np.ascontiguousarray(np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0))
 
 
 def _short(found: xr.Dataset, unit: int) -> str:
@@ -181,7 +177,7 @@ def _frame(
     for row, name in enumerate(names):
         for column, unit in enumerate(_of(found, name)[:units]):
             ax = figure.add_subplot(grid[row, column])
-            ax.imshow(_rgb(image[look, unit]), interpolation=smooth)
+            ax.imshow(in_colour(image[look, unit]), interpolation=smooth)
             ax.set_xticks([])
             ax.set_yticks([])
             ax.set_title(

@@ -19,6 +19,7 @@ from typing import Any, final
 import numpy as np
 from scipy.special import ndtr
 
+from closedloop.analysis.provenance import BY_TWIN, CODES, PRIOR
 from closedloop.checks import at_door
 from closedloop.errors import CallOrderError
 from closedloop.interfaces import FloatArray, Generator, Space, State, Subject
@@ -27,7 +28,7 @@ from closedloop.optimizers.auto import Auto
 from closedloop.optimizers.base import AskTell, check_population, check_state, exponent_of
 from closedloop.twins.fitting import feature_network
 from closedloop.twins.online import OnlineTwin
-from closedloop.twins.proposing import CODES, PRIOR, TWIN, Ways, described, network_name, said
+from closedloop.twins.proposing import Ways, described, network_name, said
 from closedloop.twins.reading import RIDGE
 
 #: Skill below which a twin asks for nothing; it begins at 0.25, and one that knows nothing is there after 60 images.
@@ -113,7 +114,9 @@ class SightedAuto(AskTell):
         found = self._ways.of(codes)
         if "" in found and self._trusted():
             top = self.twin.top()
-            found = [way or (TWIN if np.array_equal(code, top) else "") for way, code in zip(found, codes, strict=True)]
+            found = [
+                way or (BY_TWIN if np.array_equal(code, top) else "") for way, code in zip(found, codes, strict=True)
+            ]
         return [way or CODES for way in found]
 
     @property
@@ -164,7 +167,7 @@ class SightedAuto(AskTell):
             return codes
         self.auto.population = self.population - count - 1
         codes = np.concatenate([self.auto.ask(), best, self.twin.propose(count, self._rng)])
-        self._pending = [CODES] * (self.population - count) + [TWIN] * count
+        self._pending = [CODES] * (self.population - count) + [BY_TWIN] * count
         return codes
 
     def _turn(self) -> int:
@@ -178,7 +181,7 @@ class SightedAuto(AskTell):
         return int(np.clip(round(share * most), 1, most))
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:
-        count, rest = self._pending.count(TWIN), len(codes)
+        count, rest = self._pending.count(BY_TWIN), len(codes)
         if count:
             rest -= count + 1
             self._duels = np.concatenate([self._duels, [[scores[rest + 1], scores[rest]]]])

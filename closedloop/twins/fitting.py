@@ -16,6 +16,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Differentiable, FloatArray, Generator, Subject
+from closedloop.loop.parts import FeaturesPart
 from closedloop.loop.progress import Progress, as_progress
 from closedloop.seeds import check_seed
 from closedloop.twins.gathering import Gathered, gather
@@ -34,8 +35,6 @@ from closedloop.twins.places import Places
 from closedloop.twins.reading import RIDGE, Read, check_readout, fit_best, kinds_of
 from closedloop.twins.storing import Readout, half_name
 
-#: Network that is taken where none is named.
-FEATURES = "lite0"
 #: Height and width in pixels at which a feature network that is named sees images.
 RESOLUTION = 96
 #: The feature network that is a control: lite0 with random weights.
@@ -47,8 +46,8 @@ ENCODED = ("native",)
 @at_door
 def fit_twin(
     recording: xr.Dataset | Sequence[xr.Dataset],
-    features: str | Mapping[str, Any] | Subject = FEATURES,
-    layers: str | Sequence[str] = "auto",
+    features: str | Mapping[str, Any] | Subject = FeaturesPart.features,
+    layers: str | Sequence[str] = FeaturesPart.layers,
     *,
     readout: str = RIDGE,
     units: Sequence[int] | None = None,
@@ -110,7 +109,7 @@ def feature_network(features: str | Mapping[str, Any] | Subject, layers: str | S
     if isinstance(features, str) and features in ENCODED:
         network = {"name": "encoder", "generator": features}
     elif isinstance(features, str):
-        name = FEATURES if features == RANDOM else features
+        name = FeaturesPart.features if features == RANDOM else features
         control = {"weights": "random", "seed": seed} if features == RANDOM else {}
         recipes.check_name("subjects", name)
         side = {"resolution": RESOLUTION} if recipes.has_option("subjects", name, "resolution") else {}

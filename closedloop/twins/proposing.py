@@ -14,17 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop import recipes
+from closedloop.analysis.provenance import BY_TWIN, PRIOR, WAYS
 from closedloop.checks import at_door, check_whole
 from closedloop.errors import CallOrderError
 from closedloop.interfaces import FloatArray, Generator, Space, State, Subject
+from closedloop.loop.parts import FeaturesPart
 from closedloop.optimizers.base import AskTell, check_population, check_state
-from closedloop.twins.fitting import FEATURES, feature_network
+from closedloop.twins.fitting import feature_network
 from closedloop.twins.online import OnlineTwin
 from closedloop.twins.reading import RIDGE
 
-#: How a code was found, in the words of a recording.
-PRIOR, CODES, TWIN = "prior", "codes", "twin"
-WAYS = (PRIOR, CODES, TWIN)
+#: The ways in which a code is found, in the order in which a state numbers them.
+_ORDER = tuple(WAYS)
 
 
 class Ways:
@@ -37,16 +38,16 @@ class Ways:
     def note(self, codes: FloatArray, ways: Sequence[str]) -> None:
         """Notes how codes ``(n, dim)`` were found."""
         self._keys = np.append(self._keys, _keys(codes))
-        self._ways = np.append(self._ways, [WAYS.index(way) for way in ways])
+        self._ways = np.append(self._ways, [_ORDER.index(way) for way in ways])
 
     def of(self, codes: FloatArray) -> list[str]:
         """Returns how codes ``(n, dim)`` were found; "" for unknown ones."""
-        known = {int(key): WAYS[way] for key, way in zip(self._keys, self._ways, strict=True)}
+        known = {int(key): _ORDER[way] for key, way in zip(self._keys, self._ways, strict=True)}
         return [known.get(int(key), "") for key in _keys(codes)]
 
     def share(self, way: str) -> float:
         """Returns the share of codes that were found in a way."""
-        return float((self._ways == WAYS.index(way)).mean()) if len(self._ways) else 0.0
+        return float((self._ways == _ORDER.index(way)).mean()) if len(self._ways) else 0.0
 
     def state(self) -> State:
         """Returns all of it."""
@@ -109,8 +110,8 @@ class TwinOptimizer(AskTell):
         space: Space,
         seed: int = 0,
         *,
-        features: str | Mapping[str, Any] | Subject = FEATURES,
-        layers: str | Sequence[str] = "auto",
+        features: str | Mapping[str, Any] | Subject = FeaturesPart.features,
+        layers: str | Sequence[str] = FeaturesPart.layers,
         readout: str = RIDGE,
         population: int = 20,
         initial: int = 40,
@@ -144,7 +145,7 @@ class TwinOptimizer(AskTell):
 
     def proposers(self, codes: FloatArray) -> list[str]:
         """Returns "prior" or "twin" for codes ``(n, dim)`` that it asked for or recommends."""
-        return [way or TWIN for way in self._ways.of(codes)]
+        return [way or BY_TWIN for way in self._ways.of(codes)]
 
     def recommend(self, n: int) -> FloatArray:
         """Returns up to ``n`` codes, best first: the top of the readout's mean, then what it expects most of."""
@@ -163,7 +164,7 @@ class TwinOptimizer(AskTell):
         else:
             shell = self.twin.shell
             codes = shell.codes(shell.inside(shell.units(self.space.sample(self.population, self._rng))))
-        self._ways.note(codes, [TWIN if found else PRIOR] * len(codes))
+        self._ways.note(codes, [BY_TWIN if found else PRIOR] * len(codes))
         return codes
 
     def _learn(self, codes: FloatArray, scores: FloatArray) -> None:

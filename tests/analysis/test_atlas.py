@@ -87,6 +87,14 @@ def test_warnings(values, made, said):
 
     assert _warnings(np.array(values), made)[0].startswith(said)
     assert _warnings(np.linspace(0, 1, 200), made) == []
+    assert _warnings(np.linspace(0, 1, 200) + 1e6, [1e6 + 2]) == []  # an offset is no reason
+
+
+def test_rounding_does_not_bring_a_unit_to_life():
+    from closedloop.analysis.atlas import _warnings
+
+    rounded = np.sort(3.3 + np.random.default_rng(0).uniform(-1e-6, 1e-6, 200)).astype(np.float32).astype(float)
+    assert _warnings(rounded, [])[0].startswith("Dead: it answers 3.3")
 
 
 def test_a_response_has_its_error():

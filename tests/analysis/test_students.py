@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closedloop.analysis.students import informative, students_interval, students_p
+from closedloop.analysis.students import informative, students_interval, students_p, welch
 
 
 def test_it_is_that_of_scipy():
@@ -43,3 +43,26 @@ def test_it_is_cut_where_a_mean_cannot_be():
     mean, low, high = students_interval(np.array([0.0, 0.0, 0.1]), 0.95, within=(0, 1))
     assert (low, high) == (0, pytest.approx(students_interval(np.array([0.0, 0.0, 0.1]), 0.95)[2]))
     assert mean == pytest.approx(0.1 / 3)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1.0, 1e300])
+def test_two_means_are_compared_as_by_scipy_in_any_unit(unit):
+    a, b = np.random.default_rng(0).normal(0.3, [[0.1], [0.3]], (2, 7)), np.array([0.1, -0.2, 0.5, 0.3])
+    a[0, 2] = np.nan
+    t, freedom = welch(a * unit, np.stack([b, b]) * unit)
+    for i in range(2):
+        expected = stats.ttest_ind(a[i], b, equal_var=False, nan_policy="omit")
+        assert (t[i], freedom[i]) == pytest.approx((expected.statistic, expected.df))
+
+
+def test_one_sample_that_does_not_vary_is_compared_and_two_say_nothing():
+    """As where scores begin at 0 for every image, or end at one ceiling; scipy warns of them."""
+    varied = np.array([1.0, 2, 4])
+    for constant in (0.0, 0.1, 3.0):
+        t, freedom = welch(np.full(5, constant), varied)
+        expected = (constant - varied.mean()) / np.sqrt(varied.var(ddof=1) / 3)
+        assert (t, freedom) == pytest.approx((expected, 2))
+        nearly = np.array([constant, np.nextafter(constant, 1), constant])
+        assert np.isnan(welch(nearly, np.full(4, 7.0))).all()
+    assert np.isnan(welch(varied[:1], varied)).all()
+    assert np.isnan(welch(varied, np.empty(0))).all()

@@ -176,3 +176,61 @@ def test_the_order_of_presentations_and_lost_units_do_not_matter(name, rng):
     lost = function(recording)
     assert np.isnan(next(iter(lost.data_vars.values())).isel(neuroid=1)).all()
     assert lost["reason"].values[1]
+
+
+MEASURES = {
+    "fano_factor": ("fano", "slope"),
+    "split_half": (),
+    "noise_ceiling": (),
+    "noise_correlation": (),
+    "selectivity": (),
+    "sparseness": (),
+    "signal_correlation": (),
+    "tuning_curve": ("mean", "sem"),
+    "reference_drift": ("slope", "slope_sem"),
+    "trajectory": ("mean", "sem", "maximum", "smoothed", "baseline", "baseline_sem"),
+    "images_to": (),
+    "latent_regression": ("weights",),
+    "evolved_vs_reference": ("evolved", "reference"),
+    "winners_curse": ("maximum", "retested", "gap", "mean_gap"),
+}
+
+
+@pytest.mark.parametrize("power", [-1000, -560, 300, 900])
+@pytest.mark.parametrize("name", MEASURES)
+def test_the_unit_of_responses_does_not_matter(repeated, evolution, name, power):
+    def recording(unit):
+        rng = np.random.default_rng(3)
+        if name in ("noise_correlation", "signal_correlation", "sparseness"):
+            return repeated(unit * rng.gamma(3, 2, (12, 6, 3)))
+        scores, references, codes = rng.gamma(3, 2, (8, 8)), rng.gamma(3, 2, (8, 4)), rng.standard_normal((8, 8, 5))
+        retests = {"main-g0007-001": ([9.0, 8, 7], [8.0, 8.5, 9]), "ref-001": ([4.0, 5, 6], [4.0, 5, 5.5])}
+        retests = {image: [unit * np.array(part) for part in parts] for image, parts in retests.items()}
+        return evolution(unit * scores, unit * references, retests=retests, codes=codes)
+
+    function = getattr(analysis, name)
+    usual, found = function(recording(1.0)), function(recording(2.0**power))
+    np.testing.assert_array_equal(found["reason"], usual["reason"])
+    for key, values in usual.data_vars.items():
+        if values.dtype.kind == "f":
+            unit = 2.0**power if key in MEASURES[name] else 1.0
+            np.testing.assert_allclose(found[key] / unit, values, rtol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize("held", [np.float64, np.float32, np.round])
+@pytest.mark.parametrize("offset", [0.0, 2.0**20])
+def test_noise_on_an_offset_is_noise(repeated, rng, offset, held):
+    table = 10 * rng.standard_normal((20, 1, 1)) + 3 * rng.standard_normal((20, 5, 1))
+    found = selectivity(repeated(np.asarray(held(table + offset), float)))
+    assert found["reason"].item() == ""
+    np.testing.assert_allclose(found["f"], selectivity(repeated(table))["f"], rtol=0.1)
+
+
+def test_a_constant_count_on_an_offset_that_never_varies_is_noiseless(repeated):
+    table = np.repeat(2.0**20 + np.arange(20.0)[:, None, None], 5, axis=1)
+    assert "noiseless" in selectivity(repeated(table))["reason"].item()
+
+
+def test_what_a_call_lacks_is_said_by_python_itself(repeated):
+    with pytest.raises(TypeError, match="objective"):
+        analysis.reference_means(repeated(np.ones((3, 2))))

@@ -153,7 +153,7 @@ def test_it_is_saved_and_loaded_by_name(tmp_path, twin, recording):
         twin.save(tmp_path / "object")
     named = fit_twin(
         recording,
-        features={"name": "lite0", "resolution": 32, "weights": "random"},
+        features={"name": "lite0", "resolution": 32, "weights": "random", "engine": "eager"},
         layers=["blocks.0"],
         references=shown(),
     )
@@ -171,7 +171,7 @@ def test_a_damaged_twin_is_refused(tmp_path, recording):
     folder = tmp_path / "twin"
     fit_twin(
         recording,
-        features={"name": "lite0", "resolution": 32, "weights": "random"},
+        features={"name": "lite0", "resolution": 32, "weights": "random", "engine": "eager"},
         layers="blocks.0",
         references=shown(),
     ).save(folder)

@@ -142,6 +142,6 @@ def test_named_features_stand_in_its_recipe():
     }  # fmt: skip
     assert optimizer.name.startswith("twin+lite0")
     assert TwinOptimizer(Space(8), features=Levels(8)).recipe is None
-    control = load_optimizer("shuffled:twin", Space(8), 3, features="random")
+    control = load_optimizer("shuffled:twin", Space(8), 3, features=Levels(8))
     assert isinstance(control, Sighted)
     assert not isinstance(load_optimizer("shuffled:cma", Space(8)), Sighted)

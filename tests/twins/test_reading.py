@@ -53,7 +53,7 @@ def test_a_kind_is_chosen_by_the_images_of_the_fit_alone():
 
 @pytest.mark.parametrize("readout", KINDS)
 def test_a_stored_twin_says_the_same(tmp_path, readout):
-    features = {"name": "lite0", "resolution": 32, "weights": "random"}
+    features = {"name": "lite0", "resolution": 32, "weights": "random", "engine": "eager"}
     known = recorded(small_places.spiking(), small_places.shown(40))
     held = small_places.shown(40)
     twin = fit_twin(known, features, ["blocks.0", "blocks.2"], readout=readout, references=held)
