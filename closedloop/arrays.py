@@ -10,12 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.errors import ClosedLoopError, InvalidArgumentError, reason
+from closedloop.errors import ClosedLoopError, InvalidArgumentError, SubjectError, reason
 
 #: The largest whole number up to which float64 holds every one.
 EXACT = 2**53
@@ -55,6 +55,11 @@ def as_array(name: str, values: Any, error: type[ClosedLoopError] = InvalidArgum
 def _is_tensor(values: Any) -> bool:
     """Tells whether values are a torch tensor, which numpy reads without gradients, on the processor, in few types."""
     return type(values).__module__.partition(".")[0] == "torch"
+
+
+def is_number(value: Any) -> TypeGuard[float | np.integer[Any] | np.floating[Any]]:
+    """Tells whether ``value`` is one real number, of Python or numpy; yes and no are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def _has_masked(values: Any) -> bool:
@@ -143,6 +148,40 @@ def narrowed(name: str, values: NDArray[Any], dtype: Any, error: type[ClosedLoop
             f"that come now as {values.dtype}; return float64 from the beginning."
         )
     return made
+
+
+#: Axes of responses, by their names in a recording.
+_AXES = ("presentation", "neuroid", "time_bin")
+
+
+def check_labels(responses: Any, subject: str, neuroids: Sequence[str] | None = None) -> None:
+    """Raises if responses bear labels, of rows, columns or axes, in another order than they are read in.
+
+    Args:
+        responses: What a subject returned.
+        subject: Its name.
+        neuroids: Names of its units, in their order.
+
+    Raises:
+        SubjectError: They are those of other images, units or bins.
+    """
+    columns = list(map(str, getattr(responses, "columns", ())))  # of a table of pandas
+    if neuroids is not None and set(columns) == set(neuroids) and columns != list(neuroids):
+        raise SubjectError(
+            f"subject {subject!r}: expected a column for each unit in the order of its units, {neuroids[0]!r} "
+            f"first, got {columns[0]!r} first; return the table with [list of units]."
+        )
+    rows = list(getattr(getattr(responses, "index", None), "values", ()))  # of a table of pandas
+    if all(isinstance(row, (int, np.integer)) for row in rows) and rows != sorted(rows) == list(range(len(rows))):
+        raise SubjectError(
+            f"subject {subject!r}: expected a row for each image in their order, got a table whose rows are numbered "
+            f"{', '.join(map(str, rows[:4]))} …; return it sorted: .sort_index()."
+        )
+    dims = tuple(map(str, getattr(responses, "dims", ())))  # of an array of xarray
+    if any(dims[i] != name and name in dims for i, name in enumerate(_AXES[: len(dims)])):
+        raise SubjectError(
+            f"subject {subject!r}: expected axes (presentation, neuroid[, time_bin]), got {dims}; transpose them."
+        )
 
 
 def as_names(name: str, values: Any, error: type[ClosedLoopError] = InvalidArgumentError) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import errno
 import functools
 import inspect
 import math
@@ -15,7 +17,8 @@ from typing import Any, ParamSpec, TypeGuard, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.arrays import as_array, as_numbers
+from closedloop.arrays import as_array, as_numbers, check_labels
+from closedloop.arrays import is_number as is_number  # beside `is_whole`, for the floors above
 from closedloop.errors import ClosedLoopError, GeneratorError, InvalidArgumentError, SubjectError, blamed, reason
 from closedloop.interfaces import (
     STILL,
@@ -33,6 +36,8 @@ from closedloop.interfaces import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: The largest response: sums of a hundred million such do not overflow.
+LARGEST = 1e300
 #: How far beyond [0, 1] rounding may carry a pixel before it counts as out of range; such values are clipped.
 ROUNDING = 1e-4
 
@@ -179,7 +184,7 @@ def check_responses(
 ) -> FloatArray:
     """Returns a copy of a subject's responses if they are ``(n, units)`` or ``(n, units, time)`` real numbers.
 
-    NaN is a lost presentation and passes, as what is masked does; infinity does not.
+    NaN is a lost presentation and passes, as what is masked does; infinity, and what is beyond `LARGEST`, do not.
 
     Args:
         responses: What the subject returned.
@@ -192,7 +197,7 @@ def check_responses(
     Raises:
         SubjectError: Otherwise; it names the presentation of which a response is infinite.
     """
-    _check_labels(responses, subject, neuroids)
+    check_labels(responses, subject, neuroids)
     array = as_numbers(f"subject {subject!r}", responses, lost=True, booleans=True, error=SubjectError)
     if array.ndim not in (2, 3) or array.shape[:2] != (n, units) or 0 in array.shape[2:]:
         cure = ""
@@ -202,32 +207,19 @@ def check_responses(
             f"subject {subject!r}: expected responses of shape ({n}, {units}) or ({n}, {units}, time) "
             f"for {n} images and {units} units, got {array.shape}.{cure}"
         )
-    infinite = np.argwhere(np.isinf(array))
+    infinite = np.argwhere(np.abs(array) > min(LARGEST, float(np.finfo(array.dtype).max)))
     if len(infinite):
         row, unit = (int(i) for i in infinite[0][:2])
         image = f"image {row}" if images is None else f"image {images[row]!r}"
         neuroid = f"unit {unit}" if neuroids is None else f"unit {neuroids[unit]!r}"
         others = f", and {len(infinite) - 1} more" if len(infinite) > 1 else ""
+        found = array[tuple(infinite[0])]
+        came = "infinite" if np.isinf(found) else f"{found:.3g}, of which no mean can be taken"
         raise SubjectError(
             f"subject {subject!r}: the response of {neuroid} to {image}, presentation {row} of the block, is "
-            f"infinite{others}; expected finite numbers, or NaN where a presentation was lost: return NaN for it."
+            f"{came}{others}; expected finite numbers, or NaN where a presentation was lost: return NaN for it."
         )
     return array
-
-
-def _check_labels(responses: Any, subject: str, neuroids: Sequence[str] | None) -> None:
-    """Raises SubjectError if responses bear labels, of columns or of axes, in another order than they are read in."""
-    columns = list(map(str, getattr(responses, "columns", ())))  # of a table of pandas
-    if neuroids is not None and set(columns) == set(neuroids) and columns != list(neuroids):
-        raise SubjectError(
-            f"subject {subject!r}: expected a column for each unit in the order of its units, {neuroids[0]!r} "
-            f"first, got {columns[0]!r} first; return the table with [list of units]."
-        )
-    dims = tuple(map(str, getattr(responses, "dims", ())))  # of an array of xarray
-    if "neuroid" in dims[:1] or "presentation" in dims[1:]:
-        raise SubjectError(
-            f"subject {subject!r}: expected axes (presentation, neuroid[, time_bin]), got {dims}; transpose them."
-        )
 
 
 #: What a part of an experiment must be, in words, with its protocol and the attributes that are looked at.
@@ -292,9 +284,12 @@ def is_whole(value: Any) -> TypeGuard[int | np.integer[Any]]:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def is_number(value: Any) -> TypeGuard[float | np.integer[Any] | np.floating[Any]]:
-    """Tells whether ``value`` is one real number, of Python or numpy; yes and no are none."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+def is_finite(value: float | np.integer[Any] | np.floating[Any]) -> bool:
+    """Tells whether a number is neither NaN nor larger than a float can be."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of a whole number of Python, which has no largest
+        return False
 
 
 def whole_number(text: str) -> int | None:
@@ -334,7 +329,7 @@ def check_number(name: str, value: Any, low: float = -np.inf, high: float = np.i
     Raises:
         InvalidArgumentError: Otherwise.
     """
-    if not is_number(value) or not np.isfinite(value) or not low <= value <= high:
+    if not is_number(value) or not is_finite(value) or not low <= value <= high:
         limits = "" if np.isinf(low) else f" of at least {low:g}" if np.isinf(high) else f" from {low:g} to {high:g}"
         raise InvalidArgumentError(f"{name}: expected a finite number{limits}, got {value!r}.")
     return float(value)
@@ -372,7 +367,7 @@ def check_positive(name: str, value: Any) -> float:
     Raises:
         InvalidArgumentError: Otherwise.
     """
-    if not is_number(value) or not (np.isfinite(value) and value > 0):
+    if not is_number(value) or not (is_finite(value) and value > 0):
         raise InvalidArgumentError(f"{name}: expected a finite number above 0, got {value!r}.")
     return float(value)
 
@@ -434,8 +429,10 @@ def at_door(function: Callable[P, T]) -> Callable[P, T]:
         except ClosedLoopError:
             raise
         except Exception as error:
-            for name, kind, value in _given(stated, args, kwargs):
-                _blame(name, kind, value, error)
+            given = list(_given(stated, args, kwargs))
+            for blame in (_blame_type, _blame_content):
+                for name, kind, value in given:
+                    blame(name, kind, value, error, getattr(function, "__globals__", {}))
             raise
 
     return checked
@@ -475,7 +472,18 @@ def _stated(function: Callable[..., Any]) -> Iterator[tuple[int, str, str]]:
     for i, parameter in enumerate(inspect.signature(function).parameters.values()):
         said = parameter.annotation
         if said is not parameter.empty and parameter.kind in (0, 1, 3):
-            yield i, parameter.name, said if isinstance(said, str) else getattr(said, "__name__", str(said))
+            words = said if isinstance(said, str) else getattr(said, "__name__", str(said))
+            yield i, parameter.name, _spelt_out(words, getattr(function, "__globals__", {}))
+
+
+def _spelt_out(kind: str, known: Mapping[str, Any]) -> str:
+    """Returns an annotation with what short names of types in it stand for, such as ``Kind`` for ``str | None``."""
+
+    def stands_for(word: re.Match[str]) -> str:
+        alias = known.get(word[0])
+        return str(alias) if hasattr(alias, "__args__") and word[0] not in _KINDS else word[0]
+
+    return re.sub(r"[\w.]+", stands_for, kind)
 
 
 def _given(
@@ -505,6 +513,8 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def _is(head: str, inner: str, value: Any) -> bool:
+    if head == "Literal":
+        return isinstance(value, (str, int)) and value in ast.literal_eval(f"({inner},)")
     if head not in _KINDS:
         return True
     if not _KINDS[head][1](value):
@@ -515,7 +525,9 @@ def _is(head: str, inner: str, value: Any) -> bool:
 
 
 def _words(kind: str) -> str:
-    return " or ".join(dict.fromkeys(_KINDS[head][0] if head in _KINDS else head for head, _ in _alternatives(kind)))
+    known = {head: words for head, (words, _) in _KINDS.items()}
+    said = (f"one of {inner}" if head == "Literal" else known.get(head, head) for head, inner in _alternatives(kind))
+    return " or ".join(dict.fromkeys(said))
 
 
 def _check_at_once(name: str, kind: str, value: Any) -> None:
@@ -536,6 +548,22 @@ def _check_at_once(name: str, kind: str, value: Any) -> None:
         raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.")
     elif "Path" in heads and isinstance(value, str) and "\0" in value:
         raise InvalidArgumentError(f"{name}: expected a path, got {value!r:.80} with a NUL character in it.")
+    elif "Path" in heads and isinstance(value, (str, Path)) and _is_too_long(value):
+        raise InvalidArgumentError(
+            f"{name}: expected a path, got {str(value)!r:.60} …, of {len(str(value)):,} letters and with a name of "
+            f"{max(map(len, Path(value).parts)):,}, which is longer than this system takes (most take names of 255)."
+        )
+
+
+def _is_too_long(path: str | Path) -> bool:
+    """Tells whether a path, or a name in it, is longer than the system takes."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    except ValueError:  # letters that no path can have
+        return False
+    return False
 
 
 def _of_texts(kind: str) -> bool:
@@ -544,27 +572,44 @@ def _of_texts(kind: str) -> bool:
     return any(head == "str" for several in inside for head, _ in several)
 
 
-def _blame(name: str, kind: str, value: Any, error: Exception) -> None:
-    """Raises an error that names an argument if it is not of its stated type, or lacks what was looked up in it."""
-    if not _fits(kind, value):
+def _blame_type(name: str, kind: str, value: Any, error: Exception, known: Mapping[str, Any]) -> None:
+    """Raises an error that names an argument if it is not of its stated type; classes are looked up among `known`."""
+    allowed = _alternatives(kind)
+    classes: list[Any] = [known.get(head) for head, _ in allowed if head not in _KINDS]
+    fits = _fits(kind, value)
+    if fits and classes and all(type(each) is type for each in classes):  # no protocols
+        fits = isinstance(value, tuple(classes)) or any(_is(*each, value) for each in allowed if each[0] in _KINDS)
+    if not fits:
         raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.") from error
+
+
+def _blame_content(name: str, kind: str, value: Any, error: Exception, _: Mapping[str, Any]) -> None:
+    """Raises an error that names an argument if it lacks what was looked up in it."""
     if any(head == "Dataset" for head, _ in _alternatives(kind)) and _is_dataset(value) and _lacks(value, error):
         raise InvalidArgumentError(
             f"{name}: expected {_words(kind)}, got a Dataset that does not fit ({reason(error)}); "
             f"it holds {', '.join(sorted(map(str, value.variables))) or 'nothing'}."
         ) from error
 
+    if any(head == "DataArray" for head, _ in _alternatives(kind)) and _is_data_array(value) and _lacks(value, error):
+        raise InvalidArgumentError(
+            f"{name}: expected {_words(kind)}, got a DataArray over {', '.join(map(str, value.dims)) or 'nothing'}, "
+            f"which does not fit ({reason(error)})."
+        ) from error
 
-def _lacks(dataset: Any, error: Exception) -> bool:
-    """Tells whether an error comes of what a Dataset lacks: another package raised it, or it is no recording of ours.
+
+def _lacks(data: Any, error: Exception) -> bool:
+    """Tells whether an error comes of what data of xarray lack: another package raised it, or they are none of ours.
 
     What our own lines raise is a fault of ours, and stays what it is.
     """
     place = error.__traceback__
-    while place is not None and place.tb_next is not None:
+    if place is None or place.tb_next is None:
+        return False  # the call itself failed, for arguments that are missing or not known
+    while place.tb_next is not None:
         place = place.tb_next
-    by = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
-    return not by.startswith("closedloop") or "closedloop_version" not in dataset.variables
+    by = str(place.tb_frame.f_globals.get("__name__", ""))
+    return not by.startswith("closedloop") or "closedloop_version" not in getattr(data, "variables", data.coords)
 
 
 def _came(value: Any) -> str:
@@ -596,7 +641,7 @@ def _is_numeric(value: Any) -> bool:
 
 def _is_several(value: Any) -> bool:
     text = isinstance(value, (str, bytes, type, Mapping))
-    return isinstance(value, Iterable) and hasattr(value, "__len__") and not text
+    return isinstance(value, Iterable) and hasattr(value, "__len__") and not text and getattr(value, "ndim", 1) != 0
 
 
 def _is_space(value: Any) -> bool:

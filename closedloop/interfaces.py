@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.arrays import LateColumns, as_names, as_numbers, is_plain
+from closedloop.arrays import LateColumns, as_names, as_numbers, is_number, is_plain
 from closedloop.capability import Capability
 from closedloop.errors import InvalidArgumentError
 from closedloop.presentations import Answers, Asked
@@ -50,10 +50,10 @@ class Space:
     published: float | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not _is_number(self.dim) or self.dim % 1 != 0 or self.dim < 1:
+        if not is_number(self.dim) or self.dim % 1 != 0 or self.dim < 1:
             raise InvalidArgumentError(f"dim: expected a whole number of at least 1, got {self.dim!r}.")
         for name in ("low", "high", "scale"):
-            if not _is_number(getattr(self, name)):
+            if not is_number(getattr(self, name)):
                 raise InvalidArgumentError(f"{name}: expected a number, got {getattr(self, name)!r}.")
         if not self.low < self.high:
             raise InvalidArgumentError(f"low, high: expected low < high, got {self.low} and {self.high}.")
@@ -111,11 +111,6 @@ class Space:
                 "clip them with space.clip(codes)."
             )
         return codes
-
-
-def _is_number(value: Any) -> bool:
-    """Tells whether a value is one real number; yes and no are none."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ def named_generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(named_seed(seed, name))
 
 
+def torch_seed(seed: int) -> int:
+    """Returns a seed that torch can hold: the experiment's own below 2**63, and one that is derived from a larger."""
+    return seed if seed < 2**63 else named_seed(seed, "torch")
+
+
 def numbered_generator(*numbers: int) -> np.random.Generator:
     """Makes a random generator for one of many draws, by a seed and further whole numbers, such as that of a step."""
     return np.random.default_rng(list(numbers))

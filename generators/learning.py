@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.networks.weights import weights_sha256
-from closedloop.seeds import numbered_generator
+from closedloop.seeds import numbered_generator, torch_seed
 
 from .judges import Adversary, FeatureTaps, fine_detail, second_moments
 from .training_settings import TrainingSettings
@@ -74,7 +74,7 @@ class Trainer(ABC):
         }
         self.precision = quicker_precision(self.device) if settings.precision == "quicker" else settings.precision
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(torch_seed(settings.seed))
             self.nets = self._build(start)
             with torch.no_grad():
                 first = self._photographs(np.arange(8) % len(self.crops))

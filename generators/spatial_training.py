@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from closedloop.seeds import torch_seed
+
 from .learning import Learnt, Trainer, leaning_draws, maps_of, total
 from .native import write_native
 from .native_model import CHANNELS, STRIDE, Encoder, Prior, SpatialDecoder, SpatialModel, on_shell, principal_axes
@@ -133,7 +135,7 @@ class SpatialTrainer(Trainer):
     def sheet(self, real: Tensor, draws: int) -> tuple[Tensor, Tensor]:
         """Reconstructions of photographs in [0, 1], and draws from the prior, by the running average."""
         model = self.averaged()
-        codes = torch.randn((draws, self.dim), generator=torch.Generator().manual_seed(self.settings.seed))
+        codes = torch.randn((draws, self.dim), generator=torch.Generator().manual_seed(torch_seed(self.settings.seed)))
         again = (model.decoder(model.encoder(real * 2 - 1)) / 2 + 0.5).clamp(0, 1)
         return again, model.network(shell=True)(codes)
 

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.networks.modules import born
+from closedloop.seeds import torch_seed
 
 from .learning import Learnt, Trainer, leaning_draws, maps_of, total
 from .native import write_native
@@ -179,7 +180,7 @@ class TwoPartTrainer(Trainer):
     def sheet(self, real: Tensor, draws: int) -> tuple[Tensor, Tensor]:
         """Reconstructions of photographs in [0, 1], and draws from the prior, by the running average."""
         model = self.averaged()
-        codes = torch.randn((draws, model.dim), generator=torch.Generator().manual_seed(self.settings.seed))
+        codes = torch.randn((draws, model.dim), generator=torch.Generator().manual_seed(torch_seed(self.settings.seed)))
         seen = whitened(self.taps(real.to(self.device) * 2 - 1)[-1], self.seen_mean, self.seen_axes).cpu()
         spatial = model.prior.cut(model.reader.encoder(real * 2 - 1))
         return (model.decoder(seen, spatial) / 2 + 0.5).clamp(0, 1), model.network(shell=True)(codes)
@@ -205,7 +206,7 @@ class TwoPartTrainer(Trainer):
 
 def fit_flow(flow: Flow, codes: Tensor, condition: Tensor | None, seed: int, steps: int | None = None) -> list[float]:
     """Fits a flow to whitened codes ``(n, d)``, given a condition or none; returns the surprise at each step."""
-    generator, count = torch.Generator().manual_seed(seed), FLOW_STEPS if steps is None else steps
+    generator, count = torch.Generator().manual_seed(torch_seed(seed)), FLOW_STEPS if steps is None else steps
     adam = torch.optim.AdamW(flow.parameters(), 1e-3, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, count)
     seen = []

@@ -24,6 +24,7 @@ from closedloop.interfaces import RESOLUTION, Encoding, FloatArray, Generator, O
 from closedloop.loop.blocks import Observer
 from closedloop.loop.commits import is_finished
 from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import ImageCount
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
 from closedloop.loop.session import Session
@@ -40,7 +41,7 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed
 
 from .evolve import default_objective
-from .stored import check_complete, stored_images, subject_of
+from .stored import check_complete, experiment_of_protocol, stored_images, subject_of
 from .sweep_plan import check_entries, climbed, look_at
 
 #: Presentations of an ascent, about, where `every` is not given.
@@ -87,7 +88,7 @@ def ascend(
     copies: int = AscendSettings.copies,
     references: ImageSet | str | Path | NDArray[Any] | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     observers: Sequence[Observer] = (),
     progress: bool = True,
     **options: Any,
@@ -177,9 +178,7 @@ def read_ascent(run: str | Path, *, generator: Generator | None = None) -> xr.Da
     Raises:
         RecordingError: Not a run of `ascend`, or not finished: `resume` goes on with it.
     """
-    content = read_experiment(run)
-    if content.get("protocol") != ASCEND:
-        raise RecordingError(f"{run}: expected a run of ascend, got one of {content.get('protocol', 'evolve')!r}.")
+    content = experiment_of_protocol(run, ASCEND)
     state = read_state(run) if read_pointer(run)["finished"] else None
     if state is None:
         raise RecordingError(f"{run}: it is not finished; go on with closedloop resume {run}.")

@@ -52,6 +52,7 @@ from closedloop.interfaces import (
     resolution_of,
 )
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import ReferencePart, RunPart, UnitPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, nothing_more, summarize_responses
@@ -118,10 +119,10 @@ def atlas(
     layers: str | Sequence[str] | None = None,
     methods: Sequence[str | Contender] = METHODS,
     *,
-    units: UnitSpec | Mapping[str, UnitSpec] = "all",
-    naturals: ImageSet | str | Path | NDArray[Any] = "bundled",
+    units: UnitSpec | Mapping[str, UnitSpec] = UnitPart.units,
+    naturals: ImageSet | str | Path | NDArray[Any] = ReferencePart.references,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

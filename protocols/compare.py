@@ -19,12 +19,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.analysis.contenders import (
-    comparison_dataset,
-    contender_failures,
-    contender_table,
-    reached_in_words,
-)
+from closedloop.analysis.atlas import NUMBERS
+from closedloop.analysis.contenders import comparison_dataset, contender_failures, contender_table, reached_in_words
 from closedloop.checks import at_door, check_whole, record_images
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.gradients.methods import find_method
@@ -35,15 +31,16 @@ from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import STILL, FloatArray, State, Stateful, Subject, form_of, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.experiment import load_recorded_subject
+from closedloop.loop.parts import ReferencePart, RunPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Meter, Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable, summarize_responses
-from closedloop.loop.settings import check_options, option, settings
+from closedloop.loop.settings import Timing, check_options, option, settings
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.readable import percent, some
 from closedloop.recipes import fingerprint, plain, recipe, version
 from closedloop.recording.layout import EARLIER, EVOLUTION, REFERENCE, Layout, Rows, Variable
-from closedloop.recording.reader import kept_sums, open_recording, read_experiment
+from closedloop.recording.reader import kept_sums, open_recording
 from closedloop.recording.references import keep_references, read_references, source
 from closedloop.recording.states import unpack_state
 from closedloop.recording.writer import Recording
@@ -60,13 +57,13 @@ from .contenders import (
     generator_of,
     run_contender,
 )
-from .stored import check_complete, stored_images, subject_of
+from .stored import check_complete, experiment_of_protocol, stored_images, subject_of
 from .sweep_plan import check_entries, look_at, whole_layer
 
 #: Stands as `protocol` in a run's file.
 COMPARE = "compare"
 #: Numbers that are noted of each image, besides the responses to it.
-_NUMBERS = ("best_response", "forwards", "forward_equivalents", "code_norm", "code_at_bound", "feature_distance")
+_NUMBERS = (*NUMBERS, "feature_distance")
 
 
 @settings
@@ -88,11 +85,11 @@ def compare(
     *,
     budgets: Sequence[int | str] = (PUBLISHED,),
     count: str = CompareSettings.count,
-    seeds: Sequence[int] = (0,),
-    naturals: ImageSet | str | Path | NDArray[Any] = "bundled",
+    seeds: Sequence[int] = (Timing.seed,),
+    naturals: ImageSet | str | Path | NDArray[Any] = ReferencePart.references,
     features: Subject | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
 ) -> xr.Dataset:
     """Finds a preferred stimulus of each unit by each method, and measures all of them alike.
@@ -163,9 +160,7 @@ def read_comparison(run: str | Path) -> xr.Dataset:
     Raises:
         RecordingError: Not a run of `compare`, or not finished: `resume` goes on with it.
     """
-    content = read_experiment(run)
-    if content.get("protocol") != COMPARE:
-        raise RecordingError(f"{run}: expected a run of compare, got one of {content.get('protocol', 'evolve')!r}.")
+    content = experiment_of_protocol(run, COMPARE)
     images = read_references(Path(run))
     if not is_finished(run) or images is None:
         raise RecordingError(f"{run}: it is not finished; go on with closedloop resume {run}.")
@@ -654,7 +649,9 @@ def _set_earlier_aside(folder: Path, content: Mapping[str, Any], weights: Sequen
 
 
 @at_door
-def transfer(result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any = "bundled") -> xr.Dataset:
+def transfer(
+    result: xr.Dataset, subjects: Mapping[str, Subject], naturals: Any = ReferencePart.references
+) -> xr.Dataset:
     """Measures how much of the response the images drive in other subjects.
 
     Args:

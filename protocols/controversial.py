@@ -20,6 +20,7 @@ from closedloop.images.eight_bit import quantize
 from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import STILL, Differentiable, FloatArray, Generator, Objective, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import ReferencePart, RunPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -77,9 +78,9 @@ def controversial(
     generator: Generator,
     *,
     objective: Objective | str | None = None,
-    references: ImageSet | str | Path | NDArray[Any] = "bundled",
+    references: ImageSet | str | Path | NDArray[Any] = ReferencePart.references,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

@@ -19,6 +19,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import Generator, Subject, resolution_of
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
@@ -53,7 +54,7 @@ def cross_units(
     *,
     generators: Mapping[str, Generator] | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

@@ -27,13 +27,13 @@ from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import Budgeted, Generator, Sighted, State, Subject, form_of, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import LookPart, RunPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunMovie, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, read_settings, settings
 from closedloop.optimizers import load_optimizer
 from closedloop.recipes import (
-    OPTIMIZER,
     build,
     fingerprint,
     generator_of_run,
@@ -64,7 +64,7 @@ from .sweep_trainings import swept
 from .train import OF_ALLOCATION, TRAINING, Prepared, Training, TrainSettings, goes_on_alone, repeated_with
 
 #: Stands for examples of the training itself as the fixed set of images.
-EXAMPLES = "examples"
+EXAMPLES = LookPart.references
 #: Folder, in that of the run, with the run of loss change allocation.
 WITHIN = "training"
 #: Looks in a second of the movie.
@@ -99,7 +99,9 @@ class DevelopSettings:
         shown="some of each depth",
         help="Layers whose units are followed, separated by commas.",
     )
-    units: str = option(default="0-3", metavar="UNITS", help="Units of each layer: 7, 0-9, all, random:8 …")
+    units: str = option(
+        default="0-3", names=("--unit",), metavar="UNITS", help="Units of each layer: 7, 0-9, all, random:8 …"
+    )
     images: int = option(default=400, least=1, help="Presentations of each evolution.")
     starts: int = option(
         default=2,
@@ -125,11 +127,11 @@ OF_DEVELOPMENT = tuple(DevelopSettings.__dataclass_fields__)
 def develop(
     training: Training | None = None,
     *,
-    generator: Generator | str | Mapping[str, Any] = "fourier",
-    strategy: str | Mapping[str, Any] = OPTIMIZER,
+    generator: Generator | str | Mapping[str, Any] = LookPart.generator,
+    strategy: str | Mapping[str, Any] = LookPart.strategy,
     references: ImageSet | str | Path | NDArray[Any] = EXAMPLES,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = False,
     **options: Any,
 ) -> xr.Dataset:

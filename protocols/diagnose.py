@@ -20,6 +20,7 @@ from closedloop.images.labelled import Labelled, read_labelled
 from closedloop.images.sets import read_images
 from closedloop.interfaces import STILL, Form, Openable, OpenedLayer, State, Subject, form_of, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import RunPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunProtocol
@@ -80,7 +81,7 @@ def diagnose(
     layer: str | None = None,
     classes: Sequence[str] | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

@@ -21,6 +21,7 @@ from closedloop.images.forms import check_forms
 from closedloop.interfaces import FloatArray, Generator, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.ending import EndRequest, ended_on_request
+from closedloop.loop.parts import RunPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -59,7 +60,7 @@ def evolve_elites(
     *,
     classes: Sequence[int] | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
@@ -173,6 +174,7 @@ PROTOCOL = RunProtocol(
     _summary,
     command="elites",
     ends=True,
+    budget=lambda experiment: experiment.get("images"),
     analyses={"elites": Analysis(class_elites, "unit", {}, ("code",), "probability")},
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from closedloop.analysis.findings import thread_findings
 from closedloop.analysis.provenance import proposers_in_words
 from closedloop.analysis.quality import cautions, together
-from closedloop.analysis.summary import ThreadSummary, beside, is_evolution, summarize
+from closedloop.analysis.summary import MANY, ThreadSummary, beside, is_evolution, summarize
 from closedloop.checks import at_door, check_part, units_of
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
@@ -31,6 +32,7 @@ from closedloop.loop.experiment import (
     experiment_of_each,
     parse_experiment,
 )
+from closedloop.loop.parts import ReferencePart, RunPart
 from closedloop.loop.progress import ImageCount
 from closedloop.loop.protocol import (
     Handed,
@@ -47,7 +49,7 @@ from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
 from closedloop.objectives import Unit, parse_objective
 from closedloop.objectives.naming_units import UnitSpec
-from closedloop.readable import with_error
+from closedloop.readable import counted, with_error
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import shared
@@ -56,9 +58,7 @@ from closedloop.recording.writer import Recording
 from .stored import stored_images
 from .sweep_plan import planned_evolution
 
-#: More threads than these are shown in one table and one picture, and not each by itself.
-MANY = 6
-#: Rows of that table, and cautions below it.
+#: Rows of the table of many threads, and cautions below it.
 _ROWS, _LINES = 40, 12
 _MAP = "The evolved image of each unit, re-tested response and ratio to the best reference; alike ones are neighbours."
 
@@ -71,10 +71,10 @@ def evolve(
     *,
     units: UnitSpec | None = None,
     objective: Objective | str | None = None,
-    references: ImageSet | str | Path | NDArray[Any] | None = "bundled",
+    references: ImageSet | str | Path | NDArray[Any] | None = ReferencePart.references,
     stop: Sequence[StoppingRule] = (),
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     observers: Sequence[Observer] = (),
     progress: bool = True,
     **settings: Any,
@@ -232,7 +232,7 @@ def _summary_of_many(run: Path, recording: xr.Dataset, found: Sequence[ThreadSum
     from closedloop.figures import plot_unit_map
 
     reason = str(recording.attrs.get("reason", ""))
-    lines = [f"Ended:  {_shortened(reason.split('; '))}"] if reason else []
+    lines = [f"Ended:  {_shortened(reason, [one.thread for one in found])}"] if reason else []
     said = [str(caution) for caution in together(cautions(recording, Pictures(recording), str(run)))]
     more = len(said) - _LINES
     lines += said[:_LINES] + [f"… and {more} more cautions; all of them: closedloop report {run}"] * (more > 0)
@@ -251,11 +251,16 @@ def _section(run: Path, recording: xr.Dataset) -> RunSummary:
     return RunSummary([table], figures={"map": RunFigure(partial(plot_unit_map, run), _MAP)})
 
 
-def _shortened(reasons: Sequence[str]) -> str:
-    """Returns why threads ended, those that failed first and in full, the others by how many they are."""
+def _shortened(reason: str, threads: Sequence[str]) -> str:
+    """Returns why threads ended, those that failed first and in full, the others by how many they are.
+
+    A thread's reason is what stands behind its name, for an error may hold whatever stands between reasons.
+    """
+    begin = "|".join(re.escape(name) for name in threads)
+    reasons = re.split(rf"; (?=(?:{begin}): )", reason)
     failed = [text for text in reasons if ": failed: " in text]
     others = Counter(text.partition(": ")[2] for text in reasons if text not in failed)
-    return "; ".join([*failed, *(f"{count} threads by {why}" for why, count in others.most_common(3))])
+    return "; ".join([*failed, *(f"{counted(count, 'thread')} by {why}" for why, count in others.most_common(3))])
 
 
 def _table_of_many(found: Sequence[ThreadSummary], seconds: float, most: int | None = None) -> RunTable:
@@ -316,6 +321,7 @@ PROTOCOL = RunProtocol(
     _section,
     command="evolve",
     ends=True,
+    budget=lambda experiment: experiment.get("images", Settings.images),
     findings=thread_findings,
     planned=planned_evolution,
     begin=_begin,

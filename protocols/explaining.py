@@ -12,7 +12,6 @@ For a channel c with activations a at its places p, and outputs z of the classes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,12 +125,3 @@ class Means:
         if not self.count:
             raise InvalidArgumentError("means: expected at least one reference image, got none.")
         return (self.total / self.count).astype(np.float32)
-
-
-def mean_activations(opened: OpenedLayer, batches: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Returns the mean of each channel at each place ``(channels, places)`` over batches of images ``(n, 3, h, w)``."""
-    rows, columns = opened.grid
-    means = Means(opened.channels, rows * columns)
-    for images in batches:
-        means.add(opened.look(images)[0])
-    return means.value

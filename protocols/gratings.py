@@ -16,6 +16,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen, grating
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Subject
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
@@ -23,13 +24,11 @@ from closedloop.readable import with_error
 from closedloop.recording.titles import recorded_titles, shared
 
 from .present import Library
-from .probing import ProbeSettings, on_screen, record_probe, resuming
+from .probing import FIGURES, ROWS, ProbeSettings, on_screen, record_probe, resuming
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Units that a table shows, and units that have a figure.
-_ROWS, _FIGURES = 24, 3
 _CYCLES = "in cycles per degree where the screen is known (px_per_deg), else per image"
 
 
@@ -66,7 +65,7 @@ def gratings(
     subject: Subject,
     *,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
@@ -151,13 +150,13 @@ def grating_library(chosen: GratingSettings) -> Library:
 
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns what each unit prefers, and the curves of the first ones."""
-    found = fit_gratings(recording, units=list(range(min(recording.sizes["neuroid"], _ROWS))))
+    found = fit_gratings(recording, units=list(range(min(recording.sizes["neuroid"], ROWS))))
     screen = Screen.of_recording(recording)
     names = recorded_titles(recording)
     titles, note = shared(names)
-    rows = [_row(found.isel(neuroid=i), title, screen) for i, title in enumerate(titles[:_ROWS])]
+    rows = [_row(found.isel(neuroid=i), title, screen) for i, title in enumerate(titles[:ROWS])]
     unit = "image" if screen.px_per_deg is None else "degree"
-    said = [f"units {note}" if note else "", f"the first {_ROWS} of {len(titles)} units" if len(titles) > _ROWS else ""]
+    said = [f"units {note}" if note else "", f"the first {ROWS} of {len(titles)} units" if len(titles) > ROWS else ""]
     table = RunTable(
         "Tuning to gratings",
         ("unit", "orientation", "half width", f"cycles per {unit}", "octaves", "F1/F0", "R²"),
@@ -170,7 +169,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
         lines.append(f"{len(without)} of these {len(rows)} units lack something, such as: {without[0]}.")
     kinds = found["cell"].values.tolist()
     lines.append(f"Simple (F1/F0 above 1): {kinds.count('simple')}; complex: {kinds.count('complex')}.")
-    first = np.argsort(found["reason"].values != "", kind="stable")[:_FIGURES]
+    first = np.argsort(found["reason"].values != "", kind="stable")[:FIGURES]
     figures = {
         f"gratings-{unit}": RunFigure(
             partial(_draw, recording, int(unit)),

@@ -18,19 +18,18 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen, placed
 from closedloop.images.sets import ImageSet, as_image_set, read_image
 from closedloop.interfaces import Subject
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
 from closedloop.recording.titles import recorded_titles, shared
 
 from .present import Library
-from .probing import ProbeSettings, on_screen, record_probe, resuming
+from .probing import FIGURES, ROWS, ProbeSettings, on_screen, record_probe, resuming
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Units that a table shows, and units that have a figure.
-_ROWS, _FIGURES = 24, 3
 #: What factors are called, and in what they are measured; lengths have the unit of the screen.
 WORDS = {"x": "to the right", "y": "upwards", "size": "size", "rotation": "rotation"}
 
@@ -60,7 +59,7 @@ def invariance(
     *,
     thread: str | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
@@ -179,12 +178,12 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     units = {"x": screen.sign, "y": screen.sign, "size": " oct", "rotation": "°"}
     known = found[FACTOR].values.tolist()
     rows = []
-    for i, title in enumerate(titles[:_ROWS]):
+    for i, title in enumerate(titles[:ROWS]):
         one = found.isel(neuroid=i)
         rows.append([title, *(_cell(one.sel({FACTOR: name}), units[name]) for name in known)])
     said = [
         f"units {note}" if note else "",
-        f"the first {_ROWS} of {len(titles)} units" if len(titles) > _ROWS else "",
+        f"the first {ROWS} of {len(titles)} units" if len(titles) > ROWS else "",
     ]
     table = RunTable(
         "Range over which the response stays above half",
@@ -193,7 +192,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
         "; ".join(word for word in said if word),
     )
     lines = ["Responses above that to grey. oct: octaves; < and >: above half up to that end."]
-    first = np.argsort(np.isnan(found["tolerance"].values).sum(0), kind="stable")[:_FIGURES]
+    first = np.argsort(np.isnan(found["tolerance"].values).sum(0), kind="stable")[:FIGURES]
     figures = {
         f"invariance-{unit}": RunFigure(
             partial(_draw, recording, int(unit)),

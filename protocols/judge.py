@@ -14,6 +14,7 @@ from closedloop.analysis.treatments import AFTER, BEFORE, JUDGE, NONE, REWEIGHT,
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import RunPart
 from closedloop.loop.presenter import Shown
 from closedloop.loop.progress import Progress, as_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -65,7 +66,7 @@ def _parts(arm: str) -> list[tuple[str, str]]:
 def judge(
     *,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = False,
     **options: Any,
 ) -> xr.Dataset:

@@ -25,6 +25,7 @@ from closedloop.checks import at_door, make_images
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, summarize_responses
 from closedloop.loop.settings import Timing, option, read_settings, settings
@@ -86,7 +87,7 @@ def landscape(
     codes: ArrayLike | None = None,
     planes: Sequence[Plane] | Mapping[str, ArrayLike] = (("pc1", "pc2"), ("pc1", "random")),
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

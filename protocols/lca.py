@@ -27,6 +27,7 @@ from closedloop.checks import at_door, check_flag, check_whole
 from closedloop.errors import AllocationWarning, CallOrderError, InvalidArgumentError, require
 from closedloop.interfaces import Units
 from closedloop.loop.commits import check_same_experiment, goes_on, is_finished
+from closedloop.loop.parts import RunPart
 from closedloop.loop.settings import check_options, option, settings
 from closedloop.recipes import plain, version
 from closedloop.recording.layout import Layout, Rows, Variable
@@ -145,7 +146,7 @@ class LossChangeAllocation:
         optimizer: Any = None,
         carry: Mapping[str, Any] | None = None,
         save: str | Path | None = None,
-        exists: str = "fail",
+        exists: str = RunPart.exists,
         label: str = "",
         changes: str = "",
         experiment: Mapping[str, Any] | None = None,

@@ -17,6 +17,7 @@ from closedloop.images.patterns import Screen, patch, squares
 from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import Subject
 from closedloop.loop.experiment import Experiment, parse_experiment
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
@@ -26,7 +27,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_titles, shared
 
 from .present import Library
-from .probing import ProbeSettings, on_screen, px_per_deg_of, record_probe, resuming, within
+from .probing import FIGURES, ROWS, ProbeSettings, on_screen, px_per_deg_of, record_probe, resuming, within
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +38,6 @@ MAP_FIELD = "map_field"
 _STEPS = {"noise": 10, "patches": 7}
 #: How far the widths of images may differ for one field, relative.
 SAME_WIDTH = 0.01
-#: Units that a table shows, and units that have a figure.
-_ROWS, _FIGURES = 24, 3
 
 
 @settings
@@ -82,7 +81,7 @@ def map_field(
     images: ImageSet | str | Path | NDArray[Any] | None = None,
     *,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
@@ -263,13 +262,13 @@ def _patches(chosen: MapFieldSettings, pictures: ImageSet, edges: list[NDArray[n
 
 def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     """Returns where each unit's field is, and the maps of the first ones."""
-    found = fit_field(recording, units=list(range(min(recording.sizes["neuroid"], _ROWS))))
+    found = fit_field(recording, units=list(range(min(recording.sizes["neuroid"], ROWS))))
     screen = Screen.of_recording(recording)
     titles, note = shared(recorded_titles(recording))
-    rows = [_row(found.isel(neuroid=i), title, screen) for i, title in enumerate(titles[:_ROWS])]
+    rows = [_row(found.isel(neuroid=i), title, screen) for i, title in enumerate(titles[:ROWS])]
     hidden = len(titles) - len(rows)
     what = f"in {'degrees' if screen.unit == 'deg' else 'pixels'}, right of and above the middle of the image"
-    said = [f"units {note}" if note else "", what, f"the first {_ROWS} of {len(titles)} units" if hidden > 0 else ""]
+    said = [f"units {note}" if note else "", what, f"the first {ROWS} of {len(titles)} units" if hidden > 0 else ""]
     table = RunTable(
         "Receptive fields",
         ("unit", "x", "y", "sigma", "aspect", "R²", "p"),
@@ -280,7 +279,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     lines = ["Errors are standard errors of the fit (HC3); p is by 499 shuffles of the places."]
     if none:
         lines.append(f"{len(none)} of these {len(rows)} units have no field here, such as: {none[0]}.")
-    first = np.argsort(found["reason"].values != "", kind="stable")[:_FIGURES]
+    first = np.argsort(found["reason"].values != "", kind="stable")[:FIGURES]
     figures = {
         f"field-{unit}": RunFigure(
             partial(_draw, recording, int(unit)),

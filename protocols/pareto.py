@@ -18,6 +18,7 @@ from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet, as_image_set
 from closedloop.interfaces import FloatArray, Generator, Objective, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import ReferencePart, RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, Handed, RunProtocol, RunSummary
 from closedloop.loop.settings import read_settings
@@ -43,9 +44,9 @@ def pareto(
     generator: Generator,
     objectives: Sequence[Objective | str],
     *,
-    references: ImageSet | str | Path | NDArray[Any] = "bundled",
+    references: ImageSet | str | Path | NDArray[Any] = ReferencePart.references,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

@@ -19,6 +19,7 @@ from closedloop.images.eight_bit import quantize
 from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_image, read_images
 from closedloop.interfaces import STILL, FloatArray, Form, State, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import RunPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunProtocol, nothing_more
@@ -54,7 +55,7 @@ def present(
     *,
     parameters: Parameters = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

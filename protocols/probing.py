@@ -31,6 +31,8 @@ from closedloop.recording.writer import Recording
 from .present import Library, Presentation
 from .stored import check_complete, stored_images, stored_settings, subject_of
 
+#: Units that the table of such a run shows, and units that have a figure.
+ROWS, FIGURES = 24, 3
 #: Why a length may be in either.
 _LENGTH = "in degrees where the screen is known (px_per_deg), else in pixels"
 

@@ -18,6 +18,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.interfaces import FloatArray, Objective, State, Subject, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import FeaturesPart, RunPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Meter, Progress, as_progress, end_progress, move_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -31,7 +32,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_title
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, numbered_generator, restore_generator
-from closedloop.twins.fitting import FEATURES, feature_network
+from closedloop.twins.fitting import feature_network
 from closedloop.twins.judging import LEAST
 from closedloop.twins.pool import Folder, Pool, gather_pool
 from closedloop.twins.posterior import Posterior
@@ -68,11 +69,11 @@ def search_natural(
     images: str | Path,
     *,
     objective: Objective | str | None = None,
-    features: str | Mapping[str, Any] | Subject = FEATURES,
-    layers: str | Sequence[str] = "auto",
+    features: str | Mapping[str, Any] | Subject = FeaturesPart.features,
+    layers: str | Sequence[str] = FeaturesPart.layers,
     cache: str | Path | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

@@ -20,6 +20,7 @@ from closedloop.images.labelled import Labelled, read_labelled
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, read_images
 from closedloop.interfaces import Subject, form_of, resolution_of
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
@@ -27,15 +28,13 @@ from closedloop.recording.lean import lost
 from closedloop.recording.titles import recorded_titles, shared
 
 from .present import Library, look_at
-from .probing import record_probe, resuming
+from .probing import FIGURES, ROWS, record_probe, resuming
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Stands in the columns `thread` and `kind`.
 _KIND = "category"
-#: Units that a table shows, and units that have a figure.
-_ROWS, _FIGURES = 24, 3
 
 
 @settings
@@ -54,7 +53,7 @@ def selectivity(
     images: str | Path | Labelled | ImageSet | Mapping[str, NDArray[Any]],
     *,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:
@@ -167,10 +166,10 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     found = category_selectivity(recording)
     names = recorded_titles(recording)
     titles, note = shared(names)
-    rows = [_row(found.isel(neuroid=i), title) for i, title in enumerate(titles[:_ROWS])]
+    rows = [_row(found.isel(neuroid=i), title) for i, title in enumerate(titles[:ROWS])]
     said = [
         f"units {note}" if note else "",
-        f"the first {_ROWS} of {len(titles)} units" if len(titles) > _ROWS else "",
+        f"the first {ROWS} of {len(titles)} units" if len(titles) > ROWS else "",
     ]
     table = RunTable(
         "Selectivity for categories",
@@ -196,7 +195,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
             f"Mean responses of {names[unit]} to each image by category, and d′ of each category against all others "
             "with its 95 % bootstrap interval over images.",
         )
-        for unit in sorted(np.argsort(-strength, kind="stable")[:_FIGURES].tolist())
+        for unit in sorted(np.argsort(-strength, kind="stable")[:FIGURES].tolist())
     }
     question = f"Which categories drive {'; '.join(names[:2])}{'; …' if len(names) > 2 else ''}"
     return RunSummary([table], lines, figures, question)

@@ -16,9 +16,10 @@ from closedloop.errors import ClosedLoopError, RecordingError, reword
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Subject
 from closedloop.loop.experiment import load_recorded_subject
-from closedloop.loop.protocol import Handed
+from closedloop.loop.protocol import Handed, protocol_name
 from closedloop.loop.settings import read_settings
 from closedloop.recording.layout import EXPERIMENT, REFERENCES
+from closedloop.recording.reader import read_experiment
 from closedloop.recording.references import read_references
 
 T = TypeVar("T")
@@ -43,6 +44,18 @@ def folder_of(save: str | Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="closedloop-") as made:
         yield Path(made)
+
+
+def experiment_of_protocol(run: str | Path, name: str) -> Mapping[str, Any]:
+    """Returns the experiment file of a run if it is of a protocol.
+
+    Raises:
+        RecordingError: It is no run, or one of another protocol.
+    """
+    content = read_experiment(run)
+    if (held := protocol_name(content)) != name:
+        raise RecordingError(f"{run}: expected a run of {name}, got one of {held!r}.")
+    return content
 
 
 def check_complete(run: Path, content: Mapping[str, Any], made: type[Any] | None, *names: str) -> None:

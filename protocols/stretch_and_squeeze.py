@@ -19,6 +19,7 @@ from closedloop.images.forms import check_forms, shown_as
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import FloatArray, Form, Generator, Layered, Objective, State, Subject, Wrapping, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, Handed, RunProtocol, RunSummary
 from closedloop.loop.settings import option, read_settings, settings
@@ -71,7 +72,7 @@ def stretch_and_squeeze(
     stage: Subject | str = PIXELS,
     objective: Objective | str | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

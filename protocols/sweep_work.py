@@ -16,7 +16,7 @@ from closedloop.files import replace_file
 from closedloop.loop.commits import is_finished
 from closedloop.loop.experiment import read_yaml
 from closedloop.loop.progress import Meter
-from closedloop.recording.layout import is_run, writing
+from closedloop.recording.layout import SWEEP, is_run, writing
 
 from .sweep_local import LocalWorkers, Word, Workers
 from .sweep_local import cores as cores
@@ -27,8 +27,6 @@ from .sweep_runs import BUSY, DONE, FAILED, Outcome, do_run, failure_of, forget_
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The file of a sweep's folder that lists its runs, a line of JSON each.
-RUNS = "sweep.jsonl"
 #: Workers that may die over a run before it counts as failed.
 _DEATHS = 3
 #: Seconds after which a run that another process was writing is looked at again.
@@ -79,7 +77,7 @@ def read_plan(plan: Mapping[str, Any] | str | Path, out: str | Path | None = Non
         return make_plan(plan, _folder(out, plan.get("out"), Path()))
     path = Path(plan)
     if path.is_dir():
-        path = path / RUNS
+        path = path / SWEEP
     if path.suffix == ".jsonl":
         return Plan(Path(out) if out is not None else path.parent, read_runs(path))
     content = read_yaml(path)
@@ -108,7 +106,7 @@ def read_runs(path: Path) -> list[PlannedRun]:
 
 def write_runs(plan: Plan) -> Path:
     """Lists the runs of a plan in the folder of its sweep; the same list is left as it is."""
-    path = plan.out / RUNS
+    path = plan.out / SWEEP
     lines = (
         json.dumps(
             {"id": r.id, "content": r.content, "facts": r.facts, "images": r.images, "steps": r.steps}, sort_keys=True

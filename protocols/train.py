@@ -26,6 +26,7 @@ from closedloop.checks import at_door, check_fields
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError, blamed, reason, require
 from closedloop.interfaces import Subject
 from closedloop.loop.commits import is_finished
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunMovie, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import check_options, option, read_settings, settings
@@ -147,7 +148,7 @@ OF_TRAINING, OF_ALLOCATION = (tuple(f.name for f in fields(made)) for made in (T
 def train(
     *,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = False,
     **options: Any,
 ) -> xr.Dataset:

@@ -23,6 +23,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import Units
 from closedloop.loop.commits import is_finished, record, run_course
+from closedloop.loop.parts import RunPart
 from closedloop.loop.presenter import Shown
 from closedloop.loop.progress import Progress, as_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -111,7 +112,7 @@ def place_of_change(words: str) -> str:
 def train_seeds(
     *,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = False,
     **options: Any,
 ) -> xr.Dataset:

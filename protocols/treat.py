@@ -22,6 +22,7 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import State, Units
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import RunPart
 from closedloop.loop.presenter import Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Handed, RunFigure, RunProtocol, RunSummary, RunTable
@@ -151,7 +152,7 @@ class TreatSettings(TreatedSettings):
 def treat(
     *,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = False,
     **options: Any,
 ) -> xr.Dataset:

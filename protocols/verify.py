@@ -21,6 +21,7 @@ from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, natural_references
 from closedloop.interfaces import STILL, Subject, form_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
+from closedloop.loop.parts import RunPart
 from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import Timing, option, read_settings, settings
@@ -64,7 +65,7 @@ def verify(
     twin_units: Sequence[int] | None = None,
     recording: xr.Dataset | None = None,
     save: str | Path | None = None,
-    exists: str = "fail",
+    exists: str = RunPart.exists,
     progress: Progress = True,
     **numbers: Any,
 ) -> xr.Dataset:

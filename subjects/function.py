@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.arrays import as_array
+from closedloop.arrays import as_array, check_labels
 from closedloop.checks import check_images, check_responses, is_whole
 from closedloop.errors import InvalidArgumentError, SubjectError
 from closedloop.interfaces import FloatArray, Form, Units
@@ -62,6 +62,7 @@ class FunctionSubject(ReadableSubject):
         shown = check_images(images, form=self._form)
         responses = self._function(shown.copy())  # which it may overwrite
         if len(self.units) == 1 and _is_row(responses, len(shown)):
+            check_labels(responses, self.name)
             responses = as_array(f"subject {self.name!r}", responses, SubjectError)[:, None]
         return check_responses(responses, len(shown), len(self.units), self.name, neuroids=list(self.units.neuroid_id))
 

@@ -8,10 +8,7 @@ import numpy as np
 
 from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
-from closedloop.loop.parts import SubjectPart
-
-#: The name of a network's own output, whatever its last module is called.
-OUTPUT = SubjectPart.layer
+from closedloop.recording.titles import OUTPUT as OUTPUT  # that of a network, whatever its last module is called
 
 
 def check_colors(name: str, values: Sequence[float]) -> tuple[float, ...]:

@@ -20,6 +20,7 @@ from closedloop.checks import check_images, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_images, resize_matrix
 from closedloop.interfaces import FloatArray, Units
+from closedloop.loop.parts import FeaturesPart
 from closedloop.networks.modules import dtype_of
 from closedloop.networks.resampling import resampled
 from closedloop.readable import ReadableSubject
@@ -59,7 +60,7 @@ class Pooled(ReadableSubject):
         self,
         network: str | Mapping[str, Any] | TorchSubject,
         *,
-        layers: str | Sequence[str] = "auto",
+        layers: str | Sequence[str] = FeaturesPart.layers,
         grid: int = GRID,
     ) -> None:
         self.network: TorchSubject = _loaded(network)

@@ -30,6 +30,7 @@ from torch.fx import Node
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.networks.tokens import central_token
+from closedloop.seeds import torch_seed
 
 from .receptive_rules import Seen, Span, clip, overwrites, shape_of, walk
 
@@ -250,7 +251,7 @@ def _shown(
     module: nn.Module, example: Tensor, output: int, places: list[Pair], images: int, seed: int
 ) -> dict[Pair, tuple[Span, Span]]:
     """Returns rows and columns from which a gradient reaches the units at ``places``; none for what sees nothing."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(torch_seed(seed))
     touched = torch.zeros(len(places), *_resolution(example), dtype=torch.bool)
     whole, bounds, calm = _bounds(torch.ones_like(touched[0])), [_bounds(one) for one in touched], 0
     for _ in range(images):

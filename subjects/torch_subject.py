@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import chain
@@ -28,6 +28,7 @@ from closedloop.networks.resampling import resampled
 from closedloop.networks.weights import weights_sha256
 from closedloop.objectives.naming_units import UnitSpec, units_text
 from closedloop.readable import ReadableSubject
+from closedloop.seeds import torch_seed
 
 from .folding import folded, version
 from .narrowed import Narrowed, window
@@ -108,7 +109,7 @@ class TorchSubject(ReadableSubject):
         self._indices = self._parse(units, seed)
         picks = [torch.tensor([u.flat for u in i], device=self._device) for i in self._indices]
         self._probe = Probe(network, self._layers, self._mean, self._std, picks, self._calls).to(self._device)
-        self._random = torch.Generator().manual_seed(seed).get_state()
+        self._random = torch.Generator().manual_seed(torch_seed(seed)).get_state()
         self._quick: tuple[Any, tuple[Probe, torch.memory_format | None]] | None = None
         with undisturbed(network):
             self._engine = build_engine(
@@ -143,6 +144,8 @@ class TorchSubject(ReadableSubject):
             if name != OUTPUT:
                 base = name if name in found else name.rpartition("#")[0]
                 check_one_call(self.model, name, found[base][1] if base in found else 1)
+                if name != base in found:
+                    raise InvalidArgumentError(f"layer: {name!r}: {base!r} is called once; name it {base!r} alone.")
             if name not in found:
                 raise InvalidArgumentError(
                     f"layer: {name!r} does not run, or returns no tensor with a batch axis, for an image of "
@@ -453,7 +456,7 @@ class TorchSubject(ReadableSubject):
 
 def _check_layers(model: nn.Module, layer: str | Sequence[str], wrapped: bool = False) -> list[str]:
     """Checks the names of layers, and returns them; an unwrapped network's may begin with the wrapper's."""
-    layers = [layer] if isinstance(layer, str) else list(layer)
+    layers = [layer] if isinstance(layer, str) or not isinstance(layer, Iterable) else list(layer)
     if not layers or not all(isinstance(name, str) for name in layers) or len(set(layers)) != len(layers):
         raise InvalidArgumentError(f"layer: expected the names of one or more different layers, got {layers!r:.200}.")
     if wrapped:

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -138,3 +139,26 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLOSEDLOOP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+_rendered = set()  # kinds of figures, by the tests' module
+
+
+@pytest.fixture
+def few_figures(request, monkeypatch):
+    """Has commands draw their figures, and render the first of each kind among a module's tests; others are a dot."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    save = Figure.savefig
+
+    def savefig(figure, file, **options):
+        ending = Path(file).suffix if isinstance(file, Path) else None  # a report is written to memory
+        kind = (request.module.__name__, ending, tuple(figure.get_size_inches().round()), len(figure.axes))
+        if ending and kind in _rendered:
+            Image.new("L", (1, 1)).save(file, "PNG")
+        else:
+            save(figure, file, **options)
+            _rendered.add(kind)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)

@@ -187,7 +187,7 @@ def _controversial(subject, save, exists):
     from closedloop.protocols import controversial
 
     models = [GaborSubject(resolution=SIDE, orientation_deg=angle) for angle in (0.0, 90.0)]
-    options = {"copies": 2, "steps": 3, "naturals": 3, "repeats": 2}
+    options = {"copies": 2, "steps": 3, "images": 40, "naturals": 3, "repeats": 2}
     return controversial(
         models, 0, subject, Fourier(SIDE, 2), references=pictures(5), save=save, exists=exists, **options
     )
@@ -262,6 +262,14 @@ def run(name, save=None, exists="fail"):
     """Does a run of a protocol from beginning to end, or goes on with it; returns what its call returns."""
     subject, call, _ = RUNS[name]
     return call(subject(), save, exists)
+
+
+@cache
+def finished(name, base):
+    """The folder of a whole run of a protocol, one for all tests of a process below ``base``; it is only read."""
+    folder = base / "finished" / name / "one"
+    run(name, folder)
+    return folder
 
 
 def cut_off(name, save, blocks=None):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
+from closedloop import open_recording, protocols
+from closedloop.analysis import bootstrap, fano_factor, hurting_layers, latent_regression, learning_peaks
+from closedloop.analysis.units import Kind
 from closedloop.checks import (
     at_door,
     check_flag,
@@ -23,6 +29,7 @@ from closedloop.checks import (
     whole_number,
 )
 from closedloop.errors import ClosedLoopError, GeneratorError, InvalidArgumentError, SubjectError
+from closedloop.images.sets import read_folder
 from closedloop.interfaces import Space
 
 GOOD = np.random.default_rng(0).random((2, 3, 4, 5), dtype=np.float32)
@@ -117,11 +124,54 @@ def test_good_responses():
         (None, "expected numbers, got object from NoneType"),
         ([[1.0], [2.0, 3.0]], "expected an array, got list"),
         (np.full((3, 2), np.inf), "is infinite"),
+        (np.full((3, 2), np.inf, np.float32), "is infinite"),
+        (np.full((3, 2), -1.7e308), "is -1.7e+308, of which no mean can be taken"),
     ],
 )
 def test_bad_responses(responses, message):
     with pytest.raises(SubjectError, match="subject 's': .*" + re.escape(message)):
         check_responses(responses, 3, 2, "s")
+
+
+TABLE = np.arange(6.0).reshape(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("responses", "message"),
+    [
+        (pd.DataFrame(TABLE).sort_values(0, ascending=False), "numbered 2, 1, 0 …; return it sorted"),
+        (pd.DataFrame(TABLE, index=np.int8([0, 2, 1])), "numbered 0, 2, 1"),
+        (xr.DataArray(TABLE.T, dims=("neuroid", "presentation")), "transpose them"),
+        (xr.DataArray(TABLE, dims=("neuroid", "image")), "transpose them"),
+        (xr.DataArray(np.zeros((3, 2, 2)), dims=("presentation", "time_bin", "neuroid")), "transpose them"),
+        (xr.DataArray(np.zeros((3, 2, 2)), dims=("image", "time_bin", "cell")), "transpose them"),
+    ],
+)
+def test_labels_in_another_order(responses, message):
+    with pytest.raises(SubjectError, match="subject 's': .*" + re.escape(message)):
+        check_responses(responses, 3, 2, "s")
+
+
+@pytest.mark.parametrize(
+    "responses",
+    [
+        pd.DataFrame(TABLE),
+        pd.DataFrame(TABLE, index=[5, 3, 4]),
+        pd.DataFrame(TABLE, index=["b", "c", "a"]),
+        xr.DataArray(TABLE, dims=("presentation", "neuroid")),
+        xr.DataArray(TABLE, dims=("image", "cell")),
+    ],
+)
+def test_labels_that_say_no_other_order(responses):
+    np.testing.assert_array_equal(check_responses(responses, 3, 2, "s"), TABLE)
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000 + "y"])
+def test_a_path_that_is_too_long(path):
+    with pytest.raises(InvalidArgumentError, match="longer than this system takes"):
+        read_folder(path, 8)
+    with pytest.raises(InvalidArgumentError, match="longer than this system takes"):
+        open_recording(Path(path))
 
 
 def test_a_forgotten_unit_axis_is_named():
@@ -160,6 +210,8 @@ def test_good_options_come_back(check, good):
         (lambda v: check_positive("n", v), [0, -1, np.inf, np.nan, "1"], "n: expected a finite number above 0, got "),
         (lambda v: check_within("n", v, 0.95), [0, 1, np.nan, "0.5"], "n: expected a number between 0 and 1 such as "),
         (lambda v: check_flag("n", v), ["no", 0, 1, None], "n: expected True or False, got "),
+        (lambda v: check_number("n", v, 0), [10**400], "n: expected a finite number of at least 0, got 10"),
+        (lambda v: check_positive("n", v), [10**400], "n: expected a finite number above 0, got 10"),
     ],
 )
 def test_bad_options(check, bad, message):
@@ -204,3 +256,38 @@ def test_one_text_is_not_several():
         named("raw")
     assert named(["raw", 2]) == ["raw", 2]
     assert either("raw") == "raw"
+
+
+@pytest.mark.parametrize("kinds", [3, {"a": 3}])
+def test_an_alias_beside_and_within_other_types_is_held(kinds):
+    @at_door
+    def first(kinds: Kind | Mapping[str, Kind]) -> str:
+        return kinds["a"].upper()
+
+    with pytest.raises(ClosedLoopError, match=r"^kinds: expected a text or a list or None or a mapping, got"):
+        first(kinds)
+    assert first({"a": "reference"}) == "REFERENCE"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda recording: fano_factor(recording, kind=3), "kind: expected a text or a list or None, got 3"),
+        (lambda recording: fano_factor(recording, kind=Path("reference")), "kind: expected a text or a list or None"),
+        (lambda _: bootstrap([1.0, 2.0, 4.0], np.mean, method=np.zeros(2)), "method: expected one of 'BCa', 'percent"),
+        (lambda _: protocols.develop(3), "training: expected Training or None, got 3"),
+        (lambda _: hurting_layers(np.array(3.0)), "allocations: expected a list"),
+        (
+            lambda _: learning_peaks(xr.DataArray([1.0, 2.0])),
+            "by_layer: expected a DataArray, got a DataArray over dim",
+        ),
+        (lambda _: latent_regression(xr.Dataset(), alphas={1.0}), "alphas: expected numbers, got object from set"),
+    ],
+)
+def test_what_an_alias_of_types_stands_for_is_held(call, message):
+    recording = xr.Dataset(
+        {"responses": (("presentation", "neuroid"), np.zeros((4, 1)))},
+        coords={"kind": ("presentation", ["reference"] * 4), "stimulus_id": ("presentation", list("aabb"))},
+    )
+    with pytest.raises(ClosedLoopError, match="^" + re.escape(message)):
+        call(recording)

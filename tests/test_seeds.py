@@ -19,6 +19,7 @@ from closedloop.seeds import (
     part_generator,
     plain_generator,
     streams,
+    torch_seed,
 )
 from closedloop.testing.common import untouched_randomness
 
@@ -45,6 +46,13 @@ def test_streams():
 def test_global_random_state_is_left_alone():
     with untouched_randomness():
         named_generator(0, "x").random()
+
+
+def test_seeds_of_any_size_seed_torch():
+    torch = pytest.importorskip("torch")
+    assert [torch_seed(seed) for seed in (0, 7, 2**63 - 1)] == [0, 7, 2**63 - 1]
+    first, second = (torch.rand(1, generator=torch.Generator().manual_seed(torch_seed(10**s))) for s in (20, 21))
+    assert first != second
 
 
 def test_large_and_numpy_seeds():

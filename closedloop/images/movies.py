@@ -53,7 +53,7 @@ def encode_image(image: NDArray[np.float32], rate_hz: float | None = None) -> tu
 
 def encode_webp(movie: NDArray[np.uint8], rate_hz: float) -> bytes:
     """Returns a movie ``(frames, channels, h, w)``, 8-bit, as an animated WebP that loops: exactly these values."""
-    frames = [Image.fromarray(_colours(picture)) for picture in movie]
+    frames = [Image.fromarray(in_colour(picture)) for picture in movie]
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = json.dumps(
         {"frames": len(movie), "rate_hz": rate_hz, "channels": movie.shape[1]}
@@ -121,6 +121,6 @@ def _note(opened: Image.Image) -> Form | None:
         return None
 
 
-def _colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Returns a picture ``(1 or 3, h, w)`` as ``(h, w, 3)``: WebP knows no grey."""
+def in_colour(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns a picture ``(1 or 3, h, w)`` as ``(h, w, 3)``, as files and figures want it: WebP knows no grey."""
     return np.ascontiguousarray(np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0))

@@ -83,7 +83,13 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
-        grey = np.rint(np.asarray(picture, dtype=float) / 257).clip(0, 255).astype(np.uint8)
+        values = np.asarray(picture, dtype=float)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(
+                f"expected grey values of 16 bits, 0 to 65535, got {values.min():g} to {values.max():g}; save it with "
+                "8 or 16 bits"
+            )
+        grey = np.rint(values / 257).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if picture.has_transparency_data:
         behind = Image.new("RGBA", picture.size, (128, 128, 128, 255))

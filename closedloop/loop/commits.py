@@ -31,7 +31,9 @@ from closedloop.loop.answers import extended, session_name, with_answers
 from closedloop.loop.contents import Handing, Held
 from closedloop.loop.findings import summary_of
 from closedloop.loop.notices import kept
+from closedloop.loop.parts import RunPart
 from closedloop.loop.presenter import Shown
+from closedloop.loop.settings import check_choice
 from closedloop.presentations import Beginning
 from closedloop.recipes import as_recorded, fingerprint, older_fingerprints, plain, same_fingerprint, same_recipe
 from closedloop.recording.layout import POINTER, Layout, Rows, is_run
@@ -111,7 +113,7 @@ class Preparing(Capability, Protocol):
 
 
 def record(
-    course: Course, experiment: Mapping[str, Any], save: str | Path | None = None, exists: str = "fail"
+    course: Course, experiment: Mapping[str, Any], save: str | Path | None = None, exists: str = RunPart.exists
 ) -> xr.Dataset:
     """Runs an experiment in a new folder, or goes on with the same experiment in an existing one.
 
@@ -282,8 +284,7 @@ def goes_on(save: str | Path | None, exists: str) -> bool:
     Raises:
         InvalidArgumentError: `exists` is neither "fail" nor "resume", or there is no folder to go on in.
     """
-    if exists not in ("fail", "resume"):
-        raise InvalidArgumentError(f"exists: expected 'fail' or 'resume', got {exists!r}.")
+    check_choice(RunPart.__dataclass_fields__["exists"], exists)
     if exists == "resume" and save is None:
         raise InvalidArgumentError("save: expected the folder of the run for exists='resume', got None; name one.")
     return exists == "resume" and is_run(str(save))

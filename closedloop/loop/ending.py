@@ -14,7 +14,7 @@ from typing import Any, final
 from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import put_file
-from closedloop.loop.protocol import protocol_of
+from closedloop.loop.protocol import protocol_name, protocol_of
 from closedloop.recording.layout import END, POINTER, is_run, writing
 from closedloop.recording.ownership import is_written
 from closedloop.recording.places import is_packed
@@ -80,7 +80,7 @@ def request_end(run: str | Path) -> None:
     content = read_experiment(path)
     if not protocol_of(content, str(path)).ends:
         raise InvalidArgumentError(
-            f"{path}: runs of {content.get('protocol', 'evolve')!r} follow a fixed plan, and cannot be ended early; "
+            f"{path}: runs of {protocol_name(content)!r} follow a fixed plan, and cannot be ended early; "
             f"interrupt the process instead, and go on with it later: closedloop resume {path}"
         )
     if not is_written(path):

@@ -10,9 +10,6 @@ from typing import final
 from closedloop.errors import ClosedLoopError, RecordingError, SubjectError
 from closedloop.loop.thread import Evolution
 
-#: Choices of the setting ``failures``: an error of a thread ends the session, or that thread alone.
-FAILURES = ("stop", "thread")
-
 
 @final
 class Failing:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from closedloop.errors import ClosedLoopError
-from closedloop.loop.protocol import EVOLVE, shown_protocol
+from closedloop.loop.protocol import protocol_name, shown_protocol
 from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.summaries import summary_bytes
 from closedloop.recording.writer import Recording
@@ -52,4 +52,4 @@ def run_facts(recording: xr.Dataset, content: Mapping[str, Any]) -> dict[str, An
     """Returns what identifies a run, but for its threads."""
     known = {name: recording[name].item() for name in ("subject", "seed") if name in recording.coords}
     version = recording["closedloop_version"].item() if "closedloop_version" in recording.coords else ""
-    return {"protocol": str(content.get("protocol", EVOLVE)), "subject": "", "seed": None, **known, "version": version}
+    return {"protocol": protocol_name(content), "subject": "", "seed": None, **known, "version": version}

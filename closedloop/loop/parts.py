@@ -10,6 +10,7 @@ from pathlib import Path
 
 from closedloop.loop.settings import option, settings
 from closedloop.recipes import OPTIMIZER
+from closedloop.recording.titles import OUTPUT
 
 
 @settings
@@ -21,7 +22,7 @@ class SubjectPart:
         metavar="NAME",
         help="lite0, torchvision:NAME, timm:NAME, onnx:FILE, gabor, energy …; rig:zmq://HOST:PORT or rig:folder:DIR.",
     )
-    layer: str = option(default="output", metavar="NAME", help="Layer of a network; see: closedloop units.")
+    layer: str = option(default=OUTPUT, metavar="NAME", help="Layer of a network; see: closedloop units.")
     weights: str | None = option(
         default=None, metavar="FILE", shown="pretrained", help="File with a network's weights, or 'random'."
     )
@@ -102,6 +103,43 @@ class ReferencePart:
         default="bundled",
         metavar="FOLDER",
         help="Natural images to compare with: a folder, 'bundled' (160 photographs), or 'none'.",
+    )
+
+
+@settings
+class FeaturesPart:
+    """Which activations of a network tell images apart: what a twin reads, and a search of photographs."""
+
+    features: str = option(
+        default="lite0",
+        metavar="NAME",
+        help="Network whose activations are read: lite0, lite1, torchvision:NAME …; random for lite0 with random "
+        "weights, a control; or with options: '{name: lite1, resolution: 128}'.",
+    )
+    layers: str = option(
+        default="auto", metavar="NAMES", help="Its layers, with commas; auto: one for each size of map."
+    )
+
+
+@settings
+class LookPart:
+    """By what images are evolved while a network is trained, and which fixed images it is shown."""
+
+    generator: str = option(
+        default="fourier",
+        metavar="NAME",
+        help="What turns codes into images: fourier, pixels, cppn, native …; or with options: '{name: fourier, cutoff: "
+        "3}'. It is matched to the network's size and colours.",
+    )
+    strategy: str = option(
+        default=OPTIMIZER,
+        metavar="NAME",
+        help="What proposes codes: auto, sphere-cma, nes …; or with options: '{name: cma, population: 20}'.",
+    )
+    references: str = option(
+        default="examples",
+        metavar="FOLDER",
+        help="The fixed set of images: examples of the training, a folder, or 'bundled' (160 photographs).",
     )
 
 

@@ -25,6 +25,7 @@ from closedloop.loop.answers import as_happened, check_answers, joined, taken
 from closedloop.loop.health import Health
 from closedloop.loop.stale import Watch, image_keys
 from closedloop.presentations import Answers, Asked
+from closedloop.recording.lean import all_nan
 
 #: A call of the subject: images ``(n, 3, h, w)`` -> what it returns for them.
 Call = Callable[[NDArray[np.float32]], Any]
@@ -157,7 +158,7 @@ class Presenter:
         stimulus = rng.permutation(np.repeat(np.arange(len(images)), repeats))
         blocks = [self._present(images, stimulus, ids, telling, 0)]
         for again in range(1, self.retries + 1):
-            lost = blocks[-1].stimulus[_lost(blocks[-1].responses)]
+            lost = blocks[-1].stimulus[all_nan(blocks[-1].responses)]
             if left is not None:
                 lost = lost[_occurrence(group[lost]) < left[group[lost]]]
                 left -= np.bincount(group[lost], minlength=len(left))
@@ -170,7 +171,7 @@ class Presenter:
                     f"each image, as before, got {blocks[-1].responses.shape[1:]}."
                 )
         order = np.concatenate([block.stimulus for block in blocks])
-        self._listen(any(not _lost(block.responses).all() for block in blocks))
+        self._listen(any(not all_nan(block.responses).all() for block in blocks))
         responses = np.concatenate([block.responses for block in blocks])
         told = [block.answers for block in blocks if block.answers is not None]
         whole = joined(told, self.subject.name) if told else None
@@ -285,7 +286,7 @@ class Presenter:
 
         threading.Thread(target=work, daemon=True, name="closedloop-subject").start()
         try:
-            fine, value = answer.get(timeout=self.timeout_s)
+            fine, value = answer.get(timeout=min(self.timeout_s or threading.TIMEOUT_MAX, threading.TIMEOUT_MAX))
         except queue.Empty:
             raise SubjectTimeoutError(
                 f"subject {self.subject.name!r}: no answer to {len(images)} images within timeout_s={self.timeout_s}; "
@@ -299,11 +300,6 @@ class Presenter:
 def _named(ids: Sequence[str] | None, which: NDArray[np.int64]) -> list[str] | None:
     """Returns names of images by number; None where they have none."""
     return None if ids is None else [ids[i] for i in which]
-
-
-def _lost(responses: FloatArray) -> NDArray[np.bool_]:
-    """Tells which presentations gave no response at all, ``(n,)``."""
-    return np.asarray(np.isnan(responses).all(axis=tuple(range(1, responses.ndim))))
 
 
 def _occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:

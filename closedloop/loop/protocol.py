@@ -213,6 +213,11 @@ def always(experiment: Mapping[str, Any]) -> bool:
     return True
 
 
+def no_budget(experiment: Mapping[str, Any]) -> int | None:
+    """Returns nothing: how many images a thread evolves is not known before."""
+    return None
+
+
 def no_findings(recording: xr.Dataset) -> Sequence[Mapping[str, Any]] | None:
     """Returns no threads: a run of something else than evolutions."""
     return ()
@@ -242,6 +247,8 @@ class RunProtocol:
         begin: Does the run of such an experiment in a folder, or goes on with it; it is given a function that is told
             how many images there were so far. Finished runs are returned at once.
         trains: Whether its runs in a sweep train a network of their own: then they have no subject, and no units.
+        budget: Returns how many images each thread of a run evolves at most, given its experiment file; None where that
+            is not known before.
         findings: Returns what each thread found, in plain values by name, for the catalogue; None where that takes
             more than the recording. It is asked once, when a run comes to its end.
     """
@@ -255,6 +262,7 @@ class RunProtocol:
     resumes: Callable[[Mapping[str, Any]], bool] = always
     analyses: Mapping[str, Analysis] = field(default_factory=dict)
     ends: bool = False
+    budget: Callable[[Mapping[str, Any]], int | None] = no_budget
     findings: Callable[[xr.Dataset], Sequence[Mapping[str, Any]] | None] = no_findings
     planned: Callable[[Mapping[str, Any], Sequence[str], bool], tuple[dict[str, Any], int]] | None = None
     begin: Callable[[Mapping[str, Any], Path, Callable[[int], None]], xr.Dataset] | None = None
@@ -283,6 +291,11 @@ def register(protocol: RunProtocol) -> RunProtocol:
     return protocol
 
 
+def protocol_name(content: Mapping[str, Any]) -> str:
+    """Returns the name of the protocol that an experiment file is of."""
+    return str(content.get("protocol", EVOLVE))
+
+
 def protocol_of(content: Mapping[str, Any], where: str) -> RunProtocol:
     """Returns the protocol that an experiment file names.
 
@@ -293,7 +306,7 @@ def protocol_of(content: Mapping[str, Any], where: str) -> RunProtocol:
     Raises:
         UnknownNameError: It is not known here: the package that brings it is not installed.
     """
-    name = str(content.get("protocol", EVOLVE))
+    name = protocol_name(content)
     if name in _registered:
         return _registered[name]
     if name not in recipes.names("protocols"):
@@ -312,7 +325,7 @@ def shown_protocol(content: Mapping[str, Any], where: str) -> RunProtocol:
     try:
         return protocol_of(content, where)
     except UnknownNameError as error:
-        return RunProtocol(str(content.get("protocol")), _cannot_resume, partial(_summarize_unknown, str(error)))
+        return RunProtocol(protocol_name(content), _cannot_resume, partial(_summarize_unknown, str(error)))
 
 
 def _cannot_resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:

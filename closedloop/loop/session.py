@@ -30,6 +30,7 @@ from closedloop.loop.ending import EndRequest
 from closedloop.loop.experiment import describe_session
 from closedloop.loop.failing import Failing
 from closedloop.loop.learning import Learning
+from closedloop.loop.parts import RunPart
 from closedloop.loop.presenter import Presenter, Shown, Telling
 from closedloop.loop.progress import SessionMeter
 from closedloop.loop.reference_pool import ReferencePool
@@ -82,7 +83,7 @@ class Session(Readable):
         references: ImageSet | str | Path | NDArray[Any] | None = None,
         stop: Sequence[StoppingRule] = (),
         save: str | Path | None = None,
-        exists: str = "fail",
+        exists: str = RunPart.exists,
         observers: Sequence[Observer] = (),
         experiment: Mapping[str, Any] | None = None,
         files: Mapping[str, bytes] | None = None,

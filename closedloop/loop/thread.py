@@ -209,6 +209,7 @@ class Evolution:
         self.failed: str = ""
         self.latest: FloatArray = np.empty(0)
         self.naturals: Naturals | None = None
+        self._asked: FloatArray | None = None
 
     def generate(self, codes: FloatArray) -> NDArray[np.float32]:
         """Makes images of codes ``(n, dim)``, checked: ``(n, 3, h, w)`` in [0, 1]."""
@@ -232,8 +233,13 @@ class Evolution:
         return f"finished after {len(self.climbed)} steps" if self.climbs else "finished"
 
     def ask(self) -> FloatArray:
-        """Returns the next codes ``(n, dim)``, the same again until they are told; see `Thread.ask`."""
-        return self.thread.ask()
+        """Returns the next codes ``(n, dim)``, the same again until they are told; see `Thread.ask`.
+
+        An optimizer is asked once: one that gives other codes whenever it is asked is told of those that were shown.
+        """
+        if self._asked is None:
+            self._asked = self.thread.ask()
+        return self._asked.copy()
 
     def climb(self, codes: FloatArray, slope: Slope) -> None:
         """Takes one step from codes ``(n, dim)`` along the gradient, and keeps score and length of it.
@@ -244,6 +250,7 @@ class Evolution:
         if slope.distances is not None and slope.pulls is not None:
             weights = self._weighed(gradients, slope.pulls)
             scores, gradients = scores - weights * slope.distances, gradients - weights[:, None] * slope.pulls
+        self._asked = None
         self.thread.tell(codes, np.where(np.isinf(scores), np.nan, scores), gradients)
         self.climbed.append(np.stack([scores, _lengths(gradients), np.full(len(scores), slope.pictures)]))
 
@@ -286,6 +293,7 @@ class Evolution:
         """Tells the optimizer; those of the last generation for which the budget had no room were lost."""
         asked = self.ask()
         told = np.append(scores, np.full(len(asked) - len(codes), np.nan))
+        self._asked = None
         self.thread.tell(np.concatenate([codes, asked[len(codes) :]]), told)
 
     def finalists(self) -> tuple[list[str], FloatArray]:
@@ -337,6 +345,7 @@ class Evolution:
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state."""
+        self._asked = None
         self.failed = str(state.get("failed", ""))
         if not self.failed:
             self.thread.restored(state["optimizer"])

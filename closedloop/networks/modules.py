@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from closedloop.errors import InvalidArgumentError
+from closedloop.seeds import torch_seed
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -17,7 +18,7 @@ Module = TypeVar("Module", bound=nn.Module)
 def born(make: Callable[[], Module], seed: int) -> Module:
     """Makes a new network whose random weights come from ``seed``; leaves torch's global random state alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(torch_seed(seed))
         return make()
 
 

@@ -90,7 +90,7 @@ def named_units(spec: Any, among: Numbered) -> Iterator[Named]:
     elif _is_position(spec):
         channel, y, x = map(int, spec)
         yield among.checked(channel), y, x
-    elif isinstance(spec, (list, tuple, range, np.ndarray)):
+    elif isinstance(spec, (list, tuple, range)) or (isinstance(spec, np.ndarray) and spec.ndim):
         for item in spec:
             yield from named_units(item, among)
     else:

@@ -24,25 +24,20 @@ if TYPE_CHECKING:
 SCHEMA = 3
 #: That of lean runs, which record of most images the response of one unit alone; a reader refuses a newer one.
 NEWEST = 4
-
-
+#: In the folder of a run: the rows, the states to go on from, and the file that says how many of them are committed.
 DATA, STATES, POINTER = "data.zarr", "state", "COMMITTED.json"
-
-
+#: What repeats the run, and the folders of evolved and of reference images.
 EXPERIMENT, IMAGES, REFERENCES = "experiment.yaml", "images", "references"
-
-
+#: Whose lock says that a process writes; the names of reference images, in their folder; the checksums of full chunks.
 LOCK, NAMES, CHECKSUMS = "LOCK", "ids.json", "CHECKSUMS"
-
-
+#: The file of a sweep's folder that lists its runs, a line of JSON each.
+SWEEP = "sweep.jsonl"
 #: By this file another process asks a run to end; see `closedloop.loop.ending`.
 END = "END"
 #: What a person was told while a run went on, a line of JSON each; see `closedloop.recording.notes`.
 NOTICES = "NOTICES.jsonl"
 #: What a run found, in a few numbers; see `closedloop.recording.summaries`.
 SUMMARY = "SUMMARY.json"
-
-
 #: The folder, in that of a run, with what an older version of closedloop had finished of it in another form.
 EARLIER = "earlier"
 
@@ -55,8 +50,6 @@ PRESENTATION: dict[str, tuple[str, Any]] = {
     "repeat": ("int32", -1),
     "onset_s": ("float64", np.nan),
 }
-
-
 #: The coordinate that says how the code of an image was found, in runs whose optimizer has more than one way.
 PROPOSED = "proposed_by"
 

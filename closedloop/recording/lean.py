@@ -175,12 +175,13 @@ def complete(recording: xr.Dataset, what: str) -> xr.Dataset:
 def lost(recording: xr.Dataset) -> NDArray[np.bool_]:
     """Tells which presentations gave no response at all, ``(presentation,)``."""
     if not is_lean(recording):
-        return _all_nan(recording["responses"].values)
-    found = _all_nan(recording[OWN].values)
+        return all_nan(recording["responses"].values)
+    found = all_nan(recording[OWN].values)
     common = recording[COMMON_ROW].values
-    found[common >= 0] = _all_nan(recording[ALL].values)[common[common >= 0]]
+    found[common >= 0] = all_nan(recording[ALL].values)[common[common >= 0]]
     return found
 
 
-def _all_nan(values: NDArray[Any]) -> NDArray[np.bool_]:
+def all_nan(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tells which rows hold no number at all, ``(n,)``: presentations that gave no response."""
     return np.asarray(np.isnan(values).all(axis=tuple(range(1, values.ndim))))

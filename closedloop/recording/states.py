@@ -14,6 +14,8 @@ from closedloop.interfaces import State
 from closedloop.recording.places import DAMAGED
 
 _ARRAY = "__array__"
+#: Lists and mappings that may stand within each other. What holds itself has no end.
+DEEPEST = 100
 
 
 def pack_state(state: State) -> bytes:
@@ -30,18 +32,32 @@ def pack_state(state: State) -> bytes:
 
 
 def copied(state: State) -> State:
-    """Returns a state with arrays, mappings and lists of its own: it stays as it is, whatever its owner does next."""
-    return {key: _copied(value) for key, value in state.items()}
+    """Returns a state with arrays, mappings and lists of its own: it stays as it is, whatever its owner does next.
+
+    Raises:
+        RecordingError: It holds itself.
+    """
+    return {key: _copied(value, f"state.{key}") for key, value in state.items()}
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: Any, where: str, depth: int = 1) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy(order="K")
+    if isinstance(value, (dict, list, tuple)):
+        _check_depth(depth, where)
     if isinstance(value, dict):
-        return {key: _copied(each) for key, each in value.items()}
+        return {key: _copied(each, where, depth + 1) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_copied(each) for each in value]
+        return [_copied(each, where, depth + 1) for each in value]
     return value
+
+
+def _check_depth(depth: int, where: str) -> None:
+    """Raises where lists and mappings hold each other without end."""
+    if depth > DEEPEST:
+        raise RecordingError(
+            f"{where:.80}: cannot save lists and mappings more than {DEEPEST} deep; does one of them hold itself?"
+        )
 
 
 def unpack_state(data: bytes) -> State:
@@ -63,7 +79,11 @@ def unpack_state(data: bytes) -> State:
     return state
 
 
-def _flatten(value: Any, arrays: dict[str, np.ndarray[Any, Any]], where: str) -> Any:
+def _flatten(value: Any, arrays: dict[str, np.ndarray[Any, Any]], where: str, depth: int = 0) -> Any:
+    if isinstance(value, (dict, list, tuple)):
+        _check_depth(depth, where)
+    if isinstance(value, np.ma.MaskedArray):
+        raise RecordingError(f"{where}: cannot save a masked array; save its data and its mask.")
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
             raise RecordingError(f"{where}: cannot save an array of Python objects.")
@@ -73,9 +93,9 @@ def _flatten(value: Any, arrays: dict[str, np.ndarray[Any, Any]], where: str) ->
         for key in value:
             if not isinstance(key, str) or key == _ARRAY:
                 raise RecordingError(f"{where}: cannot save the key {key!r}; expected text other than {_ARRAY!r}.")
-        return {k: _flatten(v, arrays, f"{where}.{k}") for k, v in value.items()}
+        return {k: _flatten(v, arrays, f"{where}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_flatten(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [_flatten(v, arrays, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -65,7 +65,9 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
         raise InvalidArgumentError(f"out: expected the name of a file that ends in .html, got {path}.")
     page = sweep_page(Path(sweeps[0]), path) if sweeps else build_report(runs, path)
     with complete(path, replace=True) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="")
+        # A folder's name may be no text: what cannot be read in it is shown as such.
+        text = page.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        temporary.write_text(text, encoding="utf-8", newline="")
     return path
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from closedloop.analysis import generation_scores
 from closedloop.analysis.quality import CHECKS, Caution, cautions, together
 from closedloop.analysis.summary import (
+    MANY,
     Estimate,
     ThreadSummary,
     best_references,
@@ -55,8 +56,6 @@ from closedloop.report.wording import estimate, natural_rows, presentations, tab
 
 #: The longest side, in pixels, of the pictures that stand small on a page.
 SMALL_PX = 160
-#: Of more evolutions than these only some are shown each by itself.
-MANY = 6
 
 
 @dataclass(frozen=True)

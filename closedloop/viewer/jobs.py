@@ -39,11 +39,14 @@ _NUMBERS = {
     "evolve": {"images": (1, 1_000_000), "seed": (0, 2**62)},
     "ascend": {"steps": (1, 100_000), "seed": (0, 2**62)},
 }
-#: Names that may be given, and of what.
-_NAMES = {"evolve": {"generator": "generators", "optimizer": "optimizers"}, "ascend": {"generator": "generators"}}
+#: Names that may be given, and of what; those of methods are nobody's entry points.
+_NAMES = {
+    "evolve": {"generator": "generators", "optimizer": "optimizers"},
+    "ascend": {"generator": "generators", "method": ""},
+}
 _LAYER = re.compile(r"[\w.#@:/-]{1,200}")
 _UNIT = re.compile(r"\d{1,7}|\(\d{1,6}(, ?\d{1,6}){1,2}\)")
-_METHOD = re.compile(r"[a-z0-9-]{1,40}")
+_METHOD = (re.compile(r"[a-z0-9-]{1,40}"), "a name such as 'lucid'")
 
 
 @dataclass
@@ -220,20 +223,19 @@ def command(subject: Subject | None, asked: Mapping[str, Any]) -> tuple[list[str
     protocol = asked.get("protocol", PROTOCOLS[0])
     if protocol not in PROTOCOLS:
         raise RequestError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {str(protocol)[:40]!r}.")
-    known = ("protocol", "layer", "unit", *_NUMBERS[protocol], *_NAMES[protocol], *["method"] * (protocol == "ascend"))
+    known = ("protocol", "layer", "unit", *_NUMBERS[protocol], *_NAMES[protocol])
     for name in asked:
         if name not in known:
             raise RequestError(f"{str(name)[:40]}: {protocol} takes no such entry; it takes {', '.join(known)}.")
     where, place = _where(subject, asked)
     words = [protocol, *where]
-    if "method" in asked:
-        words += ["--method", _matching("method", asked["method"], _METHOD, "a name such as 'lucid'")]
     for name, (least, most) in _NUMBERS[protocol].items():
         if name in asked:
             words += [f"--{name}", str(entry_whole(asked, name, least, least, most))]
     for name, room in _NAMES[protocol].items():
         if name in asked:
-            words += [f"--{name}", _named(name, asked[name], names(room))]
+            said = asked[name]
+            words += [f"--{name}", _named(name, said, names(room)) if room else _matching(name, said, *_METHOD)]
     return words, f"{protocol} {place}"
 
 

@@ -23,8 +23,7 @@ from closedloop.analysis.summary import fact_of, is_evolution, single_scores, ta
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.loop.ending import EndRequest, run_state
-from closedloop.loop.protocol import EVOLVE, RunSummary, shown_protocol
-from closedloop.loop.settings import Settings
+from closedloop.loop.protocol import RunProtocol, RunSummary, shown_protocol
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import EVOLUTION, EXPERIMENT, POINTER, REFERENCE
 from closedloop.recording.notes import Note, notes_size, read_notes
@@ -59,6 +58,7 @@ class Follower:
         """Begins anew, as if nothing had been read."""
         self._pointer: Mapping[str, Any] = {}
         self._content: Mapping[str, Any] = {}
+        self._ran: RunProtocol | None = None
         self._recording: xr.Dataset | None = None
         self._pictures: Pictures | None = None
         self._newer, self._opened = False, 0.0
@@ -183,10 +183,10 @@ class Follower:
 
     def _progress(self, state: str) -> dict[str, Any]:
         """Returns how many evolved images were shown of how many, how fast, and how long it still takes."""
-        images = self._content.get("images", Settings.images if self._protocol == EVOLVE else None)
+        images = self._protocol.budget(self._content)
         threads = 1 if self._recording is None else max(self._recording.sizes.get(EVOLUTION, 1), 1)
         done = sum(curve.columns["images"][-1] for curve in self._curves.values() if curve.columns["images"])
-        total = images * threads if isinstance(images, int) and self._protocol in (EVOLVE, "elites") else None
+        total = images * threads if isinstance(images, int) else None
         rate = self._rate()
         going = state == "running" and total is not None and rate > 0 and self._last["kind"] != "retest"
         left = (total - done) / rate if going and total is not None else None
@@ -202,12 +202,15 @@ class Follower:
 
     def _ending(self, state: str) -> dict[str, Any]:
         """Returns whether the run can be asked to end, and whether it was."""
-        can = state == "running" and shown_protocol(self._content, str(self.path)).ends
+        can = state == "running" and self._protocol.ends
         return {"can_end": can, "asked_to_end": can and EndRequest(self.path)()}
 
     @property
-    def _protocol(self) -> str:
-        return str(self._content.get("protocol", EVOLVE))
+    def _protocol(self) -> RunProtocol:
+        """What the run's protocol says of it; it is looked for once."""
+        ran = self._ran or shown_protocol(self._content, str(self.path))
+        self._ran = ran if self._content else None
+        return ran
 
     def cautions(self) -> list[dict[str, Any]]:
         """Returns what makes the numbers less than they seem: sentences, and whether each is serious.
@@ -247,7 +250,7 @@ class Follower:
                 return None
             if self._made is not None and self._made[0] == commits:
                 return self._made[1]
-        made = shown_protocol(self._content, str(self.path)).summary(self.path, recording)
+        made = self._protocol.summary(self.path, recording)
         with self._guard:
             self._made, self._drawn = (commits, made), {}
         return made

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.analysis.atlas import RESPONSES
 from closedloop.analysis.errors import confidences
 from closedloop.analysis.tuning import sparseness_of
 from closedloop.checks import check_responses
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
     from closedloop.subjects import Inside
 
-#: The layer of a subject that cannot be looked into: what it answers.
-RESPONSES = "responses"
 #: Classes that are named.
 TOP = 5
 SORTS = ("index", "activation", "selectivity")

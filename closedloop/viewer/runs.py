@@ -20,7 +20,7 @@ from closedloop.analysis.catalogue import COLUMNS, Wanted, found
 from closedloop.analysis.run_index import RUN_STATES, RunIndex, run_id, runs_within
 from closedloop.errors import ClosedLoopError
 from closedloop.loop.ending import request_end
-from closedloop.loop.protocol import EVOLVE
+from closedloop.loop.protocol import protocol_name
 from closedloop.recording.reader import read_experiment
 from closedloop.report import build_report
 from closedloop.viewer.asked import RequestError, absent, body_json, choice, text, whole
@@ -263,7 +263,7 @@ class _RunPages:
             snapshot = self._runs.follower(identity).snapshot(since=2**31)
         except ClosedLoopError as error:
             snapshot, problem = {"state": "interrupted", "presentations": 0, "reason": ""}, str(error)
-        told = {"protocol": str(content.get("protocol", EVOLVE)), "called": path.name, "place": str(path)}
+        told = {"protocol": protocol_name(content), "called": path.name, "place": str(path)}
         rows = self._runs.rows_of(identity, snapshot["state"])
         follower = None if problem else self._runs.follower(identity)
         return {
@@ -398,7 +398,7 @@ class _RunPages:
 def _protocol_in(run: Path) -> str:
     """Returns the protocol of a run; "" where it cannot be read."""
     try:
-        return str(read_experiment(run).get("protocol", EVOLVE))
+        return protocol_name(read_experiment(run))
     except ClosedLoopError:
         return ""
 

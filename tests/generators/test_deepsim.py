@@ -61,6 +61,8 @@ def contract(reddish, request):
 
 @pytest.mark.usefixtures("contract")
 class TestFc6Contract(GeneratorContract):
+    keep = True
+
     def make(self):
         return DeePSiM("fc6", self.path, width=SMALL, engine="eager")
 
@@ -69,6 +71,8 @@ class TestFc6Contract(GeneratorContract):
 
 
 class TestNorm2Contract(GeneratorContract):
+    keep = True
+
     def make(self):
         return DeePSiM("norm2", "random", width=SMALL, engine="eager", rectify=True, resolution=100)
 

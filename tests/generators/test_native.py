@@ -25,21 +25,27 @@ def native():
 
 
 class TestNative(GeneratorContract):
+    keep = True
+
     def make(self):
         return Native(engine="eager")
 
     def red_code(self):
         red = np.zeros((1, 3, 128, 128), np.float32)
         red[:, 0] = 0.7
-        return Native(engine="eager").encode(red)[0]
+        return self.one().encode(red)[0]
 
 
 class TestSecond(GeneratorContract):
+    keep = True
+
     def make(self):
         return load_generator("native-2", engine="eager")
 
 
 class TestNativeOnnx(GeneratorContract):
+    keep = True
+
     def make(self):
         return Native(engine="onnx", resolution=96)
 

@@ -40,6 +40,8 @@ def draws(generator, n=3):
 
 
 class TestJoint(GeneratorContract):
+    keep = True
+
     @pytest.fixture(autouse=True)
     def _weights(self, weights):
         self.weights = weights
@@ -49,6 +51,8 @@ class TestJoint(GeneratorContract):
 
 
 class TestEmbedded(GeneratorContract):
+    keep = True
+
     def make(self):
         return load_generator("native-class", label="goldfish", engine="eager")
 

@@ -22,6 +22,8 @@ from closedloop.images.sets import (
     read_folder,
     read_image,
 )
+from closedloop.interfaces import STILL, Form
+from closedloop.references import __path__ as references
 from tests.strategies import BAD_NAMES
 
 
@@ -171,6 +173,24 @@ def test_read_folder_in_the_order_of_names(tmp_path):
     assert len(found) == 5
 
 
+def test_a_link_to_what_is_not_there_is_no_image_less(tmp_path):
+    save(tmp_path / "a.png", colored(4, 4, (1, 1, 1)))
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    (tmp_path / "notes.txt").symlink_to("nowhere")
+    assert read_folder(tmp_path, 4).ids == ("a", "b")
+    (tmp_path / "c.png").symlink_to("nowhere")
+    (tmp_path / "d.jpg").symlink_to("d.jpg")
+    with pytest.raises(InvalidArgumentError, match=r"images: .*c\.png is a link to a file that is not there, and so"):
+        read_folder(tmp_path, 4)
+
+
+@pytest.mark.parametrize("value", [-1, 65536, 2**31 - 1])
+def test_grey_values_of_more_than_16_bits_are_not_cut(tmp_path, value):
+    Image.fromarray(np.full((4, 4), value, np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(InvalidArgumentError, match="expected grey values of 16 bits, 0 to 65535, got"):
+        read_image(tmp_path / "a.tif", 4)
+
+
 def test_folders_without_images(tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"no image in .*expected files ending in .jpg"):
         read_folder(tmp_path, 8)
@@ -218,6 +238,17 @@ def test_bundled_references():
     assert len(found) >= 100
     assert found.images.shape[1:] == (3, 16, 16)
     np.testing.assert_array_equal(natural_references(16).images, found.images)
+
+
+@pytest.mark.parametrize("form", [STILL, Form(1), Form(3, 4, 10.0)], ids=["colours", "grey", "movies"])
+def test_bundled_references_are_read_once_and_handed_out_anew(form, monkeypatch):
+    first = natural_references(11, form)
+    expected = read_folder(references[0], 11, form)
+    assert (first.ids, first.rate_hz) == (expected.ids, expected.rate_hz)
+    np.testing.assert_array_equal(first.images, expected.images)
+    monkeypatch.setattr("closedloop.images.sets.read_image", None)
+    natural_references(11, form).images[:] = 0
+    np.testing.assert_array_equal(natural_references(11, form).images, expected.images)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

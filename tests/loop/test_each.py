@@ -10,6 +10,7 @@ from closedloop.errors import GeneratorError, InvalidArgumentError, ObjectiveErr
 from closedloop.generators import Fourier
 from closedloop.interfaces import Units
 from closedloop.loop.each import each_unit, threads_of_units, unit_seed
+from closedloop.loop.protocol import protocol_of
 from closedloop.optimizers import IsotropicES
 from closedloop.protocols import evolve, resume
 from closedloop.recording.reader import open_recording
@@ -147,8 +148,8 @@ def test_each_unit_finds_bit_by_bit_what_its_run_alone_finds(optimizer):
 class Breaking:
     """Optimizers of which the one of a seed breaks at a call."""
 
-    def __init__(self, seed, call, after=None):
-        self.seed, self.call, self.after = seed, call, after or (7 if call == "ask" else 2)
+    def __init__(self, seed, call, after=None, error="a bug of somebody's"):
+        self.seed, self.call, self.after, self.error = seed, call, after or 2, error
 
     def __call__(self, space, seed):
         made = IsotropicES(space, seed=seed, population=6)
@@ -159,7 +160,7 @@ class Breaking:
         def broken(*args, **kwargs):
             count[0] += 1
             if count[0] > self.after:
-                raise ZeroDivisionError("a bug of somebody's")
+                raise ZeroDivisionError(self.error)
             return inner(*args, **kwargs)
 
         setattr(made, self.call, broken)
@@ -186,6 +187,17 @@ def test_a_thread_that_fails_does_not_end_the_others(tmp_path, call):
     failed = summarize(found)[1]
     assert failed.images < 36
     assert failed.evolved.n == (0 if not failed.images else 2)  # what it found is re-tested
+
+
+def test_why_a_thread_of_many_failed_is_told_whole(tmp_path):
+    subject = cells(7)
+    bad = unit_seed(3, subject.units.neuroid_id[1])
+    broken = Breaking(bad, "tell", error="too small; a: make it larger")
+    with pytest.warns(UserWarning, match="failed"):
+        found = evolve(subject, Fourier(SIDE, 2), broken, units="all", references=None, save=tmp_path / "r", **SMALL)
+    (line,) = (line for line in protocol_of({}, "").summary(tmp_path / "r", found).lines if line.startswith("Ended:"))
+    assert "too small; a: make it larger" in line
+    assert line.endswith("; 6 threads by budget: 36 of 36 images")
 
 
 def test_all_fail_ends_the_session():

@@ -86,6 +86,29 @@ def test_history_and_the_best_over_generations():
     assert found.finalists()[0] == ["g0-1", "main-center"]
 
 
+def test_an_optimizer_that_gives_other_codes_when_it_is_asked_again():
+    """It is told of those that were shown, also where the budget has no room for all of them."""
+
+    class Restless(RandomSearch):
+        def ask(self):
+            self._asked = None
+            return super().ask()
+
+        def tell(self, codes, scores):
+            told.append((codes, scores))
+            super().tell(codes, scores)
+
+    told = []
+    found = evolution(optimizer=Restless(Grey().space, population=3))
+    first = found.ask()
+    np.testing.assert_array_equal(found.ask(), first)
+    found.ask()[:] = 9.0
+    found.learn(["a", "b"], first[:2], np.array([1.0, 2.0]), 2)
+    np.testing.assert_array_equal(told[0][0], first)
+    np.testing.assert_array_equal(told[0][1], [1.0, 2.0, np.nan])
+    assert (found.ask() != first).any()
+
+
 def test_an_optimizer_that_recommends_is_asked():
     """Its codes are finalists, and as many best-scored ones as make one more than the candidates."""
 

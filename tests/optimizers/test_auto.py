@@ -17,6 +17,7 @@ from closedloop.testing.common import through_a_file
 from closedloop.testing.optimizers import assert_same, hill, trail
 
 
+@pytest.mark.sampled(4)
 class TestAutoContract(OptimizerContract):
     level_free = False  # it asks whether noise grows with the response
 
@@ -24,6 +25,7 @@ class TestAutoContract(OptimizerContract):
         return Auto(space, seed, images=self.budget, population=20)
 
 
+@pytest.mark.sampled(2)
 class TestShellContract(OptimizerContract):
     """In enough dimensions for the shell, with a window that is soon full."""
 

@@ -44,6 +44,7 @@ class Told:
         pass
 
 
+@pytest.mark.sampled(2)
 class TestShuffledAutoContract(OptimizerContract):
     """An optimizer that learns from the means of generations, too."""
 

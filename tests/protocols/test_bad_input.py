@@ -8,7 +8,7 @@ from PIL import Image
 
 from closedloop import load_optimizer
 from closedloop.cli import main
-from closedloop.errors import ClosedLoopError
+from closedloop.errors import ClosedLoopError, InvalidArgumentError
 from closedloop.generators import Fourier, Pixels
 from closedloop.images.eight_bit import write_png
 from closedloop.protocols import ascend, compare, evolve, evolve_elites, landscape, present
@@ -116,7 +116,12 @@ def test_a_command_leaves_nothing(folder, words, out, capsys, tally):
 
 
 def test_images_that_are_links_to_nowhere(folder):
+    """Such as those of a dataset that was not fetched: left out in silence, the rest would be taken for all."""
     (folder / "images" / "70.png").symlink_to(folder / "nowhere.png")
     (folder / "images" / "69.png").unlink()
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / "images" / "71.png")
+    with pytest.raises(InvalidArgumentError, match=r"images/70.png is a link to a file that is not there"):
+        present(cells(), "images", resolution=SIDE, save=folder / "run")
+    assert not (folder / "run").exists()
+    (folder / "images" / "70.png").unlink()
     assert present(cells(), "images", resolution=SIDE, save=folder / "run").sizes["presentation"] == 70

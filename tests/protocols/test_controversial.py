@@ -82,14 +82,15 @@ def test_without_a_gradient_images_are_evolved():
 
 
 def test_it_goes_on_as_if_it_had_not_been_interrupted(tmp_path):
-    whole = dispute(save=tmp_path / "whole").load().drop_attrs()
+    few = {"steps": 4, "images": 40}
+    whole = dispute(save=tmp_path / "whole", **few).load().drop_attrs()
     for blocks in (0, 1, 3):
         with pytest.raises(SubjectError, match="cable"):
-            dispute(blocks, save=tmp_path / f"cut{blocks}")
+            dispute(blocks, save=tmp_path / f"cut{blocks}", **few)
         if blocks == 3:
             again = resume(tmp_path / "cut3", subject=Cut(judge(0), -1))
         else:
-            again = dispute(save=tmp_path / f"cut{blocks}", exists="resume")
+            again = dispute(save=tmp_path / f"cut{blocks}", exists="resume", **few)
         assert again.load().drop_attrs().identical(whole)
 
 
@@ -98,7 +99,7 @@ def test_what_a_person_sees(disputed, tmp_path):
 
     figure = plot_controversy(disputed)
     assert "predicted by the first model" in figure.axes[0].get_legend_handles_labels()[1]
-    dispute(save=tmp_path / "run", copies=1, steps=3)
+    dispute(save=tmp_path / "run", copies=1, steps=3, images=40)
     write_report([tmp_path / "run"], tmp_path / "run.html")
     text = (tmp_path / "run.html").read_text()
     assert "Images about which the models disagree" in text

@@ -26,15 +26,29 @@ FOLLOWED = {"layers": "fc1,output", "units": "0,1", "at": ("0,3",), "images": 24
 PARTS = {"generator": "pixels", "strategy": {"name": "isotropic", "population": 8}}
 
 
-@pytest.fixture
-def task(tmp_path):
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
     """A small set of images of two classes, as a file."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 60)
     x = rng.standard_normal((60, 4, 4)) + y[:, None, None]
-    path = tmp_path / "task.npz"
+    path = tmp_path_factory.mktemp("task") / "task.npz"
     np.savez(path, x=x[:40], y=y[:40], x_validation=x[40:], y_validation=y[40:])
     return {"data": str(path), "batch": 10, "steps": 6, "every": 2}
+
+
+@pytest.fixture(scope="module")
+def run(task, tmp_path_factory):
+    """The folder of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    develop(**task, **FOLLOWED, **PARTS, save=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(run):
+    """Its recordings."""
+    return open_recording(run).load(), read_allocation(run / "training").load()
 
 
 def stop_at(done):
@@ -47,18 +61,18 @@ def stop_at(done):
     return progress
 
 
-def test_each_unit_is_followed_on_one_axis(task, tmp_path):
-    found = develop(**task, **FOLLOWED, **PARTS, save=tmp_path / "run")
+def test_each_unit_is_followed_on_one_axis(run):
+    found = development(open_recording(run))
     assert found["step"].values.tolist() == [0, 3, 6]
     assert found["layer"].values.tolist() == ["fc1", "fc1", "output", "output"]
     assert found["image"].shape == (3, 4, 2, 1, 4, 4)
-    shares = read_allocation(tmp_path / "run" / "training")
+    shares = read_allocation(run / "training")
     for layer, unit in (("fc1", 0), ("output", 2)):
         own = shares["by_layer"].sel(layer=layer).values
         np.testing.assert_allclose(found["allocation"][:, unit], [0, own[:3].sum(), own[3:].sum()])
     np.testing.assert_allclose(found["loss"], [shares["loss_before"][0], shares["loss"][2], shares["loss"][5]])
     assert set(found["preferred_class"].values.ravel()) <= {"0", "1"}
-    recording = open_recording(tmp_path / "run")
+    recording = open_recording(run)
     kinds = recording.to_dataframe().drop_duplicates(["stimulus_id", "repeat", "generation"])["kind"].value_counts()
     assert kinds.to_dict() == {"reference": 3 * 12, "retest": 3 * 4 * 2 * 2, "earlier": (1 + 2) * 4 * 2}
 
@@ -111,19 +125,6 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(task, tmp_path, done, w
     assert resume(tmp_path / "run").identical(found)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The recordings of a run that was never stopped."""
-    folder = tmp_path_factory.mktemp("whole")
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, 60)
-    x = rng.standard_normal((60, 4, 4)) + y[:, None, None]
-    np.savez(folder / "task.npz", x=x[:40], y=y[:40], x_validation=x[40:], y_validation=y[40:])
-    told = {"data": str(folder / "task.npz"), "batch": 10, "steps": 6, "every": 2}
-    develop(**told, **FOLLOWED, **PARTS, save=folder / "run")
-    return open_recording(folder / "run").load(), read_allocation(folder / "run" / "training").load()
-
-
 def test_training_that_was_stopped_between_two_looks_goes_on(task, tmp_path, whole, monkeypatch):
     from closedloop.protocols.lca import LossChangeAllocation
 
@@ -152,10 +153,9 @@ def test_another_experiment_is_not_gone_on_with(task, tmp_path):
         develop(**{**task, "steps": 3}, **{**FOLLOWED, "starts": 1}, **PARTS, save=tmp_path / "run", exists="resume")
 
 
-def test_a_person_sees_layers_a_filmstrip_and_what_likeness_is_held_against(task, tmp_path):
-    develop(**task, **FOLLOWED, **PARTS, save=tmp_path / "run")
-    recording = open_recording(tmp_path / "run")
-    summary = protocol_of(read_experiment(tmp_path / "run"), "run").summary(tmp_path / "run", recording)
+def test_a_person_sees_layers_a_filmstrip_and_what_likeness_is_held_against(run):
+    recording = open_recording(run)
+    summary = protocol_of(read_experiment(run), "run").summary(run, recording)
     assert [table.title for table in summary.tables] == ["fc1: medians over 2 units", "output: medians over 2 units"]
     assert [row[0] for row in summary.tables[0].rows] == ["0", "3", "6"]
     words = " ".join(summary.lines)

@@ -13,7 +13,7 @@ from closedloop.optimizers import load_optimizer
 from closedloop.protocols import ascend, evolve, evolve_elites, landscape, present
 from closedloop.recording.reader import open_recording, read_pointer
 from closedloop.subjects import FunctionSubject, GaborSubject, Poisson
-from tests.small_runs import RUNS, call_again, cut_off
+from tests.small_runs import RUNS, call_again, cut_off, finished
 from tests.small_runs import run as small_run
 
 
@@ -147,9 +147,8 @@ def test_a_subject_that_lost_its_state(tmp_path):
 
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", RUNS)
-def test_of_every_protocol_the_same_call_goes_on_and_then_returns(name, tmp_path):
-    small_run(name, tmp_path / "whole")
-    whole = open_recording(tmp_path / "whole").load()
+def test_of_every_protocol_the_same_call_goes_on_and_then_returns(name, tmp_path, tmp_path_factory):
+    whole = open_recording(finished(name, tmp_path_factory.getbasetemp())).load()
     cut_off(name, tmp_path / "run")
     assert not read_pointer(tmp_path / "run")["finished"]
     call_again(name, tmp_path / "run")

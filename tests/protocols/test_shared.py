@@ -7,18 +7,16 @@ from closedloop.analysis.run_index import run_id
 from closedloop.cli import main
 from closedloop.formats import export
 from closedloop.report import write_report
-from tests.small_runs import RUNS, run
+from tests.small_runs import RUNS, finished
 
 
 @pytest.fixture(scope="module", params=RUNS)
 def made(request, tmp_path_factory):
     """A protocol's name, and the folder of a finished run of it."""
-    folder = tmp_path_factory.mktemp(request.param) / "runs" / "one"
-    run(request.param, folder)
-    return request.param, folder
+    return request.param, finished(request.param, tmp_path_factory.getbasetemp())
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(8)
 def test_a_run_is_reported_and_exported(made, tmp_path):
     _, folder = made
     page = write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")
@@ -30,6 +28,7 @@ def test_a_run_is_reported_and_exported(made, tmp_path):
     export(recording, "csv", tmp_path / "x.csv")
 
 
+@pytest.mark.sampled(12)
 def test_a_run_is_shown_in_a_terminal_of_80_columns(made, tmp_path, capsys, monkeypatch):
     _, folder = made
     monkeypatch.setenv("COLUMNS", "80")

@@ -29,8 +29,13 @@ class GreyLevels:
         self.levels, self.done, self.die_at = levels, 0, die_at
 
     def layout(self) -> Layout:
-        return Layout(self.levels, 0, self.subject.units, {"subject": "gabor", "seed": 0, "closedloop_version": "0"},
-                      {"level": ("float64", np.nan)})  # fmt: skip
+        return Layout(
+            self.levels,
+            0,
+            self.subject.units,
+            {"subject": "gabor", "seed": 0, "closedloop_version": "0"},
+            {"level": ("float64", np.nan)},
+        )
 
     def begin(self, recording: Recording) -> None:
         recording.keep("note.txt", b"a toy")
@@ -45,11 +50,14 @@ class GreyLevels:
         level, n = self.done / self.levels, len(shown.stimulus)
         self.done += 1
         coords = {
-            "thread": np.full(n, "reference"), "generation": np.full(n, self.done, np.int32),
-            "kind": np.full(n, "reference"), "stimulus_id": np.full(n, f"level-{level:.2f}"),
-            "repeat": shown.repeat.astype(np.int32), "onset_s": np.full(n, float(self.done)),
+            "thread": np.full(n, "reference"),
+            "generation": np.full(n, self.done, np.int32),
+            "kind": np.full(n, "reference"),
+            "stimulus_id": np.full(n, f"level-{level:.2f}"),
+            "repeat": shown.repeat.astype(np.int32),
+            "onset_s": np.full(n, float(self.done)),
             "level": np.full(n, level),
-        }  # fmt: skip
+        }
         return Rows(coords, shown.responses, np.empty((n, 0)), np.full(n, np.nan))
 
     def committed(self) -> None:
@@ -77,8 +85,10 @@ def _resume(run: Path, content, handed):
 
 
 def _summary(run: Path, recording) -> RunSummary:
-    rows = [[f"{level:.1f}", f"{response:.3g}"] for level, response in
-            zip(recording["level"].values, recording["responses"].values[:, 0], strict=True)]  # fmt: skip
+    rows = [
+        [f"{level:.1f}", f"{response:.3g}"]
+        for level, response in zip(recording["level"].values, recording["responses"].values[:, 0], strict=True)
+    ]
     return RunSummary([RunTable("Responses to grey levels", ("level", "response"), rows)], ["A toy was here."])
 
 

@@ -11,7 +11,7 @@ from closedloop import open_recording
 from closedloop.errors import ClosedLoopError, RecordingError
 from closedloop.protocols import resume
 from closedloop.recording import verify
-from tests.small_runs import RUNS, run
+from tests.small_runs import RUNS, finished, run
 
 
 class Died(BaseException):
@@ -25,8 +25,7 @@ KINDS = [pytest.param(name, marks=pytest.mark.long) if name in _LONG else name f
 
 @pytest.fixture(scope="module", params=KINDS)
 def whole(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param) / "run"
-    run(request.param, folder)
+    folder = finished(request.param, tmp_path_factory.getbasetemp())
     return request.param, open_recording(folder).load().drop_attrs()
 
 

@@ -14,7 +14,7 @@ from closedloop.errors import ClosedLoopError, RecordingError
 from closedloop.recording import pack, verify
 from closedloop.recording.reader import read_state
 from closedloop.recording.writer import Recording
-from tests.small_runs import RUNS, cut_off, go_on, run
+from tests.small_runs import RUNS, cut_off, finished, go_on
 
 #: Files of which nothing is read back.
 NOT_READ = ("LOCK",)
@@ -26,7 +26,7 @@ SPARE = 1
 def runs(request, tmp_path_factory):
     """A protocol's name, and the folders of a finished and of an unfinished run of it."""
     folder = tmp_path_factory.mktemp(request.param)
-    run(request.param, folder / "finished")
+    shutil.copytree(finished(request.param, tmp_path_factory.getbasetemp()), folder / "finished")
     cut_off(request.param, folder / "unfinished")
     return request.param, folder
 

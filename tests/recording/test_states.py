@@ -112,6 +112,7 @@ def test_numpy_scalars_and_tuples_become_plain():
         (np.complex128(1), "cannot save a complex"),
         (np.datetime64("2020-01-01"), "cannot save a date"),
         (np.array([None]), "cannot save an array of Python objects"),
+        (np.ma.masked_array([1, 2], [0, 1]), "cannot save a masked array"),
         ({1: 2}, "cannot save the key 1"),
         ({"__array__": "a0"}, "cannot save the key '__array__'"),
     ],
@@ -119,6 +120,14 @@ def test_numpy_scalars_and_tuples_become_plain():
 def test_refuses_what_is_not_plain(value, message):
     with pytest.raises(RecordingError, match=message):
         pack_state({"x": [0, value]})
+
+
+def test_what_holds_itself_is_refused():
+    endless = {}
+    endless["x"] = [endless]
+    for call in (pack_state, copied):
+        with pytest.raises(RecordingError, match=r"state\.x.* more than 100 deep; does one of them hold itself"):
+            call(endless)
 
 
 class Trap:

@@ -1,6 +1,7 @@
 import functools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -88,6 +89,14 @@ def test_a_function_may_overwrite_its_images():
 def test_what_is_not_a_response(returned, message):
     with pytest.raises(SubjectError, match=f"subject 'eye': {message}"):
         FunctionSubject(returned, 2, "eye").record(images())
+
+
+def test_rows_in_another_order_of_a_single_unit():
+    def sorting(x):
+        return pd.Series(x.mean((1, 2, 3))).sort_values()
+
+    with pytest.raises(SubjectError, match=r"a row for each image in their order.*\.sort_index\(\)"):
+        FunctionSubject(sorting).record(images()[np.argsort(-images().mean((1, 2, 3)))])
 
 
 def test_rows_of_different_length_of_a_single_unit():

@@ -438,6 +438,9 @@ def test_grayscale_networks_and_fixed_sizes_give_a_clear_error():
     [
         ({"layer": "con"}, r"no layer 'con' in this network\. Did you mean 'conv'"),
         ({"layer": "unused"}, "layer: 'unused' does not run, or returns no tensor with a batch axis"),
+        ({"layer": "conv#1"}, "layer: 'conv#1': 'conv' is called once; name it 'conv' alone"),
+        ({"layer": 3}, "layer: expected the names of one or more different layers"),
+        ({"units": np.array(0)}, "units: expected a number, list, range"),
         ({"layer": []}, "layer: expected the names of one or more different layers"),
         ({"layer": ["conv", "conv"]}, "layer: expected the names of one or more different layers"),
         ({"layer": [nn.ReLU()]}, "layer: expected the names"),

@@ -178,6 +178,14 @@ def test_other_errors_can_be_named():
         TestStripes.test_refuses_what_is_not_a_code(type("C", (Contract,), {"refusal": ValueError})(), "NaN")
 
 
+def test_one_is_kept_where_that_is_asked_for():
+    class Kept(TestStripes):
+        keep = True
+
+    assert Kept().one() is Kept().one() is not Kept().make()
+    assert TestStripes().one() is not TestStripes().one()
+
+
 def test_make_must_be_defined():
     with pytest.raises(NotImplementedError, match=r"define make\(self\)"):
         GeneratorContract().make()

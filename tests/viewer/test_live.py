@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import closedloop
 from closedloop.analysis import generation_scores
 from closedloop.loop.ending import run_state
+from closedloop.loop.protocol import protocol_of
+from closedloop.loop.settings import Settings
 from closedloop.viewer.live import Follower
 from tests import slow_run, small_runs
 
@@ -76,6 +80,17 @@ def test_progress_and_end(watched):
     assert whole["kind"] == "retest"
     assert whole["references"]["generation"][0] == -1
     assert whole["references"]["drift"]["cell-0"] == [0.0] * len(whole["references"]["generation"])
+
+
+def test_the_protocol_says_how_many_images_there_will_be(watched, monkeypatch):
+    folder, _ = watched
+    of_evolutions = protocol_of({}, "")
+    assert Follower(folder).snapshot()["total"] == 60
+    monkeypatch.setattr("closedloop.viewer.live.shown_protocol", lambda *_: replace(of_evolutions, budget=lambda _: 50))
+    assert Follower(folder).snapshot()["total"] == 100
+    assert of_evolutions.budget({}) == Settings.images
+    assert protocol_of({"protocol": "elites"}, "").budget({"images": 7}) == 7
+    assert protocol_of({"protocol": "present"}, "").budget({"images": 7}) is None
 
 
 def test_cautions_pictures_and_what_is_missing(watched):
