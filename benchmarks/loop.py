@@ -33,6 +33,7 @@ from unittest.mock import patch
 import numpy as np
 
 from closedloop import Session, Thread, files, load_optimizer
+from closedloop.cli.building import DEFAULT_UNIT
 from closedloop.generators import Fourier
 from closedloop.loop import rows as stored
 from closedloop.loop import schedule
@@ -226,7 +227,7 @@ def default_run(subject: Any, generator: Any, seed: int, images: int) -> Watch:
 
 def default_over_engine(rounds: int, images: int) -> dict[str, Any]:
     """The command that people run over the bare engine, and where its time goes."""
-    subject = load_subject("lite0", units=[971])
+    subject = load_subject("lite0", units=[int(DEFAULT_UNIT)])
     generator = matched_generator({"name": "native"}, subject)
     default_run(subject, generator, 0, 40)  # warm
     kept, rates, parts = [], [], defaultdict[str, list[tuple[float, float]]](list)

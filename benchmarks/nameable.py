@@ -6,9 +6,14 @@ the natural crop that the unit answers most to (of ``--photographs``), for DGN-A
 the same generator, and for gradient ascent in pixels, which fools the network that was climbed. Draws from the
 generator's prior are compared with photographs by the kernel distance of the judge's features (Bińkowski et al. 2018),
 and by precision and recall (Kynkäänniemi et al. 2019), beside those of photographs with others. Parts that are finished
-lie in ``--out`` and are not computed again; ``sheet.jpg`` there shows the images, a column for each unit.
+lie in ``--out`` and are not computed again; ``sheet.jpg`` there shows the images, a column for each unit, and
+``seeds.jpg`` what was evolved, a row for each unit and a column for each seed.
 
     python benchmarks/nameable.py [--quick] [--generator native] [--weights FILE] [--photographs DIR] [--out DIR]
+
+How the unit was chosen that the program begins with, ten seeds of each class in question:
+
+    python benchmarks/nameable.py --classes 130,611,971,980 --rows evolved --seeds 10 --images 1000 --draws 0 --out DIR
 """
 
 from __future__ import annotations
@@ -174,6 +179,20 @@ def draw_sheet(pictures: dict[str, list[np.ndarray]], names: Sequence[str], path
     figure.savefig(path, dpi=DPI, pil_kwargs={"quality": 85})
 
 
+def draw_seeds(found: Sequence[np.ndarray], names: Sequence[str], ranks: np.ndarray, path: Path) -> None:
+    """Writes what was evolved for each unit, a row, from each seed, with the rank of its class above."""
+    count = len(found[0])
+    figure = Figure(figsize=(SIDE * (count + 0.9), SIDE * 1.15 * len(found)), layout="constrained")
+    for row, axes in enumerate(figure.subplots(len(found), count, squeeze=False)):
+        for axis, image, rank in zip(axes, found[row], ranks[row], strict=True):
+            axis.imshow(image.transpose(1, 2, 0))
+            axis.set_title(f"rank {rank}", fontsize=7, pad=2)
+            axis.set_axis_off()
+        words = "\n".join(textwrap.wrap(names[row], 12))
+        axes[0].text(-0.06, 0.5, words, fontsize=8, ha="right", va="center", transform=axes[0].transAxes)
+    figure.savefig(path, dpi=DPI, pil_kwargs={"quality": 85})
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -184,6 +203,8 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, default=Path(references[0]))
     parser.add_argument("--crops", type=int, default=10_000)
     parser.add_argument("--units", type=int, default=40)
+    parser.add_argument("--classes", default=None, help="these output units in place of random ones, such as 130,980")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     parser.add_argument("--images", type=int, default=3_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=400)
@@ -201,30 +222,38 @@ def main() -> None:
         )
     out = options.out or Path(tempfile.mkdtemp(prefix="nameable-"))
     out.mkdir(parents=True, exist_ok=True)
-    subject = load_subject("lite0", layer="output", units=f"random:{options.units}", seed=7)
-    pictures: dict[str, list[np.ndarray]] = {row: [] for row in ROWS}
-    pictures["natural"] = list(kept(out / f"natural-{options.crops}.npz", lambda: natural(subject, options)))
+    asked = options.classes or f"random:{options.units}"
+    subject = load_subject("lite0", layer="output", units=asked, seed=7)
+    pictures: dict[str, list[np.ndarray]] = {row: [] for row in ROWS if row in options.rows}
+    if "natural" in pictures:
+        pictures["natural"] = list(kept(out / f"natural-{options.crops}.npz", lambda: natural(subject, options)))
+    makers = {"evolved": evolve, "dgn-am": dgn_am, "pixels": climb}
     began = time.monotonic()
     for unit, name in enumerate(subject.units.neuroid_id):
-        for row, make in (("evolved", evolve), ("dgn-am", dgn_am), ("pixels", climb)):
+        for row, make in ((row, makers[row]) for row in pictures if row in makers):
             part = out / f"{row}-{unit:02d}.npz"
             pictures[row].append(kept(part, lambda make=make, unit=unit: make(subject, unit, options)))
         print(f"{time.monotonic() - began:6.0f} s  {name}", flush=True)
-    result: dict[str, Any] = {"generator": options.generator, "judge": options.judge, "units": options.units}
+    result: dict[str, Any] = {"generator": options.generator, "judge": options.judge, "units": len(subject.units)}
     judge = load_subject(options.judge, layer="output", units="all")
-    classes = np.asarray(subject.units.coords["channel"])
+    classes = np.asarray(subject.units.coords["channel"]).astype(int)
+    names = [imagenet_classes()[c] for c in classes]
     for row, found in pictures.items():
-        ranks = [
-            (scores > scores[c]).sum()
-            for c, images in zip(classes, found, strict=True)
-            for scores in judge.record(images)
-        ]
-        top = {k: round(float(np.mean(np.array(ranks) < k)), 3) for k in (1, 5)}
-        print(f"{row:10s} first {top[1]:6.1%}   first five {top[5]:6.1%}   median rank {np.median(ranks) + 1:.0f}")
+        scores = np.stack([judge.record(images) for images in found])  # (units, seeds, 1000)
+        own = np.take_along_axis(scores, classes[:, None, None], 2)
+        ranks = (scores > own).sum(2) + 1
+        top = {k: round(float((ranks <= k).mean()), 3) for k in (1, 5)}
+        print(f"{row:10s} first {top[1]:6.1%}   first five {top[5]:6.1%}   median rank {np.median(ranks):.0f}")
         prefix = "" if row == "evolved" else f"{row.replace('-', '_')}_"
         result |= {f"{prefix}top1": top[1], f"{prefix}top5": top[5]}
-    draw_sheet(pictures, [imagenet_classes()[int(c)] for c in classes], out / "sheet.jpg")
-    result |= draws(options, load_subject(options.judge, layer="global_pool", units="all"))
+        if row == "evolved":
+            for one, name in zip(ranks, names, strict=True):
+                print(f"    {name}: first in {(one == 1).sum()} of {len(one)}, ranks {', '.join(map(str, one))}")
+            draw_seeds(found, names, ranks, out / "seeds.jpg")
+    if set(SHOWN) <= pictures.keys():
+        draw_sheet(pictures, names, out / "sheet.jpg")
+    if options.draws:
+        result |= draws(options, load_subject(options.judge, layer="global_pool", units="all"))
     print(json.dumps(result))
 
 

@@ -6,11 +6,12 @@ import hashlib
 import inspect
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
-from functools import partial
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import NoneType, UnionType
@@ -301,7 +302,27 @@ def by_hand(known: Mapping[str, Any], what: str, cure: str) -> str:
 
 def names(kind: str) -> list[str]:
     """Returns the known names of a kind: "subjects", "generators" or "optimizers"."""
-    return sorted(entry.name for entry in metadata.entry_points(group=f"closedloop.{kind}"))
+    return sorted(entry.name for entry in installed(kind))
+
+
+def installed(kind: str) -> tuple[metadata.EntryPoint, ...]:
+    """Returns the entry points of a kind; they are read again when something was installed since."""
+    return _installed(kind, tuple(map(_seen, sys.path)))
+
+
+@lru_cache(maxsize=16)
+def _installed(kind: str, folders: tuple[tuple[str, int, int], ...]) -> tuple[metadata.EntryPoint, ...]:
+    """Reads the facts of every installed package, which takes as long as a small experiment's generation."""
+    return tuple(metadata.entry_points(group=f"closedloop.{kind}"))
+
+
+def _seen(folder: str) -> tuple[str, int, int]:
+    """Returns what changes about a folder of packages when one is added or taken away."""
+    try:
+        found = os.stat(folder or ".")
+    except OSError:
+        return folder, 0, 0
+    return folder, found.st_ino, found.st_mtime_ns
 
 
 def check_name(kind: str, name: str) -> None:
@@ -439,7 +460,7 @@ def has_option(kind: str, name: str, option: str) -> bool:
 def find(kind: str, name: str) -> Any:
     """Returns what a name, without its own argument, stands for; raises as `build` does."""
     head = name.partition(":")[0]
-    found = [e for e in metadata.entry_points(group=f"closedloop.{kind}") if e.name == head]
+    found = [entry for entry in installed(kind) if entry.name == head]
     if not found:
         raise UnknownNameError(f"{kind[:-1]}: no {kind[:-1]} named {name!r}.{closest(head, names(kind))}")
     try:

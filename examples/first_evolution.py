@@ -11,7 +11,7 @@ from closedloop.protocols import evolve
 from closedloop.subjects import load_subject
 
 images = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-subject = load_subject("lite0", layer="output", units=[7])
+subject = load_subject("lite0", layer="output", units=[980])
 generator = load_generator("native")
 optimizer = load_optimizer("auto", generator.space, seed=0, images=images)
 evolve(subject, generator, optimizer, images=images, save="runs/first")

@@ -74,8 +74,16 @@ def main() -> None:
     targets = (inputs[:, 0] + inputs[:, 1] ** 2 > 1).long()
     watched = Watched(({"x": inputs}, targets))
     with tempfile.TemporaryDirectory() as folder:
-        told = TrainingArguments(folder, num_train_epochs=2, per_device_train_batch_size=20, learning_rate=0.01,
-                                 report_to="none", save_strategy="no", disable_tqdm=True, use_cpu=True)  # fmt: skip
+        told = TrainingArguments(
+            folder,
+            num_train_epochs=2,
+            per_device_train_batch_size=20,
+            learning_rate=0.01,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+        )
         Trainer(Network(), told, train_dataset=Examples(inputs, targets), callbacks=[watched]).train()
     found = watched.lca.dataset()
     change = float(found.loss[-1] - found.loss_before[0])
