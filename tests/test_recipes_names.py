@@ -22,17 +22,33 @@ def plug_in(monkeypatch):
     module = types.ModuleType("plug_in")
     module.make = lambda *arguments, size=1: ("made", arguments, size)
     monkeypatch.setitem(sys.modules, "plug_in", module)
-    known = metadata.entry_points
+    known = recipes.installed
 
-    def entry_points(group):
+    def installed(kind):
         added = [
-            metadata.EntryPoint("mine", "plug_in:make", group),
-            metadata.EntryPoint("broken", "package_that_is_not_there:make", group),
+            metadata.EntryPoint("mine", "plug_in:make", f"closedloop.{kind}"),
+            metadata.EntryPoint("broken", "package_that_is_not_there:make", f"closedloop.{kind}"),
         ]
-        return [*known(group=group), *added]
+        return (*known(kind), *added)
 
-    monkeypatch.setattr(recipes.metadata, "entry_points", entry_points)
+    monkeypatch.setattr(recipes, "installed", installed)
     return module
+
+
+def test_what_is_installed_is_read_once_and_again_when_something_was_added(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    reads, entry_points = [], metadata.entry_points
+    monkeypatch.setattr(metadata, "entry_points", lambda **group: reads.append(group) or entry_points(**group))
+    for _ in range(3):
+        assert "late" not in recipes.names("generators")
+    assert len(reads) == 1
+    facts = tmp_path / "late-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[closedloop.generators]\nlate = closedloop.generators.pixels:Pixels\n")
+    assert "late" in recipes.names("generators")
+    assert recipes.build("generators", "late", resolution=4).resolution == 4
+    assert len(reads) == 2
 
 
 def test_names():

@@ -11,7 +11,7 @@ from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.noise import unwrap
-from closedloop.loop.parts import FilePart, RunPart, SubjectPart, UnitPart
+from closedloop.loop.parts import FilePart, ReferencePart, RunPart, SubjectPart, UnitPart
 from closedloop.loop.settings import option, settings
 from closedloop.recording.layout import REFERENCES, is_run
 
@@ -29,7 +29,7 @@ class AtlasOptions:
         help="Methods of ascend, and 'evolved'; separated by commas.",
     )
     naturals: str = option(
-        default="bundled",
+        default=ReferencePart.references,
         metavar="FOLDER",
         help="Natural images: a folder, whose subfolders are classes, or 'bundled' (160 photographs).",
     )

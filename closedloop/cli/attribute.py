@@ -12,6 +12,7 @@ from closedloop.cli.building import DEFAULT_UNIT, in_torch, load, subject_recipe
 from closedloop.cli.console import say
 from closedloop.cli.options import Command
 from closedloop.cli.record import BUNDLED
+from closedloop.cli.show import FIGURES
 from closedloop.cli.tables import show_table
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.files import complete
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 #: Images in one figure.
 MOST = 24
-_FORMATS = (".png", ".pdf", ".svg")
 
 
 @settings
@@ -83,8 +83,8 @@ def _checked(given: Mapping[str, Any]) -> tuple[tuple[Filter, ...], Path, Path |
     """Returns filters, the figure's path and that of the images, before anything is loaded."""
     chosen = _filters(given.get("filter", AttributionPart.filter))
     out, images = given.get("out", AttributionPart.out), given.get("images")
-    if out.suffix.lower() not in _FORMATS:
-        raise InvalidArgumentError(f"out: expected a name ending in {', '.join(_FORMATS)}, got {out}.")
+    if out.suffix.lower() not in FIGURES:
+        raise InvalidArgumentError(f"out: expected a name ending in {', '.join(FIGURES)}, got {out}.")
     if images is not None and str(images) == BUNDLED and not images.exists():
         images = None
     if images is not None and not images.exists():

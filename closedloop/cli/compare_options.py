@@ -7,7 +7,7 @@ from typing import Any
 
 from closedloop.checks import whole_number
 from closedloop.errors import InvalidArgumentError
-from closedloop.loop.settings import option, settings
+from closedloop.loop.settings import Timing, option, settings
 from closedloop.protocols import CONTENDERS, PUBLISHED, CompareSettings, Contender
 
 
@@ -19,7 +19,7 @@ class CompareOptions(CompareSettings):
         default=",".join(CONTENDERS), metavar="NAMES", help="Methods of ascend, and 'evolved'; separated by commas."
     )
     budgets: str = option(default=PUBLISHED, metavar="NUMBERS", help="Numbers, and 'published'; separated by commas.")
-    seed: int = option(default=0, least=0, help="Seed of the whole experiment.")
+    seed: int = option(default=Timing.seed, least=0, help="Seed of the whole experiment.")
 
 
 def told(given: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,32 +10,8 @@ from closedloop.cli.building import read_config, read_named, where_of
 from closedloop.cli.console import Meter
 from closedloop.cli.lca import training_options
 from closedloop.cli.options import Command
-from closedloop.loop.parts import FilePart, RunPart
-from closedloop.loop.settings import option, settings
-from closedloop.recipes import OPTIMIZER
+from closedloop.loop.parts import FilePart, LookPart, RunPart
 from closedloop.recording.layout import REFERENCES
-
-
-@settings
-class DevelopOptions:
-    """By what images are evolved, and which fixed images are shown."""
-
-    generator: str = option(
-        default="fourier",
-        metavar="NAME",
-        help="What turns codes into images: fourier, pixels, cppn, native …; or with options: '{name: fourier, cutoff: "
-        "3}'. It is matched to the network's size and colours.",
-    )
-    strategy: str = option(
-        default=OPTIMIZER,
-        metavar="NAME",
-        help="What proposes codes: auto, sphere-cma, nes …; or with options: '{name: cma, population: 20}'.",
-    )
-    references: str = option(
-        default="examples",
-        metavar="FOLDER",
-        help="The fixed set of images: examples of the training, a folder, or 'bundled' (160 photographs).",
-    )
 
 
 def develop(given: Mapping[str, Any]) -> None:
@@ -49,7 +25,7 @@ def develop(given: Mapping[str, Any]) -> None:
     names = DevelopSettings.__dataclass_fields__
     told |= {name: value for name, value in {**content, **given}.items() if name in names}
     parts: dict[str, Any] = {
-        name: read_named(given.get(name, content.get(name, getattr(DevelopOptions, name))))
+        name: read_named(given.get(name, content.get(name, getattr(LookPart, name))))
         for name in ("generator", "strategy")
     }
     where = where_of(given, "develop", told.get("network", "mlp"))
@@ -64,7 +40,7 @@ COMMAND = Command(
         FilePart,
         "closedloop.protocols:TrainSettings",
         "closedloop.protocols:DevelopSettings",
-        DevelopOptions,
+        LookPart,
         "closedloop.protocols:AllocationSettings",
         RunPart,
     ),
@@ -75,7 +51,7 @@ def _references(given: Mapping[str, Any], content: Mapping[str, Any]) -> Any:
     """Returns the fixed set of images: what was said, or a file says; a run's own copy of it."""
     from closedloop.recording.references import read_references
 
-    said = given.get("references", content.get("references", DevelopOptions.references))
+    said = given.get("references", content.get("references", LookPart.references))
     if "references" not in given and said == REFERENCES:
         return read_references(Path(given["config"]).parent)
     return said

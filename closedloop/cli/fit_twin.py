@@ -12,6 +12,7 @@ from closedloop.cli.building import read_named
 from closedloop.cli.console import Meter, free_path, say, tell
 from closedloop.cli.options import Command
 from closedloop.cli.tables import show_table
+from closedloop.loop.parts import FeaturesPart
 from closedloop.loop.settings import option, settings
 
 if TYPE_CHECKING:
@@ -23,17 +24,8 @@ MOST = 20
 
 @settings
 class TwinPart:
-    """What a twin reads, and where it is kept."""
+    """How a twin reads features, and where it is kept."""
 
-    features: str = option(
-        default="lite0",
-        metavar="NAME",
-        help="Network whose activations are read: lite0, lite1, torchvision:NAME …; random for lite0 with random "
-        "weights, a control; or with options: '{name: lite1, resolution: 128}'.",
-    )
-    layers: str = option(
-        default="auto", metavar="NAMES", help="Its layers, with commas; auto: one for each size of map."
-    )
     readout: str = option(
         default="ridge",
         metavar="NAME",
@@ -64,12 +56,12 @@ def fit_twin(
     seed = given.get("seed", TwinPart.seed)
     count = recordings[0].sizes["neuroid"]
     units = parse_columns(given["units"], count, seed) if "units" in given else None
-    layers = given.get("layers", TwinPart.layers)
+    layers = given.get("layers", FeaturesPart.layers)
     readout = given.get("readout", TwinPart.readout)
-    named = read_named(given.get("features", TwinPart.features))
+    named = read_named(given.get("features", FeaturesPart.features))
     features = named if len(named) > 1 else named["name"]
     out = given["out"] if "out" in given else free_path(run[0].resolve().with_name(f"{run[0].resolve().name}-twin"))
-    chosen = layers if layers == "auto" else [name.strip() for name in layers.split(",")]
+    chosen = layers if layers == FeaturesPart.layers else [name.strip() for name in layers.split(",")]
     with Meter("features") as meter:
         twin = fit(recordings, features, chosen, readout=readout, units=units, seed=seed, progress=meter)
     twin.save(out)
@@ -78,7 +70,7 @@ def fit_twin(
     say(f"Twin: {out}    As a subject: --subject twin:{out}")
 
 
-COMMAND = Command(fit_twin, (TwinPart,))
+COMMAND = Command(fit_twin, (FeaturesPart, TwinPart))
 
 
 def _show(table: xr.Dataset) -> None:

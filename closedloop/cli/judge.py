@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from closedloop.cli.building import numbers_of, read_config, run_folder, training_of
+from closedloop.cli.building import numbers_of, read_config, training_of, where_of
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.loop.parts import FilePart, RunPart
@@ -19,11 +19,11 @@ def judge(given: Mapping[str, Any]) -> None:
     from closedloop.protocols import judge as judge_treatments
 
     numbers = training_of(given, read_config(given, "judge")) | numbers_of(JudgeSettings, given, {})
-    run = run_folder(given, "judge", read_settings(JudgeSettings, numbers).network)
-    say(f"Run: {run}")
+    where = where_of(given, "judge", read_settings(JudgeSettings, numbers).network)
+    say(f"Run: {where['save']}")
     with Meter("judging") as meter:
-        judge_treatments(save=run, exists=given.get("exists", "fail"), progress=meter, **numbers)
-    show_run(run)
+        judge_treatments(**where, progress=meter, **numbers)
+    show_run(where["save"])
 
 
 COMMAND = Command(judge, (FilePart, "closedloop.protocols:JudgeSettings", RunPart))

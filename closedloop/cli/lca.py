@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from closedloop.cli.building import numbers_of, read_config, run_folder, training_of
+from closedloop.cli.building import numbers_of, read_config, training_of, where_of
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError
@@ -29,17 +29,16 @@ def lca(given: Mapping[str, Any]) -> None:
     content = read_config(given, "lca", "lca-seeds")
     said = training_options(given, content, "lca")
     chosen = read_settings(SeedsSettings, numbers_of(SeedsSettings, given, content))
-    folder = run_folder(given, "lca", said.get("network", "mlp"))
-    say(f"Run: {folder}")
-    where = {"save": folder, "exists": given.get("exists", "fail")}
+    where = where_of(given, "lca", said.get("network", "mlp"))
+    say(f"Run: {where['save']}")
     with Meter("training") as meter:
         if chosen.seeds == 1 and not chosen.against:
             train(**where, progress=meter, **said)
         else:
             found = train_seeds(**where, progress=meter, seeds=chosen.seeds, against=chosen.against, **said)
-    show_run(folder)
+    show_run(where["save"])
     if chosen.seeds > 1:
-        _write_table(found, folder / TABLE)
+        _write_table(found, where["save"] / TABLE)
 
 
 COMMAND = Command(

@@ -10,28 +10,19 @@ from closedloop.cli.building import DEFAULT_UNIT, asked, numbers_of, read_config
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError
-from closedloop.loop.parts import FilePart, ObjectivePart, RunPart, SubjectPart, UnitPart
+from closedloop.loop.parts import FeaturesPart, FilePart, ObjectivePart, RunPart, SubjectPart, UnitPart
 from closedloop.loop.settings import option, settings
 
 
 @settings
 class PoolPart:
-    """What is searched, and by which features."""
+    """What is searched."""
 
     images: Path | None = option(
         default=None,
         metavar="FOLDER",
         shown="required",
         help="Folder of images, up to a million; those in folders within it count, too.",
-    )
-    features: str = option(
-        default="lite0",
-        metavar="NAME",
-        help="Network whose activations tell images apart: lite0, lite1, torchvision:NAME …; random for lite0 with "
-        "random weights, a control; or with options: '{name: lite1, resolution: 128}'.",
-    )
-    layers: str = option(
-        default="auto", metavar="NAMES", help="Its layers, with commas; auto: one for each size of map."
     )
     cache: Path | None = option(
         default=None, metavar="FOLDER", shown="the user's", help="Where features are kept between searches."
@@ -51,15 +42,15 @@ def search_natural(given: Mapping[str, Any]) -> None:
         raise InvalidArgumentError("images: expected a folder of images, got none; say which one with --images.")
     Folder.of(images)  # before the subject is loaded
     subject, beside = asked(given, content, "search")
-    named = read_named(given.get("features", content.get("features", PoolPart.features)))
-    layers = given.get("layers", PoolPart.layers)
+    named = read_named(given.get("features", content.get("features", FeaturesPart.features)))
+    layers = given.get("layers", FeaturesPart.layers)
     say(f"Run: {beside['save']}")
     with Meter("searching") as meter:
         search(
             subject,
             images,
             features=named if len(named) > 1 else named["name"],
-            layers=layers if layers == PoolPart.layers else [name.strip() for name in layers.split(",")],
+            layers=layers if layers == FeaturesPart.layers else [name.strip() for name in layers.split(",")],
             cache=given.get("cache"),
             progress=meter,
             **beside,
@@ -73,6 +64,7 @@ COMMAND = Command(
     (
         FilePart,
         PoolPart,
+        FeaturesPart,
         SubjectPart,
         UnitPart,
         ObjectivePart,

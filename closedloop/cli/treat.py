@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from closedloop.cli.building import numbers_of, read_config, run_folder, training_of
+from closedloop.cli.building import numbers_of, read_config, training_of, where_of
 from closedloop.cli.console import Meter, say
 from closedloop.cli.options import Command
 from closedloop.loop.parts import FilePart, RunPart
@@ -19,10 +19,11 @@ def treat(given: Mapping[str, Any]) -> None:
     from closedloop.protocols import treat as treat_network
 
     numbers = training_of(given, read_config(given, "treat")) | numbers_of(TreatSettings, given, {})
-    run = run_folder(given, "treat", "-".join(read_settings(TreatSettings, numbers).treatment))
+    where = where_of(given, "treat", "-".join(read_settings(TreatSettings, numbers).treatment))
+    run = where["save"]
     say(f"Run: {run}")
     with Meter("treating") as meter:
-        treat_network(save=run, exists=given.get("exists", "fail"), progress=meter, **numbers)
+        treat_network(**where, progress=meter, **numbers)
     show_run(run)
     if (run / "diagnosis").is_dir():
         say(f"Diagnosis: closedloop show {run / 'diagnosis'}")

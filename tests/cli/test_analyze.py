@@ -14,6 +14,8 @@ from closedloop.generators import Fourier
 from closedloop.protocols import landscape, present
 from closedloop.subjects import GaborSubject
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 GENERATOR = Fourier(resolution=16, cutoff=2)
 
 

@@ -1,5 +1,7 @@
 """The command line, from the words that a user types to what stands on the terminal and on the disk."""
 
+import contextlib
+import io
 import signal
 import subprocess
 import sys
@@ -16,7 +18,10 @@ from closedloop.cli.evolve import merge
 from closedloop.loop.experiment import Experiment
 from closedloop.recording import Recording, open_recording
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 SMALL = ["--subject", "gabor", "--images", "120", "--references", "none"]
+FEW = ["--images", "20", "--references", "none"]
 
 
 @pytest.fixture
@@ -26,20 +31,33 @@ def work(tmp_path, monkeypatch):
     return tmp_path
 
 
+SMALL_EXPERIMENT = {
+    "subject": {"name": "gabor", "resolution": 16},
+    "generator": {"name": "fourier", "resolution": 16, "cutoff": 4},
+    "optimizer": {"name": "isotropic", "population": 10},
+    "images": 100,
+    "interleave": 2,
+    "retest_repeats": 3,
+}
+
+
 @pytest.fixture
 def config(work):
     """A small experiment on a model neuron."""
-    content = {
-        "subject": {"name": "gabor", "resolution": 16},
-        "generator": {"name": "fourier", "resolution": 16, "cutoff": 4},
-        "optimizer": {"name": "isotropic", "population": 10},
-        "images": 100,
-        "interleave": 2,
-        "retest_repeats": 3,
-    }
     path = work / "experiment.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(SMALL_EXPERIMENT))
     return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The run of that experiment, beside what its command said."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(SMALL_EXPERIMENT))
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        main(["evolve", "--config", str(folder / "experiment.yaml"), "--out", str(folder / "run")])
+    (folder / "said").write_text(said.getvalue())
+    return folder / "run"
 
 
 def fails(arguments, capsys):
@@ -58,24 +76,21 @@ def test_help_names_every_command():
         assert word in result.stdout
 
 
-def test_evolve_writes_a_run_a_table_and_a_figure(config, capsys):
-    main(["evolve", "--config", str(config), "--out", "run"])
-    out = capsys.readouterr().out
+def test_evolve_writes_a_run_a_table_and_a_figure(finished):
+    out = (finished.parent / "said").read_text()
     for word in ("evolved best ± s.e.", "best natural reference", "evolved ÷ natural", "images", "seconds", "gabor"):
         assert word in out
-    run = config.parent / "run"
-    with Image.open(run / "summary.png") as figure:
+    with Image.open(finished / "summary.png") as figure:
         assert figure.width > 1000
         assert np.asarray(figure.convert("L")).std() > 10
-    ds = closedloop.open_recording(run)
+    ds = closedloop.open_recording(finished)
     assert ds.attrs["finished"] == 1
     assert set(ds.kind.values) == {"evolved", "reference", "retest"}
 
 
-def test_the_file_in_the_run_repeats_it(config):
-    main(["evolve", "--config", str(config), "--out", "first"])
-    main(["evolve", "--config", "first/experiment.yaml", "--out", "second"])
-    first, second = closedloop.open_recording("first"), closedloop.open_recording("second")
+def test_the_file_in_the_run_repeats_it(finished, work):
+    main(["evolve", "--config", str(finished / "experiment.yaml"), "--out", "second"])
+    first, second = closedloop.open_recording(finished), closedloop.open_recording("second")
     assert first.load().equals(second.load())
 
 
@@ -89,13 +104,13 @@ def test_options_take_precedence_over_the_file(config):
 
 def test_seed_changes_the_evolution(config):
     for seed in ("1", "2"):
-        main(["evolve", "--config", str(config), "--seed", seed, "--images", "20", "--out", f"run{seed}"])
+        main(["evolve", "--config", str(config), "--seed", seed, *FEW, "--out", f"run{seed}"])
     one, two = (closedloop.open_recording(f"run{s}") for s in "12")
     assert not np.array_equal(one.score, two.score, equal_nan=True)
 
 
 def test_the_seed_of_a_repeated_run_can_be_changed(config):
-    main(["evolve", "--config", str(config), "--images", "20", "--out", "run"])
+    main(["evolve", "--config", str(config), *FEW, "--out", "run"])
     main(["evolve", "--config", "run/experiment.yaml", "--seed", "5", "--out", "other"])
     assert yaml.safe_load((config.parent / "other" / "experiment.yaml").read_text())["optimizer"]["seed"] == 5
     one, two = (closedloop.open_recording(run) for run in ("run", "other"))
@@ -108,7 +123,7 @@ def test_several_threads_in_a_file(config, capsys):
     optimizer = content.pop("optimizer")
     content["threads"] = [{"name": n, "generator": generator, "optimizer": optimizer} for n in ("a", "b")]
     config.write_text(yaml.safe_dump(content))
-    main(["evolve", "--config", str(config), "--images", "20", "--out", "run"])
+    main(["evolve", "--config", str(config), *FEW, "--out", "run"])
     ds = closedloop.open_recording("run")
     codes = [ds.latent_code.values[(ds.thread == n).values & (ds.generation == 0).values] for n in ("a", "b")]
     assert codes[0].shape == codes[1].shape == (10, codes[0].shape[1])
@@ -116,16 +131,14 @@ def test_several_threads_in_a_file(config, capsys):
     assert "summary-a.png" in capsys.readouterr().out
 
 
-def test_resume_of_a_finished_run_shows_it(config, capsys):
-    main(["evolve", "--config", str(config), "--out", "run"])
+def test_resume_of_a_finished_run_shows_it(finished, capsys):
     capsys.readouterr()
-    main(["resume", "run"])
+    main(["resume", str(finished)])
     assert "evolved best ± s.e." in capsys.readouterr().out
 
 
-def test_show_writes_a_figure_elsewhere(config, work):
-    main(["evolve", "--config", str(config), "--out", "run"])
-    main(["show", "run", "--figure", "figure.pdf"])
+def test_show_writes_a_figure_elsewhere(finished, work):
+    main(["show", str(finished), "--figure", "figure.pdf"])
     assert (work / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
@@ -174,7 +187,7 @@ def test_units_of_a_model_neuron(capsys):
         (["record", "--subject", "gabor:3"], "it takes nothing more behind its name"),
         (["record", "--subject", "{name: gabor, units: 3}"], "it has no option 'units'. Did you mean 'count'"),
         (["evolve", "--unit", "1000"], "1000 is out of range; layer 'output' has channels 0 to 999"),
-        (["evolve", "--layer", "blocks.2"], "expected one unit to excite, got 40 of 'lite0'"),
+        (["evolve", "--layer", "blocks.2", "--engine", "eager"], "expected one unit to excite, got 40 of 'lite0'"),
         (["evolve", "--subject", "lite9"], "Did you mean 'lite"),
         (["evolve", *SMALL, "--optimizer", "cmaa"], "Did you mean 'cma"),
         (["evolve", *SMALL, "--generator", "fourrier"], "Did you mean 'fourier'"),
@@ -230,7 +243,7 @@ def test_debug_shows_the_traceback(work):
 
 def test_free_names_are_counted(config):
     for _ in range(2):
-        main(["evolve", "--config", str(config), "--images", "20"])
+        main(["evolve", "--config", str(config), *FEW])
     assert sorted(p.name for p in (config.parent / "runs").iterdir()) == ["gabor-output", "gabor-output-2"]
 
 
@@ -291,30 +304,33 @@ def test_who_stops_it_while_it_is_imported_sees_no_traceback():
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
-def test_an_export_that_is_stopped_leaves_nothing(tmp_path, capsys, monkeypatch, error, status):
-    monkeypatch.chdir(tmp_path)
-    small = ["--generator", "fourier", "--images", "40", "--references", "none"]
-    main(["evolve", "--subject", "gabor", *small, "--out", "run"])
-
+def test_an_export_that_is_stopped_leaves_nothing(named, work, capsys, monkeypatch, error, status):
     def stop(part):
         raise error
 
     monkeypatch.setattr("closedloop.formats.csv._table", stop)
     with pytest.raises(SystemExit, match=str(status)) as ended:
-        main(["export", "run", "--to", "csv", "--out", "table.csv"])
+        main(["export", str(named), "--to", "csv", "--out", "table.csv"])
     assert ended.value.code == status
     assert "Nothing was left half written" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+    assert list(work.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """The run of a single thread that has a name."""
+    run = tmp_path_factory.mktemp("named") / "run"
+    main(["evolve", "--subject", "{name: gabor, resolution: 16}", "--images", "40", "--references", "none",
+          "--thread", "cells: generator=fourier", "--out", str(run)])  # fmt: skip
+    return run
 
 
 @pytest.mark.parametrize("given", [[], ["--images", "50"], ["--optimizer", "nes"]])
-def test_a_single_thread_keeps_its_name(config, given):
-    small = ["--subject", "gabor", "--images", "40", "--references", "none"]
-    main(["evolve", *small, "--thread", "cells: generator=fourier", "--out", "run"])
-    main(["evolve", "--config", "run/experiment.yaml", *given, "--out", "again"])
-    first, again = (yaml.safe_load((config.parent / f"{n}/experiment.yaml").read_text()) for n in ("run", "again"))
+def test_a_single_thread_keeps_its_name(named, work, given):
+    main(["evolve", "--config", str(named / "experiment.yaml"), *given, "--out", "again"])
+    first, again = (yaml.safe_load((run / "experiment.yaml").read_text()) for run in (named, work / "again"))
     assert [t["name"] for t in again["threads"]] == [t["name"] for t in first["threads"]] == ["cells"]
     if not given:
         assert again == first
-        found, expected = (open_recording(config.parent / n).load() for n in ("again", "run"))
+        found, expected = (open_recording(run).load() for run in (work / "again", named))
         assert found.drop_attrs().identical(expected.drop_attrs())

@@ -12,6 +12,8 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import write_png
 from closedloop.protocols import read_ascent
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 SMALL = ["--subject", "energy", "--method", "tv", "--steps", "6", "--every", "3"]
 
 

@@ -6,6 +6,8 @@ from closedloop.cli import main
 from closedloop.recording.reader import read_experiment
 from tests import small_atlas
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 
 def said(capsys):
     found = capsys.readouterr()

@@ -7,6 +7,8 @@ from closedloop import open_recording
 from closedloop.cli import main
 from closedloop.images.movies import decode_movie
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 SCRIPT = """
 import torch
 from torch import nn

@@ -5,6 +5,8 @@ import pytest
 from closedloop.cli import main
 from tests.planted import planted_folder, planted_subject
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):

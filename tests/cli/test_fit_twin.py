@@ -11,7 +11,7 @@ from tests import small_twins
 def test_a_twin_of_a_run(tmp_path, capsys):
     run, out = tmp_path / "run", tmp_path / "twin"
     present(small_twins.lab(), small_twins.shown(), repeats=2, progress=False, save=run)
-    features = "{name: lite0, resolution: 32, weights: random}"
+    features = "{name: lite0, resolution: 32, weights: random, engine: eager}"
     main(["fit-twin", str(run), "--features", features, "--layers", "blocks.0,blocks.2", "--out", str(out)])
     said = capsys.readouterr().out
     assert "held-out r" in said

@@ -6,6 +6,8 @@ import yaml
 from closedloop import open_recording
 from closedloop.cli import main
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 TWO = "{name: gabor, count: 2, resolution: 16, seed: 1}"
 ONE = "{name: gabor, count: 1, resolution: 16, seed: 1}"
 FOURIER = "{name: fourier, resolution: 16, cutoff: 2}"
@@ -58,7 +60,7 @@ def test_two_models_disagree(work, capsys):
         for angle in (0.0, 90.0)
         for word in ("--model", f"{{name: gabor, resolution: 16, orientation_deg: {angle}}}")
     ]
-    sizes = ["--copies", "1", "--steps", "3", "--naturals", "3", "--repeats", "2"]
+    sizes = ["--copies", "1", "--steps", "3", "--images", "40", "--naturals", "3", "--repeats", "2"]
     main(["controversial", *models, "--subject", ONE, "--generator", FOURIER, *sizes, "--out", "run"])
     assert "Images about which the models disagree" in capsys.readouterr().out
     assert repeats("controversial", work)

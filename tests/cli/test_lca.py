@@ -15,6 +15,8 @@ from closedloop.recording.reader import read_experiment
 from closedloop.report import repeating
 from tests.protocols.test_lca import small
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 
 @pytest.fixture
 def task(tmp_path, monkeypatch):

@@ -99,6 +99,8 @@ def test_recorded_images_have_the_defaults_that_are_shown(tmp_path):
 
 
 def test_defaults_that_belong_to_others_are_theirs():
+    from closedloop.analysis import pilot_models, plan
+    from closedloop.gradients.allocation import Allocator
     from closedloop.gradients.attribution import attribute
     from closedloop.optimizers.elites import MapElites
     from closedloop.protocols import landscape
@@ -117,6 +119,12 @@ def test_defaults_that_belong_to_others_are_theirs():
     assert {name: shown[name][0].default for name in ("seed", "steps")} == {
         name: default(attribute, name) for name in ("seed", "steps")
     }
+    shown = find_command("plan").fields()
+    for name, function in {"success": plan, "wanted": plan, "alpha": plan, "resamples": pilot_models}.items():
+        assert shown[name][0].default == default(function, name)
+    shown = find_command("lca").fields()
+    for name in ("rule", "tolerance", "batch_norm"):
+        assert shown[name][0].default == default(Allocator, name)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +141,25 @@ def test_help_imports_little(words, heavy):
     assert not set(heavy) & set(json.loads(done.stderr.splitlines()[-1]))
 
 
+def test_a_session_is_ready_before_what_analysis_takes_is_imported():
+    code = (
+        "import sys, closedloop.cli.evolve, closedloop.loop.experiment, closedloop.loop.session\n"
+        "print(sorted({'scipy.stats', 'scipy.optimize', 'matplotlib', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_units_have_one_language_and_two_names():
-    for name in ("evolve", "ascend", "compare", "elites", "record", "attribute"):
-        assert find_command(name).fields()["units"][0].metadata["names"] == ("--unit",)
+    named = [options["units"][0] for name in COMMANDS if "units" in (options := find_command(name).fields())]
+    assert len(named) > 15
+    assert {entry.metadata["names"] for entry in named} == {("--unit",)}
+
+
+def test_a_subject_without_options_is_said_to_have_none(monkeypatch):
+    monkeypatch.setattr("closedloop.recipes.find", lambda kind, name: lambda: None)
+    with pytest.raises(InvalidArgumentError, match=r"leave --layer out\. It has no options of its own\."):
+        merge(None, {"subject": "bare", "layer": "x"})
 
 
 def test_options_with_options_are_yaml():

@@ -5,6 +5,8 @@ import pytest
 import closedloop
 from closedloop.cli import main
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 
 @pytest.mark.parametrize("images", [[], ["--images", "bundled"]])
 def test_a_model_neuron_is_shown_photographs_at_its_own_size(tmp_path, monkeypatch, images):

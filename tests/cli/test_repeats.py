@@ -14,6 +14,8 @@ from closedloop import open_recording
 from closedloop.cli import main
 from closedloop.protocols import read_ascent, read_comparison
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 GABOR = "{name: gabor, count: 3, resolution: 16, seed: 1}"
 FOURIER = "{name: fourier, resolution: 16, cutoff: 2}"
 EVOLVE = ["evolve", "--subject", GABOR, "--generator", FOURIER, "--images", "60", "--optimizer", "nes",

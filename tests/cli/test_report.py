@@ -1,23 +1,33 @@
 """``closedloop report`` from the words that are typed to the file."""
 
+import shutil
+
 import pytest
 import yaml
 
 from closedloop.cli import main
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A small finished run in the working folder."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small finished run."""
+    folder = tmp_path_factory.mktemp("report")
     content = {
         "subject": {"name": "gabor", "resolution": 16},
         "generator": {"name": "fourier", "resolution": 16, "cutoff": 4},
         "optimizer": {"name": "isotropic", "population": 10},
         "images": 30, "references": None, "retest_repeats": 2,
     }  # fmt: skip
-    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(content))
-    main(["evolve", "--config", "experiment.yaml", "--out", "my-run"])
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(content))
+    main(["evolve", "--config", str(folder / "experiment.yaml"), "--out", str(folder / "my-run")])
+    return folder / "my-run"
+
+
+@pytest.fixture
+def run(finished, tmp_path, monkeypatch):
+    """It in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "my-run")
     return tmp_path
 
 

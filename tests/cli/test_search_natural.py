@@ -7,6 +7,8 @@ from closedloop import open_recording
 from closedloop.cli import main
 from tests.small_runs import POOL
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 WORDS = [
     *("search-natural", "--images", str(POOL), "--subject", "{name: gabor, count: 1, resolution: 16, seed: 1}"),
     *("--features", "{name: gabor, resolution: 16, count: 12, seed: 3}", "--budget", "16", "--start", "10"),

@@ -6,6 +6,8 @@ import pytest
 from closedloop.cli import main
 from closedloop.protocols import resume
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 
 @pytest.fixture
 def task(tmp_path, monkeypatch):

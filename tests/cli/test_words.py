@@ -48,6 +48,7 @@ def work(tmp_path, monkeypatch):
     """A folder with files of all kinds, and a finished run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("closedloop.viewer.serving.serve", lambda *_: None)  # else a server waits for visitors
+    monkeypatch.setattr("closedloop.rigs.server.RigServer.run", lambda *_: None)  # and a rig for experiments
     from PIL import Image
 
     for name in ("photos", "broken", "folder"):

@@ -18,10 +18,15 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").r
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 
 
+def fenced(text):
+    """Kind and text of each fenced block, wherever it is indented."""
+    for indent, kind, body in re.findall(r"^( *)```(\S*)(?: \S+)?\n(.*?)^ *```", text, flags=re.S | re.M):
+        yield kind, re.sub(rf"^{indent}", "", body, flags=re.M)
+
+
 def blocks(text, *kinds):
-    """The fenced blocks of some kinds, wherever they are indented."""
-    found = re.findall(r"^( *)```(\S*)(?: \S+)?\n(.*?)^ *```", text, flags=re.S | re.M)
-    return [re.sub(rf"^{indent}", "", body, flags=re.M) for indent, kind, body in found if kind in kinds]
+    """The fenced blocks of some kinds."""
+    return [body for kind, body in fenced(text) if kind in kinds]
 
 
 def name_of(page):
@@ -45,15 +50,26 @@ def commands():
     return {name: {n for o in options for n in [*o.opts, *o.secondary_opts]} for name, _, options in commands_of(app)}
 
 
+#: Kinds of blocks whose lines are typed into a shell.
+SHELL = ("bash", "console", "sh")
+
+
+def shell_lines(block):
+    """The words of each call in a block of a shell, without comments; variables that are set stand first."""
+    for line in block.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&")
+        lexer.whitespace_split = True
+        parts = itertools.groupby(lexer, lambda word: not word.strip(";|&"))
+        yield from (list(words) for between, words in parts if not between)
+
+
 def command_lines(text):
     """Each call of the program in blocks of a shell."""
-    for block in blocks(text, "bash", "console", "sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\|\|?|;", line.partition(" #")[0] if "'" not in line else line):
-                whole = part.count("'") % 2 == 0 and part.count('"') % 2 == 0
-                words = shlex.split(part, comments=True) if whole else []
-                if words[:1] == ["closedloop"]:
-                    yield words[1:]
+    for block in blocks(text, *SHELL):
+        for words in shell_lines(block):
+            own = list(itertools.dropwhile(lambda word: re.match(r"\w+=", word), words))
+            if own[:1] == ["closedloop"]:
+                yield own[1:]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +18,6 @@ from PIL import Image
 import closedloop
 from closedloop import load_optimizer, natural_references
 from closedloop.generators import Fourier, load_generator
-from closedloop.images import sets
 from closedloop.optimizers import CMAES
 from closedloop.protocols import evolve
 from closedloop.rigs.simulated import SimulatedRig
@@ -101,7 +99,7 @@ class Known(dict):
         return self[name]
 
 
-def _run(known: Any, folder: str, seed: int = 0, noisy: bool = False) -> Any:
+def small_run(known: Any, folder: str, seed: int = 0, noisy: bool = False) -> Any:
     inner = EnergySubject(resolution=32)
     subject = Poisson(inner, spikes=20, best=1.0, seed=1) if noisy else inner
     generator = Fourier(32, cutoff=4)
@@ -110,7 +108,7 @@ def _run(known: Any, folder: str, seed: int = 0, noisy: bool = False) -> Any:
     return evolve(subject, generator, optimizer, save=folder, exists="resume", **options)
 
 
-def _at_a_rig(folder: str) -> None:
+def run_at_a_rig(folder: str) -> None:
     firing = Firing(1, (0.05, 0.2), np.array([20.0]))
     rig = Running(SimulatedRig(GaborSubject(resolution=16), firing), "folder:exchange")
     subject, generator = RigSubject(rig.address, resolution=16, on_s=0.1, off_s=0.1), Fourier(16, cutoff=3)
@@ -132,11 +130,18 @@ MADE = {
     "photographs": lambda known: natural_references(32).images[:4],
     "layer_responses": lambda known: known["rng"].random((3, 8)),
     "layer_responses_to_photographs": lambda known: known["rng"].random((4, 8)),
-    "ds": lambda known: _run(known, "runs/first"),
+    "ds": lambda known: small_run(known, "runs/first"),
     "MyOptimizer": lambda known: CMAES,
 }
 #: Folders that pages open, made before them.
 RUNS = {"runs/first": {}, "runs/second": {"seed": 1}, "runs/b4-30": {}, "runs/pilot": {"noisy": True}}
+
+
+def photographs_in(folder: str, images: Any) -> None:
+    """Makes a folder of photographs."""
+    Path(folder).mkdir(parents=True)
+    for i, image in enumerate(images):
+        Image.fromarray(np.rint(image * 255).astype(np.uint8).transpose(1, 2, 0)).save(f"{folder}/{i}.png")
 
 
 def standing(page: Any, known: Any) -> None:
@@ -144,15 +149,13 @@ def standing(page: Any, known: Any) -> None:
     text = page.read_text()
     for folder, options in RUNS.items():
         if f'open_recording("{folder}' in text:
-            _run(known, folder, **options)
+            small_run(known, folder, **options)
     if '"first.nc"' in text:
         closedloop.export(known["ds"], "netcdf", "first.nc")
     if "runs/tuesday" in text:
-        _at_a_rig("runs/tuesday")
+        run_at_a_rig("runs/tuesday")
     if '"photos/"' in text:
-        Path("photos").mkdir()
-        for i, image in enumerate(known["photographs"][:4]):
-            Image.fromarray(np.rint(image * 255).astype(np.uint8).transpose(1, 2, 0)).save(f"photos/{i}.png")
+        photographs_in("photos", known["photographs"])
 
 
 def pages_with_code() -> Iterator[Any]:
@@ -165,26 +168,6 @@ def pages_with_code() -> Iterator[Any]:
 def test_what_runs_elsewhere_is_a_page_with_code():
     names = {name_of(page) for page in PAGES if blocks(page.read_text(), "python")}
     assert set(ELSEWHERE) <= names
-
-
-@pytest.fixture
-def figures_closed():
-    """Closes what a page's code has drawn with pyplot, which keeps it for every test of this process."""
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def few_references(monkeypatch):
-    """Leaves some twenty of the bundled photographs, which a page's code surveys again and again."""
-    every = sets.folder_images
-
-    def some(folder):
-        names, paths = every(folder)
-        apart = max(1, len(names) // 20)
-        return names[::apart], paths[::apart]
-
-    monkeypatch.setattr(sets, "folder_images", some)
 
 
 @pytest.mark.usefixtures("figures_closed", "few_references")
