@@ -76,7 +76,7 @@ def test_a_full_disk_leaves_nothing(run, tmp_path, to, room, tally):
 
 PLACES = {
     "in a file": lambda folder: (folder / "file" / "x", r"out: cannot write .*\((Not a directory|File exists)"),
-    "a long name": lambda folder: (folder / ("n" * 256), r"out: cannot write .*\(File name too long"),
+    "a long name": lambda folder: (folder / ("n" * 256), r"out: .*with a name of 2\d\d"),
     "in the data": lambda folder: (folder / "run" / "data.zarr" / "x", "would lie among the files of the run"),
     "a folder": lambda folder: (folder / "run", "exists already"),
 }
@@ -95,6 +95,6 @@ def test_places_where_nothing_can_be_written(run, tmp_path, to, place):
     elif FORMATS[to].suffix or out.name != "run":
         out = out.with_name(out.name + (FORMATS[to].suffix or ".more"))
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(RecordingError, match=message):
+    with pytest.raises((RecordingError, InvalidArgumentError), match=message):
         export(run, to, out)
     assert sorted(tmp_path.rglob("*")) == before
