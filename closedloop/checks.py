@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from closedloop.arrays import as_array, as_numbers, check_labels
 from closedloop.arrays import is_number as is_number  # beside `is_whole`, for the floors above
+from closedloop.blame import parts_named
 from closedloop.errors import ClosedLoopError, GeneratorError, InvalidArgumentError, SubjectError, blamed, reason
 from closedloop.interfaces import (
     STILL,
@@ -257,6 +258,8 @@ def check_part(kind: str, value: Any, name: str = "") -> None:
             units_of(value)
         if "space" in attributes and not callable(getattr(value.space, "check", None)):
             raise InvalidArgumentError(f"{name}: expected a Space as its space, got {value.space!r:.80}.")
+        if "needs_gradient" in attributes:
+            check_flag("needs_gradient", value.needs_gradient)
         if "resolution" in attributes:
             check_whole("resolution", value.resolution, 1)
 
@@ -425,7 +428,8 @@ def at_door(function: Callable[P, T]) -> Callable[P, T]:
         for name, kind, value in _given(stated, args, kwargs):
             _check_at_once(name, kind, value)
         try:
-            return function(*args, **kwargs)
+            with parts_named():
+                return function(*args, **kwargs)
         except ClosedLoopError:
             raise
         except Exception as error:
@@ -546,13 +550,23 @@ def _check_at_once(name: str, kind: str, value: Any) -> None:
         check_part(heads[0].lower(), value, name)
     elif not _fits(kind, value):
         raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.")
-    elif "Path" in heads and isinstance(value, str) and "\0" in value:
-        raise InvalidArgumentError(f"{name}: expected a path, got {value!r:.80} with a NUL character in it.")
+    elif "Path" in heads and isinstance(value, (str, Path)) and not can_be_path(value):
+        raise InvalidArgumentError(
+            f"{name}: expected a path, got {str(value)!r:.80} with a NUL character or half a character of UTF-16 in it."
+        )
     elif "Path" in heads and isinstance(value, (str, Path)) and _is_too_long(value):
         raise InvalidArgumentError(
             f"{name}: expected a path, got {str(value)!r:.60} …, of {len(str(value)):,} letters and with a name of "
             f"{max(map(len, Path(value).parts)):,}, which is longer than this system takes (most take names of 255)."
         )
+
+
+def can_be_path(path: str | Path) -> bool:
+    """Tells whether a path has only characters that names of files can have."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_too_long(path: str | Path) -> bool:

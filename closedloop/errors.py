@@ -113,8 +113,12 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 def reason(error: BaseException) -> str:
     """Returns the first line of an error, for use within a clearer one."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001 - of an exception whose own text fails the name of its class is told
+        lines = []
+    first = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in "".join(lines[:1])[:200])
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 @contextmanager

@@ -88,38 +88,40 @@ def spoilt_arrays(draw, shape):
     return kind, values
 
 
+#: Objects that stand for nothing in an experiment.
+THINGS = (
+    None,
+    0,
+    -1,
+    3.5,
+    1j,
+    True,
+    "a text",
+    "",
+    b"bytes",
+    (),
+    [],
+    {},
+    {"a": 1},
+    {1, 2},
+    object(),
+    object,
+    len,
+    SimpleNamespace(name="x"),
+    datetime.date(2020, 1, 1),
+    np.datetime64("2020-01-01"),
+    np.float64("nan"),
+    float("inf"),
+    10**400,
+    slice(3),
+    NotImplemented,
+    ...,
+)
+
+
 def things():
-    """Objects that stand for nothing in an experiment."""
-    return st.sampled_from(
-        (
-            None,
-            0,
-            -1,
-            3.5,
-            1j,
-            True,
-            "a text",
-            "",
-            b"bytes",
-            (),
-            [],
-            {},
-            {"a": 1},
-            {1, 2},
-            object(),
-            object,
-            len,
-            SimpleNamespace(name="x"),
-            datetime.date(2020, 1, 1),
-            np.datetime64("2020-01-01"),
-            np.float64("nan"),
-            float("inf"),
-            10**400,
-            slice(3),
-            NotImplemented,
-            ...,
-        )
-    )
+    """One of them."""
+    return st.sampled_from(THINGS)
 
 
 #: Texts that no recording can hold as a name.

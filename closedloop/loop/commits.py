@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from closedloop.blame import parts_named
 from closedloop.capability import Capability
 from closedloop.errors import (
     ClosedLoopError,
@@ -154,33 +155,34 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
     """
     session = session_name()
     try:
-        recording.check_units(course.subject.units)
-        saved = recording.state()
-        held = _held(course, saved) if recording.path is not None else Held({})  # no other goes on in memory
-        if saved is None:
-            recording.use(extended(course.layout(), course.subject))
-            _begin_as_before(course.subject, recording)
-        else:
-            if HELD in saved:
-                held.check(str(recording.path), saved[HELD])
-            _restore(course, saved)
-        course.begin(recording)
-        try:
-            with kept(recording), _saying_what_is_safe(recording):
-                while (shown := course.show()) is not None:
-                    recording.check(shown.responses)  # before anything is learnt from them
-                    rows = with_answers(
-                        course.learn(shown), shown.answers, course.subject, recording.n_generations, session
-                    )
-                    held.look_again()
-                    with recording.appending(rows, _state(course, held)):
-                        if isinstance(course, Preparing):
-                            course.prepare()
-                    course.committed()
-                recording.finish(_state(course, held), course.reason, summary_of(recording))
-            return recording.dataset()
-        finally:
-            course.end()
+        with parts_named():
+            recording.check_units(course.subject.units)
+            saved = recording.state()
+            held = _held(course, saved) if recording.path is not None else Held({})  # no other goes on in memory
+            if saved is None:
+                recording.use(extended(course.layout(), course.subject))
+                _begin_as_before(course.subject, recording)
+            else:
+                if HELD in saved:
+                    held.check(str(recording.path), saved[HELD])
+                _restore(course, saved)
+            course.begin(recording)
+            try:
+                with kept(recording), _saying_what_is_safe(recording):
+                    while (shown := course.show()) is not None:
+                        recording.check(shown.responses)  # before anything is learnt from them
+                        rows = with_answers(
+                            course.learn(shown), shown.answers, course.subject, recording.n_generations, session
+                        )
+                        held.look_again()
+                        with recording.appending(rows, _state(course, held)):
+                            if isinstance(course, Preparing):
+                                course.prepare()
+                        course.committed()
+                    recording.finish(_state(course, held), course.reason, summary_of(recording))
+                return recording.dataset()
+            finally:
+                course.end()
     except SubjectError:
         raise
     except KeyboardInterrupt as stop:
@@ -199,7 +201,8 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
 def _saying_what_is_safe(recording: Recording) -> Iterator[None]:
     """Adds to an error in which block it happened, what is safe, and how to go on."""
     try:
-        yield
+        with parts_named():
+            yield
     except FolderLostError:
         raise  # it says itself where everything lies
     except ClosedLoopError as error:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from closedloop.blame import parts_named
 from closedloop.checks import check_flag, check_part, units_of
 from closedloop.errors import CallOrderError, InvalidArgumentError, ObserverError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
@@ -75,6 +76,7 @@ class Session(Readable):
         presentations: Images shown so far, with all repeats.
     """
 
+    @parts_named()
     def __init__(
         self,
         subject: Subject,
@@ -157,6 +159,7 @@ class Session(Readable):
         """Why the evolutions ended, in words."""
         return "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())
 
+    @parts_named()
     def run(self) -> xr.Dataset:
         """Runs the experiment and returns what was recorded.
 
@@ -172,6 +175,7 @@ class Session(Readable):
         self._schedule.check_budget()
         return record(self, self._described(), self.save, self.exists)
 
+    @parts_named()
     def resume(self, recording: Recording) -> xr.Dataset:
         """Goes on with a reopened recording, to what an uninterrupted run would have given."""
         try:

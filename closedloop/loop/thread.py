@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import as_numbers
+from closedloop.blame import parts_named
 from closedloop.checks import check_part, make_images
 from closedloop.errors import InvalidArgumentError, ObjectiveError, OptimizerError, blamed
 from closedloop.gradients.settings import GradientSettings, Slope
@@ -63,6 +64,7 @@ class Thread(Readable):
         goal = self.objective.describe()
         return f"{self.name}: {self.optimizer.name} searches codes of {self.generator.name} for {goal:.60}"
 
+    @parts_named()
     def __post_init__(self) -> None:
         for kind in ("generator", "optimizer", "objective"):
             check_part(kind, getattr(self, kind))
@@ -122,7 +124,10 @@ class Thread(Readable):
         if not isinstance(self.optimizer, Attributing):
             return [""] * len(codes)
         with self._optimizing("proposers()"):
-            return [str(word) for word in self.optimizer.proposers(codes.copy())]
+            words: Any = self.optimizer.proposers(codes.copy())
+            if isinstance(words, (str, bytes, Set, Mapping)) or len(words) != len(codes):
+                raise OptimizerError(f"expected a list with a word for each of {len(codes)} codes, got {words!r:.80}.")
+            return [str(word) for word in words]
 
     def saved(self) -> State:
         """Returns the optimizer's state."""
