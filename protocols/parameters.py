@@ -108,7 +108,7 @@ def _checked(name: str, column: NDArray[Any], units: Units) -> NDArray[Any]:
     if column.dtype.kind in "iu" or all(is_whole(v) for v in values):
         return _whole(name, values)
     if column.dtype.kind in "bUT" or all(isinstance(v, (str, bool)) for v in values):
-        return np.array([str(v) for v in values], dtype=object)
+        return _texts(name, [str(v) for v in values])
     try:
         numbers = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -120,6 +120,19 @@ def _checked(name: str, column: NDArray[Any], units: Units) -> NDArray[Any]:
             f"parameters: column {name!r}: expected finite numbers, or NaN for none, got infinity."
         )
     return numbers
+
+
+def _texts(name: str, values: Sequence[str]) -> NDArray[Any]:
+    """Returns texts as they are recorded."""
+    for text in values:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError(
+                f"parameters: column {name!r}: expected texts that a file can hold, got {text!r:.80} with half a "
+                "character of UTF-16 in it; give it another."
+            ) from error
+    return np.array(values, dtype=object)
 
 
 def _whole(name: str, values: Sequence[int]) -> NDArray[np.int64]:

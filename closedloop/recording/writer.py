@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import narrowed
-from closedloop.checks import at_door
+from closedloop.checks import at_door, can_be_path
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.files import (
     PARTIAL,
@@ -143,7 +143,7 @@ class Recording:
         if save is None:
             return cls(None, layout, text)
         path = Path(save)
-        if "\0" in str(path):
+        if not can_be_path(path):
             raise RecordingError(f"save: no folder can have the name {str(path)!r}; choose another.")
         with writing(path):
             _check_free(path)
