@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import NoneType, UnionType
@@ -20,7 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import is_number, is_whole
+from closedloop.checks import check_generated, is_number, is_whole
 from closedloop.errors import (
     ClosedLoopError,
     InvalidArgumentError,
@@ -136,7 +136,7 @@ def _small_images(generator: Generator) -> str:
     space = generator.space
     codes = space.clip(space.center + space.scale * np.sin(np.arange(2.0 * space.dim)).reshape(2, space.dim))
     try:
-        images, again = (np.asarray(generator(codes.copy()), np.float64) for _ in range(2))
+        images, again = (check_generated(generator(codes.copy()), 2, generator).astype(float) for _ in range(2))
         small = _eight_bits(_averaged(images))
         same = images.shape == again.shape and _alike(small, _eight_bits(_averaged(again)), 1)
     except Exception:  # noqa: BLE001 - the loop asks it next, and says what is wrong
@@ -586,6 +586,7 @@ def matched_generator(options: Mapping[str, Any], subject: Subject, resolution: 
     return generator
 
 
+@cache
 def version() -> str:
     """Returns the installed version of closedloop."""
     return metadata.version("closedloop")
