@@ -417,7 +417,8 @@ def form_of(part: Subject | Generator) -> Form:
     try:
         return Form(channels, frames, rate_hz)
     except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{part.name}: {error}") from error
+        kind = "generator" if hasattr(part, "space") else "subject"
+        raise InvalidArgumentError(f"{kind} {part.name!r}: {error}") from error
 
 
 @runtime_checkable
