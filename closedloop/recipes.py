@@ -78,6 +78,12 @@ def recipe(part: Any) -> dict[str, Any]:
     known = part.recipe if isinstance(part, Described) else None
     if not isinstance(known, Mapping):
         return {"name": OBJECT, "description": f"{type(part).__name__} {part.name}"}
+    if not isinstance(known.get("name"), str):
+        kind = "subject" if hasattr(part, "record") else "optimizer" if hasattr(part, "ask") else "generator"
+        raise InvalidArgumentError(
+            f"{kind} {part.name!r}: recipe: expected a mapping with the name by which it is loaded, got {known!r:.80}; "
+            "give None for none."
+        )
     return {key: plain(value) for key, value in known.items()}
 
 

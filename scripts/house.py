@@ -21,7 +21,7 @@ OUTER = ("subjects", "generators", "protocols")
 #: The rooms from the ground up. Those on one floor never import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("capability",),
+    ("capability", "blame"),
     ("files", "arrays", "yaml_text", "readable", "presentations"),
     ("interfaces",),
     ("checks",),

@@ -187,3 +187,11 @@ def test_parts_that_are_kept_are_those_that_were_made_with_their_state_at_its_be
             recipes.build("subjects", "gabor", resolution=16, count=1, seed=seed)
         assert recipes.build("subjects", "poisson", **noisy) is not first
     assert recipes.build("subjects", "poisson", **noisy) is not recipes.build("subjects", "poisson", **noisy)
+
+
+def test_a_recipe_without_a_name_is_refused():
+    class Plain(Pixels):
+        recipe = {"cutoff": 3}  # noqa: RUF012
+
+    with pytest.raises(ValueError, match=r"generator 'pixels'?.*: recipe: expected a mapping with the name"):
+        recipe(Plain(4))

@@ -130,7 +130,7 @@ def one_evolution(seed, place):
     rng = np.random.default_rng(seed)
     names, folder, who = drawn(rng, 6), name(rng), name(rng)
     threads = taken(names, thread, "name: expected") or ["main"]
-    session = {"images": 2, "retest_candidates": 0, "save": place / "runs" / folder, "progress": False}
+    session = {"images": 2, "retest_candidates": 0, "save": f"{place}/runs/{folder}", "progress": False}
     try:
         found = Session(Cells(Units(["u"], {}), who), [thread(t, i) for i, t in enumerate(threads)], **session).run()
     except ClosedLoopError as error:
@@ -142,7 +142,7 @@ def one_evolution(seed, place):
     else:
         assert set(found["thread"].values.tolist()) == set(threads)
         assert str(found["subject"].values) == who
-        assert open_recording(place / "runs" / folder).load().identical(found.load())
+        assert open_recording(f"{place}/runs/{folder}").load().identical(found.load())
         assert {p.name for p in place.rglob("COMMITTED.json")} == {"COMMITTED.json"}
     return 8
 
