@@ -103,6 +103,13 @@ class Desk:
             older.answer(None, SupersededError())
         return await future
 
+    def clear(self, lane: object) -> None:
+        """Takes a call that waits in a lane away, for a newer one was answered without the model."""
+        with self._changed:
+            older = self._waiting.pop(lane, None)
+        if older is not None:
+            older.answer(None, SupersededError())
+
     def later(self, do: Callable[[], Any]) -> None:
         """Calls a function in the worker's thread some time; nobody is told what becomes of it."""
         self._add(object(), _Call(do))

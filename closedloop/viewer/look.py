@@ -140,6 +140,8 @@ class Window:
         self._decoding = asyncio.Semaphore(DECODED)
         self._patterned: tuple[tuple[str, tuple[int, ...]], dict[int, NDArray[np.uint8]]] = (("", ()), {})
         self._settled = False
+        self._about: dict[str, Any] | None = None
+        self._made_of: dict[str, Any] | None = None
 
     @cached_property
     def codes(self) -> Codes:
@@ -152,12 +154,18 @@ class Window:
 
     async def _asked(self, request: Request, kind: str, do: Callable[[], T]) -> T:
         """Calls a function at the desk, in the lane of the tab that asks and of what it asks for."""
+        return await self.desk.run(self._lane(request, kind), do)
+
+    @staticmethod
+    def _lane(request: Request, kind: str) -> object:
         tab = request.headers.get("x-tab", "")[:64]
-        return await self.desk.run((kind, tab) if tab else object(), do)
+        return (kind, tab) if tab else object()
 
     async def about(self, request: Request) -> Response:
-        """Says what the subject is, and its layers."""
-        return JSONResponse(await self.desk.run(object(), self._facts))
+        """Says what the subject is, and its layers; the model is asked for them once."""
+        if self._about is None:
+            self._about = await self.desk.run(object(), self._facts)
+        return JSONResponse(self._about)
 
     def _facts(self) -> dict[str, Any]:
         sight = self.sight
@@ -210,8 +218,10 @@ class Window:
     # --- codes
 
     async def codes_about(self, request: Request) -> Response:
-        """Says which generator makes inputs."""
-        return JSONResponse(await self.desk.run(object(), lambda: self.codes.facts()))
+        """Says which generator makes inputs; it is loaded once."""
+        if self._made_of is None:
+            self._made_of = await self.desk.run(object(), lambda: self.codes.facts())
+        return JSONResponse(self._made_of)
 
     async def code_made(self, request: Request) -> Response:
         """Makes an image of a code, which is an input from then on."""
@@ -236,9 +246,20 @@ class Window:
         see = await self._seeing(request, asked.layer)
         if asked.sort == "selectivity":
             await self._measured(asked.layer)
-        content = await self._asked(request, "look", lambda: self._answer(asked, *see()))
+        lane, answer = self._lane(request, "look"), lambda: self._answer(asked, *see())
+        if self._needs_no_model(request, asked):
+            self.desk.clear(lane)
+            content = await run_in_threadpool(answer)
+        else:
+            content = await self.desk.run(lane, answer)
         self._settle()
         return Response(content, media_type="application/octet-stream")
+
+    def _needs_no_model(self, request: Request, asked: Asked) -> bool:
+        """Tells whether all that is asked for was seen before; then nobody else's call of the model is waited for."""
+        stretch, name = choice(request, "fit", FITS) == "stretch", request.query_params.get("input")
+        known = name is not None and (name, stretch, asked.layer) in self._seen
+        return self._settled and known and asked.mode != "backward"
 
     def _answer(self, asked: Asked, stimulus: Stimulus, seen: Seen) -> bytes:
         """Returns the header and the sprite."""
@@ -247,6 +268,7 @@ class Window:
             "layer": asked.layer,
             "order": order.tolist(),
             "values": _plain(seen.peaks),
+            "lost": seen.lost,
             "unit": self._unit(seen, asked.layer, asked.unit, asked.at),
             "top": self.sight.top(seen.answer),
             "ms": round(seen.ms, 3),

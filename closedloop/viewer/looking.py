@@ -61,6 +61,11 @@ class Seen:
         largest: NDArray[np.float32] = self.maps.max((1, 2))
         return largest
 
+    @cached_property
+    def lost(self) -> int:
+        """How many channels hold values that are not finite, which tiles cannot show."""
+        return int((~np.isfinite(self.maps)).any((1, 2)).sum())
+
     def peak(self, channel: int) -> tuple[int, int]:
         """Returns row and column of a channel's largest value."""
         y, x = np.unravel_index(int(np.argmax(np.nan_to_num(self.maps[channel], nan=-np.inf))), self.maps.shape[1:])

@@ -32,6 +32,23 @@ def test_the_newest_of_a_lane_wins_and_others_are_served():
     assert asyncio.run(play()) == ["new", "other"]
 
 
+def test_who_waits_in_a_lane_that_is_cleared_is_told():
+    async def play():
+        desk, begun, gate = Desk(), threading.Event(), threading.Event()
+        first = asyncio.create_task(desk.run("a", lambda: (begun.set(), gate.wait(60))))
+        assert await asyncio.to_thread(begun.wait, 60)
+        waits = asyncio.create_task(desk.run("a", lambda: None))
+        await asyncio.sleep(0.02)
+        desk.clear("a")
+        desk.clear("nobody")
+        with pytest.raises(SupersededError, match="superseded"):
+            await waits
+        gate.set()
+        await first
+
+    asyncio.run(play())
+
+
 class OursError(ClosedLoopError):
     """An error of ours."""
 

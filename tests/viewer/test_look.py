@@ -108,6 +108,37 @@ def test_lost_presentations_are_null():
     header, _ = unpacked(client.post(f"/api/look?layer=responses&input={first_input(client)}").content)
     assert header["values"] == [None, None]
     assert header["unit"]["value"] is None
+    assert header["lost"] == 2
+
+
+def test_what_was_seen_before_waits_for_no_call_of_the_model():
+    gate, begun, calls = threading.Event(), threading.Event(), []
+
+    def slow(images):
+        calls.append(len(images))
+        if len(calls) > 1:
+            begun.set()
+            gate.wait(20)
+        return images.mean((2, 3))
+
+    client = client_of(FunctionSubject(slow, units=3, name="slow"))
+    first, second = (entry["id"] for entry in client.get("/api/inputs").json()[:2])
+
+    def look(name, unit, tab):
+        return client.post(f"/api/look?layer=responses&input={name}&unit={unit}", headers={"X-Tab": tab})
+
+    client.get("/api/subject")
+    look(first, 0, "a")
+    other = threading.Thread(target=look, args=(second, 0, "b"))
+    other.start()
+    try:
+        assert begun.wait(20)
+        header, _ = unpacked(look(first, 2, "a").content)
+        assert client.get("/api/subject").json()["name"] == "slow"
+    finally:
+        gate.set()
+        other.join()
+    assert (header["unit"]["channel"], header["lost"], len(calls)) == (2, 0, 2)
 
 
 @pytest.mark.parametrize("method", ["gradient", "guided-backprop", "deconvnet"])

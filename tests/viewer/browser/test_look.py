@@ -218,6 +218,18 @@ def test_a_picture_is_opened_and_a_bad_one_refused(look):
     expect(page.locator("#alert")).to_be_hidden()
 
 
+def test_what_is_refused_is_told_though_an_older_request_ends_well(look):
+    page = look(allow=["40[0-9]|413|415"])
+    waiting = []
+    page.route("**/api/look?*", lambda route: waiting.append(route))
+    page.keyboard.press("ArrowRight")
+    page.locator("#file").set_input_files({"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"})
+    expect(page.get_by_role("alert")).to_be_visible()
+    waiting.pop().continue_()
+    settled(page)
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
 @pytest.mark.parametrize("how", ["paste", "drop"])
 def test_a_picture_is_pasted_or_dropped(how, look):
     page = look()
@@ -289,8 +301,14 @@ def test_a_link_shows_what_it_says(look):
 
 
 def test_a_link_to_what_is_not_there_shows_what_is(look):
-    page = look("/look?layer=nowhere&unit=9999&sort=bad&gamma=7", allow=["404"])
+    page = look("/look?layer=nowhere&unit=9999&input=gone&sort=bad&gamma=7", allow=["404"])
     expect(page.locator("#unit-name")).to_have_text(re.compile(r"\w+ : \d+"))
+    expect(page.locator("#alert")).to_contain_text("not here: layer nowhere; the picture gone")
+    page.goto(page.url.split("/look")[0] + "/look?layer=second&unit=9999")
+    expect(page.locator("#alert")).to_contain_text("unit 9999 of second, which has")
+    settled(page)
+    page.keyboard.press("Home")
+    expect(page.locator("#alert")).to_be_hidden()
 
 
 def test_the_newest_click_wins(look):

@@ -81,15 +81,18 @@ export function showError(error) {
   close.type = "button";
   close.className = "button quiet";
   close.textContent = "Dismiss";
-  close.addEventListener("click", clearError);
+  close.addEventListener("click", () => clearError());
   region.replaceChildren(words, close);
   region.hidden = false;
 }
 
-/** Takes the error away. */
-export function clearError() {
+/** The error that stands in the alert region now; null where none does. */
+export const standing = () => document.getElementById("alert")?.firstChild ?? null;
+
+/** Takes the error away; given one that stood before, only that one, since a later one tells of something else. */
+export function clearError(one = standing()) {
   const region = document.getElementById("alert");
-  if (region && !region.hidden) {
+  if (region && !region.hidden && one === standing()) {
     region.hidden = true;
     region.replaceChildren();
   }

@@ -70,7 +70,7 @@ export function drawFacts(layer, header, channel) {
   const unit = header?.unit?.channel === channel ? header.unit : null;
   const rank = header?.values && Number.isFinite(value) ? 1 + header.values.filter((v) => v > value).length : null;
   const rows = [
-    ["Response", h("b", { class: "value" }, number(unit?.value ?? value, 4))],
+    ["Response", h("b", { class: "value" }, unit && unit.value === null ? "none" : number(unit?.value ?? value, 4))],
     rank && ["Rank", `${rank} of ${header.values.length}`],
     unit?.label && ["Stands for", unit.label],
     ...(unit?.extra ?? []).map((v, i) => [unit.extra.length > 1 ? `Extra token ${i + 1}` : "Class token", number(v)]),

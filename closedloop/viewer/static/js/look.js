@@ -1,7 +1,7 @@
 // Look: keeps what is chosen, asks the server for it, and has it drawn. The address always says what is shown.
 
-import { ask, clearError, getJSON, newest, query, showError, shown, superseded, takesPictures } from "./api.js";
-import { $, $$, openDialog, say } from "./dom.js";
+import { ask, clearError, getJSON, newest, query, showError, shown, standing, superseded, takesPictures } from "./api.js";
+import { $, $$, number, openDialog, say } from "./dom.js";
 import { painted } from "./colours.js";
 import { Camera } from "./look-camera.js";
 import { Codes } from "./look-codes.js";
@@ -54,7 +54,7 @@ const layer = () => subject.layers.find((one) => one.name === state.layer);
 /** Whether a unit's change can be followed back to an earlier layer. */
 const layered = () => subject.differentiable && subject.layers.length > 1;
 const live = () => state.source === "camera" && camera?.on && !state.frozen;
-const describe = (channel) => (header && Number.isFinite(header.values?.[channel]) ? header.values[channel].toPrecision(3) : "");
+const describe = (channel) => (header && Number.isFinite(header.values?.[channel]) ? number(header.values[channel]) : "");
 
 // --- asking
 
@@ -105,13 +105,14 @@ async function refresh() {
   if (live()) return; // the next frame asks
   if (state.source === "camera" && !frame) return;
   if (state.source !== "camera" && !state.input) return;
+  const before = standing();
   try {
     busy(1);
     if (!header) drawStatus([`waiting for the first answer of ${subject.name}`]);
     const answer = await lookNewest(look);
     if (!answer) return;
     draw(answer);
-    clearError();
+    clearError(before);
     await refreshBack();
     await preferences();
   } catch (error) {
@@ -175,9 +176,12 @@ function draw({ head, sprite }) {
 
 function note() {
   const missing = header.missing?.length ?? 0;
-  const words = state.shows === "patterns" && missing ? `${missing} of ${header.order.length} units have no preferred stimulus yet. ${header.foreign || "closedloop atlas makes them."}` : "";
+  const all = header.order.length;
+  const none = `${missing} of ${all} units have no preferred stimulus yet. ${header.foreign || "closedloop atlas makes them."}`;
+  const nan = `${header.lost} of ${all} ${layer().grid ? "channels hold values that are not finite, and black is what is missing" : "units gave no finite response"}.`;
+  const words = state.shows === "patterns" ? missing && none : header.lost && nan;
   $("#note").hidden = !words;
-  say($("#note"), words);
+  say($("#note"), words || "");
 }
 
 /** What depends on the selected unit alone; drawn at once from what is known, and again when the server has said more. */
@@ -583,18 +587,41 @@ function introduce() {
   new ResizeObserver(() => markLayer(state.layer)).observe($("#layers"));
 }
 
+/** Says what an address asked for that is not here, so that nobody takes what is shown in its place for it. */
+function tellApart(asked) {
+  const gone = [
+    asked.layer && asked.layer !== state.layer && `layer ${brief(asked.layer)}`,
+    asked.layer === state.layer && asked.unit > state.unit && `unit ${brief(asked.unit)} of ${state.layer}, which has ${layer().channels}`,
+    asked.input && asked.input !== state.input && `the picture ${brief(asked.input)}, which is kept no longer`,
+  ].filter(Boolean);
+  if (gone.length) showError(new Error(`This address asks for what is not here: ${gone.join("; ")}. What is here is shown instead.`));
+}
+
+const brief = (text) => (String(text).length > 40 ? `${String(text).slice(0, 40)}…` : String(text));
+
+/** Codes come when their generator is loaded; nothing else waits for it. */
+async function introduceCodes() {
+  const made = new Codes(madeCode);
+  if (!(await made.load().catch(() => false))) return;
+  codes = made;
+  $("#codes-choice").hidden = false;
+}
+
 const begin = shown(async () => {
+  drawStatus(["reading the layers"]);
+  const asked = { ...state };
+  pictures = new Pictures(chooseInput);
+  const listed = pictures.load();
+  listed.catch(() => {}); // it is told below
   subject = await getJSON("/api/subject");
   camera = new Camera($("#frame"), size());
-  pictures = new Pictures(chooseInput);
   introduce();
   wire();
   listen(does, tiles);
-  await pictures.load();
-  codes = new Codes(madeCode);
-  $("#codes-choice").hidden = !(await codes.load().catch(() => false));
-  if ($("#codes-choice").hidden) codes = null;
+  await listed;
   if (!(state.input && (pictures.pick(state.input) || (await elsewhere()))) && pictures.list.length) pictures.go(0);
   tiles.select(state.unit);
+  tellApart(asked);
+  introduceCodes();
 });
 begin();

@@ -1,6 +1,6 @@
 // One run: its curves and pictures, followed while it goes on.
 
-import { clearError, getJSON, postJSON, showError, shown } from "./api.js";
+import { clearError, getJSON, postJSON, showError, shown, standing } from "./api.js";
 import { $, fill, h, number, openDialog, pause, say, whenSeen } from "./dom.js";
 import { plot } from "./plot.js";
 
@@ -261,16 +261,16 @@ function look(snapshot) {
 async function follow() {
   if (following) return;
   following = true;
-  let trouble = "";
+  let [trouble, told] = ["", null];
   while (!FINISHED.includes(state)) {
     await whenSeen();
     try {
       look(await getJSON(`${here}/live?since=${known}`));
-      if (trouble) clearError();
+      if (trouble) clearError(told);
       trouble = "";
     } catch (error) {
       if (error.message !== trouble) showError(error);
-      trouble = error.message;
+      [trouble, told] = [error.message, standing()];
     }
     await pause(state === "running" && !trouble ? LOOK_MS : REST_MS);
   }
