@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike, stat_result
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,25 +20,39 @@ from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Generator, Subject
 from closedloop.recipes import version
+from closedloop.viewer.asked import RequestError
 from closedloop.viewer.manners import HANDLERS, LOCAL, Manners, check_token
 from closedloop.viewer.pages import STATIC
 from closedloop.viewer.shown import Shown
 
 
 class Part(NamedTuple):
-    """One part of the viewer: its name, the module whose ``routes(shown)`` makes it, and where it begins."""
+    """One part of the viewer.
+
+    Attributes:
+        name: In the navigation.
+        module: Its ``routes(shown)`` make it.
+        begins: Where its pages begin.
+        needs: How the viewer is to be started so that it is there.
+    """
 
     name: str
     module: str
     begins: str
+    needs: str
 
 
 #: All parts, in the order of the navigation. Their ``routes`` return none where what they need was not given.
 PARTS = (
-    Part("look", "closedloop.viewer.look", "/look"),
-    Part("units", "closedloop.viewer.units", "/units"),
-    Part("runs", "closedloop.viewer.runs", "/runs"),
-    Part("errors", "closedloop.viewer.errors_page", "/errors"),
+    Part("look", "closedloop.viewer.look", "/look", "a subject: closedloop view --subject NAME"),
+    Part("units", "closedloop.viewer.units", "/units", "an atlas: closedloop view --atlas FOLDER"),
+    Part("runs", "closedloop.viewer.runs", "/runs", "a folder of runs: closedloop view FOLDER"),
+    Part(
+        "errors",
+        "closedloop.viewer.errors_page",
+        "/errors",
+        "a subject and images with labels: closedloop view --subject NAME --labelled FOLDER",
+    ),
 )
 
 
@@ -88,7 +102,7 @@ def create_app(
     present = [part for part, found in made.items() if found]
     routes = [route for part in present for route in made[part]]
     app = Starlette(
-        routes=[*_own(present), *routes],
+        routes=[*_own(present), *routes, *_absent([part for part in PARTS if part not in present])],
         middleware=[Middleware(_manners, tuple(h.lower() for h in hosts), token, tuple(framed))],
         exception_handlers=HANDLERS,
     )
@@ -150,6 +164,18 @@ def _own(present: list[Part]) -> list[BaseRoute]:
         Route("/api/health", health),
         Mount("/static", _Files(directory=STATIC), name="static"),
     ]
+
+
+def _absent(parts: Sequence[Part]) -> list[BaseRoute]:
+    """Returns routes that say what parts need that are not shown: a link may come from another viewer."""
+
+    def telling(part: Part) -> Callable[[Request], Response]:
+        def tell(request: Request) -> Response:
+            raise RequestError(f"{part.name}: this page needs {part.needs}.", 404)
+
+        return tell
+
+    return [Route(where, telling(part)) for part in parts for where in (part.begins, part.begins + "/{rest:path}")]
 
 
 class _Files(StaticFiles):

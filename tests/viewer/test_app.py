@@ -25,6 +25,12 @@ def test_an_unknown_address_is_a_page_and_json_below_api(client):
     assert "nothing at this address" in told.json()["error"]
 
 
+def test_a_part_that_is_not_shown_says_what_it_needs(client):
+    for path, needs in (("/units/conv1/3", "--atlas FOLDER"), ("/errors", "--labelled FOLDER")):
+        told = client.get(path)
+        assert (told.status_code, needs in told.text) == (404, True)
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(InvalidArgumentError, match="labelled: expected a folder"):
         create_app(labelled=tmp_path / "nothing")

@@ -13,7 +13,7 @@ expect = pytest.importorskip("playwright.sync_api").expect
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_page_that_is_not_there_is_a_page(device, theme, page_of, check_accessible, check_width, small_subject):
     page = page_of("/nowhere", device=device, theme=theme, subject=small_subject, allow=["404"])
-    expect(page.get_by_role("heading", name="404")).to_be_visible()
+    expect(page.get_by_role("heading", name="Not here")).to_be_visible()
     check_accessible(page)
     check_width(page)
 
@@ -50,3 +50,34 @@ def test_the_keyboard_skips_the_navigation(page_of, small_subject):
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_picture_that_cannot_be_had_says_so_early_and_late(page_of, small_subject):
+    page = page_of("/nowhere", subject=small_subject, allow=["404"])
+    page.evaluate("""async () => {
+      const put = () => {
+        const image = new Image();
+        image.src = "/nothing.png";
+        document.querySelector("main").append(image);
+        return image;
+      };
+      const early = put();
+      await new Promise((done) => early.addEventListener("error", done));
+      const { sayMissing } = await import("/static/js/dom.js");
+      sayMissing();
+      put();
+    }""")
+    expect(page.get_by_text("no picture")).to_have_count(2)
+
+
+def test_a_long_name_in_the_crumbs_breaks(page_of, small_subject, check_width):
+    page = page_of("/nowhere", subject=small_subject, allow=["404"])
+    page.evaluate("""() => {
+      const [nav, list, item] = ["nav", "ol", "li"].map((name) => document.createElement(name));
+      nav.className = "crumbs";
+      item.textContent = "x".repeat(300);
+      list.append(item);
+      nav.append(list);
+      document.querySelector(".page").append(nav);
+    }""")
+    check_width(page)

@@ -123,6 +123,13 @@ export const whenSeen = () => new Promise((done) => {
   look();
 });
 
+/** Has each picture that cannot be had say so in its place, those too that failed before this was called. */
+export function sayMissing() {
+  const put = (image) => image.replaceWith(h("span", { class: "missing" }, "no picture"));
+  document.addEventListener("error", ({ target }) => { if (target instanceof HTMLImageElement) put(target); }, true);
+  for (const image of $$("img[src]")) if (image.complete && image.currentSrc && !image.naturalWidth) put(image);
+}
+
 /** Opens a <dialog> and gives the focus back where it was when it closes. */
 export function openDialog(dialog) {
   const before = document.activeElement;

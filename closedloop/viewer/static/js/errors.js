@@ -1,5 +1,5 @@
 // The errors page: follows the survey, and asks for explanations. Everything that is shown comes from the server's templates.
-import { $, $$, pause, say, whenSeen } from "./dom.js";
+import { $, $$, pause, say, sayMissing, whenSeen } from "./dom.js";
 import { ask, getJSON, postJSON, query, shown, showError } from "./api.js";
 
 const EVERY = 1500; // milliseconds between two looks
@@ -75,3 +75,4 @@ const all = $("#errors");
 if (all) begin(all);
 const one = $("#error[data-image]");
 if (one) explain(one);
+sayMissing();

@@ -1,7 +1,7 @@
 // One run: its curves and pictures, followed while it goes on.
 
 import { clearError, getJSON, postJSON, showError, shown, standing } from "./api.js";
-import { $, fill, h, number, openDialog, pause, say, whenSeen } from "./dom.js";
+import { $, fill, h, number, openDialog, pause, say, sayMissing, whenSeen } from "./dom.js";
 import { plot } from "./plot.js";
 
 const page = $("#run");
@@ -10,6 +10,7 @@ const here = `/api/runs/${encodeURIComponent(id)}`;
 const STRIP = 40; // pictures of a strip at most
 const PEOPLE = 24; // images of a generation at most, and milliseconds between two generations that are shown
 const PEOPLE_MS = 4000;
+const NOW = 4; // threads whose best image stands beside the progress
 const CAUTIONS_MS = 15000;
 const DRAWINGS_MS = 15000;
 const LOOK_MS = 500; // between two looks at a run that goes on, and at one that rests
@@ -45,6 +46,7 @@ function take(snapshot) {
   if (state && over && !FINISHED.includes(state)) location.reload(); // the server says what was found
   state = snapshot.state;
   showState(snapshot);
+  showNow();
   showCurves();
   showStrips();
   showPopulation(performance.now());
@@ -85,7 +87,8 @@ function showState(snapshot) {
   say($("#done-of"), evolves ? "evolved images" : "rows recorded");
   $("#generation-figure").hidden = !evolves;
   if (!evolves) say($("#done"), snapshot.presentations.toLocaleString("en"));
-  say($("#generation"), snapshot.kind === "retest" ? "re-tests" : snapshot.generation < 0 ? "survey" : String(snapshot.generation));
+  const retests = snapshot.kind === "retest" || (snapshot.total && snapshot.done >= snapshot.total);
+  say($("#generation"), retests ? "re-tests" : snapshot.generation < 0 ? "survey" : String(snapshot.generation));
   say($("#rate"), number(snapshot.state === "running" ? snapshot.per_s : null, 3));
   say($("#left"), duration(snapshot.left_s));
 }
@@ -150,6 +153,27 @@ function showStrips() {
       h("img", { src: picture(held.best_id[i], 176), alt: `Generation ${held.generation[i]}, ${number(held.best[i])}`, loading: "lazy", decoding: "async", width: "88", height: "88" }),
       h("span", { class: "caption" }, h("b", {}, number(held.best[i])), `gen. ${held.generation[i]}`)));
     if (atEnd) list.scrollLeft = list.scrollWidth;
+  }
+}
+
+/** The image of the highest score so far, for each of a few threads; the old one stays until the new one is there. */
+function showNow() {
+  for (const held of [...threads.values()].slice(0, NOW)) {
+    const scores = held.best.map((v) => v ?? -Infinity);
+    const at = scores.indexOf(Math.max(...scores));
+    if (at < 0 || scores[at] === -Infinity) continue;
+    let item = document.getElementById(`now-${held.name}`);
+    if (!item?.querySelector("img")) {
+      item?.remove();
+      item = h("li", { class: "tile", id: `now-${held.name}` }, h("img", { width: "112", height: "112", decoding: "async" }), h("span", { class: "caption" }, h("b", { class: "evolved" }), h("span")));
+      $("#now").append(item);
+    }
+    const [image, score, words] = [$("img", item), $("b", item), $("span > span", item)];
+    const address = picture(held.best_id[at], 224);
+    if (image.getAttribute("src") !== address) image.src = address;
+    image.alt = `Image of the highest score so far${threads.size > 1 ? `, ${held.name}` : ""}`;
+    say(score, number(held.best[at]));
+    say(words, `${threads.size > 1 ? `${held.name}, ` : ""}highest score, gen. ${held.generation[at]}`);
   }
 }
 
@@ -238,12 +262,6 @@ function showCautions(found) {
   keep($("#cautions"), found, (one) => one.text, (one) => h("li", { class: `notice ${one.serious ? "warn" : ""}`, dataset: { key: one.text } }, one.text));
 }
 
-/** A picture that cannot be had says so in its place. */
-page.addEventListener("error", (event) => {
-  if (!(event.target instanceof HTMLImageElement)) return;
-  event.target.replaceWith(h("span", { class: "missing" }, "no picture"));
-}, true);
-
 /** Takes a snapshot in where anything was committed since the last one; a run that has begun anew is read anew. */
 function look(snapshot) {
   if (snapshot.commits < commits) return location.reload();
@@ -277,6 +295,7 @@ async function follow() {
   following = false;
 }
 
+sayMissing();
 $("#end").addEventListener("click", () => openDialog($("#sure")));
 $("#no").addEventListener("click", () => $("#sure").close());
 $("#yes").addEventListener("click", shown(async () => {

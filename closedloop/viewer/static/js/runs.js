@@ -1,7 +1,7 @@
 // The browser of runs. The server makes the table; this asks for it again without a new page.
 
 import { newest, showError, shown } from "./api.js";
-import { $, $$ } from "./dom.js";
+import { $, $$, sayMissing } from "./dom.js";
 
 const MOST = 12; // runs on one axis
 const AGAIN_MS = 5000;
@@ -79,9 +79,7 @@ document.addEventListener("click", (event) => {
   if (event.target.id === "compare") location.assign(`${form.action}/compare?ids=${[...chosen].join(",")}`);
 });
 
-document.addEventListener("error", (event) => {
-  if (event.target instanceof HTMLImageElement) event.target.remove();
-}, true);
+sayMissing();
 
 setInterval(() => {
   const going = $("#results .badge.accent");

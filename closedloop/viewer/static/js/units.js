@@ -1,6 +1,6 @@
 // Pages of units: sorting cards, arrow keys, and runs begun for a unit. Without scripts all links work the same.
 import { postJSON, shown } from "./api.js";
-import { $, $$, typing } from "./dom.js";
+import { $, $$, sayMissing, typing } from "./dom.js";
 
 const list = $("#units");
 const sorting = $("#sorting");
@@ -46,3 +46,5 @@ for (const button of $$("button[data-protocol]")) {
     }
   }));
 }
+
+sayMissing();
