@@ -1,6 +1,7 @@
 """What holds for every test, and how often a check that has no natural end is made."""
 
 import collections
+import gc
 import importlib.util
 import io
 import json
@@ -18,6 +19,15 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 
 NETWORKS = importlib.util.find_spec("torch") is not None
+
+
+gc.disable()  # while tests are collected, of which there are many thousands
+
+
+def pytest_collection_finish():
+    """What was collected stays, and is not looked through again while tests run."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser):
@@ -138,6 +148,15 @@ def own_cache(tmp_path_factory):
     """What was found before is not the user's, and is left alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLOSEDLOOP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def warm_parts():
+    """Keeps the subjects and generators that a module's commands ask for loaded, as a sweep's worker does."""
+    from closedloop.recipes import KeptParts, keeping
+
+    with keeping(KeptParts(most=8)):
         yield
 
 

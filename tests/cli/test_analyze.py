@@ -14,7 +14,7 @@ from closedloop.generators import Fourier
 from closedloop.protocols import landscape, present
 from closedloop.subjects import GaborSubject
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 GENERATOR = Fourier(resolution=16, cutoff=2)
 

@@ -18,7 +18,7 @@ from closedloop.cli.evolve import merge
 from closedloop.loop.experiment import Experiment
 from closedloop.recording import Recording, open_recording
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 SMALL = ["--subject", "gabor", "--images", "120", "--references", "none"]
 FEW = ["--images", "20", "--references", "none"]

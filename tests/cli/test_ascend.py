@@ -12,7 +12,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import write_png
 from closedloop.protocols import read_ascent
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 SMALL = ["--subject", "energy", "--method", "tv", "--steps", "6", "--every", "3"]
 

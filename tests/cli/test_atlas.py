@@ -6,7 +6,7 @@ from closedloop.cli import main
 from closedloop.recording.reader import read_experiment
 from tests import small_atlas
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 
 def said(capsys):

@@ -7,7 +7,7 @@ from closedloop import open_recording
 from closedloop.cli import main
 from closedloop.images.movies import decode_movie
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 SCRIPT = """
 import torch

@@ -5,7 +5,7 @@ import pytest
 from closedloop.cli import main
 from tests.planted import planted_folder, planted_subject
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import yaml
 from closedloop import open_recording
 from closedloop.cli import main
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 TWO = "{name: gabor, count: 2, resolution: 16, seed: 1}"
 ONE = "{name: gabor, count: 1, resolution: 16, seed: 1}"

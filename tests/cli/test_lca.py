@@ -15,7 +15,7 @@ from closedloop.recording.reader import read_experiment
 from closedloop.report import repeating
 from tests.protocols.test_lca import small
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 
 @pytest.fixture

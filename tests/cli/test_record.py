@@ -5,7 +5,7 @@ import pytest
 import closedloop
 from closedloop.cli import main
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 
 @pytest.mark.parametrize("images", [[], ["--images", "bundled"]])

@@ -14,7 +14,7 @@ from closedloop import open_recording
 from closedloop.cli import main
 from closedloop.protocols import read_ascent, read_comparison
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 GABOR = "{name: gabor, count: 3, resolution: 16, seed: 1}"
 FOURIER = "{name: fourier, resolution: 16, cutoff: 2}"

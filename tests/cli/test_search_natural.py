@@ -7,7 +7,7 @@ from closedloop import open_recording
 from closedloop.cli import main
 from tests.small_runs import POOL
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 WORDS = [
     *("search-natural", "--images", str(POOL), "--subject", "{name: gabor, count: 1, resolution: 16, seed: 1}"),

@@ -6,7 +6,7 @@ import pytest
 from closedloop.cli import main
 from closedloop.protocols import resume
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 
 @pytest.fixture

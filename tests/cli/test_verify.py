@@ -9,7 +9,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.subjects import load_subject
 from tests import small_twins
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 
 def test_a_twins_images_are_shown_to_the_subject(tmp_path, capsys):

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from closedloop.images import sets
+from closedloop.subjects import named
 
 
 @pytest.fixture
@@ -24,3 +25,9 @@ def few_references(monkeypatch):
         return names[::apart], paths[::apart]
 
     monkeypatch.setattr(sets, "folder_images", some)
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """Has lite0 see 64 pixels, which is enough to see that code and commands run."""
+    monkeypatch.setitem(named.LITE_RESOLUTION, 0, 64)

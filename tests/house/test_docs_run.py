@@ -170,7 +170,7 @@ def test_what_runs_elsewhere_is_a_page_with_code():
     assert set(ELSEWHERE) <= names
 
 
-@pytest.mark.usefixtures("figures_closed", "few_references")
+@pytest.mark.usefixtures("figures_closed", "few_references", "small_network", "warm_parts")
 @pytest.mark.parametrize("page", list(pages_with_code()), ids=name_of)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -25,7 +25,6 @@ from PIL import Image
 from closedloop import natural_references
 from closedloop.cli import main
 from closedloop.rigs.server import RigServer
-from closedloop.subjects import named
 from closedloop.viewer import serving
 from tests.formats.importers.test_xdream import network_run
 from tests.generators.test_onnx_generator import write
@@ -326,7 +325,7 @@ def pages_with_commands():
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch):
+def shell(tmp_path, monkeypatch, small_network, warm_parts):
     """A shell in an empty folder; what it has begun is stopped after the page."""
     made, serve = Shell(monkeypatch.setenv), RigServer.run
 
@@ -336,7 +335,6 @@ def shell(tmp_path, monkeypatch):
 
     monkeypatch.setattr(RigServer, "run", until_the_page_ends)
     monkeypatch.setattr(serving, "serve", lambda app, listening, opened: None)
-    monkeypatch.setitem(named.LITE_RESOLUTION, 0, 64)
     monkeypatch.setenv("CLOSEDLOOP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     (tmp_path / "page").mkdir()
@@ -348,7 +346,7 @@ def shell(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::closedloop.errors.AllocationWarning")  # a few steps are the first, and large
-@pytest.mark.usefixtures("figures_closed", "few_references")
+@pytest.mark.usefixtures("figures_closed", "few_figures", "few_references")
 @pytest.mark.parametrize("page", list(pages_with_commands()))
 def test_commands_run(page, shell):
     for command in BEFORE.get(name_of(page), ()):

@@ -12,7 +12,7 @@ from closedloop.figures import plot_gratings
 from closedloop.protocols import gratings, resume
 from closedloop.subjects import EnergySubject, FunctionSubject, GaborSubject, Poisson
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 SUBJECT = "{name: energy, resolution: 48, orientation_deg: 30, y: 18, x: 30}"
 

@@ -16,7 +16,7 @@ from closedloop.protocols import evolve, landscape, resume
 from closedloop.subjects import FunctionSubject, GaborSubject
 from closedloop.testing.common import untouched_randomness
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 GENERATOR = Fourier(resolution=16, cutoff=2)
 

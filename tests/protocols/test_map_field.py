@@ -16,7 +16,7 @@ from closedloop.protocols import at_field, map_field, resume
 from closedloop.protocols.probing import px_per_deg_of
 from closedloop.subjects import FunctionSubject, GaborSubject, Poisson, load_subject
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 SUBJECT = "{name: energy, resolution: 48, cycles_per_image: 6, y: 18, x: 30}"
 

@@ -15,7 +15,7 @@ from closedloop.generators import Fourier
 from closedloop.protocols import cross_units, evolve, invariance, resume, selectivity
 from closedloop.subjects import FunctionSubject, GaborSubject, Poisson
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("few_figures", "warm_parts")
 
 GENERATOR = Fourier(resolution=16, cutoff=3)
 SUBJECT = "{name: gabor, count: 2, resolution: 16, seed: 1}"
