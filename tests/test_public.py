@@ -266,7 +266,7 @@ def fits(kind, wrong):
 ALIASES = {"UnitSpec": "int | str | Sequence", "Recordings": "Sequence | Mapping | Dataset", "Inner": "str"}
 
 
-@pytest.mark.sampled(60)
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize("name", CALLABLES)
 def test_what_belongs_nowhere_is_named(name, right, monkeypatch):
     made, given = CALLABLES[name]

@@ -22,17 +22,25 @@ class Small(nn.Module):
         return x.mean((2, 3))
 
 
-@pytest.fixture
-def taps():
+def small_taps():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return FeatureTaps(Small(), ("a", "b"), (0.5,) * 3, (0.5,) * 3, "small")
 
 
 @pytest.fixture
+def taps():
+    return small_taps()
+
+
+@pytest.fixture
 def photographs(tmp_path):
+    return four_photographs(tmp_path)
+
+
+def four_photographs(place):
     """Four photographs of one colour each, 80 x 96 pixels."""
-    folder = tmp_path / "photos"
+    folder = place / "photos"
     folder.mkdir()
     for i, color in enumerate([(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]):
         Image.new("RGB", (96, 80), color).save(folder / f"{i}.png")

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import closedloop.generators.training as module
 from closedloop.errors import InvalidArgumentError, TrainingError, WeightsError
 from closedloop.generators import FeatureTaps, Native, TrainingSettings, train_native
 from closedloop.generators.spatial_training import SpatialTrainer
+from tests.generators.conftest import four_photographs, small_taps
 
 
 @pytest.fixture(autouse=True)
@@ -106,18 +109,27 @@ def test_bad_arguments(photographs, taps, tmp_path):
         train_native(photographs, tmp_path / "x.safetensors", taps, settings())
 
 
-@pytest.fixture
-def under_way(photographs, taps, tmp_path):
-    """The file to come of a training that was stopped after its first commit."""
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A folder with a training that was stopped after its first commit."""
+    place = tmp_path_factory.mktemp("stopped")
 
     def stop(step, losses):
         if step == 3:
             raise KeyboardInterrupt
 
-    out = tmp_path / "x.safetensors"
-    with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        train_native(photographs, out, taps, settings(), observe=stop)
-    return out
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt, match=r"^$"):
+        patch.setattr(module, "COMMIT_STEPS", 2)
+        train_native(four_photographs(place), place / "x.safetensors", small_taps(), settings(), observe=stop)
+    return place
+
+
+@pytest.fixture
+def under_way(stopped, tmp_path):
+    """The file to come of a training that was stopped after its first commit."""
+    for file in stopped.glob("x*"):
+        shutil.copy(file, tmp_path)
+    return tmp_path / "x.safetensors"
 
 
 def test_a_training_under_way_keeps_its_settings(photographs, taps, under_way):

@@ -40,9 +40,8 @@ class Facts(NamedTuple):
 
 @functools.cache
 def facts(path: Path) -> Facts:
-    text = path.read_text()
-    found, lines = Facts([], [], [], []), text.splitlines()
-    for node in ast.walk(ast.parse(text)):
+    found, lines = Facts([], [], [], []), path.read_text().splitlines()
+    for node in nodes_of(path):
         if isinstance(node, ast.Call):
             found.calls.append(Call(node.lineno, name_of(node.func), tuple(k.arg for k in node.keywords)))
         elif isinstance(node, ast.Assert):
@@ -155,8 +154,13 @@ def retyped(definitions: list[ast.AST], signatures: list[ast.AST]) -> list[str]:
     return [f"{n.name}({name}={text!r})" for n in called for name, text in texts_by_name(n) if (name, text) in known]
 
 
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def nodes(paths: list[Path]) -> list[ast.AST]:
-    return [node for path in paths for node in ast.walk(ast.parse(path.read_text()))]
+    return [node for path in paths for node in nodes_of(path)]
 
 
 def test_no_default_of_an_option_is_typed_again():

@@ -219,10 +219,10 @@ def test_an_export_is_reported_like_its_run(run, tmp_path, read):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a name may be any bytes")
-def test_a_run_whose_name_is_no_text(run, tmp_path):
+def test_a_run_whose_name_is_no_text(recorded, tmp_path):
     for name, shown in ((b"r\xff", "r\ufffd"), ("\u00fc".encode(), "\u00fc")):
         odd = tmp_path / name.decode("ascii", "surrogateescape")
-        shutil.copytree(run, odd)
+        shutil.copytree(recorded, odd)
         assert shown in write_report([odd], tmp_path / "report.html").read_text(encoding="utf-8")
 
 
