@@ -65,6 +65,8 @@ _REACHED["served"] = _REACHED["rig"] | {"listen", "journal"}
 _MEASURED = 1e-2
 #: The optimizer that is taken where none is named: on the command line and in an experiment's file.
 OPTIMIZER = "auto"
+#: What the natural photographs that come with closedloop are called where a folder may be given.
+BUNDLED = "bundled"
 #: Begins the fingerprint of a generator that is told by its images.
 _IMAGES = "images:"
 #: Parts whose recipe holds a seed in the place of what is drawn from it.

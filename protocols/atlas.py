@@ -59,7 +59,7 @@ from closedloop.loop.protocol import Handed, RunProtocol, RunSummary, RunTable, 
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.objectives.naming_units import UnitSpec
 from closedloop.readable import percent
-from closedloop.recipes import fingerprint, network_fingerprint, recipe, version
+from closedloop.recipes import BUNDLED, fingerprint, network_fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, REFERENCE, REFERENCES, Layout, Rows
 from closedloop.recording.reader import open_recording
 from closedloop.recording.references import keep_references, source
@@ -252,7 +252,7 @@ def _at_layers(subject: Subject, layers: str | Sequence[str] | None, units: Any)
 
 def library_of(naturals: ImageSet | str | Path | NDArray[Any], resolution: int) -> Library:
     """Returns natural images with their classes as the coordinate `category`; those of a folder are read lazily."""
-    if not isinstance(naturals, (str, Path)) or str(naturals) == "bundled":
+    if not isinstance(naturals, (str, Path)) or str(naturals) == BUNDLED:
         return Library.of(naturals, resolution)
     names, paths, classes = sorted_images(naturals)
     return Library(

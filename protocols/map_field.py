@@ -23,6 +23,7 @@ from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummar
 from closedloop.loop.settings import option, read_settings, settings
 from closedloop.objectives import parse_objective
 from closedloop.readable import with_error
+from closedloop.recipes import BUNDLED
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_titles, shared
 
@@ -114,7 +115,7 @@ def map_field(
     chosen = on_screen(read_settings(MapFieldSettings, numbers), subject)
     pictures = None
     if chosen.stimuli == "patches":
-        whole = as_image_set("bundled" if images is None else images, chosen.screen.resolution)
+        whole = as_image_set(BUNDLED if images is None else images, chosen.screen.resolution)
         pictures = _some(whole, chosen.pictures) if images is None else whole
         if pictures.images.ndim != 4:
             raise InvalidArgumentError("images: expected still pictures for patches, got movies.")

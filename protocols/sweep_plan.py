@@ -33,7 +33,7 @@ from closedloop.loop.protocol import EVOLVE, RunProtocol, protocol_of
 from closedloop.loop.settings import Settings, read_settings
 from closedloop.objectives import parse_objective
 from closedloop.objectives.naming_units import columns_text, read_columns
-from closedloop.recipes import check_name, check_recipe, plain
+from closedloop.recipes import BUNDLED, check_name, check_recipe, plain
 
 #: Each axis, and what it is for one run.
 AXES = {
@@ -55,7 +55,7 @@ _OWN = ("out", "together", "vary", *AXES)
 #: Runs that a plan may have: what holds their list, and who looks at it, are one process.
 MOST_RUNS = 1_000_000
 #: Entries that name a folder of images, or one of these.
-_FOLDERS, _NO_FOLDERS = ("references", "naturals"), ("bundled", "none")
+_FOLDERS, _NO_FOLDERS = ("references", "naturals"), (BUNDLED, "none")
 #: Hexadecimal digits of a run's name: of 10⁶ runs two have the same with a probability below 10⁻¹².
 _DIGITS = 20
 

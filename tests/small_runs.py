@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -268,7 +269,11 @@ def run(name, save=None, exists="fail"):
 def finished(name, base):
     """The folder of a whole run of a protocol, one for all tests of a process below ``base``; it is only read."""
     folder = base / "finished" / name / "one"
-    run(name, folder)
+    try:
+        run(name, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # or the next test would take it for a whole run
+        raise
     return folder
 
 

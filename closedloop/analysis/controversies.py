@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
-from closedloop.analysis.students import spread
+from closedloop.analysis.students import half_width, spread
 from closedloop.checks import at_door, check_within
 from closedloop.errors import RecordingError
 
@@ -56,7 +55,7 @@ def controversy(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
         z = (score[own] - middle) / deviation
         z = z[~np.isnan(z)]
         mean = float(z.mean()) if len(z) else np.nan
-        half = float(stats.t.ppf((1 + level) / 2, len(z) - 1) * stats.sem(z)) if len(z) > 1 else np.nan
+        half = half_width(float(spread(z)) / max(len(z), 1) ** 0.5, max(len(z) - 1, 1), level)
         both = [float(recording[p].values[own[0]]) for p in PREDICTED]
         high, low = max(both), min(both)
         ends = [(value - low) / (high - low) if high > low else np.nan for value in (mean, mean - half, mean + half)]

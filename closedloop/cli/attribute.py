@@ -11,13 +11,13 @@ import numpy as np
 from closedloop.cli.building import DEFAULT_UNIT, in_torch, load, subject_recipe
 from closedloop.cli.console import say
 from closedloop.cli.options import Command
-from closedloop.cli.record import BUNDLED
 from closedloop.cli.show import FIGURES
 from closedloop.cli.tables import show_table
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.files import complete
 from closedloop.loop.parts import ObjectivePart, SubjectPart, UnitPart
 from closedloop.loop.settings import option, settings
+from closedloop.recipes import BUNDLED
 from closedloop.recording.titles import subject_title
 
 if TYPE_CHECKING:

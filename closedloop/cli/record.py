@@ -11,9 +11,7 @@ from closedloop.cli.console import Meter, console, say
 from closedloop.cli.options import Command
 from closedloop.loop.parts import FilePart, RunPart, SubjectPart, UnitPart
 from closedloop.loop.settings import option, settings
-
-#: The photographs that come with closedloop.
-BUNDLED = "bundled"
+from closedloop.recipes import BUNDLED
 
 
 @settings

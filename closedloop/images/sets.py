@@ -30,6 +30,7 @@ from closedloop.images.opening import FORMATS, read_picture
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import STILL, Form
 from closedloop.readable import Readable, counted, some
+from closedloop.recipes import BUNDLED
 
 #: Up to this many pixels high the bundled photographs stay in memory once they were read, in 30 MB.
 KEPT_PX = 256
@@ -244,7 +245,7 @@ def as_image_set(
 
 def _image_set(images: ImageSet | str | Path | NDArray[Any] | Sequence[Any], resolution: int, form: Form) -> ImageSet:
     if isinstance(images, (str, Path)):
-        known = str(images) == "bundled"
+        known = str(images) == BUNDLED
         return natural_references(resolution, form) if known else read_folder(images, resolution, form)
     if isinstance(images, ImageSet):
         ids, array, rate = images.ids, images.images, images.rate_hz

@@ -30,7 +30,7 @@ from closedloop.loop.thread import Thread
 from closedloop.objectives import parse_objective
 from closedloop.objectives.naming_units import UnitSpec
 from closedloop.optimizers import load_optimizer
-from closedloop.recipes import OBJECT, as_recorded, matched_generator, plain, recipe, version
+from closedloop.recipes import BUNDLED, OBJECT, as_recorded, matched_generator, plain, recipe, version
 from closedloop.recording.references import source
 from closedloop.seeds import named_seed
 from closedloop.yaml_text import read_yaml_text
@@ -209,7 +209,7 @@ def read_experiment_file(path: str | Path) -> Experiment:
     path = Path(path)
     experiment = parse_experiment(read_yaml(path), str(path))
     beside = path.parent / str(experiment.references)
-    if experiment.references not in (None, "bundled") and beside.is_dir():
+    if experiment.references not in (None, BUNDLED) and beside.is_dir():
         experiment.references = str(beside)
     return experiment
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from closedloop.loop.settings import option, settings
-from closedloop.recipes import OPTIMIZER
+from closedloop.recipes import BUNDLED, OPTIMIZER
 from closedloop.recording.titles import OUTPUT
 
 
@@ -100,7 +100,7 @@ class ReferencePart:
     """What evolved images are compared with."""
 
     references: str = option(
-        default="bundled",
+        default=BUNDLED,
         metavar="FOLDER",
         help="Natural images to compare with: a folder, 'bundled' (160 photographs), or 'none'.",
     )

@@ -16,6 +16,7 @@ from closedloop.images.movies import IMAGE_ENDINGS, decode_movie, encode_image
 from closedloop.images.opening import open_picture
 from closedloop.images.sets import ImageSet, read_images
 from closedloop.interfaces import STILL, Form
+from closedloop.recipes import BUNDLED
 from closedloop.recording.layout import NAMES, REFERENCES, is_run
 from closedloop.recording.places import Root, on_disk, root_of, sizes
 from closedloop.recording.reader import checked_kept, kept_sums
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def source(images: Any) -> str | None:
     """Says where images come from: a folder, "bundled", the run's own copy, or nowhere."""
-    if images is None or (isinstance(images, str) and images == "bundled"):
+    if images is None or (isinstance(images, str) and images == BUNDLED):
         return images
     return str(Path(images).resolve()) if isinstance(images, (str, Path)) else REFERENCES
 

@@ -20,7 +20,7 @@ from closedloop.images.forms import shown_as
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, as_image_set, folder_images, in_colours, read_images
 from closedloop.interfaces import FloatArray, Generator
-from closedloop.recipes import fingerprint, is_same_part
+from closedloop.recipes import BUNDLED, fingerprint, is_same_part
 from closedloop.recording.evolutions import EVOLUTION_THREAD, experiment_of, places, siblings, tables
 from closedloop.recording.layout import EVOLUTION, REFERENCE, REFERENCES, is_run, recorded_form, were_rounded
 from closedloop.recording.references import read_references, stored_references
@@ -244,13 +244,13 @@ def _reference_source(part: xr.Dataset) -> str | None:
     content = experiment_of(part)
     named = [content[n] for n in ("references", "naturals", "images") if isinstance(content.get(n), str)]
     source = named[0] if named else REFERENCES
-    return None if source == REFERENCES or not (source == "bundled" or Path(source).is_dir()) else source
+    return None if source == REFERENCES or not (source == BUNDLED or Path(source).is_dir()) else source
 
 
 def _read_named(source: ImageSet | str | Path, names: set[str], part: xr.Dataset) -> dict[str, NDArray[np.float32]]:
     """Returns those of the named images that a source holds."""
     form = recorded_form(part)
-    if isinstance(source, ImageSet) or str(source) == "bundled":
+    if isinstance(source, ImageSet) or str(source) == BUNDLED:
         known = as_image_set(source, _resolution(part), form)
         return dict(zip(known.ids, known.images, strict=True))
     stored = read_references(Path(source)) or stored_references(Path(source))
