@@ -105,7 +105,10 @@ def _trouble(source: Path | bytes, promised: str, error: Exception) -> str:
             return f"its content is {form}; let its name end in {right}"
     if isinstance(error, UnidentifiedImageError):
         return "its content is something else"
-    return str(error) or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError) and Image.MAX_IMAGE_PIXELS:
+        most = 2 * Image.MAX_IMAGE_PIXELS / 1e6
+        return f"it has more than {most:.0f} megapixels, as files have that are made to fill memory; make it smaller"
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def _file(source: Path | bytes) -> Path | io.BytesIO:

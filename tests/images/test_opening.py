@@ -1,7 +1,9 @@
 """Pictures are decoded as what their endings promise, and as nothing else."""
 
 import contextlib
+import struct
 import subprocess
+import zlib
 
 import numpy as np
 import pytest
@@ -20,6 +22,16 @@ def written(path, form):
     """A small picture in a format, under whatever name."""
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(path, format=form)
     return path
+
+
+def test_a_bomb_is_refused_in_words():
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    with pytest.raises(InvalidArgumentError, match=r"more than 179 megapixels, .*; make it smaller\.$"):
+        read_picture(bomb, ".png", most=50_000_000)
 
 
 @pytest.mark.parametrize(("ending", "form"), FORMATS.items())

@@ -189,6 +189,8 @@ def test_a_number_is_typed(look):
     page.keyboard.type("13")
     page.keyboard.press("Enter")
     expect(page.locator("#unit-name")).to_have_text("second : 13")
+    page.keyboard.press("ArrowRight")  # keys are the units' again
+    expect(page.locator("#unit-name")).to_have_text("second : 14")
     page.keyboard.press("g")
     page.keyboard.type("999")
     page.keyboard.press("Enter")

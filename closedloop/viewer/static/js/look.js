@@ -549,7 +549,7 @@ function wire() {
   for (const [name, go] of Object.entries(radios)) for (const radio of $$(`input[name=${name}]`)) radio.addEventListener("change", () => go(radio.value));
   $("#method").addEventListener("change", (event) => setMethod(event.target.value));
   $("#filter").addEventListener("change", (event) => setMethod(state.method, event.target.value));
-  $("#goto").addEventListener("submit", (event) => { event.preventDefault(); goto(); });
+  $("#goto").addEventListener("submit", (event) => { event.preventDefault(); goto(); tiles.box.focus({ preventScroll: true }); });
   $("#unit").addEventListener("change", goto);
   $("#open").addEventListener("click", () => $("#file").click());
   $("#file").addEventListener("change", async (event) => { for (const file of event.target.files) await takeFile(file); event.target.value = ""; });
