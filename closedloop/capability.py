@@ -45,3 +45,8 @@ def _has(protocol: type, name: str, instance: Any) -> bool:
     missing = object()
     found = getattr(instance, name, missing)
     return found is not missing and (found is not None or not callable(getattr(protocol, name, None)))
+
+
+def lacking(protocol: type, instance: Any) -> list[str]:
+    """Returns the names of what a protocol states and an object has not."""
+    return sorted(name for name in _attributes(protocol) if not _has(protocol, name, instance))

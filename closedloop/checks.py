@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import errno
 import functools
 import inspect
 import math
@@ -20,7 +19,9 @@ from numpy.typing import NDArray
 from closedloop.arrays import as_array, as_numbers, check_labels
 from closedloop.arrays import is_number as is_number  # beside `is_whole`, for the floors above
 from closedloop.blame import parts_named
+from closedloop.capability import lacking
 from closedloop.errors import ClosedLoopError, GeneratorError, InvalidArgumentError, SubjectError, blamed, reason
+from closedloop.files import can_be_path, is_too_long
 from closedloop.interfaces import (
     STILL,
     Encoding,
@@ -201,7 +202,7 @@ def check_responses(
     check_labels(responses, subject, neuroids)
     array = as_numbers(f"subject {subject!r}", responses, lost=True, booleans=True, error=SubjectError)
     if array.ndim not in (2, 3) or array.shape[:2] != (n, units) or 0 in array.shape[2:]:
-        cure = ""
+        cure = "" if array.shape[:1] == (n,) else " Return a row for each image."
         if array.shape == (n,) and units == 1:
             cure = " Return responses[:, None] for a single unit."
         raise SubjectError(
@@ -250,8 +251,8 @@ def check_part(kind: str, value: Any, name: str = "") -> None:
         raise InvalidArgumentError(f"{name}: expected {words}, got the class {value.__name__}; make one of it first.")
     with blamed(name, InvalidArgumentError):
         if not isinstance(value, protocol):
-            hint = "" if kind == "objective" else f"; names are loaded by load_{kind}(…)"
-            raise InvalidArgumentError(f"{name}: expected {words}, got {value!r:.80}{hint}.")
+            came = " ".join(repr(value).split())
+            raise InvalidArgumentError(f"{name}: expected {words}, got {came:.80}{_cure_of(kind, value)}.")
         if attributes and not isinstance(value.name, str):
             raise InvalidArgumentError(f"{name}: expected a text as its name, got {value.name!r:.80}.")
         if "units" in attributes:
@@ -262,6 +263,21 @@ def check_part(kind: str, value: Any, name: str = "") -> None:
             check_flag("needs_gradient", value.needs_gradient)
         if "resolution" in attributes:
             check_whole("resolution", value.resolution, 1)
+
+
+def _cure_of(kind: str, value: Any) -> str:
+    """Says what an object lacks to be a part of a kind, or how such a one is made of it."""
+    protocol = _PARTS[kind][1]
+    lacks, all_of_it = lacking(protocol, value), lacking(protocol, object())
+    if any(c.__module__.startswith("torch.nn.") for c in type(value).__mro__) and kind == "subject":
+        return "; a network of torch is made one by TorchSubject(network, resolution=…)"
+    if inspect.isroutine(value) and kind == "subject":
+        return "; a function is made one by FunctionSubject(function, units=…)"
+    if inspect.isroutine(value) and kind == "objective":
+        return "; write a class with __call__(responses) and describe(), or a text such as 'unit(0)'"
+    if len(lacks) < len(all_of_it):
+        return f"; it has no {', '.join(lacks)}"
+    return "; write it as a text such as 'unit(0)'" if kind == "objective" else f"; names are loaded by load_{kind}(…)"
 
 
 def units_of(subject: Subject) -> Units:
@@ -351,7 +367,7 @@ def check_memory(name: str, *shape: int) -> None:
     needed = 4 * math.prod(shape)
     if needed > (memory := _memory_bytes()):
         raise InvalidArgumentError(
-            f"{name}: an array of {' x '.join(map(str, shape))} numbers takes {needed / 1e9:,.0f} GB, and this "
+            f"{name}: an array of {' x '.join(map(str, shape)):.80} numbers takes {f'{needed // 10**9:,}':.40} GB, and this "
             f"computer has {memory / 1e9:,.0f}; give a smaller one."
         )
 
@@ -549,35 +565,16 @@ def _check_at_once(name: str, kind: str, value: Any) -> None:
     if heads[0].lower() in _PARTS and set(heads[1:]) <= {"None"}:
         check_part(heads[0].lower(), value, name)
     elif not _fits(kind, value):
-        raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.")
+        raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}{_cure_in(heads, value)}.")
     elif "Path" in heads and isinstance(value, (str, Path)) and not can_be_path(value):
         raise InvalidArgumentError(
             f"{name}: expected a path, got {str(value)!r:.80} with a NUL character or half a character of UTF-16 in it."
         )
-    elif "Path" in heads and isinstance(value, (str, Path)) and _is_too_long(value):
+    elif "Path" in heads and isinstance(value, (str, Path)) and is_too_long(value):
         raise InvalidArgumentError(
             f"{name}: expected a path, got {str(value)!r:.60} …, of {len(str(value)):,} letters and with a name of "
             f"{max(map(len, Path(value).parts)):,}, which is longer than this system takes (most take names of 255)."
         )
-
-
-def can_be_path(path: str | Path) -> bool:
-    """Tells whether a path has only characters that names of files can have."""
-    try:
-        return b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
-
-
-def _is_too_long(path: str | Path) -> bool:
-    """Tells whether a path, or a name in it, is longer than the system takes."""
-    try:
-        os.lstat(path)
-    except OSError as error:
-        return error.errno == errno.ENAMETOOLONG
-    except ValueError:  # letters that no path can have
-        return False
-    return False
 
 
 def _of_texts(kind: str) -> bool:
@@ -594,7 +591,8 @@ def _blame_type(name: str, kind: str, value: Any, error: Exception, known: Mappi
     if fits and classes and all(type(each) is type for each in classes):  # no protocols
         fits = isinstance(value, tuple(classes)) or any(_is(*each, value) for each in allowed if each[0] in _KINDS)
     if not fits:
-        raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}.") from error
+        cure = _cure_in([head for head, _ in allowed], value)
+        raise InvalidArgumentError(f"{name}: expected {_words(kind)}, got {_came(value)}{cure}.") from error
 
 
 def _blame_content(name: str, kind: str, value: Any, error: Exception, _: Mapping[str, Any]) -> None:
@@ -624,6 +622,13 @@ def _lacks(data: Any, error: Exception) -> bool:
         place = place.tb_next
     by = str(place.tb_frame.f_globals.get("__name__", ""))
     return not by.startswith("closedloop") or "closedloop_version" not in getattr(data, "variables", data.coords)
+
+
+def _cure_in(heads: Sequence[str], value: Any) -> str:
+    """Says what an object lacks to be the part that is among types; empty for what is plain, and where none is."""
+    parts = [head.lower() for head in heads if head.lower() in _PARTS]
+    plain = value is None or isinstance(value, (type, str, int, float, list, tuple, Path))
+    return _cure_of(parts[0], value) if parts and not plain else ""
 
 
 def _came(value: Any) -> str:

@@ -138,7 +138,10 @@ def blamed(part: str, kind: type[ClosedLoopError]) -> Iterator[None]:
     try:
         yield
     except ClosedLoopError as error:
-        if part.partition(",")[0] not in str(error):
+        whose, _, what = part.rpartition(": ")
+        if whose and str(error).startswith(f"{what}: "):  # it names the part, but not whose it is
+            reword(error, f"{whose}: {error}")
+        elif part.partition(",")[0] not in str(error):
             reword(error, f"{part}: {error}")
         raise
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -235,3 +236,22 @@ def put_file(path: Path, data: bytes) -> None:
     """Replaces a file, and makes its name last."""
     replace_file(path, data)
     synchronize(path.parent)
+
+
+def can_be_path(path: str | Path) -> bool:
+    """Tells whether a path has only characters that names of files can have."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def is_too_long(path: str | Path) -> bool:
+    """Tells whether a path, or a name in it, is longer than the system takes."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    except ValueError:  # letters that no path can have
+        return False
+    return False

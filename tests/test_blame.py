@@ -70,6 +70,13 @@ class Silent:
         return 1 / 0
 
 
+class Asking:
+    """Something with these attributes alone."""
+
+    def __init__(self, *names):
+        self.__dict__.update(dict.fromkeys(names, len))
+
+
 class Loud:
     def begin(self, session):
         raise StopIteration
@@ -150,3 +157,35 @@ def test_a_reason_has_words_for_any_exception():
     assert reason(MuteError()) == "MuteError"
     assert reason(ValueError("a\x1b[31m\ud83d é\nmore")) == r"ValueError: a\x1b[31m\ud83d é"
     assert reason(KeyError()) == "KeyError"
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"optimizer": Asking("ask", "tell", "space", "name", "needs_gradient")}, "it has no restore, state"),
+        ({"generator": Asking("name", "resolution")}, "it has no __call__, space"),
+        ({"objective": len}, r"write a class with __call__\(responses\) and describe\(\), or a text"),
+    ],
+)
+def test_what_falls_short_of_a_part_is_told_what_it_lacks(part, words):
+    with pytest.raises(InvalidArgumentError, match=f"{next(iter(part))}: expected an? .*{words}"):
+        evolve(**{"subject": Cells(), "generator": Pixels(4), "optimizer": RandomSearch(Pixels(4).space), **part})
+
+
+def test_functions_and_networks_are_told_how_they_become_subjects():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InvalidArgumentError, match=r"expected a Subject, got .*; a function .* FunctionSubject"):
+        present(lambda images: images, np.zeros((2, 3, 4, 4), np.float32))
+    with pytest.raises(
+        InvalidArgumentError, match=r"Sequential\( \(0\): Flatten.*; a network of torch .* TorchSubject"
+    ):
+        present(torch.nn.Sequential(torch.nn.Flatten()), np.zeros((2, 3, 4, 4), np.float32))
+
+
+def test_a_generator_is_named_once():
+    class Tanh(Pixels):
+        def __call__(self, codes):
+            return super().__call__(codes) * 2 - 1
+
+    with pytest.raises(GeneratorError, match=r"^thread 'x': generator 'pixels': expected RGB in \[0, 1\]"):
+        Session(Cells(), [grey_thread(generator=Tanh(4))], **SETTINGS).run()

@@ -37,10 +37,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import narrowed
-from closedloop.checks import at_door, can_be_path
+from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.files import (
     PARTIAL,
+    can_be_path,
     do_together,
     make_folders,
     meanwhile,
@@ -53,6 +54,7 @@ from closedloop.files import (
 )
 from closedloop.images.movies import encode_image
 from closedloop.interfaces import FloatArray, State, Units
+from closedloop.readable import counted
 from closedloop.recording import older
 from closedloop.recording.checksums import BESIDE, ChecksumFile, Sum, sums_of
 from closedloop.recording.chunks import committed_chunks
@@ -226,7 +228,8 @@ class Recording:
         if not self.n_presentations:
             return f"No generation was finished; begin again in the same folder, {self.path}."
         return (
-            f"{self.n_generations} finished generations ({self.n_presentations} presentations) are safe in "
+            f"{counted(self.n_generations, 'finished generation')} ({counted(self.n_presentations, 'presentation')}) "
+            f"{'is' if self.n_generations == 1 else 'are'} safe in "
             f"{self.path}; go on with: closedloop resume {self.path}"
         )
 

@@ -291,3 +291,8 @@ def test_a_name_that_is_no_text_has_a_fingerprint_too(tmp_path):
     one = folder_fingerprint(tmp_path)
     (tmp_path / os.fsdecode(b"\xff.png")).rename(tmp_path / os.fsdecode(b"\xfe.png"))
     assert folder_fingerprint(tmp_path) != one
+
+
+def test_a_resolution_beyond_all_floats_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"resolution: an array of .{40,100} takes .{40} GB, and this computer"):
+        natural_references(10**400)

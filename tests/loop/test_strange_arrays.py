@@ -144,5 +144,5 @@ def one_course(seed, save):
 
 
 def test_arrays_are_recorded_as_they_were_handed_over_or_refused(tmp_path, counted, tally):
-    for seed in range(counted(quick=10, reduced=150, full=2_700)):
+    for seed in range(counted(quick=10, reduced=150, full=3_250)):
         tally("arrays", one_course(seed, tmp_path / str(seed) / "run" if seed % 10 == 0 else None))
