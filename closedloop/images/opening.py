@@ -108,6 +108,8 @@ def _trouble(source: Path | bytes, promised: str, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError) and Image.MAX_IMAGE_PIXELS:
         most = 2 * Image.MAX_IMAGE_PIXELS / 1e6
         return f"it has more than {most:.0f} megapixels, as files have that are made to fill memory; make it smaller"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # the file was named already
     return str(error).rstrip(".") or type(error).__name__
 
 

@@ -105,11 +105,11 @@ class ErrorsPage:
     # pages
 
     async def all_errors(self, request: Request) -> Response:
-        """Shows the errors so far, in groups."""
-        self.room.begin()
-        return await run_in_threadpool(self._all_errors, request)
+        """Shows the errors so far, in groups; whoever opens the page has what was stopped tried again."""
+        before = self.room.again()
+        return await run_in_threadpool(self._all_errors, request, before)
 
-    def _all_errors(self, request: Request) -> Response:
+    def _all_errors(self, request: Request, before: str) -> Response:
         by = choice(request, "by", list(GROUPINGS))
         words = text(request, "q", "")
         key = text(request, "group", "")
@@ -127,6 +127,7 @@ class ErrorsPage:
             "rows": rows,
             "few": MANY if key else FEW,
             "state": state,
+            "before": before,
             "why_closed": self.room.why_closed,
             "layer": self.room.layer,
             "pages": self._pages(self.room.layer),

@@ -79,6 +79,12 @@ class ErrorsRoom:
         if (self._task is None or self._task.done()) and self._work() is not None and not self.trouble:
             self._task = asyncio.get_running_loop().create_task(self._go_on())
 
+    def again(self) -> str:
+        """Goes on after what stopped it, which may be mended by now; returns what that was, "" where nothing was."""
+        before, self.trouble = self.trouble, ""
+        self.begin()
+        return before
+
     async def _go_on(self) -> None:
         while (work := self._work()) is not None:
             try:

@@ -207,9 +207,19 @@ def test_a_layer_that_is_not_there(folder):
 
 def test_trouble_is_told(folder):
     with client_of(planted_subject(), folder) as client:
-        (folder / "red" / "11.png").write_bytes(b"no picture")
-        assert "11.png" in follow(client)["trouble"]
+        kept = (folder / "red" / "11.png").read_bytes()
+        (folder / "red" / "11.png").unlink()
+        trouble = follow(client)["trouble"]
+        assert "11.png as a PNG image: No such file or directory." in trouble
         assert "11.png" in client.get("/errors").text
+        (folder / "red" / "11.png").write_bytes(b"no picture")
+        follow(client)
+        client.get("/errors")
+        assert "content is something else" in follow(client)["trouble"]
+        (folder / "red" / "11.png").write_bytes(kept)
+        client.get("/errors")  # it goes on where it was stopped
+        state = follow(client)
+        assert (state["done"], state["trouble"]) == (24, "")
 
 
 def test_without_a_folder_there_is_no_page():

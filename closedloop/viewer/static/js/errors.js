@@ -30,7 +30,7 @@ async function follow() {
     draw(state);
     if (state.errors !== errors || state.explained !== explained) await renew("groups", "count", "actions");
     [errors, explained] = [state.errors, state.explained];
-    if (state.trouble) throw new Error(state.trouble);
+    if (state.trouble) throw new Error(`${state.trouble} Mend that, and open this page again: it goes on from here.`);
     if (state.done >= state.of && !state.waiting) break;
     await pause(EVERY);
     await whenSeen();
@@ -40,6 +40,7 @@ async function follow() {
 
 function draw(state) {
   const surveying = state.done < state.of;
+  $("#before")?.remove(); // what is told from now on is newer
   const bar = $("#bar");
   $("#progress").hidden = !surveying && !state.waiting;
   bar.max = surveying ? state.of : state.errors;
