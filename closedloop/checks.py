@@ -267,15 +267,14 @@ def check_part(kind: str, value: Any, name: str = "") -> None:
 
 def _cure_of(kind: str, value: Any) -> str:
     """Says what an object lacks to be a part of a kind, or how such a one is made of it."""
-    protocol = _PARTS[kind][1]
-    lacks, all_of_it = lacking(protocol, value), lacking(protocol, object())
+    lacks, most = (lacking(_PARTS[kind][1], each) for each in (value, object()))
     if any(c.__module__.startswith("torch.nn.") for c in type(value).__mro__) and kind == "subject":
         return "; a network of torch is made one by TorchSubject(network, resolution=…)"
     if inspect.isroutine(value) and kind == "subject":
         return "; a function is made one by FunctionSubject(function, units=…)"
     if inspect.isroutine(value) and kind == "objective":
         return "; write a class with __call__(responses) and describe(), or a text such as 'unit(0)'"
-    if len(lacks) < len(all_of_it):
+    if len(lacks) < len(most):
         return f"; it has no {', '.join(lacks)}"
     return "; write it as a text such as 'unit(0)'" if kind == "objective" else f"; names are loaded by load_{kind}(…)"
 
@@ -366,9 +365,10 @@ def check_memory(name: str, *shape: int) -> None:
     """
     needed = 4 * math.prod(shape)
     if needed > (memory := _memory_bytes()):
+        size, takes = " x ".join(map(str, shape)), f"{needed // 10**9:,}"
         raise InvalidArgumentError(
-            f"{name}: an array of {' x '.join(map(str, shape)):.80} numbers takes {f'{needed // 10**9:,}':.40} GB, and this "
-            f"computer has {memory / 1e9:,.0f}; give a smaller one."
+            f"{name}: an array of {size:.80} numbers takes {takes:.40} GB, and this computer has {memory / 1e9:,.0f}; "
+            "give a smaller one."
         )
 
 

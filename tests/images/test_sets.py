@@ -294,5 +294,5 @@ def test_a_name_that_is_no_text_has_a_fingerprint_too(tmp_path):
 
 
 def test_a_resolution_beyond_all_floats_is_refused():
-    with pytest.raises(InvalidArgumentError, match=r"resolution: an array of .{40,100} takes .{40} GB, and this computer"):
+    with pytest.raises(InvalidArgumentError, match=r"resolution: an array of .{40,100} takes .{40} GB"):
         natural_references(10**400)
