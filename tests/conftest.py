@@ -144,6 +144,15 @@ def quiet_progress():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def nothing_forced():
+    """Files are not forced onto the disk, which takes milliseconds for each: no computer loses its power here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in {"fsync", "fdatasync"} & set(dir(os)):
+            patch.setattr(os, name, lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """What was found before is not the user's, and is left alone."""
     with pytest.MonkeyPatch.context() as patch:
