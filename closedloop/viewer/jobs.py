@@ -29,8 +29,8 @@ from closedloop.viewer.asked import RequestError, absent, entry_whole
 
 #: Jobs that run at the same time, and that wait at most.
 AT_ONCE, WAITING = 1, 20
-#: Seconds that a job is given to end when the viewer ends.
-_GRACE_S = 1.0
+#: Seconds that a job is given to end when the viewer ends, which is to take 2 s at most on a busy computer, too.
+_GRACE_S = 0.6
 #: What a page may ask for.
 ENTRIES = ("protocol", "layer", "unit", "images", "seed", "generator", "optimizer", "method", "steps")
 PROTOCOLS = ("evolve", "ascend")

@@ -106,7 +106,7 @@ function settings(state, drawing, readout) {
   return {
     width: Math.max(drawing.clientWidth, 120),
     height: state.height,
-    padding: [8, 8, 0, 0],
+    padding: [8, 16, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: true, y: false }, points: { size: 6 } },
     scales: { x: { time: false }, y: { distr: state.y.log ? 3 : 1 } },
