@@ -108,7 +108,7 @@ class Design:
         repeats: Presentations of each.
         retest_repeats: Fresh presentations of an image in each re-test.
         interleave: References in each generation.
-        references: Reference images of the survey.
+        references: Reference images of the survey; 160 are bundled.
         candidates: Images that are re-tested first, and references.
         retries: How often a lost presentation is shown again.
     """
@@ -118,7 +118,7 @@ class Design:
     repeats: int = 1
     retest_repeats: int = 10
     interleave: int = 2
-    references: int = 40
+    references: int = 160
     candidates: int = 5
     retries: int = 2
 
@@ -305,6 +305,7 @@ def plan(
     alpha: float = 0.05,
     sure: bool = False,
     soa_s: float = Timing.soa_s,
+    presentations: int | None = None,
 ) -> xr.Dataset:
     """Returns the probability of success for many designs, and the cheapest one that reaches what is wanted.
 
@@ -320,12 +321,15 @@ def plan(
         alpha: Level of the test.
         sure: Whether the lower end of the interval must reach it, and not only the estimate; needs several models.
         soa_s: Seconds from one presentation to the next.
+        presentations: Those that there is time for, of the whole session; a design that takes more is neither the
+            cheapest nor the likeliest. None for any number.
 
     Returns:
         `power`, `low`, `high` (95 %, NaN for a single model, which has no uncertainty), `images` (evolved
         presentations), `presentations` (of the whole session, with those shown again) and `minutes`, all
         ``(generations, repeats, retest_repeats)``; `cheapest`, the places of the cheapest design ``(3,)``, or -1
-        where none reaches what is wanted, with the `reason`.
+        where none reaches what is wanted, with the `reason`; `likeliest`, the places of the design that reaches most,
+        or -1 where there is time for none.
 
     Raises:
         InvalidArgumentError: An argument does not fit.
@@ -342,6 +346,8 @@ def plan(
     check_within("wanted", wanted, 0.8)
     check_within("alpha", alpha, 0.05)
     check_positive("soa_s", soa_s)
+    if presentations is not None:
+        check_whole("presentations", presentations, 1)
     axes = {"generations": generations, "repeats": repeats, "retest_repeats": retest_repeats}
     for name, values in axes.items():
         if not len(values):
@@ -361,12 +367,14 @@ def plan(
             found["low"][place], found["high"][place] = np.quantile(powers[1:], [0.025, 0.975])
         found["images"][place] = one.generations * one.per_generation * one.repeats
         found["presentations"][place] = one.presentations(several[0].lost)
-    cheapest, reason = _cheapest(found["low" if sure else "power"], found["presentations"], wanted)
+    reached = found["low" if sure else "power"]
+    cheapest, likeliest, reason = _chosen(reached, found["presentations"], wanted, presentations)
     return xr.Dataset(
         {
             **{name: (tuple(axes), values) for name, values in found.items()},
             "minutes": (tuple(axes), found["presentations"] * soa_s / 60),
             "cheapest": ("axis", cheapest),
+            "likeliest": ("axis", likeliest),
         },
         coords={
             **{name: [int(v) for v in values] for name, values in axes.items()},
@@ -381,14 +389,30 @@ def plan(
     )
 
 
-def _cheapest(reached: FloatArray, cost: FloatArray, wanted: float) -> tuple[NDArray[np.int64], str]:
-    """Returns the place of the cheapest design that reaches what is wanted, or -1 and the reason."""
-    enough = np.nan_to_num(reached, nan=0.0) >= wanted
+def _chosen(
+    reached: FloatArray, cost: FloatArray, wanted: float, limit: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    """Returns the places of the cheapest design that reaches what is wanted and of the likeliest, and a reason.
+
+    A place is -1 where there is no such design; of designs that are equally likely the cheapest counts.
+    """
+    found, none = np.nan_to_num(reached, nan=0.0), np.full(3, -1, np.int64)
+    within = np.isfinite(cost) if limit is None else cost <= limit
+    bound = "" if limit is None else f" of at most {limit:,} presentations"
+    if not within.any():
+        return none, none, f"no design{bound} is among them; the shortest takes {float(cost.min()):,.0f}"
+    most = within & (found == found[within].max())
+    likeliest = _at_least(cost, most)
+    enough = within & (found >= wanted)
     if not enough.any():
-        best = float(np.nan_to_num(reached, nan=0.0).max())
-        return np.full(3, -1), f"no design reaches {wanted:g}; the best one reaches {best:.2f}"
-    place = np.unravel_index(int(np.where(enough, cost, np.inf).argmin()), cost.shape)
-    return np.array(place, np.int64), ""
+        reason = f"no design{bound} reaches {wanted:g}; the best one reaches {found[most].max():.2f}"
+        return none, likeliest, reason
+    return _at_least(cost, enough), likeliest, ""
+
+
+def _at_least(cost: FloatArray, among: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Returns the place of the lowest cost among some."""
+    return np.array(np.unravel_index(int(np.where(among, cost, np.inf).argmin()), cost.shape), np.int64)
 
 
 def _check_parts(model: Any, design: Any) -> None:

@@ -67,6 +67,17 @@ class PlanPart:
     repeats: str = option(default="1", metavar="N,N,…", help="Presentations of each evolving image to consider.")
     retest_repeats: str = option(default="10,20,40", metavar="N,N,…", help="Presentations in a re-test to consider.")
     per_generation: int = option(default=40, least=1, help="Different images in a generation.")
+    references: int = option(
+        default=160, least=0, help="Photographs that are surveyed before, each shown once; those of evolve are 160."
+    )
+    interleave: int = option(default=2, least=0, help="References shown in each generation.")
+    presentations: int | None = option(
+        default=None,
+        least=1,
+        shown="any number",
+        help="Presentations that there is time for, of the whole session: survey, references, re-tests and what is "
+        "shown again included.",
+    )
     success: str = option(
         default="beats",
         choices=("beats", "rises"),
@@ -102,14 +113,15 @@ def plan(
     found = planned_for(
         models,
         **numbers,
-        design=Design(per_generation=chosen.per_generation),
+        design=Design(per_generation=chosen.per_generation, references=chosen.references, interleave=chosen.interleave),
         success=chosen.success,  # type: ignore[arg-type]
         wanted=chosen.wanted,
         alpha=chosen.alpha,
         sure=chosen.sure,
         soa_s=chosen.soa_s,
+        presentations=chosen.presentations,
     )
-    _show(found, models, run, shown)
+    _show(found, models, run, shown, chosen)
     if chosen.figure is not None:
         from closedloop.figures.plan import plot_plan
         from closedloop.figures.style import whole_figure
@@ -147,21 +159,22 @@ def _numbers(name: str, text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None, shown: int) -> None:
+def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None, shown: int, chosen: PlanPart) -> None:
     """Prints a row for each number of generations and repeats, and the cheapest design."""
     model = models[0]
     what = "evolved beats the best reference" if found["success"].item() == "beats" else "generations rise"
     tell(f"Probability that {what} (one-sided Welch test at {found['alpha'].item():g})", style="bold")
     several = found.sizes["repeats"] > 1
-    heads = ["generations", *(["repeats"] if several else []), "images", "minutes"]
+    heads = ["generations", *(["repeats"] if several else []), "images", "shown", "minutes"]
     heads += [f"{n} re-tests" for n in found["retest_repeats"].values]
     rows = []
     for i, generations in enumerate(found["generations"].values):
         for j, repeats in enumerate(found["repeats"].values):
             one = found.isel(generations=i, repeats=j)
             cells = [str(generations), *([str(repeats)] if several else []), f"{int(one['images'][0]):,}"]
-            minutes = [float(one["minutes"][k]) for k in (0, -1)]
-            cells.append("–".join(dict.fromkeys(f"{value:.0f}" for value in minutes)))
+            for name in ("presentations", "minutes"):
+                ends = [float(one[name].min()), float(one[name].max())]
+                cells.append("–".join(dict.fromkeys(f"{value:,.0f}" for value in ends)))
             rows.append([*cells, *(_cell(one.isel(retest_repeats=k)) for k in range(one.sizes["retest_repeats"]))])
     show_table(heads, rows, keys=len(heads))
     source = f"Measured in {run}" if run is not None else "As stated"
@@ -179,7 +192,11 @@ def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None, sho
             f"The pilot evolved {shown:,} images: what lies far beyond is its fitted curve, and a rise that begins "
             "later is not excluded, by the intervals neither; take a longer pilot before you give a unit up."
         )
-    tell(_advice(found))
+    tell(
+        f"Shown in the whole session: {chosen.references} references before, {chosen.interleave} in each generation, "
+        "the evolving images, both re-tests, and what is lost once more."
+    )
+    tell(_advice(found, chosen))
 
 
 def _cell(one: xr.Dataset) -> str:
@@ -187,18 +204,32 @@ def _cell(one: xr.Dataset) -> str:
     return f"{power:.2f}" if low != low else f"{power:.2f} {low:.2f}–{high:.2f}"
 
 
-def _advice(found: xr.Dataset) -> str:
-    """Says which design is the cheapest, or why none is."""
-    place = found["cheapest"].values
-    if (place < 0).any():
-        return f"Cheapest design: none of these; {found['reason'].item()}."
-    best = found.isel(dict(zip(found["axis"].values.tolist(), place.tolist(), strict=True)))
-    sure = ", by the lower end of its interval," if bool(found["sure"]) else ""
+def _advice(found: xr.Dataset, chosen: PlanPart) -> str:
+    """Says which design is the cheapest, or why none is and which comes nearest, and the options that ask for it."""
+    wanted, sure = float(found["wanted"]), ", by the lower end of its interval," if bool(found["sure"]) else ""
+    if (found["cheapest"].values >= 0).all():
+        return f"Cheapest design that reaches {wanted:g}{sure}: {_design(found, 'cheapest', chosen)}"
+    reason = found["reason"].item()
+    if (found["likeliest"].values < 0).any():
+        return f"{reason[:1].upper()}{reason[1:]}. Consider fewer --generations, --retest-repeats or --references."
     return (
-        f"Cheapest design that reaches {float(found['wanted']):g}{sure}: {int(best['generations'])} generations of "
-        f"{int(found['per_generation'])} images, each shown {int(best['repeats'])}×, re-tested "
-        f"{int(best['retest_repeats'])}×: {float(best['presentations']):,.0f} presentations, "
-        f"{float(best['minutes']):.0f} min."
+        f"{reason[:1].upper()}{reason[1:]}{sure.rstrip(',')}: {_design(found, 'likeliest', chosen)} "
+        "More --generations or --retest-repeats reach more, and so does a unit with more spikes or less variance."
+    )
+
+
+def _design(found: xr.Dataset, which: str, chosen: PlanPart) -> str:
+    """Writes one of the designs, and what to ask `closedloop evolve` for."""
+    place = found[which].values
+    best = found.isel(dict(zip(found["axis"].values.tolist(), place.tolist(), strict=True)))
+    repeats, retests = int(best["repeats"]), int(best["retest_repeats"])
+    options = [f"--images {int(best['images'])}", f"--retest-repeats {retests}"]
+    options += [f"--repeats {repeats}"] if repeats > 1 else []
+    options += [f"--interleave {chosen.interleave}"] if chosen.interleave != PlanPart.interleave else []
+    return (
+        f"{int(best['generations'])} generations of {int(found['per_generation'])} images, each shown {repeats}×, "
+        f"re-tested {retests}×: {float(best['presentations']):,.0f} presentations, {float(best['minutes']):.0f} min. "
+        f"To do it: closedloop evolve {' '.join(options)}."
     )
 
 

@@ -25,6 +25,23 @@ def test_stated(capsys, tmp_path):
     assert max(map(len, text.splitlines()[1:9])) <= 80
 
 
+def test_what_there_is_time_for(capsys):
+    def said(*words):
+        main(["plan", *words])
+        return capsys.readouterr().out.replace("\n", " ")
+
+    text = said("--generations", "10,20", "--interleave", "3")
+    assert (
+        "1,326 presentations, 4 min. To do it: closedloop evolve --images 800 --retest-repeats 20 --interleave 3."
+        in text
+    )
+    text = said("--presentations", "1000", "--references", "40", "--generations", "10,20")
+    assert "No design of at most 1,000 presentations reaches 0.8; the best one reaches 0.34: 10 generations" in text
+    assert "closedloop evolve --images 400 --retest-repeats 40" in text
+    text = said("--presentations", "500")
+    assert "No design of at most 500 presentations is among them; the shortest takes 516. Consider fewer" in text
+
+
 def test_a_pilot(capsys, tmp_path):
     generator = Fourier(16, 2)
     subject = Poisson(GaborSubject(resolution=16), best=1.0, seed=1)
@@ -49,6 +66,8 @@ def test_refuses(capsys):
         (["--figure", "/proc/x.png"], "figure: cannot write /proc/x.png"),
         (["--figure", "plan.doc"], "figure: expected a name"),
         (["--success", "wins"], "success"),
+        (["--presentations", "0"], "presentations: expected a whole number of at least 1"),
+        (["--references", "-1"], "references: expected a whole number of at least 0"),
     ]:
         with pytest.raises(SystemExit, match="2"):
             main(["plan", *words])
