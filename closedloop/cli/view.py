@@ -72,9 +72,8 @@ def view(
         shown += [f"{name} in {path}" for name, path in folders.items() if path is not None]
         say(f"{', '.join(shown)}: {address}")
         if not is_local(host):
-            tell(
-                "Whoever reaches this computer and knows the token sees it. The connection is not encrypted.", "yellow"
-            )
+            say(f"From another computer: {address_of(listening, token, elsewhere=True)}")
+            tell("Whoever reaches this computer and has the token sees it. The connection is not encrypted.", "yellow")
         tell("Ctrl-C stops it.")
         try:
             serve(app, listening, address if given.get("browser", ViewPart.browser) else None)

@@ -116,11 +116,23 @@ def _bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-def address_of(listening: socket.socket, token: str | None = None) -> str:
-    """Returns the address that a browser of this computer opens."""
+def address_of(listening: socket.socket, token: str | None = None, elsewhere: bool = False) -> str:
+    """Returns the address that a browser of this computer opens, or one elsewhere in its network."""
     host, port = listening.getsockname()[:2]
-    shown = {"0.0.0.0": HERE, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+    if host in ("0.0.0.0", "::"):
+        host = _outward(listening.family) if elsewhere else {"0.0.0.0": HERE, "::": "::1"}[host]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
+
+
+def _outward(family: socket.AddressFamily) -> str:
+    """Returns the address from which this computer would send to others, its name where it is in no network."""
+    far = "192.0.2.1" if family == socket.AF_INET else "2001:db8::1"  # for documentation (RFC 5737, 3849): nobody's
+    with socket.socket(family, socket.SOCK_DGRAM) as unsent:  # a route is looked up, and nothing is sent
+        try:
+            unsent.connect((far, 9))
+        except OSError:
+            return socket.gethostname()
+        return str(unsent.getsockname()[0])
 
 
 def serve(app: Starlette, listening: socket.socket, opened: str | None = None) -> None:

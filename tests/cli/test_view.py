@@ -1,5 +1,7 @@
 """``closedloop view``: what it is given, what it says, and that it ends."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,10 @@ def test_other_computers_need_a_token(served, capsys):
         main(["view", "--subject", "gabor", "--host", "0.0.0.0"])
     assert "token" in capsys.readouterr().err
     main(["view", "--subject", "gabor", "--host", "0.0.0.0", "--token", "secret1234", "--no-browser"])
-    assert "not encrypted" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not encrypted" in said
+    (elsewhere,) = re.findall(r"From another computer: http://([\w.-]+):\d+/\?token=secret1234", said)
+    assert elsewhere != "0.0.0.0"
 
 
 @pytest.mark.parametrize(
