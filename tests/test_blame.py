@@ -189,3 +189,10 @@ def test_a_generator_is_named_once():
 
     with pytest.raises(GeneratorError, match=r"^thread 'x': generator 'pixels': expected RGB in \[0, 1\]"):
         Session(Cells(), [grey_thread(generator=Tanh(4))], **SETTINGS).run()
+
+
+def test_a_generator_of_images_that_no_memory_holds_is_named():
+    generator = Pixels(4)
+    generator.resolution = 10**400
+    with pytest.raises(InvalidArgumentError, match="generator 'pixels': resolution: an array of 3 x 1000"):
+        grey_thread(generator=generator)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from closedloop.arrays import as_numbers
 from closedloop.blame import parts_named
-from closedloop.checks import check_part, make_images
+from closedloop.checks import check_memory, check_part, make_images
 from closedloop.errors import InvalidArgumentError, ObjectiveError, OptimizerError, blamed
 from closedloop.gradients.settings import GradientSettings, Slope
 from closedloop.interfaces import (
@@ -68,6 +68,8 @@ class Thread(Readable):
     def __post_init__(self) -> None:
         for kind in ("generator", "optimizer", "objective"):
             check_part(kind, getattr(self, kind))
+        side = self.generator.resolution
+        check_memory(f"generator {self.generator.name!r}: resolution", 3, side, side)
         if not isinstance(self.gradient, GradientSettings):
             raise InvalidArgumentError(f"gradient: expected GradientSettings, got {self.gradient!r:.80}.")
         if not isinstance(self.name, str) or len(self.name) > LONGEST_NAME:
