@@ -115,7 +115,8 @@ class GradientPath:
         if not isinstance(subject, Differentiable):
             raise InvalidArgumentError(
                 f"subject: expected a differentiable one (with forward) for a gradient method, got {subject.name!r}; "
-                "record a torch network with TorchSubject, or evolve without gradients."
+                "record a torch network with TorchSubject, or evolve by an optimizer that does without (needs_gradient "
+                "= False)."
             )
         for thread in threads:
             _differentiable(thread)

@@ -58,7 +58,7 @@ def assert_right(found, generator):
 
 def test_parts_of_ones_own_work_or_are_named(tmp_path, counted, tally):
     for seed in range(counted(quick=10, reduced=300, full=10_000)):
-        tally("parts of one's own")
+        tally("plug-ins")
         rng = np.random.default_rng(seed)
         save = tmp_path / str(seed) / "run" if seed % 12 == 0 else None
         one_part(seed, rng, save)
