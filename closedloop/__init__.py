@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
+#: Where the names of this package come from when they are first asked for.
 _HOMES = {
     "CMAES": "optimizers",
     "Auto": "optimizers",

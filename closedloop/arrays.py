@@ -210,16 +210,13 @@ def as_names(name: str, values: Any, error: type[ClosedLoopError] = InvalidArgum
 
 def is_plain(text: str) -> bool:
     """Tells whether a text has no control character, and no half of a character of UTF-16."""
-    return _STRANGE.search(text) is None
+    # U+2028 and U+2029 end lines, too.
+    return re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", text) is None
 
 
 def _climbs(text: str) -> bool:
     """Tells whether a text, read as a path, leaves its folder."""
     return ".." in re.split(r"[/\\]", text)
-
-
-#: Control characters, the ends of lines that Unicode knows besides, and lone surrogates.
-_STRANGE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @final

@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-#: Names in a line; an ellipsis stands for the others.
-_NAMES = 3
 #: The dash that stands where there is no number.
 NO_NUMBER = "–"
 
@@ -84,7 +82,7 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'s' * (number != 1)}"
 
 
-def some(names: Any, most: int = _NAMES) -> str:
+def some(names: Any, most: int = 3) -> str:
     """Returns the first names, with an ellipsis for those that are left out."""
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 

@@ -54,23 +54,15 @@ _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
     float: (is_number, "a number"),
     str: (lambda value: isinstance(value, str), "a text"),
 }
-#: What computes a network, by the names that recipes have for it.
-ENGINES = ("onnx", "eager", "compile", "auto")
-#: Entries of a recipe that say by what and where it was computed, not what it is.
-_INFORMATION = {"engine", "device"}
 #: Entries that say how a rig is reached and how long it is waited for, by the name of its subject: a rig may move.
 _REACHED = {"rig": {"patience_s", "give_up_s", "connect_s", "supersede", "token_file", "encoding"}}
 _REACHED["served"] = _REACHED["rig"] | {"listen", "journal"}
-#: How far apart engines may measure the best response of a unit, relative.
-_MEASURED = 1e-2
 #: The optimizer that is taken where none is named: on the command line and in an experiment's file.
 OPTIMIZER = "auto"
 #: What the natural photographs that come with closedloop are called where a folder may be given.
 BUNDLED = "bundled"
 #: Begins the fingerprint of a generator that is told by its images.
 _IMAGES = "images:"
-#: Parts whose recipe holds a seed in the place of what is drawn from it.
-_DRAWN = ("biggan", "conv3d", "cppn", "subspace")
 #: The weights of `native` in a recipe that names none.
 _FIRST = "native-1"
 
@@ -172,7 +164,8 @@ def older_fingerprints(part: Any) -> set[str]:
         return set()
     told = recipe(part)
     before = (told, _unsaid(told), _unplaced(told))
-    return {_sha256(_by_engine(known, engine)) for known in before for engine in ("", *ENGINES)}
+    engines = ("", "onnx", "eager", "compile", "auto")  # those that recipes have names for, and none
+    return {_sha256(_by_engine(known, engine)) for known in before for engine in engines}
 
 
 def is_same_part(part: Any, held: str) -> bool:
@@ -214,7 +207,7 @@ def same_recipe(one: Any, other: Any) -> bool:
     """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         one, other = wherever(one), wherever(other)
-        keys = (one.keys() | other.keys()) - _INFORMATION
+        keys = (one.keys() | other.keys()) - {"engine", "device"}  # by what and where it was computed, not what it is
         return all(_same_entry(key, one.get(key), other.get(key)) and (key in one) == (key in other) for key in keys)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same_recipe, one, other))
@@ -231,7 +224,7 @@ def wherever(known: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _same_entry(key: str, one: Any, other: Any) -> bool:
     if key == "best" and isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return bool(np.allclose(one, other, rtol=_MEASURED, atol=0))
+        return bool(np.allclose(one, other, rtol=1e-2, atol=0))  # so far apart may engines measure it
     return same_recipe(one, other)
 
 
@@ -249,7 +242,8 @@ def as_recorded(content: Any) -> Any:
         return content
     found = {key: as_recorded(value) for key, value in content.items()}
     name = str(found.get("name", "")).partition(":")[0]
-    if name in _DRAWN and "seed" in found and "stream" not in found:
+    # Their recipe holds a seed in the place of what is drawn from it.
+    if name in ("biggan", "conv3d", "cppn", "subspace") and "seed" in found and "stream" not in found:
         found["stream"] = 1
     if name == "native" and "engine" in found and "weights" not in found:  # a recipe that a generator wrote
         found["weights"] = _FIRST
@@ -436,6 +430,7 @@ class KeptParts:
         return part
 
 
+#: The parts that stay loaded while `keeping` lasts.
 _KEPT: ContextVar[KeptParts | None] = ContextVar("kept parts", default=None)
 
 

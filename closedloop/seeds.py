@@ -16,6 +16,7 @@ from closedloop.errors import InvalidArgumentError
 
 #: How parts draw: 1 from a generator of the plain seed, as in the first runs; 2 from one of seed and name.
 STREAM = 2
+#: How parts draw that are built now.
 _STREAM: ContextVar[int] = ContextVar("stream", default=STREAM)
 
 

@@ -14,11 +14,13 @@ import yaml
 
 from closedloop.errors import InvalidArgumentError
 
+#: The tags of whole and of real numbers.
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 #: Implicit types of YAML 1.1 that are read otherwise here.
 _REPLACED = (_INT, _FLOAT, "tag:yaml.org,2002:timestamp")
-_TEXT, _LINE_ENDS = "tag:yaml.org,2002:str", re.compile("[\x85\u2028\u2029]")
+#: Whole numbers in decimal digits.
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$")
+#: Real numbers; with an exponent also without a point.
 _REAL = re.compile(
     r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
     r"|\.(?:nan|NaN|NAN)$"
@@ -64,7 +66,8 @@ class _Dumper(_Resolved, yaml.SafeDumper):
 
     def represent_text(self, text: str) -> Any:
         """Returns a text; one with an end of line that only Unicode knows stands in quotes that keep it."""
-        return self.represent_scalar(_TEXT, text, style='"' if _LINE_ENDS.search(text) else None)
+        style = '"' if re.search("[\x85\u2028\u2029]", text) else None  # what YAML takes for ends of lines
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 for _kind in (_Loader, _Dumper):

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from closedloop.analysis.tuning import psth, signal_correlation, sparseness, tuning_curve
     from closedloop.analysis.verifications import verification
 
+#: Where the names of this room come from when they are first asked for.
 _HOMES = {
     "AtlasPages": "atlas",
     "Design": "planning",

@@ -38,8 +38,6 @@ NUMBERS = ("best_response", "forwards", "forward_equivalents", "code_norm", "cod
 RESPONSES = "responses"
 #: Images of a class that a test of tuning needs, and share of images at the floor or ceiling that is told of.
 _LEAST_OF_CLASS, _SILENT, _SATURATED = 3, 0.99, 0.01
-#: Bars of a histogram.
-BARS = 40
 
 
 def natural_name(number: int) -> str:
@@ -469,7 +467,7 @@ class AtlasPages:
         made, (best, worst) = self.made(column), self._ends(column)
         natural = np.sort(self._naturals[3][:, column])
         natural = natural[np.isfinite(natural)]
-        counts, edges = np.histogram(natural, bins=BARS) if len(natural) else (np.zeros(0, int), np.zeros(0))
+        counts, edges = np.histogram(natural, bins=40) if len(natural) else (np.zeros(0, int), np.zeros(0))
         responses = [*(one.response for one in made), *(one.response for one in (*best, *worst))]
         again = [self._again_rows.get(one.number, np.empty(0, int)) for one in (*best, *worst)]
         attributed = {str(self._rows["attributed"][rows[0]]) for rows in again if len(rows)} - {""}

@@ -22,9 +22,7 @@ COLUMNS = (
     *("layer", "evolved_n", "natural_n", "evolved_image", "natural_image", "noisy_maximum", "curse", "generations"),
     *("lost", "presentations", "elapsed_s", "reason", "problem"),
 )
-_WHOLE = ("images", "evolved_n", "natural_n", "generations", "lost", "presentations")
-#: Texts that every run has.
-_ALWAYS = ("id", "path", "state")
+#: The types of all columns of the index, in SQL.
 _KINDS = {**RUN, **THREAD}
 
 
@@ -93,13 +91,14 @@ class Wanted:
         column, down = _column("sort", self.sort), self.descending != backwards
         way, last, ties = "DESC" if down else "ASC", "FIRST" if backwards else "LAST", "DESC" if backwards else "ASC"
         # Of numbers only NULL is nothing, and so an index of the column has them in this order; of texts "" is, too.
-        may_be_empty = _KINDS.get(self.sort, "REAL") == "TEXT" and self.sort not in _ALWAYS
+        # Every run has its id, its path and a state.
+        may_be_empty = _KINDS.get(self.sort, "REAL") == "TEXT" and self.sort not in ("id", "path", "state")
         nothing = f"coalesce({column}, '') = '' {ties}, " if may_be_empty else ""
         return f"{nothing}{column} {way} NULLS {last}, runs.number {ties}, place {ties}"
 
 
+#: The rows that are looked through: a run for each of its threads, and once where it has none.
 _JOINED = "FROM runs LEFT JOIN threads ON threads.run = runs.number"
-_CONDITION = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(.*)", re.DOTALL)
 
 
 def found(index: RunIndex, wanted: Wanted) -> tuple[list[dict[str, Any]], int]:
@@ -146,7 +145,7 @@ def _holding(word: str) -> tuple[str, Any]:
 
 def _parsed(text: str) -> tuple[str, Any]:
     """Returns a condition in SQL, and the value that it compares with."""
-    match = _CONDITION.fullmatch(text)
+    match = re.fullmatch(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(.*)", text, re.DOTALL)
     if match is None:
         raise InvalidArgumentError(
             f"where: expected a condition such as 'subject=lite0' or 'evolved>5', with =, !=, <, <=, >, >= or ~ "
@@ -179,7 +178,7 @@ def as_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for name in COLUMNS:
         if _KINDS.get(name) == "TEXT":
             frame[name] = frame[name].fillna("").astype(object)
-        elif name in _WHOLE:
+        elif name in ("images", "evolved_n", "natural_n", "generations", "lost", "presentations"):
             frame[name] = frame[name].astype("Int64")
         elif _KINDS.get(name) == "REAL":
             frame[name] = frame[name].astype(float)

@@ -15,10 +15,6 @@ from closedloop.interfaces import FloatArray
 
 #: Kinds of rows of a diagnosis: each image as it was answered; errors that were explained; controls, answered rightly.
 LABELLED, EXPLAINED, CORRECT = "labelled", "explained", "correct"
-#: Cosine distance between the channels that drove two errors above which they are not put into one cluster.
-DISTANCE = 0.8
-#: Channels by which a cluster is described.
-_DRIVERS = 3
 
 
 def confidences(responses: Any) -> FloatArray:
@@ -236,7 +232,7 @@ def _share(found: Any) -> float:
 
 
 @at_door
-def error_clusters(recording: xr.Dataset, distance: float = DISTANCE) -> xr.Dataset:
+def error_clusters(recording: xr.Dataset, distance: float = 0.8) -> xr.Dataset:
     """Groups explained errors by the channels that drove the answer.
 
     Each error is the vector of its channels' effects; two are as far apart as 1 minus the cosine of theirs, and
@@ -254,7 +250,7 @@ def error_clusters(recording: xr.Dataset, distance: float = DISTANCE) -> xr.Data
     number = {int(c): i + 1 for i, c in enumerate(order)}
     cluster = np.array([number.get(int(c), 0) for c in raw], np.int64)
     groups = np.arange(1, len(order) + 1)
-    units = np.array([np.argsort(-vectors[cluster == g].mean(0), kind="stable")[:_DRIVERS] for g in groups], np.int64)
+    units = np.array([np.argsort(-vectors[cluster == g].mean(0), kind="stable")[:3] for g in groups], np.int64)
     return xr.Dataset(
         {
             "cluster": ("image", cluster),

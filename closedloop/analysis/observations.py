@@ -16,8 +16,6 @@ from closedloop.checks import at_door, check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 
-#: Numbers that end a training, as attributes of its shares: losses and accuracies by the name of the set.
-ENDS = ("loss_", "accuracy_")
 #: What an observation can be; intervals of its mean are cut there.
 WITHIN: dict[str, tuple[float, float]] = {
     "helping": (0, 1),
@@ -126,7 +124,8 @@ def training_change(plain: Sequence[xr.Dataset], changed: Sequence[xr.Dataset], 
         raise InvalidArgumentError(
             f"changed: expected at least two runs with the seeds of plain, {seeds[0]}, got {seeds[1]}."
         )
-    both = [name for name in map(str, plain[0].attrs) if name.startswith(ENDS) and name in changed[0].attrs]
+    ends = [name for name in map(str, plain[0].attrs) if name.startswith(("loss_", "accuracy_"))]  # by name of the set
+    both = [name for name in ends if name in changed[0].attrs]
     if not both:
         raise InvalidArgumentError("plain: expected what closedloop.protocols.train returned, with losses at the end.")
     before, after = (np.array([[run.attrs[name] for run in runs] for name in both]) for runs in (plain, changed))

@@ -39,8 +39,6 @@ from closedloop.seeds import named_generator
 Success = Literal["beats", "rises"]
 #: What the numbers of a model may be: their squares and ratios are numbers, too.
 EXTREMES = (1e-12, 1e12)
-#: Nodes of the Gauss-Hermite rule over units.
-NODES = 21
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ def success_probability(model: NoiseModel, design: Design, success: Success = "b
     _check_parts(model, design)
     check_within("alpha", alpha, 0.05)
     _check_success(success)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES if model.spread else 1)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(21 if model.spread else 1)  # nodes over units
     ceilings = model.ceiling * np.exp(model.spread * nodes)
     (a, b), (va, vb), (na, nb) = _populations(model, design, success, ceilings)
     return float(np.sum(weights * _power(a, b, va, vb, na, nb, alpha)) / np.sum(weights))

@@ -10,8 +10,9 @@ from closedloop.analysis.summary import summarize
 from closedloop.checks import at_door
 from closedloop.recording.layout import PROPOSED
 
-#: How a recording names the way in which an image's code was found, and what a sentence calls it.
+#: How a recording names the way in which an image's code was found.
 PRIOR, CODES, BY_TWIN = "prior", "codes", "twin"
+#: What a sentence calls each.
 WAYS = {PRIOR: "draws from the prior", CODES: "learning from codes", BY_TWIN: "the twin"}
 
 

@@ -44,7 +44,7 @@ DEPTH = 12
 _RECORDED = frozenset((DATA, STATES, IMAGES, REFERENCES, EARLIER))
 #: Runs whose rows are written together.
 _TOGETHER = 500
-#: What is known of a run, and of each of its threads, with the types of the columns.
+#: What is known of a run, with the types of the columns.
 RUN = {
     "id": "TEXT",
     "path": "TEXT",
@@ -62,6 +62,7 @@ RUN = {
     "stamp": "TEXT",
     "run_said": "TEXT",
 }
+#: What is known of each of its threads, likewise.
 THREAD = {
     "thread": "TEXT",
     "generator": "TEXT",
@@ -87,9 +88,7 @@ THREAD = {
     "lost": "INTEGER",
     "said": "TEXT",
 }
-#: What a person may look for, in a run and in each of its threads; it is kept as one text.
-_RUN_WORDS = ("path", "protocol", "subject")
-_WORDS = ("thread", "target", "unit", "generator", "optimizer", "objective")
+#: The row of a run of which nothing could be read.
 _UNKNOWN = {**dict.fromkeys(RUN), "state": "interrupted", "known": 0, "reason": "", "problem": "", "presentations": 0}
 #: The number of a run in the tables, given its path.
 _NUMBER = "(SELECT number FROM runs WHERE path = ?)"
@@ -208,10 +207,12 @@ class RunIndex:
         """Writes what is known of some runs in place of what was known."""
         runs, threads = [], []
         for run, found in read:
-            said = _said(run, _RUN_WORDS)
+            # What a person may look for, in a run and in each of its threads, is kept as one text.
+            said = _said(run, ("path", "protocol", "subject"))
             runs.append(tuple(_plain({**run, "run_said": said}[name]) for name in RUN))
             for place, one in enumerate(found):
-                whole = {**one, "said": f"{said} {_said(one, _WORDS)}"}
+                own = _said(one, ("thread", "target", "unit", "generator", "optimizer", "objective"))
+                whole = {**one, "said": f"{said} {own}"}
                 threads.append((run["path"], place, *(_plain(whole.get(name)) for name in THREAD)))
         into = f"({_NUMBER}, {_marks(len(THREAD) + 1)})"
         with self._guard, self._table:

@@ -13,8 +13,6 @@ from closedloop.interfaces import FloatArray
 
 #: Values that differ by no more than this part of their size are alike: only rounding tells them apart.
 ALIKE = 1e-9
-#: Values from 2⁻¹⁰⁰ to 2¹⁰⁰ are usual: no fourth power of them overflows or vanishes.
-USUAL = 100
 
 
 def in_unit(values: FloatArray, axis: int = 0) -> tuple[FloatArray, NDArray[np.intc]]:
@@ -31,7 +29,8 @@ def in_unit(values: FloatArray, axis: int = 0) -> tuple[FloatArray, NDArray[np.i
     """
     largest = np.abs(np.where(np.isfinite(values), values, 0)).max(axis, initial=0.0, keepdims=True)
     exponent = np.frexp(largest)[1]
-    exponent = np.where(np.abs(exponent) > USUAL, exponent, 0)
+    # Values from 2⁻¹⁰⁰ to 2¹⁰⁰ are usual: no fourth power of them overflows or vanishes.
+    exponent = np.where(np.abs(exponent) > 100, exponent, 0)
     return np.ldexp(values, -exponent), exponent
 
 

@@ -22,8 +22,6 @@ from closedloop.recording.layout import SWEEP
 
 #: What the columns of a sweep's axes begin with.
 AXIS = "axis_"
-#: Below so many pairs no signed-rank test reaches 0.05.
-LEAST_PAIRS = 6
 
 
 def is_sweep(folder: str | Path) -> bool:
@@ -145,7 +143,8 @@ def _paired(
     one, two = (table[table[column] == which].groupby(keys)[value].mean() for which in (first, name))
     both = pd.concat([one, two], axis=1, join="inner")
     difference = (both.iloc[:, 0] - both.iloc[:, 1]).groupby("target").mean().to_numpy(float)
-    if len(difference) < LEAST_PAIRS or not difference.any():
+    # Below six pairs no signed-rank test reaches 0.05.
+    if len(difference) < 6 or not difference.any():
         middle = float(np.median(difference)) if len(difference) else np.nan
         return {**nothing, "pairs": len(difference), "difference": middle}
     p = float(stats.wilcoxon(difference).pvalue)

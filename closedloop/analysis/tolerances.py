@@ -14,11 +14,10 @@ from closedloop.interfaces import FloatArray
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.seeds import named_generator
 
-#: The kind of presentations, and their coordinates.
+#: The kind of presentations.
 INVARIANCE = "invariance"
+#: Their coordinates: what is changed, and by how much.
 FACTOR, AMOUNT = "factor", "amount"
-#: What is changed, and the amount that leaves an image as it is.
-FACTORS = {"x": 0.0, "y": 0.0, "size": 0.0, "rotation": 0.0}
 #: Names of the image as it is, and of the grey one.
 BASE, BLANK = "base", "blank"
 
@@ -47,7 +46,7 @@ def tolerance_curves(recording: xr.Dataset, *, units: UnitSpec | None = None) ->
     columns = {n: np.concatenate([getattr(m, n) for m in moments], axis=1) for n in ("mean", "sem", "n")}
     blank = columns["mean"][factor == BLANK].mean(0) if (factor == BLANK).any() else np.zeros(columns["mean"].shape[1])
     found = {}
-    for name in FACTORS:
+    for name in ("x", "y", "size", "rotation"):
         own = np.flatnonzero((factor == name) | (factor == BASE))
         if len(own) < 2:
             continue

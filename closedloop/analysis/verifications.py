@@ -14,9 +14,9 @@ from closedloop.checks import at_door, check_within
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
 
-#: What an image is: made for the unit, the best natural or evolved one, the natural one with the contrast of the image
-#: that was made, or noise with its amplitude spectrum.
+#: What an image is: made for the unit, or the best natural or evolved one.
 SYNTHESIZED, NATURAL, EVOLVED = "synthesized", "natural", "evolved"
+#: Its controls: the natural one with the contrast of the image that was made, and noise with its amplitude spectrum.
 CONTRAST, SPECTRUM = "contrast-matched", "spectrum-matched"
 
 
@@ -91,6 +91,7 @@ def verification(recording: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     )
 
 
+#: The order of a unit's images in a table; other roles come last.
 _ORDER = (SYNTHESIZED, EVOLVED, NATURAL, CONTRAST, SPECTRUM)
 
 

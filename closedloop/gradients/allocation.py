@@ -560,6 +560,7 @@ def _like(tensor: Tensor, saved: Any) -> Tensor:
 
 #: Types of what a ledger keeps of each parameter; None for that of the parameter, at least float32.
 _KEPT = (None, torch.float64, torch.int32, torch.int32)
+#: What a ledger books of each parameter: the sum of its shares, and how many of them helped and hurt.
 _BOOKED = ("total", "helped", "hurt")
 
 

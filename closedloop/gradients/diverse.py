@@ -24,11 +24,8 @@ from closedloop.seeds import check_seed, named_generator
 
 #: Where images are to differ.
 FEATURES, CODES, PIXELS = "features", "codes", "pixels"
+#: All of these.
 APART = (FEATURES, CODES, PIXELS)
-#: Degrees of a step in the beginning; it falls to a tenth of that.
-STEP_DEG = 6.0
-#: How much more a response that is missing counts than a distance: both are shares.
-PENALTY = 20.0
 
 
 @at_door
@@ -128,7 +125,7 @@ class _Set:
         )
 
     def _moved(self, x: FloatArray, slope: FloatArray, step: int, steps: int) -> FloatArray:
-        size = np.radians(STEP_DEG) * 0.1 ** (step / max(steps - 1, 1))
+        size = np.radians(6.0) * 0.1 ** (step / max(steps - 1, 1))  # 6° in the beginning, a tenth of it at the end
         length = np.linalg.norm(slope, axis=1, keepdims=True)
         return self._shell.moved(x, slope / np.maximum(length, 1e-300), np.where(length[:, 0] > 0, size, 0))
 
@@ -152,7 +149,8 @@ class _Set:
         first, least, far = x[:1].copy(), self._above * best, np.full(count, -np.inf)
 
         def wanted(found: Any, near: Any) -> Any:
-            return near - PENALTY * torch.relu(1 - found / least)
+            # What a response misses and a distance are both shares; the first counts 20 times as much.
+            return near - 20.0 * torch.relu(1 - found / least)
 
         kept = x.copy()
         start: FloatArray = np.empty(0)

@@ -16,9 +16,6 @@ from torch import Tensor, nn
 
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, TrainingError, reason
 
-#: How far two losses of the same chunk at the same parameters may differ, relative to them.
-SAME_LOSS = 1e-5
-
 
 @final
 class WholeSet:
@@ -170,7 +167,7 @@ class WholeSet:
         # With gradients, as it was computed then: without them attention takes another way, which pads differently.
         again = [self._loss(i).double().item() for _ in range(2)]
         known = losses[i]
-        if any(not math.isclose(known, one, rel_tol=SAME_LOSS, abs_tol=1e-9) for one in again if math.isfinite(one)):
+        if any(not math.isclose(known, one, rel_tol=1e-5, abs_tol=1e-9) for one in again if math.isfinite(one)):
             raise TrainingError(
                 f"{self.name}: the same examples at the same parameters have a loss of {known:.9g}, and then of "
                 f"{again[0]:.9g} and {again[1]:.9g}: something in the network or in loss_fn is random, though dropout "

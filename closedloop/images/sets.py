@@ -32,9 +32,6 @@ from closedloop.interfaces import STILL, Form
 from closedloop.readable import Readable, counted, some
 from closedloop.recipes import BUNDLED
 
-#: Up to this many pixels high the bundled photographs stay in memory once they were read, in 30 MB.
-KEPT_PX = 256
-
 
 @dataclass(frozen=True)
 class ImageSet(Readable):
@@ -201,7 +198,8 @@ def in_colours(images: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
 def natural_references(resolution: int = 224, form: Form = STILL) -> ImageSet:
     """Reads the bundled natural photographs; ``closedloop/references/CREDITS.md`` names their authors and licences."""
     resolution = check_whole("resolution", resolution, 1)
-    ids, pictures = (_bundled if resolution <= KEPT_PX else _bundled.__wrapped__)(resolution)
+    # Up to 256 pixels high they stay in memory once they were read, in 30 MB.
+    ids, pictures = (_bundled if resolution <= 256 else _bundled.__wrapped__)(resolution)
     check_memory("resolution", len(ids), *form.leading, resolution, resolution)
     return ImageSet(ids, in_colours(from_bytes(pictures), form), form.rate_hz)
 

@@ -39,10 +39,6 @@ from closedloop.yaml_text import read_yaml_text
 _LATER = {"responses": Settings.responses, "failures": Settings.failures}
 
 
-#: Parts of a thread that may stand at the top of a file.
-_SINGLE = ("generator", "optimizer", "objective", "gradient")
-
-
 class _Strict(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -111,7 +107,7 @@ class Experiment(_Numbers):  # type: ignore[misc, valid-type]
         content = with_noise({k: _named(v) if k == "subject" else v for k, v in content.items()})
         if isinstance(content.get("stop"), list):
             content["stop"] = [parse_rule(rule) if isinstance(rule, str) else rule for rule in content["stop"]]
-        single = {k: content.pop(k) for k in _SINGLE if k in content}
+        single = {k: content.pop(k) for k in ("generator", "optimizer", "objective", "gradient") if k in content}
         if single and content.get("threads"):
             raise ValueError("give either threads, or generator, optimizer and objective at the top")
         threads = content.get("threads") or [single]

@@ -25,8 +25,9 @@ RECENT = 50
 #: of the difference between two such shares.
 LOST, LOST_STEP, LOST_SURE = 0.2, 0.1, 2.0
 #: Presentations over which faults of the equipment are counted, and from how many on they are told: they should not be
-#: there at all, and can be mended. What they are called, and what to look at.
+#: there at all, and can be mended.
 OF_EQUIPMENT, FEW = 100, 5
+#: What such faults are called, and what to look at.
 EQUIPMENT = {
     "dropped_frame": ("dropped frames", "look at the monitor"),
     "artifact": ("artifacts", "look at cables, movement"),

@@ -15,9 +15,6 @@ from closedloop import recipes
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, UnknownNameError, closest
 from closedloop.yaml_text import read_yaml_text
 
-#: Arguments of the wrappers that are given by name alone: what is inside, what is measured, and the seed.
-_BY_NAME = ("subject", "best", "seed")
-
 
 def parse_noise(words: Sequence[str], seed: int) -> list[dict[str, Any]]:
     """Returns the name and options of each wrapper, the innermost first.
@@ -38,7 +35,8 @@ def parse_noise(words: Sequence[str], seed: int) -> list[dict[str, Any]]:
 def _parse(word: str, seed: int) -> dict[str, Any]:
     name, *values = (part.strip() for part in word.split(":"))
     known = _options(name, word)
-    places = [option for option in known if option not in _BY_NAME]
+    # What is inside, what is measured, and the seed are given by name alone.
+    places = [option for option in known if option not in ("subject", "best", "seed")]
     found: dict[str, Any] = {"name": name, **({"seed": seed} if "seed" in known else {})}
     for place, value in enumerate(values):
         option, sign, text = value.partition("=")

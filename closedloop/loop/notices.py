@@ -18,7 +18,9 @@ from closedloop.recording.notes import PROCESS
 if TYPE_CHECKING:
     from closedloop.recording.writer import Recording
 
+#: Who hears what a person should know.
 _LISTENERS: list[Callable[[str], None]] = []
+#: Who writes it among the notes of a run.
 _KEEPERS: list[Callable[[str], None]] = []
 _LOG = logging.getLogger("closedloop")
 _LOG.addHandler(logging.NullHandler())

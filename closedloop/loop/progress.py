@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: What a protocol may be told of progress: whether it is shown, or who is told it.
 Progress = bool | Callable[..., None] | None
-#: Seconds after which a log file has another line, at the latest.
-EVERY_S = 30.0
 #: Stands before what a person should know at once.
 ATTENTION = "Attention: "
 #: What a session is doing in each phase.
@@ -81,7 +79,7 @@ class Lines:
         every_s: Seconds after which there is another line, at the latest.
     """
 
-    def __init__(self, write: Callable[[str], None], every_s: float = EVERY_S) -> None:
+    def __init__(self, write: Callable[[str], None], every_s: float = 30.0) -> None:
         self._write, self._every_s = write, every_s
         self._description, self._completed, self._facts = "", 0, ""
         self._total: int | None = None

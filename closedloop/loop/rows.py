@@ -45,10 +45,6 @@ def own_columns(threads: Sequence[Thread], subject: Subject) -> dict[str, int]:
     return columns
 
 
-#: On how many further days a run at a rig may survey its references again; unwritten rows cost nothing.
-DAYS = 100
-
-
 def kinds_of(phase: str, block: Block) -> list[str]:
     """Returns what stands in the column `kind` for each image of a block of this phase."""
     natural = "reference" if phase in ("survey", "evolve") else "retest"
@@ -83,7 +79,8 @@ class SessionRows:
         generations = s.images  # at the most: one image in each
         copies = sum(len(e.ask()) for e in self._evolutions if e.climbs)  # a gradient method's last codes
         finalists = threads * (2 * s.retest_candidates + 1) + copies
-        surveys = 1 + DAYS * isinstance(self._subject, Presenting)
+        # On how many further days a run at a rig may survey its references again; unwritten rows cost nothing.
+        surveys = 1 + 100 * isinstance(self._subject, Presenting)
         shown = surveys * len(self._references) + threads * s.images + generations * s.interleave
         shown += (finalists + 2 * threads) * s.retest_repeats
         return Layout(

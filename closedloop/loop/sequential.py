@@ -21,11 +21,6 @@ from closedloop.interfaces import FloatArray
 from closedloop.loop.stopping import Plateau, Scored, StoppingRule, Target
 from closedloop.readable import percent
 
-#: Paces that are considered, as multiples of the images so far; the last ones are all but straight lines.
-_PACES = np.geomspace(0.05, 20, 41)
-#: Generations from which on a curve of three numbers can be fitted.
-_LEAST = 6
-
 
 def chance_of_gain(history: Sequence[Scored], images: int, gain: float) -> float:
     """Returns the posterior probability that more images raise the mean of a generation by more than a share.
@@ -45,10 +40,11 @@ def chance_of_gain(history: Sequence[Scored], images: int, gain: float) -> float
         A number in [0, 1]; 1 where there are fewer than six generations.
     """
     known = [s for s in history if np.isfinite(s.mean)]
-    if len(known) < _LEAST:
+    if len(known) < 6:
         return 1.0
     y, i = np.array([s.mean for s in known]), np.array([s.images for s in known], float)
-    n, pace = len(y), (_PACES * i[-1])[:, None]  # all paces at once, one in each row
+    # Paces are multiples of the images so far; the last ones are all but straight lines.
+    n, pace = len(y), (np.geomspace(0.05, 20, 41) * i[-1])[:, None]  # all paces at once, one in each row
     seen = 1 - np.exp(-(i - i[0]) / pace)
     x = seen / seen[:, -1:]  # b is then the rise over the images so far
     future = (1 - np.exp(-(i[-1] - i[0] + images) / pace[:, 0])) / seen[:, -1] - 1

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from closedloop.errors import InvalidArgumentError
 
+#: Keys that tell what a mapping stands for: a tensor, a mapping of other keys than texts, a tuple, a large number.
 _TENSOR, _PAIRS, _TUPLE, _BIG = "tensor of torch", "pairs", "tuple", "whole number"
 
 

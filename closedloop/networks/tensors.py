@@ -11,8 +11,6 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 #: Kinds of parameters, in the order of tables.
 KERNEL, BIAS, NORM = "kernel", "bias", "norm"
-#: Elements of a block in which sums are taken in float64, so that they need little memory beside the parameters.
-BLOCK = 2**16
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,8 @@ class ParameterTensor:
         """
         a, b, c, d = self.fold
         views = [tensor.reshape(self.fold) for tensor in tensors]
-        rows = c if a > 1 else max(1, BLOCK // max(1, b * d))
+        # Sums over a block are taken in float64: of 2¹⁶ elements they need little memory beside the parameters.
+        rows = c if a > 1 else max(1, 2**16 // max(1, b * d))
         for first in range(0, c, rows):
             yield [view[:, :, first : first + rows] for view in views]
 

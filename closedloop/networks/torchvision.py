@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+#: Operators that the import of torchvision refers to, and that are missing where its compiled part does not load.
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

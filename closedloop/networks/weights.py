@@ -16,8 +16,6 @@ from closedloop.errors import WeightsError, reason
 
 #: The option `weights` that leaves a network as it is born; it must be asked for by this word.
 RANDOM = "random"
-#: Names under which training scripts keep the state dictionary among other things.
-WRAPPED = ("state_dict", "model", "generator", "netG_state_dict", "g_ema")
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
@@ -42,7 +40,8 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
         ) from error
     except Exception as error:
         raise WeightsError(f"weights: cannot read {path} as weights ({reason(error)}).") from error
-    for wrapped in WRAPPED:
+    # Training scripts keep the state dictionary under such names, among other things.
+    for wrapped in ("state_dict", "model", "generator", "netG_state_dict", "g_ema"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapped), Mapping):
             state = state[wrapped]
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):

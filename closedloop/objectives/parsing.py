@@ -103,6 +103,7 @@ _RICH: dict[str, Callable[..., Term]] = {
     "pattern": _pattern,
     "prob": Probability,
 }
+#: What stands between two terms.
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,

@@ -52,8 +52,6 @@ from closedloop.optimizers.base import (
 )
 from closedloop.recipes import build
 
-#: By which name `auto` with a feature network is found, on a floor above.
-SIGHTED = "auto-with-eyes"
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8
 
@@ -94,7 +92,7 @@ def auto(
     return (
         Auto(space, seed, **options)
         if features is None
-        else build("optimizers", SIGHTED, space, seed, features=features, **options)
+        else build("optimizers", "auto-with-eyes", space, seed, features=features, **options)  # on a floor above
     )
 
 

@@ -27,8 +27,6 @@ NOISES = 10.0 ** np.arange(-4, 2.01, 0.5)
 WARPS = np.array([np.inf, 1.0, 0.2])
 #: Memories τ that are considered, in codes: what was seen so many codes ago counts e times less. The first is for ever.
 MEMORIES = np.array([np.inf, 1600.0, 800.0, 400.0, 200.0, 100.0])
-#: By how much the logarithm of the evidence must rise for a shorter memory, and for another warping.
-FORGETTING, BENDING = 2.0, 1.0
 #: Residuals beyond so many of their usual sizes count for less: noise of heavy tails.
 USUAL = 3.0
 
@@ -200,7 +198,8 @@ def improve_laws(d: FloatArray, y: FloatArray, expected: FloatArray, t: FloatArr
             return -np.inf
         found = log_evidence(d, warp(y), warped_profile(expected, each.power, warp), each, t)[0]
         # The evidence is that of the scores as they came, whatever the warping: Σ log dz / dy belongs to it.
-        doubt = FORGETTING * (each.memory > laws.memory) + BENDING * (each.warp != laws.warp)
+        # Its logarithm must rise by so much for a shorter memory, and for another warping.
+        doubt = 2.0 * (each.memory > laws.memory) + 1.0 * (each.warp != laws.warp)
         return found + float(np.log(warp.slope(y)).sum()) - doubt
 
     return max([laws, *laws.neighbours()], key=evidence)

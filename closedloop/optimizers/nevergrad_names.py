@@ -30,10 +30,6 @@ from closedloop.seeds import OwnGlobals, current_stream, legacy_random_state
 nevergrad = require("nevergrad", "nevergrad", "optimizer 'nevergrad'")
 
 
-#: Methods that draw in ways that no seed reaches.
-_UNREPEATABLE = ("CmaFmin2",)
-
-
 @contextmanager
 def _unwarned() -> Iterator[None]:
     """Silences the warnings of the many packages behind nevergrad's names."""
@@ -88,7 +84,7 @@ class Nevergrad(AskTell):
             raise InvalidArgumentError("nevergrad: expected a method after the colon, for instance 'nevergrad:CMA'.")
         if method not in nevergrad.optimizers.registry:
             raise UnknownNameError(f"nevergrad: no method {method!r}.{closest(method, nevergrad.optimizers.registry)}")
-        if method in _UNREPEATABLE:
+        if method == "CmaFmin2":  # it draws in ways that no seed reaches
             raise InvalidArgumentError(
                 f"nevergrad: {method!r} does not repeat itself from a seed, so a run of it could not go on; take "
                 "another method, such as 'CMA'."

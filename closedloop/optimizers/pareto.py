@@ -21,8 +21,6 @@ from closedloop.errors import CallOrderError, InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.seeds import generator_state, part_generator, restore_generator
 
-#: Neighbours along the front that a child is a mixture of.
-NEIGHBOURS = 12
 #: Lengths of noise, as powers of ten of the prior's spread; around given codes also those of fine steps.
 LENGTHS, FINE = (-1.2, -0.3), (-2.5, -0.3)
 #: Shares of a difference of two members that a child moves by, and the probability that it does.
@@ -142,7 +140,8 @@ class ParetoSearch:
         parent = one if (rank[one], -room[one]) <= (rank[other], -room[other]) else other
         span = np.ptp(self.values, axis=0)
         away = np.abs((self.values - self.values[parent]) / np.where(span > 0, span, 1)).sum(1)
-        near = np.argsort(away, kind="stable")[:NEIGHBOURS]
+        # A child is a mixture of twelve neighbours along the front.
+        near = np.argsort(away, kind="stable")[:12]
         code = self._sized(self._rng.dirichlet(np.ones(len(near))) @ self.codes[near], self.codes[near])
         if self._rng.random() < ALONG:
             a, b = self._rng.integers(len(self.codes), size=2)

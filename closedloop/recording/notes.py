@@ -19,8 +19,6 @@ from closedloop.recording.places import root_of
 PROCESS = "process"
 #: Bytes at the end of the file that are read, and characters of a line's words that are shown.
 _READ, _WORDS = 2**16, 300
-#: Later than any time of day that can be written, in seconds since 1970: the year 5138.
-_LATEST_S = 1e11
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,8 @@ def _read(line: str) -> Note | None:
     if not isinstance(entry, dict):
         return None
     at_s, text, about = entry.get("at_s"), entry.get("text"), entry.get("about", "")
-    if not isinstance(at_s, (int, float)) or not 0 < at_s < _LATEST_S:
+    # 10¹¹ s after 1970 are later than any time of day that can be written: the year 5138.
+    if not isinstance(at_s, (int, float)) or not 0 < at_s < 1e11:
         return None
     if not isinstance(text, str) or not isinstance(about, str):
         return None

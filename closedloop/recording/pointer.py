@@ -11,8 +11,9 @@ import numpy as np
 
 from closedloop.recording.layout import NEWEST, SCHEMA
 
-#: The entry with the SHA-256 of all others, and all that a pointer of today may have.
+#: The entry with the SHA-256 of all others.
 _OWN = "sha256"
+#: All entries that a pointer of today may have.
 _ENTRIES = {
     *("schema", "n_presentations", "n_generations", "finished", "reason", "elapsed_s"),
     *("data", "checksums", "open", "state", "state_sha256", _OWN),

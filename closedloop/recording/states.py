@@ -13,6 +13,7 @@ from closedloop.errors import RecordingError
 from closedloop.interfaces import State
 from closedloop.recording.places import DAMAGED
 
+#: The key of what stands for an array in the tree; its value names the array.
 _ARRAY = "__array__"
 #: Lists and mappings that may stand within each other. What holds itself has no end.
 DEEPEST = 100

@@ -204,6 +204,7 @@ class FixedContrast:
         return np.asarray(scaled if self.centered else scaled + mean)
 
 
+#: Regularizers by their names in files.
 _NAMES: dict[str, type[Any]] = {
     "decay": Decay,
     "blur": Blur,
