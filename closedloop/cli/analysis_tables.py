@@ -25,8 +25,6 @@ from closedloop.recording.titles import recorded_titles, shared
 
 #: Rows that the terminal shows; the CSV file has them all.
 ROWS = 60
-#: Coordinates of units that the terminal shows; the CSV file has them all.
-_UNIT = ("neuroid_id", "neuroid_id_b", "unit")
 #: What columns are called where their names do not say it.
 _WORDS = {"neuroid_id": "unit", "neuroid_id_b": "other unit", "stimulus_id": "image"}
 
@@ -168,7 +166,8 @@ def _missing(value: Any) -> bool:
 def _print(name: str, keys: int, frame: pd.DataFrame, results: Sequence[xr.Dataset], best: str) -> None:
     """Prints one table, best rows first, below it what is the same in all rows and why numbers are missing."""
     result = results[0]
-    units = {str(c) for c, coord in result.coords.items() if coord.ndim and c not in result.dims} - set(_UNIT)
+    units = {str(c) for c, coord in result.coords.items() if coord.ndim and c not in result.dims}
+    units -= {"neuroid_id", "neuroid_id_b", "unit"}  # the terminal shows these; the CSV file has them all
     settings = {str(c) for c, coord in result.coords.items() if coord.ndim == 0} - {"thread"}
     kept = [c for c in frame.columns if c not in units | settings | {"reason", "all"}]
     shown = frame[sorted(kept, key=lambda c: c not in ("run", "neuroid_id"))]

@@ -64,6 +64,7 @@ COMMANDS = {
     "view": "view",
     "train-generator": "train_generator",
 }
+#: How help is asked for, for click.
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 #: Where a bare `closedloop ascend` differs from the definitions.
 DEFAULTS = {"units": DEFAULT_UNIT, "method": "lucid"}
-#: What is taken from a run's file; of another method, the last four are left.
+#: What is taken from a run's file.
 _WRITTEN = ("subject", "copies", "seed", "references", "start", "columns", "objectives")
+#: What is taken besides where the method is the same.
 _OF_METHOD = ("options", "generator", "steps", "every")
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 #: The unit that is asked for where neither subject nor layer nor unit is named: of lite0's output, "volcano". Of the
 #: classes that were compared its images are most alike from seed to seed, and most often named (docs/native.md).
 DEFAULT_UNIT = "980"
-_OF_SUBJECT = ("layer", "units", "weights", "engine", "device")
 
 
 def read_named(text: Any) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def subject_recipe(given: Mapping[str, Any], file: Any = None, units: str | None
     """
     named = given.get("subject", SubjectPart.subject if file is None else None)
     inner, noise = unwrap(read_named(file)) if named is None else (read_named(named), [])
-    said = {name: given[name] for name in _OF_SUBJECT if name in given}
+    said = {name: given[name] for name in ("layer", "units", "weights", "engine", "device") if name in given}
     if said:
         for wrapper in noise:
             wrapper.pop("best", None)  # that of other units, or of another network; it is measured anew

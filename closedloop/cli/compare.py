@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Where a bare `closedloop compare` differs from the definitions.
 DEFAULTS = {"units": DEFAULT_UNIT}
-#: The numbers of each image, in the run's folder.
-TABLE = "table.csv"
 
 
 def compare(given: Mapping[str, Any]) -> None:
@@ -46,7 +44,7 @@ def compare(given: Mapping[str, Any]) -> None:
             **arguments,
         )
     show_run(where["save"])
-    table = where["save"] / TABLE
+    table = where["save"] / "table.csv"
     write_table(result, table)
     say(f"Table:  {table}")
 

@@ -14,9 +14,6 @@ from closedloop.loop import notices, progress
 
 console: Console = Console(soft_wrap=False)
 
-#: Columns of a terminal from which on a bar has its full length.
-_ROOMY = 100
-
 
 class Meter(progress.Meter):
     """The same for commands: rich's bar on a terminal, plain lines elsewhere, both on standard output."""
@@ -50,7 +47,7 @@ class Meter(progress.Meter):
             return
         self._bar = RichBar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=28 if console.width >= _ROOMY else 10, complete_style="cyan", finished_style="green"),
+            BarColumn(bar_width=28 if console.width >= 100 else 10, complete_style="cyan", finished_style="green"),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(compact=True),

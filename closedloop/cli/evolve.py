@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from closedloop.loop.experiment import Experiment
     from closedloop.loop.session import Session
 
-#: Where a bare `closedloop evolve` differs from the definitions.
-DEFAULTS = {"units": DEFAULT_UNIT}
 #: Parts of a thread that may be given, or stand in a file.
 _PARTS = ("generator", "optimizer", "objective")
 
@@ -98,7 +96,7 @@ COMMAND = Command(
         Settings,
         RunPart,
     ),
-    defaults=DEFAULTS,
+    defaults={"units": DEFAULT_UNIT},  # a bare `closedloop evolve` takes one
     helps={"units": "Unit to excite: 7, '(12,3,4)' …; several with --objective, or with --each: all, random:64, 0-99."},
 )
 

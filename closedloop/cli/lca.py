@@ -17,9 +17,6 @@ from closedloop.loop.settings import read_settings
 if TYPE_CHECKING:
     import xarray as xr
 
-#: What was observed over several seeds, beside their runs.
-TABLE = "observations.csv"
-
 
 def lca(given: Mapping[str, Any]) -> None:
     """Train a small network, and share out every change of its loss over layers, neurons and parameters."""
@@ -38,7 +35,7 @@ def lca(given: Mapping[str, Any]) -> None:
             found = train_seeds(**where, progress=meter, seeds=chosen.seeds, against=chosen.against, **said)
     show_run(where["save"])
     if chosen.seeds > 1:
-        _write_table(found, where["save"] / TABLE)
+        _write_table(found, where["save"] / "observations.csv")
 
 
 COMMAND = Command(

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
     from closedloop.analysis.planning import NoiseModel
 
+#: Options that are attributes of `NoiseModel`.
 _MODEL = ("spikes", "fano", "drift", "lost", "start", "ceiling", "pace", "signal", "lift", "spread")
-_LISTS = ("generations", "repeats", "retest_repeats")
-#: How many times the images of a pilot a design may have before it is told that the curve is drawn out beyond them.
-FAR = 2
 
 
 @settings
@@ -106,7 +104,7 @@ def plan(
     check_options(chosen)
     if run is None and (asked := sorted({"thread", "resamples", "sure"} & given.keys())):
         raise InvalidArgumentError(f"{asked[0]}: expected the folder of a pilot beside it: closedloop plan RUN.")
-    numbers = {name: _numbers(name, getattr(chosen, name)) for name in _LISTS}
+    numbers = {name: _numbers(name, getattr(chosen, name)) for name in ("generations", "repeats", "retest_repeats")}
     if chosen.figure is not None and chosen.figure.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InvalidArgumentError(f"figure: expected a name that ends in .png, .pdf or .svg, got {chosen.figure}.")
     models, shown = _models(run, chosen)
@@ -187,7 +185,8 @@ def _show(found: xr.Dataset, models: Sequence[NoiseModel], run: Path | None, sho
         tell(
             f"Behind each probability stands its 95 % interval, of {len(models) - 1} bootstrap resamples of the pilot."
         )
-    if run is not None and found["images"].values.max() > FAR * shown:
+    # A design may have twice the images of the pilot before this is told.
+    if run is not None and found["images"].values.max() > 2 * shown:
         tell(
             f"The pilot evolved {shown:,} images: what lies far beyond is its fitted curve, and a rise that begins "
             "later is not excluded, by the intervals neither; take a longer pilot before you give a unit up."

@@ -17,16 +17,15 @@ from closedloop.interfaces import Resolved, Subject
 from closedloop.loop.parts import SubjectPart, UnitPart
 from closedloop.loop.settings import Timing, option, settings
 
-#: Where a bare `closedloop rig-sim` listens.
-LISTEN = "zmq://127.0.0.1:5570"
-
 
 @settings
 class RigPart:
     """The rig around a subject."""
 
     listen: str = option(
-        default=LISTEN, metavar="ADDRESS", help="Where it is asked: zmq://HOST:PORT (extra rig), or folder:DIR."
+        default="zmq://127.0.0.1:5570",
+        metavar="ADDRESS",
+        help="Where it is asked: zmq://HOST:PORT (extra rig), or folder:DIR.",
     )
     journal: Path = option(
         default=Path("rig-journal.sqlite"), metavar="FILE", help="What it has shown; with it, it goes on after a crash."

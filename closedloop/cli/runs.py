@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Columns that the terminal shows; the files have them all.
 _SHOWN = ("path", "thread", "subject", "target", "optimizer", "seed", "state", "images", "evolved", "natural", "ratio")
-#: Numbers that a group says the median of.
-_NUMBERS = ("evolved", "natural", "ratio", "images")
 
 
 @settings
@@ -87,7 +85,7 @@ def _grouped(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for name in by:
         if name not in COLUMNS:
             raise UnknownNameError(f"group: a catalogue has no column {name!r:.60}.{closest(name, COLUMNS)}")
-    numbers = [name for name in _NUMBERS if name not in by]
+    numbers = [name for name in ("evolved", "natural", "ratio", "images") if name not in by]
     groups = frame.astype(dict.fromkeys(numbers, float)).groupby(list(by), dropna=False)
     medians = groups[numbers].median().rename(columns=lambda name: f"median {name}")
     medians.insert(0, "rows", groups.size())

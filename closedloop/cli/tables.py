@@ -17,10 +17,6 @@ from closedloop.files import complete
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns of the terminal that the frame of a column takes.
-_FRAME = 2
-#: Rows from which on what all of them share is said below.
-_SEVERAL = 3
 #: Entries that may become columns of a table that would be too wide.
 FEW = 24
 
@@ -43,7 +39,7 @@ def drawn(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def width_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """Returns how wide a table is if no cell is broken; headings may have several lines."""
     cells = ([*head.split("\n"), *own] for head, *own in zip(columns, *rows, strict=True))
-    return sum(max(map(len, column)) + _FRAME for column in cells)
+    return sum(max(map(len, column)) + 2 for column in cells)  # what the frame of a column takes
 
 
 def folded(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -66,7 +62,7 @@ def without_constants(
         rows: One text for each column; below three rows all columns stay.
         keys: The first so many columns tell rows apart, and stay.
     """
-    same = [i for i in range(keys, len(columns)) if len(rows) >= _SEVERAL and len({row[i] for row in rows}) == 1]
+    same = [i for i in range(keys, len(columns)) if len(rows) >= 3 and len({row[i] for row in rows}) == 1]
     kept = [i for i in range(len(columns)) if i not in same]
     said = ", ".join(f"{columns[i]} {rows[0][i]}" for i in same)
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], said

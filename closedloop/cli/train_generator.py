@@ -12,8 +12,9 @@ from closedloop.cli.console import Meter, console, say
 from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError, closest
 
-#: Networks whose features can steer the training, with the normalization of their images and the layers taken.
+#: Networks whose features can steer the training.
 FEATURES = ("lite1", "lite2")
+#: Their layers that are compared, by the model that is trained.
 LAYERS: dict[str, tuple[str, ...]] = {
     "spatial": ("bn1", "blocks.1", "blocks.2", "blocks.4"),
     "two-part": ("blocks.1", "blocks.2", "blocks.4", "blocks.6", "output"),

@@ -13,9 +13,6 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
 from closedloop.recording.titles import recorded_title
 
-#: Categories that a figure shows, those of the highest d′.
-_MOST = 24
-
 
 @at_door
 def plot_selectivity(recording: xr.Dataset, unit: int = 0) -> Figure:
@@ -40,7 +37,7 @@ def plot_selectivity(recording: xr.Dataset, unit: int = 0) -> Figure:
     chosen = select(recording, None)
     first = chosen.rows[np.searchsorted(chosen.index, np.arange(len(chosen.names)))]
     label, y = recording[CATEGORY].values[first].astype(str), means(recording.isel(neuroid=[unit]), chosen)[:, 0]
-    order = np.argsort(-np.nan_to_num(one["d_prime"].values, nan=-np.inf), kind="stable")[:_MOST]
+    order = np.argsort(-np.nan_to_num(one["d_prime"].values, nan=-np.inf), kind="stable")[:24]
     names = [str(one[CATEGORY].values[i]) for i in order]
     figure = Figure(figsize=(8.6, 1.2 + 0.34 * len(names)), dpi=150, layout="constrained")
     responses, distances = figure.subplots(1, 2, sharey=True, width_ratios=(1.5, 1))

@@ -12,11 +12,6 @@ from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
 from closedloop.figures.tiles import draw_picture
 from closedloop.recording.pictures import Pictures
 
-#: Images that are drawn, at most.
-MOST = 10
-#: Colours of the two models.
-_MODELS = (NATURAL, "#009E73")
-
 
 @at_door
 def plot_controversy(recording: xr.Dataset) -> Figure:
@@ -28,13 +23,13 @@ def plot_controversy(recording: xr.Dataset) -> Figure:
     found = controversy(recording)
     kept = np.flatnonzero(found["kind"].values == SYNTHESIZED).tolist()
     kept += [i for i in range(found.sizes["image"]) if i not in kept]
-    found = found.isel(image=np.array(kept[:MOST], int))
+    found = found.isel(image=np.array(kept[:10], int))
     count = max(found.sizes["image"], 1)
     figure = Figure(figsize=(1.6 + 1.15 * max(count, 4), 4.6), dpi=150, layout="constrained")
     grid = figure.add_gridspec(2, count, height_ratios=[2.2, 1])
     ax = figure.add_subplot(grid[0, :])
     place = np.arange(found.sizes["image"])
-    for name, colour, word in zip(PREDICTED, _MODELS, ("first", "second"), strict=True):
+    for name, colour, word in zip(PREDICTED, (NATURAL, "#009E73"), ("first", "second"), strict=True):
         ax.plot(place, found[name], "_", ms=22, mew=2.2, color=colour, label=f"predicted by the {word} model")
     mean = found["confirmed"].values
     spread = [np.nan_to_num(np.abs(mean - found[f"confirmed_{end}"].values)) for end in ("low", "high")]

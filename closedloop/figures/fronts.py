@@ -28,8 +28,7 @@ from closedloop.recording.pictures import Pictures
 
 #: Images that are drawn of each front.
 MOST = 6
-#: Colour of images of the search, and of each search.
-_SEARCHED = "#BBBBBB"
+#: Colours of the two searches around an image.
 _COLOURS = {STRETCH: EVOLVED, SQUEEZE: "#009E73"}
 
 
@@ -101,7 +100,7 @@ def _draw_values(ax: Axes, recording: xr.Dataset, found: xr.Dataset | None) -> N
     thread, kind = recording["thread"].values.astype(str), recording["kind"].values.astype(str)
     around = bool(set(thread) & set(_COLOURS))
     searched = recording.isel(presentation=np.flatnonzero(kind == SEARCHED))
-    ax.plot(*_axes(searched, around), ".", ms=2, color=_SEARCHED, label="while searching", zorder=1)
+    ax.plot(*_axes(searched, around), ".", ms=2, color="#BBBBBB", label="while searching", zorder=1)
     if not around:
         natural = recording.isel(presentation=np.flatnonzero((thread == REFERENCE) & (kind != RETEST)))
         ax.plot(*_axes(natural, False), ".", ms=4, color=NATURAL, alpha=0.6, label="natural images", zorder=2)

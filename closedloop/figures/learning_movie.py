@@ -25,8 +25,6 @@ _DPI = 100
 _MARGIN, _WORDS, _LOSS, _NUMBERS = 14, 30, 80, 46
 #: Pixels that a letter of a layer's name takes; the least width of a page, and of all neurons where they fit.
 _LETTER, _NARROWEST, _WIDEST = 6, 460, 640
-#: What lies between neurons: a light grey, for one that does nothing is white.
-_BETWEEN = 225
 
 
 class _Column(NamedTuple):
@@ -146,7 +144,7 @@ def _draw_neurons(
     for column in columns:
         for place, neuron in enumerate(column.neurons):
             left, down = _MARGIN + (column.first + place // high) * cell, top + place % high * cell
-            page[down : down + cell, left : left + cell] = _BETWEEN
+            page[down : down + cell, left : left + cell] = 225  # a light grey, for a neuron that does nothing is white
             page[down : down + cell - 1, left : left + cell - 1] = colours[neuron]
 
 

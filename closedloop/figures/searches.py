@@ -17,8 +17,6 @@ from closedloop.recording.pictures import Pictures
 
 #: Images that are drawn, the best re-tested ones.
 MOST = 6
-#: Colour of images that were drawn at random.
-_RANDOM = "#9A9A9A"
 
 
 @at_door
@@ -64,7 +62,7 @@ def _draw_course(ax: Axes, recording: xr.Dataset, found: xr.Dataset) -> None:
     rows = np.flatnonzero(recording[PHASE].values.astype(str) == SEARCH)
     score, number = recording["score"].values[rows].astype(float), np.arange(1, len(rows) + 1)
     drawn = np.isnan(recording[PREDICTED].values[rows])
-    ax.plot(number[drawn], score[drawn], "o", ms=3, color=_RANDOM, label="drawn at random")
+    ax.plot(number[drawn], score[drawn], "o", ms=3, color="#9A9A9A", label="drawn at random")
     ax.plot(number[~drawn], score[~drawn], "o", ms=3, color=NATURAL, label="chosen by the readout")
     best = np.maximum.accumulate(np.nan_to_num(score, nan=-np.inf))
     ax.step(number, np.where(np.isfinite(best), best, np.nan), where="post", color=INK, lw=1, label="highest so far")

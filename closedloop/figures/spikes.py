@@ -17,8 +17,6 @@ from closedloop.figures.style import COLOUR_MAP, EVOLVED, INK, NATURAL, caption,
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.titles import recorded_title
 
-#: Groups that get a line each; more than these that are numbers are joined to so many parts.
-LINES, PARTS = 8, 5
 #: Lines of kinds of presentations; re-tests are told by what was re-tested.
 _KINDS = {
     "reference": {"color": NATURAL},
@@ -26,8 +24,6 @@ _KINDS = {
     "evolved, re-tested": {"color": EVOLVED, "ls": "--"},
     "reference, re-tested": {"color": NATURAL, "ls": "--"},
 }
-#: Bins where none are said, of a recording with spikes: from 100 ms before the onset, 10 ms each, to 300 ms.
-BINS_S = (-0.1, 0.01, 40)
 
 
 @at_door
@@ -61,7 +57,7 @@ def plot_psth(
     if not 0 <= unit < units:
         raise InvalidArgumentError(f"unit: expected a column from 0 to {units - 1}, got {unit!r}.")
     if bins_s is None and "time_bin" not in recording.dims:
-        bins_s = BINS_S
+        bins_s = (-0.1, 0.01, 40)  # from 100 ms before the onset, 10 ms each, to 300 ms
     spikes = bins_s is not None
     own = recording.isel(neuroid=[unit])
     evolved = own["kind"].values == "evolved" if by == "generation" and "kind" in own.coords else np.empty(0, bool)
@@ -115,9 +111,9 @@ def _in_parts(recording: xr.Dataset, by: str) -> tuple[xr.Dataset, dict[str, str
         return recording, {}
     values = recording[by].values
     known = np.unique(values[np.isfinite(values)])
-    if len(known) <= LINES:
+    if len(known) <= 8:  # a line each; of more, numbers are joined to five parts
         return recording, {}
-    parts = np.array_split(known, PARTS)
+    parts = np.array_split(known, 5)
     first = np.array([part[0] for part in parts])
     place = np.clip(np.searchsorted(first, values, side="right") - 1, 0, None).astype(float)
     place[~np.isfinite(values)] = np.nan

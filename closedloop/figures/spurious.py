@@ -18,8 +18,6 @@ from closedloop.figures.tiles import draw_picture
 from closedloop.readable import percent
 from closedloop.recording.pictures import Pictures
 
-#: Units at most.
-ROWS = 4
 #: What the pictures of a row are called in the run, and above their column.
 _COLUMNS = (
     ("donor-0", "an error that\nit drove"),
@@ -44,7 +42,7 @@ def plot_spurious(recording: xr.Dataset) -> Figure:
     """
     found = spurious_units(recording)
     chosen = np.flatnonzero(found["spurious"].values)
-    chosen = (chosen if len(chosen) else np.arange(found.sizes["suspect"]))[:ROWS]
+    chosen = (chosen if len(chosen) else np.arange(found.sizes["suspect"]))[:4]
     pictures = Pictures(recording)
     rows = [found.isel(suspect=int(i)) for i in chosen]
     kept = [{name: pictures.kept(f"{_called(one)}-{name}") for name, _ in _COLUMNS} for one in rows]

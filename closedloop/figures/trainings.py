@@ -13,8 +13,6 @@ from closedloop.figures.style import INK, caption, dress
 from closedloop.interfaces import FloatArray
 from closedloop.readable import percent
 
-#: Colour of what differs from 0 by no more than chance, and of the line at 0.
-_UNSURE = "#8A8A8A"
 #: Inches of a row, of what stands above and below rows, and of the whole width.
 _ROW, _FRAME, _WIDTH = 0.26, 1.0, 10.0
 
@@ -70,7 +68,7 @@ def _draw_row(ax: Axes, row: int, one: xr.Dataset, middle: str, worse: int) -> N
         worse: 1 where values above 0 are for the worse, -1 where those below are.
     """
     low, high = float(one["low"]), float(one["high"])
-    colour = _UNSURE
+    colour = "#8A8A8A"  # grey: it differs from 0 by no more than chance
     if low > 0 or high < 0:
         colour = HURTS if (low > 0) == (worse > 0) else HELPS
     seeds: FloatArray = one["by_seed"].values

@@ -11,11 +11,6 @@ from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, line_style, new_axes
 from closedloop.readable import percent
 
-#: Colours of verdicts.
-_COLOURS = {"helps": NATURAL, "hurts": EVOLVED}
-#: Colour of what shows no effect.
-_GREY = "#8A8A8A"
-
 
 @at_door
 def plot_treatment(found: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -60,7 +55,7 @@ def plot_judgement(recording: xr.Dataset, ax: Axes | None = None) -> Axes:
         one = found.isel(treatment=i)
         known = "worst_gain_low" in one
         word = verdict(float(one["worst_gain_low"]), float(one["worst_gain_high"])) if known and name != NONE else ""
-        colour = _COLOURS.get(word, _GREY)
+        colour = {"helps": NATURAL, "hurts": EVOLVED}.get(word, "#8A8A8A")  # grey: no effect is shown
         seeds = one["worst_by_seed"].values
         ax.plot(seeds, np.full(len(seeds), i) + 0.18, "o", ms=3, color=colour, alpha=0.45, mew=0)
         low, high = float(one["worst_low"]), float(one["worst_high"])

@@ -24,13 +24,6 @@ from closedloop.recording.titles import shared
 
 #: Side, in pixels, of the small copies by which images are compared: what an eye sees of them across a room.
 _SIDE = 3
-#: How much more colours count than light and dark, by which most pictures differ most.
-_COLOUR = 4.0
-#: Reaches, in tiles, within which images are drawn to those that are like them, one after the other; the last ones put
-#: the nearest right.
-_REACHES = (4.0, 2.8, 2.0, 1.4, 1.0, 0.7)
-#: Images beyond which that takes too long; they stand in one long row, folded.
-_MOST = 1000
 #: Inches: a tile, what lies between two, its caption, the margin, and the heading.
 _TILE, _GAP, _CAPTION, _MARGIN, _HEAD = 1.2, 0.05, 0.17, 0.3, 0.5
 
@@ -118,7 +111,8 @@ def _small(image: NDArray[np.uint8] | None) -> FloatArray | None:
     fine = np.add.reduceat(np.add.reduceat(frame, rows, axis=0), columns, axis=1)
     fine *= _SIDE**2 / (frame.shape[0] * frame.shape[1])
     grey = fine.mean(-1, keepdims=True)
-    return np.asarray((grey + _COLOUR * (fine - grey)).ravel())
+    # Most pictures differ most by light and dark, so colours count four times as much.
+    return np.asarray((grey + 4.0 * (fine - grey)).ravel())
 
 
 def preference_map(images: list[FloatArray | None], across: int) -> list[int]:
@@ -139,13 +133,13 @@ def preference_map(images: list[FloatArray | None], across: int) -> list[int]:
     ]
     cells = [order[i] for i in fold]
     known = np.array([place for place, number in enumerate(cells) if images[number] is not None], int)
-    if not 3 <= len(known) <= _MOST:
+    if not 3 <= len(known) <= 1000:  # of more images this takes too long; they stand in one long row, folded
         return cells
     spots = np.stack(np.divmod(known, across), axis=1).astype(float)
     apart = ((spots[:, None] - spots) ** 2).sum(-1)
     table = _unlike([image for number in cells if (image := images[number]) is not None])
     own = np.arange(len(known))
-    for reach in _REACHES:
+    for reach in (4.0, 2.8, 2.0, 1.4, 1.0, 0.7):  # in tiles; the last ones put the nearest right
         own = own[_swapped(table[np.ix_(own, own)], np.exp(-apart / (2 * reach**2)))]
     numbers = [cells[place] for place in known[own].tolist()]
     for place, number in zip(known.tolist(), numbers, strict=True):

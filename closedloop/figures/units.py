@@ -18,9 +18,6 @@ from closedloop.readable import with_error
 from closedloop.recording.lean import all_units
 from closedloop.seeds import named_generator
 
-#: The least width and height of a matrix in inches: its caption and the name of its colours fit.
-_LEAST = 4.8, 3.4
-
 
 @at_door
 def plot_cross_driving(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | None = None) -> Axes:
@@ -42,7 +39,8 @@ def plot_cross_driving(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axe
     if len(labels) < 2 or not np.isfinite(found["response"].values).any():
         raise RecordingError(f"recording: expected responses to images of two evolutions or more, got {labels}.")
     n = len(labels)
-    ax = new_axes(ax, (max(1.9 + 1.05 * n, _LEAST[0]), max(1.4 + 0.8 * n, _LEAST[1])))
+    # In 4.8 x 3.4 inches and more its caption and the name of its colours fit.
+    ax = new_axes(ax, (max(1.9 + 1.05 * n, 4.8), max(1.4 + 0.8 * n, 3.4)))
     shown = found["normalized"].values
     highest = float(np.nanmax(shown, initial=1))
     image = ax.imshow(np.ma.masked_invalid(shown), cmap=COLOUR_MAP, vmin=0, vmax=highest)

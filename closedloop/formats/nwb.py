@@ -39,9 +39,6 @@ from closedloop.recording.layout import EVOLUTION, EXPERIMENT, REFERENCE, record
 from closedloop.recording.lean import ALL, COMMON_ROW, responses_of
 from closedloop.recording.render import render
 
-#: Variables of every run, which have places of their own in a file.
-_PLACED = ("responses", ALL, "latent_code", "score")
-
 
 @dataclass
 class _Session:
@@ -369,7 +366,8 @@ def _add_codes(session: _Session) -> None:
 def _add_variables(session: _Session) -> None:
     """Adds what else was recorded of each presentation, as a table with a column for each variable."""
     along = nwb_spikes.along_presentations(session.recording)
-    own = {str(n): v for n, v in along.data_vars.items() if n not in _PLACED}
+    # These have places of their own in a file.
+    own = {str(n): v for n, v in along.data_vars.items() if n not in ("responses", ALL, "latent_code", "score")}
     if not own:
         return
     session.notes["variables"] = {name: [v.dtype.name, [str(d) for d in v.dims]] for name, v in own.items()}

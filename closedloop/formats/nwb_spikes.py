@@ -18,10 +18,6 @@ from closedloop.recording.layout import BLOCK, SPIKE
 
 #: Spikes of a unit that lie closer are one, seen from two presentations; in seconds.
 SAME_S = 1e-5
-#: Columns of units that say where an electrode was, the best first.
-_PLACES = ("region", "area", "location", "layer")
-#: Columns of units that say which electrode it was.
-_ELECTRODES = ("electrode", "channel")
 
 
 def has_spikes(recording: xr.Dataset) -> bool:
@@ -84,9 +80,10 @@ def add_units(session: Any) -> None:
 def _add_electrodes(session: Any, coords: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Adds the electrodes; returns that of each unit ``(units,)``."""
     file, n = session.file, session.recording.sizes["neuroid"]
-    column = next((coords[name] for name in _ELECTRODES if name in coords), np.arange(n))
+    column = next((coords[name] for name in ("electrode", "channel") if name in coords), np.arange(n))
     _, first, number = np.unique(column.astype(str), return_index=True, return_inverse=True)
-    where = next((coords[name] for name in _PLACES if name in coords), np.full(n, "unknown", object))
+    places = (coords[name] for name in ("region", "area", "location", "layer") if name in coords)  # the best first
+    where = next(places, np.full(n, "unknown", object))
     device = file.create_device(name="rig", description="The rig that recorded the spikes.")
     group = file.create_electrode_group(
         name="electrodes",

@@ -8,8 +8,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-#: Seconds of a day.
-DAY_S = 86_400.0
 #: How far the clock of a rig may be behind what the begins of sittings say, in seconds: how long a rig is waited for.
 WAITED_S = 600.0
 
@@ -41,7 +39,8 @@ def rig_times(recording: xr.Dataset) -> tuple[NDArray[np.float64], float]:
         since_s = begun[i] - begun[first]
         behind = begun[i] > begun[before] and onset[i] + shift < onset[first] + since_s - WAITED_S
         if behind or onset[i] + shift <= last:
-            shift = max(last + usual, onset[first] + (since_s or (days[i] - days[first]) * DAY_S)) - onset[i]
+            # A day has 86,400 s.
+            shift = max(last + usual, onset[first] + (since_s or (days[i] - days[first]) * 86_400.0)) - onset[i]
         last, before = onset[i] + shift, i
         times[i] = last
     return _filled(times, known, usual), usual

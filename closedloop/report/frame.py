@@ -11,12 +11,9 @@ from markupsafe import Markup
 
 from closedloop.recipes import version
 
-#: Where templates and style lie.
-_HOME = resources.files("closedloop.report")
-
 
 def _text(name: str) -> str:
-    return (_HOME / name).read_text(encoding="utf-8")
+    return (resources.files("closedloop.report") / name).read_text(encoding="utf-8")
 
 
 def page_of(template: str, **shown: Any) -> str:

@@ -27,8 +27,6 @@ from closedloop.report.frame import page_of
 
 #: Runs that are shown at each end, and reasons of failures.
 ENDS, REASONS = 6, 10
-#: Side in pixels of their pictures.
-PICTURE_PX = 160
 #: What is compared: the ratio where most runs have one, else the response.
 _VALUES = {"ratio": "evolved ÷ best reference", "evolved": "response to the evolved image"}
 
@@ -156,7 +154,7 @@ def _tile(folder: Path, out: Path, row: pd.Series[Any], value: str, differ: Sequ
     axes = [f"{name} {row[f'{AXIS}{name}']}" for name in differ if row[f"{AXIS}{name}"]]
     note = "; ".join([str(row["target"]), *axes])
     link = os.path.relpath(path, out.resolve().parent) if path.exists() else ""
-    return RunTile(picture(image, f"evolved image of {row['run']}", PICTURE_PX), f"{row[value]:.3g}", note, link)
+    return RunTile(picture(image, f"evolved image of {row['run']}", 160), f"{row[value]:.3g}", note, link)
 
 
 def _finite(values: Any) -> FloatArray:

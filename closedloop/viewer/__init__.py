@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from closedloop.viewer.app import create_app
     from closedloop.viewer.serving import view
 
-#: The server needs the extra `viewer`, and the package imports without it.
-_HOMES = {"create_app": "app", "view": "serving"}
-__getattr__ = late_import(__name__, _HOMES)
+# The server needs the extra `viewer`, and the package imports without it.
+__getattr__ = late_import(__name__, {"create_app": "app", "view": "serving"})
 
 __all__ = ["create_app", "view"]
 

@@ -38,7 +38,6 @@ from closedloop.recording.reader import open_recording, read_experiment, read_po
 SIDE = 160
 #: The longest side of a whole photograph on a page.
 WHOLE = 224
-_PICTURE = re.compile(r"(made|crop|whole|attribution)-([A-Za-z0-9_-]{1,120})-([0-9]{1,9})")
 
 
 class Addresses(Protocol):
@@ -150,7 +149,7 @@ class Book:
                 little), ``crop-natural-NUMBER-COLUMN`` (what it sees of a natural image), ``whole-IMAGE-0`` (all of
                 an image), or ``attribution-PLACE-COLUMN``.
         """
-        found = _PICTURE.fullmatch(name)
+        found = re.fullmatch(r"(made|crop|whole|attribution)-([A-Za-z0-9_-]{1,120})-([0-9]{1,9})", name)
         if found is None:
             return None
         kind, image, column = found.group(1), found.group(2), int(found.group(3))

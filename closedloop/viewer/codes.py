@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from closedloop.interfaces import Described, Differentiable, FloatArray, Generator
 from closedloop.seeds import named_generator
 
-#: Sliders: directions that change an image most.
-DIRECTIONS = 8
 #: How far a slider goes, in standard deviations of the prior.
 REACH = 6.0
 #: The largest seed, and the longest walk in draws.
@@ -40,7 +38,7 @@ class Codes:
         metric are found, and where they cannot be differentiated the first coordinates stand for them.
         """
         dim = self.generator.space.dim
-        k = min(DIRECTIONS, dim)
+        k = min(8, dim)  # sliders
         recipe = self.generator.recipe if isinstance(self.generator, Described) else None
         if (recipe or {}).get("name") == "native" or not isinstance(self.generator, Differentiable):
             return np.eye(k, dim)

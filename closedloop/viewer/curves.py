@@ -10,8 +10,7 @@ import numpy as np
 
 from closedloop.interfaces import FloatArray
 
-#: Share of a generation's images that lies within the band: from its 10th to its 90th percentile.
-BAND = (10.0, 90.0)
+#: Columns of a curve, a row for each generation.
 _COLUMNS = ("generation", "mean", "low", "high", "best", "best_id", "images")
 
 
@@ -39,7 +38,7 @@ class Curve:
         values = scores[first]
         order = np.argsort(np.where(np.isnan(values), np.inf, -values), kind="stable")
         valid = values[~np.isnan(values)]
-        low, high = np.percentile(valid, BAND) if len(valid) else (np.nan, np.nan)
+        low, high = np.percentile(valid, (10, 90)) if len(valid) else (np.nan, np.nan)
         before = self.columns["images"][-1] if self.columns["images"] else 0
         row = {
             "generation": generation,

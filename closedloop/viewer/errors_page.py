@@ -38,14 +38,8 @@ from closedloop.viewer.units import preferred, unit_addresses
 GROUPINGS = {"confusion": "Confusion", "confidence": "Confidence", "cluster": "Driving units", "class": "True class"}
 #: Bands of confidence, from the surest down.
 BANDS = ((0.9, "0.9 and above"), (0.7, "0.7 to 0.9"), (0.5, "0.5 to 0.7"), (0.0, "below 0.5"))
-#: Errors of a group that are shown before the rest is asked for, and then.
-FEW, MANY = 12, 600
-#: Units that are shown of one image, those of which a box is drawn on it, and classes.
-UNITS, BOXES, CLASSES = 6, 3, 5
 #: Bytes of a ZIP that are read together.
 _PART = 2**18
-#: What is said of each image in numbers.
-_NUMBERS = ("confidence", "target_confidence", "answer_output", "target_output")
 
 
 def routes(shown: Shown) -> list[BaseRoute]:
@@ -125,7 +119,7 @@ class ErrorsPage:
             "key": key,
             "groups": groups,
             "rows": rows,
-            "few": MANY if key else FEW,
+            "few": 600 if key else 12,  # before the rest of a group is asked for
             "state": state,
             "before": before,
             "why_closed": self.room.why_closed,
@@ -292,7 +286,10 @@ class ErrorsPage:
             "name": name,
             "target": str(found["target_name"].values[at]),
             "answer": str(found["answer_name"].values[at]),
-            **{key: float(found[key].values[at]) for key in _NUMBERS},
+            **{
+                key: float(found[key].values[at])
+                for key in ("confidence", "target_confidence", "answer_output", "target_output")
+            },
             "pair": (int(found["target"].values[at]), int(found["answer"].values[at])),
             "rank": int(found["rank"].values[at]),
             "wrong": bool(found["wrong"].values[at]),
@@ -335,7 +332,7 @@ class ErrorsPage:
         outputs = self.room.outputs(i)
         shares = confidences(outputs[None])[0]
         target = int(self.room.study.targets[i])
-        order = [int(c) for c in np.argsort(-outputs, kind="stable")[:CLASSES]]
+        order = [int(c) for c in np.argsort(-outputs, kind="stable")[:5]]
         order += [] if target in order else [target]
         classes = self.room.study.classes
         return [
@@ -351,7 +348,7 @@ class ErrorsPage:
 
     async def _units(self, i: int, layer: str, known: Explanation) -> list[dict[str, Any]]:
         """Returns the units whose ablation lowers wrong against right most, with what they look like."""
-        order = [int(u) for u in np.argsort(-known.effect, kind="stable")[:UNITS]]
+        order = [int(u) for u in np.argsort(-known.effect, kind="stable")[:6]]
         looked = self.room.looked(layer)
         boxes, best = await self.room.ask(
             ("errors", "units", i, layer),
@@ -427,7 +424,7 @@ class ErrorsPage:
 def _boxes(units: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[int, int, int, int], str]]:
     """Returns where the first units answer most, and which do so there: several of one box are named together."""
     found: dict[tuple[int, int, int, int], list[str]] = {}
-    for unit in units[:BOXES]:
+    for unit in units[:3]:  # of which a box is drawn
         found.setdefault(tuple(unit["box"]), []).append(str(unit["unit"]))
     return [(box, ", ".join(names)) for box, names in found.items()]
 

@@ -24,8 +24,6 @@ from closedloop.viewer.looking import listed_layers
 T = TypeVar("T")
 #: Images of one call to the network: a second or so, so that other tabs are not kept waiting.
 BLOCK = 8
-#: Images over which the means of a layer that is chosen later are taken.
-SAMPLE = 96
 
 
 @final
@@ -183,7 +181,8 @@ class ErrorsRoom:
         """
         if layer not in self._looked and isinstance(self._subject, Openable):
             looked = self._opened(self._subject.opened(layer))
-            every = np.linspace(0, len(self.study.images) - 1, min(SAMPLE, len(self.study.images))).astype(np.int64)
+            # The means of a layer that is chosen later are taken over 96 images.
+            every = np.linspace(0, len(self.study.images) - 1, min(96, len(self.study.images))).astype(np.int64)
             for j in range(0, len(every), BLOCK):
                 looked.look(every[j : j + BLOCK], self.study.read(every[j : j + BLOCK]))
             self._looked[layer] = looked

@@ -33,6 +33,7 @@ AT_ONCE, WAITING = 1, 20
 _GRACE_S = 0.6
 #: What a page may ask for.
 ENTRIES = ("protocol", "layer", "unit", "images", "seed", "generator", "optimizer", "method", "steps")
+#: What a job can be.
 PROTOCOLS = ("evolve", "ascend")
 #: Numbers that may be given, and between what.
 _NUMBERS = {
@@ -44,9 +45,6 @@ _NAMES = {
     "evolve": {"generator": "generators", "optimizer": "optimizers"},
     "ascend": {"generator": "generators", "method": ""},
 }
-_LAYER = re.compile(r"[\w.#@:/-]{1,200}")
-_UNIT = re.compile(r"\d{1,7}|\(\d{1,6}(, ?\d{1,6}){1,2}\)")
-_METHOD = (re.compile(r"[a-z0-9-]{1,40}"), "a name such as 'lucid'")
 
 
 @dataclass
@@ -235,7 +233,8 @@ def command(subject: Subject | None, asked: Mapping[str, Any]) -> tuple[list[str
     for name, room in _NAMES[protocol].items():
         if name in asked:
             said = asked[name]
-            words += [f"--{name}", _named(name, said, names(room)) if room else _matching(name, said, *_METHOD)]
+            method = (name, said, r"[a-z0-9-]{1,40}", "a name such as 'lucid'")
+            words += [f"--{name}", _named(name, said, names(room)) if room else _matching(*method)]
     return words, f"{protocol} {place}"
 
 
@@ -253,18 +252,19 @@ def _where(subject: Subject | None, asked: Mapping[str, Any]) -> tuple[list[str]
     for wrapper in noise:  # as a person would: with the run's seed, and of a layer's units measured for these
         left = [*(["best"] if layered else []), *(["seed"] if wrapper.get("seed") == Timing.seed else [])]
         words += ["--noise", noise_word(wrapper, left)]
-    unit = _matching("unit", asked.get("unit"), _UNIT, "the number of a unit, or (channel, y, x)")
+    numbers = r"\d{1,7}|\(\d{1,6}(, ?\d{1,6}){1,2}\)"
+    unit = _matching("unit", asked.get("unit"), numbers, "the number of a unit, or (channel, y, x)")
     if not layered:
         if not unit.isdecimal():
             raise RequestError(f"unit: expected the number of a unit of {name}, got {unit!r}.")
         return [*words, "--objective", f"unit({unit})"], f"unit {unit}"
-    layer = _matching("layer", asked.get("layer"), _LAYER, "the name of a layer")
+    layer = _matching("layer", asked.get("layer"), r"[\w.#@:/-]{1,200}", "the name of a layer")
     return [*words, "--layer", layer, "--units", unit], f"{layer} {unit}"
 
 
-def _matching(name: str, value: Any, pattern: re.Pattern[str], what: str) -> str:
+def _matching(name: str, value: Any, pattern: str, what: str) -> str:
     text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
-    if not pattern.fullmatch(text) or text.startswith("-"):
+    if not re.fullmatch(pattern, text) or text.startswith("-"):
         raise RequestError(f"{name}: expected {what}, got {str(value)[:60]!r}.")
     return text
 

@@ -47,8 +47,6 @@ from closedloop.viewer.units import preferred
 T = TypeVar("T")
 #: How pictures that are not square are fitted, and what tiles show.
 FITS, MODES = ("crop", "stretch"), ("activations", "backward", "patterns")
-#: What was seen last, by input and layer: a click on another unit asks the model nothing.
-REMEMBERED = 8
 #: Largest side of a preferred stimulus among tiles, in pixels.
 PATTERN_SIDE = 64
 #: Images of a measurement that the model is shown before others may ask it something.
@@ -337,7 +335,7 @@ class Window:
         seen = self.sight.see(self.inputs.stimulus(name, stretch), layer)
         with self._lock:
             self._seen[key] = seen
-            while len(self._seen) > REMEMBERED:
+            while len(self._seen) > 8:  # of these a click on another unit asks the model nothing
                 self._seen.popitem(last=False)
         return seen
 

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
     from closedloop.subjects import Inside
 
-#: Classes that are named.
-TOP = 5
+#: Orders of a layer's units.
 SORTS = ("index", "activation", "selectivity")
 
 
@@ -170,7 +169,7 @@ class Sight(ABC):
         if answer is None or labels is None or len(labels) != len(answer) or not np.isfinite(answer).all():
             return None
         chances = confidences(answer[None])[0]
-        return [(str(labels[i]), float(chances[i])) for i in np.argsort(-chances)[:TOP]]
+        return [(str(labels[i]), float(chances[i])) for i in np.argsort(-chances)[:5]]
 
     def selectivity(self, layer: str) -> NDArray[np.float32] | None:
         """Returns the selectivity of each channel as far as it was measured; None before."""

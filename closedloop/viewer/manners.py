@@ -33,6 +33,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 MOST_BYTES, MOST_PATH = 20 * 2**20, 2000
 #: The pages that may show the viewer in a frame where Jupyter does; its port is not known.
 JUPYTER = ("http://localhost:*", "http://127.0.0.1:*")
+#: The cookie that holds the pass of a browser.
 _COOKIE = "closedloop_viewer"
 #: What those are told who still wait when the server ends.
 _ENDS = "viewer: it was ended where it was started, before this was answered; start it again, and open the page anew."

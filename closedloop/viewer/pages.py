@@ -14,8 +14,9 @@ from starlette.responses import HTMLResponse
 from closedloop.recipes import version
 from closedloop.report.wording import true_minus
 
-#: Where the files of the package lie.
+#: Where the templates of pages lie.
 TEMPLATES = Path(__file__).parent / "templates"
+#: Where the files lie that pages load.
 STATIC = Path(__file__).parent / "static"
 
 

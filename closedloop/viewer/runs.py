@@ -32,12 +32,6 @@ from closedloop.viewer.shown import Shown
 
 #: Rows of a page; runs that are followed at the same time; pictures that are kept; runs on one axis.
 PAGE, FOLLOWED, PICTURES, COMPARED = 50, 32, 2000, 12
-#: Pictures of a generation that are made together.
-_BESIDE = 24
-#: Seconds between two looks at the folder, and those that one look may take to open runs without a summary.
-_LOOK_S, _BUDGET_S = 2.0, 0.5
-#: Seconds between two looks at a run that is followed, and after which a silent stream says that it is there.
-_POLL_S, _BEAT_S = 0.5, 10.0
 #: A report holds its own styles and pictures, and no script; it can neither load nor reach anything.
 _REPORT = "sandbox; default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'"
 
@@ -69,8 +63,8 @@ class Runs:
                 self._index = RunIndex(self.folder)
         if self._index is not None and self._looking.acquire(blocking=now or self._looked < 0):
             try:
-                if now or time.monotonic() - self._looked > _LOOK_S:
-                    self._index.refresh(seconds=_BUDGET_S)
+                if now or time.monotonic() - self._looked > 2.0:  # seconds between two looks at the folder
+                    self._index.refresh(seconds=0.5)  # that one look may take to open runs without a summary
                     self._looked = time.monotonic()
             finally:
                 self._looking.release()
@@ -176,7 +170,7 @@ class Runs:
     def _made(self, follower: Follower, key: tuple[str, tuple[int, int], str, bool, int]) -> bytes | None:
         """Makes a picture, and those of the same generation beside it."""
         identity, born, name, reference, size = key
-        names = [name] if reference else follower.generation_of(name)[:_BESIDE]
+        names = [name] if reference else follower.generation_of(name)[:24]  # made together
         for one, picture in zip(names, follower.pictures(names, reference), strict=True):
             if picture is not None:
                 self._pictures[identity, born, one, reference, size] = thumbnail(picture, size)
@@ -418,12 +412,12 @@ async def _stream(follower: Follower, since: int) -> AsyncIterator[str]:
             before, said = now, time.monotonic()
             since = max([since, *(t["generation"][-1] for t in snapshot["threads"] if t["generation"])])
             since = max([since, *snapshot["references"]["generation"][-1:]])
-        elif time.monotonic() - said > _BEAT_S:
+        elif time.monotonic() - said > 10.0:  # a silent stream says that it is there
             yield ": still here\n\n"
             said = time.monotonic()
         if snapshot["state"] in ("finished", "stopped"):
             return
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(0.5)
 
 
 def _wanted(request: Request) -> Wanted:

@@ -44,6 +44,7 @@ class _Ending(logging.Filter):
         return not (isinstance(error, asyncio.CancelledError) or record.getMessage().startswith("Cancel "))
 
 
+#: The one filter, so that a server that is set up again does not add a second.
 _ENDING = _Ending()
 
 

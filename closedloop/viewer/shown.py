@@ -15,9 +15,6 @@ from closedloop.subjects import inner_of
 from closedloop.viewer.atlases import Book, Shelf, books_of
 from closedloop.viewer.desk import Desk
 
-#: Entries of a recipe that say what is recorded of a subject, not which one it is.
-_RECORDED = ("layer", "units")
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -76,7 +73,8 @@ class Shown:
         if not isinstance(held, Mapping) or self.inner is None:
             return True
         known = [unwrap(held)[0], recipe(self.inner)]
-        return same_recipe(*({k: v for k, v in one.items() if k not in _RECORDED} for one in known))
+        # Layer and units say what is recorded of a subject, not which one it is.
+        return same_recipe(*({k: v for k, v in one.items() if k not in ("layer", "units")} for one in known))
 
     @property
     def stamps(self) -> tuple[int, ...]:

@@ -23,8 +23,6 @@ from closedloop.viewer.unit_pages import layer_page, shelf_page, unit_page
 
 #: Stands in every folder that was written here, and says so.
 MARK = "closedloop-atlas.json"
-#: The package's files that pages without scripts need.
-_FILES = ("css/base.css", "css/units.css", "icon.svg")
 
 
 @at_door
@@ -120,7 +118,7 @@ class _Site:
     def write(self) -> int:
         """Writes all pages, with what they show; returns how many pages."""
         self._place.mkdir()
-        for name in _FILES:
+        for name in ("css/base.css", "css/units.css", "icon.svg"):
             self._put(f"static/{name}", (STATIC / name).read_bytes())
         self._page("index.html", "./", shelf_page)
         count = 1

@@ -21,8 +21,6 @@ T = TypeVar("T", Made, Photograph)
 CLASSES = 12
 #: How attributions were made, in words.
 _ATTRIBUTED = {"guided-backprop": "guided backpropagation", "gradient": "the gradient"}
-#: P-values below this are written as "< 0.001".
-_LEAST_P = 0.001
 
 #: Renders a template with a context: `closedloop.viewer.pages.render_text`, or the server's.
 Render = Callable[..., Any]
@@ -313,7 +311,7 @@ def _percentile(value: float) -> str:
 def _p(value: float) -> str:
     if not np.isfinite(value):
         return "p unknown"
-    return "p < 0.001" if value < _LEAST_P else f"p = {value:.2g}"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def _facts(page: UnitPage) -> list[tuple[str, str]]:

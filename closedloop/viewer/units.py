@@ -19,9 +19,6 @@ from closedloop.viewer.pages import render
 from closedloop.viewer.shown import Shown
 from closedloop.viewer.unit_pages import layer_page, shelf_page, unit_page
 
-#: Where jobs are begun, if the viewer begins any.
-JOBS = "/api/jobs"
-
 
 def routes(shown: Shown) -> list[BaseRoute]:
     """Returns its routes; none where no atlas was given."""
@@ -110,7 +107,8 @@ class UnitPages:
         """Shows the list of layers, a layer, or a unit, as the parts of the path say."""
         parts = _parts(request)
         foreign = next(filter(None, map(self._shown.foreign, self._shelf.books)), "")
-        jobs = not foreign and any(getattr(route, "path", "") == JOBS for route in request.app.routes)
+        # There jobs are begun, if the viewer begins any.
+        jobs = not foreign and any(getattr(route, "path", "") == "/api/jobs" for route in request.app.routes)
         page = partial(render, request, foreign=foreign)
         if not parts:
             layers = list(self._shelf.layers)
