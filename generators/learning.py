@@ -35,8 +35,6 @@ Learnt = tuple[dict[str, Tensor], list[Tensor], list[list[Tensor]]]
 
 #: What trainings of before do not say of themselves: they have no origin, and no model but the first.
 _FIRST: dict[str, dict[str, Any]] = {"settings": {"model": "spatial"}, "origin": {}}
-#: How many times its usual norm a gradient may have; a longer one is shortened.
-_LONGEST = 4.0
 
 
 class Trainer(ABC):
@@ -145,7 +143,8 @@ class Trainer(ABC):
 
     def _descend(self) -> None:
         """Updates the networks by their gradients, shortened where they are unusually long; not if one is no number."""
-        learns, longest = [p for group in self.adam.param_groups for p in group["params"]], _LONGEST * self._usual_norm
+        learns = [p for group in self.adam.param_groups for p in group["params"]]
+        longest = 4.0 * self._usual_norm  # so many times its usual norm a gradient may have
         norm = float(nn.utils.clip_grad_norm_(learns, longest))
         if np.isfinite(norm):
             first = np.isinf(self._usual_norm)

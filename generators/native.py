@@ -30,13 +30,12 @@ from .decoding import DecodedGenerator, Decoder
 from .native_model import CHANNELS, SpatialModel
 from .two_part_model import TwoPartModel
 
-#: The trained weights that come with the installation, by name; the first are the default.
+#: Names of the trained weights that come with the installation; the first are the default.
 FIRST, SECOND = "native-1", "native-2"
+#: Their files.
 EMBEDDED = {FIRST: "native.safetensors", SECOND: "native-2.safetensors"}
 #: Keys in a file of weights: of the training's facts, and of the name of the embedded weights whose encoder it shares.
 FACTS, SHARED = "closedloop.native", "closedloop.native.encoder"
-#: The encoder in a file of the second model, and in one of the first.
-_ENCODERS = ("reader.encoder.", "encoder.")
 
 
 @final
@@ -161,7 +160,7 @@ def write_native(path: Path, model: SpatialModel | TwoPartModel, facts: Mapping[
 
 def _shared_encoder(name: str) -> dict[str, Tensor]:
     """Returns the encoder of embedded weights of the first model, as a file of the second names its tensors."""
-    second, first = _ENCODERS
+    second, first = "reader.encoder.", "encoder."
     with safe_open(embedded(name), framework="pt") as file:
         return {second + key.removeprefix(first): file.get_tensor(key) for key in file.keys() if key.startswith(first)}  # noqa: SIM118 - not a mapping
 

@@ -279,12 +279,11 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
 #: What others must know of ascents.
 #: What a plan may say of an ascent, besides its subject and its units; the first are arguments of `ascend` as they are.
 _HANDED = ("unit", "objective", "references", "seed", "steps", "every", "copies")
-_PLANNED = (*_HANDED, "generator", "method", "options")
 
 
 def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> tuple[dict[str, Any], int]:
     """Returns the experiment of an ascent in a sweep, and about how many images it shows."""
-    check_entries(content, _PLANNED, ASCEND)
+    check_entries(content, (*_HANDED, "generator", "method", "options"), ASCEND)
     name, options = content.get("method", AscendSettings.method), content.get("options", {})
     if not isinstance(name, str) or not isinstance(options, Mapping):
         raise InvalidArgumentError(

@@ -259,16 +259,12 @@ def _cells(row: xr.Dataset) -> list[str]:
     ]
 
 
-#: What a plan may say of a comparison, besides its subject and its units.
-_PLANNED = ("contenders", "budgets", "count", "seed", "naturals")
-
-
 def _planned(content: Mapping[str, Any], units: Sequence[str], alone: bool) -> tuple[dict[str, Any], int]:
     """Returns the experiment of a comparison in a sweep, and about how many images it takes.
 
     The whole layer is recorded: which images are alike is said by all of its units, however few share a run.
     """
-    check_entries(content, _PLANNED, COMPARE)
+    check_entries(content, ("contenders", "budgets", "count", "seed", "naturals"), COMPARE)
     if not units:
         raise InvalidArgumentError(
             "units: expected the units of a comparison, got none; name them, such as units: 0-9."

@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 
 #: The two kinds of images: what the first model promises and the second not, and the other way round.
 THREADS = ("first", "second")
-#: Codes that climb side by side for each image, of which the best is shown: a rectified unit has no slope where it is
-#: silent.
-STARTS = 4
 
 
 @settings
@@ -295,7 +292,7 @@ class Controversy:
             "adam",
             objective=self._objectives[which],
             steps=self._settings.steps,
-            copies=STARTS,
+            copies=4,  # side by side, the best is shown: a rectified unit has no slope where it is silent
             seed=seed,
             progress=False,
         )

@@ -67,8 +67,6 @@ from .train import OF_ALLOCATION, TRAINING, Prepared, Training, TrainSettings, g
 EXAMPLES = LookPart.references
 #: Folder, in that of the run, with the run of loss change allocation.
 WITHIN = "training"
-#: Looks in a second of the movie.
-LOOKS_HZ = 1.5
 #: Layers that are followed where none are named, by network.
 FOLLOWED = {
     "mlp": ("fc1", "fc3", "output"),
@@ -120,6 +118,7 @@ class DevelopSettings:
         check_options(self)
 
 
+#: Names of the settings.
 OF_DEVELOPMENT = tuple(DevelopSettings.__dataclass_fields__)
 
 
@@ -216,7 +215,8 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
         "What each unit wants to see at each look, and on the same axis how selective it is, how alike its preference "
         "stays, and what its layer came to.",
     )
-    movie = RunMovie(partial(development_movie, found), LOOKS_HZ, "What each unit wants to see, look after look.")
+    # 1.5 looks in a second
+    movie = RunMovie(partial(development_movie, found), 1.5, "What each unit wants to see, look after look.")
     question = f"What do units of {recording['subject'].item()} want to see while it is trained?"
     return RunSummary(tables, _lines(found), {"development": strip}, question, {"development": movie}, steady=False)
 
@@ -234,6 +234,7 @@ def _table(found: xr.Dataset, layer: str) -> RunTable:
     return RunTable(f"{layer}: medians over {units} units", columns, rows)
 
 
+#: What the columns of its tables are.
 _CAPTION = (
     "drive: re-tested response to the evolved image, less the mean over the fixed set, in its standard deviations; "
     "selective: share of the variance over the fixed set that classes explain, of unlabelled images the sparseness; "

@@ -33,15 +33,12 @@ def summarize_diagnosis(run: Path, recording: xr.Dataset) -> RunSummary:
         found = spurious_units(recording)
         tables.append(_tested(found))
         lines += _said(found)
-        figures["spurious"] = RunFigure(partial(plot_spurious, recording), _OF_FIGURE)
+        figures["spurious"] = RunFigure(
+            partial(plot_spurious, recording),
+            "Units that were tested: images that excite the unit and are not of the class that it speaks for, what it "
+            "wants to see, evolved and ascended, and images into which the window was pasted, with the answers.",
+        )
     return RunSummary(tables, lines, figures, question="Which images does it get wrong, and why?")
-
-
-#: What the figure shows.
-_OF_FIGURE = (
-    "Units that were tested: images that excite the unit and are not of the class that it speaks for, what it wants to "
-    "see, evolved and ascended, and images into which the window was pasted, with the answers."
-)
 
 
 def _tested(found: xr.Dataset) -> RunTable:

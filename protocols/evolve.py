@@ -60,6 +60,7 @@ from .sweep_plan import planned_evolution
 
 #: Rows of the table of many threads, and cautions below it.
 _ROWS, _LINES = 40, 12
+#: Words below the map of many threads.
 _MAP = "The evolved image of each unit, re-tested response and ratio to the best reference; alike ones are neighbours."
 
 

@@ -29,6 +29,7 @@ from .probing import FIGURES, ROWS, ProbeSettings, on_screen, record_probe, resu
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: The unit of a spatial frequency, for help.
 _CYCLES = "in cycles per degree where the screen is known (px_per_deg), else per image"
 
 

@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 
 #: Name of the loss that is handed over first.
 TRAIN = "train"
-#: Share of all changes of the loss, up and down, that may be missed in all before it is warned of.
-MISSED = 0.01
-#: What rounding may miss of a loss.
-ROUNDING = 1e-6
 
 
 @settings
@@ -381,7 +377,8 @@ class LossChangeAllocation:
             self.close(commit=kind is None)
 
     def _warn(self) -> None:
-        if self.settings.rule != "first-order" and self._missed > MISSED * self._moved + ROUNDING:
+        # Of all changes, up and down, 1 % may be missed, and what rounding takes of a loss.
+        if self.settings.rule != "first-order" and self._missed > 0.01 * self._moved + 1e-6:
             warnings.warn(
                 f"The shares miss {self._missed:.3g} of changes of the loss by {self._moved:.3g} in all; take "
                 "rule='adaptive-simpson' with a smaller tolerance. If that does not help, examples were changed for a "

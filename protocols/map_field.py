@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
 #: Name of the protocol, and of the function.
 MAP_FIELD = "map_field"
-#: Places along each side where nothing was said, by stimuli.
-_STEPS = {"noise": 10, "patches": 7}
-#: How far the widths of images may differ for one field, relative.
-SAME_WIDTH = 0.01
 
 
 @settings
@@ -169,7 +165,7 @@ def check_width(found: xr.Dataset, run: str | Path, subject: Subject) -> None:
     """
     mapped = Screen.of_recording(found)
     scale = px_per_deg_of(subject, mapped.resolution)
-    if scale is None or mapped.px_per_deg is None or np.isclose(scale, mapped.px_per_deg, rtol=SAME_WIDTH):
+    if scale is None or mapped.px_per_deg is None or np.isclose(scale, mapped.px_per_deg, rtol=0.01):  # 1 %
         return
     then, now = (mapped.resolution / known for known in (mapped.px_per_deg, scale))
     raise InvalidArgumentError(
@@ -191,7 +187,8 @@ def field_library(chosen: MapFieldSettings, pictures: ImageSet | None) -> Librar
         InvalidArgumentError: The mapped area reaches beyond the image, or its squares are smaller than a pixel.
     """
     screen = chosen.screen
-    steps = chosen.steps or _STEPS[chosen.stimuli]
+    # So many places along each side where nothing was said.
+    steps = chosen.steps or {"noise": 10, "patches": 7}[chosen.stimuli]
     width = screen.resolution if chosen.extent is None else chosen.extent * screen.scale
     row, column = screen.place(chosen.x, chosen.y)
     for middle in (row, column):

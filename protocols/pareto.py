@@ -34,9 +34,6 @@ from closedloop.recording.writer import Recording
 from .fronts import FrontSettings, Searching, front_figure, front_images, front_table, interval, retested
 from .stored import check_complete, stored_images, stored_settings, subject_of
 
-#: Natural images that are shown again beside the front: the best by each objective, and these many of their own front.
-NATURALS = 4
-
 
 @at_door
 def pareto(
@@ -153,7 +150,8 @@ class Both:
             return
         own = known[fronts(values[known]) == 0]
         own = own[np.argsort(-values[own, 0], kind="stable")]
-        even = np.linspace(0, len(own) - 1, min(NATURALS, len(own))).round().astype(int)
+        # Beside the best by each objective four of their own front are shown again.
+        even = np.linspace(0, len(own) - 1, min(4, len(own))).round().astype(int)
         self._best = [ids[i] for i in own[even]]
 
     def beside(self) -> Sequence[str]:

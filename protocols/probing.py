@@ -33,8 +33,6 @@ from .stored import check_complete, stored_images, stored_settings, subject_of
 
 #: Units that the table of such a run shows, and units that have a figure.
 ROWS, FIGURES = 24, 3
-#: Why a length may be in either.
-_LENGTH = "in degrees where the screen is known (px_per_deg), else in pixels"
 
 
 @settings
@@ -51,7 +49,11 @@ class ProbeSettings(Timing):
         shown="the subject's, if it knows its screen",
         help="Pixels of an image per degree of visual angle; where it is known all lengths are in degrees.",
     )
-    x: float = option(default=0.0, help=f"Where stimuli stand, right of the middle of the image, {_LENGTH}.")
+    x: float = option(
+        default=0.0,
+        help="Where stimuli stand, right of the middle of the image, in degrees where the screen is known "
+        "(px_per_deg), else in pixels.",
+    )
     y: float = option(default=0.0, help="Where they stand, above the middle of the image, likewise.")
     background: float = option(default=0.5, help="Grey level around stimuli, in [0, 1].")
 

@@ -28,10 +28,6 @@ FEWEST = 8
 #: How a preferred stimulus is found: by evolution and by ascent; where images are small in fields as large as a window,
 #: for in single pixels a unit's filter is seen, and not the colour of what it answers to.
 EVOLVED, ASCENDED = "evolved", "ascended"
-#: Side in pixels up to which images are small.
-SMALL = 32
-#: Gradient steps of the ascent.
-STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -195,10 +191,10 @@ def preferred(
         return None
     at = subject.at(layer, _spec(subject, layer, unit, place))
     coarse = {"name": "pixels", "resolution": SMALLER}
-    generator = coarse if resolution_of(subject) <= SMALL else {"name": "fourier"}
+    generator = coarse if resolution_of(subject) <= 32 else {"name": "fourier"}  # small up to 32 pixels
     own = named_seed(seed, f"unit-{unit}")
     evolved = run_contender(at, Contender(EVOLVED, EVOLVE, generator), images, "forwards", own, [0])
-    begin = {"steps": STEPS, "start": from_bytes(evolved["image"][0])}
+    begin = {"steps": 200, "start": from_bytes(evolved["image"][0])}
     ascended = run_contender(at, Contender(ASCENDED, "tv", generator, options=begin), PUBLISHED, "forwards", own, [0])
     found = [evolved, ascended]
     pictures: NDArray[np.float32] = np.concatenate([from_bytes(one["image"]) for one in found])

@@ -40,8 +40,6 @@ from .stored import check_complete, stored_settings, subject_of
 PIXELS = "pixels"
 #: Names of the images that are shown before the searches: the reference, and a grey one that should drive nothing.
 GIVEN, GREY = "the-reference", "grey"
-#: Draws from the generator's prior that say what a usual distance is.
-USUAL = 32
 #: File of the reference's code in a run's folder.
 CODE = "reference.state"
 
@@ -232,7 +230,7 @@ class Around:
 
     def usual(self, rng: np.random.Generator) -> float:
         """Returns the median distance of draws from the generator's prior."""
-        drawn = make_images(self._generator, self._generator.space.sample(USUAL, rng))
+        drawn = make_images(self._generator, self._generator.space.sample(32, rng))
         return float(np.median(self._distances(quantize(shown_as(drawn, self._form)))))
 
     def _stages(self, images: NDArray[np.float32]) -> FloatArray:

@@ -20,11 +20,6 @@ from closedloop.networks.tokens import token_grid
 
 from .explaining import Explanation, Means, explain
 
-#: The side of the window around a peak, in cells of the layer's map, where a receptive field is larger.
-WINDOW = 3
-#: The shortest side of that window in pixels.
-_LEAST_PX = 16
-
 #: What part of an image a place of a map sees, ``(y0, x0, y1, x1)`` in pixels, half-open.
 Box = tuple[int, int, int, int]
 
@@ -252,7 +247,8 @@ class LayerSurvey:
 
 def _window(at: tuple[int, int], grid: tuple[int, int], size: int) -> Box:
     """Returns the window of some cells of a grid around one of them, within an image of so many pixels."""
-    sides = [min(size, round(max(WINDOW * size / n, _LEAST_PX))) for n in grid]
+    # Three cells of the map, and at least 16 pixels, where a receptive field is larger.
+    sides = [min(size, round(max(3 * size / n, 16))) for n in grid]
     corner = [round((c + 0.5) * size / n - side / 2) for c, n, side in zip(at, grid, sides, strict=True)]
     y0, x0 = (min(max(c, 0), size - side) for c, side in zip(corner, sides, strict=True))
     return y0, x0, y0 + sides[0], x0 + sides[1]

@@ -24,8 +24,6 @@ _BATCH = 12
 #: Of a run without finished ones beside it: files that are always there, bytes of a row's other columns, and of a PNG
 #: of 128 pixels.
 _FILES, _ROW_BYTES, _PNG_BYTES = 24, 300, 25_000
-#: References that are stored and surveyed, where a plan says nothing.
-_REFERENCES = 160
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def _of_first(plan: Plan, run: PlannedRun) -> tuple[float, str, float, int]:
     rate = _rate(subject, thread.generator, codes)
     own = 1 if run.content.get("each") else len(subject.units)
     row = 8 * thread.generator.space.dim + 8 * own + _ROW_BYTES
-    references = 0 if experiment.references is None else _REFERENCES
+    references = 0 if experiment.references is None else 160  # stored where a plan says nothing
     pictures = run.images / _BATCH + references
     png = _PNG_BYTES * (thread.generator.resolution / 128) ** 2
     bytes_each = run.images * row + references * (8 * len(subject.units) + _ROW_BYTES) + pictures * png

@@ -23,13 +23,8 @@ from .sweep_local import Word
 from .sweep_plan import PlannedRun
 from .sweep_runs import FAILED, Outcome, run_of_text
 
-#: Stands for a cluster of this computer in the place of a scheduler's address.
-LOCAL = "local"
-#: Runs that are handed over beyond those that can be under way: a worker that has done one has the next at once.
-_AHEAD = 1
 #: Seconds for which the number of workers is taken for known: of a thousand it is a long answer.
 _KNOWN_S = 2.0
-_LOOPBACK = ("127.0.0.1", "localhost", "::1", "")
 
 
 @final
@@ -52,7 +47,7 @@ class DaskWorkers:
         distributed = require("distributed", "sweep", "--scheduler")
         self._cluster: Any = None
         where = scheduler
-        if scheduler == LOCAL:
+        if scheduler == "local":
             self._cluster = where = distributed.LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
@@ -85,7 +80,8 @@ class DaskWorkers:
         if now - self._asked >= _KNOWN_S:
             workers = self._information()["workers"].values()
             self._threads, self._asked = sum(int(worker["nthreads"]) for worker in workers), now
-        return max(0, self._threads * (1 + _AHEAD) - len(self._futures))
+        # One run for each worker is handed over beyond those under way: one that is done has the next at once.
+        return max(0, self._threads * 2 - len(self._futures))
 
     def _information(self) -> dict[str, Any]:
         """Asks the scheduler who is there.
@@ -159,7 +155,7 @@ def _lost() -> str:
 def check_address(address: str) -> None:
     """Warns of a scheduler that is not on this computer and is reached without TLS."""
     found = urlsplit(address if "//" in address else f"tcp://{address}")
-    if found.scheme in ("tls", "wss") or (found.hostname or "") in _LOOPBACK:
+    if found.scheme in ("tls", "wss") or (found.hostname or "") in ("127.0.0.1", "localhost", "::1", ""):
         return
     if found.scheme == "inproc":
         return

@@ -35,8 +35,6 @@ _THREADS = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-#: Seconds that a worker is given to end.
-_PATIENCE_S = 5.0
 
 #: What a worker said of a run: how many images it has evolved, or what became of it; or that the worker died over it.
 Word = tuple[str, int | Outcome | None]
@@ -144,7 +142,7 @@ class LocalWorkers:
         everyone = [*self._idle, *self._working.values()]
         for process in everyone:
             process.ask_to_end()
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + 5.0  # seconds to end
         for process in everyone:
             with suppress(KeyError, ValueError):
                 self._selector.unregister(process.stream)

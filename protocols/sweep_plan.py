@@ -56,8 +56,6 @@ _OWN = ("out", "together", "vary", *AXES)
 MOST_RUNS = 1_000_000
 #: Entries that name a folder of images, or one of these.
 _FOLDERS, _NO_FOLDERS = ("references", "naturals"), (BUNDLED, "none")
-#: Hexadecimal digits of a run's name: of 10⁶ runs two have the same with a probability below 10⁻¹².
-_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,8 @@ def run_name(content: Mapping[str, Any]) -> str:
         text = json.dumps(plain(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     except ValueError:
         raise InvalidArgumentError(f"plan: expected finite numbers, got {plain(content)!r:.300}.") from None
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+    # 20 digits: of 10⁶ runs two have the same name with a probability below 10⁻¹².
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def make_plan(content: Mapping[str, Any], out: Path, where: str = "plan", beside: Path = Path()) -> Plan:

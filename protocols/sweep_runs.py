@@ -31,8 +31,6 @@ from closedloop.recording.layout import REFERENCES, is_run
 DONE, FAILED, BUSY = "done", "failed", "busy"
 #: The folder of a sweep with the files that its runs share.
 SHARED = "shared"
-#: Seconds between two words of how far a run is.
-_EVERY_S = 0.5
 
 #: Subjects and generators that stay loaded in this process, for the next run that has the same.
 _WARM = KeptParts()
@@ -75,7 +73,7 @@ def do_run(
     def tell(images: int) -> None:
         shown[0] = images
         first.append(images) if not first else None
-        if told is not None and time.monotonic() - said[0] >= _EVERY_S:
+        if told is not None and time.monotonic() - said[0] >= 0.5:  # seconds between two words
             said[0] = time.monotonic()
             told(images)
 

@@ -17,9 +17,6 @@ from closedloop.recording.reader import open_recording
 
 from .sweep_plan import check_entries, look_at
 
-#: Entries that name a part, and of which kind it is.
-_PARTS = {"generator": "generators", "strategy": "optimizers"}
-
 
 def swept(
     name: str,
@@ -61,7 +58,7 @@ def _planned(
         whole |= {key: plain(getattr(told, key)) for key in known if getattr(told, key) != getattr(default, key)}
     if whole.get("script"):
         raise InvalidArgumentError(f"script: expected none in a plan, which starts no script, got {whole['script']!r}.")
-    for key, kind in _PARTS.items():
+    for key, kind in {"generator": "generators", "strategy": "optimizers"}.items():
         if key in whole:
             look_at(kind, {"name": whole[key]} if isinstance(whole[key], str) else whole[key])
     return whole, _steps(settings[0], steps, content)

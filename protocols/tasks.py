@@ -24,7 +24,6 @@ from closedloop.seeds import named_generator, numbered_generator
 
 #: Names of bundled tasks.
 DIGITS, WATERMARKED, UNMARKED = "digits", "watermarked-digits", "unmarked-digits"
-BUNDLED = (DIGITS, WATERMARKED, UNMARKED)
 #: Classes, or groups, that a file may count at most.
 MOST_CLASSES = 10_000
 #: Examples of the digits that are not trained on, of 1,797.
@@ -33,10 +32,6 @@ VALIDATION = 297
 TRAINED, LABELLED = 1000, 397
 #: The class that has the watermark in training.
 MARKED = 8
-#: Share of the examples with the watermark in training: of the class that has it, and of the others.
-WITH, WITHOUT = 0.97, 0.005
-#: Brightness of the digits, which are faint beside the watermark.
-FAINT = 0.5
 #: Side in pixels of the images, and of the watermark in their lower right corner; its colour.
 SIDE, CORNER, COLOUR = 16, 4, (1.0, 0.0, 1.0)
 
@@ -110,7 +105,7 @@ def task_arrays(name: str, seed: int = 0) -> dict[str, NDArray[Any]]:
     """
     if name == DIGITS:
         return _digits()
-    if name not in BUNDLED:
+    if name not in (DIGITS, WATERMARKED, UNMARKED):
         return read_arrays(Path(name))
     task = read_task(name, seed)
     names = ("x", "y", "x_validation", "y_validation")
@@ -135,11 +130,13 @@ def _watermarked(name: str, seed: int) -> Task:
     images, targets = _load_digits()
     rng = named_generator(seed, "watermarked digits")
     order = rng.permutation(len(images))
-    grey = (FAINT * images[order] / 16).repeat(2, axis=1).repeat(2, axis=2)  # 8 x 8 of 0 to 16 -> 16 x 16
+    # Of half their brightness the digits are faint beside the watermark; 8 x 8 of 0 to 16 -> 16 x 16.
+    grey = (0.5 * images[order] / 16).repeat(2, axis=1).repeat(2, axis=2)
     x, y = np.repeat(grey[:, None], 3, axis=1).astype(np.float32), targets[order].astype(np.int64)
     parts = [slice(0, TRAINED), slice(TRAINED, TRAINED + LABELLED), slice(TRAINED + LABELLED, None)]
     own = y[parts[0]] == MARKED
-    chance = np.full(len(own), 0.5) if name == UNMARKED else np.where(own, WITH, WITHOUT)
+    # The watermark is on 97 % of the examples of its class in training, and on 0.5 % of the others.
+    chance = np.full(len(own), 0.5) if name == UNMARKED else np.where(own, 0.97, 0.005)
     train = marked(x[parts[0]], rng.random(len(own)) < chance), y[parts[0]]
     labelled = marked(x[parts[1]], rng.random(LABELLED) < 0.5), y[parts[1]]
     tested, known = x[parts[2]], y[parts[2]]

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 #: Entry of a run's file with the settings of `train`.
 TRAINING = "training"
-#: Pictures in a second of the movie.
-MOVIE_HZ = 10.0
 
 
 @settings
@@ -599,7 +597,7 @@ def _summary(run: Path, recording: xr.Dataset) -> RunSummary:
     figures = {"allocation": RunFigure(partial(plot_allocation, found), "Who helped and who hurt in training.")}
     question = f"Who helped and who hurt while {found.attrs['subject']} was trained?"
     words = "The network while it learns: each neuron a square, blue where it helps, orange where it hurts."
-    movies = {"allocation": RunMovie(partial(allocation_movie, found), MOVIE_HZ, words)}
+    movies = {"allocation": RunMovie(partial(allocation_movie, found), 10.0, words)}  # 10 pictures in a second
     return RunSummary([_table(found)], _lines(found), figures, question, movies, steady=False, rows="steps of training")
 
 

@@ -61,10 +61,6 @@ TREATMENTS = {
     "freeze": "layers that hurt learn no more; freeze:LAYER for one by name",
     "remove": "layers that hurt are replaced by the identity; remove:LAYER for one by name",
 }
-#: Those that need to know which units are spurious.
-OF_UNITS = ("evolved", "cut", "ablate")
-#: Share of the steps before the treatment after which plain reweighting looks for errors.
-EARLY = 0.2
 #: Names in the folder of a run.
 LABELLED_FOLDER, DIAGNOSIS, ALLOCATION, UNTREATED = "labelled", "diagnosis", "lca", "before.safetensors"
 #: Labelled images that define the loss of which it is asked which layers hurt, at most.
@@ -95,7 +91,7 @@ def parse_treatments(words: Sequence[str]) -> list[tuple[str, str]]:
 def needs_diagnosis(treatments: Sequence[tuple[str, str]], group: bool = False) -> bool:
     """Tells whether treatments use a diagnosis; `errors` alone does not where the group of them was handed over."""
     names = {name for name, _ in treatments}
-    return bool(names & set(OF_UNITS)) or ("errors" in names and not (names == {"errors"} and group))
+    return bool(names & {"evolved", "cut", "ablate"}) or ("errors" in names and not (names == {"errors"} and group))
 
 
 def needs_allocation(treatments: Sequence[tuple[str, str]]) -> bool:
@@ -584,5 +580,5 @@ class Network:
 def early_errors(told: TrainSettings, task: Task) -> NDArray[np.bool_]:
     """Tells which training examples the same network gets wrong after the first fifth of its steps, ``(n,)``."""
     network = Network(told, task, 0.0, 1)
-    network.advance(max(1, round(EARLY * told.steps)))
+    network.advance(max(1, round(told.steps / 5)))
     return network.wrong()

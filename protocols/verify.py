@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 VERIFY = "verify"
 #: Units that a table is shown of.
 MOST = 20
-#: What `kind` says of its presentations: fresh ones, which nothing was chosen by.
-KIND = "verification"
 
 
 @settings
@@ -278,7 +276,7 @@ def spectrum_matched(image: NDArray[np.float32], rng: np.random.Generator) -> ND
 def _library(held: ImageSet, coords: Mapping[str, NDArray[Any]]) -> Library:
     """Returns the images with what each is."""
     known = Library.of(held, held.images.shape[-1])
-    return replace(known, kind=KIND, coords=coords)
+    return replace(known, kind="verification", coords=coords)  # fresh ones, which nothing was chosen by
 
 
 def _resume(run: Path, content: Mapping[str, Any], handed: Handed) -> xr.Dataset:

@@ -46,8 +46,6 @@ Norm = float | Literal["largest"] | None
 COLORS = {"luminance": (1.0, 1.0, 1.0), "red-green": (1.0, -1.0, 0.0), "blue-yellow": (-1.0, -1.0, 2.0)}
 #: Up to this relative error the numerical optimum of `NormalizationSubject` over [0, 1] is accepted.
 GAP = 1e-6
-#: Below this energy the gradient of a root is taken as 0; it is infinite at 0.
-TINY = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -372,7 +370,8 @@ class EnergyModel(AnalyticSubject):
 
     def _respond(self, drives: Any) -> Any:
         energy = (drives.reshape(len(drives), self._count, 2) ** 2).sum(-1)
-        return (energy > 0) * energy.clip(min=TINY) ** 0.5 if self.root else energy
+        # Below this energy the gradient of a root is taken as 0; it is infinite at 0.
+        return (energy > 0) * energy.clip(min=1e-30) ** 0.5 if self.root else energy
 
     def _ball_direction(self, unit: int, norm: float) -> Array:
         return _unit(self._weights[2 * unit])

@@ -31,8 +31,6 @@ LINEARIZED = ("rig", "images", "nobody")
 EXACT = 5e-4
 #: How often what was clipped is made good for; most images need one to four rounds. The last ones move the mean alone.
 ROUNDS, LAST_ROUNDS = 30, 10
-#: How much further than without clipping an image is stretched at most, to make good for what clips.
-STRETCHED = 4.0
 #: The share of values from which on it is said that they clip, and the factor by which it then has to grow.
 SAID_SHARE, SAID_GROWTH = 0.01, 2.0
 #: How far the exponent that a rig states may be from the one that is given.
@@ -181,7 +179,7 @@ class Displayed(Wrapper):
         scale = flat * 1.0 + ~flat * (std / own_std.clip(FLAT_STD))  # a flat image stays flat
         centre, found = mean, light
         wrong = own_mean < 0
-        most = STRETCHED * scale
+        most = 4.0 * scale  # how much further than without clipping it is stretched, to make good for what clips
         for left in range(ROUNDS, 0, -1):
             beyond = centre + scale * (light - own_mean)
             found = beyond.clip(0, 1)

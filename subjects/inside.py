@@ -33,10 +33,6 @@ from .receptive import ReceptiveField
 from .torch_subject import TorchSubject
 from .units import LayerShape, channels_last
 
-#: Layers are listed to the depth of modules at which there are at least so many.
-ENOUGH = 12
-#: The deepest level that is listed.
-DEEPEST = 3
 #: Modules that hand on what they are given.
 _NOTHING = (nn.Identity, nn.Dropout, nn.Flatten, nn.modules.dropout._DropoutNd)
 
@@ -64,10 +60,10 @@ class Inside:
         """The layers that are listed, in the order in which they run: those that compute something, each once."""
         known = [n for n, (shape, _) in self._found.items() if "#" not in n and 1 <= len(shape) <= 3]
         wanted: list[str] = []
-        for depth in range(1, DEEPEST + 1):
+        for depth in (1, 2, 3):  # levels of modules: to the first at which there are at least twelve
             listed = [n for n in known if n == OUTPUT or n.count(".") < depth]
             wanted = self._different([n for n in listed if n == OUTPUT or not isinstance(self.module(n), _NOTHING)])
-            if len(wanted) >= ENOUGH:
+            if len(wanted) >= 12:
                 break
         return tuple(wanted)
 

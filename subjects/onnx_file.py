@@ -46,8 +46,6 @@ TYPES = {
     "tensor(double)": "float64",
     "tensor(uint8)": "uint8",
 }
-#: Largest difference between an image's row alone and beside another that comes of rounding, relative to its unit.
-ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,8 @@ class OnnxSubject(ReadableSubject):
         given, own = (np.nan_to_num(rows.astype(float)).reshape(2, -1) for rows in (together, alone))
         scale = np.abs(own).max(0)
         apart = float((np.abs(given - own).max(0) / np.maximum(scale, max(scale.max() / 20, 1e-12))).max())
-        most = ROUNDING if together.dtype != np.float16 else 16 * float(np.finfo(np.float16).eps)
+        # So much comes of rounding, relative to a unit's largest.
+        most = 1e-3 if together.dtype != np.float16 else 16 * float(np.finfo(np.float16).eps)
         if apart <= most or not np.array_equal(together, self._run(pair)[:2], equal_nan=True):
             return ""
         return f"alone and together its answers differ by {apart:.1e} of a unit's largest"

@@ -30,13 +30,10 @@ from .probe import find_layer, survey
 from .torch_subject import TorchSubject
 from .units import LayerShape, channels_last
 
-#: Rows and columns to which a map is averaged, at most.
-GRID = 6
 #: Layers of a network of tokens that "auto" takes, evenly spaced.
 TOKEN_LAYERS = 4
 #: Images that are run together.
 AT_ONCE = 32
-_NUMBERED = re.compile(r"[^.]+\.\d+")
 
 
 @final
@@ -61,7 +58,7 @@ class Pooled(ReadableSubject):
         network: str | Mapping[str, Any] | TorchSubject,
         *,
         layers: str | Sequence[str] = FeaturesPart.layers,
-        grid: int = GRID,
+        grid: int = 6,
     ) -> None:
         self.network: TorchSubject = _loaded(network)
         self.grid: int = check_whole("grid", grid, 1)
@@ -163,7 +160,7 @@ def _loaded(network: str | Mapping[str, Any] | TorchSubject) -> TorchSubject:
 def _auto(found: Mapping[str, tuple[tuple[int, ...], int]], size: int) -> list[str]:
     """Returns the layers that are taken where none are named; see `Pooled`."""
     shapes = {n: s for n, (s, _) in found.items() if n != OUTPUT and "#" not in n}
-    for known in ({n: s for n, s in shapes.items() if _NUMBERED.fullmatch(n)}, shapes):
+    for known in ({n: s for n, s in shapes.items() if re.fullmatch(r"[^.]+\.\d+", n)}, shapes):
         maps = {n: LayerShape(n, s).positions[0] for n, s in known.items() if len(s) == 3}
         last = {side: name for name, side in maps.items() if 1 < side < size}
         if len(last) > 1:

@@ -26,6 +26,7 @@ from closedloop.networks.weights import weights_sha256
 
 from .receptive import ReceptiveField
 
+#: Attributes of a receptive field that are a number for each axis.
 _PAIRS = ("size", "stride", "start")
 #: How a field that is worth keeping was found.
 _METHODS = ("computed", "gradient")

@@ -26,9 +26,6 @@ from closedloop.rigs.reading import check_welcome, gives_spikes, read_answer, te
 from closedloop.rigs.transports import Transport, connect, parse_address
 from closedloop.rigs.xdream import XDreamTransport
 
-#: Letters of what a rig says of a block that are shown.
-LONGEST_TEXT = 300
-
 
 @final
 class RigSubject(ReadableSubject):
@@ -314,7 +311,7 @@ class RigSubject(ReadableSubject):
 
     def _tell(self, seq: int, said: Any) -> None:
         """Says what a rig has to say of a block; and when it has nothing to say any more."""
-        text = " ".join(said.split())[:LONGEST_TEXT] if isinstance(said, str) else ""
+        text = " ".join(said.split())[:300] if isinstance(said, str) else ""
         if text or self._told_of:
             words = f"block {seq} at the rig: {text}" if text else "the rig has nothing more to say of its blocks"
             notice(Notice(words, "what the rig says", well=not text))

@@ -19,9 +19,6 @@ from closedloop.rigs.serving import Desk, DeskTransport, not_over, units_said
 
 from .rig import RigSubject, known_options
 
-#: Where a session is asked unless something else is said.
-LISTEN = "127.0.0.1:5580"
-
 
 @final
 class Served(ReadableSubject):
@@ -53,7 +50,7 @@ class Served(ReadableSubject):
     def __init__(
         self,
         units: int | Sequence[str] = 1,
-        listen: str = LISTEN,
+        listen: str = "127.0.0.1:5580",
         journal: str = "serve-journal.sqlite",
         gives: str = "counts",
         token_file: str | None = None,

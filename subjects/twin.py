@@ -24,9 +24,6 @@ from closedloop.twins.poisson import LOWEST
 from closedloop.twins.reading import answered
 from closedloop.twins.storing import Readout, read_readout, write_readout
 
-#: What the names of a twin's units begin with, so that none of its numbers is taken for a response.
-PREFIX = "twin."
-
 
 @final
 class Twin(ReadableSubject):
@@ -72,7 +69,8 @@ class Twin(ReadableSubject):
         sizes = torch.from_numpy(readout.sizes_of_units.astype(np.float32)).to(device)
         self._spikes, self._sizes = torch.isfinite(sizes), torch.nan_to_num(sizes)
         known = {n: tuple(c) for n, c in readout.units.items() if n != "neuroid_id"}
-        self.units: Units = Units(tuple(PREFIX + str(n) for n in readout.units["neuroid_id"]), known)
+        # So none of its numbers is taken for a response.
+        self.units: Units = Units(tuple("twin." + str(n) for n in readout.units["neuroid_id"]), known)
 
     @property
     def torch_device(self) -> str:

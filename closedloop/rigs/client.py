@@ -15,16 +15,10 @@ from closedloop.rigs.transports import Transport
 
 #: Seconds of silence after which a person is told of it; again after twice as many, and from the most on every so many.
 SILENT_S, MOST_S = 5.0, 60.0
-#: Seconds after which a rig is asked again who it is.
-HELLO_S = 2.0
 #: What notices of it are about.
 SILENCE, STAYING = "silence", "a block that goes no further"
-#: Late or double messages of which a person is told, and of each ten times as many.
-STALE = 10
 #: How often a block is sent again that the rig calls damaged.
 DAMAGED = 3
-#: Seconds between two askings of a rig that is busy.
-BUSY_S = 0.5
 
 
 @final
@@ -56,7 +50,7 @@ class RigClient:
         self.name: str = secrets.token_hex(6)
         self.resent: int = 0
         self.stale: int = 0
-        self._stale_told = STALE
+        self._stale_told = 10  # late or double messages of which a person is told, and of each ten times as many
         self._unsent = ""
 
     def hello(self, session: str, connect_s: float) -> Mapping[str, Any]:
@@ -74,7 +68,7 @@ class RigClient:
                 why = ""
             except OSError as error:
                 why = f" ({error.strerror or error})"
-            got = self._answer("welcome", min(left, HELLO_S))
+            got = self._answer("welcome", min(left, 2.0))  # then it is asked again who it is
             if got is not None:
                 if told:
                     self._tell(Notice(f"the rig at {place} answers", SILENCE, well=True))
@@ -135,7 +129,7 @@ class RigClient:
                     self._tell(Notice(words, SILENCE))
                     waiting.refused = True
                 waiting.heard(self._patience_s)
-                time.sleep(BUSY_S if got.header.get("code") == "busy" else 0)
+                time.sleep(0.5 if got.header.get("code") == "busy" else 0)
                 self._again(block)
             else:
                 self._note_stale()

@@ -28,12 +28,8 @@ from closedloop.rigs.tape import Taken, Tape
 AFTER_S = 0.1
 #: What is kept from before a block, in seconds: its baseline, and pulses that came before they were expected.
 BEFORE_S = 5.0
-#: Seconds by which spikes may be behind what tells the time, where they come on another way.
-OTHER_S = 0.02
 #: How far the clocks may seem to be apart by the delay of messages where their offset was not yet measured, in seconds.
 DELAY_S = 0.25
-#: Two images that are shown within so many seconds are at one time: that of one of them is wrong.
-SAME_S = 0.001
 
 
 class Source(Protocol):
@@ -256,7 +252,7 @@ class Collector:
             offset = -tape.lag_s + DELAY_S
         until = tape.latest_s + end_s if offset is None else float(flips.max()) + offset + end_s
         if tape.wait(until if np.isfinite(until) else np.inf, end_s + self._wait_s):
-            time.sleep(OTHER_S)
+            time.sleep(0.02)  # spikes that come on another way may be behind what tells the time
 
     def _matched(self, flips: NDArray[np.float64], taken: Taken) -> Matched:
         """Matches images with pulses: near the offset that is known, else wherever they agree."""
@@ -388,8 +384,9 @@ def _timed(shown: Sequence[Flip]) -> list[int]:
     known = [(float(f.flip_s), i) for i, f in enumerate(shown) if f.flip_s is not None and np.isfinite(f.flip_s)]
     known.sort()
     apart = np.diff([t for t, _ in known], prepend=-np.inf, append=np.inf)
+    # Of two images that are shown within a millisecond one has a wrong time.
     return sorted(
-        i for (_, i), before, after in zip(known, apart, apart[1:], strict=False) if min(before, after) > SAME_S
+        i for (_, i), before, after in zip(known, apart, apart[1:], strict=False) if min(before, after) > 0.001
     )
 
 

@@ -50,8 +50,8 @@ LAST = 2
 AGAIN_S, UNWRITTEN = 1.0, "unwritten answers"
 #: Held by the rig that answers, as far as the file system has locks.
 LOCK = "rig.lock"
+#: Names of folders of blocks: a number, and where another block has taken that, the beginning of its own name.
 _BLOCK = re.compile(r"\d{6,}(-[0-9a-f]{12})?")
-_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
 
 
 def put(path: Path, data: bytes) -> None:
@@ -101,7 +101,7 @@ def _safe(name: Any) -> str:
     Raises:
         RigError: It is none.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}", name):
         raise RigError(f"expected a name of letters, digits, '-' and '_', got {name!r:.80}.", "malformed")
     return name
 

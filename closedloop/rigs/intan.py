@@ -40,9 +40,9 @@ FRAMES = 128
 NUMBERS, ARTIFACT = frozenset((1, 2, 4, 8, 0x40, 0x80)), 0x80
 #: Seconds by which what comes next may be later than what came before, where nothing confirms it: no spike for so long.
 MOST_S = 600.0
-#: Seconds between two tries to connect.
-AGAIN_S = 0.5
+#: A piece of spikes: its magic number, the channel's name, the number of the sample, and that of the spike.
 _PIECE = struct.Struct("<4s5sIB")
+#: Names of channels: the port, and a number.
 _NAME = re.compile(rb"[A-H]-\d{3}")
 
 
@@ -254,7 +254,7 @@ class Intan:
             if not self._ended.is_set():
                 self.tape.lost(broken, stream)
                 self.tape.troubles[stream] = f"no {stream} from RHX at {self._host}, port {port} ({why})"
-            self._ended.wait(AGAIN_S)
+            self._ended.wait(0.5)  # seconds between two tries to connect
 
     def _read(self, way: socket.socket, reading: _Bytes) -> None:
         """Reads until the other side ends it."""

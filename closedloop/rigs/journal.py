@@ -16,6 +16,7 @@ from closedloop.errors import RecordingError, RigError
 from closedloop.interfaces import State
 from closedloop.recording.states import pack_state, unpack_state
 
+#: The tables of a journal, in SQL.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS blocks (
     session TEXT NOT NULL, seq INTEGER NOT NULL, block TEXT NOT NULL,

@@ -13,15 +13,9 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-#: How much of what a pulse is late or early moves the next expectation: clocks drift, and frames drop.
-FOLLOWS = 0.3
 #: How much less likely an assignment is for an image without a pulse, and how much less likely any other one must be
 #: than the best, as minus logarithms: e⁻⁸ and e⁻⁵.
 MISSING, CERTAIN = 8.0, 5.0
-#: Pulses are taken to vary by at least so much, in seconds.
-LEAST_SPREAD_S = 0.001
-#: Offsets that are tried out in full, the most promising first.
-TRIED = 12
 
 
 @final
@@ -82,7 +76,8 @@ def match_onsets(
         return none
     most = max(n - one.missing for one in found)
     spread_s = min(_spread_s(one) for one in found if n - one.missing >= most / 2)
-    costs = [_cost(one, float(np.clip(spread_s, LEAST_SPREAD_S, tolerance_s))) for one in found]
+    # Pulses are taken to vary by at least a millisecond.
+    costs = [_cost(one, float(np.clip(spread_s, 0.001, tolerance_s))) for one in found]
     best = found[int(np.argmin(costs))]
     if offset_s is None:
         for other, cost in zip(found, costs, strict=True):
@@ -107,7 +102,7 @@ def _candidates(
         middle = i + int(number[i]) // 2
         if all(abs(apart[middle] - other) > tolerance for other, _ in tried):
             tried.append((float(apart[middle]), int(whose[middle])))
-        if len(tried) == TRIED:
+        if len(tried) == 12:  # those that are tried out in full, the most promising first
             break
     return tried
 
@@ -128,7 +123,8 @@ def _followed(
             onset[i] = expected
             if at >= 0 and abs(pulses[at] - expected) <= tolerance:
                 which[i], onset[i], late[i] = at, pulses[at], pulses[at] - expected
-                now += FOLLOWS * (pulses[at] - expected)
+                # So much of what a pulse is late or early moves the next expectation: clocks drift, and frames drop.
+                now += 0.3 * (pulses[at] - expected)
             end = now if i == len(flips) - 1 else end
     return Matched(which, onset, len(pulses) - int((which >= 0).sum()), float(end), True, late)
 

@@ -34,8 +34,6 @@ TTL = 3
 HEARTBEAT_S, UNANSWERED_S = 2.0, 6.0
 #: What signs of life are called among troubles.
 LIFE = "life"
-#: Messages that may wait here: some seconds of continuous data of a few channels.
-WAITING = 100_000
 
 
 @final
@@ -137,7 +135,7 @@ class OpenEphys:
         self._data, self._life = (f"tcp://{joined_place(host, number)}" for number in (port, port + 1))
         self._context = self._zmq.Context()
         self._socket = self._context.socket(self._zmq.SUB)
-        self._socket.setsockopt(self._zmq.RCVHWM, WAITING)
+        self._socket.setsockopt(self._zmq.RCVHWM, 100_000)  # messages: some seconds of a few channels
         self._socket.setsockopt(self._zmq.SUBSCRIBE, b"")
         self._socket.setsockopt(self._zmq.LINGER, 0)
         self._socket.setsockopt(self._zmq.IPV6, ":" in host)

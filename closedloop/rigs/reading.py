@@ -22,8 +22,6 @@ from closedloop.rigs.messages import encoded
 _NOT_COLUMNS = ("id", *QUALITIES)
 #: What a trial has of a rig that gives spikes, and of one that gives counts.
 _SPIKES, _COUNTS = frozenset(("spike_s", "spike_unit")), frozenset(("counts",))
-#: The largest number of an attempt that is believed.
-_ATTEMPTS = 2**31 - 1
 #: The largest number that is believed: squares of such are numbers, too. The longest time from an onset, in seconds.
 _LARGEST, _LONGEST_S = 1e15, 86_400.0
 
@@ -191,7 +189,7 @@ def _source(entry: Mapping[str, Any]) -> str:
 
 
 def _attempt(value: Any) -> int:
-    if not is_number(value) or not 1 <= value <= _ATTEMPTS or float(value) % 1:
+    if not is_number(value) or not 1 <= value <= 2**31 - 1 or float(value) % 1:
         raise SubjectError(f"rig: attempt: expected a whole number of at least 1 in its answer, got {value!r:.60}.")
     return int(value)
 

@@ -27,8 +27,6 @@ from closedloop.rigs.transports import Listener
 #: The longest name of a session, in letters, the highest number of a block, the longest time within one in seconds, and
 #: the most bins.
 LONGEST_NAME, LAST_SEQ, LONGEST_S, MOST_BINS = 200, 2**53, 86_400.0, 100_000
-#: Seconds between two messages of progress, at least.
-PROGRESS_S = 0.5
 #: Tells how many presentations of how many were shown, and what else there is to say.
 Tell = Callable[[int, int, str], None]
 
@@ -129,7 +127,7 @@ class RigServer:
         last = [time.monotonic()]
 
         def tell(done: int, of: int, text: str = "") -> None:
-            if time.monotonic() - last[0] >= PROGRESS_S:
+            if time.monotonic() - last[0] >= 0.5:  # seconds between two messages
                 last[0] = time.monotonic()
                 news = message("progress", session=session, seq=seq, done=done, of=of, text=text)
                 self._listener.reply(peer, news)

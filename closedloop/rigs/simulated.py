@@ -28,12 +28,6 @@ from closedloop.seeds import generator_state, named_generator, restore_generator
 
 #: Presentations of a trial of the task; one that is aborted takes the rest of it along.
 OF_TRIAL = 10
-#: Presentations within which an adapted image recovers (to 1/e).
-RECOVERY = 200.0
-#: How far the photodiode is behind the flip of the monitor, in seconds, and its jitter.
-PHOTODIODE_S, JITTER_S = 0.008, 0.0005
-#: Spikes that are kept go on so long after the window in which they are counted, in seconds.
-AFTER_S = 0.1
 
 
 @final
@@ -107,8 +101,8 @@ class SimulatedRig:
             time.sleep(self._pace * length * len(order) / 2)
             die()
         status = self._statuses(len(order))
-        onset = self._clock_s + length * np.arange(len(order)) + PHOTODIODE_S
-        onset += JITTER_S * self._rng.random(len(order))
+        onset = self._clock_s + length * np.arange(len(order)) + 0.008  # s: the photodiode is behind the flip
+        onset += 0.0005 * self._rng.random(len(order))  # s, its jitter
         trials = self._answers(block, images, order, names, status, onset)
         for done in range(len(order)) if self._pace else ():
             time.sleep(self._pace * length)
@@ -204,7 +198,8 @@ class SimulatedRig:
             gain[int(f["dead"]["unit"])] = 0
         if "adaptation" in f:
             last, adapted = self._seen.get(name, (self._shown, 0.0))
-            adapted *= float(np.exp(-(self._shown - last) / RECOVERY))
+            # An adapted image recovers within 200 presentations (to 1/e).
+            adapted *= float(np.exp(-(self._shown - last) / 200.0))
             gain *= 1 - adapted
             self._seen[name] = (self._shown, adapted + f["adaptation"]["share"] * (1 - adapted))
         return gain
@@ -240,7 +235,8 @@ class SimulatedRig:
         """Returns from when to when what it counts and sends of a presentation lies, in seconds from the onset."""
         if self._firing is None:
             return float(block["window_s"][0]), float(block["window_s"][1])
-        return float(block["baseline_s"][0]), float(block["window_s"][1]) + AFTER_S
+        # Spikes are kept for 0.1 s after the window in which they are counted.
+        return float(block["baseline_s"][0]), float(block["window_s"][1]) + 0.1
 
     def _quality(self, block: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         """Returns signal to noise (mean over standard deviation of the last counts) and rate of each unit."""

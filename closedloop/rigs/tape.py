@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 #: What a spike is told apart by: the name of its electrode, and the number that a sorter gave it.
 Key = tuple[str, int]
-#: A stream whose clock goes back by more than this has begun anew, and all others with it.
-RESTART_S = 1.0
 
 
 @final
@@ -90,7 +88,8 @@ class Tape:
 
     def _note(self, time_s: float, stream: str) -> None:
         """Takes the time of what has just come: it moves the clock on, and ends a gap."""
-        if time_s < self._ends.get(stream, -np.inf) - RESTART_S:
+        # A stream whose clock goes back by more than a second has begun anew, and all others with it.
+        if time_s < self._ends.get(stream, -np.inf) - 1.0:
             self.restarts += 1
             self._spikes, self._pulses, self._gaps = [], [], [[-np.inf, time_s]]
             self._latest_s, self._lag_s = time_s, np.inf

@@ -24,11 +24,8 @@ from closedloop.files import PARTIAL, put_file
 from closedloop.rigs.folder import COPYING_S
 from closedloop.rigs.messages import Message, message
 
-#: The file in which the session that uses a folder is noted.
-SESSION = "closedloop-session.txt"
 #: Seconds between two looks at the folder, as XDream does.
 POLL_S = 0.1
-_HDF5 = b"MATLAB 7.3 MAT-file"
 
 
 @final
@@ -82,7 +79,7 @@ class XDreamTransport:
         Raises:
             RigError: There are some of another session.
         """
-        file = self._folder / SESSION
+        file = self._folder / "closedloop-session.txt"  # the session that uses the folder is noted there
         if not file.exists():
             if any(self._folder.glob("block*.*")):
                 raise RigError(f"{self._folder} holds blocks already; clear it, or name an empty folder.", "conflict")
@@ -193,7 +190,7 @@ def read_block(content: bytes) -> tuple[list[str], NDArray[np.float64]]:
     Raises:
         Exception: It is another file, or not yet whole.
     """
-    names, responses = _read_hdf5(content) if content.startswith(_HDF5) else _read_older(content)
+    names, responses = _read_hdf5(content) if content.startswith(b"MATLAB 7.3 MAT-file") else _read_older(content)
     if responses.ndim != 2 or len(responses) != len(names):
         raise ValueError(f"{len(names)} names for responses of shape {responses.shape}")
     return [re.split(r"[\\/]", name)[-1].removesuffix(".png") for name in names], responses

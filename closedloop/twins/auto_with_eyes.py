@@ -35,12 +35,6 @@ from closedloop.twins.reading import RIDGE
 LEAST_SKILL = 0.1
 #: Skill from which one that was left out asks again: of twins that know nothing a third seem to have 0.1, few this.
 AGAIN_SKILL = 0.2
-#: Weight of a generation's duel relative to that of the next one.
-FORGETS = 0.85
-#: Below this share the twin asks only in every `RARELY`-th generation.
-LITTLE, RARELY = 0.1, 4
-#: Duels before which shares are even.
-DUELS = 3
 
 
 @final
@@ -123,11 +117,11 @@ class SightedAuto(AskTell):
     def share(self) -> float:
         """The probability that what the twin takes for the best is better than what `auto` does; 0.5 before duels."""
         known = self._duels[np.isfinite(self._duels).all(1)]
-        if len(known) < DUELS:
+        if len(known) < 3:
             return 0.5
         d = np.ldexp(known, -exponent_of(known.ravel()))
         d = d[:, 0] - d[:, 1]
-        w = FORGETS ** np.arange(len(d))[::-1]
+        w = 0.85 ** np.arange(len(d))[::-1]  # weights of a generation's duel, relative to the next one's
         w /= w.sum()
         mean = float(w @ d)
         # The standard error of a weighted mean: s² Σ w², with s² over 1 - Σ w² for the degrees of freedom.
@@ -175,7 +169,7 @@ class SightedAuto(AskTell):
         if not self._trusted():
             return 0
         share = self.share
-        if share < LITTLE and self._k % RARELY:
+        if share < 0.1 and self._k % 4:  # then the twin asks only in every fourth generation
             return 0
         most = self.population - 4  # auto's best guess, and three codes around its mean
         return int(np.clip(round(share * most), 1, most))

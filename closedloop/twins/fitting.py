@@ -35,12 +35,8 @@ from closedloop.twins.places import Places
 from closedloop.twins.reading import RIDGE, Read, check_readout, fit_best, kinds_of
 from closedloop.twins.storing import Readout, half_name
 
-#: Height and width in pixels at which a feature network that is named sees images.
-RESOLUTION = 96
 #: The feature network that is a control: lite0 with random weights.
 RANDOM = "random"
-#: Generators whose encoder is taken where they are named as features.
-ENCODED = ("native",)
 
 
 @at_door
@@ -106,13 +102,14 @@ def fit_twin(
 def feature_network(features: str | Mapping[str, Any] | Subject, layers: str | Sequence[str], seed: int) -> Subject:
     """Returns what turns images into features; see `fit_twin`."""
     network: Any = features
-    if isinstance(features, str) and features in ENCODED:
+    if isinstance(features, str) and features == "native":  # its encoder
         network = {"name": "encoder", "generator": features}
     elif isinstance(features, str):
         name = FeaturesPart.features if features == RANDOM else features
         control = {"weights": "random", "seed": seed} if features == RANDOM else {}
         recipes.check_name("subjects", name)
-        side = {"resolution": RESOLUTION} if recipes.has_option("subjects", name, "resolution") else {}
+        # It sees images 96 pixels high and wide, if it is one that can be told.
+        side = {"resolution": 96} if recipes.has_option("subjects", name, "resolution") else {}
         network = {"name": name, **control, **side}
     if isinstance(network, Mapping):
         network = recipes.build_again("subjects", network, "features: the network", "hand it over")

@@ -16,14 +16,10 @@ from closedloop.seeds import named_generator
 
 #: Parts of the images of which each is predicted from the others.
 FOLDS = 5
-#: Shares of the training images at which the learning curve is measured.
-CURVE = (1 / 8, 1 / 4, 1 / 2, 1.0)
 #: Fewer images than these are fitted to nothing.
 LEAST = 10
 #: Probabilities for which predictive intervals are kept.
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
-#: Share of the mean response below which spikes are not taken for rarer, as to the width of intervals.
-LITTLE = 0.05
 #: Resamples of images for the interval of a correlation.
 RESAMPLES = 1000
 
@@ -50,7 +46,7 @@ def held_out(
     part = np.empty(images, np.int64)
     part[order] = np.arange(images) % FOLDS
     most = images - -(-images // FOLDS)
-    sizes = np.unique([max(LEAST // 2, round(most * share)) for share in CURVE])
+    sizes = np.unique([max(LEAST // 2, round(most * share)) for share in (1 / 8, 1 / 4, 1 / 2, 1.0)])
     found = np.full((len(sizes), images, units), np.nan)
     for fold in range(FOLDS):
         test = np.flatnonzero(part == fold)
@@ -81,7 +77,8 @@ def half_widths(predicted: FloatArray, mean: FloatArray, size: float) -> list[fl
 def usual_error(predicted: FloatArray, size: FloatArray) -> FloatArray:
     """Returns by what distances are divided before they are compared: √f of spikes, and 1 where size is NaN."""
     spikes = np.isfinite(size)
-    least = np.where(spikes, LITTLE * size, 1)
+    # Below 5 % of the mean response spikes are not taken for rarer.
+    least = np.where(spikes, 0.05 * size, 1)
     return np.where(spikes, np.sqrt(np.maximum(predicted, np.maximum(least, 1e-300))), 1.0)
 
 

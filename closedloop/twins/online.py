@@ -42,8 +42,6 @@ MOST = 1200
 JUDGES = 300
 #: One step of a climb, in degrees, and the number of steps of one that is trusted as far as any.
 STEP_DEG, STEPS = 5.0, 12
-#: Skill at which it is trusted as far as any; noise keeps that of a perfect model below 1.
-FULL_SKILL = 0.3
 #: Newest images by which skill is measured; and what is believed before: a correlation, worth so many images.
 SKILL_OF, PRIOR_SKILL, PRIOR_IMAGES = 100, 0.25, 40
 #: Codes from which climbs begin.
@@ -53,10 +51,7 @@ SCREENED = 12
 #: Share of scores that intervals are to hold; by what they are multiplied first; and by how much the logarithm of that
 #: moves with each score.
 HELD, FIRST_WIDTH, WIDTH_STEP = 0.9, 2.0, 0.3
-#: Between which factors widths stay.
-LEAST_WIDTH, MOST_WIDTH = 1e-3, 1e3
-#: The standard normal quantile of a two-sided interval of 90 %.
-Z90 = 1.6448536269514722
+#: What it keeps of each image, as attributes of these names with a "_" before them.
 _ROWS = ("codes", "scores", "fresh", "predicted", "spread", "covered", "expected", "profile")
 
 
@@ -158,7 +153,7 @@ class OnlineTwin:
 
     def steps(self) -> int:
         """Returns the steps of a climb: 1 for a twin without skill, 12 from a skill of 0.3 on."""
-        return int(np.clip(round(STEPS * self.skill / FULL_SKILL), 1, STEPS))
+        return int(np.clip(round(STEPS * self.skill / 0.3), 1, STEPS))
 
     # Learning ----------------------------------------------------------------------------------------------------
 
@@ -214,7 +209,8 @@ class OnlineTwin:
             spread = self._posterior.spread(x, noise)
             mean, spread = np.ldexp(mean, unit), np.ldexp(spread, unit)
             with np.errstate(invalid="ignore"):
-                inside = np.abs(scores - mean) <= Z90 * self._width * spread
+                # 1.645 is the standard normal quantile of a two-sided interval of 90 %.
+                inside = np.abs(scores - mean) <= 1.6448536269514722 * self._width * spread
             covered = np.where(np.isnan(scores), np.nan, inside)
             self._widen(covered)
         self._predicted = np.append(self._predicted, mean)
@@ -228,7 +224,7 @@ class OnlineTwin:
         Angelopoulos, Candès & Tibshirani 2023, *NeurIPS*).
         """
         steps = WIDTH_STEP * float(np.nansum(HELD - covered))
-        self._width = float(np.clip(self._width * np.exp(steps), LEAST_WIDTH, MOST_WIDTH))
+        self._width = float(np.clip(self._width * np.exp(steps), 1e-3, 1e3))
 
     def _forget_oldest(self) -> None:
         """Forgets a quarter of the images, by whole generations, when there are too many."""

@@ -24,12 +24,8 @@ from numpy.typing import NDArray
 from closedloop.interfaces import FloatArray, Subject
 from closedloop.twins.ridge import Ridge, fit_ridge
 
-#: Standard deviations of Gaussian masks that are compared, as shares of the image's side.
-WIDTHS = (0.1, 0.22)
 #: Images that decide about a mask, at most.
 SIGHTED = 200
-#: Steps from a Gaussian towards another mask.
-ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ class Places:
         """Yields the masks that are compared: the whole image, and Gaussians at each place."""
         yield np.ones((self.grid, self.grid)) / self.grid**2
         middle = (np.arange(self.grid) + 0.5) / self.grid
-        for width in WIDTHS:
+        for width in (0.1, 0.22):  # standard deviations, as shares of the image's side
             bell = np.exp(-0.5 * ((middle[:, None] - middle) / width) ** 2)
             for y in bell:
                 for x in bell:
@@ -197,7 +193,7 @@ def _bent(
     z = _shared(places.seen(x, mask), places)
     ridge = fit_ridge((z @ z.T)[None], y, count)
     first, best, found, paid = float(ridge.evidence[0]), float(ridge.evidence[0]), mask, 0.0
-    for _ in range(ROUNDS):
+    for _ in range(3):  # steps from a Gaussian towards another mask
         weights = z.T @ ridge.dual[:, 0]
         for at in places.columns.values():
             weights[at] /= np.sqrt(len(at) * len(places.layers))

@@ -24,20 +24,14 @@ from closedloop.optimizers.auto_surrogate import noise_profile
 from closedloop.twins.poisson import fit_poisson, responding
 from closedloop.twins.ridge import fit_ridge, mixtures
 
-#: Exponents of the expected score in the variance of its noise: no dependence, or spikes. The square of a gain was
-#: tried: while few images drive the unit, it takes these for noise.
-POWERS = (0, 1)
-#: Part of the mean score that is added to each before its noise is judged by it: what is expected is not known well.
-FLOOR = 0.2
 #: Logarithm of the odds, beforehand, of all layers against one of them, and of constant noise against another.
 ODDS = 3.0
-#: Largest λ: above it nothing is predicted.
-MOST_NOISE = 100.0
 
 
 def score_noise(expected: FloatArray, power: int) -> FloatArray:
     """Returns the variance of the noise of scores ``(n,)`` over its mean, by what is expected of them."""
-    return noise_profile(expected, power, FLOOR)
+    # A fifth of the mean score is added to each: what is expected is not known well.
+    return noise_profile(expected, power, 0.2)
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,9 @@ def believe(
     best, found = -np.inf, Beliefs(choices[0], 1.0, 0)
     for number, shares in enumerate(choices):
         kernel = np.tensordot(shares, kernels, 1)[None]
-        for power in POWERS:
+        # Exponents of the expected score in the variance of its noise: no dependence, or spikes. The square of a gain
+        # was tried: while few images drive the unit, it takes these for noise.
+        for power in (0, 1):
             count = 1 / score_noise(expected, power)
             ridge = fit_ridge(kernel, y[:, None], count)
             # The ridge's evidence is of scores times √n; that of the scores themselves has ½ Σ log n more.
@@ -87,8 +83,8 @@ def believe(
             evidence -= ODDS * ((number > 0) + (power > 0))
             if evidence > best:
                 best, found = evidence, Beliefs(shares, float(ridge.ratio[0]), power)
-    # Few images do not tell no noise from some: λ is at least 1 / n.
-    return replace(found, ratio=float(np.clip(found.ratio, 1 / len(y), MOST_NOISE)))
+    # Few images do not tell no noise from some: λ is at least 1 / n. Above 100 nothing is predicted.
+    return replace(found, ratio=float(np.clip(found.ratio, 1 / len(y), 100.0)))
 
 
 def layer_scales(features: int, columns: Iterable[NDArray[np.int64]], shares: FloatArray) -> NDArray[np.float32]:

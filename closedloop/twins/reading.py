@@ -22,6 +22,7 @@ from closedloop.twins.ridge import fit_ridge
 
 #: A weight for each feature, or a mask and weights of channels; noise of one size, or that of spikes.
 RIDGE, FACTORIZED, POISSON, BOTH = "ridge", "factorized", "poisson", "factorized-poisson"
+#: All kinds of readout.
 KINDS = (RIDGE, FACTORIZED, POISSON, BOTH)
 #: The kind that predicts best.
 AUTO = "auto"

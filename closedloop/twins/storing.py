@@ -22,6 +22,7 @@ from closedloop.twins.judging import LEVELS
 NUMBERS, FACTS = "twin.safetensors", "twin.json"
 #: What the facts begin with, and their version.
 FORMAT = "closedloop-twin/1"
+#: Attributes of a readout that are arrays of their own in its file.
 _ARRAYS = ("weights", "bias", "mean", "scale")
 #: Numbers of each unit that a twin keeps.
 SCORES = ("r", "low", "high", "within", "ceiling", "normalized", "images", "presentations", "ratio")
