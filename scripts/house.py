@@ -1,4 +1,4 @@
-"""Measures the house: modules at the top, circles of imports, and imports that run back up.
+"""Measures the house: modules at the top, module constants, circles of imports, and imports that run back up.
 
     python scripts/house.py            # prints the counts and exits 1 if there is a circle or an upward import
     python scripts/house.py --rooms    # also which room imports which
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -135,6 +136,19 @@ def upward(found: list[Arrow]) -> list[Arrow]:
     ]
 
 
+def constants(known: Mapping[str, Path]) -> tuple[int, float]:
+    """How many statements at the top of modules name constants in capitals, and for each 1,000 lines."""
+    count = lines = 0
+    for path in known.values():
+        text = path.read_text(encoding="utf-8")
+        lines += text.count("\n")
+        for node in ast.parse(text).body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)):
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                count += bool(re.fullmatch(r"_?[A-Z][A-Z0-9_]*(, _?[A-Z][A-Z0-9_]*)*", ast.unparse(target).strip("()")))
+    return count, 1000 * count / lines
+
+
 def main() -> int:
     """Prints what was measured."""
     parser = argparse.ArgumentParser(description="Circles of imports, and imports that run back up.")
@@ -158,6 +172,8 @@ def main() -> int:
     top = [n for n, path in known.items() if path.parent == options.root / "closedloop"]
     rounds, back = circles(graph) + circles(rooms), upward(found)
     print(f"modules at the top of closedloop/: {len(top)}")
+    count, share = constants(known)
+    print(f"module constants: {count} ({share:.1f} in 1,000 lines)")
     print(f"circles: {len(rounds)}")
     for group in rounds:
         print("  " + " <-> ".join(group))

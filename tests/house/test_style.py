@@ -13,6 +13,9 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("closedloop", "subjects", "generators", "protocols")
 #: A function's docstring begins with what it does, or refers to where that stands.
 VERB = re.compile(r"`?[A-Z][a-z]+s\b|Is |Does |Has |See ")
+#: What a module constant is named, and what makes one that says by its kind what it is.
+CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
+KINDS = ("Command", "RunProtocol", "TypeVar", "ParamSpec", "logging.getLogger")
 SOURCES = [p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))]
 
 
@@ -30,22 +33,28 @@ class Facts(NamedTuple):
         functions: Names and numbers of code lines of functions, docstrings, blanks and comments left out.
         without_a_verb: Functions whose docstring does not begin with a verb; that of a property names what it is.
         asserts: Lines with an assert.
+        unsaid: Module constants without a line ``#: …`` above that says what they are.
     """
 
     calls: list[Call]
     functions: list[tuple[str, int]]
     without_a_verb: list[str]
     asserts: list[int]
+    unsaid: list[str]
 
 
 @functools.cache
 def facts(path: Path) -> Facts:
-    found, lines = Facts([], [], [], []), path.read_text().splitlines()
+    found, lines = Facts([], [], [], [], []), path.read_text().splitlines()
     for node in nodes_of(path):
         if isinstance(node, ast.Call):
             found.calls.append(Call(node.lineno, name_of(node.func), tuple(k.arg for k in node.keywords)))
         elif isinstance(node, ast.Assert):
             found.asserts.append(node.lineno)
+        elif isinstance(node, ast.Module):
+            made = [(one.lineno, constants(one)) for one in node.body]
+            unsaid = [e for e in made if e[1] and not lines[e[0] - 2].startswith("#: ")]
+            found.unsaid.extend(f"{path.name}:{line} {', '.join(names)}" for line, names in unsaid)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             said = ast.get_docstring(node)
             body = node.body[1:] if said else node.body
@@ -55,6 +64,17 @@ def facts(path: Path) -> Facts:
             if said and not named and not VERB.match(said):
                 found.without_a_verb.append(f"{path.name}:{node.lineno} {said.splitlines()[0]}")
     return found
+
+
+def constants(node: ast.stmt) -> list[str]:
+    """The module constants that a statement makes; none of the kinds that need no words."""
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return []
+    if isinstance(node.value, ast.Call) and name_of(node.value.func) in KINDS:
+        return []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    named = [e for target in targets for e in getattr(target, "elts", [target]) if isinstance(e, ast.Name)]
+    return [e.id for e in named if CONSTANT.fullmatch(e.id)]
 
 
 def name_of(node: ast.expr) -> str:
@@ -125,6 +145,19 @@ def test_a_docstring_without_a_verb_is_found(tmp_path):
     path = tmp_path / "a.py"
     path.write_text('def f():\n    """The sum."""\n\ndef g():\n    """Returns the sum."""\n')
     assert facts(path).without_a_verb == ["a.py:1 The sum."]
+
+
+def test_module_constants_say_what_they_are():
+    """A number, a table or a text at the top of a file has a line ``#: …`` above, with its unit and its source."""
+    assert not [f"{path.parent.name}/{line}" for path in SOURCES for line in facts(path).unsaid]
+
+
+def test_a_module_constant_without_words_is_found(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text(
+        'T = TypeVar("T")\n#: Seconds.\nA_S = 1.0\nA = 1\n# Words.\n_B, C = 1, 2\n\nD: int = 3\ne = E.F = 4\n'
+    )
+    assert facts(path).unsaid == ["a.py:4 A", "a.py:6 _B, C", "a.py:8 D"]
 
 
 def test_code_is_not_laid_out_for_a_tool():
