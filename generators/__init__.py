@@ -6,9 +6,9 @@ if __name__ != "closedloop.generators":
 from typing import TYPE_CHECKING, Any
 
 from closedloop import recipes
-from closedloop.checks import at_door
 from closedloop.errors import late_import
 from closedloop.interfaces import Generator
+from closedloop.signatures import at_door
 
 if TYPE_CHECKING:
     from .accented import Accented

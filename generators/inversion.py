@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_images, check_whole
+from closedloop.checks import check_images, check_whole
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.images.resizing import resize_images
 from closedloop.interfaces import Differentiable, Encoding, FloatArray, Generator, Space
 from closedloop.optimizers import CMAES
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 if TYPE_CHECKING:
     from torch import Tensor

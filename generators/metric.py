@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from closedloop.checks import at_door, is_whole
+from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Differentiable, FloatArray, Generator
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 
 @at_door

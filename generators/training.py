@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 
-from closedloop.checks import at_door, check_flag
+from closedloop.checks import check_flag
 from closedloop.errors import InvalidArgumentError, TrainingError, WeightsError, reason
 from closedloop.files import replace_file
 from closedloop.images.opening import read_picture
 from closedloop.images.sets import folder_images
 from closedloop.loop.progress import Meter
 from closedloop.seeds import numbered_generator
+from closedloop.signatures import at_door
 
 from .judges import FeatureTaps
 from .learning import Trainer

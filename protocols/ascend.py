@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.ascents import ASCEND, ascent_dataset, classes_of, is_output, rivals_of
 from closedloop.analysis.findings import thread_findings
-from closedloop.checks import at_door, check_images, check_whole, encode_images
+from closedloop.checks import check_images, check_whole, encode_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.gradients.methods import METHODS, Request, check_method, find_method, make_plan
 from closedloop.images.resizing import resize_images
@@ -39,6 +39,7 @@ from closedloop.recording.states import pack_state, unpack_state
 from closedloop.recording.titles import result_title
 from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed
+from closedloop.signatures import at_door
 
 from .evolve import default_objective
 from .stored import check_complete, experiment_of_protocol, stored_images, subject_of

@@ -33,7 +33,6 @@ from closedloop.analysis.atlas import (
     natural_name,
 )
 from closedloop.analysis.reasons import ROUNDING
-from closedloop.checks import at_door
 from closedloop.errors import ClosedLoopError, InvalidArgumentError
 from closedloop.images.classes import images_fingerprint, sorted_images
 from closedloop.images.eight_bit import from_bytes, quantize
@@ -65,6 +64,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.references import keep_references, source
 from closedloop.recording.writer import Recording
 from closedloop.seeds import current_stream, generator_state, named_generator, restore_generator, streams
+from closedloop.signatures import at_door
 
 from .contenders import PUBLISHED, TOGETHER, Contender, as_contender, generator_of, run_contender
 from .present import BLOCK, Library

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.atlas import NUMBERS
 from closedloop.analysis.contenders import comparison_dataset, contender_failures, contender_table, reached_in_words
-from closedloop.checks import at_door, check_whole, record_images
+from closedloop.checks import check_whole, record_images
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.gradients.methods import find_method
 from closedloop.images.eight_bit import from_bytes
@@ -45,6 +45,7 @@ from closedloop.recording.references import keep_references, read_references, so
 from closedloop.recording.states import unpack_state
 from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed, current_stream, generator_state, named_generator, restore_generator, streams
+from closedloop.signatures import at_door
 
 from .contenders import (
     CONTENDERS,

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.analysis.ascents import BACKWARD
-from closedloop.checks import check_fields
 from closedloop.gradients.methods import METHODS, Request, find_method, make_plan
 from closedloop.images.eight_bit import to_bytes
 from closedloop.images.naturalness import code_measures
@@ -23,6 +22,7 @@ from closedloop.optimizers import load_optimizer
 from closedloop.recipes import OPTIMIZER, matched_generator
 from closedloop.recording.render import render
 from closedloop.seeds import named_seed
+from closedloop.signatures import check_fields
 
 from .ascend import ascend
 

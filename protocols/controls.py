@@ -10,9 +10,9 @@ from typing import Any
 
 import xarray as xr
 
-from closedloop.checks import at_door
 from closedloop.interfaces import Generator, Optimizer, Subject
 from closedloop.optimizers import NoiseScores, RandomSearch, ShuffledScores
+from closedloop.signatures import at_door
 
 from .evolve import evolve
 

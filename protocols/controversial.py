@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.controversies import CONTROL, CONTROVERSIAL, NATURAL, PREDICTED, SYNTHESIZED, controversy
-from closedloop.checks import at_door, check_part, make_images, record_images
+from closedloop.checks import check_part, make_images, record_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.images.sets import ImageSet, as_image_set
@@ -36,6 +36,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.references import keep_references, source
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
+from closedloop.signatures import at_door
 
 from .ascend import ascend
 from .evolve import default_objective

@@ -14,7 +14,7 @@ from closedloop.analysis.preferred import evolved_picture
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.similarity import Recordings, cross_driving
 from closedloop.analysis.summary import CROSS, excites_one
-from closedloop.checks import at_door, units_of
+from closedloop.checks import units_of
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.resizing import resize_images
 from closedloop.images.sets import ImageSet, as_image_set
@@ -26,6 +26,7 @@ from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.objectives import parse_objective
 from closedloop.readable import with_error
 from closedloop.recording.layout import EVOLUTION
+from closedloop.signatures import at_door
 
 from .present import Library
 from .probing import record_probe, resuming

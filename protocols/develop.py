@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.developments import DEVELOP, EARLIER, development, layer_table
-from closedloop.checks import at_door, check_part, whole_number
+from closedloop.checks import check_part, whole_number
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError
 from closedloop.images.eight_bit import from_bytes, quantize
 from closedloop.images.forms import check_forms
@@ -55,6 +55,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.references import keep_references, source
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
+from closedloop.signatures import at_door
 
 from .contenders import POINTS, TOGETHER, evolve_units
 from .lca import AllocationSettings, LossChangeAllocation

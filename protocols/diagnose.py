@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.errors import CORRECT, EXPLAINED, LABELLED, explanations
 from closedloop.analysis.spurious import PREFERRED, spurious_units, suspected_units
-from closedloop.checks import at_door, units_of
+from closedloop.checks import units_of
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.labelled import Labelled, read_labelled
 from closedloop.images.sets import read_images
@@ -31,6 +31,7 @@ from closedloop.recording.layout import IMAGE_BITS, REFERENCE, Layout, Rows, Var
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
+from closedloop.signatures import at_door
 
 from .diagnosed import summarize_diagnosis
 from .explaining import Explanation, Means, explain

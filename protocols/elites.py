@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.elites import ELITES, class_elites, class_probabilities
-from closedloop.checks import at_door, check_whole, make_images
+from closedloop.checks import check_whole, make_images
 from closedloop.errors import InvalidArgumentError, OptimizerError, blamed
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import check_forms
@@ -32,6 +32,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_title
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
+from closedloop.signatures import at_door
 
 from .stored import check_complete, stored_settings, subject_of
 

@@ -18,7 +18,7 @@ from closedloop.analysis.findings import thread_findings
 from closedloop.analysis.provenance import proposers_in_words
 from closedloop.analysis.quality import cautions, together
 from closedloop.analysis.summary import MANY, ThreadSummary, beside, is_evolution, summarize
-from closedloop.checks import at_door, check_part, units_of
+from closedloop.checks import check_part, units_of
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Generator, Objective, Optimizer, Subject
@@ -54,6 +54,7 @@ from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import shared
 from closedloop.recording.writer import Recording
+from closedloop.signatures import at_door
 
 from .stored import stored_images
 from .sweep_plan import planned_evolution

@@ -11,7 +11,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.gratings import GRATING, fit_gratings
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen, grating
 from closedloop.images.sets import ImageSet
@@ -22,6 +21,7 @@ from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummar
 from closedloop.loop.settings import option, read_settings, settings
 from closedloop.readable import with_error
 from closedloop.recording.titles import recorded_titles, shared
+from closedloop.signatures import at_door
 
 from .present import Library
 from .probing import FIGURES, ROWS, ProbeSettings, on_screen, record_probe, resuming

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.preferred import evolved_picture
 from closedloop.analysis.tolerances import AMOUNT, BASE, BLANK, FACTOR, INVARIANCE, tolerance
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen, placed
 from closedloop.images.sets import ImageSet, as_image_set, read_image
@@ -23,6 +22,7 @@ from closedloop.loop.progress import Progress
 from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummary, RunTable
 from closedloop.loop.settings import option, read_settings, settings
 from closedloop.recording.titles import recorded_titles, shared
+from closedloop.signatures import at_door
 
 from .present import Library
 from .probing import FIGURES, ROWS, ProbeSettings, on_screen, record_probe, resuming

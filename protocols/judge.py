@@ -11,7 +11,6 @@ import numpy as np
 import xarray as xr
 
 from closedloop.analysis.treatments import AFTER, BEFORE, JUDGE, NONE, REWEIGHT, judged_treatments, verdict
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.parts import RunPart
@@ -24,6 +23,7 @@ from closedloop.recipes import version
 from closedloop.recording.layout import Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
+from closedloop.signatures import at_door
 
 from .jobs import Jobs
 from .stored import check_complete, folder_of, stored_settings

@@ -21,7 +21,7 @@ from closedloop.analysis.codes import principal_axes
 from closedloop.analysis.landscapes import fit_kent, sphere_points
 from closedloop.analysis.preferred import evolved_codes, preferred
 from closedloop.analysis.summary import thread_objectives
-from closedloop.checks import at_door, make_images
+from closedloop.checks import make_images
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
@@ -35,6 +35,7 @@ from closedloop.recording.reader import open_recording, read_kept
 from closedloop.recording.titles import recorded_title, recorded_titles
 from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 from .present import Library, Presentation
 from .stored import check_complete, stored_settings, subject_of

@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 
 from closedloop.analysis.allocation import LCA, SERIES, allocation_dataset, encode_series, with_parameters
-from closedloop.checks import at_door, check_flag, check_whole
+from closedloop.checks import check_flag, check_whole
 from closedloop.errors import AllocationWarning, CallOrderError, InvalidArgumentError, require
 from closedloop.interfaces import Units
 from closedloop.loop.commits import check_same_experiment, goes_on, is_finished
@@ -34,6 +34,7 @@ from closedloop.recording.layout import Layout, Rows, Variable
 from closedloop.recording.reader import open_recording, read_state
 from closedloop.recording.writer import Recording
 from closedloop.seeds import check_seed, named_generator
+from closedloop.signatures import at_door
 
 if TYPE_CHECKING:
     from closedloop.gradients.allocation import Account, Allocator

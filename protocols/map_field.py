@@ -11,7 +11,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.fields import FIELD, field_box, fit_field
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen, patch, squares
 from closedloop.images.sets import ImageSet, as_image_set
@@ -26,6 +25,7 @@ from closedloop.readable import with_error
 from closedloop.recipes import BUNDLED
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_titles, shared
+from closedloop.signatures import at_door
 
 from .present import Library
 from .probing import FIGURES, ROWS, ProbeSettings, on_screen, px_per_deg_of, record_probe, resuming, within

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import as_numbers, is_plain
-from closedloop.checks import at_door, is_whole
+from closedloop.checks import is_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import RECORDED, Units
 from closedloop.recording.reader import read_kept
+from closedloop.signatures import at_door
 
 
 class Table(Protocol):

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.fronts import FIRST, FIRST_NAME, PARETO, SECOND, SECOND_NAME
-from closedloop.checks import at_door, check_part
+from closedloop.checks import check_part
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet, as_image_set
@@ -30,6 +30,7 @@ from closedloop.recording.layout import REFERENCE
 from closedloop.recording.reader import open_recording
 from closedloop.recording.references import source
 from closedloop.recording.writer import Recording
+from closedloop.signatures import at_door
 
 from .fronts import FrontSettings, Searching, front_figure, front_images, front_table, interval, retested
 from .stored import check_complete, stored_images, stored_settings, subject_of

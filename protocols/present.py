@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_any_images
+from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.images.sets import ImageSet, as_image_set, folder_fingerprint, folder_images, read_image, read_images
@@ -30,6 +30,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.references import keep_references, source
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, restore_generator
+from closedloop.signatures import at_door
 
 from .parameters import PARAMETERS, Parameters, pack_parameters, read_parameters, stored_parameters
 from .stored import check_complete, stored_images, stored_settings, subject_of

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from closedloop.checks import at_door, is_number
+from closedloop.checks import is_number
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.patterns import Screen
 from closedloop.images.sets import ImageSet
@@ -27,6 +27,7 @@ from closedloop.recipes import recipe, version
 from closedloop.recording.layout import REFERENCES
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
+from closedloop.signatures import at_door
 
 from .present import Library, Presentation
 from .stored import check_complete, stored_images, stored_settings, subject_of

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import xarray as xr
 
-from closedloop.checks import at_door
 from closedloop.interfaces import Generator, Subject
 from closedloop.loop.blocks import Observer
 from closedloop.loop.progress import Progress
@@ -16,6 +15,7 @@ from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
 from closedloop.recipes import as_recorded
 from closedloop.recording.reader import read_experiment
+from closedloop.signatures import at_door
 
 
 @at_door

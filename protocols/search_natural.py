@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.searches import CONFIRM, PHASE, PREDICTED, SEARCH, SEARCH_NATURAL, SELECT, natural_search
-from closedloop.checks import at_door, check_part
+from closedloop.checks import check_part
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.interfaces import FloatArray, Objective, State, Subject, resolution_of
@@ -32,6 +32,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_title
 from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, numbered_generator, restore_generator
+from closedloop.signatures import at_door
 from closedloop.twins.fitting import feature_network
 from closedloop.twins.judging import LEAST
 from closedloop.twins.pool import Folder, Pool, gather_pool

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.categories import CATEGORY, category_selectivity
-from closedloop.checks import at_door, check_any_images
+from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.labelled import Labelled, read_labelled
 from closedloop.images.resizing import resize_images
@@ -26,6 +26,7 @@ from closedloop.loop.protocol import Analysis, RunFigure, RunProtocol, RunSummar
 from closedloop.loop.settings import Timing, option, read_settings, settings
 from closedloop.recording.lean import lost
 from closedloop.recording.titles import recorded_titles, shared
+from closedloop.signatures import at_door
 
 from .present import Library, look_at
 from .probing import FIGURES, ROWS, record_probe, resuming

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.fronts import SQUEEZE, STRETCH, STRETCH_AND_SQUEEZE
-from closedloop.checks import at_door, check_images, check_part, encode_images, make_images, record_images
+from closedloop.checks import check_images, check_part, encode_images, make_images, record_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import check_forms, shown_as
@@ -31,6 +31,7 @@ from closedloop.recording.reader import open_recording, read_kept
 from closedloop.recording.states import pack_state, unpack_state
 from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 from .evolve import default_objective
 from .fronts import FrontSettings, Searching, front_figure, front_images, front_table, interval, retested

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from closedloop.checks import at_door, check_flag, check_whole
+from closedloop.checks import check_flag, check_whole
+from closedloop.signatures import at_door
 
 from .sweep_work import SweepMeter, SweepResult, cores, drive, hired, read_plan, write_runs
 

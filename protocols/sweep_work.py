@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from closedloop.checks import check_fields
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError
 from closedloop.files import replace_file
 from closedloop.loop.commits import is_finished
 from closedloop.loop.experiment import read_yaml
 from closedloop.loop.progress import Meter
 from closedloop.recording.layout import SWEEP, is_run, writing
+from closedloop.signatures import check_fields
 
 from .sweep_local import LocalWorkers, Word, Workers
 from .sweep_local import cores as cores

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.allocation import LCA, definition, layer_allocations, read_allocation, step_shares
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
-from closedloop.checks import at_door, check_fields
 from closedloop.errors import InvalidArgumentError, RecordingError, TrainingError, blamed, reason, require
 from closedloop.interfaces import Subject
 from closedloop.loop.commits import is_finished
@@ -33,6 +32,7 @@ from closedloop.loop.settings import check_options, option, read_settings, setti
 from closedloop.readable import percent
 from closedloop.recording.reader import open_recording, read_experiment, read_state
 from closedloop.seeds import numbered_generator
+from closedloop.signatures import at_door, check_fields
 
 from .lca import AllocationSettings, LossChangeAllocation
 from .stored import naming

@@ -19,7 +19,6 @@ from closedloop.analysis.observations import (
     trained_layers,
     trained_observations,
 )
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import Units
 from closedloop.loop.commits import is_finished, record, run_course
@@ -32,6 +31,7 @@ from closedloop.recipes import plain, version
 from closedloop.recording.layout import Layout, Rows
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
+from closedloop.signatures import at_door
 
 from .jobs import Jobs
 from .stored import check_complete, folder_of, naming, stored_settings

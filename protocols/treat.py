@@ -18,7 +18,6 @@ import numpy as np
 import xarray as xr
 
 from closedloop.analysis.treatments import BEFORE, NONE, TREAT, TREATED, group_sizes, treatment_accuracy
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import State, Units
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
@@ -32,6 +31,7 @@ from closedloop.recipes import version
 from closedloop.recording.layout import POINTER, Layout, Rows, Variable
 from closedloop.recording.reader import open_recording
 from closedloop.recording.writer import Recording
+from closedloop.signatures import at_door
 
 from .stored import check_complete, folder_of, naming, stored_settings
 from .tasks import WATERMARKED, Task, read_task

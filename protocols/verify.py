@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.diversities import ENOUGH, diversity
 from closedloop.analysis.verifications import CONTRAST, EVOLVED, NATURAL, SPECTRUM, SYNTHESIZED, verification
-from closedloop.checks import at_door, check_images, record_images
+from closedloop.checks import check_images, record_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.eight_bit import quantize
 from closedloop.images.resizing import resize_images
@@ -32,6 +32,7 @@ from closedloop.recording.reader import open_recording
 from closedloop.recording.render import render
 from closedloop.recording.writer import Recording
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 from .parameters import PARAMETERS, pack_parameters, read_parameters, stored_parameters
 from .present import Library, Presentation

@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("files", "arrays", "yaml_text", "readable", "presentations"),
     ("interfaces",),
     ("checks",),
+    ("signatures",),
     ("recipes", "references", "seeds"),
     ("images", "networks"),
     ("objectives", "recording"),

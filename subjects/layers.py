@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from closedloop.checks import at_door
+from closedloop.signatures import at_door
 
 from .options import OUTPUT
 from .probe import called, find_layer, survey

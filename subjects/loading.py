@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from closedloop import recipes
-from closedloop.checks import at_door
 from closedloop.interfaces import Subject
+from closedloop.signatures import at_door
 
 
 @at_door

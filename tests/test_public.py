@@ -316,7 +316,7 @@ def test_photographs_of_no_size(resolution):
 
 def test_a_fault_of_ours_keeps_its_own_name():
     """Where all arguments are of their types, an exception is not explained away."""
-    from closedloop.checks import at_door
+    from closedloop.signatures import at_door
 
     @at_door
     def broken(units: Units, count: int) -> None:

@@ -15,11 +15,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_flag, check_whole
+from closedloop.checks import check_flag, check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.recording.reader import open_recording, read_experiment, read_state
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -21,12 +21,12 @@ from closedloop.analysis.resampling import benjamini_hochberg, holm
 from closedloop.analysis.students import spread
 from closedloop.analysis.tuning import sparseness
 from closedloop.analysis.units import rounding
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.images.naturalness import IMAGE_MEASURES, Band
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import EVOLUTION, REFERENCE
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 #: Stands as `protocol` in a run's file.
 ATLAS = "atlas"

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from closedloop.analysis.run_index import RUN, RUN_STATES, THREAD, RunIndex
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
+from closedloop.signatures import at_door
 
 #: Columns of the catalogue, the most asked for first.
 COLUMNS = (

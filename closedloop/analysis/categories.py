@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from closedloop.analysis.reasons import choose
 from closedloop.analysis.reliability import half_means, random_halves_of, split_half
 from closedloop.analysis.units import Moments, pieces, select, unit_coords
-from closedloop.checks import at_door, check_whole, check_within
+from closedloop.checks import check_whole, check_within
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 #: The coordinate of presentations that names an image's category.
 CATEGORY = "category"

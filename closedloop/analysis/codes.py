@@ -12,10 +12,11 @@ from closedloop.analysis.preferred import evolved_codes
 from closedloop.analysis.reasons import all_nan
 from closedloop.analysis.runs import by_thread, check_recording
 from closedloop.analysis.students import in_unit
-from closedloop.checks import at_door, check_whole, real_numbers
+from closedloop.checks import check_whole, real_numbers
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 
 def principal_axes(points: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:

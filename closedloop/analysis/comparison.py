@@ -24,11 +24,12 @@ from closedloop.analysis.summary import (
     summarize_thread,
 )
 from closedloop.analysis.trajectories import WINDOW, generation_scores
-from closedloop.checks import at_door, check_whole
+from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import REFERENCE
+from closedloop.signatures import at_door
 
 
 @at_door

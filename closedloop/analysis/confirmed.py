@@ -14,11 +14,12 @@ from closedloop.analysis.resampling import mean_interval
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.students import spread, students_p
 from closedloop.analysis.summary import fact_of, raw_scores, single_scores, summarize_thread
-from closedloop.checks import at_door, check_whole, check_within
+from closedloop.checks import check_whole, check_within
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import parse_objective
 from closedloop.recording.render import recorded_generator
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 #: Images of the beginning that are compared with, where the first generation has fewer.
 BEGINNING = 40

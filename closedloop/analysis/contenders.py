@@ -14,7 +14,6 @@ from scipy.special import softmax
 
 from closedloop.analysis.ascents import classes_of, is_output
 from closedloop.analysis.resampling import median_interval
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import from_bytes, to_bytes
 from closedloop.images.naturalness import MEASURES, band, measure
@@ -22,6 +21,7 @@ from closedloop.images.nearest import Bank, nearest
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import FloatArray, Units
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 #: What the field calls each method, and each contender of `closedloop.protocols.compare`.
 METHOD_WORDS = {

@@ -18,12 +18,13 @@ from closedloop.analysis.reasons import words
 from closedloop.analysis.students import spread
 from closedloop.analysis.summary import single_scores, summarize_thread, thread_objectives
 from closedloop.analysis.verifications import welch_differences
-from closedloop.checks import at_door, check_within
+from closedloop.checks import check_within
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import parse_objective
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.lean import responses_at
+from closedloop.signatures import at_door
 
 
 @at_door

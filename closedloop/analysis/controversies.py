@@ -6,8 +6,9 @@ import numpy as np
 import xarray as xr
 
 from closedloop.analysis.students import half_width, spread
-from closedloop.checks import at_door, check_within
+from closedloop.checks import check_within
 from closedloop.errors import RecordingError
+from closedloop.signatures import at_door
 
 #: Its name in the files of runs.
 CONTROVERSIAL = "controversial"

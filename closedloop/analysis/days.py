@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from closedloop.analysis.reasons import choose
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.units import correlations, pieces, select, unit_coords
-from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.presentations import STATUSES
+from closedloop.signatures import at_door
 
 #: The dimension over days.
 DAY = "day"

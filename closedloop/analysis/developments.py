@@ -7,10 +7,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.tuning import sparseness_of
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
 from closedloop.recording.titles import OUTPUT
+from closedloop.signatures import at_door
 
 #: The entry `protocol` in a run's file, and the name of its evolutions.
 DEVELOP = "develop"

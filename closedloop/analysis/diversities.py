@@ -7,8 +7,9 @@ import xarray as xr
 
 from closedloop.analysis.students import half_width
 from closedloop.analysis.verifications import SYNTHESIZED, verification
-from closedloop.checks import at_door, check_within
+from closedloop.checks import check_within
 from closedloop.recording.pictures import Pictures
+from closedloop.signatures import at_door
 
 #: Share of the response to the best image that counts as nearly as much, where a sentence must name one.
 ENOUGH = 0.85

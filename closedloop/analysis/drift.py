@@ -14,11 +14,11 @@ from closedloop.analysis.reasons import NOISELESS, choose
 from closedloop.analysis.reliability import nothing
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.units import Moments, Selection, per_unit, select
-from closedloop.checks import at_door
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import RUN
 from closedloop.recording.lean import is_lean
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 #: Generations below which it cannot be told whether a recording wanders.
 LEAST = 6

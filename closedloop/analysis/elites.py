@@ -12,10 +12,11 @@ from scipy.special import softmax
 from closedloop.analysis.reasons import choose
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.units import unit_coords
-from closedloop.checks import at_door, real_numbers
+from closedloop.checks import real_numbers
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.loop.presenter import Shown
+from closedloop.signatures import at_door
 
 #: Stands in the columns `thread` and `kind` of a recording of elites.
 ELITES = "elites"

@@ -9,9 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
+from closedloop.signatures import at_door
 
 #: Kinds of rows of a diagnosis: each image as it was answered; errors that were explained; controls, answered rightly.
 LABELLED, EXPLAINED, CORRECT = "labelled", "explained", "correct"

@@ -7,10 +7,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from closedloop.checks import at_door, check_within
+from closedloop.checks import check_within
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.optimizers.pareto import fronts
+from closedloop.signatures import at_door
 
 #: Protocols whose runs are searches along fronts.
 PARETO, STRETCH_AND_SQUEEZE = "pareto", "stretch_and_squeeze"

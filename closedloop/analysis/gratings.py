@@ -11,10 +11,10 @@ import xarray as xr
 
 from closedloop.analysis.fitting import LEVEL, Grouped, Search, error_of, search
 from closedloop.analysis.units import means, stimuli, unit_coords
-from closedloop.checks import at_door
 from closedloop.images.patterns import Screen
 from closedloop.interfaces import FloatArray
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
+from closedloop.signatures import at_door
 
 #: The kind of presentations.
 GRATING = "grating"

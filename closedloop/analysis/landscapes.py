@@ -13,10 +13,11 @@ from scipy import optimize, stats
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.similarity import Features, embedding, squared_distances
 from closedloop.analysis.units import Moments, means, pieces, select, unit_coords
-from closedloop.checks import at_door, check_whole, make_images, real_numbers
+from closedloop.checks import check_whole, make_images, real_numbers
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
+from closedloop.signatures import at_door
 
 #: Parameters of the Kent function, in their order.
 PARAMETERS = ("theta_deg", "phi_deg", "psi_deg", "kappa", "beta", "amplitude", "baseline")

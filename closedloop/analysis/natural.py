@@ -10,10 +10,10 @@ from closedloop.analysis.preferred import preferred
 from closedloop.analysis.reasons import words
 from closedloop.analysis.runs import by_thread
 from closedloop.analysis.summary import summarize_thread
-from closedloop.checks import at_door
 from closedloop.images.naturalness import CODE_MEASURES, MEASURES, Band
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import REFERENCE
+from closedloop.signatures import at_door
 
 #: References below which nothing is said to lie inside or outside: a band of 95 % has ends only among that many.
 LEAST_REFERENCES = 20

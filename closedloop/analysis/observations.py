@@ -12,9 +12,10 @@ from closedloop.analysis.allocation import oscillation, step_shares
 from closedloop.analysis.resampling import holm
 from closedloop.analysis.students import students_interval, students_p
 from closedloop.analysis.synchrony import layer_means, learning_peaks, peak_synchrony
-from closedloop.checks import at_door, check_within
+from closedloop.checks import check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
+from closedloop.signatures import at_door
 
 #: What an observation can be; intervals of its mean are cut there.
 WITHIN: dict[str, tuple[float, float]] = {

@@ -11,9 +11,9 @@ from closedloop.analysis.reasons import scalar
 from closedloop.analysis.resampling import mean_interval
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.summary import fact_of, summarize_thread
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives import parse_objective
+from closedloop.signatures import at_door
 
 
 @at_door

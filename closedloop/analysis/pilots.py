@@ -13,12 +13,13 @@ from scipy.optimize import curve_fit
 from closedloop.analysis.planning import EXTREMES, NoiseModel
 from closedloop.analysis.runs import evolutions
 from closedloop.analysis.summary import single_scores
-from closedloop.checks import at_door, check_whole
+from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.lean import lost
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 #: Generations that a rise can be read from.
 LEAST = 4

@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from closedloop.analysis.students import welch
-from closedloop.checks import at_door, check_number, check_positive, check_whole, check_within
+from closedloop.checks import check_number, check_positive, check_whole, check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.loop.settings import Timing
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 #: What counts as a success; see above.
 Success = Literal["beats", "rises"]

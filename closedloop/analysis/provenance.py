@@ -7,8 +7,8 @@ import xarray as xr
 
 from closedloop.analysis.runs import check_recording
 from closedloop.analysis.summary import summarize
-from closedloop.checks import at_door
 from closedloop.recording.layout import PROPOSED
+from closedloop.signatures import at_door
 
 #: How a recording names the way in which an image's code was found.
 PRIOR, CODES, BY_TWIN = "prior", "codes", "twin"

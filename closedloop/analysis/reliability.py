@@ -22,9 +22,10 @@ from closedloop.analysis.units import (
     select,
     unit_coords,
 )
-from closedloop.checks import at_door, check_whole
+from closedloop.checks import check_whole
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 #: The reason where an analysis over images has too few of them.
 TOO_FEW_REPEATED = "fewer than three images were presented at least twice"

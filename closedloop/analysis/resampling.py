@@ -13,10 +13,11 @@ from scipy import stats
 
 from closedloop.analysis.reasons import all_nan, scalar
 from closedloop.analysis.students import half_width, in_unit, spread
-from closedloop.checks import at_door, check_flag, check_whole, check_within, real_numbers
+from closedloop.checks import check_flag, check_whole, check_within, real_numbers
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 Method = Literal["BCa", "percentile"]
 

@@ -25,7 +25,6 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
 from closedloop.analysis.findings import all_findings
-from closedloop.checks import at_door
 from closedloop.errors import ClosedLoopError, InvalidArgumentError
 from closedloop.loop.ending import run_state
 from closedloop.loop.findings import run_facts
@@ -35,6 +34,7 @@ from closedloop.recording.layout import DATA, EARLIER, EXPERIMENT, IMAGES, POINT
 from closedloop.recording.places import PACKED, is_packed, root_of
 from closedloop.recording.reader import open_recording, read_experiment, read_pointer
 from closedloop.recording.summaries import read_summary
+from closedloop.signatures import at_door
 
 #: Version of the tables; an index of another one is made anew.
 VERSION = 2

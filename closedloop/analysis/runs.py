@@ -10,12 +10,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.summary import thread_objectives
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, UnknownNameError, closest
 from closedloop.objectives import parse_objective
 from closedloop.recording.evolutions import EVOLUTION_RUN, EVOLUTION_THREAD, RUN, evolution_coords
 from closedloop.recording.layout import BLOCK, EVOLUTION, SPIKE
 from closedloop.recording.lean import ALL, COMMON, COMMON_ROW, OWN, as_lean, is_lean, responses_of
+from closedloop.signatures import at_door
 
 #: The attribute that names what was a scalar of each run.
 SCALARS = "run_scalars"

@@ -13,9 +13,10 @@ from scipy import special
 from closedloop.analysis.reasons import words
 from closedloop.analysis.students import half_width, spread
 from closedloop.analysis.units import correlations
-from closedloop.checks import at_door, check_within
+from closedloop.checks import check_within
 from closedloop.errors import InvalidArgumentError, RecordingError, closest
 from closedloop.interfaces import FloatArray
+from closedloop.signatures import at_door
 
 #: Stands as `protocol` in a run's file.
 SEARCH_NATURAL = "search_natural"

@@ -15,11 +15,12 @@ from closedloop.analysis.reasons import choose
 from closedloop.analysis.runs import concat, evolutions
 from closedloop.analysis.summary import excites_one
 from closedloop.analysis.units import Moments, Selection
-from closedloop.checks import at_door, check_images, make_images
+from closedloop.checks import check_images, make_images
 from closedloop.errors import InvalidArgumentError, SubjectError, blamed
 from closedloop.interfaces import FloatArray, Generator, Subject
 from closedloop.objectives import parse_objective
 from closedloop.recording.lean import responses_at, was_recorded
+from closedloop.signatures import at_door
 
 Recordings = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 #: From images ``(n, 3, h, w)`` to features ``(n, channels)`` or ``(n, channels, h, w)``, of one layer or of several.

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.presentations import Spikes
 from closedloop.recording.layout import TimeBins
 from closedloop.recording.store import bins_ms
+from closedloop.signatures import at_door
 
 
 @at_door

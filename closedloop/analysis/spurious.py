@@ -30,8 +30,9 @@ from scipy import stats
 
 from closedloop.analysis.errors import class_names, explanations
 from closedloop.analysis.resampling import holm
-from closedloop.checks import at_door, check_whole, check_within
+from closedloop.checks import check_whole, check_within
 from closedloop.errors import InvalidArgumentError
+from closedloop.signatures import at_door
 
 #: Kinds of rows of a diagnosis: an image with a window of one that excites the unit; with one of an image that does
 #: not; an error with its own window exchanged; and what the unit wants to see.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from closedloop.analysis.students import spread
-from closedloop.checks import at_door, check_whole
+from closedloop.checks import check_whole
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.objectives import Linear, evaluate, parse_objective
@@ -27,6 +27,7 @@ from closedloop.recording.lean import lost, responses_at
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.render import render
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 #: More threads than these are shown in one table and one picture, and not each by itself.
 MANY = 6

@@ -15,10 +15,10 @@ from scipy import stats
 from closedloop.analysis.catalogue import catalogue
 from closedloop.analysis.resampling import holm, median_interval
 from closedloop.analysis.run_index import failure_of
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import SWEEP
+from closedloop.signatures import at_door
 
 #: What the columns of a sweep's axes begin with.
 AXIS = "axis_"

@@ -9,10 +9,11 @@ import xarray as xr
 
 from closedloop.analysis.resampling import holm
 from closedloop.analysis.students import students_interval, students_p
-from closedloop.checks import at_door, check_whole, check_within
+from closedloop.checks import check_whole, check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -9,10 +9,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.analysis.units import Moments, pieces, stimuli, unit_coords
-from closedloop.checks import at_door, check_whole, check_within
+from closedloop.checks import check_whole, check_within
 from closedloop.interfaces import FloatArray
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 #: The kind of presentations.
 INVARIANCE = "invariance"

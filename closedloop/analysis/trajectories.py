@@ -15,11 +15,12 @@ from closedloop.analysis.runs import by_thread, check_recording
 from closedloop.analysis.smoothing import smooth
 from closedloop.analysis.students import informative, spread, welch
 from closedloop.analysis.summary import single_scores
-from closedloop.checks import at_door, check_whole, check_within, is_number
+from closedloop.checks import check_whole, check_within, is_number
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import PROPOSED, REFERENCE
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 #: Generations that are pooled at the beginning and at the end.
 WINDOW = 2

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.resampling import holm
 from closedloop.analysis.students import students_interval, students_p
-from closedloop.checks import at_door, check_within
+from closedloop.checks import check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
+from closedloop.signatures import at_door
 
 #: Stand as `protocol` in a run's file.
 TREAT, JUDGE = "treat", "judge"

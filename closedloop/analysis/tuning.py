@@ -15,9 +15,9 @@ from closedloop.analysis.runs import check_recording
 from closedloop.analysis.spikes import counts
 from closedloop.analysis.students import in_unit
 from closedloop.analysis.units import Kind, Moments, means, pieces, select, unit_coords
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import FloatArray
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.students import half_width, in_unit, welch_freedom
 from closedloop.analysis.units import Moments, pieces, select
-from closedloop.checks import at_door, check_within
+from closedloop.checks import check_within
 from closedloop.errors import RecordingError
 from closedloop.interfaces import FloatArray
+from closedloop.signatures import at_door
 
 #: What an image is: made for the unit, or the best natural or evolved one.
 SYNTHESIZED, NATURAL, EVOLVED = "synthesized", "natural", "evolved"

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK, NATURAL, THREAD_COLOURS, dress
 from closedloop.figures.tiles import contrast_words, draw_picture, stretched
 from closedloop.images.eight_bit import to_bytes
 from closedloop.recording.titles import result_title
+from closedloop.signatures import at_door
 
 #: Colour of words that say what went wrong.
 FAILURE_COLOUR = "#B00020"

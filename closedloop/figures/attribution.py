@@ -10,11 +10,12 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_any_images
+from closedloop.checks import check_any_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import caption
 from closedloop.gradients.attribution import FILTERS, Filter, attribution_pictures
 from closedloop.images.eight_bit import to_bytes
+from closedloop.signatures import at_door
 
 #: What each display filter shows of an attribution.
 FILTER_WORDS = {"raw": "signed, grey is 0", "gray": "mean of colours", "norm": "size", "normblur": "size, blurred"}

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from closedloop.analysis.categories import CATEGORY, category_selectivity
 from closedloop.analysis.units import means, select
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 
 @at_door

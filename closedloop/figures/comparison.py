@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from closedloop.analysis.summary import Estimate, reference_estimates, summarize
-from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import (
     EVOLVED,
@@ -22,6 +21,7 @@ from closedloop.figures.style import (
     score_name,
 )
 from closedloop.interfaces import FloatArray
+from closedloop.signatures import at_door
 
 
 @at_door

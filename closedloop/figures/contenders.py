@@ -13,12 +13,12 @@ from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
 from closedloop.analysis.contenders import METHOD_WORDS
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, dress, line_style, new_axes
 from closedloop.figures.tiles import contrast_words, stretched
 from closedloop.interfaces import FloatArray
 from closedloop.recording.titles import result_title
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -7,10 +7,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from closedloop.analysis.controversies import PREDICTED, SYNTHESIZED, controversy
-from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
 from closedloop.figures.tiles import draw_picture
 from closedloop.recording.pictures import Pictures
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from closedloop.analysis.developments import check_development, layer_table
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.figures.allocation import HELPS, HURTS
 from closedloop.figures.style import EVOLVED, INK, NATURAL, as_pixels, dress
 from closedloop.images.movies import in_colour
+from closedloop.signatures import at_door
 
 #: Layers beside each other, and units below each other, at most.
 _BESIDE, _UNITS = 3, 8

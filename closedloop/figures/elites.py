@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_whole, make_images
+from closedloop.checks import check_whole, make_images
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import INK, dress, line_style, new_axes
 from closedloop.images.eight_bit import to_bytes
 from closedloop.interfaces import Generator
 from closedloop.readable import percent
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 
 @at_door

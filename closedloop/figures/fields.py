@@ -12,13 +12,13 @@ from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
 from closedloop.analysis.fields import POLARITIES, combined, field_responses, fit_field
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, INK, caption, colour_bar, dress
 from closedloop.images.patterns import Screen
 from closedloop.interfaces import FloatArray
 from closedloop.readable import with_error
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -18,13 +18,13 @@ from closedloop.analysis.fronts import (
     STRETCH,
     pareto_front,
 )
-from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
 from closedloop.figures.tiles import draw_picture
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.pictures import Pictures
+from closedloop.signatures import at_door
 
 #: Images that are drawn of each front.
 MOST = 6

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 
 from closedloop.analysis.fitting import Grouped
 from closedloop.analysis.gratings import GratingTable, bump, fit_gratings, grating_responses, tuned
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, EVOLVED, INK, NATURAL, caption, colour_bar, dress
 from closedloop.images.patterns import Screen
 from closedloop.interfaces import FloatArray
 from closedloop.readable import with_error
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 
 @at_door

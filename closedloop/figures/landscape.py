@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 
 from closedloop.analysis import fit_kent, kent, landscape_responses
 from closedloop.analysis.landscapes import PARAMETERS
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -11,7 +11,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from closedloop.analysis import generation_scores
 from closedloop.analysis.summary import ThreadSummary, best_references, excites_one, summarize
-from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, part_of, reference_count
 from closedloop.figures.tiles import draw_picture
@@ -21,6 +20,7 @@ from closedloop.readable import with_error
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -6,9 +6,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import StrMethodFormatter
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import INK, caption, dress, legend_below, line_style, new_axes
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -7,12 +7,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.analysis import code_geometry, generation_scores
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOUR_MAP, INK, caption, colour_bar, dress, new_axes, one_thread
 from closedloop.figures.tiles import draw_picture
 from closedloop.readable import percent
 from closedloop.recording.pictures import Pictures
+from closedloop.signatures import at_door
 
 
 @at_door

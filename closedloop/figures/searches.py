@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from closedloop.analysis.searches import CONFIRM, PHASE, PREDICTED, SEARCH, SELECT, natural_search
-from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
 from closedloop.figures.tiles import draw_picture
 from closedloop.interfaces import FloatArray
 from closedloop.recording.pictures import Pictures
+from closedloop.signatures import at_door
 
 #: Images that are drawn, the best re-tested ones.
 MOST = 6

@@ -13,7 +13,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from closedloop.checks import at_door
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError, closest
 from closedloop.figures.style import new_axes
 from closedloop.figures.tiles import draw_picture
@@ -22,6 +21,7 @@ from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from closedloop.analysis.days import at_a_rig, reference_days, sittings
 from closedloop.analysis.units import pieces, select
-from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import INK, NATURAL, caption, dress, line_style
 from closedloop.interfaces import FloatArray
@@ -18,6 +17,7 @@ from closedloop.loop.protocol import RunFigure, RunSummary, RunTable
 from closedloop.presentations import STATUSES, lost_words
 from closedloop.readable import percent
 from closedloop.recording.titles import recorded_titles, shared
+from closedloop.signatures import at_door
 
 #: Units whose quality has a line and a name each; of more the median and the middle half are drawn.
 NAMED = 8

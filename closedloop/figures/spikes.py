@@ -11,11 +11,11 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from closedloop.analysis.tuning import psth
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, EVOLVED, INK, NATURAL, caption, dress, line_style, new_axes
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 #: Lines of kinds of presentations; re-tests are told by what was re-tested.
 _KINDS = {

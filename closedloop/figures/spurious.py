@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from closedloop.analysis.spurious import PASTED, spurious_units
-from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK
 from closedloop.figures.tiles import draw_picture
 from closedloop.readable import percent
 from closedloop.recording.pictures import Pictures
+from closedloop.signatures import at_door
 
 #: What the pictures of a row are called in the run, and above their column.
 _COLUMNS = (

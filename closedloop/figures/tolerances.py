@@ -7,11 +7,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from closedloop.analysis.tolerances import AMOUNT, FACTOR, tolerance, tolerance_curves
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
 from closedloop.images.patterns import Screen
 from closedloop.recording.titles import recorded_title
+from closedloop.signatures import at_door
 
 
 @at_door

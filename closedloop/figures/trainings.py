@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from closedloop.analysis.observations import changes_of, seeds_of, trained_change, trained_layers
-from closedloop.checks import at_door
 from closedloop.figures.allocation import HELPS, HURTS
 from closedloop.figures.style import INK, caption, dress
 from closedloop.interfaces import FloatArray
 from closedloop.readable import percent
+from closedloop.signatures import at_door
 
 #: Inches of a row, of what stands above and below rows, and of the whole width.
 _ROW, _FRAME, _WIDTH = 0.26, 1.0, 10.0

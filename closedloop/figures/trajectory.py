@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from closedloop.analysis import generation_scores
 from closedloop.analysis.provenance import BY_TWIN
 from closedloop.analysis.summary import ThreadSummary, summarize
-from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import (
     EVOLVED,
@@ -31,6 +30,7 @@ from closedloop.figures.style import (
 )
 from closedloop.figures.tiles import draw_picture
 from closedloop.recording.pictures import Lookup
+from closedloop.signatures import at_door
 
 
 @at_door

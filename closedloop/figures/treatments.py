@@ -7,9 +7,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.analysis.treatments import NONE, TREATED, judged_treatments, verdict
-from closedloop.checks import at_door
 from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, line_style, new_axes
 from closedloop.readable import percent
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import INK, NATURAL, caption, dress, line_style, new_axes
+from closedloop.signatures import at_door
 
 #: Units whose learning curves are drawn one by one.
 MOST = 8

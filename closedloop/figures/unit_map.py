@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from closedloop.analysis.summary import ThreadSummary, summarize
-from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.figures.style import INK
 from closedloop.figures.tiles import draw_picture
@@ -21,6 +20,7 @@ from closedloop.interfaces import FloatArray
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import shared
+from closedloop.signatures import at_door
 
 #: Side, in pixels, of the small copies by which images are compared: what an eye sees of them across a room.
 _SIDE = 3

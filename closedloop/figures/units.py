@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 
 from closedloop.analysis import cross_driving, noise_ceiling, split_half
 from closedloop.analysis.summary import target_name
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.figures.style import COLOUR_MAP, INK, NATURAL, caption, colour_bar, dress, new_axes
 from closedloop.interfaces import FloatArray
 from closedloop.readable import with_error
 from closedloop.recording.lean import all_units
 from closedloop.seeds import named_generator
+from closedloop.signatures import at_door
 
 
 @at_door

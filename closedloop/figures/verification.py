@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.analysis.verifications import SYNTHESIZED, verification
-from closedloop.checks import at_door
 from closedloop.figures.style import COLOUR_MAP, EVOLVED, INK, NATURAL, caption, colour_bar, dress, new_axes
+from closedloop.signatures import at_door
 
 #: Units that are drawn, each with its images.
 MOST = 8

@@ -10,9 +10,9 @@ from typing import Any
 
 import xarray as xr
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, UnknownNameError, closest
 from closedloop.recording.reader import open_recording
+from closedloop.signatures import at_door
 
 
 @dataclass(frozen=True)

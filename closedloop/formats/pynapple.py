@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.formats.nwb_spikes import has_spikes, unit_columns
 from closedloop.formats.rig_times import is_of_a_rig, rig_times
 from closedloop.recording.evolutions import evolution_facts, experiment_of
 from closedloop.recording.layout import recorded_form
 from closedloop.recording.lean import complete
+from closedloop.signatures import at_door
 
 #: Seconds from the end of a presentation to the next one: pynapple joins or cuts intervals that touch.
 INTERVAL_GAP_S = 1e-6

@@ -8,12 +8,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, require
 from closedloop.interfaces import FloatArray
 from closedloop.recording.evolutions import evolution_facts
 from closedloop.recording.layout import REFERENCE
 from closedloop.recording.lean import all_units, complete
+from closedloop.signatures import at_door
 
 
 @at_door

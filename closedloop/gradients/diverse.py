@@ -15,12 +15,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_whole, make_images, record_images
+from closedloop.checks import check_whole, make_images, record_images
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.eight_bit import quantize
 from closedloop.interfaces import STILL, Differentiable, FloatArray, Generator, Located, Subject, form_of
 from closedloop.optimizers.shell import Shell
 from closedloop.seeds import check_seed, named_generator
+from closedloop.signatures import at_door
 
 #: Where images are to differ.
 FEATURES, CODES, PIXELS = "features", "codes", "pixels"

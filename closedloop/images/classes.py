@@ -6,10 +6,10 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.opening import FORMATS
 from closedloop.readable import wordnet_id
+from closedloop.signatures import at_door
 
 
 @at_door

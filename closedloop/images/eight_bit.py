@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import replace_file
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from closedloop.arrays import is_plain
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.images.classes import picture_files, subfolders
 from closedloop.images.opening import FORMATS
 from closedloop.readable import Readable, counted, some, wordnet_id
+from closedloop.signatures import at_door
 
 #: The table that a folder may hold.
 TABLE = "labels.csv"

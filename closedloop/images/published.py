@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
+from closedloop.signatures import at_door
 
 #: Where the files of each set may lie below the folder that is named.
 _MNIST_PLACES, _CIFAR_PLACES = (".", "mnist", "MNIST/raw"), (".", "cifar-10-batches-bin", "cifar10")

@@ -9,8 +9,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_memory, check_whole
+from closedloop.checks import check_memory, check_whole
 from closedloop.errors import InvalidArgumentError
+from closedloop.signatures import at_door
 
 #: Luminance whose standard deviation is below half a step of an 8-bit file is flat: without contrast.
 FLAT_STD = 0.5 / 255

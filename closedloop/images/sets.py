@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from closedloop.arrays import as_names
-from closedloop.checks import at_door, check_any_images, check_memory, check_whole
+from closedloop.checks import check_any_images, check_memory, check_whole
 from closedloop.errors import InvalidArgumentError, reword
 from closedloop.images.eight_bit import from_bytes, quantize, to_bytes
 from closedloop.images.forms import check_forms, recoloured, shown_as
@@ -31,6 +31,7 @@ from closedloop.images.resizing import resize_images
 from closedloop.interfaces import STILL, Form
 from closedloop.readable import Readable, counted, some
 from closedloop.recipes import BUNDLED
+from closedloop.signatures import at_door
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from closedloop.checks import at_door
 from closedloop.interfaces import Generator, Optimizer, Space, Units
 from closedloop.loop.thread import LONGEST_NAME, Thread
 from closedloop.objectives import Unit
 from closedloop.objectives.naming_units import UnitSpec, parse_columns
 from closedloop.optimizers import load_optimizer
 from closedloop.seeds import named_seed
+from closedloop.signatures import at_door
 
 #: An optimizer for each thread: its name, its recipe ``{"name": …}``, or a function of a space and a seed.
 MakeOptimizer = str | Mapping[str, Any] | Callable[[Space, int], Optimizer]

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import put_file
 from closedloop.loop.protocol import protocol_name, protocol_of
@@ -19,6 +18,7 @@ from closedloop.recording.layout import END, POINTER, is_run, writing
 from closedloop.recording.ownership import is_written
 from closedloop.recording.places import is_packed
 from closedloop.recording.reader import read_experiment, read_pointer
+from closedloop.signatures import at_door
 
 #: What the reason of a run begins with that was ended so.
 ON_REQUEST = "ended on request"

@@ -18,7 +18,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop import recipes
-from closedloop.checks import at_door, check_fields
 from closedloop.errors import InvalidArgumentError, UnknownNameError
 from closedloop.images.movies import encode_webp
 from closedloop.interfaces import Generator, Subject
@@ -28,6 +27,7 @@ from closedloop.loop.stopping import StoppingRule
 from closedloop.loop.thread import Thread
 from closedloop.recording.lean import all_units
 from closedloop.recording.titles import recorded_titles, shared
+from closedloop.signatures import at_door, check_fields
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.objectives.algebra import Linear
 from closedloop.objectives.selecting import one_column, several_columns
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, closest
 from closedloop.interfaces import Units
 from closedloop.objectives.algebra import Term
@@ -17,6 +16,7 @@ from closedloop.objectives.image_terms import L1, L2, AlphaNorm, Sharpness, Tota
 from closedloop.objectives.linear import Difference, Direction, Mean, Suppression, Unit
 from closedloop.objectives.nonlinear import Contrast, Cosine, Diversity, Layer, LogProbability, Probability
 from closedloop.objectives.population import Controversial, OneHot, Pattern, Stretch
+from closedloop.signatures import at_door
 
 
 def _log_probability(column: int, among: Sequence[int] | None = None, *, exact: bool = True) -> Term:

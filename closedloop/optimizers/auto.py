@@ -23,7 +23,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import at_door, check_positive
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import BUDGET, FloatArray, Space, State, Subject
 from closedloop.optimizers.auto_coordinates import JITTER, Coordinates
@@ -51,6 +51,7 @@ from closedloop.optimizers.base import (
     exponent_of,
 )
 from closedloop.recipes import build
+from closedloop.signatures import at_door
 
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8

@@ -14,7 +14,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_positive, check_whole
+from closedloop.checks import check_positive, check_whole
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
     MeanSearch,
@@ -25,6 +25,7 @@ from closedloop.optimizers.base import (
     log_weights,
     ranked,
 )
+from closedloop.signatures import at_door
 
 
 @final

@@ -13,7 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_positive
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import (
@@ -25,6 +25,7 @@ from closedloop.optimizers.base import (
 )
 from closedloop.readable import ReadableOptimizer
 from closedloop.seeds import generator_state, part_generator, restore_generator
+from closedloop.signatures import at_door
 
 #: Attributes of a pycma strategy that change from generation to generation; all else follows from its options.
 _STRATEGY = (

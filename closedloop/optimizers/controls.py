@@ -13,7 +13,6 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import (
     Attributing,
@@ -29,6 +28,7 @@ from closedloop.interfaces import (
 from closedloop.optimizers.loading import load_optimizer
 from closedloop.readable import ReadableOptimizer
 from closedloop.seeds import check_seed, generator_state, named_generator, restore_generator
+from closedloop.signatures import at_door
 
 
 class _Control(ReadableOptimizer, ABC):

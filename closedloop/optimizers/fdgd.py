@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from closedloop.checks import at_door, check_positive
+from closedloop.checks import check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import MeanSearch, check_population, check_start
 from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
+from closedloop.signatures import at_door
 
 
 @final

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_number, check_positive, is_whole
+from closedloop.checks import check_number, check_positive, is_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
@@ -21,6 +21,7 @@ from closedloop.optimizers.base import (
     exponent_of,
     ranked,
 )
+from closedloop.signatures import at_door
 
 
 @final

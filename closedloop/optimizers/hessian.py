@@ -11,12 +11,13 @@ from typing import final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_positive
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space, State
 from closedloop.optimizers.base import check_start, check_tell
 from closedloop.optimizers.cholesky import CholeskyCMAES
 from closedloop.readable import ReadableOptimizer
+from closedloop.signatures import at_door
 
 
 @final

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from closedloop import recipes
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Optimizer, Space
 from closedloop.optimizers.base import check_budget
 from closedloop.recipes import OPTIMIZER as DEFAULT
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -11,10 +11,11 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_positive
+from closedloop.checks import check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import MeanSearch, check_population, check_start
 from closedloop.optimizers.directions import check_pairs, draw_directions, score_weights
+from closedloop.signatures import at_door
 
 
 @final

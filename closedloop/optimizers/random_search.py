@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-from closedloop.checks import at_door
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import AskTell, check_population
+from closedloop.signatures import at_door
 
 
 @final

@@ -10,7 +10,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_positive
+from closedloop.checks import check_positive
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
     MeanSearch,
@@ -19,6 +19,7 @@ from closedloop.optimizers.base import (
     expected_norm,
     ranked,
 )
+from closedloop.signatures import at_door
 
 
 @final

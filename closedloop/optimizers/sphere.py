@@ -12,7 +12,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_positive
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import (
@@ -24,6 +24,7 @@ from closedloop.optimizers.base import (
     log_weights,
     ranked,
 )
+from closedloop.signatures import at_door
 
 #: Generations over which the schedules of Wang & Ponce 2022 run (some 3,000 images).
 PUBLISHED_GENERATIONS = 75

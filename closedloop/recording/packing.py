@@ -6,13 +6,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from closedloop.checks import at_door
 from closedloop.errors import RecordingError
 from closedloop.files import PARTIAL, complete, synchronize
 from closedloop.recording.checksums import Checked, Sum
 from closedloop.recording.layout import DATA, LOCK
 from closedloop.recording.places import PACKED, is_packed
 from closedloop.recording.reader import check_kept, checked_sums, read_pointer, reading
+from closedloop.signatures import at_door
 
 
 @at_door

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.interfaces import State
 from closedloop.recording.checksums import (
@@ -30,6 +29,7 @@ from closedloop.recording.readers.netcdf import read_netcdf
 from closedloop.recording.readers.nwb import read_nwb
 from closedloop.recording.states import unpack_state
 from closedloop.recording.store import read
+from closedloop.signatures import at_door
 from closedloop.yaml_text import read_yaml_text
 
 if TYPE_CHECKING:

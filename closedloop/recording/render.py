@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop import recipes
-from closedloop.checks import at_door, make_images
+from closedloop.checks import make_images
 from closedloop.errors import ClosedLoopError, InvalidArgumentError, RecordingError, closest
 from closedloop.images.eight_bit import quantize
 from closedloop.images.forms import shown_as
@@ -24,6 +24,7 @@ from closedloop.recipes import BUNDLED, fingerprint, is_same_part
 from closedloop.recording.evolutions import EVOLUTION_THREAD, experiment_of, places, siblings, tables
 from closedloop.recording.layout import EVOLUTION, REFERENCE, REFERENCES, is_run, recorded_form, were_rounded
 from closedloop.recording.references import read_references, stored_references
+from closedloop.signatures import at_door
 
 #: Which presentations: a number, a slice, numbers, a mask ``(n,)``, the name of an image, or several names.
 Which = int | slice | str | Sequence[int] | Sequence[str] | NDArray[Any]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from closedloop.checks import at_door
 from closedloop.recording.reader import check_kept, open_recording
 from closedloop.recording.references import read_references
+from closedloop.signatures import at_door
 
 
 @at_door

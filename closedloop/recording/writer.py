@@ -37,7 +37,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closedloop.arrays import narrowed
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError, SubjectError
 from closedloop.files import (
     PARTIAL,
@@ -102,6 +101,7 @@ from closedloop.recording.store import (
     kept_columns,
     row_values,
 )
+from closedloop.signatures import at_door
 from closedloop.yaml_text import yaml_text
 
 if TYPE_CHECKING:

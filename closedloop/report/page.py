@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from closedloop.analysis.sweeps import is_sweep
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import complete
 from closedloop.report.frame import page_of
 from closedloop.report.sweeps import sweep_page
 from closedloop.report.views import Run, run_view, runs_drawings
 from closedloop.report.wording import HOW_BOOTSTRAPPED
+from closedloop.signatures import at_door
 
 
 @at_door

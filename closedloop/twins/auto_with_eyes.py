@@ -20,12 +20,12 @@ import numpy as np
 from scipy.special import ndtr
 
 from closedloop.analysis.provenance import BY_TWIN, CODES, PRIOR
-from closedloop.checks import at_door
 from closedloop.errors import CallOrderError
 from closedloop.interfaces import FloatArray, Generator, Space, State, Subject
 from closedloop.loop.notices import notice
 from closedloop.optimizers.auto import Auto
 from closedloop.optimizers.base import AskTell, check_population, check_state, exponent_of
+from closedloop.signatures import at_door
 from closedloop.twins.fitting import feature_network
 from closedloop.twins.online import OnlineTwin
 from closedloop.twins.proposing import Ways, described, network_name, said

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from closedloop import recipes
 from closedloop.analysis.units import correlations
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Differentiable, FloatArray, Generator, Subject
 from closedloop.loop.parts import FeaturesPart
 from closedloop.loop.progress import Progress, as_progress
 from closedloop.seeds import check_seed
+from closedloop.signatures import at_door
 from closedloop.twins.gathering import Gathered, gather
 from closedloop.twins.judging import (
     LEAST,

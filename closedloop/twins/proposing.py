@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from closedloop import recipes
 from closedloop.analysis.provenance import BY_TWIN, PRIOR, WAYS
-from closedloop.checks import at_door, check_whole
+from closedloop.checks import check_whole
 from closedloop.errors import CallOrderError
 from closedloop.interfaces import FloatArray, Generator, Space, State, Subject
 from closedloop.loop.parts import FeaturesPart
 from closedloop.optimizers.base import AskTell, check_population, check_state
+from closedloop.signatures import at_door
 from closedloop.twins.fitting import feature_network
 from closedloop.twins.online import OnlineTwin
 from closedloop.twins.reading import RIDGE

@@ -16,10 +16,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Generator, Subject
 from closedloop.recipes import version
+from closedloop.signatures import at_door
 from closedloop.viewer.asked import RequestError
 from closedloop.viewer.manners import HANDLERS, LOCAL, Manners, check_token
 from closedloop.viewer.pages import STATIC

@@ -20,9 +20,9 @@ from typing import Any, final
 import uvicorn
 from starlette.applications import Starlette
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Generator, Subject
+from closedloop.signatures import at_door
 from closedloop.viewer.app import create_app
 from closedloop.viewer.desk import computing
 from closedloop.viewer.manners import JUPYTER, is_local

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-from closedloop.checks import at_door
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.files import complete, remove, written
 from closedloop.readable import some
 from closedloop.recipes import version
 from closedloop.recording.layout import is_run
+from closedloop.signatures import at_door
 from closedloop.viewer.atlases import Book, Shelf, books_of
 from closedloop.viewer.pages import STATIC, render_text
 from closedloop.viewer.unit_pages import layer_page, shelf_page, unit_page

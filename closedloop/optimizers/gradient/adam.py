@@ -11,11 +11,12 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_flag, check_positive
+from closedloop.checks import check_flag, check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import check_choice
 from closedloop.optimizers.gradient.ascent import Ascent
+from closedloop.signatures import at_door
 
 
 @final

@@ -12,11 +12,12 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_flag, check_positive, check_whole
+from closedloop.checks import check_flag, check_positive, check_whole
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.base import AskTell, check_choice
 from closedloop.optimizers.gradient.regularizers import Regularizer, blurred, describe_regularizers, read_regularizers
+from closedloop.signatures import at_door
 
 
 class Ascent(AskTell):

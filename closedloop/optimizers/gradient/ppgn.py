@@ -16,11 +16,12 @@ from typing import Any, final
 
 import numpy as np
 
-from closedloop.checks import at_door, check_positive
+from closedloop.checks import check_positive
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray, Space
 from closedloop.optimizers.gradient.ascent import Ascent
 from closedloop.optimizers.gradient.regularizers import Clip, Regularizer, read_regularizers
+from closedloop.signatures import at_door
 
 #: Codes ``(n, dim)`` -> what the encoder makes of their images, ``(n, dim)``.
 Reconstruction = Callable[[FloatArray], FloatArray]
