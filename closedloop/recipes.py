@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
@@ -331,7 +331,22 @@ def check_name(kind: str, name: str) -> None:
     """Raises UnknownNameError unless a name, without its own argument, is known; nothing is imported."""
     head, known = str(name).partition(":")[0], names(kind)
     if head not in known:
-        raise UnknownNameError(f"{kind[:-1]}: no {kind[:-1]} named {name!r}.{closest(head, known)}")
+        raise _unknown(kind, name, known)
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Returns the error for a name that stands for nothing, with the cure where it is a file's."""
+    said = f"{kind[:-1]}: no {kind[:-1]} named {name!r}."
+    end = str(name).lower().rpartition(".")[2]
+    if end == "onnx":
+        return UnknownNameError(f"{said} An ONNX file is asked for by 'onnx:{name}'.")
+    if kind == "subjects" and end in ("pt", "pth", "bin", "ckpt", "safetensors", "h5"):
+        return UnknownNameError(
+            f"{said} A file of weights says nothing of its network: name that too, --subject torchvision:NAME "
+            f"--weights {name}. A network of your own is loaded in Python, TorchSubject(model, layer=…), or saved as "
+            "ONNX and asked for by 'onnx:FILE'."
+        )
+    return UnknownNameError(f"{said}{closest(str(name).partition(':')[0], known)}")
 
 
 def check_recipe(kind: str, known: Any) -> None:
@@ -465,7 +480,7 @@ def find(kind: str, name: str) -> Any:
     head = name.partition(":")[0]
     found = [entry for entry in installed(kind) if entry.name == head]
     if not found:
-        raise UnknownNameError(f"{kind[:-1]}: no {kind[:-1]} named {name!r}.{closest(head, names(kind))}")
+        raise _unknown(kind, name, names(kind))
     try:
         with extras_named(f"{kind[:-1]} {head!r}"):
             return found[0].load()

@@ -278,7 +278,7 @@ def _table_of_many(found: Sequence[ThreadSummary], seconds: float, most: int | N
     words = [f"{len(found)} units{f' {note}' * bool(note)}"]
     if len(known):
         words += [f"median ratio {np.median(known):.3g}, {int((known > 1).sum())} of {len(known)} above 1"]
-    words += [f"{sum(s.images for s in found):,} presentations, {seconds:.0f} s"]
+    words += [f"{sum(s.images for s in found):,} evolved images shown, {seconds:.0f} s"]
     if most is not None and len(found) > most:
         words.append(f"the first {most}; all of them: closedloop runs RUN --csv FILE")
     columns = ["", "evolved ± s.e.", "best natural ± s.e.", "ratio", "images"]
@@ -296,7 +296,7 @@ def _table(found: Sequence[ThreadSummary], seconds: float) -> RunTable:
         ("evolved ÷ natural", [with_error(s.ratio, s.ratio_sem) for s in found]),
         (f"highest score while evolving{raw}", [_finite(s.noisy_maximum) for s in found]),
         ("winner's curse of that image", [_finite(beside(s.curse, s.noisy_maximum)) for s in found]),
-        ("presentations", [f"{s.images:,}" for s in found]),
+        ("evolved images shown", [f"{s.images:,}" for s in found]),
         ("seconds, all threads", [f"{seconds:.0f}", *[""] * (len(found) - 1)]),
     ]
     title = "Preferred stimulus, re-tested in fresh presentations"

@@ -121,7 +121,7 @@ class ThreadSummary(Readable):
             "best reference, re-tested": str(self.natural),
             "evolved ÷ best reference": with_error(self.ratio, self.ratio_sem),
             "winner’s curse": "–" if np.isnan(curse) else f"{curse:.4g}",
-            "presentations": f"{self.images:,} in {self.generations:,} generations",
+            "evolved images shown": f"{self.images:,} in {self.generations:,} generations",
         }
         cells = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td>{text}</td></tr>" for name, text in rows.items()

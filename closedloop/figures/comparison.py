@@ -54,7 +54,7 @@ def plot_evolved_vs_reference(recording: xr.Dataset, ax: Axes | None = None, thr
     rows = [f"references\n(n = {len(references)})", "best reference\nre-tested", "evolved\nre-tested"]
     ax.set_yticks([0.0, 1.0, 1.7], labels=rows)
     ax.set_ylim(-0.6, 2.2)
-    ax.set_xlabel(score_name(summary.objective))
+    ax.set_xlabel(score_name(recording, summary.objective))
     ax.margins(x=0.12)
     repeats = max(summary.evolved.n, summary.natural.n)
     caption(ax, f"re-tested: mean ± s.e.m. of {repeats} fresh presentations" if repeats else "nothing was re-tested")

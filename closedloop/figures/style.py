@@ -150,7 +150,7 @@ def whole_figure(ax: Axes) -> Figure:
 
 def caption(ax: Axes, text: str) -> None:
     """Says above the axes, on the left, what is shown: n, seed, and what an interval is."""
-    ax.set_title(text, loc="left", fontsize=9, color=INK, parse_math=False)
+    ax.set_title(text, loc="left", fontsize=9, color=INK, parse_math=False, wrap=True)
 
 
 def thread_names(recording: xr.Dataset) -> list[str]:
@@ -181,9 +181,12 @@ def part_of(recording: xr.Dataset, name: str, thread: str) -> str:
     return fact_of(recording, name, thread)
 
 
-def score_name(objective: str) -> str:
-    """Returns what the score is: a unit's response in its own units, or the objective's text."""
-    return "response" if excites_one(objective) else f"score:  {short_objective(objective)}"
+def score_name(recording: xr.Dataset, objective: str) -> str:
+    """Returns what the score is: a unit's response, at a rig that sends spikes their count, or the objective's text."""
+    if not excites_one(objective):
+        return f"score:  {short_objective(objective)}"
+    counted = "spike_time_s" in recording.variables and "time_bin" not in recording.dims
+    return "response (spikes)" if counted else "response"
 
 
 def reference_count(recording: xr.Dataset) -> int:

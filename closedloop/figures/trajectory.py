@@ -74,7 +74,7 @@ def plot_trajectory(
     ax.fill_between(shown, mean - sd, mean + sd, color=EVOLVED, alpha=0.22, lw=0, label="± 1 s.d. over images")
     ax.plot(shown, mean, color=EVOLVED, lw=2, label="generation mean")
     ax.set_xlabel("evolved images shown")
-    ax.set_ylabel(score_name(part_of(recording, "objective", thread)))
+    ax.set_ylabel(score_name(recording, part_of(recording, "objective", thread)))
     ax.set_xlim(0, shown.max() * 1.12)
     _draw_estimates(ax, next(s for s in summarize(recording) if s.thread == thread))
     legend_below(ax)
@@ -158,7 +158,9 @@ def plot_threads(recording: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | No
             place = max(ends) * (1.04 + 0.08 * (i + 1) / len(lines))
             draw_diamond(ax, summary.evolved, place, line_style(i)["color"], size=6.5)
     objectives = {s.objective for _, _, s in lines}
-    ax.set_ylabel(score_name(next(iter(objectives))) if len(objectives) == 1 else "score (own objective of each)")
+    names = {score_name(ds, s.objective) for _, ds, s in lines}
+    shared = len(objectives) == len(names) == 1
+    ax.set_ylabel(names.pop() if shared else "score (own objective of each)")
     ax.set_xlabel("evolved images shown")
     ax.set_xlim(0, max(ends) * 1.16)
     caption(ax, "band: ± s.e.m. over images;  ◆ re-tested evolved image ± s.e.m.")

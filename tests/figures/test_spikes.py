@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from closedloop import analysis, open_recording
 from closedloop.errors import InvalidArgumentError, RecordingError
@@ -42,6 +44,15 @@ def test_many_generations_are_joined_to_parts(ds):
     assert words[0].startswith("0 to ")  # the survey of references is no generation
     n = sum(int(word.split("n = ")[1].rstrip(")")) for word in words)
     assert n == int(((ds["status"] == "ok") & (ds["kind"] == "evolved")).sum())
+
+
+def test_a_caption_stays_within_its_figure(ds):
+    figure = Figure(figsize=(3, 2.5), layout="constrained")
+    ax = plot_psth(ds, by="generation", ax=figure.add_subplot())
+    FigureCanvasAgg(figure).draw()
+    place = ax._left_title.get_window_extent()
+    assert place.x1 <= figure.bbox.x1
+    assert place.y1 <= figure.bbox.y1
 
 
 def test_of_responses_with_bins_and_what_has_no_time(ds, tmp_path):

@@ -215,6 +215,11 @@ def test_architectures_that_warn_of_their_initial_weights():
     ("name", "message"),
     [
         ("lite00", r"no subject named 'lite00'\. Did you mean 'lite0'"),
+        (
+            "my/net.pt",
+            r"A file of weights says nothing of its network: .* --weights my/net\.pt\. ",
+        ),
+        ("net.ONNX", r"An ONNX file is asked for by 'onnx:net\.ONNX'"),
         ("torchvision:resnet5", r"torchvision: no classifier 'resnet5'\. Did you mean 'resnet50'"),
         ("torchvision:fasterrcnn_resnet50_fpn", "no classifier 'fasterrcnn_resnet50_fpn'"),
         ("timm:test_resne", r"timm: no network 'test_resne'\. Did you mean 'test_resnet'"),
