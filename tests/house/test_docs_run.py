@@ -134,7 +134,13 @@ MADE = {
     "MyOptimizer": lambda known: CMAES,
 }
 #: Folders that pages open, made before them.
-RUNS = {"runs/first": {}, "runs/second": {"seed": 1}, "runs/b4-30": {}, "runs/pilot": {"noisy": True}}
+RUNS = {
+    "runs/first": {},
+    "runs/theirs": {"noisy": True},
+    "runs/second": {"seed": 1},
+    "runs/b4-30": {},
+    "runs/pilot": {"noisy": True},
+}
 
 
 def photographs_in(folder: str, images: Any) -> None:

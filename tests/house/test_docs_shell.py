@@ -170,7 +170,9 @@ KNOWN = {
     "RUN": "closedloop lca --network resnet --out RUN",
     "atlas": "closedloop atlas --layers blocks.1 --methods lucid --naturals photographs --out atlas",
     "runs": lambda path: small_run({}, "runs/first"),
-    **dict.fromkeys(("runs/a", "runs/b", "runs/u7", "runs/u8", "runs/u9"), lambda path: small_run({}, path)),
+    **dict.fromkeys(
+        ("runs/a", "runs/b", "runs/theirs", "runs/u7", "runs/u8", "runs/u9"), lambda path: small_run({}, path)
+    ),
     **dict.fromkeys(("photographs", "stimuli", "validation", "FOLDER", "PHOTOGRAPHS"), labelled),
 }
 #: What a file that is shown in part holds besides.
