@@ -225,6 +225,7 @@ def _table(result: xr.Dataset, budget: str) -> RunTable:
     table = contender_table(result).sel(budget=budget)
     words = "as published" if budget == PUBLISHED else f"{budget} {str(result['count'].item()).replace('_', '-')}"
     n = result.sizes["unit"]
+    few = "" if np.isfinite(table["ratio_low"].values).any() else "; no interval: that of a median takes six units"
     return RunTable(
         f"Budget: {words}; {'one unit' if n == 1 else f'medians over {n} units'}",
         (
@@ -240,7 +241,7 @@ def _table(result: xr.Dataset, budget: str) -> RunTable:
         ),
         [_cells(table.sel(contender=contender)) for contender in table["contender"].values],
         f"“above natural”: share of units whose image beats the best of {int(result['natural_n'])} natural images; "
-        f"“in natural band”: measures, of {len(MEASURES)}, on which most images lie in the central 95 % of these",
+        f"“in natural band”: measures, of {len(MEASURES)}, on which most images lie in the central 95 % of these{few}",
     )
 
 

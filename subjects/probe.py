@@ -193,7 +193,9 @@ def find_layer(model: nn.Module, layer: str) -> str:
             "alone is the last one."
         )
     if layer != OUTPUT and not known:
-        raise UnknownNameError(f"layer: no layer {layer!r} in this network.{closest(layer, [OUTPUT, *names])}")
+        raise UnknownNameError(
+            f"layer: no layer {layer!r} in this network.{closest(layer, [OUTPUT, *names])} All: closedloop units."
+        )
     return layer
 
 

@@ -211,7 +211,8 @@ def _check(result: xr.Dataset) -> None:
     missing = {"contender", "budget", "seed", "unit"} - set(map(str, result.dims))
     if missing:
         raise InvalidArgumentError(
-            f"result: expected what closedloop.protocols.compare returns, got a Dataset without {sorted(missing)[0]!r}."
+            "result: expected what closedloop.protocols.compare returns, got a Dataset without "
+            f"{sorted(missing)[0]!r}; closedloop.protocols.read_comparison(RUN) gives that of a run."
         )
 
 
