@@ -18,7 +18,7 @@ from closedloop.figures.style import new_axes
 from closedloop.figures.tiles import draw_picture
 from closedloop.loop.protocol import shown_protocol
 from closedloop.recording.evolutions import experiment_of
-from closedloop.recording.layout import REFERENCE
+from closedloop.recording.layout import EXPORT, REFERENCE
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.signatures import at_door
@@ -29,14 +29,14 @@ def show(run: xr.Dataset | str | Path) -> Figure:
     """Draws the main figure of a run, the one that ``closedloop show`` writes; as the last line of a cell it is seen.
 
     Args:
-        run: The run's folder, or its recording as `open_recording` or a protocol returned it.
+        run: The run's folder, a file that `export` wrote, or a recording as `open_recording` or a protocol returned it.
 
     Raises:
         RecordingError: The recording comes from no folder (it was not saved), or its protocol draws no figure.
     """
     in_notebooks()
     recording = run if isinstance(run, xr.Dataset) else open_recording(run)
-    folder = recording.encoding.get("source")
+    folder = recording.encoding.get("source") or recording.encoding.get(EXPORT)
     if not folder:
         raise RecordingError(
             "run: expected a recording that lies in a folder, got one that was not saved or was changed since; give "

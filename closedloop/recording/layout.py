@@ -240,6 +240,9 @@ def writing(path: Path | None) -> Iterator[None]:
 #: The name under which reference images stand in the column `thread`.
 REFERENCE = "reference"
 
+#: The entry of the encoding of a recording from an export that names its file.
+EXPORT = "export"
+
 
 #: The dimension along which a recording names its evolutions, and the coordinate with the threads' names.
 EVOLUTION = "evolution"

@@ -19,9 +19,10 @@ from closedloop.images.movies import IMAGE_ENDINGS, decode_movie
 from closedloop.images.opening import open_picture
 from closedloop.images.sets import ImageSet
 from closedloop.recording.checksums import Sum
-from closedloop.recording.layout import IMAGES, REFERENCE, recorded_form
+from closedloop.recording.layout import EXPORT, IMAGES, REFERENCE, recorded_form
 from closedloop.recording.places import Root, root_of
 from closedloop.recording.reader import checked_kept, kept_sums
+from closedloop.recording.readers.nwb_pictures import pictures_in
 from closedloop.recording.references import read_references
 from closedloop.recording.render import render
 
@@ -34,8 +35,8 @@ Lookup = Callable[[str], NDArray[np.uint8] | None]
 class Pictures:
     """The pictures of a recording by name, 8-bit RGB; grey ones too, so that all can be shown alike.
 
-    An evolved image is read from the run's folder if it was kept there, else made again from its code. Where neither is
-    possible there is none.
+    An evolved image is read from the run's folder or NWB file if it was kept there, else made again from its code.
+    Where neither is possible there is none.
 
     Args:
         recording: See `closedloop.open_recording`.
@@ -51,6 +52,8 @@ class Pictures:
         self.rate_hz: float | None = recorded_form(recording).rate_hz
         source = recording.encoding.get("source")
         self._run = None if source is None else Path(source)
+        export = recording.encoding.get(EXPORT)
+        self._export = None if export is None else Path(export)
         self._reference = recording["thread"].values == REFERENCE
         self._known: dict[tuple[str, bool], NDArray[np.uint8] | None] = {}
         self.missing: dict[str, None] = {}
@@ -75,6 +78,7 @@ class Pictures:
         """Returns the pictures of several evolved images, or references; faster than one by one."""
         unknown = [name for name in dict.fromkeys(names) if (name, reference) not in self._known]
         kept = {name: self._stored_reference(name) if reference else self._file(name) for name in unknown}
+        kept |= self._beside([name for name, image in kept.items() if image is None], reference)
         made = self._made([name for name, image in kept.items() if image is None], reference)
         self._known.update({(name, reference): image for name, image in (kept | made).items()})
         return [self._known[name, reference] for name in names]
@@ -93,6 +97,13 @@ class Pictures:
             if sums is not None:
                 self.doubts["images that the run kept are missing from its folder; they are made again."] = None
         return None
+
+    def _beside(self, names: list[str], reference: bool) -> dict[str, NDArray[np.uint8]]:
+        """Reads pictures that an NWB file holds beside the recording; none of anything else."""
+        file = self._export
+        if not names or file is None or file.suffix.lower() != ".nwb" or not file.is_file():
+            return {}
+        return pictures_in(file, names, reference)
 
     @cached_property
     def _sums(self) -> Mapping[str, Sum] | None:

@@ -21,7 +21,7 @@ from closedloop.recording.checksums import (
     sums_in,
 )
 from closedloop.recording.evolutions import with_evolutions
-from closedloop.recording.layout import CHECKSUMS, DATA, EXPERIMENT, NEWEST, POINTER, SCHEMA, is_run
+from closedloop.recording.layout import CHECKSUMS, DATA, EXPERIMENT, EXPORT, NEWEST, POINTER, SCHEMA, is_run
 from closedloop.recording.older import read_older
 from closedloop.recording.places import DAMAGED, Root, is_packed, root_of
 from closedloop.recording.pointer import parse_pointer
@@ -282,4 +282,6 @@ def read_export(path: str | Path) -> xr.Dataset:
         )
     with reading(path):
         schema = max(SCHEMA, int(dataset.attrs["closedloop_schema"]))
-        return with_evolutions(dataset).assign_attrs(closedloop_schema=schema)
+        recording = with_evolutions(dataset).assign_attrs(closedloop_schema=schema)
+        recording.encoding[EXPORT] = str(path.resolve())
+        return recording

@@ -12,10 +12,11 @@ import xarray as xr
 from nwbinspector import inspect_nwbfile, load_config
 from pynwb import NWBHDF5IO, NWBFile
 
-from closedloop import open_recording, render
+from closedloop import open_recording, render, show
 from closedloop.errors import InvalidArgumentError, MissingExtraError, RecordingError
 from closedloop.formats import export
 from closedloop.images.eight_bit import to_bytes
+from closedloop.recording import pictures
 
 from .conftest import assert_same, evolution
 
@@ -87,6 +88,23 @@ def test_images_are_those_that_were_shown(run, file):
             assert pictures[index].description == recording["stimulus_id"].values[row]
             image = to_bytes(render(recording, row))[0].transpose(1, 2, 0)
             np.testing.assert_array_equal(pictures[index].data[:], image)
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_pictures_are_read_from_the_file_where_none_can_be_made(run, file, tmp_path, monkeypatch, few):
+    path = file
+    if few:
+        evolution(tmp_path / "few", images=10)
+        path = export(tmp_path / "few", "nwb", tmp_path / "few.nwb")
+    recording = open_recording(path)
+    ids, evolved = recording["stimulus_id"].values, recording["thread"].values != "reference"
+    names = ids[evolved][[0, -1, 3]].tolist()
+    expected = [to_bytes(render(recording, [name]))[0].transpose(1, 2, 0) for name in names]
+    monkeypatch.setattr(pictures, "render", lambda *_: pytest.fail("an image was made"))
+    pictured = pictures.Pictures(recording.isel(presentation=slice(None, None, -1)))
+    np.testing.assert_array_equal(pictured.several(names), expected)
+    assert pictured.reference(ids[~evolved][0]).shape == expected[0].shape
+    assert show(recording).axes
 
 
 def test_what_pynapple_reads(run, file):
