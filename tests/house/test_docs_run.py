@@ -1,7 +1,8 @@
 """Every block of Python in README and the documents runs, in the order of its page, with small budgets.
 
-What stands in a page as known (`subject`, `ds`, a folder ``runs/first`` …) is set out before it. What needs weights of
-others, a cluster, a rig's hardware or a program of the reader's is named in `ELSEWHERE`, and is parsed only.
+What a block uses of closedloop its page imports. What stands in a page as known (`subject`, `ds`, a folder
+``runs/first`` …) is set out before it. What needs weights of others, a cluster, a rig's hardware or a program of the
+reader's is named in `ELSEWHERE`, and is parsed only.
 """
 
 from __future__ import annotations
@@ -74,10 +75,13 @@ SMALLER = (
 
 #: What a single page takes as known besides.
 BEFORE = {
-    "docs/fooling.md": "subject = FunctionSubject(lambda images: images.mean((2, 3)), units=3)",
-    "docs/objectives.md": "subject = GaborSubject(resolution=32, count=2)",
-    "docs/scale.md": "subject = GaborSubject(resolution=32, count=16)",
+    "docs/fooling.md": "from closedloop.subjects import FunctionSubject\n"
+    "subject = FunctionSubject(lambda images: images.mean((2, 3)), units=3)",
+    "docs/objectives.md": "from closedloop.subjects import GaborSubject\n"
+    "subject = GaborSubject(resolution=32, count=2)",
+    "docs/scale.md": "from closedloop.subjects import GaborSubject\nsubject = GaborSubject(resolution=32, count=16)",
     "docs/views.md": "import torch\n"
+    "from closedloop import Unit\n"
     "from closedloop.gradients.redirected import RedirectedReLU\n"
     "images, objective = torch.rand(2, 3, 32, 32), Unit(0)",
 }
@@ -118,8 +122,6 @@ def run_at_a_rig(folder: str) -> None:
 
 
 MADE = {
-    "closedloop": lambda known: closedloop,
-    "np": lambda known: np,
     "rng": lambda known: np.random.default_rng(0),
     "subject": lambda known: EnergySubject(resolution=32),
     "neuron": lambda known: EnergySubject(resolution=32),
@@ -181,20 +183,8 @@ def test_what_runs_elsewhere_is_a_page_with_code():
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     known = Known(__name__="page", __builtins__=__builtins__)
-    exec(PRELUDE, known)  # noqa: S102 - the repository's own words
-    exec(BEFORE.get(name_of(page), ""), known)  # noqa: S102
+    exec(BEFORE.get(name_of(page), ""), known)  # noqa: S102 - the repository's own words
     standing(page, known)
     for block in blocks(page.read_text(), "python"):
         if not any(word in block for word in NOT_HERE):
             exec(compile(shrunk(block), name_of(page), "exec"), known)  # noqa: S102
-
-
-#: What a reader of any page has imported.
-PRELUDE = """
-from closedloop import CMAES, IsotropicES, Session, Thread, Unit, analysis, figures, open_recording, summarize
-from closedloop.generators import CPPN, invert, load_generator
-from closedloop.optimizers import SphereCMA
-from closedloop.protocols import evolve
-from closedloop.recording.pictures import Pictures
-from closedloop.subjects import Drift, FunctionSubject, GaborSubject, Lossy, Poisson, load_subject
-"""
