@@ -24,20 +24,20 @@ from closedloop.signatures import at_door
 
 
 @at_door
-def plot_evolution(run: str | Path, thread: str = "main") -> Figure:
+def plot_evolution(run: xr.Dataset | str | Path, thread: str = "main") -> Figure:
     """Draws one evolution on a page: its best images over time, its trajectory, and what it found beside nature's best.
 
     Args:
-        run: The run's folder.
+        run: The run's folder, or its recording.
         thread: Which evolution.
 
     Raises:
         RecordingError: There is no run, or it has no such thread.
     """
-    recording = open_recording(run)
+    recording = run if isinstance(run, xr.Dataset) else open_recording(run)
     summaries = {s.thread: s for s in summarize(recording)}
     if thread not in summaries:
-        raise RecordingError(f"{run}: no thread {thread!r}; it has {sorted(summaries)}.")
+        raise RecordingError(f"run: no thread {thread!r}; it has {sorted(summaries)}.")
     summary = summaries[thread]
     figure = Figure(figsize=(11.5, 6.4), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06))
     parts = figure.add_gridspec(2, 2, height_ratios=[0.085, 1], width_ratios=[2.35, 1])

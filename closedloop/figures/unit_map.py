@@ -29,7 +29,7 @@ _TILE, _GAP, _CAPTION, _MARGIN, _HEAD = 1.2, 0.05, 0.17, 0.3, 0.5
 
 
 @at_door
-def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
+def plot_unit_map(run: xr.Dataset | str | Path, columns: int | None = None) -> Figure:
     """Draws the evolved image of every thread of a run, units with similar preference next to each other.
 
     The images' small copies (3 × 3 pixels: colours above all, and where they lie) are compared. They begin in the order
@@ -37,16 +37,16 @@ def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
     alike together, first across the map and at last among neighbours, in all directions.
 
     Args:
-        run: The run's folder.
+        run: The run's folder, or its recording.
         columns: Images in a row; None for about as many as rows, with as few gaps at the end as may be.
 
     Raises:
         RecordingError: There is no run, or it holds no evolved image.
     """
-    recording = open_recording(run)
+    recording = run if isinstance(run, xr.Dataset) else open_recording(run)
     found = [s for s in summarize(recording) if s.images]
     if not found:
-        raise RecordingError(f"{run}: no thread has an evolved image yet.")
+        raise RecordingError("run: no thread has an evolved image yet.")
     names = [s.evolved.stimulus_id or _best(recording, s.thread) for s in found]
     images = Pictures(recording).several(names)
     across = columns or _columns(len(found))
@@ -54,12 +54,14 @@ def plot_unit_map(run: str | Path, columns: int | None = None) -> Figure:
     down = -(-len(found) // across)
     titles, note = shared([s.target for s in found])
     ratios = np.array([s.ratio for s in found])
-    heading = textwrap.fill(_heading(recording, len(found), note, ratios), max(24, 12 * across))
-    head = _HEAD + 0.2 * heading.count("\n")
+    size = 13 if across > 4 else 7.5  # points; a heading is not to outweigh a few images
+    heading = textwrap.fill(_heading(recording, len(found), note, ratios), max(24, int(156 / size * across)))
+    head = 0.3 + (_HEAD - 0.3 + 0.2 * heading.count("\n")) * size / 13
     width = 2 * _MARGIN + across * (_TILE + _GAP) - _GAP
     height = 2 * _MARGIN + head + down * (_TILE + _CAPTION + _GAP) - _GAP
     figure = Figure(figsize=(width, height), dpi=150)
-    head_text = figure.text(_MARGIN / width, 1 - _MARGIN / height, heading, fontsize=13, color=INK, va="top")
+    figure.set_layout_engine("none")  # every place is stated; a style may ask for another engine
+    head_text = figure.text(_MARGIN / width, 1 - _MARGIN / height, heading, fontsize=size, color=INK, va="top")
     head_text.set_linespacing(1.3)
     head_text.set_parse_math(False)
     for place, number in enumerate(cells):

@@ -53,7 +53,7 @@ def test_a_name_is_no_formula(tmp_path, texts):
     thread = Thread(generator, RandomSearch(generator.space, 0, population=10), Unit(0))
     subject = FunctionSubject(lambda images: images.mean((1, 2, 3))[:, None], name=r"$\unknown$", units=1)
     Session(subject, [thread], images=20, retest_repeats=2, save=tmp_path / "run").run()
-    figure = plot_evolution(tmp_path / "run")
+    figure = plot_evolution(open_recording(tmp_path / "run"))
     figure.savefig(tmp_path / "figure.png")
     assert r"$\unknown$" in texts(figure)
 

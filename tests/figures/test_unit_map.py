@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 
+from closedloop import style
 from closedloop.errors import RecordingError
 from closedloop.figures.unit_map import _columns, plot_unit_map, preference_map, preference_order
 from closedloop.generators import Fourier
@@ -56,10 +58,15 @@ def test_images_that_are_missing_stay_at_the_end_of_a_map():
 def test_every_unit_has_a_place_with_its_name_and_its_number(tmp_path):
     settings = {"images": 12, "retest_repeats": 2, "retest_candidates": 1, "seed": 1, "progress": False}
     subject = GaborSubject(resolution=16, count=7, seed=1)
-    evolve(
+    ds = evolve(
         subject, Fourier(16, 2), {"name": "isotropic", "population": 6}, units="all", save=tmp_path / "r", **settings
     )
     figure = plot_unit_map(tmp_path / "r", columns=3)
+    with style(), warnings.catch_warnings(action="error"):
+        plot_unit_map(ds, columns=3).savefig(tmp_path / "map.svg")
+    assert [ax.get_title("left") for ax in plot_unit_map(ds, columns=3).axes] == [
+        ax.get_title("left") for ax in figure.axes
+    ]
     titles = [ax.get_title("left") for ax in figure.axes]
     assert len(titles) == 7
     assert all(any(f"gabor.{unit}" in title for title in titles) for unit in range(7))
