@@ -113,6 +113,8 @@ def _held(
     name: str, array: NDArray[Any], masked: NDArray[np.bool_] | None, error: type[ClosedLoopError]
 ) -> NDArray[np.floating[Any]]:
     """Returns a copy as float32 or float64, whichever holds every number that is not masked."""
+    if not array.flags.aligned:  # a field of packed records; numpy 2.0 may crash where it turns such into floats
+        array = array.copy()
     if array.dtype.newbyteorder("=") == np.float32:
         return np.array(array, dtype=np.float32, order="C")
     with np.errstate(over="ignore"):
