@@ -23,7 +23,7 @@ from closedloop.analysis.allocation import (
 )
 from closedloop.analysis.synchrony import learning_peaks, peak_synchrony
 from closedloop.errors import InvalidArgumentError, closest
-from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, colour_bar, dress, line_style, new_axes
+from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, colour_bar, dress, in_lines, line_style, new_axes
 from closedloop.interfaces import FloatArray
 from closedloop.readable import percent
 
@@ -47,7 +47,8 @@ def plot_allocation(allocation: xr.Dataset) -> Figure:
     )
     figure.suptitle(heading, fontsize=11, weight="bold", color=INK, x=0.02, ha="left", parse_math=False)
     if said := definition(allocation):
-        figure.supxlabel(f"The loss: {said}.", fontsize=8.5, color=INK, x=0.02, ha="left", parse_math=False, wrap=True)
+        words = figure.supxlabel("", fontsize=8.5, color=INK, x=0.02, ha="left")
+        words.set(**in_lines(f"The loss: {said}.", 160))
     grid = figure.add_gridspec(3, 2)
     inner = grid[0, 0].subgridspec(2, 1, height_ratios=[3, 1])
     loss = figure.add_subplot(inner[0])

@@ -6,6 +6,7 @@ Colours are those of Okabe & Ito (2008), distinct for colour-blind readers; more
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,19 @@ def dress(ax: Axes, box: bool = False) -> Axes:
         if text.get_color() in ("black", "k", "#000000"):
             text.set_color(INK)
     return ax
+
+
+def in_lines(text: str, letters: int) -> dict[str, Any]:
+    """Returns a text that matplotlib breaks where it is too long, as options of a `Text`; ``$`` is no formula.
+
+    To measure a line it reads what stands between two ``$`` as one all the same: such a text is broken here.
+
+    Args:
+        text: What is said.
+        letters: Of a line that is broken here.
+    """
+    formula = "$" in text
+    return {"text": textwrap.fill(text, letters) if formula else text, "wrap": not formula, "parse_math": False}
 
 
 def draw_diamond(
@@ -150,7 +164,7 @@ def whole_figure(ax: Axes) -> Figure:
 
 def caption(ax: Axes, text: str) -> None:
     """Says above the axes, on the left, what is shown: n, seed, and what an interval is."""
-    ax.set_title(text, loc="left", fontsize=9, color=INK, parse_math=False, wrap=True)
+    ax.set_title("", loc="left", fontsize=9, color=INK).set(**in_lines(text, 60))
 
 
 def thread_names(recording: xr.Dataset) -> list[str]:
