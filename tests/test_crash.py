@@ -200,9 +200,7 @@ def timed(server, *words, **options):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            name, marks=[pytest.mark.long] * (name not in ("evolve", "present", "map_field", "search_natural"))
-        )
+        pytest.param(name, marks=[pytest.mark.long] * (name not in ("present", "map_field", "search_natural")))
         for name in RUNS
     ],
 )

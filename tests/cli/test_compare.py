@@ -31,6 +31,7 @@ def test_compares_and_goes_on(tmp_path, capsys) -> None:
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
+@pytest.mark.usefixtures("warm_parts")
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -60,6 +60,7 @@ LONG = {
     "docs/howto/commands.md",
     "docs/howto/generator.md",
     "docs/howto/objective.md",
+    "docs/howto/rehearse.md",
     "docs/howto/rig.md",
     "docs/lca.md",
     "docs/lca_digits.md",

@@ -39,6 +39,7 @@ def run(told, tmp_path_factory):
     return place
 
 
+@pytest.mark.long
 def test_each_training_is_the_one_that_treat_does(told, run):
     found = judged_treatments(open_recording(run))
     assert found["treatment"].values.tolist() == list(told["treatments"])

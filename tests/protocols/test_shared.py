@@ -16,7 +16,7 @@ def made(request, tmp_path_factory):
     return request.param, finished(request.param, tmp_path_factory.getbasetemp())
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(5)
 def test_a_run_is_reported_and_exported(made, tmp_path):
     _, folder = made
     page = write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")

@@ -58,7 +58,7 @@ def covered(folder, path):
     return sums[inside].size if inside in sums else path.stat().st_size
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
 def test_every_file_changed_cut_short_or_lost(runs, state, tmp_path, counted, tally):
     """By `verify`; and who does not ask it reads, resumes and packs the right values or meets an error."""

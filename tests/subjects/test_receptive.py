@@ -334,6 +334,7 @@ def test_edges_that_few_images_show_are_measured(seed: int) -> None:
     assert facts(measured_field(module, EXAMPLE, 0, seed=seed)) == square(3, 1, 0)
 
 
+@pytest.mark.long
 def test_corners_that_see_only_padding_are_left_out() -> None:
     module = Outputs(nn.ZeroPad2d(9), conv(kernel=31, padding=15))
     assert facts(measured_field(module, EXAMPLE, 0)) == square(31, 1, -24)

@@ -93,6 +93,7 @@ def recording():
     return present(small_places.spiking(), images, progress=False, resolution=small_places.SIZE)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("readout", ["poisson", "factorized-poisson"])
 def test_a_twin_of_spikes_predicts_what_is_expected(recording, readout):
     twin = fit_twin(recording, Patches(), readout=readout, references=small_places.shown(300))

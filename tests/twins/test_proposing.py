@@ -48,6 +48,7 @@ class Shuffled(OptimizerContract):
         return ShuffledScores(seeing(space, seed), seed)
 
 
+@pytest.mark.long
 def test_shuffled_it_is_a_null():
     Shuffled().test_is_a_null_where_it_is_a_control()
 

@@ -51,6 +51,7 @@ def test_a_kind_is_chosen_by_the_images_of_the_fit_alone():
     )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("readout", KINDS)
 def test_a_stored_twin_says_the_same(tmp_path, readout):
     features = {"name": "lite0", "resolution": 32, "weights": "random", "engine": "eager"}
