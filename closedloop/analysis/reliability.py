@@ -57,9 +57,10 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
         where there are no repeats or no noise.
     """
     least = check_whole("repeats", repeats, 2)
-    chosen = select(recording, kind, natural=True).repeated(least)
+    asked = select(recording, kind, natural=True)
+    chosen = asked.repeated(least)
     if len(chosen.names) == 0:
-        return nothing(recording, ("fano", "slope", "n"), f"no image was presented at least {least} times")
+        return nothing(recording, ("fano", "slope", "n"), _too_few(asked, least))
 
     def measure(values: FloatArray) -> Mapping[str, NDArray[Any]]:
         found = Moments.of(values, chosen)
@@ -80,6 +81,13 @@ def fano_factor(recording: xr.Dataset, *, kind: Kind = None, repeats: int = 5) -
         }
 
     return per_unit(recording, chosen, measure, ("fano", "slope"))
+
+
+def _too_few(asked: Selection, least: int) -> str:
+    """Says why there is no result where no image that was asked for was presented often enough, and what to ask for."""
+    most = int(asked.counts.max())
+    cure = f"give repeats={most}, or another kind" if most > 1 else "give another kind"
+    return f"no image of these was presented at least {least} times, but {most} at most; {cure}, such as 'retest'"
 
 
 @at_door
@@ -302,10 +310,11 @@ def noise_correlation(recording: xr.Dataset, *, kind: Kind = None, repeats: int 
         reason.
     """
     least = check_whole("repeats", repeats, 2)
-    chosen = select(recording, kind, natural=True).repeated(least)
+    asked = select(recording, kind, natural=True)
+    chosen = asked.repeated(least)
     units = recording.sizes["neuroid"]
     if len(chosen.names) == 0:
-        why = np.full(units, f"no image was presented at least {least} times", dtype=object)
+        why = np.full(units, _too_few(asked, least), dtype=object)
         return correlation_table(recording, np.full((units, units), np.nan), why)
     found = [_residuals(in_unit(values)[0], chosen, least) for _, values in pieces(recording, chosen.rows)]
     residuals = np.concatenate([r for r, _ in found], axis=1)
