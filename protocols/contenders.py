@@ -147,18 +147,18 @@ def _schedule(
 def _evolved(subject: Subject, contender: Contender, images: int, seed: int, columns: Sequence[int]) -> State:
     """Evolves without gradients."""
     optimizer = {"name": contender.optimizer, **contender.options}
-    return evolve_units(subject, generator_of(contender, subject), optimizer, images, seed, columns)
+    return evolve_units(session_of_units(subject, generator_of(contender, subject), optimizer, images, seed, columns))
 
 
-def evolve_units(
+def session_of_units(
     subject: Subject,
     generator: Generator,
     optimizer: Mapping[str, Any],
     images: int,
     seed: int,
     columns: Sequence[int],
-) -> State:
-    """Evolves an image for each of a few units, a thread for each; the last image is that of the final re-test.
+) -> Session:
+    """Makes a session that evolves an image for each of a few units, a thread for each.
 
     Args:
         subject: Who looks.
@@ -167,9 +167,6 @@ def evolve_units(
         images: Presentations for each unit.
         seed: Of the optimizers and of the order.
         columns: The units.
-
-    Returns:
-        Arrays with an entry for each unit; ``image`` ``(units, channels, h, w)``, 8 bits.
     """
     named = dict(optimizer)
     name = str(named.pop("name"))
@@ -183,7 +180,17 @@ def evolve_units(
         for c in columns
     ]
     numbers: dict[str, Any] = {"interleave": 0, "retest_repeats": 1, "keep": "none", "seed": seed}
-    session = Session(subject, threads, images=images, progress=False, **numbers)
+    return Session(subject, threads, images=images, progress=False, **numbers)
+
+
+def evolve_units(session: Session) -> State:
+    """Runs a session of `session_of_units`; the last image of each unit is that of the final re-test.
+
+    Returns:
+        Arrays with an entry for each unit; ``image`` ``(units, channels, h, w)``, 8 bits.
+    """
+    threads = [evolution.thread for evolution in session.evolutions]
+    generator = threads[0].generator
     recording = session.run()
     thread, kind = recording["thread"].values, recording["kind"].values
     last = recording["generation"].values == recording["generation"].values.max()
@@ -196,10 +203,10 @@ def evolve_units(
         "best_response": best[:, -1],
         "forwards": shown,
         "forward_equivalents": shown,
-        "failure": [""] * len(columns),
-        "image": _stored(render(recording, rows, generators={t.name: generator for t in threads}), subject),
+        "failure": [""] * len(threads),
+        "image": _stored(render(recording, rows, generators={t.name: generator for t in threads}), session.subject),
         **_codes(recording["latent_code"].values[rows], generator),
-        **_curve(np.tile(points + 1, (len(columns), 1)), best),
+        **_curve(np.tile(points + 1, (len(threads), 1)), best),
     }
 
 

@@ -25,14 +25,14 @@ from closedloop.errors import InvalidArgumentError, RecordingError, TrainingErro
 from closedloop.images.eight_bit import from_bytes, quantize
 from closedloop.images.forms import check_forms
 from closedloop.images.sets import ImageSet, as_image_set
-from closedloop.interfaces import Budgeted, Generator, Sighted, State, Subject, form_of, resolution_of
+from closedloop.interfaces import Generator, State, Subject, form_of, resolution_of
 from closedloop.loop.commits import check_fingerprints, fingerprints, is_finished, record, run_course
 from closedloop.loop.parts import LookPart, RunPart
 from closedloop.loop.presenter import Presenter, Shown
 from closedloop.loop.progress import Progress, as_progress, begin_progress, end_progress, move_progress
 from closedloop.loop.protocol import Analysis, Handed, RunFigure, RunMovie, RunProtocol, RunSummary, RunTable
+from closedloop.loop.session import Session
 from closedloop.loop.settings import check_options, option, read_settings, settings
-from closedloop.optimizers import load_optimizer
 from closedloop.recipes import (
     build,
     fingerprint,
@@ -57,7 +57,7 @@ from closedloop.recording.writer import Recording
 from closedloop.seeds import generator_state, named_generator, named_seed, restore_generator
 from closedloop.signatures import at_door
 
-from .contenders import POINTS, TOGETHER, evolve_units
+from .contenders import POINTS, TOGETHER, evolve_units, session_of_units
 from .lca import AllocationSettings, LossChangeAllocation
 from .seen import Seen
 from .stored import check_complete, stored_images, stored_settings
@@ -323,7 +323,6 @@ class Development:
         self.references, self._classes = _fixed_set(prepared, chosen, self.subject, references)
         self.generator: Generator = _generator(generator, self.subject)
         self.strategy: dict[str, str] | Any = {"name": strategy} if isinstance(strategy, str) else plain(dict(strategy))
-        _check_budget(self.strategy, self.generator, chosen.images)
         self._layers = layers_of(prepared.training.model)
         self._presenter = Presenter(self.subject)
         self._order = named_generator(prepared.settings.seed, "order")
@@ -331,6 +330,8 @@ class Development:
         groups = [columns[i : i + TOGETHER] for i in range(0, len(columns), TOGETHER)]
         self._jobs = [Job(group, start) for start in range(chosen.starts) for group in groups]
         self._at = _Place()
+        self._first = self._session(self._jobs[0])
+        self._first.plan()  # what does not fit into the images is said before anything is trained
         self._made: dict[str, NDArray[np.uint8]] = {}
         self._part: State = {}
         self._facts: dict[str, Any] = {}
@@ -434,11 +435,14 @@ class Development:
 
     def _show_evolved(self, job: Job) -> Shown:
         step = self.moments[self._at.look]
-        seed = named_seed(self._prepared.settings.seed, f"look {step} start {job.start}")
-        chosen = self._settings
-        self._part = evolve_units(self.subject, self.generator, self.strategy, chosen.images, seed, job.columns)
+        self._part = evolve_units(self._first if (self._at.look, self._at.part) == (0, 1) else self._session(job))
         images = from_bytes(self._part["image"])
-        return self._shown(images, chosen.repeats, [image_name(step, c, job.start) for c in job.columns])
+        return self._shown(images, self._settings.repeats, [image_name(step, c, job.start) for c in job.columns])
+
+    def _session(self, job: Job) -> Session:
+        """Returns the session that evolves images for the units of a job at this look."""
+        seed = named_seed(self._prepared.settings.seed, f"look {self.moments[self._at.look]} start {job.start}")
+        return session_of_units(self.subject, self.generator, self.strategy, self._settings.images, seed, job.columns)
 
     def _shown(self, images: NDArray[np.float32], repeats: int, ids: Sequence[str]) -> Shown:
         self._ids = list(ids)
@@ -642,20 +646,6 @@ def _generator(given: Generator | str | Mapping[str, Any], subject: Subject) -> 
         given = matched_generator({"name": given} if isinstance(given, str) else given, subject)
     check_forms("generator", form_of(given), form_of(subject))
     return given
-
-
-def _check_budget(strategy: Mapping[str, Any], generator: Generator, images: int) -> None:
-    """Raises unless a first generation fits into an evolution."""
-    named = dict(strategy)
-    optimizer = load_optimizer(str(named.pop("name", "")), generator.space, seed=0, **named)
-    if isinstance(optimizer, Budgeted) and optimizer.budget is None:
-        optimizer.plan(images)
-    if isinstance(optimizer, Sighted):
-        optimizer.see(generator)
-    if (need := len(optimizer.ask())) > images:
-        raise InvalidArgumentError(
-            f"images: expected at least one generation of {optimizer.name}, {need}, got {images}."
-        )
 
 
 #: What others must know of developments.

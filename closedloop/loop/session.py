@@ -117,7 +117,7 @@ class Session(Readable):
         self._experiment, self._files = experiment, files or {}
         self._order = named_generator(self.settings.seed, "order")
         self._block: Block | None = None
-        self._prepared = False
+        self._prepared = self._planned = False
         self._generation: Generation | None = None
         self.presentations: int = 0
         self._day = ""
@@ -170,10 +170,24 @@ class Session(Readable):
         """
         if self.presentations or self.phase == "done":
             raise CallOrderError("session: it has run already; build a new one, with new optimizers.")
+        self.plan()
+        return record(self, self._described(), self.save, self.exists)
+
+    @parts_named()
+    def plan(self) -> None:
+        """Hands out budgets, shows generators to optimizers that look, and asks each thread for its first codes; once.
+
+        `run` begins with it. Whoever runs a session later calls it where what does not fit is to be said at once.
+
+        Raises:
+            InvalidArgumentError: The budget does not hold one generation.
+        """
+        if self._planned:
+            return
         self._hand_out_budget()
         self._show_generators()
         self._schedule.check_budget()
-        return record(self, self._described(), self.save, self.exists)
+        self._planned = True
 
     @parts_named()
     def resume(self, recording: Recording) -> xr.Dataset:

@@ -244,7 +244,7 @@ def test_looks_come_closer_at_the_beginning_or_where_they_are_said(told, expecte
         ({"at": ("0,7",)}, "at: expected steps from 0 to 6, such as 0,10,100"),
         ({"at": ("soon",)}, "at: expected steps"),
         ({"at": "²"}, "at: expected steps"),
-        ({"images": 7}, "images: expected at least one generation of isotropic, 8, got 7"),
+        ({"images": 7}, "images: expected at least one generation of thread 'unit-0', 8 images, got 7"),
         ({"layers": "fc9"}, "no layer 'fc9'"),
         ({"units": "99"}, "units"),
         ({"generator": "pixel"}, "no generator named 'pixel'"),
