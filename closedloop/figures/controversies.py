@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from closedloop.analysis.controversies import PREDICTED, SYNTHESIZED, controversy
-from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
+from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, off_by
 from closedloop.figures.tiles import draw_picture
 from closedloop.recording.pictures import Pictures
 from closedloop.signatures import at_door
@@ -32,8 +32,9 @@ def plot_controversy(recording: xr.Dataset) -> Figure:
     for name, colour, word in zip(PREDICTED, (NATURAL, "#009E73"), ("first", "second"), strict=True):
         ax.plot(place, found[name], "_", ms=22, mew=2.2, color=colour, label=f"predicted by the {word} model")
     mean = found["confirmed"].values
-    spread = [np.nan_to_num(np.abs(mean - found[f"confirmed_{end}"].values)) for end in ("low", "high")]
-    ax.errorbar(place, mean, spread, fmt="o", ms=5, color=EVOLVED, label="confirmed (95 %)", lw=1.4)
+    ax.errorbar(
+        place, mean, off_by(mean, found, "confirmed"), fmt="o", ms=5, color=EVOLVED, label="confirmed (95 %)", lw=1.4
+    )
     ax.axhline(0, color=INK, lw=0.7, ls=(0, (4, 3)))
     ax.set_xlim(-0.5, count - 0.5)
     ax.set_xticks([])

@@ -19,7 +19,7 @@ from closedloop.analysis.fronts import (
     pareto_front,
 )
 from closedloop.errors import RecordingError
-from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress
+from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, off_by
 from closedloop.figures.tiles import draw_picture
 from closedloop.interfaces import FloatArray
 from closedloop.recording.layout import REFERENCE
@@ -124,10 +124,8 @@ def _draw_values(ax: Axes, recording: xr.Dataset, found: xr.Dataset | None) -> N
             continue
         x, y = _axes(own, around)
         second = "score" if around else SECOND
-        spread = [np.nan_to_num(np.abs(y - own[f"{second}_{end}"].values)) for end in ("low", "high")]
-        across = (
-            None if around else [np.nan_to_num(np.abs(x - own[f"{FIRST}_{end}"].values)) for end in ("low", "high")]
-        )
+        spread = off_by(y, own, second)
+        across = None if around else off_by(x, own, FIRST)
         label = "natural images, again" if name == REFERENCE else f"{name}, again (95 %)"
         ax.errorbar(x, y, spread, across, fmt="o", ms=4.5, lw=1.2, color=_colour(name), label=label, zorder=3)
     first, second = (str(recording[n].item()) for n in (FIRST_NAME, SECOND_NAME))

@@ -80,6 +80,14 @@ def in_lines(text: str, letters: int) -> dict[str, Any]:
     return {"text": textwrap.fill(text, letters) if formula else text, "wrap": not formula, "parse_math": False}
 
 
+def off_by(middle: NDArray[Any], found: xr.Dataset, name: str) -> list[list[float]]:
+    """Returns how far the ends of an interval, `name` with _low and _high, lie from its middle; 0 where one is unknown.
+
+    As lists: of an array with one number matplotlib 3.9 makes a number, of which numpy warns.
+    """
+    return [np.nan_to_num(np.abs(middle - found[f"{name}_{end}"].values)).tolist() for end in ("low", "high")]
+
+
 def draw_diamond(
     ax: Axes, estimate: Estimate, place: float, colour: str, size: float = 8, label: str = "_", across: bool = False
 ) -> None:
