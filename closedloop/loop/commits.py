@@ -153,36 +153,8 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
         RecordingError: The disk is full or cannot be written; what was committed before is safe.
         SubjectError: The subject failed; likewise.
     """
-    session = session_name()
     try:
-        with parts_named():
-            recording.check_units(course.subject.units)
-            saved = recording.state()
-            held = _held(course, saved) if recording.path is not None else Held({})  # no other goes on in memory
-            if saved is None:
-                recording.use(extended(course.layout(), course.subject))
-                _begin_as_before(course.subject, recording)
-            else:
-                if HELD in saved:
-                    held.check(str(recording.path), saved[HELD])
-                _restore(course, saved)
-            course.begin(recording)
-            try:
-                with kept(recording), _saying_what_is_safe(recording):
-                    while (shown := course.show()) is not None:
-                        recording.check(shown.responses)  # before anything is learnt from them
-                        rows = with_answers(
-                            course.learn(shown), shown.answers, course.subject, recording.n_generations, session
-                        )
-                        held.look_again()
-                        with recording.appending(rows, _state(course, held)):
-                            if isinstance(course, Preparing):
-                                course.prepare()
-                        course.committed()
-                    recording.finish(_state(course, held), course.reason, summary_of(recording))
-                return recording.dataset()
-            finally:
-                course.end()
+        return _go_on(course, recording)
     except SubjectError:
         raise
     except KeyboardInterrupt as stop:
@@ -195,6 +167,39 @@ def run_course(course: Course, recording: Recording) -> xr.Dataset:
         raise
     finally:
         recording.close()
+
+
+@parts_named()
+def _go_on(course: Course, recording: Recording) -> xr.Dataset:
+    """Does what `run_course` does; what went wrong it leaves to that."""
+    session = session_name()
+    recording.check_units(course.subject.units)
+    saved = recording.state()
+    held = _held(course, saved) if recording.path is not None else Held({})  # no other goes on in memory
+    if saved is None:
+        recording.use(extended(course.layout(), course.subject))
+        _begin_as_before(course.subject, recording)
+    else:
+        if HELD in saved:
+            held.check(str(recording.path), saved[HELD])
+        _restore(course, saved)
+    course.begin(recording)
+    try:
+        with kept(recording), _saying_what_is_safe(recording):
+            while (shown := course.show()) is not None:
+                recording.check(shown.responses)  # before anything is learnt from them
+                rows = with_answers(
+                    course.learn(shown), shown.answers, course.subject, recording.n_generations, session
+                )
+                held.look_again()
+                with recording.appending(rows, _state(course, held)):
+                    if isinstance(course, Preparing):
+                        course.prepare()
+                course.committed()
+            recording.finish(_state(course, held), course.reason, summary_of(recording))
+        return recording.dataset()
+    finally:
+        course.end()
 
 
 @contextmanager
