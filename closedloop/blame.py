@@ -9,6 +9,7 @@ in whose own code the exception arose.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -52,23 +53,42 @@ def parts_named() -> Iterator[None]:
         words, kind, call = found
         if not isinstance(error, ClosedLoopError):
             raise kind(f"{words}: {call} raised {reason(error)}") from error
-        if words.partition(" ")[0] not in str(error):
+        if not _names(words, str(error)):
             reword(error, f"{words}: {call}: {error}")
         raise
 
 
+def _names(words: str, text: str) -> bool:
+    """Tells whether an error names a part of a kind already, such as ``subject 'a'`` or ``its objective unit(0)``."""
+    kind = words.partition(" ")[0]
+    return words in text or f"its {kind} " in text or re.search(rf"\b{kind}( ['\"]|:| raised )", text) is not None
+
+
 def _owner(error: BaseException) -> tuple[str, type[ClosedLoopError], str] | None:
     """Returns the part in whose code an exception arose, in words, its error, and what was looked at; None for none."""
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in _causes(error):
+        called: list[tuple[Any, str]] = []  # the parts of their own in whose code it was, innermost first, and what was
         for frame in reversed(list(_frames(seen.__traceback__))):
             code = frame.tb_frame.f_code
             ours = _is_ours(frame.tb_frame.f_globals.get("__name__"))  # and was handed the part, perhaps
             part = frame.tb_frame.f_locals.get(code.co_varnames[0]) if code.co_argcount and not ours else None
-            if part is not None and (found := _kind(part)) is not None:
-                return f"{found[0]} {_name(part)}", found[1], code.co_name
-        seen = seen.__cause__
+            if part is not None and _kinds(part):
+                called.append((part, code.co_name))
+        if called:
+            part, call = called[0]
+            kind, error_of = _asked_as(part, {name for other, name in called if other is part})
+            return f"{kind} {_name(part)}", error_of, call
     return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an exception and its causes, each once: ``raise error from error`` makes one its own cause."""
+    seen: dict[int, BaseException] = {}
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen[id(cause)] = cause
+        yield cause
+        cause = cause.__cause__
 
 
 def _frames(place: TracebackType | None) -> Iterator[TracebackType]:
@@ -77,15 +97,19 @@ def _frames(place: TracebackType | None) -> Iterator[TracebackType]:
         place = place.tb_next
 
 
-def _kind(part: Any) -> tuple[str, type[ClosedLoopError]] | None:
-    """Returns of which kind a part of somebody's own is, and the error that names it; it is not asked itself."""
+def _kinds(part: Any) -> list[tuple[str, tuple[str, ...], type[ClosedLoopError]]]:
+    """Returns of which kinds a part of somebody's own is; it is not asked itself."""
     own = type(part)
     if _is_ours(own.__module__) or isinstance(part, type):
-        return None
-    for kind, members, error in _KINDS:
-        if all(inspect.getattr_static(part, member, None) is not None for member in members):
-            return kind, error
-    return None
+        return []
+    return [one for one in _KINDS if all(inspect.getattr_static(part, name, None) is not None for name in one[1])]
+
+
+def _asked_as(part: Any, calls: set[str]) -> tuple[str, type[ClosedLoopError]]:
+    """Returns as which kind a part was looked at, and the error that names it: one may be of several kinds."""
+    kinds = _kinds(part)
+    kind, _, error = next((one for one in kinds if calls & set(one[1])), kinds[0])
+    return kind, error
 
 
 def _is_ours(module: Any) -> bool:

@@ -23,6 +23,7 @@ from closedloop.objectives import Unit
 from closedloop.optimizers import RandomSearch
 from closedloop.protocols import evolve, present
 from closedloop.recording.reader import open_recording
+from closedloop.subjects import FunctionSubject
 
 SETTINGS = {"images": 6, "retest_candidates": 1, "retest_repeats": 1, "progress": False}
 
@@ -196,3 +197,45 @@ def test_a_generator_of_images_that_no_memory_holds_is_named():
     generator.resolution = 10**400
     with pytest.raises(InvalidArgumentError, match="generator 'pixels': resolution: an array of 3 x 1000"):
         grey_thread(generator=generator)
+
+
+class Both(Pixels):
+    """A generator that proposes codes, too."""
+
+    def ask(self): ...
+
+    def tell(self, codes, scores): ...
+
+    def __call__(self, codes):
+        return self.drawn(codes)
+
+    def drawn(self, codes):
+        raise ValueError("no ink")
+
+
+def test_a_part_of_two_kinds_is_named_as_what_it_was_asked():
+    with pytest.raises(GeneratorError, match=r"^thread 'x': generator 'pixels' raised ValueError: no ink"):
+        Session(Cells(), [grey_thread(generator=Both(4))], **SETTINGS).run()
+    with pytest.raises(GeneratorError, match=r"^generator 'pixels': drawn raised ValueError: no ink"), parts_named():
+        Both(4)(0)
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_an_error_that_is_its_own_cause_is_named(length):
+    def draws(images):
+        errors = [KeyError("a"), ValueError("b")][:length]
+        for error, cause in zip(errors, [*errors[1:], errors[0]], strict=True):
+            error.__cause__ = cause
+        raise errors[0]
+
+    with pytest.raises(ClosedLoopError, match=r"subject 'own' raised KeyError: 'a'"):
+        present(FunctionSubject(draws, units=1, name="own"), np.zeros((2, 3, 4, 4), np.float32), progress=False)
+
+
+def test_an_error_of_ours_that_speaks_of_a_kind_names_the_part_all_the_same():
+    class Vague(Silent):
+        def describe(self):
+            raise InvalidArgumentError("no objective fits a generator")
+
+    with pytest.raises(InvalidArgumentError, match=r"^objective Vague: describe: no objective fits"), parts_named():
+        Vague().describe()
