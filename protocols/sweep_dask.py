@@ -18,6 +18,7 @@ from typing import Any, final
 from urllib.parse import urlsplit
 
 from closedloop.errors import InvalidArgumentError, reason, require
+from closedloop.rigs.places import is_loopback
 
 from .sweep_local import Word
 from .sweep_plan import PlannedRun
@@ -155,7 +156,7 @@ def _lost() -> str:
 def check_address(address: str) -> None:
     """Warns of a scheduler that is not on this computer and is reached without TLS."""
     found = urlsplit(address if "//" in address else f"tcp://{address}")
-    if found.scheme in ("tls", "wss") or (found.hostname or "") in ("127.0.0.1", "localhost", "::1", ""):
+    if found.scheme in ("tls", "wss") or is_loopback(found.hostname or "localhost"):
         return
     if found.scheme == "inproc":
         return

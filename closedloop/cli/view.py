@@ -54,8 +54,9 @@ def view(
     """Look at a network, at runs while they go on, and at errors, in the browser."""
     for module in ("starlette", "uvicorn"):
         require(module, "viewer", "closedloop view")
+    from closedloop.rigs.places import is_loopback
     from closedloop.viewer import create_app
-    from closedloop.viewer.manners import LOCAL, check_token, is_local
+    from closedloop.viewer.manners import LOCAL, check_token
     from closedloop.viewer.serving import address_of, leave, listen, serve
 
     host, *names = given.get("host", ViewPart.host)
@@ -71,7 +72,7 @@ def view(
         shown = [*([] if subject is None else [subject.name]), *([] if runs is None else [f"runs in {runs}"])]
         shown += [f"{name} in {path}" for name, path in folders.items() if path is not None]
         say(f"{', '.join(shown)}: {address}")
-        if not is_local(host):
+        if not is_loopback(host):
             say(f"From another computer: {address_of(listening, token, elsewhere=True)}")
             tell("Whoever reaches this computer and has the token sees it. The connection is not encrypted.", "yellow")
         tell("Ctrl-C stops it.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -176,14 +175,6 @@ def _host_name(text: str) -> str:
         return (urlsplit(f"//{text}").hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-def is_local(address: str) -> bool:
-    """Returns whether an address to listen at can be reached from this computer alone."""
-    try:
-        return address == "localhost" or ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_path(request: Request) -> None:

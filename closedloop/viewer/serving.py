@@ -22,10 +22,11 @@ from starlette.applications import Starlette
 
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Generator, Subject
+from closedloop.rigs.places import is_loopback
 from closedloop.signatures import at_door
 from closedloop.viewer.app import create_app
 from closedloop.viewer.desk import computing
-from closedloop.viewer.manners import JUPYTER, is_local
+from closedloop.viewer.manners import JUPYTER
 
 #: The port that is tried first where none was asked for, and how many behind it.
 PORT, PORTS = 8765, 32
@@ -75,7 +76,7 @@ def listen(host: str = HERE, port: int | None = None, token: str | None = None) 
     Raises:
         InvalidArgumentError: The address is none of this computer, the port is taken, or a token is needed.
     """
-    if not is_local(host) and not token:
+    if not is_loopback(host) and not token:
         raise InvalidArgumentError(
             f"host: {host[:60]!r} is not this computer alone; give a token that visitors must know (--token), or leave "
             "host out and come through an SSH tunnel."

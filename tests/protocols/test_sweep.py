@@ -403,7 +403,7 @@ def test_a_scheduler_elsewhere_without_tls_is_warned_of():
     pytest.importorskip("distributed")
     from closedloop.protocols.sweep_dask import check_address
 
-    for fine in ("tls://head:8786", "tcp://127.0.0.1:8786", "localhost:8786"):
+    for fine in ("tls://head:8786", "tcp://127.0.0.1:8786", "tcp://127.3.2.1:8786", "[::1]:8786", "localhost:8786"):
         check_address(fine)
     with pytest.warns(UserWarning, match="reached without TLS: whoever can connect"):
         check_address("tcp://head:8786")
