@@ -257,8 +257,16 @@ def check_part(kind: str, value: Any, name: str = "") -> None:
 
 
 def cure_of(kind: str, value: Any) -> str:
-    """Says what an object lacks to be a part of a kind, or how such a one is made of it."""
+    """Says what an object lacks to be a part of a kind, or how such a one is made of it.
+
+    Raises:
+        InvalidArgumentError: It has a property that fails with an AttributeError, which reads as though it lacked it.
+    """
     lacks, most = (lacking(PARTS[kind][1], each) for each in (value, object()))
+    for name in lacks:
+        if inspect.getattr_static(value, name, None) is not None:
+            with blamed(f"{kind}: {name}", InvalidArgumentError):
+                getattr(value, name)
     if any(c.__module__.startswith("torch.nn.") for c in type(value).__mro__) and kind == "subject":
         return "; a network of torch is made one by TorchSubject(network, resolution=…)"
     if inspect.isroutine(value) and kind == "subject":

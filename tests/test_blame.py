@@ -239,3 +239,28 @@ def test_an_error_of_ours_that_speaks_of_a_kind_names_the_part_all_the_same():
 
     with pytest.raises(InvalidArgumentError, match=r"^objective Vague: describe: no objective fits"), parts_named():
         Vague().describe()
+
+
+def test_a_property_that_looks_up_what_is_not_there_says_so():
+    """It is there itself: an AttributeError within reads as though it were not."""
+
+    class Lost(Cells):
+        @property
+        def units(self):
+            return self.mapped
+
+    class Unsure(RandomSearch):
+        needs_gradient = property(lambda self: self.slope)
+
+    class Adrift(Pixels):
+        space = property(lambda self: self.grid, lambda self, made: None)
+
+    with pytest.raises(InvalidArgumentError, match=r"^subject: units raised AttributeError: 'Lost' .*'mapped'"):
+        present(Lost(), np.zeros((2, 3, 4, 4), np.float32), progress=False)
+    with pytest.raises(
+        InvalidArgumentError, match=r"^generator: space raised AttributeError: 'Adrift' .*'grid'"
+    ) as raised:
+        evolve(Cells(), Adrift(4), RandomSearch(Pixels(4).space), **SETTINGS)
+    assert isinstance(raised.value.__cause__, AttributeError)
+    with pytest.raises(InvalidArgumentError, match=r"^optimizer: needs_gradient raised AttributeError: .*'slope'"):
+        evolve(Cells(), Pixels(4), Unsure(Pixels(4).space), **SETTINGS)
