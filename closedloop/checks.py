@@ -256,6 +256,11 @@ def check_part(kind: str, value: Any, name: str = "") -> None:
             check_whole("resolution", value.resolution, 1)
 
 
+def kind_of(part: Any) -> str:
+    """Returns which part of an experiment an object is, such as "subject"; "part" where it is none."""
+    return next((kind for kind, (_, protocol, _) in PARTS.items() if isinstance(part, protocol)), "part")
+
+
 def cure_of(kind: str, value: Any) -> str:
     """Says what an object lacks to be a part of a kind, or how such a one is made of it.
 

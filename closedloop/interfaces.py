@@ -417,7 +417,7 @@ def form_of(part: Subject | Generator) -> Form:
     try:
         return Form(channels, frames, rate_hz)
     except InvalidArgumentError as error:
-        kind = "generator" if hasattr(part, "space") else "subject"
+        kind = "generator" if isinstance(part, Generator) else "subject"
         raise InvalidArgumentError(f"{kind} {part.name!r}: {error}") from error
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from closedloop.checks import check_generated, is_number, is_whole
+from closedloop.checks import check_generated, is_number, is_whole, kind_of
 from closedloop.errors import (
     ClosedLoopError,
     InvalidArgumentError,
@@ -73,10 +73,9 @@ def recipe(part: Any) -> dict[str, Any]:
     if not isinstance(known, Mapping):
         return {"name": OBJECT, "description": f"{type(part).__name__} {part.name}"}
     if not isinstance(known.get("name"), str):
-        kind = "subject" if hasattr(part, "record") else "optimizer" if hasattr(part, "ask") else "generator"
         raise InvalidArgumentError(
-            f"{kind} {part.name!r}: recipe: expected a mapping with the name by which it is loaded, got {known!r:.80}; "
-            "give None for none."
+            f"{kind_of(part)} {part.name!r}: recipe: expected a mapping with the name by which it is loaded, got "
+            f"{known!r:.80}; give None for none."
         )
     return {key: plain(value) for key, value in known.items()}
 

@@ -193,5 +193,9 @@ def test_a_recipe_without_a_name_is_refused():
     class Plain(Pixels):
         recipe = {"cutoff": 3}  # noqa: RUF012
 
-    with pytest.raises(ValueError, match=r"generator 'pixels'?.*: recipe: expected a mapping with the name"):
-        recipe(Plain(4))
+    class Searching(IsotropicES):
+        recipe = {"population": 3}  # noqa: RUF012
+
+    for kind, part in (("generator", Plain(4)), ("optimizer", Searching(Plain(4).space))):
+        with pytest.raises(ValueError, match=rf"^{kind} '.*': recipe: expected a mapping with the name"):
+            recipe(part)
