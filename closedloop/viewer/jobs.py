@@ -230,11 +230,9 @@ def command(subject: Subject | None, asked: Mapping[str, Any]) -> tuple[list[str
     for name, (least, most) in _NUMBERS[protocol].items():
         if name in asked:
             words += [f"--{name}", str(entry_whole(asked, name, least, least, most))]
-    for name, room in _NAMES[protocol].items():
+    for name, kind in _NAMES[protocol].items():
         if name in asked:
-            said = asked[name]
-            method = (name, said, r"[a-z0-9-]{1,40}", "a name such as 'lucid'")
-            words += [f"--{name}", _named(name, said, names(room)) if room else _matching(*method)]
+            words += [f"--{name}", _named(name, asked[name], kind)]
     return words, f"{protocol} {place}"
 
 
@@ -269,7 +267,10 @@ def _matching(name: str, value: Any, pattern: str, what: str) -> str:
     return text
 
 
-def _named(name: str, value: Any, known: Sequence[str]) -> str:
+def _named(name: str, value: Any, kind: str) -> str:
+    if not kind:
+        return _matching(name, value, r"[a-z0-9-]{1,40}", "a name such as 'lucid'")
+    known = names(kind)
     if not isinstance(value, str) or value not in known:
         raise RequestError(f"{name}: expected one of {', '.join(sorted(known))}; got {str(value)[:60]!r}.")
     return value
