@@ -165,7 +165,8 @@ def check_width(found: xr.Dataset, run: str | Path, subject: Subject) -> None:
     """
     mapped = Screen.of_recording(found)
     scale = px_per_deg_of(subject, mapped.resolution)
-    if scale is None or mapped.px_per_deg is None or np.isclose(scale, mapped.px_per_deg, rtol=0.01):  # 1 %
+    # For one field the widths of images may differ by 1 %.
+    if scale is None or mapped.px_per_deg is None or np.isclose(scale, mapped.px_per_deg, rtol=0.01):
         return
     then, now = (mapped.resolution / known for known in (mapped.px_per_deg, scale))
     raise InvalidArgumentError(

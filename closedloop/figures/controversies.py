@@ -17,6 +17,8 @@ from closedloop.signatures import at_door
 def plot_controversy(recording: xr.Dataset) -> Figure:
     """Draws for each image both predictions and the confirmed response, in standard deviations over natural images.
 
+    Ten images at most; those that the models disagree about come first.
+
     Args:
         recording: What `closedloop.protocols.controversial` returned.
     """

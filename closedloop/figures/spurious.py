@@ -35,7 +35,8 @@ _COLUMNS = (
 def plot_spurious(recording: xr.Dataset) -> Figure:
     """Draws a row for each unit that was found to be spurious; where none was, for the first ones that were tested.
 
-    What a unit wants to see was looked for where it is spurious alone; a column without a picture is left out.
+    Four units at most. What one wants to see was looked for where it is spurious alone; a column without a picture is
+    left out.
 
     Args:
         recording: A run of `closedloop.protocols.diagnose`, from its folder, where the pictures lie.
