@@ -15,6 +15,7 @@ from closedloop.presentations import Answers, Asked
 from closedloop.readable import ReadableSubject
 from closedloop.recipes import wherever
 from closedloop.rigs.messages import read_token
+from closedloop.rigs.places import SESSION
 from closedloop.rigs.serving import Desk, DeskTransport, not_over, units_said
 
 from .rig import RigSubject, known_options
@@ -50,7 +51,7 @@ class Served(ReadableSubject):
     def __init__(
         self,
         units: int | Sequence[str] = 1,
-        listen: str = "127.0.0.1:5580",
+        listen: str = SESSION,
         journal: str = "serve-journal.sqlite",
         gives: str = "counts",
         token_file: str | None = None,

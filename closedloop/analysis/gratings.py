@@ -20,6 +20,8 @@ from closedloop.signatures import at_door
 GRATING = "grating"
 #: Their coordinates; NaN for the blank image.
 COLUMNS = ("grating_orientation_deg", "grating_cycles_per_image", "grating_phase_deg")
+#: Full width at half height of a Gaussian, in standard deviations: 2 √(2 ln 2).
+FULL_WIDTH = 2 * np.sqrt(2 * np.log(2))
 #: Numbers that are fitted to each unit.
 _FITTED = ("preferred_orientation_deg", "half_width_deg", "preferred_cycles_per_image", "bandwidth_octaves")
 
@@ -83,8 +85,7 @@ def _described(parameters: FloatArray) -> FloatArray:
     theta, kappa, middle, width = parameters[0], np.exp(parameters[1]), parameters[2], np.exp(parameters[3])
     # cos 2Δ = 1 − ln 2 ÷ κ at half height; 90° where the curve does not fall so far.
     half = np.rad2deg(np.arccos(np.clip(1 - np.log(2) / kappa, -1, 1))) / 2
-    # Full width at half height of a Gaussian, in standard deviations: 2 √(2 ln 2).
-    return np.array([theta, half, 2.0**middle, 2 * np.sqrt(2 * np.log(2)) * width])
+    return np.array([theta, half, 2.0**middle, FULL_WIDTH * width])
 
 
 @at_door

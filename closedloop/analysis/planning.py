@@ -32,7 +32,7 @@ from closedloop.analysis.students import welch
 from closedloop.checks import check_number, check_positive, check_whole, check_within
 from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import FloatArray
-from closedloop.loop.settings import Timing
+from closedloop.loop.settings import Settings, Timing
 from closedloop.seeds import named_generator
 from closedloop.signatures import at_door
 
@@ -114,12 +114,12 @@ class Design:
 
     generations: int = 25
     per_generation: int = 40
-    repeats: int = 1
-    retest_repeats: int = 10
-    interleave: int = 2
+    repeats: int = Settings.repeats
+    retest_repeats: int = Settings.retest_repeats
+    interleave: int = Settings.interleave
     references: int = 160
-    candidates: int = 5
-    retries: int = 2
+    candidates: int = Settings.retest_candidates
+    retries: int = Settings.retries
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

@@ -11,10 +11,11 @@ import typer
 
 from closedloop.cli.console import console, say, tell
 from closedloop.cli.options import Command
+from closedloop.cli.show import FIGURES
 from closedloop.cli.tables import show_table
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import complete
-from closedloop.loop.settings import Timing, check_options, option, settings
+from closedloop.loop.settings import Settings, Timing, check_options, option, settings
 from closedloop.readable import percent
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class PlanPart:
     references: int = option(
         default=160, least=0, help="Photographs that are surveyed before, each shown once; those of evolve are 160."
     )
-    interleave: int = option(default=2, least=0, help="References shown in each generation.")
+    interleave: int = option(default=Settings.interleave, least=0, help="References shown in each generation.")
     presentations: int | None = option(
         default=None,
         least=1,
@@ -105,8 +106,8 @@ def plan(
     if run is None and (asked := sorted({"thread", "resamples", "sure"} & given.keys())):
         raise InvalidArgumentError(f"{asked[0]}: expected the folder of a pilot beside it: closedloop plan RUN.")
     numbers = {name: _numbers(name, getattr(chosen, name)) for name in ("generations", "repeats", "retest_repeats")}
-    if chosen.figure is not None and chosen.figure.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise InvalidArgumentError(f"figure: expected a name that ends in .png, .pdf or .svg, got {chosen.figure}.")
+    if chosen.figure is not None and chosen.figure.suffix.lower() not in FIGURES:
+        raise InvalidArgumentError(f"figure: expected a name ending in {', '.join(FIGURES)}, got {chosen.figure}.")
     models, shown = _models(run, chosen)
     found = planned_for(
         models,

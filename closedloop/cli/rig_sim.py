@@ -16,6 +16,7 @@ from closedloop.errors import InvalidArgumentError
 from closedloop.interfaces import Resolved, Subject
 from closedloop.loop.parts import SubjectPart, UnitPart
 from closedloop.loop.settings import Timing, option, settings
+from closedloop.rigs.places import RIG
 
 
 @settings
@@ -23,7 +24,7 @@ class RigPart:
     """The rig around a subject."""
 
     listen: str = option(
-        default="zmq://127.0.0.1:5570",
+        default=f"zmq://{RIG}",
         metavar="ADDRESS",
         help="Where it is asked: zmq://HOST:PORT (extra rig), or folder:DIR.",
     )

@@ -15,6 +15,7 @@ from closedloop.cli.options import Command
 from closedloop.errors import InvalidArgumentError
 from closedloop.loop.parts import RunPart
 from closedloop.loop.settings import option, settings
+from closedloop.rigs.places import SESSION
 
 if TYPE_CHECKING:
     from closedloop.loop.experiment import Experiment
@@ -29,7 +30,7 @@ class ServePart:
     """Where the session is asked."""
 
     listen: str | None = option(
-        default=None, metavar="HOST:PORT", shown="127.0.0.1:5580", help="Where the rig asks; port 0 for a free one."
+        default=None, metavar="HOST:PORT", shown=SESSION, help="Where the rig asks; port 0 for a free one."
     )
     journal: Path | None = option(
         default=None,

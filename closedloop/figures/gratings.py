@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from closedloop.analysis.fitting import Grouped
-from closedloop.analysis.gratings import GratingTable, bump, fit_gratings, grating_responses, tuned
+from closedloop.analysis.gratings import FULL_WIDTH, GratingTable, bump, fit_gratings, grating_responses, tuned
 from closedloop.errors import InvalidArgumentError
 from closedloop.figures.style import COLOUR_MAP, EVOLVED, INK, NATURAL, caption, colour_bar, dress
 from closedloop.images.patterns import Screen
@@ -86,7 +86,7 @@ def _parameters(fit: xr.Dataset) -> FloatArray:
         for n in ("preferred_orientation_deg", "half_width_deg", "preferred_cycles_per_image", "bandwidth_octaves")
     )
     kappa = np.log(2) / max(1 - np.cos(2 * np.deg2rad(half)), 1e-12)
-    return np.array([theta, np.log(kappa), np.log2(cycles), np.log(octaves / (2 * np.sqrt(2 * np.log(2))))])
+    return np.array([theta, np.log(kappa), np.log2(cycles), np.log(octaves / FULL_WIDTH)])
 
 
 def _draw_fit(

@@ -29,6 +29,8 @@ EVOLVED = "#D55E00"
 NATURAL = "#0072B2"
 #: Colour of what a model of the subject proposed.
 TWIN = "#009E73"
+#: Colour of what may be chance.
+UNSURE = "#8A8A8A"
 #: Colour of words and of the lines around axes.
 INK = "#333333"
 #: Colours of threads, in their order; then they begin again with other dashes.

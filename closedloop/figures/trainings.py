@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from closedloop.analysis.observations import changes_of, seeds_of, trained_change, trained_layers
 from closedloop.figures.allocation import HELPS, HURTS
-from closedloop.figures.style import INK, caption, dress
+from closedloop.figures.style import INK, UNSURE, caption, dress
 from closedloop.interfaces import FloatArray
 from closedloop.readable import percent
 from closedloop.signatures import at_door
@@ -68,7 +68,7 @@ def _draw_row(ax: Axes, row: int, one: xr.Dataset, middle: str, worse: int) -> N
         worse: 1 where values above 0 are for the worse, -1 where those below are.
     """
     low, high = float(one["low"]), float(one["high"])
-    colour = "#8A8A8A"  # grey: it differs from 0 by no more than chance
+    colour = UNSURE
     if low > 0 or high < 0:
         colour = HURTS if (low > 0) == (worse > 0) else HELPS
     seeds: FloatArray = one["by_seed"].values

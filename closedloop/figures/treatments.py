@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closedloop.analysis.treatments import NONE, TREATED, judged_treatments, verdict
-from closedloop.figures.style import EVOLVED, INK, NATURAL, caption, dress, line_style, new_axes
+from closedloop.figures.style import EVOLVED, INK, NATURAL, UNSURE, caption, dress, line_style, new_axes
 from closedloop.readable import percent
 from closedloop.signatures import at_door
 
@@ -55,7 +55,7 @@ def plot_judgement(recording: xr.Dataset, ax: Axes | None = None) -> Axes:
         one = found.isel(treatment=i)
         known = "worst_gain_low" in one
         word = verdict(float(one["worst_gain_low"]), float(one["worst_gain_high"])) if known and name != NONE else ""
-        colour = {"helps": NATURAL, "hurts": EVOLVED}.get(word, "#8A8A8A")  # grey: no effect is shown
+        colour = {"helps": NATURAL, "hurts": EVOLVED}.get(word, UNSURE)
         seeds = one["worst_by_seed"].values
         ax.plot(seeds, np.full(len(seeds), i) + 0.18, "o", ms=3, color=colour, alpha=0.45, mew=0)
         low, high = float(one["worst_low"]), float(one["worst_high"])

@@ -16,6 +16,9 @@ from PIL import Image
 from closedloop.figures.style import INK, whole_figure
 from closedloop.images.movies import encode_webp
 
+#: The longest side, in pixels, of the pictures that stand small on a page.
+SMALL_PX = 160
+
 
 def inline_svg(drawn: Axes | Figure, prefix: str, label: str) -> Markup:
     """Returns a figure, or that of some axes, as an inline SVG element that is legible in light and dark.

@@ -22,7 +22,7 @@ from closedloop.loop.protocol import RunTable
 from closedloop.readable import number
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
-from closedloop.report.embedding import picture
+from closedloop.report.embedding import SMALL_PX, picture
 from closedloop.report.frame import page_of
 
 #: Runs that are shown at each end, and reasons of failures.
@@ -154,7 +154,7 @@ def _tile(folder: Path, out: Path, row: pd.Series[Any], value: str, differ: Sequ
     axes = [f"{name} {row[f'{AXIS}{name}']}" for name in differ if row[f"{AXIS}{name}"]]
     note = "; ".join([str(row["target"]), *axes])
     link = os.path.relpath(path, out.resolve().parent) if path.exists() else ""
-    return RunTile(picture(image, f"evolved image of {row['run']}", 160), f"{row[value]:.3g}", note, link)
+    return RunTile(picture(image, f"evolved image of {row['run']}", SMALL_PX), f"{row[value]:.3g}", note, link)
 
 
 def _finite(values: Any) -> FloatArray:

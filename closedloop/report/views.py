@@ -50,12 +50,9 @@ from closedloop.recording.layout import recorded_form
 from closedloop.recording.pictures import Pictures
 from closedloop.recording.reader import open_recording
 from closedloop.recording.titles import recorded_title, recorded_titles
-from closedloop.report.embedding import inline_svg, picture
+from closedloop.report.embedding import SMALL_PX, inline_svg, picture
 from closedloop.report.repeating import commands, experiment_text, objects
 from closedloop.report.wording import estimate, natural_rows, presentations, table_rows, verdict
-
-#: The longest side, in pixels, of the pictures that stand small on a page.
-SMALL_PX = 160
 
 
 @dataclass(frozen=True)

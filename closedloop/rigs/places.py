@@ -9,6 +9,8 @@ from closedloop.errors import InvalidArgumentError
 
 #: The largest number of a port.
 LAST_PORT = 65_535
+#: Where a rig is asked, and where a session is asked by a rig, unless something else is said.
+RIG, SESSION = "127.0.0.1:5570", "127.0.0.1:5580"
 
 
 def split_place(place: str) -> tuple[str, int] | None:

@@ -28,7 +28,7 @@ from closedloop.images.eight_bit import encode_png, from_bytes
 from closedloop.rigs.journal import Journal
 from closedloop.rigs.messages import Message, encoded, refusal, refuse_constant
 from closedloop.rigs.pixels import ENCODINGS
-from closedloop.rigs.places import is_loopback, parse_place
+from closedloop.rigs.places import SESSION, is_loopback, parse_place
 from closedloop.rigs.reading import gives_spikes, read_answer
 from closedloop.rigs.server import RigServer, Tell
 
@@ -200,7 +200,7 @@ class DeskTransport:
 
     def __init__(self, place: str, desk: Desk, journal: str | Path, token: bytes | None = None) -> None:
         self.desk = desk
-        host, port = parse_place("listen", place, "127.0.0.1:5580")
+        host, port = parse_place("listen", place, SESSION)
         if token is None and not is_loopback(host):
             raise InvalidArgumentError(
                 f"listen: other computers reach {place}; give both sides a token (--token-file, of mode 0600), or "

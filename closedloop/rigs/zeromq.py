@@ -7,10 +7,7 @@ from typing import Any, final
 
 from closedloop.errors import InvalidArgumentError, RigError, require
 from closedloop.rigs.messages import Message, frames_of, opened, refusal
-from closedloop.rigs.places import is_loopback, joined_place, parse_place
-
-#: What a place looks like, for errors.
-EXAMPLE = "127.0.0.1:5570"
+from closedloop.rigs.places import RIG, is_loopback, joined_place, parse_place
 
 
 def _zmq() -> Any:
@@ -30,7 +27,7 @@ class ZmqTransport:
 
     def __init__(self, place: str, token: bytes | None = None) -> None:
         self.address: str = f"zmq://{place}"
-        self._host, self._port = parse_place("address", place, EXAMPLE)
+        self._host, self._port = parse_place("address", place, RIG)
         self._token = token
         self._zmq = _zmq()
         self._context = self._zmq.Context()
@@ -94,7 +91,7 @@ class ZmqListener:
     """
 
     def __init__(self, place: str, token: bytes | None = None) -> None:
-        zmq, (host, port) = _zmq(), parse_place("listen", place, EXAMPLE)
+        zmq, (host, port) = _zmq(), parse_place("listen", place, RIG)
         if token is None and not is_loopback(host):
             raise InvalidArgumentError(
                 f"listen: {host} can be reached from other computers; give both sides a token (a file of mode 0600, "

@@ -99,11 +99,13 @@ def test_recorded_images_have_the_defaults_that_are_shown(tmp_path):
 
 
 def test_defaults_that_belong_to_others_are_theirs():
-    from closedloop.analysis import pilot_models, plan
+    from closedloop.analysis import Design, pilot_models, plan
     from closedloop.gradients.allocation import Allocator
     from closedloop.gradients.attribution import attribute
+    from closedloop.images.sets import folder_images
     from closedloop.optimizers.elites import MapElites
     from closedloop.protocols import landscape
+    from closedloop.references import __path__ as references
     from closedloop.subjects import TorchSubject
 
     def default(function, name):
@@ -122,6 +124,9 @@ def test_defaults_that_belong_to_others_are_theirs():
     shown = find_command("plan").fields()
     for name, function in {"success": plan, "wanted": plan, "alpha": plan, "resamples": pilot_models}.items():
         assert shown[name][0].default == default(function, name)
+    for name in ("per_generation", "references", "interleave"):
+        assert shown[name][0].default == default(Design, name)
+    assert default(Design, "references") == len(folder_images(references[0])[0])
     shown = find_command("lca").fields()
     for name in ("rule", "tolerance", "batch_norm"):
         assert shown[name][0].default == default(Allocator, name)
