@@ -6,6 +6,7 @@ import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -67,13 +68,14 @@ def view(
     with listen(host, given.get("port"), token) as listening:
         subject = _subject(given, runs)
         generator = _generator(given)
-        app = create_app(subject, runs=runs, **folders, generator=generator, token=token, hosts=(*LOCAL, host, *names))
-        address = address_of(listening, token)
+        address, elsewhere = address_of(listening, token), address_of(listening, token, elsewhere=True)
+        hosts = (*LOCAL, host, urlsplit(elsewhere).hostname or host, *names)
+        app = create_app(subject, runs=runs, **folders, generator=generator, token=token, hosts=hosts)
         shown = [*([] if subject is None else [subject.name]), *([] if runs is None else [f"runs in {runs}"])]
         shown += [f"{name} in {path}" for name, path in folders.items() if path is not None]
         say(f"{', '.join(shown)}: {address}")
         if not is_loopback(host):
-            say(f"From another computer: {address_of(listening, token, elsewhere=True)}")
+            say(f"From another computer: {elsewhere}")
             tell("Whoever reaches this computer and has the token sees it. The connection is not encrypted.", "yellow")
         tell("Ctrl-C stops it.")
         try:

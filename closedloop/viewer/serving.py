@@ -87,9 +87,14 @@ def listen(host: str = HERE, port: int | None = None, token: str | None = None) 
             return _bound(host, number)
         except OSError as error:
             trouble = error
+            if error.errno != errno.EADDRINUSE:
+                break
     if trouble.errno == errno.EADDRNOTAVAIL:
         raise InvalidArgumentError(f"host: {host[:60]} is no address of this computer; give one that is, or 0.0.0.0.")
-    found = "all of them are taken" if port is None else trouble.strerror or str(trouble)
+    why = trouble.strerror or str(trouble)
+    if trouble.errno not in (errno.EADDRINUSE, errno.EACCES):  # it is not the port's fault
+        raise InvalidArgumentError(f"host: cannot listen at {host[:60]} ({why}); give another address.")
+    found = "all of them are taken" if port is None else why
     raise InvalidArgumentError(
         f"port: cannot listen at {host[:60]} on port {f'{wanted[0]} to {wanted[-1]}' if port is None else port}: "
         f"{found}; choose another one, or leave it out for the next that is free."

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from closedloop.cli import main
 from closedloop.images import encode_png
@@ -45,6 +46,17 @@ def test_other_computers_need_a_token(served, capsys):
     assert "not encrypted" in said
     (elsewhere,) = re.findall(r"From another computer: http://([\w.-]+):\d+/\?token=secret1234", said)
     assert elsewhere != "0.0.0.0"
+
+
+def test_the_name_that_is_told_is_answered(served, capsys, monkeypatch, tmp_path):
+    """In no network the computer's name stands for its address."""
+    monkeypatch.setattr(serving, "_outward", lambda family: "Rig-Room")
+    main(["view", str(tmp_path), "--host", "0.0.0.0", "--token", "secret1234", "--no-browser"])
+    ((app, _),) = served
+    assert "http://Rig-Room:" in capsys.readouterr().out
+    asking = TestClient(app, base_url="http://10.0.0.7:8765", follow_redirects=False)
+    for name, status in (("rig-room:8765", 303), ("elsewhere:8765", 403)):
+        assert asking.get("/api/health?token=secret1234", headers={"host": name}).status_code == status
 
 
 @pytest.mark.parametrize(

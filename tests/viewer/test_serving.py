@@ -33,6 +33,10 @@ def test_a_taken_port_is_an_error_or_the_next_one_is_taken():
         ({"port": 70000}, "expected 0 to 65535"),
         ({"host": "203.0.113.9", "token": "secret12", "port": 0}, "is no address of this computer"),
         ({"host": "203.0.113.9", "token": "secret12"}, "host: 203.0.113.9 is no address of this computer; give one"),
+        (
+            {"host": "::ffff:127.0.0.1", "token": "secret12"},
+            r"host: cannot listen at ::ffff:127.0.0.1 \(.*\); give another",
+        ),
     ],
 )
 def test_an_address_that_is_none_is_refused(arguments, said):
