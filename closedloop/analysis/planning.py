@@ -103,7 +103,7 @@ class Design:
 
     Attributes:
         generations: Generations of the evolution.
-        per_generation: Different images in each.
+        per_generation: Different images in each; by default those of `auto`.
         repeats: Presentations of each.
         retest_repeats: Fresh presentations of an image in each re-test.
         interleave: References in each generation.
@@ -112,8 +112,8 @@ class Design:
         retries: How often a lost presentation is shown again.
     """
 
-    generations: int = 25
-    per_generation: int = 40
+    generations: int = 100
+    per_generation: int = 10
     repeats: int = Settings.repeats
     retest_repeats: int = Settings.retest_repeats
     interleave: int = Settings.interleave
@@ -295,7 +295,7 @@ def _welch_p(a: FloatArray, b: FloatArray) -> FloatArray:
 def plan(
     models: NoiseModel | Sequence[NoiseModel],
     *,
-    generations: Sequence[int] = (5, 10, 20, 30, 40, 60),
+    generations: Sequence[int] = (20, 40, 80, 120, 160, 240),
     repeats: Sequence[int] = (1,),
     retest_repeats: Sequence[int] = (10, 20, 40),
     design: Design | None = None,

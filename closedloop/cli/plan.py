@@ -16,7 +16,8 @@ from closedloop.cli.tables import show_table
 from closedloop.errors import InvalidArgumentError
 from closedloop.files import complete
 from closedloop.loop.settings import Settings, Timing, check_options, option, settings
-from closedloop.readable import percent
+from closedloop.readable import counted, percent
+from closedloop.recipes import OPTIMIZER
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,10 +63,12 @@ class PlanPart:
     spread: float | None = option(
         default=None, shown="0", help="Standard deviation of log(ceiling) over units; 0 for one unit."
     )
-    generations: str = option(default="5,10,20,30,40,60", metavar="N,N,…", help="Generations to consider.")
+    generations: str = option(default="20,40,80,120,160,240", metavar="N,N,…", help="Generations to consider.")
     repeats: str = option(default="1", metavar="N,N,…", help="Presentations of each evolving image to consider.")
     retest_repeats: str = option(default="10,20,40", metavar="N,N,…", help="Presentations in a re-test to consider.")
-    per_generation: int = option(default=40, least=1, help="Different images in a generation.")
+    per_generation: int = option(
+        default=10, least=1, help="Different images in a generation, as many as the optimizer asks for: auto for 10."
+    )
     references: int = option(
         default=160, least=0, help="Photographs that are surveyed before, each shown once; those of evolve are 160."
     )
@@ -226,10 +229,15 @@ def _design(found: xr.Dataset, which: str, chosen: PlanPart) -> str:
     options = [f"--images {int(best['images'])}", f"--retest-repeats {retests}"]
     options += [f"--repeats {repeats}"] if repeats > 1 else []
     options += [f"--interleave {chosen.interleave}"] if chosen.interleave != PlanPart.interleave else []
+    if chosen.per_generation != PlanPart.per_generation:
+        options.append(f"--optimizer '{{name: {OPTIMIZER}, population: {chosen.per_generation}}}'")
+    if chosen.references != PlanPart.references:
+        options.append(f"--references {'FOLDER' if chosen.references else 'none'}")
+    folder = f" FOLDER holds {counted(chosen.references, 'photograph')}." if "--references FOLDER" in options else ""
     return (
         f"{int(best['generations'])} generations of {int(found['per_generation'])} images, each shown {repeats}×, "
         f"re-tested {retests}×: {float(best['presentations']):,.0f} presentations, {float(best['minutes']):.0f} min. "
-        f"To do it: closedloop evolve {' '.join(options)}."
+        f"To do it: closedloop evolve {' '.join(options)}.{folder}"
     )
 
 

@@ -9,6 +9,10 @@ from scipy import stats
 from closedloop.analysis import Design, NoiseModel, plan, simulated_power, success_probability, welch_power
 from closedloop.analysis.planning import _drawn_counts
 from closedloop.errors import InvalidArgumentError
+from closedloop.generators import Fourier
+from closedloop.optimizers import load_optimizer
+from closedloop.protocols import evolve
+from closedloop.subjects import GaborSubject
 
 
 def test_power_of_welch_is_that_of_student_for_equal_variances():
@@ -70,7 +74,15 @@ def test_more_costs_more_and_finds_more():
         assert (found["power"].diff(axis) > -1e-9).all()
         assert (found["presentations"].diff(axis) > 0).all()
     assert np.isnan(found["low"]).all()
-    assert found["images"].sel(generations=20, repeats=2, retest_repeats=10) == 20 * 40 * 2
+    assert found["images"].sel(generations=20, repeats=2, retest_repeats=10) == 20 * 10 * 2
+
+
+def test_a_design_counts_what_an_evolution_shows():
+    subject, generator = GaborSubject(resolution=16), Fourier(16, 2)
+    numbers = {"images": 30, "retest_repeats": 2, "progress": False}
+    naturals = np.random.default_rng(0).random((6, 3, 16, 16), np.float32)
+    found = evolve(subject, generator, load_optimizer("auto", generator.space), references=naturals, **numbers)
+    assert Design(generations=3, references=6, retest_repeats=2).presentations(0) == found.sizes["presentation"]
 
 
 def test_the_cheapest_design_reaches_what_is_wanted_and_no_cheaper_one_does():

@@ -103,6 +103,7 @@ def test_defaults_that_belong_to_others_are_theirs():
     from closedloop.gradients.allocation import Allocator
     from closedloop.gradients.attribution import attribute
     from closedloop.images.sets import folder_images
+    from closedloop.optimizers import Auto
     from closedloop.optimizers.elites import MapElites
     from closedloop.protocols import landscape
     from closedloop.references import __path__ as references
@@ -126,6 +127,7 @@ def test_defaults_that_belong_to_others_are_theirs():
         assert shown[name][0].default == default(function, name)
     for name in ("per_generation", "references", "interleave"):
         assert shown[name][0].default == default(Design, name)
+    assert default(Design, "per_generation") == default(Auto, "population")
     assert default(Design, "references") == len(folder_images(references[0])[0])
     shown = find_command("lca").fields()
     for name in ("rule", "tolerance", "batch_norm"):

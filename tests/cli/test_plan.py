@@ -30,29 +30,31 @@ def test_what_there_is_time_for(capsys):
         main(["plan", *words])
         return capsys.readouterr().out.replace("\n", " ")
 
-    text = said("--generations", "10,20", "--interleave", "3")
+    text = said("--generations", "40,80", "--interleave", "3")
     assert (
-        "1,326 presentations, 4 min. To do it: closedloop evolve --images 800 --retest-repeats 20 --interleave 3."
+        "1,516 presentations, 5 min. To do it: closedloop evolve --images 800 --retest-repeats 20 --interleave 3."
         in text
     )
-    text = said("--presentations", "1000", "--references", "40", "--generations", "10,20")
-    assert "No design of at most 1,000 presentations reaches 0.8; the best one reaches 0.34: 10 generations" in text
-    assert "closedloop evolve --images 400 --retest-repeats 40" in text
+    text = said("--presentations", "1000", "--references", "40", "--generations", "40,80")
+    assert "No design of at most 1,000 presentations reaches 0.8; the best one reaches 0.28: 40 generations" in text
+    assert "evolve --images 400 --retest-repeats 20 --references FOLDER. FOLDER holds 40 photographs." in text
+    text = said("--generations", "20", "--per-generation", "40", "--references", "0")
+    assert "--optimizer '{name: auto, population: 40}' --references none." in text
     text = said("--presentations", "500")
-    assert "No design of at most 500 presentations is among them; the shortest takes 516. Consider fewer" in text
+    assert "No design of at most 500 presentations is among them; the shortest takes 547. Consider fewer" in text
 
 
 def test_a_pilot(capsys, tmp_path):
     generator = Fourier(16, 2)
     subject = Poisson(GaborSubject(resolution=16), best=1.0, seed=1)
     evolve(subject, generator, CMAES(generator.space, population=10), images=80, save=tmp_path / "run", progress=False)
-    main(["plan", str(tmp_path / "run"), "--resamples", "20", "--generations", "4,8", "--repeats", "1,2", "--sure"])
+    main(["plan", str(tmp_path / "run"), "--resamples", "20", "--generations", "16,32", "--repeats", "1,2", "--sure"])
     text = capsys.readouterr().out
     assert "Measured in" in text
     assert len(re.findall(r"\d\.\d\d \d\.\d\d–\d\.\d\d", text)) == 12
     assert "of 20 bootstrap resamples" in text.replace("\n", " ")
     assert "The pilot evolved 80 images: what lies far beyond is its fitted curve" in text.replace("\n", " ")
-    main(["plan", str(tmp_path / "run"), "--resamples", "2", "--generations", "2,4"])
+    main(["plan", str(tmp_path / "run"), "--resamples", "2", "--generations", "8,16"])
     assert "The pilot evolved" not in capsys.readouterr().out
 
 
