@@ -387,7 +387,7 @@ class Development:
     def begin(self, recording: Recording) -> None:
         """Keeps the fixed set beside the data, takes the training up, and reads what was evolved so far."""
         keep_references(recording, self.references)
-        if self._at.look:
+        if self._done:
             self._read_back(recording.dataset())
         self._folder = None if recording.path is None else recording.path / WITHIN
         try:
@@ -398,7 +398,7 @@ class Development:
         begin_progress(self._progress, self._done, self._all)  # last, for what does not begin is not ended
 
     def _read_back(self, committed: xr.Dataset) -> None:
-        """Takes the images that were evolved at looks before from what is committed."""
+        """Takes the images that were evolved so far, at this look too, from what is committed."""
         rows = np.flatnonzero((committed["kind"].values == "retest") & (committed["repeat"].values == 0))
         names, images = committed["stimulus_id"].values[rows], committed["image"].values[rows]
         self._made = dict(zip(names.tolist(), images, strict=True))

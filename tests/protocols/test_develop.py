@@ -125,6 +125,13 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(task, tmp_path, done, w
     assert resume(tmp_path / "run").identical(found)
 
 
+def test_what_was_evolved_before_a_stop_within_the_first_look_is_shown_again_later(task, tmp_path, whole):
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        develop(**task, **FOLLOWED, **PARTS, save=tmp_path / "run", progress=stop_at(2))
+    resume(tmp_path / "run", progress=False)
+    assert open_recording(tmp_path / "run").load().equals(whole[0])
+
+
 def test_training_that_was_stopped_between_two_looks_goes_on(task, tmp_path, whole, monkeypatch):
     from closedloop.protocols.lca import LossChangeAllocation
 
