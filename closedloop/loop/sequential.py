@@ -58,7 +58,7 @@ def chance_of_gain(history: Sequence[Scored], images: int, gain: float) -> float
     weight = -0.5 * np.log(n * spread) - (n - 2) / 2 * np.log(rest)
     # Of the rise to come, b · future, and of the share of the present mean a + b that it must exceed.
     asked, scale = gain * np.abs(a + b), future * np.sqrt(rest / (n - 2) / spread)
-    chance = stdtr(n - 2, (b * future - asked) / np.maximum(scale, 1e-300))  # all of scipy.stats takes 1.5 s to import
+    chance = stdtr(n - 2, (b * future - asked) / np.maximum(scale, 1e-300))  # scipy.stats is slow to import
     share = np.exp(weight - weight.max())
     return float((share * chance).sum() / share.sum())
 
