@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import h5py
 import numpy as np
 import pynapple
 import pytest
@@ -105,6 +106,22 @@ def test_pictures_are_read_from_the_file_where_none_can_be_made(run, file, tmp_p
     np.testing.assert_array_equal(pictured.several(names), expected)
     assert pictured.reference(ids[~evolved][0]).shape == expected[0].shape
     assert show(recording).axes
+
+
+@pytest.mark.parametrize("written", [lambda images: images / 255, lambda images: images * np.uint16(257)])
+def test_pictures_that_another_program_wrote_anew_are_not_taken_for_8_bits(run, file, tmp_path, written):
+    """Fractions would be black."""
+    path = tmp_path / "again.nwb"
+    path.write_bytes(file.read_bytes())
+    with h5py.File(path, "r+") as content:
+        held = content["stimulus/presentation/evolved_images"]
+        changed, about = written(held["data"][:]), dict(held["data"].attrs)
+        del held["data"]
+        held.create_dataset("data", data=changed).attrs.update(about)
+    recording = open_recording(run)
+    name = recording["stimulus_id"].values[recording["thread"].values == "fourier"][0]
+    assert list(pictures.pictures_in(file, [name], reference=False)) == [name]
+    assert pictures.pictures_in(path, [name], reference=False) == {}
 
 
 def test_what_pynapple_reads(run, file):

@@ -33,9 +33,10 @@ def pictures_in(path: Path, names: Sequence[str], reference: bool) -> dict[str, 
             file = io.read()
             kind = "reference_images" if reference else "evolved_images"
             if kind in file.stimulus_template:
-                held = {str(image.description): image.data for image in file.stimulus_template[kind].images.values()}
-                return {name: _rgb(held[name][:]) for name in names if name in held and _size(held[name].shape) <= MOST}
-            if reference or kind not in file.stimulus or _size(file.stimulus[kind].data.shape[1:]) > MOST:
+                images = file.stimulus_template[kind].images.values()
+                held = {str(image.description): image.data for image in images if _is_picture(image.data, 0)}
+                return {name: _rgb(held[name][:]) for name in names if name in held}
+            if reference or kind not in file.stimulus or not _is_picture(file.stimulus[kind].data, 1):
                 return {}
             frames, data = _frames(file.trials), file.stimulus[kind].data
             return {name: _rgb(data[frames[name]]) for name in names if name in frames}
@@ -50,11 +51,17 @@ def _frames(trials: Any) -> dict[str, int]:
     return {name: frame for frame, name in reversed(list(enumerate(shown)))}
 
 
-def _size(shape: Sequence[int]) -> float:
-    return float(np.prod(shape, dtype=float))
+def _is_picture(data: Any, axes: int) -> bool:
+    """Tells whether values, after so many axes, are 8-bit pictures ``(h, w)`` or ``(h, w, 3)`` of a size to be shown.
+
+    Another program may have written them anew, as fractions or with a channel of opacity.
+    """
+    shape = tuple(data.shape)[axes:]
+    flat = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+    return bool(flat and np.dtype(data.dtype) == np.uint8 and 0 < np.prod(shape, dtype=float) <= MOST)
 
 
 def _rgb(image: Any) -> NDArray[np.uint8]:
     """Returns a picture ``(h, w)`` or ``(h, w, 3)`` in colours."""
-    values = np.asarray(image, np.uint8)
+    values: NDArray[np.uint8] = np.asarray(image)
     return np.repeat(values[..., None], 3, -1) if values.ndim == 2 else values
