@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from functools import partial
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from closedloop.errors import CompanyWarning, InvalidArgumentError, closest, reason
+from closedloop.networks.lanes import Engine, quicker
 from closedloop.networks.modules import dtype_of, same_buffers
 from closedloop.networks.sessions import session_options
 from closedloop.seeds import named_generator
@@ -30,29 +32,10 @@ from closedloop.seeds import named_generator
 PARITY = 1e-3
 #: Images in the probe batch of a network.
 PROBE_BATCH = 8
-#: Entries that one thread takes at a time where that is quicker: what lies between two layers stays in its caches.
-FEW = 2
 
 
 class EngineWarning(UserWarning):
     """A fast engine could not be used; a slower one is."""
-
-
-class Engine(Protocol):
-    """Runs a module on arrays.
-
-    Attributes:
-        name: "eager", "compile" or "onnx".
-        runs_torch: Whether the module itself, or code of torch made from it, runs at each call, and must be kept from
-            changing (see `closedloop.networks.modules.undisturbed`).
-    """
-
-    name: str
-    runs_torch: bool
-
-    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turns inputs ``(n, …)`` float32 into outputs, joined along axis 1: ``(n, width, …)`` float32."""
-        ...
 
 
 @final
@@ -101,18 +84,22 @@ class Compiled:
 
 @final
 class Onnx:
-    """ONNX Runtime on the CPU. The exported graph holds only what the outputs need."""
+    """ONNX Runtime on the CPU.
+
+    Args:
+        graph: What `export_onnx` gives; it holds only what the outputs need.
+        threads: How many compute.
+    """
 
     name: str = "onnx"
     runs_torch: bool = False
 
-    def __init__(self, module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> None:
+    def __init__(self, graph: bytes, threads: int) -> None:
         import onnxruntime
 
-        options = session_options(torch.get_num_threads())
-        graph = export_onnx(module, example, input_name, outputs)
+        options = session_options(threads)
         self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
-        self._input = input_name
+        self._input: str = self._session.get_inputs()[0].name
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Runs inputs ``(n, …)`` as `Engine` says."""
@@ -140,22 +127,6 @@ class OneByOne:
     def _alone(self, entry: NDArray[np.float32]) -> NDArray[np.float32]:
         with same_buffers(self._module) if self.runs_torch else nullcontext():
             return self._engine(entry)
-
-
-@final
-class InParts:
-    """An engine that is given a few of its inputs at a time; they give what they give together, bit by bit."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.name: str = engine.name
-        self.runs_torch: bool = engine.runs_torch
-
-    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Runs inputs ``(n, …)`` as `Engine` says, `FEW` at a time."""
-        if len(inputs) <= FEW:
-            return self._engine(inputs)
-        return np.concatenate([self._engine(inputs[i : i + FEW]) for i in range(0, len(inputs), FEW)])
 
 
 def export_onnx(module: nn.Module, example: Tensor, input_name: str, outputs: int = 1) -> bytes:
@@ -253,17 +224,22 @@ def build_engine(
         return eager
     example = torch.from_numpy(batch[: 1 if look.company else 2]).to(device)
 
+    threads, one = torch.get_num_threads(), None
+
     def build() -> Engine:
+        nonlocal one
         fast: Engine
         if choice == "compile":
             fast = Compiled(module, device, example)
         else:
-            fast = Onnx(module, example, input_name, max(1, len(widths)))
+            graph = export_onnx(module, example, input_name, max(1, len(widths)))
+            fast, one = Onnx(graph, threads), partial(Onnx, graph, 1)
         return OneByOne(fast, module) if look.company else fast
 
     try:
         fast, gain = _checked(build, look, batch, widths)
-        fast = _in_parts(fast, batch) if device.type == "cpu" else fast
+        if device.type == "cpu" and not look.company:
+            fast = quicker(fast, batch, threads, one)
     except InvalidArgumentError as error:
         if choice != "auto":
             raise
@@ -356,23 +332,6 @@ def _checked(
             f"expected at most {PARITY:.0e}."
         )
     return engine, look.seconds / max(quick, 1e-9)
-
-
-def _in_parts(engine: Engine, batch: NDArray[np.float32]) -> Engine:
-    """Returns an engine that takes a few entries at a time, where one thread is quicker so and no bit differs.
-
-    A large batch's activations go through memory, layer by layer; those of two images stay in the caches of a core.
-    Several threads share the work of each layer, and there is too little of it in two images.
-    """
-    if torch.get_num_threads() > 1 or isinstance(engine, OneByOne):
-        return engine
-    parts, odd = InParts(engine), len(batch) - 1  # so that a last one stands alone
-    began = time.thread_time()  # of this one thread, whatever else the processor does
-    few = parts(batch[:odd])
-    between = time.thread_time()
-    whole = engine(batch[:odd])
-    slower = time.thread_time() - between > 1.05 * (between - began)  # by 5 % at least
-    return parts if slower and np.array_equal(few, whole, equal_nan=True) else engine
 
 
 def probe_batch(resolution: int) -> NDArray[np.float32]:

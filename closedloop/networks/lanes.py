@@ -1,0 +1,113 @@
+"""How a batch goes over the cores: all of it through every layer at once, or a few entries at a time on each core.
+
+A large batch's activations go through memory, layer by layer; those of two images stay in the caches of a core. Threads
+that share the work of each layer must also wait for each other after each one. So where it is quicker, and gives the
+same bits, every core takes images of its own. Then a batch of ten is as quick, image for image, as one of forty.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Entries that one core takes at a time: what lies between two layers stays in its caches.
+FEW = 2
+#: How much quicker it must be that each core takes entries of its own, to be done so.
+QUICKER = 1.05
+
+
+class Engine(Protocol):
+    """Runs a module on arrays.
+
+    Attributes:
+        name: "eager", "compile" or "onnx".
+        runs_torch: Whether the module itself, or code of torch made from it, runs at each call, and must be kept from
+            changing (see `closedloop.networks.modules.undisturbed`).
+    """
+
+    name: str
+    runs_torch: bool
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turns inputs ``(n, …)`` float32 into outputs, joined along axis 1: ``(n, width, …)`` float32."""
+        ...
+
+
+@final
+class InParts:
+    """An engine that is given a few of its inputs at a time; they give what they give together, bit by bit."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name: str = engine.name
+        self.runs_torch: bool = engine.runs_torch
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Runs inputs ``(n, …)`` as `Engine` says, `FEW` at a time."""
+        if len(inputs) <= FEW:
+            return self._engine(inputs)
+        return np.concatenate([self._engine(inputs[i : i + FEW]) for i in range(0, len(inputs), FEW)])
+
+
+@final
+class SideBySide:
+    """An engine of which every core takes entries of its own; they give what they give together, bit by bit.
+
+    Args:
+        whole: The engine that uses all cores for one entry; it takes what is too little to be shared out.
+        one: The same graph on one thread, which several may call at once.
+        lanes: How many cores there are.
+    """
+
+    def __init__(self, whole: Engine, one: Engine, lanes: int) -> None:
+        self._whole, self._part, self._lanes = whole, InParts(one), lanes
+        self._pool: ThreadPoolExecutor | None = None
+        self.name: str = whole.name
+        self.runs_torch: bool = whole.runs_torch
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Runs inputs ``(n, …)`` as `Engine` says, a share on each core."""
+        if len(inputs) < self._lanes:
+            return self._whole(inputs)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._lanes - 1, "closedloop-lane")
+        own, *others = np.array_split(inputs, self._lanes)
+        given = [self._pool.submit(self._part, share) for share in others]
+        first = self._part(own)
+        return np.concatenate([first, *(each.result() for each in given)])
+
+
+def quicker(engine: Engine, batch: NDArray[np.float32], threads: int, one: Callable[[], Engine] | None) -> Engine:
+    """Returns the quicker way for a batch to go over the cores, of those that give the same bits.
+
+    One thread is timed by what it takes of the processor itself, whatever else that does; several by the clock.
+
+    Args:
+        engine: What runs it, with all threads.
+        batch: Inputs ``(n, …)``, at least two, on which it is timed.
+        threads: How many compute.
+        one: Makes the same engine with one thread, which several may call at once; None where there is none such.
+    """
+    if threads == 1:
+        shared: Engine = InParts(engine)
+    elif one is not None:
+        shared = SideBySide(engine, one(), threads)
+        batch = np.concatenate([batch] * -(-(threads + 1) // len(batch)))  # one for each core, and one more
+    else:
+        return engine
+    odd, clock = batch[:-1], time.thread_time if threads == 1 else time.perf_counter
+    if not np.array_equal(shared(odd), engine(odd), equal_nan=True):  # of which a last one stands alone
+        return engine
+    (few, quick), (whole, slow) = (_timed(clock, each, batch) for each in (shared, engine))
+    return shared if slow > QUICKER * quick and np.array_equal(few, whole, equal_nan=True) else engine
+
+
+def _timed(clock: Callable[[], float], engine: Engine, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Returns what an engine gives for a batch, and how long it takes; it has run before."""
+    began = clock()
+    return engine(batch), clock() - began

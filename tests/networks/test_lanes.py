@@ -1,0 +1,141 @@
+"""The ways of a batch over the cores."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from closedloop.networks import lanes
+from closedloop.networks.engines import build_engine, probe_batch
+from closedloop.networks.lanes import InParts, SideBySide, quicker
+
+
+class Clocked:
+    """Counts what it is given, and takes as long as it is told for each call and each entry."""
+
+    name, runs_torch = "clocked", False
+
+    def __init__(self, clock, call, entry, sums=False) -> None:
+        self.clock, self.call, self.entry, self.sums, self.given = clock, call, entry, sums, []
+
+    def __call__(self, inputs):
+        self.given.append(len(inputs))
+        self.clock[0] += self.call + self.entry(len(inputs)) * len(inputs)
+        return inputs + (inputs.sum() if self.sums else 0)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only `Clocked` moves, in the place of both that are read."""
+    now = [0.0]
+    monkeypatch.setattr(lanes.time, "thread_time", lambda: now[0])
+    monkeypatch.setattr(lanes.time, "perf_counter", lambda: now[0])
+    return now
+
+
+BATCH = np.random.default_rng(0).random((8, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "entry", "sums", "parted"),
+    [
+        (0.0, lambda n: 1 + n / 8, False, True),
+        (9.0, lambda n: 1.0, False, False),  # the call is dear
+        (0.0, lambda n: 1 + n / 8, True, False),  # and here it would not be the same
+    ],
+)
+def test_one_thread_takes_a_few_at_a_time_where_that_is_quicker_and_the_same(clock, call, entry, sums, parted):
+    plain = Clocked(clock, call, entry, sums)
+    engine = quicker(plain, BATCH, 1, None)
+    assert (engine is not plain) == parted
+    plain.given.clear()
+    assert len(engine(BATCH[:5])) == 5
+    assert plain.given == ([2, 2, 1] if parted else [5])
+    assert engine.name == "clocked"
+    assert len(engine(BATCH[:1])) == 1
+
+
+def test_several_threads_share_each_layer_where_there_is_no_engine_of_one(clock):
+    plain = Clocked(clock, 0.0, lambda n: 1 + n)
+    assert quicker(plain, BATCH, 2, None) is plain
+
+
+@pytest.mark.parametrize(("entry", "sums", "shared"), [(0.1, False, True), (9.0, False, False), (0.1, True, False)])
+@pytest.mark.parametrize("threads", [2, 3, 16])
+def test_each_core_takes_entries_of_its_own_where_that_is_quicker_and_the_same(clock, entry, sums, shared, threads):
+    plain, one = Clocked(clock, 0.0, lambda n: 1.0), Clocked(clock, 0.0, lambda n: entry, sums)
+    engine = quicker(plain, BATCH, threads, lambda: one)
+    assert isinstance(engine, SideBySide) == shared
+    assert (engine is plain) != shared
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 17])
+@pytest.mark.parametrize("cores", [2, 3, 4])
+def test_shares_are_put_together_in_their_order(n, cores):
+    class Named:
+        """Notes on which thread it is called."""
+
+        name, runs_torch = "named", False
+
+        def __init__(self):
+            self.given, self.threads = [], set()
+
+        def __call__(self, inputs):
+            self.given.append(len(inputs))
+            self.threads.add(threading.get_ident())
+            return inputs * 2
+
+    whole, one = Named(), Named()
+    inputs = np.arange(4 * n, dtype=np.float32).reshape(n, 4)
+    engine = SideBySide(whole, one, cores)
+    assert np.array_equal(engine(inputs), inputs * 2)
+    if n < cores:  # too little to be shared out: all cores work on it together
+        assert (whole.given, one.given) == ([n], [])
+    else:
+        assert whole.given == []
+        assert sum(one.given) == n
+        assert max(one.given) <= lanes.FEW
+        assert threading.get_ident() in one.threads
+
+
+def test_what_goes_wrong_on_another_core_is_raised():
+    def broken(inputs):
+        if inputs.max() > 5:
+            raise ValueError("it does not like this one")
+        return inputs
+
+    broken.name, broken.runs_torch = "broken", False
+    engine = SideBySide(broken, broken, 2)
+    with pytest.raises(ValueError, match="does not like"):
+        engine(np.arange(8, dtype=np.float32)[:, None])
+    assert len(engine(np.zeros((8, 1), np.float32))) == 8  # and the next batch goes well
+
+
+def test_a_network_answers_the_same_either_way(monkeypatch):
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 5))
+
+    class Tupled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module.eval()
+
+        def forward(self, images):
+            return (self.inner(images),)
+
+    images = probe_batch(32)
+    given = {}
+    for factor in (0.0, np.inf):  # each core takes its own, or never
+        monkeypatch.setattr(lanes, "QUICKER", factor)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        engine = build_engine("onnx", Tupled(), images, input_name="images", widths=(5,), device=torch.device("cpu"))
+        given[factor] = [engine(images[:n]) for n in (1, 2, 3, 7, 8)]
+        assert isinstance(engine, SideBySide) == (factor == 0.0)
+        assert not isinstance(engine, InParts)
+    for mine, theirs in zip(*given.values(), strict=True):
+        assert np.array_equal(mine, theirs)
