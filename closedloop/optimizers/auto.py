@@ -55,6 +55,8 @@ from closedloop.signatures import at_door
 
 #: Generations from one judgement of the process's laws, and of the coordinates' weights, to the next.
 JUDGED_EVERY = 8
+#: Codes that are remembered where there is no noise: each tells so much that older ones add nothing but time.
+QUIET_WINDOW = 400
 
 
 def remembered_codes(dim: int) -> int:
@@ -129,8 +131,8 @@ class Auto(AskTell):
     """Local Bayesian optimization of the score for 2 to some 10,000 dimensions, any noise, and a given budget.
 
     Lost codes are left out. The unit of the scores does not matter; their level does, for noise may grow with a
-    response above 0. Memory: at most 800 codes, or 2²¹ numbers of codes in single precision, and the distances between
-    them.
+    response above 0. Memory: at most 800 codes (400 where there is no noise), or 2²¹ numbers of codes in single
+    precision, and the distances between them.
 
     Args:
         space: Where to search. An unbounded space of at least 16 dimensions is searched by direction and length, from
@@ -225,12 +227,21 @@ class Auto(AskTell):
         # The variance of the scores is that of their own differences and of the noise: the first is what is left.
         return float(self._doubt / max(spread - self._doubt, 1e-3 * self._doubt, 1e-300))
 
+    @property
+    def quiet(self) -> bool:
+        """Whether the noise is small beside the scores' own differences; not before it was measured."""
+        return self._pairs > 0 and self.noise < self._plan.half
+
+    @property
+    def _plan(self) -> Plan:
+        """How wide the angle between mean and samples is."""
+        return SHELL if self.coordinates.curved else ELSEWHERE
+
     def angle_deg(self) -> float:
         """Returns the expected angle between mean and samples in the next generation, in degrees."""
-        plan = SHELL if self.coordinates.curved else ELSEWHERE
-        if self._used + 2 * self.population > self.images and self.noise < plan.half:
+        if self._used + 2 * self.population > self.images and self.noise < self._plan.half:
             return 2.25  # the last two generations are drawn close to the mean
-        return plan.angle_deg(self.noise, self._used / self.images)
+        return self._plan.angle_deg(self.noise, self._used / self.images)
 
     def restore(self, state: State) -> None:
         """Goes back to a saved state, also of a run from before lengths were searched and memories ended."""
@@ -324,7 +335,8 @@ class Auto(AskTell):
     def _remember(self, x: FloatArray, y: FloatArray) -> None:
         """Adds codes ``(n, size)`` and scores; forgets the oldest beyond the window."""
         expected = np.full(len(y), y.mean()) if self._alpha is None else self._predicted(x)
-        left = min(len(self._x), self.window - len(x))
+        most = min(self.window, max(QUIET_WINDOW, 2 * self.population)) if self.quiet else self.window
+        left = min(len(self._x), most - len(x))
         old = slice(len(self._x) - left, None)
         self._x = np.vstack([self._x[old], x])
         self._y = np.append(self._y[old], y)

@@ -171,13 +171,15 @@ def test_the_noise_is_half_the_squared_difference_of_the_pairs():
         told.append(30 * codes[:, 0] + rng.normal(0, 5, len(codes)))
         return told[-1], codes
 
-    trail(optimizer, noisy, 45)
+    trail(optimizer, noisy, 9)
+    assert len(optimizer.state()["y"]) == 9 * 10 - 3  # a code that came twice is one, with its mean score
+    trail(optimizer, noisy, 36)
     state = optimizer.state()
     assert state["pairs"] == 15
     # Scores are kept in a unit of the optimizer's own, so that noise is told by its share of their variance.
-    assert state["doubt"] / state["y"].var() == pytest.approx(25 / np.concatenate(told).var(), rel=0.9)
+    remembered = np.concatenate(told)[-len(state["y"]) :]
+    assert state["doubt"] / state["y"].var() == pytest.approx(25 / remembered.var(), rel=0.9)
     assert optimizer.noise == pytest.approx(state["doubt"] / (state["y"].var() - state["doubt"]))
-    assert len(state["y"]) == 45 * 10 - 15  # a code that came twice is one, with its mean score
 
 
 def test_a_lost_presentation_of_a_pair_tells_nothing():
@@ -274,6 +276,7 @@ def test_coordinates_that_matter_weigh_more():
 def test_memory_is_bounded(dim):
     """The state holds at most 800 codes or 2²¹ numbers of them, in single precision, and their distances."""
     optimizer = Auto(Space(dim, low=0.0, high=1.0, scale=12**-0.5), 0)
+    optimizer._pairs, optimizer._doubt = 1, 1e9  # all is noise
     optimizer._x = np.zeros((optimizer.window, dim), np.float32)
     optimizer._y = optimizer._expected = optimizer._t = np.arange(optimizer.window, dtype=float)
     trail(optimizer, lambda c: (c.sum(1), c), 1)
@@ -281,6 +284,26 @@ def test_memory_is_bounded(dim):
     assert len(state["x"]) == optimizer.window == min(800, 2**21 // dim)
     total = sum(v.nbytes for v in state.values() if isinstance(v, np.ndarray))
     assert total < 4 * 2**21 + 4 * optimizer.window**2 + 40 * optimizer.window + 40 * dim
+
+
+@pytest.mark.parametrize(("gain", "most"), [(0.0, 60), (0.5, 100)])
+def test_what_is_remembered_is_less_where_no_noise_was_measured(monkeypatch, gain, most):
+    monkeypatch.setattr("closedloop.optimizers.auto.remembered_codes", lambda dim: 100)
+    monkeypatch.setattr("closedloop.optimizers.auto.QUIET_WINDOW", 60)
+    optimizer, rng = Auto(Space(64), 0, images=400), np.random.default_rng(0)
+
+    def answers(codes):
+        responses = np.maximum(codes[:, 0], 0)
+        return responses * (1 + gain * rng.standard_normal(len(codes))), codes
+
+    trail(optimizer, answers, 30)
+    state = optimizer.state()
+    assert optimizer.quiet == (gain == 0)
+    assert state["x"].shape == (most, 65)
+    assert state["d"].shape == (most, most)
+    again = Auto(Space(64), 0, images=400)
+    again.restore(state)
+    np.testing.assert_array_equal(trail(again, answers, 1)[0], optimizer.ask())
 
 
 def test_restored_with_a_full_window(monkeypatch):
