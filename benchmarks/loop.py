@@ -178,7 +178,8 @@ class Spans:
         kinds = {"subject": (subject, "record"), "generator": (generator, "__call__")}
         parts = [(name, type(part), method) for name, (part, method) in kinds.items()]
         parts += [("optimizer", type(optimizer), method) for method in ("ask", "tell", "state")]
-        parts += [("naturalness", stored, "presentation_coords"), ("8 bits, sizes", schedule, "quantize")]
+        parts += [("naturalness", stored, "presentation_coords"), ("naturalness", stored.SessionRows, "look")]
+        parts += [("8 bits, sizes", schedule, "quantize")]
         parts += [
             ("disk", writer.Recording, "append"),
             ("state", writer, "pack_state"),

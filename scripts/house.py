@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("twins",),
     ("figures",),
-    ("report", "notebooks"),
+    ("report",),
     ("",),
     ("testing",),
     OUTER,

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from closedloop.checks import check_any_images
 from closedloop.images.forms import REC_601
-from closedloop.images.nearest import THUMBNAIL_PX, Bank, middle_frames
+from closedloop.images.nearest import THUMBNAIL_PX, Bank, middle_frames, thumbnails
 from closedloop.images.resizing import FLAT_STD, batches, shrink
 from closedloop.interfaces import FloatArray, Space
 
@@ -102,9 +102,8 @@ def _measure(images: NDArray[np.float32]) -> dict[str, FloatArray]:
 
 def _measure_batch(images: NDArray[np.float32], side: int = 64) -> dict[str, FloatArray]:
     """Returns `IMAGE_MEASURES` of a few images, of a copy of their luminance of at most `side` pixels."""
-    n, channels, height, width = images.shape
-    luma = np.array(REC_601, np.float32)
-    full = images[:, 0] if channels == 1 else (luma @ images.reshape(n, 3, -1)).reshape(n, height, width)
+    channels, height, width = images.shape[1:]
+    full = images[:, 0] if channels == 1 else _luminance(images)
     small = shrink(full, min(side, height, width))
     mean = small.mean((1, 2), keepdims=True)
     small, full = small - mean, np.subtract(full, mean, out=None if channels == 1 else full)  # grey is not ours
@@ -121,10 +120,19 @@ def _measure_batch(images: NDArray[np.float32], side: int = 64) -> dict[str, Flo
     return {"clipped": clipped(images), **{name: np.where(seen, values, np.nan) for name, values in found.items()}}
 
 
+def _luminance(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the luminance ``(n, h, w)`` of RGB images ``(n, 3, h, w)``."""
+    red, green, blue = (np.float32(weight) for weight in REC_601)
+    plane: NDArray[np.float32] = images[:, 0] * red
+    plane += images[:, 1] * green
+    plane += images[:, 2] * blue
+    return plane
+
+
 def _fine_share(full: NDArray[np.float32], small: NDArray[np.float32]) -> FloatArray:
     """Returns the share ``(n,)`` of luminance's variance that its coarsest copy has lost; all without their mean."""
     coarse = shrink(small, max(min(THUMBNAIL_PX, small.shape[-1] // 2), 1))
-    whole = np.array([np.vdot(plane, plane) / plane.size for plane in full])
+    whole = np.array([np.square(plane).mean() for plane in full])
     share: FloatArray = np.clip(1 - (coarse**2).mean((1, 2)) / whole, 0, 1)
     return share
 
@@ -137,9 +145,10 @@ def _slopes(small: NDArray[np.float32]) -> FloatArray:
     window, rings, fit = _spectrum(side)
     from scipy import fft  # which keeps float32; not needed before the first images are shown
 
-    power = np.abs(fft.rfft2(small * window)).reshape(len(small), -1) ** 2 @ rings
+    spectrum = np.abs(fft.rfft2(small * window)).reshape(len(small), -1) ** 2
+    power = np.einsum("nf,fr->nr", spectrum, rings)
     power = np.log(np.maximum(power, 1e-9 * power.max(1, keepdims=True)))  # rounding has no slope
-    slopes: FloatArray = power @ fit
+    slopes: FloatArray = np.einsum("nr,r->n", power, fit)
     return slopes
 
 
@@ -184,17 +193,43 @@ def coords_of(spaces: Sequence[Space]) -> dict[str, tuple[str, Any]]:
     return dict.fromkeys((*MEASURES, *codes), ("float64", np.nan))
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What is measured of a block's images alone.
+
+    It takes no product of matrices, for which other libraries and threads share a number of threads: so it can be
+    measured in a thread beside anything else, and both give the same bits as one after the other.
+
+    Attributes:
+        measures: Each of `IMAGE_MEASURES`, ``(n,)``.
+        thumbnails: See `closedloop.images.nearest.thumbnails`; None where there are no references.
+    """
+
+    measures: dict[str, FloatArray]
+    thumbnails: NDArray[np.float32] | None
+
+    @classmethod
+    def at(cls, images: NDArray[np.float32], bank: Bank | None) -> Looked:
+        """Looks at images ``(n, 3, h, w)``, RGB in [0, 1], or grey, or movies, which are trusted to be such.
+
+        Args:
+            images: The images.
+            bank: The references; None where there are none.
+        """
+        return cls(_measure(images), None if bank is None else thumbnails(images))
+
+
 def presentation_coords(
-    images: NDArray[np.float32],
+    looked: Looked,
     codes: Sequence[FloatArray | None],
     spaces: Sequence[Space | None],
     bank: Bank | None,
     own: Sequence[int] | NDArray[np.integer[Any]],
 ) -> dict[str, FloatArray]:
-    """Returns what a run records of the images of a block, which are trusted to be such.
+    """Returns what a run records of the images of a block.
 
     Args:
-        images: ``(n, 3, h, w)``, RGB in [0, 1], or grey, or movies.
+        looked: What was measured of the n images alone.
         codes: The code that made each; None for a reference.
         spaces: The space of each code; None for a reference.
         bank: The references; None where there are none.
@@ -203,9 +238,9 @@ def presentation_coords(
     Returns:
         For each of `MEASURES` and `CODE_MEASURES` the values ``(n,)``.
     """
-    found = _measure(images)
-    missing = np.full(len(images), np.nan)
-    found["natural_distance"] = missing if bank is None else bank.find(images, np.asarray(own, dtype=int)).ratio
+    found, points = dict(looked.measures), looked.thumbnails
+    known = None if bank is None or points is None else bank.find(points, np.asarray(own, dtype=int))
+    found["natural_distance"] = np.full(len(codes), np.nan) if known is None else known.ratio
     of_codes = [code_measures(code, space) for code, space in zip(codes, spaces, strict=True)]
     return found | {name: np.array([each[name] for each in of_codes], dtype=float) for name in CODE_MEASURES}
 
@@ -258,9 +293,8 @@ def band(images: NDArray[Any]) -> dict[str, Band]:
         InvalidArgumentError: Not images.
     """
     checked = check_any_images(images)
-    found = presentation_coords(
-        checked, [None] * len(checked), [None] * len(checked), Bank.of(checked), range(len(checked))
-    )
+    bank, none = Bank.of(checked), [None] * len(checked)
+    found = presentation_coords(Looked.at(checked, bank), none, none, bank, range(len(checked)))
     return {name: Band.of(name, found[name]) for name in MEASURES}
 
 

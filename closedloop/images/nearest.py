@@ -118,7 +118,7 @@ class Bank:
     def of(cls, images: NDArray[Any]) -> Bank:
         """Makes the bank of images ``(m, 3, h, w)``, RGB in [0, 1], or grey, or movies."""
         checked = check_any_images(images)
-        points = _thumbnails(checked)
+        points = thumbnails(checked)
         parts = [_others(_apart(points[s], points), s.start) for s in _slices(len(points))]
         return cls(points, _typical(parts), checked.shape[-3])
 
@@ -140,18 +140,18 @@ class Bank:
                 f"images: expected {self.channels} channels, as the natural ones have, got {checked.shape[-3]}; "
                 "closedloop.images.forms.recoloured turns one into the other."
             )
-        return self.find(checked, np.full(len(checked), -1))
+        return self.find(thumbnails(checked), np.full(len(checked), -1))
 
-    def find(self, images: NDArray[np.float32], own: NDArray[np.integer[Any]]) -> Nearest:
-        """Finds the nearest to images that are known to be such, without those that they are themselves.
+    def find(self, points: NDArray[np.float32], own: NDArray[np.integer[Any]]) -> Nearest:
+        """Finds the nearest to images, without those that they are themselves.
 
         Args:
-            images: ``(n, 3, h, w)``, or grey, or movies, as those of the bank.
+            points: Their `thumbnails` ``(n, channels · THUMBNAIL_PX²)``, as large as those of the bank.
             own: Which image of the bank each of them is, ``(n,)``; −1 for none.
         """
-        if len(self.thumbnails) == 0 or len(images) == 0:
-            return Nearest(np.full(len(images), np.nan), np.full(len(images), -1), np.full(len(images), np.nan))
-        distances = _apart(_thumbnails(images), self.thumbnails)
+        if len(self.thumbnails) == 0 or len(points) == 0:
+            return Nearest(np.full(len(points), np.nan), np.full(len(points), -1), np.full(len(points), np.nan))
+        distances = _apart(points, self.thumbnails)
         rows = np.flatnonzero(own >= 0)
         distances[rows, own[rows]] = np.nan
         return _nearest(distances, self.typical)
@@ -162,8 +162,12 @@ def middle_frames(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return images[:, images.shape[1] // 2] if images.ndim == 5 else images
 
 
-def _thumbnails(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns thumbnails ``(n, channels · THUMBNAIL_PX²)`` without mean and of unit length; NaN without contrast."""
+def thumbnails(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns thumbnails ``(n, channels · THUMBNAIL_PX²)`` without mean and of unit length; NaN without contrast.
+
+    Args:
+        images: ``(n, 3, h, w)``, RGB in [0, 1], or grey, or movies, which are trusted to be such.
+    """
     images = middle_frames(images)
     channels, height, width = images.shape[1:]
     side = min(THUMBNAIL_PX, height, width)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from closedloop.checks import units_of
 from closedloop.errors import InvalidArgumentError
-from closedloop.images.naturalness import coords_of, presentation_coords
+from closedloop.images.naturalness import Looked, coords_of, presentation_coords
 from closedloop.interfaces import Attributing, FloatArray, Presenting, Subject, form_of
 from closedloop.loop.blocks import Block
 from closedloop.loop.presenter import Shown
 from closedloop.loop.reference_pool import ReferencePool
 from closedloop.loop.settings import Settings
+from closedloop.loop.sparing import one_thread
 from closedloop.loop.thread import Evolution, Thread
 from closedloop.recipes import fingerprint, recipe, version
 from closedloop.recording.layout import EVOLUTION, IMAGE_BITS, PROPOSED, REFERENCE, Layout, Rows, form_scalars
@@ -178,14 +179,19 @@ class SessionRows:
                 found[own] = evolution.thread.proposers(np.stack([c for i in own if (c := block.codes[i]) is not None]))
         return found
 
-    def naturalness(self, block: Block) -> dict[str, FloatArray]:
-        """Measures how natural each image of a block looks; see `closedloop.images.naturalness`."""
+    def look(self, block: Block) -> Looked:
+        """Measures each image of a block alone; see `closedloop.images.naturalness`."""
+        return Looked.at(block.images, self._references.bank)
+
+    def naturalness(self, block: Block, looked: Looked) -> dict[str, FloatArray]:
+        """Returns how natural each image of a block looks, of what was measured of it alone."""
         spaces = {e.thread.name: e.thread.generator.space for e in self._evolutions}
         own = np.full(len(block.ids), -1)
         places = block.of(REFERENCE)
         own[places] = self._references.numbers(block, places)
         searched = [spaces.get(thread) for thread in block.threads]
-        return presentation_coords(block.images, block.codes, searched, self._references.bank, own)
+        with one_thread():
+            return presentation_coords(looked, block.codes, searched, self._references.bank, own)
 
     def _kept(self, phase: str, block: Block, scores: FloatArray) -> dict[str, NDArray[np.float32]]:
         """Returns the images that become files, by name."""

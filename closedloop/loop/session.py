@@ -9,7 +9,7 @@ image that confirms its response. What is shown next stands in `closedloop.loop.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from closedloop.blame import parts_named
 from closedloop.checks import check_flag, check_part, units_of
 from closedloop.errors import CallOrderError, InvalidArgumentError, ObserverError, OptimizerError, blamed
 from closedloop.images.forms import check_forms
+from closedloop.images.naturalness import Looked
 from closedloop.images.sets import ImageSet
 from closedloop.interfaces import Budgeted, Form, Presenting, Sighted, State, Subject, form_of
 from closedloop.loop.answers import today
@@ -117,6 +118,8 @@ class Session(Readable):
         self._experiment, self._files = experiment, files or {}
         self._order = named_generator(self.settings.seed, "order")
         self._block: Block | None = None
+        self._beside = Beside()
+        self._looked: Callable[[], Looked] | None = None
         self._prepared = self._planned = False
         self._generation: Generation | None = None
         self.presentations: int = 0
@@ -278,17 +281,17 @@ class Session(Readable):
             return None
         spare, group = self._schedule.spare(self._block)
         block = self._block
+        self._looked = self._beside.begin(partial(self._stored.look, block))
         telling = Telling(block.threads, kinds_of(self.phase, block), self.phase, self.index)
         return self._presenter.show(block.images, block.repeats, self._order, spare, group, block.ids, telling)
 
     def learn(self, shown: Shown) -> Rows:
         """Tells the threads what their images brought, and goes on to the next block."""
-        if self._block is None:
+        if self._block is None or self._looked is None:
             raise CallOrderError("session: expected show before learn.")
         index, phase, block, first = self.index, self.phase, self._block, self.presentations
         scores, scored = self._learning.score(phase, block, shown)
-        with Beside(partial(self._stored.naturalness, block)) as natural:
-            self._learning.learn(phase, block, shown, scores, scored)
+        self._learning.learn(phase, block, shown, scores, scored)
         self._learning.climb(phase, block)
         before, self._day = self._day, today()
         self.presentations += len(shown.stimulus)
@@ -297,7 +300,8 @@ class Session(Readable):
         if before not in ("", self._day) and isinstance(self.subject, Presenting):  # a rig was waited for over night
             self._schedule.survey_again()
         self._generation = Generation(index, phase, block, shown, scores, self.evolutions)
-        return self._stored.rows(index, phase, first, block, shown, scores, natural.result())
+        natural = self._stored.naturalness(block, self._looked())
+        return self._stored.rows(index, phase, first, block, shown, scores, natural)
 
     def committed(self) -> None:
         """Tells the observers."""
@@ -308,6 +312,7 @@ class Session(Readable):
 
     def end(self) -> None:
         """Tells the observers."""
+        self._beside.end()
         for observer in self.observers:
             with _watching(observer, "end()"):
                 observer.end(self)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
-from typing import Any, Generic, TypeVar, final
+from typing import Any, TypeVar, final
 
 Found = TypeVar("Found")
 
@@ -40,41 +40,31 @@ def _libraries() -> Any:
 
 
 @final
-class Beside(Generic[Found]):
-    """A small piece of numpy's work, done on another core while what stands within goes on, where there is one.
+class Beside:
+    """A thread for what can be done on another core while the subject is shown images, where there is one."""
 
-    Both sides have one thread for linear algebra, so the numbers do not depend on which is ready first. Of some
-    libraries that is a limit of the whole process, and of others one of each thread.
-
-    Args:
-        task: The work; it looks at nothing that what stands within changes.
-    """
-
-    def __init__(self, task: Callable[[], Found]) -> None:
-        self._task = task
+    def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
-        self._done: Future[Found] | None = None
-        self._limit = ExitStack()
 
-    def __enter__(self) -> Beside[Found]:
-        self._limit.enter_context(one_thread())
-        if _cores() > 1:
-            self._pool = ThreadPoolExecutor(1)
-            self._done = self._pool.submit(copy_context().run, self._alone)
-        return self
+    def begin(self, task: Callable[[], Found]) -> Callable[[], Found]:
+        """Begins a piece of work, and returns a function that gives what it found, or raises what it raised.
 
-    def __exit__(self, *_: object) -> None:
-        with self._limit:
-            if self._pool is not None:
-                self._pool.shutdown()
+        Args:
+            task: The work. It changes nothing, looks at nothing that others change meanwhile, and takes no product of
+                matrices: how many threads a BLAS library has is often a matter of the whole process. On a single core
+                it is done when its result is asked for.
+        """
+        if _cores() == 1:
+            return task
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, "closedloop-beside")
+        return self._pool.submit(copy_context().run, task).result
 
-    def result(self) -> Found:
-        """Returns what the work found, or raises what it raised; behind what stands within."""
-        return self._alone() if self._done is None else self._done.result()
-
-    def _alone(self) -> Found:
-        with one_thread():
-            return self._task()
+    def end(self) -> None:
+        """Waits for what is under way, and ends the thread."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
 
 def _cores() -> int:

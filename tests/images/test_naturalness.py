@@ -15,6 +15,7 @@ from closedloop.images.naturalness import (
     MEASURES,
     ONE_SIDED,
     Band,
+    Looked,
     band,
     clipped,
     code_measures,
@@ -23,7 +24,7 @@ from closedloop.images.naturalness import (
     measure,
     presentation_coords,
 )
-from closedloop.images.nearest import Bank, nearest
+from closedloop.images.nearest import Bank, nearest, thumbnails
 from closedloop.images.sets import natural_references
 from closedloop.recording.writer import Recording
 
@@ -180,7 +181,7 @@ def test_distance_is_that_of_correlated_thumbnails():
 
 
 def test_references_are_held_beside_the_others_and_not_themselves(photographs):
-    found = Bank.of(photographs).find(photographs, np.arange(len(photographs)))
+    found = Bank.of(photographs).find(thumbnails(photographs), np.arange(len(photographs)))
     assert (found.index != np.arange(len(photographs))).all()
     assert np.median(found.ratio) == pytest.approx(1)
 
@@ -326,6 +327,6 @@ def test_a_run_that_was_begun_without_the_numbers_opens_and_goes_on_without(tmp_
 
 
 def test_all_coordinates_come_in_any_block():
-    found = presentation_coords(np.empty((0, 3, 8, 8), np.float32), [], [], None, [])
+    found = presentation_coords(Looked.at(np.empty((0, 3, 8, 8), np.float32), None), [], [], None, [])
     assert set(found) == set(ALL_MEASURES)
     assert all(values.shape == (0,) for values in found.values())

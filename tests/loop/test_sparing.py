@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from closedloop import IsotropicES, Session, Thread, Unit
 from closedloop.generators import Fourier
+from closedloop.images.naturalness import Looked
 from closedloop.loop import sparing
 from closedloop.loop.sparing import Beside, one_thread
 from tests.small_runs import SIDE, cells
@@ -77,29 +78,68 @@ def test_one_within_another_lifts_nothing(two):
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_work_beside_has_one_thread_and_a_core_of_its_own_where_there_is_one(two, monkeypatch, cores):
+def test_work_beside_has_a_core_of_its_own_where_there_is_one(monkeypatch, cores):
     monkeypatch.setattr(sparing, "_cores", lambda: cores)
-    seen = {}
-
-    def work():
-        seen["blas"], seen["thread"] = set(threads()), threading.get_ident()
-        return 7
-
-    with Beside(work) as beside:
-        pass
-    assert beside.result() == 7
-    assert seen["blas"] == {1}
-    assert (seen["thread"] == threading.get_ident()) == (cores == 1)
-    assert set(threads()) == {2}
+    beside, seen = Beside(), []
+    with np.errstate(divide="raise"):
+        found = beside.begin(lambda: (seen.append(threading.get_ident()), np.geterr()["divide"])[1])
+        if cores > 1:
+            beside.end()
+            assert seen  # it did not wait to be asked
+        assert found() == "raise"  # with what holds where it was begun
+    assert (seen == [threading.get_ident()]) == (cores == 1)
+    beside.end()
+    assert beside.begin(lambda: 7)() == 7  # it can be begun again behind its end
+    beside.end()
 
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_what_goes_wrong_beside_is_raised_when_it_is_asked_for(monkeypatch, cores):
     monkeypatch.setattr(sparing, "_cores", lambda: cores)
-    with Beside(lambda: 1 / 0) as beside:
-        pass
+    beside = Beside()
+    found = beside.begin(lambda: 1 / 0)
+    beside.end()
     with pytest.raises(ZeroDivisionError, match="division"):
-        beside.result()
+        found()
+
+
+def test_naturalness_is_measured_while_the_subject_is_shown_images(monkeypatch):
+    monkeypatch.setattr(sparing, "_cores", lambda: 2)
+    looking, showing = threading.Event(), []
+    real = Looked.at.__func__
+
+    def look(cls, images, bank):
+        looking.set()
+        return real(cls, images, bank)
+
+    monkeypatch.setattr(Looked, "at", classmethod(look))
+
+    class Waiting:
+        def __init__(self):
+            self.inner = cells()
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def record(self, images):
+            showing.append(looking.wait(10))
+            looking.clear()
+            return self.inner.record(images)
+
+    fourier = Fourier(SIDE, 2)
+    thread = Thread(fourier, IsotropicES(fourier.space, population=4), Unit(0), "main")
+    Session(Waiting(), [thread], images=8, progress=False).run()
+    assert len(showing) > 2
+    assert all(showing)
+
+
+def test_a_thread_beside_ends_with_its_run():
+    before = threading.active_count()
+    fourier = Fourier(SIDE, 2)
+    thread = Thread(fourier, IsotropicES(fourier.space, population=4), Unit(0), "main")
+    session = Session(cells(), [thread], images=8, progress=False)
+    session.run()
+    assert threading.active_count() == before
 
 
 def test_a_run_has_the_same_bits_with_naturalness_beside_and_before(monkeypatch):
