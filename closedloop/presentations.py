@@ -137,6 +137,10 @@ class Spikes:
         return counted.reshape(len(self), units, len(edges) - 1)
 
 
+#: Where spikes are counted unless a rig's subject says otherwise: begin and end in seconds from the onset.
+WINDOW_S = (0.05, 0.2)
+
+
 @dataclass(frozen=True)
 class Answers:
     """What became of each presentation of a block, in the order in which it was asked for.
@@ -162,7 +166,7 @@ class Answers:
     onset_s: Sequence[float] | NDArray[np.float64] = ()
     onset_source: Sequence[str] | NDArray[Any] = ()
     attempt: Sequence[int] | NDArray[np.integer[Any]] = ()
-    window_s: tuple[float, float] = (0.05, 0.2)
+    window_s: tuple[float, float] = WINDOW_S
     bins_s: tuple[float, float, int] | None = None
     quality: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 

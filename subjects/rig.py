@@ -17,7 +17,7 @@ from closedloop.checks import check_flag, check_images, check_number, check_posi
 from closedloop.errors import InvalidArgumentError, RigError, SubjectError, UnknownNameError, closest, reword
 from closedloop.interfaces import FloatArray, State, Units
 from closedloop.loop.notices import Notice, notice
-from closedloop.presentations import QUALITIES, Answers, Asked, Spikes
+from closedloop.presentations import QUALITIES, WINDOW_S, Answers, Asked, Spikes
 from closedloop.readable import ReadableSubject
 from closedloop.rigs.client import RigClient
 from closedloop.rigs.messages import PROTOCOL, Message, block_name, encoded, read_token, sha256, units_name
@@ -79,7 +79,7 @@ class RigSubject(ReadableSubject):
         size_deg: float | None = None,
         position_deg: Sequence[float] | None = None,
         background: float = 0.5,
-        window_s: Sequence[float] = (0.05, 0.2),
+        window_s: Sequence[float] = WINDOW_S,
         baseline_s: Sequence[float] = (-0.1, 0.0),
         bins_s: Sequence[float] | None = None,
         resolution: int = 256,

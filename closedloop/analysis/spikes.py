@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.presentations import Spikes
+from closedloop.presentations import WINDOW_S, Spikes
+from closedloop.recording.evolutions import experiment_of
 from closedloop.recording.layout import TimeBins
 from closedloop.recording.store import bins_ms
 from closedloop.signatures import at_door
@@ -77,6 +78,22 @@ def spikes_of(recording: xr.Dataset) -> Spikes:
     if len(places) and places.max() >= len(time_s):
         raise RecordingError("recording: expected all of its spikes; select presentations and units, never `spike`.")
     return Spikes(time_s[places], unit[places], offsets)
+
+
+def counting_window(recording: xr.Dataset) -> tuple[float, float] | None:
+    """Returns where the spikes of each response were counted, in seconds from the onset.
+
+    None where the recording does not know it, or where responses are no counts: they have a time axis, or came alone.
+    """
+    if "spike_time_s" not in recording.variables or "time_bin" in recording.dims:
+        return None
+    subject = experiment_of(recording).get("subject")
+    while isinstance(subject, Mapping):
+        if str(subject.get("name")).startswith("rig:"):
+            begin, end = subject.get("window_s", WINDOW_S)
+            return float(begin), float(end)
+        subject = subject.get("subject")  # what stands around it, such as noise
+    return None
 
 
 def _edges(window_s: Any, bins_s: Any) -> NDArray[np.float64]:

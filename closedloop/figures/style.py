@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from closedloop.analysis.spikes import counting_window
 from closedloop.analysis.summary import Estimate, excites_one, fact_of, short_objective, thread_objectives
 from closedloop.errors import InvalidArgumentError, RecordingError
 from closedloop.recording.layout import REFERENCE
@@ -206,11 +207,14 @@ def part_of(recording: xr.Dataset, name: str, thread: str) -> str:
 
 
 def score_name(recording: xr.Dataset, objective: str) -> str:
-    """Returns what the score is: a unit's response, at a rig that sends spikes their count, or the objective's text."""
+    """Returns what the score is: a unit's response, at a rig their count and where they count, or the objective."""
     if not excites_one(objective):
         return f"score:  {short_objective(objective)}"
-    counted = "spike_time_s" in recording.variables and "time_bin" not in recording.dims
-    return "response (spikes)" if counted else "response"
+    if "spike_time_s" not in recording.variables or "time_bin" in recording.dims:
+        return "response"
+    window_s = counting_window(recording)
+    when = "" if window_s is None else f", {1000 * window_s[0]:g} to {1000 * window_s[1]:g} ms"
+    return f"response (spikes{when})"
 
 
 def reference_count(recording: xr.Dataset) -> int:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
+import yaml
 
 from closedloop import analysis, open_recording
+from closedloop.analysis.spikes import counting_window
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.presentations import Spikes
+from closedloop.figures.style import score_name
+from closedloop.presentations import Answers, Spikes
 from closedloop.protocols import present
+from closedloop.subjects import RigSubject
 from tests.loop.test_answers import photographs
 from tests.small_rig import SIDE, SmallRig
 
@@ -74,6 +80,36 @@ def test_without_spikes(ds):
     joined = analysis.concat([ds, ds])
     assert "spike_time_s" not in joined
     assert joined.sizes["presentation"] == 2 * ds.sizes["presentation"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "window"),
+    [
+        ({"name": "rig:folder:/tmp/rig"}, (0.05, 0.2)),
+        ({"name": "rig:zmq://127.0.0.1:5570", "window_s": [0.07, 0.17]}, (0.07, 0.17)),
+        ({"name": "lossy", "subject": {"name": "rig:folder:a", "window_s": [0, 0.1]}}, (0.0, 0.1)),
+        ({"name": "small-rig"}, None),  # a rig of the user's own counts where it likes
+        (None, None),
+    ],
+)
+def test_the_window_in_which_a_run_counted(ds, subject, window):
+    told = ds.assign_attrs(experiment=yaml.safe_dump({"subject": subject}))
+    assert counting_window(told) == window
+    assert counting_window(told.drop_vars("spike_time_s")) is None
+    assert counting_window(told.rename(neuroid="time_bin")) is None
+    name = {None: "response (spikes)"}.get(window, f"response (spikes, {1000 * (window or [0])[0]:g} to ")
+    assert score_name(told, "unit(0)").startswith(name)
+
+
+def test_without_an_experiment_no_window_is_known(ds):
+    ds = ds.drop_attrs()
+    assert counting_window(ds) is None
+    assert score_name(ds, "unit(0)") == "response (spikes)"
+    assert score_name(ds.drop_vars("spike_time_s"), "unit(0)") == "response"
+
+
+def test_a_rig_counts_where_it_is_said_by_default():
+    assert inspect.signature(RigSubject).parameters["window_s"].default == Answers(()).window_s
 
 
 def test_spikes_taken_and_joined():
