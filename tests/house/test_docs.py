@@ -1,6 +1,7 @@
 """What README and the documents say can be typed: code parses, commands and options exist, links lead somewhere."""
 
 import ast
+import builtins
 import itertools
 import re
 import shlex
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from closedloop import parse_objective
+import closedloop
+from closedloop import figures, parse_objective, protocols
 from closedloop.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +98,40 @@ def test_a_command_that_is_gone_would_be_found(commands):
     assert said == [["evolve", "--unit", "7", "--colour", "red"], ["paint"]]
     assert "--colour" not in commands["evolve"]
     assert "--unit" in commands["evolve"]
+
+
+def made_and_lacking(code):
+    """Names that a piece of Python makes, and those that it reads and nowhere makes."""
+    made, read = set(dir(builtins)), set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            made |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler)):
+            made.add(node.name)
+        elif isinstance(node, ast.arg):
+            made.add(node.arg)
+    return made, read - made
+
+
+def test_what_is_read_and_not_made():
+    code = "from a import b as c, d\nimport e.f\nx = g(c, d, e, [y for y in x], lambda z: z, len)"
+    assert made_and_lacking(code)[1] == {"g"}
+
+
+#: What is imported wherever it is used; other names in small letters are what a reader or an earlier page made.
+TO_IMPORT = {"closedloop", "np", "torch", "xr", "plt", *closedloop.__all__, *protocols.__all__, *figures.__all__}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_of_a_page_imports_what_it_uses(page):
+    known = set()
+    for block in blocks(page.read_text(), "python", "{code-cell}"):
+        made, lacking = made_and_lacking(re.sub(r"^:.*", "", block, flags=re.M))  # a cell's options
+        known |= made
+        lacking = {name for name in lacking - known if name in TO_IMPORT or name[0].isupper()}
+        assert not {name for name in lacking if not name.startswith("My")}, block
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

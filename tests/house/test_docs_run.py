@@ -80,10 +80,7 @@ BEFORE = {
     "docs/objectives.md": "from closedloop.subjects import GaborSubject\n"
     "subject = GaborSubject(resolution=32, count=2)",
     "docs/scale.md": "from closedloop.subjects import GaborSubject\nsubject = GaborSubject(resolution=32, count=16)",
-    "docs/views.md": "import torch\n"
-    "from closedloop import Unit\n"
-    "from closedloop.gradients.redirected import RedirectedReLU\n"
-    "images, objective = torch.rand(2, 3, 32, 32), Unit(0)",
+    "docs/views.md": "import torch\nfrom closedloop import Unit\nimages, objective = torch.rand(2, 3, 32, 32), Unit(0)",
 }
 
 
