@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from closedloop.errors import late_import
+from closedloop.notebooks import in_notebooks
 
 if TYPE_CHECKING:
     from closedloop.analysis.catalogue import catalogue
@@ -129,6 +130,7 @@ class _MovedModules(MetaPathFinder, Loader):
 
 
 sys.meta_path.append(_MovedModules())
+in_notebooks()
 
 __all__ = [
     "CMAES",

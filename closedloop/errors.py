@@ -8,13 +8,36 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 
 class ClosedLoopError(Exception):
     """Base of every error that closedloop raises for bad input or a failing experiment."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Returns what a notebook shows: the user's own lines and the message, without the frames of the library.
+
+        IPython asks for it. All frames are in ``__traceback__``, as ever.
+        """
+        chain: list[BaseException] = [self]
+        while (cause := chain[-1].__cause__) is not None and cause not in chain:
+            chain.append(cause)
+        shown = []
+        for error in reversed(chain):
+            frames = [frame for frame in traceback.walk_tb(error.__traceback__) if not _is_ours(frame[0])]
+            if frames or error is self:
+                lines = traceback.StackSummary.extract(iter(frames)).format()
+                shown.append("".join([*lines, *traceback.format_exception_only(error)]).rstrip("\n"))
+        return "\n\nThis led to:\n\n".join(shown).split("\n")
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Says whether a frame is of the library, of IPython below the user's line, or of a context between others."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("closedloop", "IPython", "contextlib")
 
 
 class InvalidArgumentError(ClosedLoopError, ValueError):

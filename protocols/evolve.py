@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -111,7 +110,7 @@ def evolve(
         **settings: ``images`` (budget, default 4000), ``repeats``, ``seed`` …; see `closedloop.loop.settings.Settings`.
 
     Returns:
-        The recording, see `closedloop.open_recording`; as the last line of a notebook's cell it shows the run's figure.
+        The recording, see `closedloop.open_recording`; as a notebook cell's last line it shows a saved run's figure.
 
     Raises:
         InvalidArgumentError: An argument does not fit; nothing is written.
@@ -131,12 +130,7 @@ def evolve(
         progress=progress,
         **settings,
     )
-    recording = session.run()
-    if "IPython" in sys.modules:
-        from closedloop.figures.showing import in_notebooks
-
-        in_notebooks()
-    return recording
+    return session.run()
 
 
 def _threads(

@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("twins",),
     ("figures",),
-    ("report",),
+    ("report", "notebooks"),
     ("",),
     ("testing",),
     OUTER,

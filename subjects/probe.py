@@ -194,7 +194,7 @@ def find_layer(model: nn.Module, layer: str) -> str:
         )
     if layer != OUTPUT and not known:
         raise UnknownNameError(
-            f"layer: no layer {layer!r} in this network.{closest(layer, [OUTPUT, *names])} All: closedloop units."
+            f"layer: no layer {layer!r} in this network.{closest(layer, [OUTPUT, *names])} closedloop units lists all."
         )
     return layer
 

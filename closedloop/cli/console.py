@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBar
 
 from closedloop.loop import notices, progress
@@ -18,6 +18,8 @@ console: Console = Console(soft_wrap=False)
 class Meter(progress.Meter):
     """The same for commands: rich's bar on a terminal, plain lines elsewhere, both on standard output."""
 
+    _task: TaskID
+
     def _show(self, completed: int, facts: str) -> None:
         """Draws the bar, or notes it for the lines."""
         if self._bar is None and self._lines is None:
@@ -25,7 +27,8 @@ class Meter(progress.Meter):
         if self._lines is not None:
             self._lines.move(self._description, completed, self._total, facts)
             return
-        rate = self._pace.words(completed, self._total).partition("  ")[0]  # the time left has a column of its own
+        self._pace.move(completed)
+        rate = self._pace.words(self._total).partition("  ")[0]  # the time left has a column of its own
         self._bar.update(
             self._task,
             completed=completed,
@@ -34,9 +37,14 @@ class Meter(progress.Meter):
             facts="  ".join(text for text in (rate, facts) if text),
         )
 
-    def _begin_again(self, completed: int) -> None:
-        """Counts the rate from now on."""
+    def _begin_bar(self, completed: int, facts: str) -> None:
+        """Has the bar begin anew; one of what has no number stays as it is, under the new word."""
+        if self._total is None:
+            self._bar.update(self._task, description=self._description, facts=facts)
+            return
         self._pace = progress.Pace(completed)
+        self._bar.reset(self._task, total=self._total, completed=completed, description=self._description)
+        self._show(completed, facts)
 
     def _start(self, completed: int) -> None:
         """Shows the bar, or makes ready for lines."""

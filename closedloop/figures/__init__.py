@@ -34,7 +34,7 @@ from closedloop.figures.page import plot_evolution
 from closedloop.figures.plan import plot_plan
 from closedloop.figures.population import plot_code_plane, plot_population
 from closedloop.figures.searches import plot_natural_search
-from closedloop.figures.showing import imshow, in_notebooks, show
+from closedloop.figures.showing import imshow, show
 from closedloop.figures.sittings import plot_sittings
 from closedloop.figures.spikes import plot_psth
 from closedloop.figures.spurious import plot_spurious
@@ -58,7 +58,6 @@ __all__ = [
     "development_movie",
     "generation_scores",
     "imshow",
-    "in_notebooks",
     "plot_allocation",
     "plot_ascents",
     "plot_attributions",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,6 @@ def show(run: xr.Dataset | str | Path) -> Figure:
     Raises:
         RecordingError: The recording comes from no folder (it was not saved), or its protocol draws no figure.
     """
-    in_notebooks()
     recording = run if isinstance(run, xr.Dataset) else open_recording(run)
     folder = recording.encoding.get("source") or recording.encoding.get(EXPORT)
     if not folder:
@@ -65,7 +63,6 @@ def imshow(recording: xr.Dataset, stimulus_id: str, ax: Axes | None = None) -> A
         InvalidArgumentError: No such image.
         RecordingError: It was not kept, and cannot be made again.
     """
-    in_notebooks()
     shown = recording["stimulus_id"].values == stimulus_id
     if not shown.any():
         known = np.unique(recording["stimulus_id"].values.astype(str)).tolist()
@@ -81,17 +78,6 @@ def imshow(recording: xr.Dataset, stimulus_id: str, ax: Axes | None = None) -> A
     return axes
 
 
-def in_notebooks() -> None:
-    """Has a notebook draw figures here, which belong to no window, and show a recording with the figure of its run.
-
-    That is what is seen where one of them is a cell's last expression. Outside of IPython nothing happens.
-    """
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None:
-        shell.display_formatter.formatters["text/html"].for_type(xr.Dataset, html_of)
-        shell.display_formatter.formatters["image/png"].for_type(Figure, png_of)
-
-
 def png_of(figure: Figure) -> bytes:
     """Returns a figure as a PNG file."""
     content = io.BytesIO()
@@ -101,8 +87,11 @@ def png_of(figure: Figure) -> bytes:
 
 def html_of(recording: xr.Dataset) -> str:
     """Returns a dataset as xarray shows it; below the figure of its run, where it is a recording with one."""
-    table: str = recording._repr_html_()
-    if not (experiment_of(recording) and recording.encoding.get("source")):
+    experiment = experiment_of(recording)
+    unfolded = "default" if not experiment else False  # an experiment is a page long
+    with xr.set_options(display_expand_attrs=unfolded):  # type: ignore[no-untyped-call]
+        table: str = recording._repr_html_()
+    if not (experiment and recording.encoding.get("source")):
         return table
     try:
         figure = show(recording)

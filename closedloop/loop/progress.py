@@ -1,5 +1,7 @@
 """How far an experiment is: a bar where a person looks on, plain lines in a log file, both on standard error.
 
+A notebook shows standard error in red, as if something were wrong, so there the bar is on standard output.
+
 A protocol takes ``progress``: True for these, False for silence, or a function that is called with what is done and
 of how much.
 """
@@ -18,7 +20,6 @@ import numpy as np
 
 from closedloop.errors import InvalidArgumentError, ObserverError, blamed
 from closedloop.loop import notices
-from closedloop.readable import counted
 
 if TYPE_CHECKING:
     from closedloop.loop.blocks import Generation
@@ -28,39 +29,44 @@ Progress = bool | Callable[..., None] | None
 #: Stands before what a person should know at once.
 ATTENTION = "Attention: "
 #: What a session is doing in each phase.
-_PHASES = {"survey": "surveying", "evolve": "evolving", "select": "re-testing", "confirm": "re-testing", "done": "done"}
+_PHASES = {"survey": "surveying references", "evolve": "evolving", "select": "re-testing", "confirm": "re-testing"}
 
 
 def stream() -> TextIO:
-    """Returns where bars and lines go: standard error."""
-    return sys.stderr
+    """Returns where bars and lines go: standard error, in a notebook standard output."""
+    return sys.stdout if _in_kernel() else sys.stderr
+
+
+def _in_kernel() -> bool:
+    """Says whether this is the kernel of a notebook."""
+    return "ipykernel" in sys.modules
 
 
 class Pace:
-    """How fast something goes, and how long it still takes."""
+    """How fast something goes, and how long it still takes, as far as it was told of."""
 
     def __init__(self, completed: int = 0) -> None:
         self.first: int = completed
-        self._began = time.monotonic()
-        self._ended: float | None = None
+        self._began = self._moved = time.monotonic()
+        self._completed = completed
 
-    def per_second(self, completed: int, total: int | None = None) -> float:
-        """Returns what was done in a second, from the beginning until now, or until all was done."""
-        now = time.monotonic()
-        if total is None or completed < total:
-            self._ended = None
-        elif self._ended is None:
-            self._ended = now
-        return (completed - self.first) / max((now if self._ended is None else self._ended) - self._began, 1e-9)
+    def move(self, completed: int) -> None:
+        """Notes how much is done."""
+        if completed != self._completed:
+            self._completed, self._moved = completed, time.monotonic()
 
-    def words(self, completed: int, total: int | None) -> str:
-        """Returns the rate, and the time that is left where the total is known; empty before anything was done."""
-        rate = self.per_second(completed, total)
+    def words(self, total: int | None) -> str:
+        """Returns the rate, and the time that is left where the total is known; empty before anything was done.
+
+        The rate is that of what is done, so it does not fall while a long part is under way, and the time that is left
+        runs down. Where it has run out before the part is done nobody knows what is left, and nothing is said.
+        """
+        rate = (self._completed - self.first) / max(self._moved - self._began, 1e-9)  # per second
         if not rate > 0:
             return ""
         speed = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min"
-        left = "" if total is None or completed >= total else f"  {duration((total - completed) / rate)} left"
-        return speed + left
+        left_s = 0.0 if total is None else (total - self._completed) / rate - (time.monotonic() - self._moved)
+        return f"{speed}  {duration(left_s)} left" if left_s > 0 else speed
 
 
 def duration(seconds: float) -> str:
@@ -87,28 +93,39 @@ class Lines:
         self._over, self._lock = threading.Event(), threading.Lock()
         self._clock: threading.Thread | None = None
 
+    def begin(self, description: str, completed: int, total: int | None, facts: str = "") -> None:
+        """Writes a line of what begins, and counts the rate from now on."""
+        with self._lock:
+            self._pace, self._tenth = Pace(completed), 10 * completed // total if total else -1
+            self._note(description, completed, total, facts)
+            self._say()
+
     def move(self, description: str, completed: int, total: int | None, facts: str = "") -> None:
         """Notes how far it is, and writes a line if one is due."""
         with self._lock:
-            first = self._clock is None
-            if description != self._description and completed == self._completed == self._pace.first:
-                self._pace = Pace(completed)  # the time of a survey is none of the images'
-            self._description, self._completed, self._total, self._facts = description, completed, total, facts
-            if first:
+            if first := self._clock is None:
                 self._pace = Pace(completed)
-                self._clock = threading.Thread(target=self._tick, daemon=True, name="closedloop-progress")
-                self._clock.start()
+            self._note(description, completed, total, facts)
             tenth = 10 * completed // total if total else -1
             if first or tenth > self._tenth or time.monotonic() - self._said_at >= self._every_s:
                 self._tenth = tenth
                 self._say()
 
+    def _note(self, description: str, completed: int, total: int | None, facts: str) -> None:
+        """Keeps what the next line says, and begins to look at the clock."""
+        self._description, self._completed, self._total, self._facts = description, completed, total, facts
+        self._pace.move(completed)
+        if self._clock is None:
+            self._clock = threading.Thread(target=self._tick, daemon=True, name="closedloop-progress")
+            self._clock.start()
+
     def _say(self) -> None:
-        """Writes where it is now."""
+        """Writes where it is now; of what has no number, what it is."""
         self._said_at = time.monotonic()
         of = f" of {self._total:,}" if self._total else ""
-        parts = (f"{self._completed:,}{of}", self._pace.words(self._completed, self._total), self._facts)
-        self._write(f"{self._description}: {'  '.join(part for part in parts if part)}")
+        count = f"{self._completed:,}{of}" if of or self._completed else ""
+        said = "  ".join(part for part in (count, self._pace.words(self._total), self._facts) if part)
+        self._write(f"{self._description}: {said}" if said else self._description)
 
     def _tick(self) -> None:
         """Writes a line when none was written for long."""
@@ -135,18 +152,31 @@ class Meter:
         self._description, self._total = description, total
         self._bar: Any = None
         self._lines: Lines | None = None
-        self._pace = Pace()
 
     def start(self, completed: int = 0) -> None:
         """Shows the bar, or the first line; is called by itself when it is first moved."""
         self._show(completed, "")
 
+    def begin(self, description: str, total: int | None, completed: int = 0, facts: str = "") -> None:
+        """Begins another part of the work, which has a number and a rate of its own; None for one without a number."""
+        self._description, self._total = description, total
+        if self._bar is not None:
+            self._begin_bar(completed, facts)
+        elif self._lines is not None:
+            self._lines.begin(description, completed, total, facts)
+        else:
+            self._show(completed, facts)
+
     def move(self, completed: int, total: int | None = None, facts: str = "", description: str = "") -> None:
-        """Moves on to a number; says a total, facts or another description from now on."""
-        begun = self._bar is not None and description not in ("", self._description)
-        self._total, self._description = total or self._total, description or self._description
-        if begun and completed == self._pace.first:
-            self._begin_again(completed)
+        """Moves on to a number; says a total, facts or another description from now on.
+
+        What has another description and counts to another total is another part of the work.
+        """
+        word, of = description or self._description, total or self._total
+        if word != self._description and of != self._total:
+            self.begin(word, of, completed, facts)
+            return
+        self._description, self._total = word, of
         self._show(completed, facts)
 
     def __call__(self, completed: int, total: int | None = None, description: str = "") -> None:
@@ -156,7 +186,6 @@ class Meter:
     def _show(self, completed: int, facts: str) -> None:
         """Draws the bar, at most five times a second, or notes it for the lines."""
         if self._bar is None and self._lines is None:
-            self._pace = Pace(completed)
             self._bar = _new_bar(self._description, self._total, completed)
             self._lines = Lines(_write_line) if self._bar is None else None
             notices.listen(self.attention)
@@ -169,10 +198,14 @@ class Meter:
         bar.set_postfix_str(facts, refresh=False)
         bar.update(completed - bar.n)
 
-    def _begin_again(self, completed: int) -> None:
-        """Counts the rate from now on: the time of a survey is none of the images'."""
-        self._pace = Pace(completed)
-        self._bar.start_t = self._bar.last_print_t = time.time()  # as tqdm counts
+    def _begin_bar(self, completed: int, facts: str) -> None:
+        """Has the bar begin anew; one of what has no number stays as it is, under the new word."""
+        if self._total is not None:
+            self._bar.n = self._bar.initial = self._bar.last_print_n = completed
+            self._bar.start_t = self._bar.last_print_t = time.time()  # as tqdm counts
+        completed, self._total = (completed, self._total) if self._total else (self._bar.n, self._bar.total)
+        self._show(completed, facts)
+        self._bar.refresh()
 
     def attention(self, text: str) -> None:
         """Prints a notice, above the bar where there is one; see `closedloop.loop.notices`."""
@@ -201,19 +234,20 @@ class Meter:
 
 
 def _new_bar(description: str, total: int | None, completed: int) -> Any:
-    """Returns a bar of tqdm; None where standard error is neither a terminal nor a notebook's."""
+    """Returns a bar of tqdm; None where it would be seen neither on a terminal nor in a notebook."""
     out = stream()
-    if "ipykernel" not in sys.modules and not out.isatty():
+    if not _in_kernel() and not out.isatty():
         return None
     with warnings.catch_warnings():  # without ipywidgets the bar is of letters, which is no reason to warn
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
 
-    return tqdm(desc=description, total=total, initial=completed, mininterval=0.2, dynamic_ncols=True, file=out)
+    look = {"unit": "", "mininterval": 0.2, "dynamic_ncols": True}
+    return tqdm(desc=description, total=total, initial=completed, file=out, **look)
 
 
 def _write_line(line: str) -> None:
-    """Writes a line on standard error at once; a stream that is closed or full is no reason to end an experiment."""
+    """Writes a line at once; a stream that is closed or full is no reason to end an experiment."""
     try:
         print(line, file=stream(), flush=True)
     except (OSError, ValueError):
@@ -265,22 +299,37 @@ class SessionMeter:
         meter: Makes what shows it, given a word and the total.
     """
 
-    def __init__(self, meter: Callable[[str, int], Any] = Meter) -> None:
+    def __init__(self, meter: Callable[[str, int | None], Any] = Meter) -> None:
         self._make = meter
 
     def begin(self, session: Any) -> None:
         """Starts the bar where the session stands."""
-        word, references = _PHASES[session.phase], session.references
-        if session.phase == "survey" and references is not None:
-            word = f"{word} {counted(len(references), 'reference')}"
-        self._meter = self._make(word, session.settings.images * len(session.evolutions))
-        self._meter.start(sum(e.images for e in session.evolutions))
+        self._session, self._phase = session, session.phase
+        word, total, done = self._stage()
+        self._meter = self._make(word, total)
+        self._meter.start(done)
 
     def generation(self, generation: Generation) -> None:
-        """Moves it on."""
-        done = sum(e.images for e in generation.evolutions)
-        word = _PHASES["evolve" if generation.phase == "survey" else generation.phase]
-        self._meter.move(done, facts=_facts(generation), description=word)
+        """Moves it on, and says what comes next where that is something else."""
+        facts = _facts(generation)
+        if generation.phase == "evolve":
+            self._meter.move(_evolved(self._session), facts=facts)
+        before, self._phase = self._phase, self._session.phase
+        if _PHASES.get(before) != (word := _PHASES.get(self._phase)) and word is not None:
+            _, total, done = self._stage()
+            self._meter.begin(word, total, done, facts)
+
+    def _stage(self) -> tuple[str, int | None, int]:
+        """Returns what is under way, of how many, and how many of these are done: references, or evolved images.
+
+        How many presentations re-tests take is not said: lost ones are shown again.
+        """
+        session, word = self._session, _PHASES.get(self._phase, "done")
+        if self._phase == "survey" and session.references is not None:
+            return word, len(session.references), 0
+        evolved = self._phase in ("evolve", "done")
+        total = session.settings.images * len(session.evolutions)
+        return word, total if evolved else None, _evolved(session) if evolved else 0
 
     def end(self, session: Any) -> None:
         """Stops the bar."""
@@ -299,7 +348,7 @@ class ImageCount:
 
     def begin(self, session: Any) -> None:
         """Tells where the session stands."""
-        self._told(sum(e.images for e in session.evolutions))
+        self._told(_evolved(session))
 
     def generation(self, generation: Generation) -> None:
         """Tells it."""
@@ -307,6 +356,11 @@ class ImageCount:
 
     def end(self, session: Any) -> None:
         """Does nothing: the end is told by others."""
+
+
+def _evolved(session: Any) -> int:
+    """Counts the presentations of evolved images so far."""
+    return sum(e.images for e in session.evolutions)
 
 
 def _facts(generation: Generation) -> str:

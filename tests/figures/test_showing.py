@@ -2,18 +2,15 @@
 
 import base64
 import re
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.figure import Figure
 
 import closedloop
 from closedloop import open_recording, summarize
 from closedloop.errors import InvalidArgumentError, RecordingError
-from closedloop.figures.showing import html_of, in_notebooks, png_of
+from closedloop.figures.showing import html_of
 from tests.small_runs import run
 
 
@@ -66,13 +63,12 @@ def test_other_datasets_are_shown_as_ever(folder):
     assert "<img" not in html_of(xr.Dataset(changed.variables, attrs=changed.attrs))
 
 
-def test_the_formatter_is_made_known_to_ipython_alone(monkeypatch):
-    known = {}
-    kind = SimpleNamespace(for_type=known.__setitem__)
-    shell = SimpleNamespace(display_formatter=SimpleNamespace(formatters={"text/html": kind, "image/png": kind}))
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    in_notebooks()
-    assert known == {xr.Dataset: html_of, Figure: png_of}
-    assert known[Figure](Figure()).startswith(b"\x89PNG")
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
-    in_notebooks()
+def test_the_experiment_of_a_recording_is_folded(folder):
+    def folded(recording):
+        (tick,) = re.findall(r"<input[^>]*type='checkbox'([^>]*)><label[^>]*>Attributes", html_of(recording))
+        return "checked" not in tick
+
+    recording = open_recording(folder)
+    assert folded(recording)
+    recording.attrs = {"x": 1}
+    assert not folded(recording)

@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from closedloop import RandomSearch, natural_references
+from closedloop import RandomSearch, Session, Thread, Unit, natural_references
 from closedloop.errors import InvalidArgumentError
 from closedloop.generators import Pixels
 from closedloop.loop import progress as module
-from closedloop.loop.progress import Lines, Meter, Pace, as_progress, end_progress
+from closedloop.loop.progress import Lines, Meter, Pace, SessionMeter, as_progress, end_progress
 from closedloop.protocols import ascend, compare, evolve, present, resume
 from closedloop.subjects import FunctionSubject, GaborSubject
 
@@ -30,6 +30,14 @@ def log(monkeypatch):
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time in seconds, which goes on where a test adds to it."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
 
 
 def mean_luminance():
@@ -85,50 +93,117 @@ def test_no_clock_is_left_behind(log):
         (10, 100, None, "10/s"),
     ],
 )
-def test_the_pace_in_words(monkeypatch, elapsed, done, total, words):
-    now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+def test_the_pace_in_words(clock, elapsed, done, total, words):
     pace = Pace()
-    now[0] = float(elapsed)
-    assert pace.words(done, total) == words
+    clock[0] += elapsed
+    pace.move(done)
+    assert pace.words(total) == words
 
 
-def test_a_survey_before_the_first_image_does_not_slow_what_is_expected(monkeypatch):
-    now, lines = [100.0], []
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+def test_the_time_left_runs_down_while_one_part_is_silent(clock):
+    pace = Pace()
+    clock[0] += 60
+    pace.move(1)
+    said = []
+    for _ in range(5):
+        said.append(pace.words(4))
+        clock[0] += 45
+    assert said == [f"1.0/min  {left} left" for left in ("3 min 0 s", "2 min 15 s", "1 min 30 s", "45 s")] + ["1.0/min"]
+    pace.move(2)  # it took 225 s: now more is expected of the rest
+    assert pace.words(4) == "0.4/min  4 min 45 s left"
+
+
+def test_a_part_of_its_own_has_its_own_number_and_rate(clock):
+    lines = []
     shown = Lines(lines.append)
-    shown.move("surveying", 0, 40)
-    now[0] += 60
-    shown.move("evolving", 0, 40)
-    now[0] += 2
+    shown.begin("surveying references", 0, 160)
+    clock[0] += 60
+    shown.begin("evolving", 0, 40)
+    clock[0] += 2
     shown.move("evolving", 20, 40)
+    shown.begin("re-testing", 0, None, "best 3")
     shown.stop()
-    assert lines[-1] == "evolving: 20 of 40  10/s  2 s left"
+    assert lines == [
+        "surveying references: 0 of 160",
+        "evolving: 0 of 40",
+        "evolving: 20 of 40  10/s  2 s left",
+        "re-testing: best 3",
+    ]
 
 
-def test_re_tests_after_the_last_image_do_not_slow_what_was_measured(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+def test_re_tests_after_the_last_image_do_not_slow_what_was_measured(clock):
     pace = Pace()
-    now[0] = 4.0
-    assert pace.words(40, 40) == "10/s"
-    now[0] = 60.0
-    assert pace.words(40, 40) == "10/s"
+    clock[0] += 4
+    pace.move(40)
+    assert pace.words(40) == "10/s"
+    clock[0] += 60
+    pace.move(40)
+    assert pace.words(40) == "10/s"
+
+
+def test_another_word_with_another_total_begins_anew_and_another_word_alone_does_not(log, clock):
+    with Meter("finding features", 1000) as meter:
+        meter.start()
+        clock[0] += 100
+        meter.move(1000)
+        meter.move(0, 50, description="searching")
+        clock[0] += 5
+        meter.move(25, 50, description="still searching")
+    assert log()[-2:] == ["searching: 0 of 50", "still searching: 25 of 50  5.0/s  5 s left"]
 
 
 def test_the_rate_of_a_bar_does_not_count_a_survey(monkeypatch):
     file, now = Terminal(), [100.0]
     monkeypatch.setattr(module, "stream", lambda: file)
-    for clock in ("time.time", "tqdm.std.time"):
-        monkeypatch.setattr(clock, lambda: now[0])
+    for place in ("time.time", "tqdm.std.time"):
+        monkeypatch.setattr(place, lambda: now[0])
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    with Meter("surveying", 100) as meter:
+    with Meter("surveying", 160) as meter:
         meter.start()
         now[0] += 60
-        meter.move(0, description="evolving")
+        meter.begin("evolving", 100)
         now[0] += 10
         meter.move(100)
-    assert "10.0" in file.getvalue().split("\r")[-1]
+        meter.begin("re-testing", None)
+    said = file.getvalue().split("\r")
+    assert "0/160" in said[1]
+    assert any("evolving" in text and "0/100" in text for text in said)
+    assert "re-testing" in said[-1]
+    assert "100/100" in said[-1]
+    assert "10.0" in said[-1]
+
+
+class Told:
+    """A meter that keeps what it is told."""
+
+    def __init__(self, word, total):
+        self.told = [(word, total)]
+
+    def start(self, completed=0):
+        self.told.append(completed)
+
+    def move(self, completed, facts=""):
+        self.told.append(completed)
+
+    def begin(self, word, total, completed=0, facts=""):
+        self.told.append((word, total, completed))
+
+    def stop(self):
+        pass
+
+
+def test_what_a_session_says_is_under_way_while_it_is():
+    made = []
+
+    def meter(word, total):
+        made.append(Told(word, total))
+        return made[-1]
+
+    references = natural_references(8).images[:4]
+    thread = Thread(Pixels(4), RandomSearch(Pixels(4).space, seed=1, population=8), Unit(0), "a")
+    kept = {"images": 16, "references": references, "retest_repeats": 2, "progress": False}
+    Session(mean_luminance(), [thread], observers=[SessionMeter(meter)], **kept).run()
+    assert made[0].told == [("surveying references", 4), 0, ("evolving", 16, 0), 8, 16, ("re-testing", None, 0)]
 
 
 def test_a_script_shows_what_it_does_and_is_silent_where_it_is_told(log, tmp_path):
@@ -136,9 +211,9 @@ def test_a_script_shows_what_it_does_and_is_silent_where_it_is_told(log, tmp_pat
     run = {"images": 40, "references": natural_references(8).images[:4], "retest_repeats": 2}
     evolve(mean_luminance(), Pixels(4), RandomSearch(space, seed=1, population=8), **run)
     lines = log()
-    assert lines[0].startswith("surveying 4 references: 0 of 40")
-    assert lines[-1].startswith("evolving: 40 of 40")
-    assert "best 0." in lines[-1]
+    assert lines[:2] == ["surveying references: 0 of 4", "evolving: 0 of 40"]
+    assert lines[-2].startswith("evolving: 40 of 40")
+    assert lines[-1].startswith("re-testing: best 0.")
     assert "mean 0." in lines[-1]
     evolve(mean_luminance(), Pixels(4), RandomSearch(space, seed=1, population=8), progress=False, **run)
     present(mean_luminance(), IMAGES, progress=False)
@@ -191,7 +266,9 @@ with Meter("evolving", 20) as meter:
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     nbclient.NotebookClient(notebook, timeout=120).execute()
-    shown = "".join(o.get("text", "") or o["data"]["text/plain"] for o in notebook.cells[0].outputs)
+    outputs = notebook.cells[0].outputs
+    assert {o.get("name") for o in outputs} <= {None, "stdout"}  # standard error is shown in red
+    shown = "".join(o.get("text", "") or o["data"]["text/plain"] for o in outputs)
     assert "20/20" in shown
     assert "best 3" in shown
     assert "Warning" not in shown
