@@ -334,6 +334,6 @@ def default_objective(subject: Subject) -> Objective:
     if len(subject.units) != 1:
         raise InvalidArgumentError(
             f"objective: the subject records {len(subject.units)} units; say what to maximize, for instance "
-            "objective=Unit(0) or Mean([0, 1])."
+            "objective=Unit(0) or Mean([0, 1]), or units='all' of evolve for an image of each."
         )
     return Unit(0)

@@ -194,7 +194,8 @@ def find_layer(model: nn.Module, layer: str) -> str:
         )
     if layer != OUTPUT and not known:
         raise UnknownNameError(
-            f"layer: no layer {layer!r} in this network.{closest(layer, [OUTPUT, *names])} closedloop units lists all."
+            f"layer: no layer {layer!r} in this network.{closest(layer, [OUTPUT, *names])} closedloop units lists all, "
+            "and closedloop.subjects.layers_of those of a network of yours."
         )
     return layer
 

@@ -79,9 +79,11 @@ def ascent_dataset(
     ]
     scalars = {key: recording[key].item() for key in ("subject", "seed", "closedloop_version")}
     generator_name = str(recording["generator"].values[0])  # all ascents of a run have one generator
-    return xr.concat(found, dim="unit").assign_coords(
+    result = xr.concat(found, dim="unit").assign_coords(
         {**scalars, "generator": generator_name, "method": content["method"]}
     )
+    result.encoding["source"] = recording.encoding.get("source")
+    return result
 
 
 def _one(

@@ -70,7 +70,7 @@ def comparison_dataset(recording: xr.Dataset, content: Mapping[str, Any], natura
     measured = measure(flat) | {"natural_distance": Bank.of(naturals.images).nearest(flat).ratio}
     bands = band(naturals.images)
     numbers = ("best_response", "forwards", "forward_equivalents", "failure", "code_norm", "code_at_bound")
-    return xr.Dataset(
+    result = xr.Dataset(
         {
             "response": (dims, response),
             "confidence": (dims, _confidence(recording, own, columns)),
@@ -98,6 +98,8 @@ def comparison_dataset(recording: xr.Dataset, content: Mapping[str, Any], natura
             **{name: recording[name].item() for name in ("subject", "count", "closedloop_version")},
         },
     )
+    result.encoding["source"] = recording.encoding.get("source")
+    return result
 
 
 def _last_presentations(recording: xr.Dataset, content: Mapping[str, Any]) -> NDArray[np.int64]:

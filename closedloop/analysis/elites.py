@@ -119,7 +119,7 @@ def _result(
     known = courses[:, reached] if reached.any() else courses
     units = {name: (dim, values[classes]) for name, (dim, values) in unit_coords(recording).items()}
     scalars = {n: c for n, c in recording.isel(evolution=0, drop=True).coords.items() if c.ndim == 0}
-    return xr.Dataset(
+    result = xr.Dataset(
         {
             "code": (("neuroid", "latent"), _codes(recording, names)),
             "probability": ("neuroid", courses[-1]),
@@ -138,6 +138,8 @@ def _result(
             "threshold": thresholds,
         },
     )
+    result.encoding["source"] = recording.encoding.get("source")
+    return result
 
 
 def _codes(recording: xr.Dataset, names: NDArray[Any]) -> FloatArray:

@@ -28,7 +28,7 @@ def show(run: xr.Dataset | str | Path) -> Figure:
     """Draws the main figure of a run, the one that ``closedloop show`` writes; as the last line of a cell it is seen.
 
     Args:
-        run: The run's folder, a file that `export` wrote, or a recording as `open_recording` or a protocol returned it.
+        run: The run's folder, a file that `export` wrote, or what `open_recording` or a protocol returned.
 
     Raises:
         RecordingError: The recording comes from no folder (it was not saved), or its protocol draws no figure.
@@ -40,6 +40,8 @@ def show(run: xr.Dataset | str | Path) -> Figure:
             "run: expected a recording that lies in a folder, got one that was not saved or was changed since; give "
             "the protocol save=FOLDER, or show the folder itself."
         )
+    if not experiment_of(recording):  # a result that a protocol made of its recording
+        recording = open_recording(folder)
     where = Path(folder)
     figures = shown_protocol(experiment_of(recording), folder).summary(where, recording).figures
     if not figures:

@@ -27,6 +27,19 @@ def test_a_run_and_its_recording_show_the_same_figure(folder):
     assert len({len(figure.axes) + len(figure.subfigs) for figure in drawn}) == 1
 
 
+@pytest.mark.parametrize("name", ["ascend", "compare", "elites", "landscape"])
+def test_what_a_protocol_returns_is_shown_as_its_folder(name, tmp_path):
+    result = run(name, tmp_path / "run")
+    by_result, by_folder = closedloop.show(result), closedloop.show(tmp_path / "run")
+    assert len(by_result.axes) == len(by_folder.axes)
+
+
+@pytest.mark.parametrize("name", ["ascend", "elites"])
+def test_a_result_that_was_not_saved_is_said(name):
+    with pytest.raises(RecordingError, match="save=FOLDER"):
+        closedloop.show(run(name))
+
+
 def test_what_lies_in_no_folder_is_said(folder):
     with pytest.raises(RecordingError, match="save=FOLDER"):
         closedloop.show(run("evolve"))

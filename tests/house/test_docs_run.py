@@ -65,6 +65,7 @@ SMALLER = (
     (r"\bruns=2000\b", "runs=20"),
     (r"\[292, 971\], \(.*evolved", '[292], ("lucid", "evolved'),
     (r'method="lucid"', 'method="lucid", steps=3'),
+    (r", steps=60", ""),
     (r"main-g0012-003", "main-g0002-003"),
     (r'load_subject\("lite1"', 'load_subject("lite0"'),  # the tests' extra installs no weights of lite1
     (r"039_macaw", "041_chameleon"),  # one of the few references that are left
@@ -77,6 +78,8 @@ SMALLER = (
 BEFORE = {
     "docs/fooling.md": "from closedloop.subjects import FunctionSubject\n"
     "subject = FunctionSubject(lambda images: images.mean((2, 3)), units=3)",
+    "docs/howto/network.md": "from tests.small_networks import made, subject as small\n"
+    "subject = small(made(), layer='twice', units=[0, 1, 2])",
     "docs/objectives.md": "from closedloop.subjects import GaborSubject\n"
     "subject = GaborSubject(resolution=32, count=2)",
     "docs/scale.md": "from closedloop.subjects import GaborSubject\nsubject = GaborSubject(resolution=32, count=16)",
@@ -157,8 +160,9 @@ def standing(page: Any, known: Any) -> None:
             small_run(known, folder, **options)
     if '"first.nc"' in text:
         closedloop.export(known["ds"], "netcdf", "first.nc")
-    if "runs/tuesday" in text:
-        run_at_a_rig("runs/tuesday")
+    for folder in ("runs/tuesday", "runs/rehearsal"):
+        if f'open_recording("{folder}' in text:
+            run_at_a_rig(folder)
     if '"photos/"' in text:
         photographs_in("photos", known["photographs"])
 
