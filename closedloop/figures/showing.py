@@ -65,6 +65,7 @@ def imshow(recording: xr.Dataset, stimulus_id: str, ax: Axes | None = None) -> A
         InvalidArgumentError: No such image.
         RecordingError: It was not kept, and cannot be made again.
     """
+    stimulus_id = str(stimulus_id)  # of an array of names numpy gives one of its own kind, which errors would spell out
     shown = recording["stimulus_id"].values == stimulus_id
     if not shown.any():
         known = np.unique(recording["stimulus_id"].values.astype(str)).tolist()

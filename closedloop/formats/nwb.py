@@ -25,7 +25,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from closedloop.errors import InvalidArgumentError, require
+from closedloop.errors import InvalidArgumentError, MissingExtraError, WeightsError, require
 from closedloop.files import complete
 from closedloop.formats import nwb_spikes
 from closedloop.formats.hdf5 import hdf5_file
@@ -112,8 +112,12 @@ def write(
             add(session)
         _add_spikes(session)
         if images:
-            _add_evolved(session)
-            _add_references(session)
+            try:
+                _add_evolved(session)
+                _add_references(session)
+            except (MissingExtraError, WeightsError) as error:  # what makes the images again is not here
+                cure = "or write the file without images: images=False (--no-images)"
+                raise type(error)(f"{str(error).rstrip('.')}; {cure}.") from error
         file.notes = json.dumps(_notes(session))
         h5py = require("h5py", "nwb", "the format nwb")
         with hdf5_file(temporary) as plain, h5py.File(plain, "w") as opened:

@@ -58,7 +58,7 @@ def test_images_are_those_that_were_shown(folder):
 
 def test_an_image_that_was_not_shown_is_named(folder):
     with pytest.raises(InvalidArgumentError, match="stimulus_id: no image 'main-g9999-000' was shown"):
-        closedloop.imshow(open_recording(folder), "main-g9999-000")
+        closedloop.imshow(open_recording(folder), np.array(["main-g9999-000"])[0])
 
 
 def test_a_notebook_shows_figure_and_table(folder):

@@ -14,7 +14,7 @@ from nwbinspector import inspect_nwbfile, load_config
 from pynwb import NWBHDF5IO, NWBFile
 
 from closedloop import open_recording, render, show
-from closedloop.errors import InvalidArgumentError, MissingExtraError, RecordingError
+from closedloop.errors import InvalidArgumentError, MissingExtraError, RecordingError, WeightsError
 from closedloop.formats import export
 from closedloop.images.eight_bit import to_bytes
 from closedloop.recording import pictures
@@ -241,3 +241,17 @@ def test_presentations_out_of_order_are_refused(run, tmp_path, order):
     with pytest.raises(InvalidArgumentError, match=r"is in the order of time; sort them \(recording.sortby"):
         export(recording, "nwb", tmp_path / "x.nwb")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [MissingExtraError, WeightsError])
+def test_images_that_cannot_be_made_here_can_be_left_out(run, tmp_path, monkeypatch, kind):
+    def cannot(*args, **sources):
+        raise kind("generator 'native' needs torch; install it: pip install torch")
+
+    monkeypatch.setattr("closedloop.formats.nwb.render", cannot)
+    with pytest.raises(
+        kind, match=r"pip install torch; or write the file without images: images=False \(--no-images\)"
+    ):
+        export(run, "nwb", tmp_path / "run.nwb")
+    assert not list(tmp_path.iterdir())
+    assert_same(open_recording(export(run, "nwb", tmp_path / "run.nwb", images=False)), open_recording(run))
