@@ -200,9 +200,10 @@ class Meter:
 
     def _begin_bar(self, completed: int, facts: str) -> None:
         """Has the bar begin anew; one of what has no number stays as it is, under the new word."""
+        self._bar.set_description_str(self._description, refresh=False)
         if self._total is not None:
+            self._bar.reset(self._total)  # a widget has a length of its own, which only this sets
             self._bar.n = self._bar.initial = self._bar.last_print_n = completed
-            self._bar.start_t = self._bar.last_print_t = time.time()  # as tqdm counts
         completed, self._total = (completed, self._total) if self._total else (self._bar.n, self._bar.total)
         self._show(completed, facts)
         self._bar.refresh()
