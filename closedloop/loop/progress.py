@@ -243,8 +243,7 @@ def _new_bar(description: str, total: int | None, completed: int) -> Any:
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
 
-    look = {"unit": "", "mininterval": 0.2, "dynamic_ncols": True}
-    return tqdm(desc=description, total=total, initial=completed, file=out, **look)
+    return tqdm(desc=description, total=total, initial=completed, mininterval=0.2, dynamic_ncols=True, file=out)
 
 
 def _write_line(line: str) -> None:
