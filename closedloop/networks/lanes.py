@@ -8,6 +8,7 @@ same bits, every core takes images of its own. Then a batch of ten is as quick, 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, final
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 #: Entries that one core takes at a time: what lies between two layers stays in its caches.
 FEW = 2
-#: How much quicker it must be that each core takes entries of its own, to be done so.
-QUICKER = 1.05
+#: How much longer it may take that each core takes entries of its own, to be done so: where something else keeps a core
+#: for a while, threads that share each layer would all wait for it.
+ALIKE = 1.05
 
 
 class Engine(Protocol):
@@ -65,21 +67,41 @@ class SideBySide:
     """
 
     def __init__(self, whole: Engine, one: Engine, lanes: int) -> None:
-        self._whole, self._part, self._lanes = whole, InParts(one), lanes
+        self._whole, self._part, self._lanes = whole, one, lanes
         self._pool: ThreadPoolExecutor | None = None
         self.name: str = whole.name
         self.runs_torch: bool = whole.runs_torch
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Runs inputs ``(n, …)`` as `Engine` says, a share on each core."""
+        """Runs inputs ``(n, …)`` as `Engine` says; each core takes the next few when it is ready."""
         if len(inputs) < self._lanes:
             return self._whole(inputs)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._lanes - 1, "closedloop-lane")
-        own, *others = np.array_split(inputs, self._lanes)
-        given = [self._pool.submit(self._part, share) for share in others]
-        first = self._part(own)
-        return np.concatenate([first, *(each.result() for each in given)])
+        parts = _cut(inputs, self._lanes)
+        left, found = deque(range(len(parts))), dict[int, NDArray[np.float32]]()
+
+        def work() -> None:
+            while left:
+                try:
+                    i = left.popleft()
+                except IndexError:  # another core took the last one
+                    return
+                found[i] = self._part(parts[i])
+
+        others = [self._pool.submit(work) for _ in range(self._lanes - 1)]
+        work()
+        for other in others:
+            other.result()
+        return np.concatenate([found[i] for i in range(len(parts))])
+
+
+def _cut(inputs: NDArray[np.float32], lanes: int) -> list[NDArray[np.float32]]:
+    """Cuts a batch for some cores: `FEW` entries at a time, and the last ones singly, so that all end together."""
+    singly = min(len(inputs), 2 * lanes + (len(inputs) - 2 * lanes) % FEW)
+    several = len(inputs) - singly
+    ends = [*range(FEW, several + 1, FEW), *range(several + 1, len(inputs))]
+    return np.split(inputs, ends)
 
 
 def quicker(engine: Engine, batch: NDArray[np.float32], threads: int, one: Callable[[], Engine] | None) -> Engine:
@@ -104,7 +126,7 @@ def quicker(engine: Engine, batch: NDArray[np.float32], threads: int, one: Calla
     if not np.array_equal(shared(odd), engine(odd), equal_nan=True):  # of which a last one stands alone
         return engine
     (few, quick), (whole, slow) = (_timed(clock, each, batch) for each in (shared, engine))
-    return shared if slow > QUICKER * quick and np.array_equal(few, whole, equal_nan=True) else engine
+    return shared if quick < ALIKE * slow and np.array_equal(few, whole, equal_nan=True) else engine
 
 
 def _timed(clock: Callable[[], float], engine: Engine, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
