@@ -6,12 +6,14 @@ random moment of work: some run was committed to since the last one.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -83,34 +85,37 @@ class Dask:
     """A sweep by a scheduler of Dask with two workers, each a process that is begun again when it is gone."""
 
     def __init__(self, out):
-        self.out, self.address = out, out.with_suffix(".address")
+        self.out, self.file, self.address = out, out.with_suffix(".address"), ""
         self.parts = {}
 
     def mend(self):
         if not self._alive("scheduler"):
-            self.address.unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)
             self._start(
                 "scheduler", "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
-                "--scheduler-file", str(self.address), "--no-dashboard",
+                "--scheduler-file", str(self.file), "--no-dashboard",
             )  # fmt: skip
-            until = time.monotonic() + PATIENCE_S
-            while not self.address.exists() and time.monotonic() < until:
-                time.sleep(0.05)
+            self.address = self._listening()
             for name in {"client", "worker 0", "worker 1"} & self.parts.keys():
                 self.parts[name].wait(PATIENCE_S)  # without their scheduler they end by themselves
         for name in ("worker 0", "worker 1"):
             if not self._alive(name):
                 self._start(
-                    name, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(self.address), "--nthreads", "1",
+                    name, "-m", "distributed.cli.dask_worker", self.address, "--nthreads", "1",
                     "--no-nanny", "--no-dashboard", "--death-timeout", "5",
                 )  # fmt: skip
         if not self._alive("client"):
-            code = (
-                "import json; from closedloop.protocols import sweep; "
-                f"address = json.load(open({str(self.address)!r}))['address']; "
-                f"sweep({str(self.out)!r}, scheduler=address, progress=False)"
-            )
-            self._start("client", "-c", code)
+            call = f"sweep({str(self.out)!r}, scheduler={self.address!r}, progress=False)"
+            self._start("client", "-c", f"from closedloop.protocols import sweep; {call}")
+
+    def _listening(self):
+        """The address of the scheduler that was begun last. Whoever began before it knows another one."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            with suppress(OSError, ValueError):  # not there yet, or half of it
+                return json.loads(self.file.read_text())["address"]
+            time.sleep(0.05)
+        raise AssertionError("no scheduler began in time")
 
     def _alive(self, name):
         return name in self.parts and self.parts[name].poll() is None
