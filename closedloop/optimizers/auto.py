@@ -289,7 +289,7 @@ class Auto(AskTell):
         x = self.coordinates.of(self.space.sample(self.population, self._rng))
         if self.coordinates.free:
             silent = self._used / self.population  # generations without an answer
-            wide = min(max(JITTER * np.pi / 4, 0.05 * silent), 1.5)
+            wide = min(max(JITTER * np.pi / 4, 0.3 * silent), 1.5)
             x[:, -1] = self._rng.uniform(-wide, wide, self.population)
         return self.coordinates.codes(x)
 
