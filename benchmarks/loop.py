@@ -99,9 +99,14 @@ def bare_rate(subject: Any, generator: Any, batch: int, batches: int) -> float:
     return batch * batches / (time.perf_counter() - start)
 
 
+def rates_by_batch(subject: Any, generator: Any) -> dict[int, float]:
+    """Images per second of generator and subject alone, for each of `BATCHES`."""
+    return {batch: bare_rate(subject, generator, batch, max(1, 96 // batch)) for batch in BATCHES}
+
+
 def best_rate(subject: Any, generator: Any) -> float:
     """Images per second of generator and subject alone, at the best of some batches."""
-    return max(bare_rate(subject, generator, batch, max(1, 96 // batch)) for batch in BATCHES)
+    return max(rates_by_batch(subject, generator).values())
 
 
 # The command that people run --------------------------------------------------------------------------------------
@@ -232,10 +237,15 @@ def default_over_engine(rounds: int, images: int) -> dict[str, Any]:
     generator = matched_generator({"name": "native"}, subject)
     default_run(subject, generator, 0, 40)  # warm
     kept, rates, parts = [], [], defaultdict[str, list[tuple[float, float]]](list)
+    by_batch = defaultdict[int, list[float]](list)
     for number in range(rounds):
-        before = best_rate(subject, generator)
+        sides = [rates_by_batch(subject, generator)]
         watch = default_run(subject, generator, 100 + number, images)
-        bare = (before + best_rate(subject, generator)) / 2  # on both sides, for a machine that slows down
+        sides.append(rates_by_batch(subject, generator))  # on both sides, for a machine that slows down
+        before, after = (max(side.values()) for side in sides)
+        bare = (before + after) / 2
+        for batch in BATCHES:
+            by_batch[batch] += [side[batch] for side in sides]
         kept.append(watch.rate / bare)
         rates.append(bare)
         for name, spent in watch.parts.items():
@@ -259,6 +269,7 @@ def default_over_engine(rounds: int, images: int) -> dict[str, Any]:
         "default_over_engine": round(statistics.median(kept), 3),
         "default_over_engine_range": [round(min(kept), 3), round(max(kept), 3)],
         "engine_images_per_s": round(statistics.median(rates), 1),
+        "engine_by_batch": {batch: round(statistics.median(some), 1) for batch, some in by_batch.items()},
         "profile": profile,
         "others_cpu": round(1 - engine / sum(cpu.values()), 3),
     }
