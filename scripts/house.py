@@ -21,7 +21,7 @@ from typing import NamedTuple
 OUTER = ("subjects", "generators", "protocols")
 #: The rooms from the ground up. Those on one floor never import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "workers"),
     ("capability", "blame"),
     ("files", "arrays", "yaml_text", "readable", "presentations"),
     ("interfaces",),

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar, final
+
+from closedloop.workers import Workers
 
 Found = TypeVar("Found")
 
@@ -44,7 +45,7 @@ class Beside:
     """A thread for what can be done on another core while the subject is shown images, where there is one."""
 
     def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Workers | None = None
 
     def begin(self, task: Callable[[], Found]) -> Callable[[], Found]:
         """Begins a piece of work, and returns a function that gives what it found, or raises what it raised.
@@ -57,7 +58,7 @@ class Beside:
         if _cores() == 1:
             return task
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "closedloop-beside")
+            self._pool = Workers(1, "closedloop-beside")
         return self._pool.submit(copy_context().run, task).result
 
     def end(self) -> None:

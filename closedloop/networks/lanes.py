@@ -7,14 +7,17 @@ same bits, every core takes images of its own. Then a batch of ten is as quick, 
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from closedloop.workers import Workers
 
 #: Entries that one core takes at a time: what lies between two layers stays in its caches.
 FEW = 2
@@ -68,7 +71,8 @@ class SideBySide:
 
     def __init__(self, whole: Engine, one: Engine, lanes: int) -> None:
         self._whole, self._part, self._lanes = whole, one, lanes
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Workers | None = None
+        self._process = os.getpid()
         self.name: str = whole.name
         self.runs_torch: bool = whole.runs_torch
 
@@ -76,8 +80,8 @@ class SideBySide:
         """Runs inputs ``(n, …)`` as `Engine` says; each core takes the next few when it is ready."""
         if len(inputs) < self._lanes:
             return self._whole(inputs)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._lanes - 1, "closedloop-lane")
+        if self._pool is None or self._process != os.getpid():  # a forked process has none of these threads
+            self._pool, self._process = Workers(self._lanes - 1, "closedloop-lane"), os.getpid()
         parts = _cut(inputs, self._lanes)
         left, found = deque(range(len(parts))), dict[int, NDArray[np.float32]]()
 
@@ -87,10 +91,17 @@ class SideBySide:
                     i = left.popleft()
                 except IndexError:  # another core took the last one
                     return
-                found[i] = self._part(parts[i])
+                try:
+                    found[i] = self._part(parts[i])
+                except BaseException:
+                    left.clear()  # nobody begins another one in vain
+                    raise
 
         others = [self._pool.submit(work) for _ in range(self._lanes - 1)]
-        work()
+        try:
+            work()
+        finally:
+            wait(others)
         for other in others:
             other.result()
         return np.concatenate([found[i] for i in range(len(parts))])

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -121,6 +127,74 @@ def test_what_goes_wrong_on_another_core_is_raised():
     with pytest.raises(ValueError, match="does not like"):
         engine(np.arange(8, dtype=np.float32)[:, None])
     assert len(engine(np.zeros((8, 1), np.float32))) == 8  # and the next batch goes well
+
+
+class Slow:
+    """Takes a moment for each call, and does not like numbers above 5."""
+
+    name, runs_torch = "slow", False
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, inputs):
+        self.calls += 1
+        time.sleep(0.01)
+        if inputs.max() > 5:
+            raise ValueError("it does not like this one")
+        return inputs * 2
+
+
+@pytest.mark.parametrize("bad", [0, 5])
+def test_where_something_goes_wrong_all_cores_end_soon(bad):
+    one, inputs = Slow(), np.zeros((200, 1), np.float32)
+    inputs[bad] = 9
+    with pytest.raises(ValueError, match="does not like"):
+        SideBySide(one, one, 3)(inputs)
+    begun = one.calls
+    assert begun < 20
+    time.sleep(0.1)
+    assert one.calls == begun
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no process")
+def test_a_forked_process_has_threads_of_its_own():
+    engine, inputs = SideBySide(Slow(), Slow(), 3), np.ones((12, 1), np.float32)
+    engine(inputs)  # its threads are there
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons say that forking is not for programs with threads
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(engine(inputs), inputs * 2) else 1)
+    for _ in range(500):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.02)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert (ended, status) == (child, 0)
+
+
+def test_threads_end_with_their_engine():
+    before = threading.active_count()
+    for _ in range(10):
+        assert len(SideBySide(Slow(), Slow(), 4)(np.ones((8, 1), np.float32))) == 8
+    gc.collect()
+    for _ in range(100):
+        if threading.active_count() <= before:
+            break
+        time.sleep(0.02)
+    assert threading.active_count() <= before
+
+
+def test_several_threads_may_use_an_engine_at_once():
+    engine = SideBySide(Slow(), Slow(), 3)
+    inputs = [np.full((9, 1), i / 2, np.float32) for i in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(engine, inputs))
+    assert all(np.array_equal(outputs, 2 * given) for outputs, given in zip(found, inputs, strict=True))
 
 
 def test_a_network_answers_the_same_either_way(monkeypatch):
