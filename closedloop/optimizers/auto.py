@@ -57,6 +57,8 @@ from closedloop.signatures import at_door
 JUDGED_EVERY = 8
 #: Codes that are remembered where there is no noise: each tells so much that older ones add nothing but time.
 QUIET_WINDOW = 400
+#: Pairs of scores of one code from which the noise counts as measured: one pair may be alike by chance.
+KNOWN_PAIRS = 5
 
 
 def remembered_codes(dim: int) -> int:
@@ -230,7 +232,7 @@ class Auto(AskTell):
     @property
     def quiet(self) -> bool:
         """Whether the noise is small beside the scores' own differences; not before it was measured."""
-        return self._pairs > 0 and self.noise < self._plan.half
+        return self._pairs >= KNOWN_PAIRS and self.noise < self._plan.half
 
     @property
     def _plan(self) -> Plan:
@@ -336,7 +338,7 @@ class Auto(AskTell):
         """Adds codes ``(n, size)`` and scores; forgets the oldest beyond the window."""
         expected = np.full(len(y), y.mean()) if self._alpha is None else self._predicted(x)
         most = min(self.window, max(QUIET_WINDOW, 2 * self.population)) if self.quiet else self.window
-        left = min(len(self._x), most - len(x))
+        left = max(min(len(self._x), most - len(x)), 0)  # others may tell of more codes than are remembered
         old = slice(len(self._x) - left, None)
         self._x = np.vstack([self._x[old], x])
         self._y = np.append(self._y[old], y)

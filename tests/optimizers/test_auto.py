@@ -306,6 +306,31 @@ def test_what_is_remembered_is_less_where_no_noise_was_measured(monkeypatch, gai
     np.testing.assert_array_equal(trail(again, answers, 1)[0], optimizer.ask())
 
 
+def test_few_pairs_that_happen_to_be_alike_are_no_sign_of_quiet():
+    optimizer, rng, flags = Auto(Space(16), 0, images=4000, population=100), np.random.default_rng(0), []
+    for generation in range(16):
+        codes = optimizer.ask()
+        scores = codes[:, 0] + 10 * rng.standard_normal(len(codes))
+        if generation == 0:
+            scores[-1] = scores[0]
+        optimizer.tell(codes, scores)
+        flags.append(optimizer.quiet)
+    assert not any(flags)
+
+
+@pytest.mark.parametrize("noisy_from", [0, 8, 99])
+@pytest.mark.parametrize(("population", "heard"), [(10, 450), (10, 900), (4, 398), (3, 500)])
+def test_others_may_tell_of_more_codes_than_are_remembered(population, heard, noisy_from):
+    optimizer, rng = Auto(Space(16), 0, images=100_000, population=population), np.random.default_rng(0)
+    for generation in range(16):
+        codes, others = optimizer.ask(), rng.standard_normal((heard, 16))
+        if generation > 12:
+            optimizer.hear(others, others[:, 0])
+        optimizer.tell(codes, codes[:, 0] + (generation >= noisy_from) * rng.standard_normal(len(codes)))
+    assert len(optimizer.state()["y"]) >= heard + population - 1
+    assert np.isfinite(optimizer.ask()).all()
+
+
 def test_restored_with_a_full_window(monkeypatch):
     monkeypatch.setattr("closedloop.optimizers.auto.remembered_codes", lambda dim: 100)
     optimizer, landscape = Auto(Space(40), 3, images=2000), hill(Space(40))
