@@ -99,7 +99,10 @@ class Onnx:
 
         options = session_options(threads)
         self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
-        self._input: str = self._session.get_inputs()[0].name
+        inputs = self._session.get_inputs()
+        if not inputs:  # the exporter leaves out what nothing depends on
+            raise ValueError("its outputs do not depend on what it is given")
+        self._input: str = inputs[0].name
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Runs inputs ``(n, …)`` as `Engine` says."""

@@ -247,6 +247,24 @@ def test_the_warning_says_what_went_wrong():
         subject(Function(WRONG["random numbers"]))
 
 
+class Deaf(nn.Module):
+    """Answers the same to whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = seeded(lambda: nn.Linear(1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.ones(len(x), 1))
+
+
+def test_of_a_network_that_looks_at_no_image_it_is_said():
+    with pytest.warns(EngineWarning, match="its outputs do not depend on what it is given"):
+        deaf = subject(Deaf())
+    answers = deaf.record(np.random.default_rng(0).random((5, 3, 32, 32), dtype=np.float32))
+    assert (answers == answers[0]).all()
+
+
 COMPANY = {
     "a branch on the batch": lambda x: x if len(x) > 1 else 2 * x,
     "a constant of the batch": lambda x: x * len(x.tolist()),
