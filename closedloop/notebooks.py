@@ -38,14 +38,14 @@ def html_of(recording: xr.Dataset) -> str:
     return showing.html_of(recording)
 
 
-def png_of(figure: Figure) -> bytes:
-    """Returns a figure as a PNG file."""
+def png_of(figure: Figure) -> bytes | None:
+    """Returns a figure as a PNG file; None for one of pyplot, which draws its figures itself."""
     from closedloop.figures import showing
 
-    return showing.png_of(figure)
+    return None if figure.canvas.manager is not None else showing.png_of(figure)
 
 
 def png_of_axes(axes: Axes) -> bytes | None:
-    """Returns the figure of axes as a PNG file; None for those of pyplot, which draws its figures itself."""
+    """Returns the figure of axes as `png_of` does; None for axes that were taken out of theirs."""
     figure = axes.get_figure(root=True)
-    return None if figure is None or figure.canvas.manager is not None else png_of(figure)
+    return None if figure is None else png_of(figure)

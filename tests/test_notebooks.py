@@ -47,7 +47,10 @@ def test_figures_and_axes_of_no_window_are_drawn_and_those_of_pyplot_by_pyplot(k
     assert known[Figure](figure).startswith(b"\x89PNG")
     assert known[Axes](figure.add_subplot()).startswith(b"\x89PNG")
     assert known[Axes](figure.subfigures().add_subplot()).startswith(b"\x89PNG")
-    _, ax = plt.subplots()
+    shown, ax = plt.subplots()
+    assert known[Axes](ax) is None
+    assert known[Figure](shown) is None
+    ax.remove()
     assert known[Axes](ax) is None
     plt.close("all")
 
