@@ -18,6 +18,20 @@ def threads():
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
+class Noticing:
+    """Cells with which something is done whenever they are shown images."""
+
+    def __init__(self, notice):
+        self._inner, self._notice = cells(), notice
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def record(self, images):
+        self._notice()
+        return self._inner.record(images)
+
+
 @pytest.fixture
 def two():
     with threadpool_limits(2, user_api="blas"):
@@ -52,20 +66,10 @@ def test_an_optimizer_has_one_and_the_subject_all(two):
             seen["tell"] = set(threads())
             super().tell(codes, scores)
 
-    class Subject:
-        def __init__(self):
-            self.inner = cells()
-
-        def __getattr__(self, name):
-            return getattr(self.inner, name)
-
-        def record(self, images):
-            seen["record"] = set(threads())
-            return self.inner.record(images)
-
+    subject = Noticing(lambda: seen.update(record=set(threads())))
     fourier = Fourier(SIDE, 2)
     thread = Thread(fourier, Watched(fourier.space, population=4), Unit(0), "main")
-    Session(Subject(), [thread], images=8, progress=False).run()
+    Session(subject, [thread], images=8, progress=False).run()
     assert seen == {"ask": {1}, "tell": {1}, "record": {2}}
 
 
@@ -114,21 +118,13 @@ def test_naturalness_is_measured_while_the_subject_is_shown_images(monkeypatch):
 
     monkeypatch.setattr(Looked, "at", classmethod(look))
 
-    class Waiting:
-        def __init__(self):
-            self.inner = cells()
-
-        def __getattr__(self, name):
-            return getattr(self.inner, name)
-
-        def record(self, images):
-            showing.append(looking.wait(10))
-            looking.clear()
-            return self.inner.record(images)
+    def wait():
+        showing.append(looking.wait(10))
+        looking.clear()
 
     fourier = Fourier(SIDE, 2)
     thread = Thread(fourier, IsotropicES(fourier.space, population=4), Unit(0), "main")
-    Session(Waiting(), [thread], images=8, progress=False).run()
+    Session(Noticing(wait), [thread], images=8, progress=False).run()
     assert len(showing) > 2
     assert all(showing)
 
