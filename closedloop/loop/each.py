@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from closedloop.errors import OptimizerError, blamed
 from closedloop.interfaces import Generator, Optimizer, Space, Units
 from closedloop.loop.thread import LONGEST_NAME, Thread
 from closedloop.objectives import Unit
@@ -92,17 +93,20 @@ def threads_of_units(
     Raises:
         InvalidArgumentError: The units cannot be read.
         UnknownNameError: No such optimizer.
+        OptimizerError: A function that makes optimizers raised; the error names the thread. Nothing was shown yet.
     """
     return [
-        Thread(generator, _made(optimizer, generator.space, one.seed), Unit(one.column), one.name)
+        Thread(generator, _made(optimizer, generator.space, one), Unit(one.column), one.name)
         for one in each_unit(units, spec, seed)
     ]
 
 
-def _made(optimizer: MakeOptimizer, space: Space, seed: int) -> Optimizer:
+def _made(optimizer: MakeOptimizer, space: Space, one: OfUnit) -> Optimizer:
+    seed = one.seed
     if isinstance(optimizer, str):
         return load_optimizer(optimizer, space, seed=seed)
     if isinstance(optimizer, Mapping):
         name, options = str(optimizer.get("name")), {k: v for k, v in optimizer.items() if k != "name"}
         return load_optimizer(name, space, **{"seed": seed, **options})
-    return optimizer(space, seed)
+    with blamed(f"thread {one.name!r}: optimizer, called as f(space, seed)", OptimizerError):
+        return optimizer(space, seed)

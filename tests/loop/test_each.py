@@ -322,3 +322,13 @@ def test_many_units_on_a_gpu():
     generator = matched_generator({"name": "native"}, subject)
     found = evolve(subject, generator, "auto", units="all", references=None, **SMALL)
     assert np.isfinite([s.evolved.mean for s in summarize(found)]).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [(lambda space, seed: 1 / 0, "ZeroDivisionError"), (lambda space: None, "positional argument")],
+)
+def test_a_function_that_makes_no_optimizer_is_named_with_its_thread(make, why):
+    units, generator = Units(("a.0", "a.1"), {}), Fourier(8, 1)
+    with pytest.raises(OptimizerError, match=rf"thread 'unit-0': optimizer, called as f\(space, seed\).*{why}"):
+        threads_of_units(units, "all", generator, make, 0)
